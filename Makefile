@@ -1,0 +1,63 @@
+# What one does with a checkout. `make help` lists it; only make and python3 (3.11 or newer) are needed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO_ARGS ?=
+PYTEST_ARGS ?= -n auto --maxprocesses 4
+
+export PYTHON VENV
+
+.PHONY: help demo dev test check format bench docs clean distclean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
+	@echo 'make test       run the tests                                  (PYTEST_ARGS="-x -k hops")'
+	@echo 'make check      lint, format, types, layers and doctests'
+	@echo 'make format     format the code and fix what ruff can fix'
+	@echo 'make bench      measure the speed side by side, into bench/results.json'
+	@echo 'make docs       build the documentation, into build/docs'
+	@echo 'make dev        only make $(VENV), with everything that tests and checks need'
+	@echo 'make clean      remove what was built; make distclean removes $(VENV) too'
+	@echo
+	@echo 'PYTHON=python3.13 chooses the interpreter of a new $(VENV).'
+
+# One stamp for each set of extras: an install runs again only when one of these files is newer than its stamp.
+$(VENV)/.installed-%: pyproject.toml constraints.txt scripts/bootstrap.sh
+	@sh scripts/bootstrap.sh $*
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/headwater demo --output build/demo $(DEMO_ARGS)
+
+dev: $(VENV)/.installed-dev
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest --doctest-modules src
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m bench
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python scripts/docs_reference.py
+	$(BIN)/zensical build --strict --clean
+
+clean:
+	rm -rf build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests bench examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(VENV)
+
