@@ -1,0 +1,84 @@
+"""headwater: from batch to real-time machine learning.
+
+Define a feature once; a freshness says how stale it may be; backtest the model at every freshness before anything is built.
+Importing this package loads no heavy library: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater.backtesting.run import Backtest as Backtest
+    from headwater.backtesting.run import backtest as backtest
+    from headwater.definitions.aggregation import count as count
+    from headwater.definitions.aggregation import first as first
+    from headwater.definitions.aggregation import last as last
+    from headwater.definitions.aggregation import latest as latest
+    from headwater.definitions.aggregation import max as max
+    from headwater.definitions.aggregation import mean as mean
+    from headwater.definitions.aggregation import min as min
+    from headwater.definitions.aggregation import open_age as open_age
+    from headwater.definitions.aggregation import open_count as open_count
+    from headwater.definitions.aggregation import since_last as since_last
+    from headwater.definitions.aggregation import std as std
+    from headwater.definitions.aggregation import sum as sum
+    from headwater.definitions.connectors import csv as csv
+    from headwater.definitions.connectors import parquet as parquet
+    from headwater.definitions.durations import window as window
+    from headwater.definitions.feature_service import FeatureService as FeatureService
+    from headwater.definitions.feature_view import FeatureRef as FeatureRef
+    from headwater.definitions.feature_view import FeatureView as FeatureView
+    from headwater.definitions.freshness import batch as batch
+    from headwater.definitions.freshness import measured as measured
+    from headwater.definitions.freshness import never as never
+    from headwater.definitions.freshness import on_request as on_request
+    from headwater.definitions.freshness import streaming as streaming
+    from headwater.definitions.labels import Labels as Labels
+    from headwater.definitions.labels import outcome as outcome
+    from headwater.definitions.level import Level as Level
+    from headwater.definitions.level import ladder as ladder
+    from headwater.definitions.model import Model as Model
+    from headwater.definitions.model import precomputed as precomputed
+    from headwater.definitions.project import Project as Project
+    from headwater.definitions.request_feature import RequestField as RequestField
+    from headwater.definitions.request_feature import request_feature as request_feature
+    from headwater.definitions.source import Source as Source
+    from headwater.pipelines.historical import get_historical_features as get_historical_features
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "headwater.definitions.aggregation": "count first last latest max mean min open_age open_count since_last std sum",
+    "headwater.backtesting.run": "Backtest backtest",
+    "headwater.definitions.connectors": "csv parquet",
+    "headwater.definitions.durations": "window",
+    "headwater.definitions.feature_service": "FeatureService",
+    "headwater.definitions.feature_view": "FeatureRef FeatureView",
+    "headwater.definitions.freshness": "batch measured never on_request streaming",
+    "headwater.definitions.labels": "Labels outcome",
+    "headwater.definitions.level": "Level ladder",
+    "headwater.definitions.model": "Model precomputed",
+    "headwater.definitions.project": "Project",
+    "headwater.definitions.request_feature": "RequestField request_feature",
+    "headwater.definitions.source": "Source",
+    "headwater.pipelines.historical": "get_historical_features",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [  # noqa: PLE0604 (the table above, sorted; a test compares it with what is importable)
+    *sorted(_HOME),
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'headwater' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""What a user writes: frozen values, compared by fingerprint, without I/O."""

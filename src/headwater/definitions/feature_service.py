@@ -1,0 +1,134 @@
+"""A feature service: the features that one model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.request_feature import RequestFeature, RequestField
+from headwater.errors import DefinitionError, nearest
+
+Member = FeatureView | FeatureRef | RequestFeature | RequestField
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureService(Definition):
+    """The features that one model reads, in order.
+
+    Args:
+        name: letters, digits and single underscores.
+        features: feature views (all their features), single ones (`view["count_1h"]`), request features and request fields.
+
+    Raises:
+        DefinitionError: something else in the list, or two features of one name.
+    """
+
+    name: str
+    features: Sequence[Member]
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "a feature service")
+        what = f"feature service {self.name!r}"
+        if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
+            raise DefinitionError(
+                f"{what}: features is {self.features!r}; give a list of feature views, single features, request features and request fields"
+            )
+        for member in self.features:
+            if not isinstance(member, FeatureView | FeatureRef | RequestFeature | RequestField):
+                raise DefinitionError(f"{what} holds {member!r}; give feature views, single features, request features and request fields")
+        if not self.features:
+            raise DefinitionError(f"{what} is empty; give at least one feature")
+        object.__setattr__(self, "features", tuple(self.features))
+        names = list(self.feature_names)
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise DefinitionError(f"{what}: two features are named {twice[0]!r}; rename one, or alias its view under another name")
+        self._check_views(what)
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns of the model's input, in order."""
+        return tuple(name for member in self.features for name in _names(member))
+
+    @cached_property
+    def refs(self) -> tuple[FeatureRef, ...]:
+        """Every feature of a view that is returned, in order."""
+        found: list[FeatureRef] = []
+        for member in self.features:
+            if isinstance(member, FeatureView):
+                found.extend(FeatureRef(member, f.name) for f in member.outputs)
+            elif isinstance(member, FeatureRef):
+                found.append(member)
+        return tuple(found)
+
+    @cached_property
+    def views(self) -> tuple[FeatureView, ...]:
+        """Every view that is read, those that only feed a request feature or a key included; feeding views first."""
+        found: dict[str, FeatureView] = {}
+
+        def add(view: FeatureView) -> None:
+            for key in view.keys:
+                filled = view.request_key(key)
+                if isinstance(filled, FeatureRef):
+                    add(filled.view)
+            found.setdefault(view.name, view)
+
+        for view in self._read():
+            add(view)
+        return tuple(found.values())
+
+    @property
+    def request_features(self) -> tuple[RequestFeature, ...]:
+        """The functions evaluated at request time, in order."""
+        return tuple(m for m in self.features if isinstance(m, RequestFeature))
+
+    @property
+    def request_fields(self) -> tuple[RequestField, ...]:
+        """The fields of the request that are features themselves, in order."""
+        return tuple(m for m in self.features if isinstance(m, RequestField))
+
+    def needed_by(self) -> dict[str, list[str]]:
+        """For each column that a request must carry, who needs it."""
+        needs: dict[str, list[str]] = {}
+        for view in self.views:
+            for key in view.keys:
+                column = view.request_key(key)
+                if isinstance(column, str):
+                    needs.setdefault(column, []).append(f"view {view.name!r}")
+        for field in self.request_fields:
+            needs.setdefault(field.name, []).append(f"request field {field.name!r}")
+        for function in self.request_features:
+            for name in function.fields:
+                needs.setdefault(name, []).append(f"request feature {function.name!r}")
+        return needs
+
+    def view(self, name: str) -> FeatureView:
+        """The view of that name."""
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise DefinitionError(f"feature service {self.name!r} reads no view {name!r}; {nearest(name, [v.name for v in self.views])}")
+
+    def _read(self) -> Iterator[FeatureView]:
+        for member in self.features:
+            if isinstance(member, FeatureView):
+                yield member
+            elif isinstance(member, FeatureRef):
+                yield member.view
+            elif isinstance(member, RequestFeature):
+                yield from (ref.view for ref in member.inputs.values())
+
+    def _check_views(self, what: str) -> None:
+        for view in self._read():
+            if self.view(view.name) != view:
+                raise DefinitionError(f"{what}: two views are named {view.name!r}; rename one")
+
+
+def _names(member: Member) -> tuple[str, ...]:
+    if isinstance(member, FeatureView):
+        return member.feature_names
+    return (member.name,)

@@ -1,0 +1,218 @@
+"""A feature view: aggregations over one source for one set of keys, at one freshness."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import Literal, Union
+
+from headwater.definitions.aggregation import Aggregation, Windows
+from headwater.definitions.base import Definition, HeadwaterWarning, check_name
+from headwater.definitions.durations import Duration, Window, as_window, micros, text
+from headwater.definitions.freshness import Freshness, check_freshness
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError, nearest
+
+LIFETIME = Window(None)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a view: one aggregation, in one window, over `columns` of the source."""
+
+    name: str
+    aggregation: Aggregation
+    columns: tuple[str, ...]
+    window: Window
+    column: int = 0  # which of the aggregation's outputs this is
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRef(Definition):
+    """One feature of a view, as `view["mean_delay_1h"]` gives it."""
+
+    view: FeatureView
+    feature: str
+
+    @property
+    def name(self) -> str:
+        """`view__feature`, as it stands in training data and answers."""
+        return f"{self.view.name}__{self.feature}"
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureView(Definition):
+    """Aggregations over the events of one source that share a key.
+
+    Args:
+        name: letters, digits and single underscores; feature names begin with it.
+        source: where the events come from.
+        keys: columns of the source that say whose events they are; [] for one value for all.
+        features: aggregations such as `count()` and `mean("amount")`.
+        freshness: how stale a value may be.
+        windows: such as ["1h", "7d"]; None for all of the past. An aggregation's own `windows=` goes before.
+        ttl: a value whose last counted event is older than this at T is null.
+        hop: the step in which the tail of each window moves, instead of the rule's.
+        on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
+
+    Raises:
+        DefinitionError: a bad name, key, window or freshness; two features of one name.
+
+    >>> import polars as pl, headwater as hw
+    >>> clicks = hw.Source("clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at")
+    >>> view = FeatureView("user", source=clicks, keys=["user"], features=[hw.count()], windows=["1h", "1d"], freshness=hw.streaming("1s"))
+    >>> view.feature_names
+    ('user__count_1h', 'user__count_1d')
+    """
+
+    name: str
+    _: KW_ONLY
+    source: Source
+    keys: Sequence[str]
+    features: Sequence[Aggregation]
+    freshness: Freshness
+    windows: Windows | None = None
+    ttl: Duration | None = None
+    hop: Duration | None = None
+    on_stale: Literal["previous", "null", "refuse"] = "previous"
+    request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
+    base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "a feature view")
+        what = f"feature view {self.name!r}"
+        if not isinstance(self.source, Source):
+            raise DefinitionError(f"{what}: source is {self.source!r}; give a Source")
+        check_freshness(self.freshness, f"{what}: freshness")
+        for given, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
+            if isinstance(given, str):
+                raise DefinitionError(f"{what}: {label} is the text {given!r}; give a list, such as [{given!r}]")
+            if given is not None and not isinstance(given, Sequence):
+                raise DefinitionError(f"{what}: {label} is {given!r}; give a list of them")
+        if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
+            raise DefinitionError(f"{what}: features is {self.features!r}; give at least one aggregation, such as [hw.count()]")
+        if self.on_stale not in ("previous", "null", "refuse"):
+            raise DefinitionError(f"{what}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
+        sized = None if self.windows is None else tuple(as_window(w, self.hop) for w in self.windows)
+        if sized is not None and not sized:
+            raise DefinitionError(f"{what}: windows is empty; give at least one, or leave it out for all of the past")
+        for name, value in (("keys", tuple(self.keys)), ("features", tuple(self.features)), ("windows", sized)):
+            object.__setattr__(self, name, value)
+        if self.ttl is not None:
+            object.__setattr__(self, "ttl", text(micros(self.ttl, f"{what}: ttl")))
+        self._check_keys(what)
+        self._check_outputs(what)
+
+    @cached_property
+    def outputs(self) -> tuple[Feature, ...]:
+        """Every feature, in the order written: aggregation by column by window."""
+        return tuple(feature for aggregation in self.features for feature in self._expand(aggregation))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The full names `view__feature`, in the order of `outputs`."""
+        return tuple(f"{self.name}__{f.name}" for f in self.outputs)
+
+    @property
+    def expires_after(self) -> int | None:
+        """`ttl` in microseconds."""
+        return None if self.ttl is None else micros(self.ttl, "ttl")
+
+    @property
+    def root(self) -> FeatureView:
+        """The view that this one is an alias of, or itself: they share their events and state."""
+        return self if self.base is None else self.base
+
+    def __getitem__(self, feature: str) -> FeatureRef:
+        names = [f.name for f in self.outputs]
+        short = feature.removeprefix(f"{self.name}__")
+        if short not in names:
+            raise DefinitionError(f"feature view {self.name!r} has no feature {feature!r}; {nearest(short, names)}")
+        return FeatureRef(self, short)
+
+    def request_key(self, key: str) -> str | FeatureRef:
+        """The request's column (or the feature) that fills `key`."""
+        return self.request_keys.get(key, key)
+
+    def alias(self, name: str, keys: Mapping[str, str | FeatureRef]) -> FeatureView:
+        """This view in another role: `origin.alias("at_destination", keys={"origin": "dest"})`.
+
+        Args:
+            name: the alias's own name, which its features begin with.
+            keys: for each key of the view that is not taken from the request's column of the same name, that column or a feature.
+        """
+        for key, given in keys.items():
+            if key not in self.keys:
+                raise DefinitionError(f"alias {name!r} of {self.name!r}: {key!r} is not a key of it; {nearest(key, self.keys)}")
+            if not isinstance(given, str | FeatureRef):
+                raise DefinitionError(
+                    f"alias {name!r} of {self.name!r}: {key!r} is filled with {given!r}; give a request column or a feature"
+                )
+        return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
+
+    def _expand(self, aggregation: Aggregation) -> list[Feature]:
+        windows: Sequence[object] = aggregation.windows or self.windows or [LIFETIME]
+        plain = aggregation.windows is None and self.windows is None
+        groups: list[tuple[str, tuple[str, ...], int]]
+        if aggregation.each and aggregation.columns:
+            groups = [(c, (c,), 0) for c in aggregation.columns]
+        elif aggregation.function == "latest":
+            groups = [(c, aggregation.columns, i) for i, c in enumerate(aggregation.columns)]
+        else:
+            groups = [(aggregation.label, aggregation.columns, 0)]
+        made = []
+        for label, columns, position in groups:
+            where = f"where_{aggregation.where}" if aggregation.where else ""
+            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, where) if part)
+            if aggregation.name and len(groups) > 1:
+                stem = f"{aggregation.name}_{label}"
+            for window in windows:
+                assert isinstance(window, Window)
+                made.append(Feature(stem if plain else f"{stem}_{window.suffix}", aggregation, columns, window, position))
+        return made
+
+    def _check_keys(self, what: str) -> None:
+        for key in self.keys:
+            if not isinstance(key, str) or not key:
+                raise DefinitionError(f"{what}: {key!r} is not a key; keys are names of columns of the source")
+        if len(set(self.keys)) != len(self.keys):
+            raise DefinitionError(f"{what}: a key stands twice in {list(self.keys)}")
+        known = self.source.columns
+        for key in self.keys:
+            if known is not None and key not in known:
+                raise DefinitionError(f"{what}: the key {key!r} is not selected by source {self.source.name!r}; {nearest(key, known)}")
+
+    def _check_outputs(self, what: str) -> None:
+        names = [f.name for f in self.outputs]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise DefinitionError(f"{what}: two features are named {twice[0]!r}; give one of them another name=")
+        known = self.source.columns
+        for aggregation in self.features:
+            for column in (*aggregation.columns, *([aggregation.where] if aggregation.where else [])):
+                if (
+                    known is not None
+                    and column not in known
+                    and not (aggregation.function.startswith("open_") and column in aggregation.columns)
+                ):
+                    raise DefinitionError(
+                        f"{what}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
+                    )
+        short = sorted(
+            {
+                f.window.suffix
+                for f in self.outputs
+                if f.window.length is not None and f.window.length + f.window.offset <= self.source.delay
+            }
+        )
+        if short and self.source.window_on == "timestamp":
+            warnings.warn(
+                f"{what}: the window {short[0]} is not longer than the delay of source {self.source.name!r} ({self.source.known_after}): "
+                "its events leave the window before they are known. Take a longer window, or window_on='known_at'.",
+                HeadwaterWarning,
+                stacklevel=4,
+            )

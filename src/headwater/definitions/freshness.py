@@ -1,0 +1,172 @@
+"""How stale a value may be: values that `compute.as_of` turns into the two times T and K of a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from headwater.definitions.base import Definition
+from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
+from headwater.errors import DefinitionError
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Definition):
+    """A job computes each cut and publishes it `delay` later. Times in microseconds; see `batch`."""
+
+    every: int
+    at: int
+    timezone: str
+    delay: int
+    wait: int
+
+    def __str__(self) -> str:
+        at = f" at {self.at // HOUR:02}:{self.at // (60 * SECOND) % 60:02} {self.timezone}" if self.every >= DAY else ""
+        return f"every {text(self.every)}{at}, published {text(self.delay)} later"
+
+    @property
+    def worst_age(self) -> int:
+        """The age of a value just before the next one is published."""
+        return self.every + self.delay
+
+
+@dataclass(frozen=True, eq=False)
+class Streaming(Definition):
+    """A pipeline that is `lag` microseconds behind; see `streaming`."""
+
+    lag: int
+
+    def __str__(self) -> str:
+        return f"streaming, {text(self.lag)} behind"
+
+    @property
+    def worst_age(self) -> int:
+        """The lag."""
+        return self.lag
+
+
+@dataclass(frozen=True, eq=False)
+class OnRequest(Definition):
+    """Computed or read at the moment of asking; see `on_request`."""
+
+    def __str__(self) -> str:
+        return "at the moment of asking"
+
+    @property
+    def worst_age(self) -> int:
+        """Nothing."""
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured(Definition):
+    """As old as served values were; see `measured`."""
+
+    ages: tuple[int, ...]
+    seed: int
+
+    def __str__(self) -> str:
+        return f"as old as {len(self.ages)} measured ages, the median {text(sorted(self.ages)[len(self.ages) // 2])}"
+
+    @property
+    def worst_age(self) -> int:
+        """The largest age measured."""
+        return max(self.ages)
+
+
+@dataclass(frozen=True, eq=False)
+class Never(Definition):
+    """No event counts; see `never`."""
+
+    def __str__(self) -> str:
+        return "no history: the request's own fields alone"
+
+    @property
+    def worst_age(self) -> int:
+        """Nothing is read, so nothing is old."""
+        return 0
+
+
+Freshness = Batch | Streaming | OnRequest | Measured | Never
+
+
+def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: Duration = "0s", wait: Duration = "0s") -> Batch:
+    """Values of the last cut whose job has published.
+
+    T is the last cut c with c + delay <= t; K is c + wait. Cuts stand every `every` from `at` on, by the clock of `timezone`:
+    a local cut in a daylight-saving gap is the first instant after it, in a fold the first of the two.
+
+    Args:
+        every: a divisor or a multiple of a day.
+        at: "HH:MM" or "HH:MM:SS", the first cut of a day; less than `every`.
+        timezone: an IANA name.
+        delay: from the cut until its values can be read.
+        wait: how long after the cut the job still takes in late events; at most `delay`.
+
+    >>> print(batch("1d", at="02:30", timezone="America/New_York", delay="4h"))
+    every 1d at 02:30 America/New_York, published 4h later
+    """
+    step = micros(every, "batch(every=)")
+    if step == 0 or (DAY % step if step < DAY else step % DAY):
+        raise DefinitionError(f'batch(every={every!r}) must divide a day or be a whole number of days, such as "15m", "1h", "1d" or "7d"')
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
+    if found is None:
+        raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
+    start = int(found[1]) * HOUR + int(found[2]) * 60 * SECOND + int(found[3] or 0) * SECOND
+    if start >= step:
+        raise DefinitionError(f"batch(at={at!r}) must be less than every={text(step)}: it is the first cut after midnight")
+    check_timezone(timezone, "batch")
+    behind, waits = micros(delay, "batch(delay=)"), micros(wait, "batch(wait=)")
+    if waits > behind:
+        raise DefinitionError(f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot publish before it has waited")
+    return Batch(step, start, timezone, behind, waits)
+
+
+def streaming(lag: Duration) -> Streaming:
+    """Values of a pipeline that is `lag` behind: T = t, and K = t - lag.
+
+    >>> print(streaming("2s"))
+    streaming, 2s behind
+    """
+    return Streaming(micros(lag, "streaming(lag=)"))
+
+
+def on_request() -> OnRequest:
+    """Values computed or read at the moment of asking: T = K = t. For a window it is the ceiling of a backtest."""
+    return OnRequest()
+
+
+def measured(ages: Sequence[Duration], *, seed: int = 0) -> Measured:
+    """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
+
+    The draw depends on t and `seed` alone, so it is the same in whatever order the rows come.
+
+    >>> print(measured(["1s", "2s", "90s"]))
+    as old as 3 measured ages, the median 2s
+    """
+    if isinstance(ages, str | timedelta) or not len(ages):
+        raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a served log")
+    return Measured(tuple(micros(a, "a measured age") for a in ages), seed)
+
+
+def never() -> Never:
+    """No event counts: the request's own fields alone."""
+    return Never()
+
+
+def check_freshness(value: object, what: str) -> None:
+    """Refuse anything that is not a freshness."""
+    if not isinstance(value, Batch | Streaming | OnRequest | Measured | Never):
+        raise DefinitionError(f"{what} is {value!r}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
+
+
+def kind_of(freshness: Sequence[Freshness]) -> str:
+    """`real-time` if any part may be less than an hour old at worst, else `batch`: the one-hour rule.
+
+    >>> kind_of([batch("1h", delay="15m")]), kind_of([streaming("2s"), batch("1d")])
+    ('batch', 'real-time')
+    """
+    live = (f for f in freshness if not isinstance(f, Never))
+    return "real-time" if any(f.worst_age < HOUR for f in live) else "batch"

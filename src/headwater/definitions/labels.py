@@ -1,0 +1,150 @@
+"""Labels: when a prediction is asked for, what the outcome was, and when that was known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
+from headwater.definitions.connectors import ArrowFrame, Table, as_table
+from headwater.definitions.durations import Duration, Window, check_timezone, micros, text
+from headwater.definitions.source import Source, check_known
+from headwater.errors import DefinitionError, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Definition):
+    """A label made of the events that follow a request; see `outcome`."""
+
+    source: Source
+    aggregation: Aggregation
+    keys: tuple[str, ...]
+    within: Duration
+
+    @property
+    def horizon(self) -> int:
+        """`within` in microseconds."""
+        return micros(self.within, "within")
+
+    @property
+    def window(self) -> Window:
+        """The window whose end is the request time plus the horizon; its tail does not move in hops."""
+        return Window(self.horizon)
+
+
+def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], within: Duration) -> Outcome:
+    """The label `aggregation` over the source's events with event time in [t, t + within), for the request's keys.
+
+    It is known `within` plus the source's `known_after` after the request; events known later than that do not count.
+
+    Args:
+        source: the events that make the outcome.
+        aggregation: such as `count()`; a request without an event gets its empty value.
+        keys: columns of both the labels' table and the source.
+        within: how long after the request an event still counts.
+    """
+    horizon = micros(within, "outcome(within=)")
+    if horizon == 0:
+        raise DefinitionError('outcome(within=) must be longer than nothing, such as "30m"')
+    if not isinstance(source, Source) or not isinstance(aggregation, Aggregation):
+        raise DefinitionError(
+            'outcome() takes a source and an aggregation, such as outcome(clicks, hw.count(), keys=["request"], within="30m")'
+        )
+    if isinstance(keys, str):
+        raise DefinitionError(f"outcome(): keys is the text {keys!r}; give a list, such as [{keys!r}]")
+    if (aggregation.each or aggregation.function == "latest") and len(aggregation.columns) > 1:
+        raise DefinitionError(
+            f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
+        )
+    for key in keys:
+        if source.columns is not None and key not in source.columns:
+            raise DefinitionError(f"outcome(): the key {key!r} is not selected by source {source.name!r}; {nearest(key, source.columns)}")
+    return Outcome(source, aggregation, tuple(keys), text(horizon))
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(Definition):
+    """The requests of the past, one row each, with their outcome.
+
+    Args:
+        name: letters, digits and single underscores.
+        table: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface.
+        timestamp_field: when the prediction is asked for: a column of the table, or one made by `select`.
+        label: the column with the outcome, or `outcome(...)`.
+        select: the columns to keep and make; None keeps all.
+        filter: a row-wise polars expression; rows where it is not true are left out.
+        known_at_field: the column with the time at which the outcome was known.
+        known_after: how long after the request the outcome is known, where no column says.
+        timezone: the IANA zone of naive timestamps.
+
+    A row trains a model only if its outcome was known at the split. Rows whose outcome is null are left out and counted.
+
+    Raises:
+        DefinitionError: a bad name, duration or selection; no rule for when the outcome is known.
+    """
+
+    name: str
+    _: KW_ONLY
+    table: Table | ArrowFrame
+    timestamp_field: str
+    label: str | Outcome
+    select: Selection | None = None
+    filter: pl.Expr | None = None
+    known_at_field: str | None = None
+    known_after: Duration | None = None
+    timezone: str | None = None
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "labels")
+        what = f"labels {self.name!r}"
+        object.__setattr__(self, "table", as_table(self.table, f"{what}: table"))
+        check_selection(self.select, self.filter, what)
+        check_timezone(self.timezone, what)
+        if self.select is not None:
+            object.__setattr__(self, "select", tuple(self.select))
+        if isinstance(self.label, Outcome):
+            if self.known_at_field is not None or self.known_after is not None:
+                raise DefinitionError(f"{what}: an outcome is known at its horizon; leave known_at_field and known_after out")
+            return
+        if not isinstance(self.label, str):
+            raise DefinitionError(f"{what}: label is {self.label!r}; give a column, or outcome(source, aggregation, keys=, within=)")
+        if self.known_at_field is None and self.known_after is None:
+            raise DefinitionError(
+                f"{what} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "
+                "Without it, a model would be trained on outcomes that nobody had yet."
+            )
+        if self.known_after is not None:
+            check_known(self.known_at_field, self.known_after, what)
+            object.__setattr__(self, "known_after", text(micros(self.known_after, f"{what}: known_after")))
+
+    @property
+    def data(self) -> Table:
+        """The table."""
+        return as_table(self.table, "table")
+
+    @property
+    def label_name(self) -> str:
+        """The column that the outcome stands in."""
+        return self.label if isinstance(self.label, str) else self.name
+
+    @property
+    def maturity(self) -> int | None:
+        """How long after the request the outcome is known, in microseconds; None where a column says."""
+        if isinstance(self.label, Outcome):
+            return self.label.horizon + self.label.source.delay
+        return None if self.known_after is None else micros(self.known_after, "known_after")
+
+    @property
+    def label_roots(self) -> frozenset[str]:
+        """The columns of the table that the label is made of."""
+        if isinstance(self.label, Outcome):
+            return frozenset()
+        made = next((i for i in self.select or () if output_name(i) == self.label), self.label)
+        return root_columns(made)

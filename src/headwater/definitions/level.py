@@ -1,0 +1,109 @@
+"""A level: how fresh each view is, and whether predictions are made ahead. It travels whole, from backtest to production."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headwater.definitions.base import Definition
+from headwater.definitions.durations import Duration, text
+from headwater.definitions.durations import micros as _micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Freshness, Never, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError
+
+
+@dataclass(frozen=True, eq=False)
+class Level(Definition):
+    """How fresh a model's features and predictions are.
+
+    Args:
+        features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
+            itself; the others stay as defined). None leaves all as defined.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead. None leaves them as the model defines.
+        known_after: for some sources, how soon after their event time events are known instead.
+
+    >>> Level(batch("1d", delay="4h")).features
+    Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
+    """
+
+    features: Freshness | Mapping[FeatureView, Freshness] | None = None
+    predictions: Precomputed | None = None
+    known_after: Mapping[Source, Duration] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.features, Mapping):
+            for view, freshness in self.features.items():
+                if not isinstance(view, FeatureView):
+                    raise DefinitionError(
+                        f"Level: {view!r} is not a feature view; give one freshness, or a mapping from views to freshness"
+                    )
+                check_freshness(freshness, f"Level: the freshness of {view.name!r}")
+            object.__setattr__(self, "features", dict(self.features))
+        elif self.features is not None:
+            check_freshness(self.features, "Level: features")
+        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
+            raise DefinitionError(f"Level: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...])")
+        for source in self.known_after:
+            if not isinstance(source, Source):
+                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+        late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
+        object.__setattr__(self, "known_after", late)
+
+    def freshness(self, view: FeatureView) -> Freshness:
+        """The freshness of `view` at this level."""
+        if self.features is None:
+            return view.freshness
+        if not isinstance(self.features, Mapping):
+            return self.features
+        return self.features.get(view, self.features.get(view.root, view.freshness))
+
+    def source(self, view: FeatureView) -> Source:
+        """The source of `view`, with its events known as soon as this level says."""
+        soon = self.known_after.get(view.source)
+        return view.source if soon is None else view.source.known_within(soon)
+
+    def scoring(self, model: Model) -> Precomputed | None:
+        """How the model's predictions are made at this level; None for on request."""
+        return model.predictions if self.predictions is None else self.predictions
+
+    def kind(self, model: Model) -> str:
+        """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""
+        scoring = self.scoring(model)
+        if scoring is not None:
+            return kind_of([scoring.freshness])
+        return kind_of([self.freshness(v) for v in model.features.views])
+
+    def describe(self, model: Model) -> str:
+        """The level in words."""
+        found = {v.name: self.freshness(v) for v in model.features.views}
+        kinds = set(found.values())
+        words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in found.items())
+        scoring = self.scoring(model)
+        ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
+        soon = "".join(f"; {s.name} known after {d}" for s, d in self.known_after.items())
+        return (words or "no view is read") + ahead + soon
+
+    def reads_history(self, model: Model) -> bool:
+        """Whether any event can count at this level."""
+        return any(not isinstance(self.freshness(v), Never) for v in model.features.views)
+
+
+def ladder(timezone: str = "UTC") -> dict[str, Level]:
+    """The usual steps from batch to real time.
+
+    Request only; daily (cut at midnight, published 4 hours later); hourly (15 minutes later); each minute (60 seconds later);
+    and at the moment of asking, which is the ceiling.
+
+    >>> list(ladder())
+    ['request only', 'daily', 'hourly', 'minute', 'instant']
+    """
+    return {
+        "request only": Level(never()),
+        "daily": Level(batch("1d", timezone=timezone, delay="4h")),
+        "hourly": Level(batch("1h", delay="15m")),
+        "minute": Level(batch("1m", delay="60s")),
+        "instant": Level(on_request()),
+    }

@@ -1,0 +1,106 @@
+"""A model: what it reads, what it is trained on, and how its predictions are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.durations import Duration, micros, text
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.freshness import Freshness, check_freshness
+from headwater.definitions.labels import Labels
+from headwater.errors import DefinitionError
+
+Task = Literal["binary", "regression"]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Anything with scikit-learn's `fit` and `predict` (and `predict_proba` for a binary task)."""
+
+    def fit(self, X: object, y: object) -> object: ...
+
+    def predict(self, X: object) -> object: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Precomputed(Definition):
+    """Predictions made at a cut for keys known by then; see `precomputed`."""
+
+    freshness: Freshness
+    keys: tuple[str, ...]
+
+
+def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
+    """Scores made for every key known at the cut, and looked up when a request comes.
+
+    A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
+    no score, and its request is not answered.
+
+    Args:
+        freshness: when the scores are made.
+        keys: the request's columns that a score is looked up by.
+
+    >>> from headwater.definitions.freshness import batch
+    >>> precomputed(batch("1d", delay="4h"), keys=["user"]).keys
+    ('user',)
+    """
+    check_freshness(freshness, "precomputed(): freshness")
+    if isinstance(keys, str) or not keys:
+        raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
+    return Precomputed(freshness, tuple(keys))
+
+
+@dataclass(frozen=True, eq=False)
+class Model(Definition):
+    """What a model reads, what it is trained on, and how its predictions are made.
+
+    Args:
+        name: letters, digits and single underscores.
+        features: the feature service that it reads.
+        labels: what it is trained and judged on.
+        task: "binary" (a label of 0 and 1, or of booleans) or "regression".
+        estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
+            boosting where LightGBM does not load. A fitted one is replayed and never trained again.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead; None for on request.
+        latency_budget: how long an answer may take.
+        default: the prediction for a request that cannot be answered.
+
+    Raises:
+        DefinitionError: a bad name or task; a label named like a feature.
+    """
+
+    name: str
+    _: KW_ONLY
+    features: FeatureService
+    labels: Labels
+    task: Task
+    estimator: Estimator | None = field(default=None)
+    predictions: Precomputed | None = None
+    latency_budget: Duration | None = None
+    default: float | None = None
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "a model")
+        what = f"model {self.name!r}"
+        if not isinstance(self.features, FeatureService):
+            raise DefinitionError(f"{what}: features is {self.features!r}; give a FeatureService")
+        if not isinstance(self.labels, Labels):
+            raise DefinitionError(f"{what}: labels is {self.labels!r}; give Labels")
+        if self.task not in ("binary", "regression"):
+            raise DefinitionError(f"{what}: task is {self.task!r}; give 'binary' or 'regression'")
+        if self.estimator is not None and not isinstance(self.estimator, Estimator):
+            raise DefinitionError(f"{what}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
+        if self.labels.label_name in self.features.feature_names:
+            raise DefinitionError(
+                f"{what}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
+            )
+        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
+            raise DefinitionError(
+                f"{what}: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...]), or leave it out"
+            )
+        if self.latency_budget is not None:
+            object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))

@@ -1,0 +1,28 @@
+"""Moments: tz-aware datetimes and ISO 8601 texts as microseconds UTC, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from headwater.errors import UsageError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_moment(value: str | datetime, what: str) -> int:
+    """A moment as int64 microseconds UTC; a naive one is refused."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise UsageError(f'{what} is {value!r}; write a moment as ISO 8601, such as "2013-09-01T00:00-04:00"') from error
+    if not isinstance(value, datetime):
+        raise UsageError(f"{what} is {value!r}; give an ISO 8601 text or a tz-aware datetime")
+    if value.tzinfo is None:
+        raise UsageError(f'{what} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
+    return round((value - EPOCH) / timedelta(microseconds=1))
+
+
+def moment_text(t: int) -> str:
+    """Microseconds as ISO 8601 in UTC, to the second."""
+    return (EPOCH + timedelta(microseconds=t)).isoformat(timespec="seconds")

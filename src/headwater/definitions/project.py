@@ -1,0 +1,77 @@
+"""A project: the models of a team; everything else is reachable from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError, UsageError, nearest
+
+T = TypeVar("T", bound=Definition)
+
+
+@dataclass(frozen=True, eq=False)
+class Project(Definition):
+    """The models of a team, and the levels that they are served at.
+
+    Args:
+        name: letters, digits and single underscores.
+        models: at least one.
+        levels: named levels for this project, used by `backtest` where none are given.
+
+    Raises:
+        DefinitionError: two models, views or sources that share a name and are not the same.
+    """
+
+    name: str
+    models: Sequence[Model]
+    levels: Mapping[str, Level] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a project")
+        if not isinstance(self.models, Sequence) or not self.models or not all(isinstance(m, Model) for m in self.models):
+            raise DefinitionError(f"project {self.name!r}: models is {self.models!r}; give a list of at least one Model")
+        object.__setattr__(self, "models", tuple(self.models))
+        _distinct(self.models, "models")
+        _distinct(self.views, "feature views")
+        _distinct(self.sources, "sources")
+
+    @property
+    def views(self) -> tuple[FeatureView, ...]:
+        """Every view that a model reads."""
+        return _unique([view for model in self.models for view in model.features.views])
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every source that a view reads."""
+        return _unique([view.source for view in self.views])
+
+    def model(self, name: str | None = None) -> Model:
+        """The model of that name, or the only one."""
+        if name is None:
+            if len(self.models) > 1:
+                raise UsageError(
+                    f"project {self.name!r} has {len(self.models)} models; name one of: {', '.join(m.name for m in self.models)}"
+                )
+            return self.models[0]
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
+
+
+def _unique(values: Sequence[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source], what: str) -> None:
+    names = [v.name for v in values]
+    for value in values:
+        if names.count(value.name) > 1:
+            raise DefinitionError(f"two {what} are named {value.name!r} and differ; rename one")

@@ -1,0 +1,102 @@
+"""Features made at request time: fields of the request, and functions of them."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.feature_view import FeatureRef
+from headwater.errors import DefinitionError
+
+DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "bool", datetime: "datetime"}
+
+
+@dataclass(frozen=True, eq=False)
+class RequestField(Definition):
+    """A field of the request that is itself a feature: `RequestField("distance", float)`."""
+
+    name: str
+    dtype: type
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a request field")
+        if self.dtype not in DTYPES:
+            raise DefinitionError(f"request field {self.name!r} has the type {self.dtype!r}; give float, int, str, bool or datetime")
+
+
+@dataclass(frozen=True, eq=False)
+class RequestFeature(Definition):
+    """A function of request fields and of other features; made by the decorator `request_feature`."""
+
+    name: str
+    function: Callable[..., object]
+    fields: Mapping[str, type]  # parameter -> dtype of the request field of that name
+    inputs: Mapping[str, FeatureRef]  # parameter -> the feature that fills it
+    dtype: type
+    site_line: str = field(default="", metadata={"fingerprint": False})
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all parameters in the function's order."""
+        return tuple(inspect.signature(self.function).parameters)
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Call the function as it was written."""
+        return self.function(*args, **kwargs)
+
+
+def request_feature(function: Callable[..., object]) -> RequestFeature:
+    """Make a feature of a plain function.
+
+    A parameter is the request field of that name; one whose default is a feature (`view["mean_amount_30d"]`) is filled with that
+    feature. Types come from the annotations: float, int, str, bool, datetime, `list[...]` for a feature that is a list, each
+    possibly `| None`. Datetimes arrive tz-aware.
+
+    Raises:
+        DefinitionError: an annotation is missing or of another type; a default is not a feature.
+
+    >>> @request_feature
+    ... def cents(amount: float) -> int:
+    ...     return round(amount * 100)
+    >>> cents.fields, cents(1.5)
+    ({'amount': <class 'float'>}, 150)
+    """
+    name = getattr(function, "__name__", "")
+    what = f"request feature {name!r}"
+    check_name(name, "a request feature")
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise DefinitionError(f"{what}: an annotation cannot be read: {error}") from error
+    fields: dict[str, type] = {}
+    inputs: dict[str, FeatureRef] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise DefinitionError(f"{what}: the parameter {parameter.name!r} is variable; name each field")
+        if isinstance(parameter.default, FeatureRef):
+            inputs[parameter.name] = parameter.default
+        elif parameter.default is not parameter.empty:
+            raise DefinitionError(
+                f"{what}: the default of {parameter.name!r} is {parameter.default!r}; a default is a feature, such as view['count_1h']"
+            )
+        else:
+            fields[parameter.name] = _plain(hints.get(parameter.name), f"{what}: the parameter {parameter.name!r}")
+    return RequestFeature(name, function, fields, inputs, _plain(hints.get("return"), f"{what}: the result"))
+
+
+def _plain(hint: object, what: str) -> type:
+    options = (
+        [a for a in typing.get_args(hint) if a is not types.NoneType]
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else [hint]
+    )
+    if len(options) == 1 and isinstance(options[0], type) and options[0] in DTYPES:
+        return options[0]
+    given = "no annotation" if hint is None else f"the annotation {hint}"
+    raise DefinitionError(f"{what} has {given}; annotate it with float, int, str, bool or datetime (with `| None` where it may be missing)")

@@ -1,0 +1,23 @@
+"""The only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from headwater.errors import UsageError
+
+
+def threads() -> int:
+    """How many threads the kernels use: HEADWATER_THREADS, else every core."""
+    given = os.environ.get("HEADWATER_THREADS", "")
+    if not given:
+        return os.cpu_count() or 1
+    if not given.isdigit() or int(given) < 1:
+        raise UsageError(f"HEADWATER_THREADS is {given!r}; give a whole number of at least 1")
+    return int(given)
+
+
+def home() -> Path:
+    """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` in the working folder."""
+    return Path(os.environ.get("HEADWATER_HOME", ".headwater"))
