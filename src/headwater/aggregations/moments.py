@@ -1,0 +1,30 @@
+"""std. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque (1979)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headwater.aggregations.algebra import Finish, State
+from headwater.compute import folds
+from headwater.compute.arrays import Column
+from headwater.compute.layer import Spans, Use
+
+
+class _Moments:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        return folds.moments(spans.layer.floats(use), spans.lo, spans.hi, spans.block)
+
+    def merge(self, left: State, right: State) -> State:
+        (n, mean, square), (k, other, more) = left, right
+        total = np.maximum(n + k, 1)
+        apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
+        centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
+        return n + k, centre, square + more + apart * apart * (n * k / total)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        n, _, square = state
+        freedom = n - int(how.params["ddof"])
+        return Column(np.sqrt(square / np.maximum(freedom, 1)), freedom > 0)
+
+
+MOMENTS = _Moments()

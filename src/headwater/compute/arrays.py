@@ -1,0 +1,85 @@
+"""The few array bundles that the kernel passes around."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Values = NDArray[np.int64] | NDArray[np.float64]
+
+NOTHING: I64 = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value an event (or an answer a row): float64 or int64, and where it is not null.
+
+    Booleans are 0 and 1, times microseconds, texts their rank among the sorted distinct texts. `valid` None: none is null.
+    """
+
+    values: Values
+    valid: Bool | None = None
+
+    def take(self, index: I64) -> Column:
+        """The column at these positions."""
+        return Column(self.values[index], None if self.valid is None else self.valid[index])
+
+    def slice(self, start: int, stop: int) -> Column:
+        """The column between two positions, without a copy."""
+        return Column(self.values[start:stop], None if self.valid is None else self.valid[start:stop])
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events sorted by (key, time, id, known, values), n of them for m keys.
+
+    starts: int64 (m + 1): key k's events are at starts[k]:starts[k + 1].
+    t: int64 (n), microseconds UTC. known: int64 (n), or empty where every event is known `delay` after its time.
+    ident: int64 (n), the rank of the event's id, or empty. columns: what aggregations read, by name.
+    row: int64 (n), the position in the events that these were taken from, or empty for the events themselves.
+    ended_after: how long after an event's end, in microseconds, it is known that it ended.
+    """
+
+    starts: I64
+    t: I64
+    known: I64
+    delay: int
+    ident: I64
+    columns: Mapping[str, Column]
+    row: I64 = field(default_factory=lambda: NOTHING)
+    ended_after: int = 0
+
+    def keys(self, first: int, last: int) -> Events:
+        """The events of the keys first to last - 1, without a copy."""
+        a, b = int(self.starts[first]), int(self.starts[last])
+        cut = {name: column.slice(a, b) for name, column in self.columns.items()}
+        return Events(
+            self.starts[first : last + 1] - a, self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut, ended_after=self.ended_after
+        )
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Requests sorted by (key, T), l of them for m keys, as T and K of one freshness.
+
+    starts: int64 (m + 1), as for events. T, K: int64 (l), microseconds UTC.
+    """
+
+    starts: I64
+    T: I64
+    K: I64
+
+    def keys(self, first: int, last: int) -> Asks:
+        """The requests of the keys first to last - 1, without a copy."""
+        a, b = int(self.starts[first]), int(self.starts[last])
+        return Asks(self.starts[first : last + 1] - a, self.T[a:b], self.K[a:b])
+
+    def part(self, first: int, last: int) -> Asks:
+        """The requests at positions first to last - 1, for the same keys."""
+        return Asks(np.clip(self.starts, first, last) - first, self.T[first:last], self.K[first:last])

@@ -1,0 +1,98 @@
+"""Where each request's window begins and ends among the events of its key.
+
+Only for events in known order (see `layers`): there, what a request may see is one range of positions.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from headwater.compute.arrays import I64, Asks, Events
+from headwater.definitions.durations import Window
+
+LIFETIME = -1
+
+
+def spans(events: Events, asks: Asks, window: Window) -> tuple[I64, I64]:
+    """The positions lo (l) and hi (l), int64, so that the events that count for ask j are lo[j]:hi[j]; equal where none does."""
+    lo = np.empty(len(asks.T), np.int64)
+    hi = np.empty(len(asks.T), np.int64)
+    length = LIFETIME if window.length is None else window.length
+    _spans(events.starts, events.t, events.known, events.delay, asks.starts, asks.T, asks.K, length, window.hop, window.offset, lo, hi)
+    return lo, hi
+
+
+def blocks(events: Events, window: Window) -> I64:
+    """For each event, the position of the first one of its key in the same block, int64 (n).
+
+    Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window reaches into at most two.
+    """
+    out = np.empty(len(events.t), np.int64)
+    _blocks(events.starts, events.t, LIFETIME if window.length is None else window.length, out)
+    return out
+
+
+@nb.njit(nogil=True, cache=True)
+def _seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
+    """The first position in first:end whose (rising) x is not below bound, galloping either way from p."""
+    step = 1
+    if p < end and x[p] < bound:
+        low = p + 1
+        while low + step <= end and x[low + step - 1] < bound:
+            low += step
+            step *= 2
+        high = min(low + step, end)
+    else:
+        high = p
+        while high - step >= first and x[high - step] >= bound:
+            high -= step
+            step *= 2
+        low = max(high - step, first)
+    while low < high:
+        middle = (low + high) >> 1
+        if x[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@nb.njit(nogil=True, cache=True)
+def _spans(starts, t, known, delay, ask_starts, T, K, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
+    by_column = len(known) > 0
+    for key in range(len(starts) - 1):
+        first, end = starts[key], starts[key + 1]
+        a, b = first, first
+        k = first
+        for j in range(ask_starts[key], ask_starts[key + 1]):
+            if j > ask_starts[key] and T[j] == T[j - 1] and K[j] == K[j - 1]:
+                lo[j], hi[j] = lo[j - 1], hi[j - 1]
+                continue
+            head = T[j] if offset == 0 else (T[j] - offset) // hop * hop
+            if length >= 0:
+                a = _seek(t, a, first, end, (T[j] - offset - length) // hop * hop)
+            if by_column:
+                b = _seek(t, b, first, end, head)
+                k = _seek(known, k, first, end, K[j] + 1)
+                stop = min(b, k)
+            else:
+                b = _seek(t, b, first, end, min(head, K[j] - delay + 1))
+                stop = b
+            lo[j] = a
+            hi[j] = max(a, stop)
+
+
+@nb.njit(nogil=True, cache=True)
+def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
+    for key in range(len(starts) - 1):
+        first, end = starts[key], starts[key + 1]
+        begin = first
+        if first == end:
+            continue
+        limit = (t[first] // length + 1) * length if length >= 0 else 0
+        for i in range(first, end):
+            if length >= 0 and t[i] >= limit:
+                begin = i
+                limit = (t[i] // length + 1) * length
+            out[i] = begin
