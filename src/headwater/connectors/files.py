@@ -1,0 +1,29 @@
+"""Which files a path names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headwater.errors import DataError, nearest
+
+
+def found(path: str, ending: str) -> list[str]:
+    """The files that `path` names (a file, a glob, or a folder searched for `ending`), sorted; never none.
+
+    Raises:
+        DataError: nothing is there, or only empty files.
+    """
+    place = Path(path)
+    if place.is_dir():
+        names = sorted(str(p) for p in place.rglob(f"*{ending}"))
+    elif place.is_file():
+        names = [path]
+    else:
+        names = sorted(str(p) for p in Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
+    if not names:
+        beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+        where = f"in {place.parent}: {nearest(place.name, beside)}" if beside else f"the folder {place.parent} does not exist"
+        raise DataError(f"no file at {path}; {where if place.parent.is_dir() else 'its folder does not exist'}")
+    if all(Path(name).stat().st_size == 0 for name in names):
+        raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
+    return names

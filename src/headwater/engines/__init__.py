@@ -1,0 +1,1 @@
+"""Engines read events, bucket them by key and run the kernel."""

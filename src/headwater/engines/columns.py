@@ -1,0 +1,99 @@
+"""Between polars columns and the kernel's arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.table import TABLE
+from headwater.compute.arrays import Column
+from headwater.errors import DataError
+
+
+@dataclass(frozen=True)
+class Coded:
+    """How a column of the source stands in the kernel, and how to turn it back.
+
+    dtype: the polars dtype of the source's column. words: for texts, the sorted distinct texts that the codes number.
+    """
+
+    dtype: pl.DataType
+    words: pl.Series | None = None
+
+
+def encode(series: pl.Series, what: str) -> tuple[pl.Series, Coded]:
+    """The column as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back.
+
+    Raises:
+        DataError: infinite values, unsigned integers beyond int64, or a dtype that has no order.
+    """
+    dtype = series.dtype
+    if dtype.is_float() or dtype.is_decimal():
+        values = series.cast(pl.Float64).fill_nan(None)
+        infinite = int(values.is_infinite().sum())
+        if infinite:
+            raise DataError(f"{what} has {infinite} infinite values; filter them out, or replace them in the source's select")
+        return values, Coded(pl.Float64() if dtype.is_decimal() else dtype)
+    if dtype == pl.UInt64:
+        if (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
+            raise DataError(f"{what} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
+        return series.cast(pl.Int64), Coded(dtype)
+    if dtype.is_integer() or dtype == pl.Boolean:
+        return series.cast(pl.Int64), Coded(dtype)
+    if isinstance(dtype, pl.Datetime):
+        return series.dt.cast_time_unit("us").to_physical(), Coded(pl.Datetime("us", dtype.time_zone))
+    if dtype in (pl.Date, pl.Time, pl.Duration):
+        return series.to_physical().cast(pl.Int64), Coded(dtype)
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        texts = series.cast(pl.String)
+        words = texts.unique().drop_nulls().sort()
+        return texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
+    if dtype == pl.Null:
+        return series.cast(pl.Float64), Coded(pl.Float64())
+    raise DataError(f"{what} is {dtype}; features are made of numbers, booleans, times and texts")
+
+
+def to_kernel(series: pl.Series) -> Column:
+    """An encoded column as arrays."""
+    if series.null_count() == 0:
+        return Column(series.to_numpy())
+    return Column(series.fill_null(0).to_numpy(), series.is_not_null().to_numpy())
+
+
+def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
+    """Refuse a column that the function cannot be made of."""
+    accepts = TABLE[function].accepts
+    number = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
+    if accepts == "number" and not number:
+        raise DataError(
+            f"{what}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
+        )
+    if accepts == "time" and not isinstance(dtype, pl.Datetime):
+        raise DataError(f"{what}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and accepts == "time":
+        raise DataError(
+            f"{what}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
+        )
+
+
+def decode(column: Column, function: str, coded: Coded | None, name: str) -> pl.Series:
+    """A column of answers as the polars series that users see."""
+    gives = TABLE[function].gives
+    series = pl.Series(name, column.values)
+    if column.valid is not None:
+        series = series.set(pl.Series(~column.valid), None)
+    if gives != "same" or coded is None:
+        return series
+    if coded.words is not None:
+        if not len(coded.words):
+            return pl.Series(name, [None] * len(series), pl.String)
+        return coded.words.gather(series.cast(pl.UInt32)).alias(name)
+    if coded.dtype == pl.Boolean:
+        return series.cast(pl.Boolean)
+    return series.cast(coded.dtype) if coded.dtype.is_numeric() else _from_physical(series, coded.dtype)
+
+
+def _from_physical(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return (series.cast(pl.Int32) if dtype == pl.Date else series).cast(dtype)

@@ -1,0 +1,189 @@
+"""Reading the events of a source: what counts as one, when it happened, when it was known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import I64
+from headwater.compute.duplicates import accepted
+from headwater.definitions.durations import micros
+from headwater.definitions.source import Source
+from headwater.engines.columns import Coded, encode
+from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, moment, selected
+from headwater.errors import DataError, LeakError
+
+IDENT = "__id"
+
+
+@dataclass
+class Notes:
+    """What was left out while reading, by reason, and how many events were read."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which event times can matter: [first, last) in microseconds; `first` None without bound."""
+
+    first: int | None
+    last: int
+
+
+def read_events(
+    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, notes: Notes
+) -> tuple[pl.DataFrame, dict[str, Coded]]:
+    """The events as a frame: the keys, TIME, KNOWN (where a column says), IDENT (where declared) and the encoded `columns`.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+    """
+    what = _called(source)
+    chosen = _chosen(source, keys, columns)
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, what)
+    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what)
+    if source.select is None:
+        refuse_later_timestamps(source, chosen, time, known, what)
+    at = (time + source.delay if known is None else known) if source.window_on == "known_at" else time
+    wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
+    wanted += [at.alias(TIME)]
+    if known is not None:
+        wanted.append(known.alias(KNOWN))
+    if source.id_field is not None:
+        column(source.id_field, chosen.schema, what)
+        wanted.append(pl.col(source.id_field).alias(IDENT))
+    frame = chosen.frame.select(wanted)
+    within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
+    if reach.first is not None:
+        within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
+    if source.id_field is None:
+        frame = frame.filter(within)
+    events = _timed(collect(frame, what), source, notes)
+    if source.id_field is not None:
+        events = _without_copies(events, source, notes).filter(within)
+    notes.events[source.name] += events.height
+    return _encoded(events, columns, what)
+
+
+def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked: pl.Schema) -> tuple[pl.DataFrame, dict[str, Coded]]:
+    """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the source has a history.
+
+    Raises:
+        DataError: a column that is missing.
+    """
+    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {key: asked[key] for key in keys}
+    if source.history is not None:
+        chosen = _chosen(source, keys, columns)
+        dtypes = dict(chosen.frame.select(_in_zone(name, source, chosen.schema) for name in dtypes).collect_schema())
+    return _encoded(pl.DataFrame(schema={**dtypes, TIME: pl.Int64()}), columns, _called(source))
+
+
+def _called(source: Source) -> str:
+    return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
+
+
+def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str]) -> Selected:
+    """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
+    what = _called(source)
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
+    until = [c for c in columns if source.columns is not None and c not in source.columns]
+    chosen = selected(source.table, source.select, source.filter, [*own, *until], what)
+    for name in (*keys, *columns):
+        column(name, chosen.schema, what)
+    return chosen
+
+
+def _in_zone(name: str, source: Source, schema: pl.Schema) -> pl.Expr:
+    """The column; a naive timestamp in the zone that the source declares, as its event time is."""
+    dtype = schema[name]
+    naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+    if not naive or source.timezone is None:
+        return pl.col(name)
+    return pl.col(name).dt.replace_time_zone(source.timezone, ambiguous="earliest", non_existent="null")
+
+
+def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, what: str) -> None:
+    """Refuse a whole table as a source where other timestamps in it come after its rows are said to be known."""
+    others = [
+        n for n, d in chosen.schema.items() if isinstance(d, pl.Datetime) and n not in (source.timestamp_field, source.known_at_field)
+    ]
+    if not others:
+        return
+    by = time + source.delay if known is None else known
+    zone = source.timezone or "UTC"
+    shares = collect(chosen.frame.select((moment(n, chosen.schema, zone, what) > by).mean().alias(n) for n in others), what).row(
+        0, named=True
+    )
+    later = {n: s for n, s in shares.items() if s}
+    if later:
+        named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
+        raise LeakError(
+            f"{what} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
+            f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those moments would "
+            "leak into training data. "
+            "Name with select= what is known at the event time; two moments of one table are two sources."
+        )
+
+
+def _timed(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+    """Without the rows that no time or known time can be read of; counted."""
+    for name, reason in (
+        (TIME, f"source {source.name}: no {source.timestamp_field}"),
+        (KNOWN, f"source {source.name}: no {source.known_at_field}, so never known"),
+    ):
+        if name in events.columns and events[name].null_count():
+            notes.left_out[reason] += events[name].null_count()
+            events = events.filter(pl.col(name).is_not_null())
+    return events
+
+
+def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+    if events[IDENT].null_count():
+        raise DataError(
+            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
+            "them out, or leave id_field out"
+        )
+    ident = events[IDENT].rank("dense").cast(pl.Int64)
+    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
+    content = events.select(pl.exclude(KNOWN, IDENT)).hash_rows(seed=0).reinterpret(signed=True)
+    place = _places(events, ident, known)
+    keep, conflicts = accepted(ident.to_numpy(), known.to_numpy(), place, content.to_numpy(), micros(source.id_horizon, "id_horizon"))
+    dropped = len(keep) - int(keep.sum())
+    if dropped:
+        notes.left_out[f"source {source.name}: copies of an event"] += dropped
+    if conflicts:
+        notes.left_out[f"source {source.name}: of these, copies that differ from the first"] += conflicts
+    return events.with_columns(ident.alias(IDENT)).filter(pl.Series(keep))
+
+
+def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
+    """The order, int64 (n), of copies that were known at the same moment: by event time, keys and values, nulls (and NaN) first."""
+    places = np.zeros(events.height, np.int64)
+    tied = pl.DataFrame({"ident": ident, "known": known}).is_duplicated().arg_true()
+    said = [TIME, *(c for c in events.columns if c not in (TIME, KNOWN, IDENT))]
+    rows = events[tied].select(pl.col(c).fill_nan(None) if events.schema[c].is_float() else c for c in said)
+    order = rows.with_columns(tied.alias("__row")).sort(said, nulls_last=False)["__row"]
+    places[order.to_numpy()] = np.arange(len(order))
+    return places
+
+
+def _encoded(events: pl.DataFrame, columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
+    """Value columns under their own names with a prefix, so that a key may be aggregated too."""
+    codes: dict[str, Coded] = {}
+    made = []
+    for name in dict.fromkeys(columns):
+        values, codes[name] = encode(events[name], f"{what}: the column {name!r}")
+        made.append(values.alias(value_name(name)))
+    return events.with_columns(made), codes
+
+
+def value_name(column: str) -> str:
+    """What an encoded column is called inside the engine."""
+    return f"__v_{column}"

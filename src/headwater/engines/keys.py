@@ -1,0 +1,92 @@
+"""Entity keys as codes 0, 1, 2, ... shared by events and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import I64
+from headwater.errors import DataError
+
+CODE = "__code"
+_DENSE = 4  # a range of integers is its own code while it has at most so many values a request, and a million more
+
+
+def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.DataFrame], what: str) -> tuple[pl.DataFrame, list[I64], int]:
+    """The events of keys that are asked for, with CODE; the code of each request, for each frame of requests; how many codes.
+
+    A request whose key is null or has no code gets the last code, which no event has.
+
+    Args:
+        events: with the columns `keys`. asked: frames with the same columns. what: names the source in errors.
+
+    Raises:
+        DataError: keys of different types on the two sides, or floats.
+    """
+    if not keys:
+        return events.with_columns(pl.lit(0, pl.Int64).alias(CODE)), [np.zeros(a.height, np.int64) for a in asked], 2
+    for name in keys:
+        for frame in asked:
+            _check_types(name, events.schema[name], frame.schema[name], what)
+    if len(keys) == 1 and events.schema[keys[0]].is_integer():
+        done = _dense(events, keys[0], [a[keys[0]] for a in asked])
+        if done is not None:
+            return done
+    shared = [pl.col(name).cast(_shared([events.schema[name], *(a.schema[name] for a in asked)])) for name in keys]
+    events = events.with_columns(shared)
+    alike = [a.select(shared) for a in asked]
+    table = (
+        pl.concat([a.unique() for a in alike], how="vertical")
+        .unique()
+        .drop_nulls()
+        .with_row_index(CODE)
+        .with_columns(pl.col(CODE).cast(pl.Int64))
+    )
+    coded = events.join(table, on=list(keys), how="inner", maintain_order="none")
+    last = table.height
+    codes = [a.join(table, on=list(keys), how="left", maintain_order="left")[CODE].fill_null(last).to_numpy() for a in alike]
+    return coded, codes, last + 1
+
+
+def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:
+    ends = [(a.min(), a.max()) for a in asked if a.len() > a.null_count()]
+    if not ends:
+        return None
+    low, high = min(e[0] for e in ends), max(e[1] for e in ends)  # type: ignore[type-var]
+    assert isinstance(low, int)
+    assert isinstance(high, int)
+    size = high - low + 1
+    if size > _DENSE * sum(a.len() for a in asked) + 1_000_000:
+        return None
+    mine = events[key]
+    if mine.null_count() or (events.height and (mine.min() < low or mine.max() > high)):  # type: ignore[operator]
+        events = events.filter(pl.col(key).is_between(low, high))
+    coded = events.with_columns((pl.col(key).cast(pl.Int64) - low).alias(CODE))
+    return coded, [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in asked], size + 1
+
+
+def _check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -> None:
+    if pl.Null in (mine, theirs):
+        return
+    if mine.is_float() or theirs.is_float():
+        raise DataError(
+            f"{what}: the key {name!r} is a float ({mine} in the source, {theirs} in the requests); floats that look equal may differ, so cast "
+            "both to integers or texts"
+        )
+    if _common(mine) != _common(theirs):
+        raise DataError(
+            f"{what}: the key {name!r} is {mine} in the source and {theirs} in the requests; cast one of them, so that equal keys compare equal"
+        )
+
+
+def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
+    """The type that all sides compare in; a side of nothing but nulls says nothing."""
+    return next((_common(dtype) for dtype in dtypes if dtype != pl.Null), pl.Int64())
+
+
+def _common(dtype: pl.DataType) -> pl.DataType:
+    if dtype.is_integer():
+        return pl.Int64()
+    return pl.String() if dtype in (pl.Categorical, pl.Enum) else dtype

@@ -1,0 +1,190 @@
+"""The engine on one machine: read, code the keys, sort once, run the kernel, and put the answers back into row order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from headwater import settings
+from headwater.aggregations.windows import Wanted, aggregate
+from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
+from headwater.compute.as_of import NEVER
+from headwater.compute.codes import order_of, packed, starts_of
+from headwater.compute.layer import Use
+from headwater.definitions.durations import SECOND, Window
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.source import Source
+from headwater.engines.columns import Coded, check_accepts, decode, to_kernel
+from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
+from headwater.engines.keys import CODE, code_keys
+from headwater.engines.reading import KNOWN, TIME
+from headwater.errors import DataError
+
+
+@dataclass(frozen=True)
+class Request:
+    """Rows that ask for the same features at one freshness.
+
+    keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the rows of a key.
+    T, K: int64 (rows), as `as_of` gives them.
+    """
+
+    keys: pl.DataFrame
+    t: I64
+    T: I64
+    K: I64
+
+
+@dataclass(frozen=True)
+class Query:
+    """Features of one source and set of keys."""
+
+    source: Source
+    keys: Sequence[str]
+    features: Sequence[Feature]
+    expires_after: int | None = None
+
+
+@dataclass(frozen=True)
+class _Role:
+    """Requests that share keys and times, sorted once: order (rows), and where each key begins."""
+
+    order: I64
+    starts: I64
+
+
+def compute(
+    query: Query, requests: Sequence[Request], notes: Notes, *, threads: int | None = None, tick: Callable[[int], None] | None = None
+) -> list[list[pl.Series]]:
+    """The features of `query` for each set of requests, in row order.
+
+    Rows that ask with T = NEVER count no event; where no row asks otherwise, only the schema is read.
+
+    Returns:
+        For each set of requests, one series (rows) for each feature.
+    """
+    reach = reach_of(requests, [f.window for f in query.features])
+    columns = sorted({c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else []))})
+    if reach is None:
+        events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
+    else:
+        events, codes = read_events(query.source, query.keys, columns, reach, notes)
+    for feature in query.features:
+        for name in feature.columns:
+            if name in codes:
+                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
+        where = feature.aggregation.where
+        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
+            raise DataError(
+                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
+                f"{codes[where].dtype}; "
+                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+            )
+    asked = list({id(r.keys): r.keys for r in requests}.values())
+    coded, numbers, keys = code_keys(events, query.keys, asked, f"source {query.source.name!r}")
+    number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
+    roles: dict[tuple[int, int], _Role] = {}
+    for r in requests:
+        at = (id(r.keys), id(r.t))
+        if at not in roles:
+            order = order_of(number_of[id(r.keys)], r.t)
+            roles[at] = _Role(order, starts_of(number_of[id(r.keys)][order], keys))
+    chosen = [roles[id(r.keys), id(r.t)] for r in requests]
+    asks = [Asks(role.starts, r.T[role.order], r.K[role.order]) for r, role in zip(requests, chosen, strict=True)]
+    wanted, finish = _wanted(query)
+    found = aggregate(sort_events(coded, keys, query.source, list(codes)), asks, wanted, threads or settings.threads(), tick)
+    return [_series(finish(columns), query, codes, role) for columns, role in zip(found, chosen, strict=True)]
+
+
+def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
+    """Which event times any row can count, or None where no event can count."""
+    live = [r.T[r.T > NEVER] for r in requests]
+    live = [T for T in live if len(T)]
+    if not live:
+        return None
+    reaches = [w.reach for w in windows]
+    far = None if None in reaches else max(r for r in reaches if r is not None)
+    return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live))
+
+
+def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequence[str]) -> Events:
+    """The events sorted by (key, time, id, known, values), as the kernel takes them."""
+    ties = [c for c in (IDENT, KNOWN) if c in coded.columns] + [value_name(c) for c in columns]
+    order = packed(coded[CODE].to_numpy(), coded[TIME].to_numpy())
+    frame = coded.select(CODE, TIME, *ties)
+    if order is None:
+        frame = frame.sort(CODE, TIME, *ties, nulls_last=False)
+    else:
+        frame = _break_ties(frame.with_columns(pl.Series("__packed", order)).sort("__packed"), ties)
+    columns_of = {name: to_kernel(frame[value_name(name)]) for name in columns}
+    known = frame[KNOWN].to_numpy() if KNOWN in frame.columns and source.window_on == "timestamp" else NOTHING
+    delay = source.delay if source.window_on == "timestamp" else 0
+    ident = frame[IDENT].to_numpy() if IDENT in frame.columns else NOTHING
+    return Events(
+        starts_of(frame[CODE].to_numpy(), keys), frame[TIME].to_numpy(), known, delay, ident, columns_of, ended_after=source.delay
+    )
+
+
+def _break_ties(frame: pl.DataFrame, ties: Sequence[str]) -> pl.DataFrame:
+    """Put events of one key and time in the order of id, known time and values, so that no arrival order shows."""
+    packed_ = frame["__packed"].to_numpy()
+    same = packed_[1:] == packed_[:-1]
+    if not ties or not same.any():
+        return frame
+    tied = np.zeros(len(packed_), np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    places = np.flatnonzero(tied)
+    group = frame[places].with_columns(pl.Series("__place", places)).sort("__packed", *ties, nulls_last=False, maintain_order=True)
+    index = np.arange(len(packed_))
+    index[places] = group["__place"].to_numpy()
+    return frame[index]
+
+
+def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Column]], list[Column]]]:
+    """What the kernel is asked for, and how its columns become the features (a ttl asks for the age of the last event too)."""
+    wanted = [
+        Wanted(f.aggregation.function, Use(f.columns, f.aggregation.where), f.window, f.aggregation.params, f.column)
+        for f in query.features
+    ]
+    if query.expires_after is None:
+        return wanted, lambda columns: columns
+    ages = [Wanted("since_last", counted(f), f.window) for f in query.features]
+    limit = query.expires_after
+
+    def finish(columns: list[Column]) -> list[Column]:
+        values, last = columns[: len(wanted)], columns[len(wanted) :]
+        return [_expired(v, a, limit) for v, a in zip(values, last, strict=True)]
+
+    return [*wanted, *ages], finish
+
+
+def counted(feature: Feature) -> Use:
+    """The events that a feature counts: those with its columns not null, where the function skips null."""
+    skips = feature.aggregation.each and bool(feature.columns)
+    return Use(feature.columns if skips else (), feature.aggregation.where)
+
+
+def _expired(value: Column, age: Column, limit: int) -> Column:
+    old = np.rint(age.values * SECOND) > limit
+    if age.valid is not None:
+        old &= age.valid
+    fresh = ~old
+    return Column(value.values, fresh if value.valid is None else value.valid & fresh)
+
+
+def _series(columns: Sequence[Column], query: Query, codes: dict[str, Coded], role: _Role) -> list[pl.Series]:
+    made = []
+    for feature, column in zip(query.features, columns, strict=True):
+        values = np.empty_like(column.values)
+        values[role.order] = column.values
+        valid = None
+        if column.valid is not None:
+            valid = np.empty_like(column.valid)
+            valid[role.order] = column.valid
+        coded = codes.get(feature.columns[feature.column]) if feature.columns else None
+        made.append(decode(Column(values, valid), feature.aggregation.function, coded, feature.name))
+    return made

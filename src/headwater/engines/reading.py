@@ -1,0 +1,104 @@
+"""Reading a table as a source or labels define it, with every check that only data can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import polars as pl
+from polars.exceptions import ColumnNotFoundError, PolarsError
+
+from headwater.connectors import scan
+from headwater.definitions.columns import Selection, output_name, root_columns
+from headwater.definitions.connectors import Table
+from headwater.errors import DataError, nearest
+
+TIME = "__time"
+KNOWN = "__known"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A table after filter and select; the schema is of the selected columns, `raw` that of the table."""
+
+    frame: pl.LazyFrame
+    schema: pl.Schema
+    raw: pl.Schema
+
+
+def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], what: str) -> Selected:
+    """The table filtered and selected; `own` are columns kept beside the selection where the table has them.
+
+    Raises:
+        DataError: a column that the table does not have, with the nearest name.
+    """
+    frame = scan(table)
+    raw = frame.collect_schema()
+    for item in select or ():
+        _check_columns(root_columns(item), raw, f"{what}: select")
+    if keep is not None:
+        _check_columns(root_columns(keep), raw, f"{what}: filter")
+        frame = frame.filter(keep)
+    if select is not None:
+        made = {output_name(item) for item in select}
+        frame = frame.select(
+            [pl.col(item) if isinstance(item, str) else item for item in select]
+            + [pl.col(c) for c in dict.fromkeys(own) if c not in made and c in raw]
+        )
+    try:
+        schema = frame.collect_schema()
+    except PolarsError as error:
+        raise DataError(f"{what}: {error}") from error
+    return Selected(frame, schema, raw)
+
+
+def column(name: str, schema: pl.Schema, what: str) -> pl.DataType:
+    """The dtype of a column, or an error with the nearest name."""
+    if name not in schema:
+        raise DataError(f"{what}: there is no column {name!r}; {nearest(name, schema)}")
+    return schema[name]
+
+
+def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.Expr:
+    """A timestamp column as int64 microseconds UTC.
+
+    Raises:
+        DataError: it is missing, not a timestamp, or naive without a `timezone`.
+    """
+    dtype = column(name, schema, what)
+    place = f"{what}: the timestamp {name!r}"
+    if dtype == pl.String:
+        raise DataError(
+            f"{place} is text; parse it in select, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
+        )
+    if dtype.is_integer() or dtype.is_float():
+        raise DataError(
+            f"{place} is a number of unknown unit; say which in select, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
+        )
+    if dtype == pl.Date:
+        raise DataError(
+            f"{place} is a date without a time of day; make it a moment in select, such as pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
+        )
+    if not isinstance(dtype, pl.Datetime):
+        raise DataError(f"{place} is {dtype}; a timestamp is a Datetime with a time zone")
+    made = pl.col(name).dt.cast_time_unit("us")
+    if dtype.time_zone is None:
+        if timezone is None:
+            raise DataError(f"{place} has no time zone; give timezone='UTC' (or the zone it is in) where it is defined")
+        made = made.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    return made.dt.convert_time_zone("UTC").dt.epoch("us")
+
+
+def collect(frame: pl.LazyFrame, what: str) -> pl.DataFrame:
+    """The rows, or an error that names what was being read."""
+    try:
+        return frame.collect()
+    except ColumnNotFoundError as error:
+        raise DataError(f"{what}: {error}") from error
+    except PolarsError as error:
+        raise DataError(f"{what} cannot be read: {error}") from error
+
+
+def _check_columns(names: Collection[str], schema: pl.Schema, what: str) -> None:
+    for name in sorted(names):
+        column(name, schema, what)

@@ -1,0 +1,1 @@
+"""Fitting, keeping and loading what is served."""

@@ -1,0 +1,1 @@
+"""What is done with definitions: training data, and later materialisation, ingestion, parity."""

@@ -1,0 +1,202 @@
+"""Point-in-time training data: what each feature would have been, had it been asked for then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from headwater.compute.arrays import I64
+from headwater.compute.as_of import as_of
+from headwater.definitions.connectors import ArrowFrame, Table
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.labels import Labels
+from headwater.definitions.level import Level
+from headwater.engines.events import Notes
+from headwater.engines.local import Query, Request, compute
+from headwater.errors import DataError, nearest
+from headwater.pipelines.request_features import request_feature, request_field
+from headwater.pipelines.requests import Requests, read_labels, read_rows
+
+Tick = Callable[[str, int, int], None]
+"""Called with a view's name, rows done and rows to do."""
+
+
+def get_historical_features(
+    features: FeatureService | Member | Sequence[Member],
+    rows: ArrowFrame | Table | Labels,
+    *,
+    timestamp_field: str = "timestamp",
+    level: Level | None = None,
+    timezone: str | None = None,
+    threads: int | None = None,
+) -> pl.DataFrame:
+    """The rows with every feature as of each row's own time: one row out for each row in, in order.
+
+    Args:
+        features: a feature service, or features, views and request features.
+        rows: a frame with an Arrow interface, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter and selection are
+            used, and whose rows without an outcome are left out).
+        timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
+        level: how fresh the features are; as defined where None.
+        timezone: the IANA zone of naive timestamps in `rows`.
+        threads: how many to use; the values do not depend on it.
+
+    Returns:
+        The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
+        first, last, min, max, latest in their column's dtype.
+
+    Raises:
+        DataError: a column is missing, of a wrong dtype, or named like a feature.
+
+    >>> import headwater as hw, polars as pl
+    >>> from datetime import datetime, UTC
+    >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
+    >>> visits = hw.Source("visits", history=pl.DataFrame({"user": [1, 1], "at": [at(8), at(9)]}), timestamp_field="at")
+    >>> view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+    >>> rows = pl.DataFrame({"user": [1, 1, 2], "timestamp": [at(9), at(10), at(10)]})
+    >>> hw.get_historical_features(view, rows)["user__count_1d"].to_list()
+    [1, 2, 0]
+    """
+    service = as_service(features)
+    requests = read_labels(rows) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    clash = sorted(set(service.feature_names) & set(requests.frame.columns) - {f.name for f in service.request_fields})
+    if clash:
+        raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
+    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads)[""]
+    own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
+    if requests.label is not None and requests.label.name not in own.columns:
+        own = own.with_columns(requests.label)
+    return pl.concat([own, found], how="horizontal")
+
+
+def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
+    """A feature service of what a user gave."""
+    if isinstance(features, FeatureService):
+        return features
+    return FeatureService("features", list(features) if isinstance(features, Sequence) else [features])
+
+
+def feature_frames(
+    service: FeatureService,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    notes: Notes,
+    *,
+    threads: int | None = None,
+    tick: Tick | None = None,
+) -> dict[str, pl.DataFrame]:
+    """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
+
+    Levels at which a view is equally fresh share its values too.
+    """
+    check_request(service, requests.frame)
+    found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
+    work = _Work(requests, levels, found, notes, threads, tick)
+    needed = _needed(service)
+    pending = list(service.views)
+    while pending:
+        first = next(v for v in pending if _ready(v, found))
+        group = [v for v in pending if _alike(v, first, needed) and _ready(v, found)]
+        work.compute(group, needed[first.name])
+        pending = [v for v in pending if v not in group]
+    plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
+    for values in found.values():
+        for feature in service.request_features:
+            if not feature.inputs and feature.name in plain:
+                continue
+            inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
+            (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
+    return {name: pl.DataFrame([(plain | values)[f].alias(f) for f in service.feature_names]) for name, values in found.items()}
+
+
+def check_request(service: FeatureService, frame: pl.DataFrame) -> None:
+    """Refuse rows that lack a column, naming who needs it."""
+    for column, who in service.needed_by().items():
+        if column not in frame.columns:
+            raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, frame.columns)}")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every view of one call shares."""
+
+    requests: Requests
+    levels: Mapping[str, Level]
+    found: dict[str, dict[str, pl.Series]]
+    notes: Notes
+    threads: int | None
+    tick: Tick | None
+
+    def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
+        """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
+        frames: dict[object, pl.DataFrame] = {}
+        times: dict[str, tuple[I64, I64]] = {}
+        by_source: dict[str, dict[tuple[int, str], tuple[Request, list[tuple[str, str]]]]] = {}
+        for view in views:
+            for name, level in self.levels.items():
+                keys = self._keys(view, name, frames)
+                freshness, source = level.freshness(view), level.source(view)
+                if freshness.fingerprint not in times:
+                    times[freshness.fingerprint] = as_of(freshness, self.requests.t)
+                asked = by_source.setdefault(source.known_after if source is not view.source else "", {})  # type: ignore[arg-type]
+                request = Request(keys, self.requests.t, *times[freshness.fingerprint])
+                asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
+        for delay, asked in by_source.items():
+            source = views[0].source if delay == "" else views[0].source.known_within(delay)
+            self._run(Query(source, views[0].keys, features, views[0].expires_after), list(asked.values()))
+
+    def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
+        views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
+        total, done = len(self.requests.t) * len(asked), 0
+
+        def tick(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if self.tick is not None:
+                self.tick(views, done, total)
+
+        columns = compute(query, [request for request, _ in asked], self.notes, threads=self.threads, tick=tick)
+        for (_, to), series in zip(asked, columns, strict=True):
+            for view, level in to:
+                self.found[level] |= {f"{view}__{s.name}": s for s in series}
+
+    def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
+        """The view's keys of each row; one frame for all levels where no key is a feature."""
+        filled = [view.request_key(key) for key in view.keys]
+        by_level = any(isinstance(f, FeatureRef) for f in filled)
+        place = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
+        if place not in frames:
+            values = self.found[level]
+            columns = [
+                (self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key)
+                for key, f in zip(view.keys, filled, strict=True)
+            ]
+            frames[place] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
+        return frames[place]
+
+
+def _needed(service: FeatureService) -> dict[str, tuple[Feature, ...]]:
+    """The features of each view that something reads, in the view's order."""
+    names: dict[str, set[str]] = {v.name: set() for v in service.views}
+    for ref in service.refs:
+        names[ref.view.name].add(ref.feature)
+    for function in service.request_features:
+        for ref in function.inputs.values():
+            names[ref.view.name].add(ref.feature)
+    for view in service.views:
+        for filled in view.request_keys.values():
+            if isinstance(filled, FeatureRef):
+                names[filled.view.name].add(filled.feature)
+    return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in service.views}
+
+
+def _ready(view: FeatureView, found: Mapping[str, Mapping[str, pl.Series]]) -> bool:
+    return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in found.values())
+
+
+def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]]) -> bool:
+    same = view.source is first.source and view.keys == first.keys and view.ttl == first.ttl
+    return same and needed[view.name] == needed[first.name]

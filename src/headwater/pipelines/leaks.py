@@ -1,0 +1,79 @@
+"""Refusals that need the data: a source over the labels' own table must not know the label before it is known."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from headwater.definitions.columns import output_name, root_columns
+from headwater.definitions.labels import Labels
+from headwater.definitions.model import Model
+from headwater.definitions.source import Source
+from headwater.engines.reading import collect, moment, selected
+from headwater.errors import LeakError
+
+
+def refuse_label_columns(model: Model) -> None:
+    """Refuse a source over the labels' table that selects what the label is made of and says it is known earlier than the label.
+
+    Raises:
+        LeakError: naming the source, the columns and the share of rows.
+    """
+    labels = model.labels
+    for source in dict.fromkeys(view.source for view in model.features.views):
+        if source.history is None or not labels.label_roots or source.table != labels.data:
+            continue
+        columns = label_columns(source, labels)
+        if not columns:
+            continue
+        share = _known_earlier(source, labels)
+        if share:
+            raise LeakError(
+                f"source {source.name!r} ({source.site}) selects {', '.join(map(repr, columns))}, which the label {labels.label_name!r} is made of, "
+                "and says it is known "
+                f"{_rule(source)} - in {share:.1%} of rows before the label is known ({_label_rule(labels)}). Training would see outcomes that nobody had yet: "
+                "give the source the timestamp at which the column is known, or leave the column out of its select."
+            )
+
+
+def label_columns(source: Source, labels: Labels) -> list[str]:
+    """The columns of the source's selection that the label is made of."""
+    if source.select is None:
+        return sorted(labels.label_roots)
+    return sorted(output_name(item) for item in source.select if root_columns(item) & labels.label_roots)
+
+
+def _known_earlier(source: Source, labels: Labels) -> float:
+    what = f"source {source.name!r}"
+    mine = selected(source.table, source.select, None, [c for c in (source.timestamp_field, source.known_at_field) if c], what)
+    theirs = selected(
+        labels.data, labels.select, None, [c for c in (labels.timestamp_field, labels.known_at_field) if c], f"labels {labels.name!r}"
+    )
+    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, what) + source.delay
+    both = pl.concat(
+        [
+            collect(mine.frame.select(known.alias("mine")), what),
+            collect(theirs.frame.select(label_known(labels, theirs.schema).alias("label")), what),
+        ],
+        how="horizontal",
+    )
+    return float(both.select((pl.col("mine") < pl.col("label").fill_null(2**62)).mean()).item() or 0.0)
+
+
+def label_known(labels: Labels, schema: pl.Schema) -> pl.Expr:
+    """When each label is known, int64 microseconds UTC; null for never."""
+    what = f"labels {labels.name!r}"
+    if labels.maturity is not None:
+        return moment(labels.timestamp_field, schema, labels.timezone, what) + labels.maturity
+    return moment(str(labels.known_at_field), schema, labels.timezone, what)
+
+
+def _rule(source: Source) -> str:
+    return (
+        f"at {source.known_at_field}"
+        if source.known_at_field
+        else f"at {source.timestamp_field}" + (f" + {source.known_after}" if source.delay else "")
+    )
+
+
+def _label_rule(labels: Labels) -> str:
+    return f"at {labels.known_at_field}" if labels.known_at_field else f"{labels.known_after} after the request"

@@ -1,0 +1,71 @@
+"""Request fields and functions, evaluated over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import polars as pl
+
+from headwater.definitions.request_feature import DTYPES, RequestFeature, RequestField
+from headwater.errors import DataError
+
+_POLARS: Mapping[type, pl.DataType] = {
+    float: pl.Float64(),
+    int: pl.Int64(),
+    str: pl.String(),
+    bool: pl.Boolean(),
+    datetime: pl.Datetime("us", "UTC"),
+}
+
+
+def request_field(field: RequestField, frame: pl.DataFrame) -> pl.Series:
+    """The field of each row in its declared dtype.
+
+    Raises:
+        DataError: the column is of another kind.
+    """
+    return _typed(frame[field.name], field.dtype, f"request field {field.name!r}")
+
+
+def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mapping[str, pl.Series]) -> pl.Series:
+    """The function's value on each row; `inputs` maps parameters to the features that fill them.
+
+    Raises:
+        DataError: a field is of another kind than annotated, or the function raises; the row's values are said.
+    """
+    what = f"request feature {feature.name!r}"
+    columns = {name: _typed(frame[name], dtype, f"{what}: the field {name!r}") for name, dtype in feature.fields.items()}
+    columns |= dict(inputs)
+    ordered = [columns[name].to_list() for name in feature.parameters]
+    values: list[object] = []
+    function = feature.function
+    try:
+        if ordered:
+            for row in zip(*ordered, strict=True):
+                values.append(function(*row))  # noqa: PERF401 (the rows done so far say which one failed)
+        else:
+            values = [function() for _ in range(frame.height)]
+    except Exception as error:
+        given = ", ".join(f"{name}={column[len(values)]!r}" for name, column in zip(feature.parameters, ordered, strict=True))
+        raise DataError(f"{what} failed on row {len(values)} with {given}: {type(error).__name__}: {error}") from error
+    try:
+        return pl.Series(feature.name, values, _POLARS[feature.dtype], strict=True)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{what} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}") from error
+
+
+def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
+    mine = series.dtype
+    fits = {
+        float: mine.is_numeric() or mine == pl.Boolean,
+        int: mine.is_integer() or mine == pl.Boolean,
+        str: mine in (pl.String, pl.Categorical, pl.Enum),
+        bool: mine == pl.Boolean,
+        datetime: isinstance(mine, pl.Datetime) and mine.time_zone is not None,
+    }[dtype]
+    if not fits and mine != pl.Null:
+        raise DataError(f"{what} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")
+    if dtype is datetime:
+        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
+    return series.cast(_POLARS[dtype])

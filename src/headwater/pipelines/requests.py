@@ -1,0 +1,143 @@
+"""The rows that features are asked for: request columns, request times, and for labels the outcome and when it was known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import I64
+from headwater.connectors import scan
+from headwater.connectors.frame import to_polars
+from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, ParquetFiles, Table
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.labels import Labels, Outcome
+from headwater.engines.events import Notes
+from headwater.engines.local import Query, Request, compute
+from headwater.engines.reading import collect, column, moment, selected
+from headwater.errors import DataError
+
+LABEL = "__label"
+KNOWN_AT = "__known_at"
+ASKED_AT = "__asked_at"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Rows that ask: `frame` as the user has them, `t` int64 (rows) microseconds UTC.
+
+    label: the outcome, known_at: int64 (rows) when it was known; both None for bare requests.
+    left_out: rows that cannot be used, by reason.
+    """
+
+    frame: pl.DataFrame
+    t: I64
+    label: pl.Series | None = None
+    known_at: I64 | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def take(self, rows: I64) -> Requests:
+        """The requests at these positions."""
+        return Requests(
+            self.frame[rows],
+            self.t[rows],
+            None if self.label is None else self.label[rows],
+            None if self.known_at is None else self.known_at[rows],
+            self.left_out,
+        )
+
+
+def read_rows(rows: ArrowFrame | Table, timestamp_field: str, timezone: str | None = None) -> Requests:
+    """Rows of a frame or of files, every one kept.
+
+    Raises:
+        DataError: the timestamp is missing, naive or null.
+    """
+    frame = collect(scan(rows), "rows") if isinstance(rows, ParquetFiles | CsvFiles | Frame) else to_polars(rows)
+    t = frame.lazy().select(moment(timestamp_field, frame.schema, timezone, "rows").alias("t")).collect()["t"]
+    if t.null_count():
+        raise DataError(
+            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs the time it asks at. Filter them out first"
+        )
+    return Requests(frame, t.to_numpy())
+
+
+def read_labels(labels: Labels) -> Requests:
+    """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
+
+    Raises:
+        DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
+    """
+    what = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
+    own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
+    own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
+    chosen = selected(labels.data, labels.select, labels.filter, own, what)
+    asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
+    made = [asked]
+    if isinstance(labels.label, str):
+        made.append(_outcome(labels.label, chosen.schema, what).alias(LABEL))
+        known = (
+            (pl.col(ASKED_AT) + labels.maturity)
+            if labels.maturity is not None
+            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, what)
+        )
+    else:
+        known = pl.col(ASKED_AT) + labels.maturity
+    frame = collect(chosen.frame.with_columns(made).with_columns(known.alias(KNOWN_AT)), what)
+    if frame.height == 0:
+        raise DataError(f"{what}: no row is left of the table; check its filter and that the table has rows")
+    left_out: Counter[str] = Counter()
+    reasons = {
+        f"labels: no {labels.timestamp_field}": ASKED_AT,
+        f"labels: no {labels.label_name}": LABEL,
+        f"labels: no {labels.known_at_field}, so never known": KNOWN_AT,
+    }
+    for reason, name in reasons.items():
+        if name in frame.columns and frame[name].null_count():
+            left_out[reason] += frame[name].null_count()
+            frame = frame.filter(pl.col(name).is_not_null())
+    if frame.height == 0:
+        raise DataError(f"{what}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
+    requests = Requests(
+        frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
+    )
+    label = frame[LABEL] if LABEL in frame.columns else _observed(labels, requests)
+    return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
+
+
+def _outcome(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+    dtype = column(name, schema, what)
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataError(
+            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean. Make one in select, such as (pl.col({name!r}) == 'yes').alias({name!r})"
+        )
+    value = pl.col(name).cast(pl.Float64)
+    return pl.when(value.is_finite()).then(value)
+
+
+def _observed(labels: Labels, requests: Requests) -> pl.Series:
+    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
+    outcome = labels.label
+    assert isinstance(outcome, Outcome)
+    end = requests.t + outcome.horizon
+    each = outcome.aggregation
+    feature = Feature(labels.label_name, each, each.columns[:1] if each.each else each.columns, outcome.window)
+    for name in outcome.keys:
+        column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
+    ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
+    series = compute(Query(outcome.source, outcome.keys, [feature]), [ask], Notes())[0][0]
+    if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+        raise DataError(
+            f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be a number or a boolean. "
+            f"Make one in the select of source {outcome.source.name!r}"
+        )
+    return series.cast(pl.Float64)
+
+
+def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], what: str) -> None:
+    """Refuse labels that are NaN or infinite."""
+    bad = int((~np.isfinite(label)).sum())
+    if bad:
+        raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")

@@ -1,0 +1,115 @@
+"""Training sets and trained models at one level."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.moments import parse_moment
+from headwater.engines.events import Notes
+from headwater.errors import DataError
+from headwater.models.fit import Fitted, fit
+from headwater.models.store import save
+from headwater.pipelines.historical import Tick, feature_frames
+from headwater.pipelines.leaks import refuse_label_columns
+from headwater.pipelines.requests import Requests, check_finite, read_labels
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The labelled requests with their features as of each request; `left_out` rows by reason."""
+
+    requests: Requests
+    features: pl.DataFrame
+    left_out: Counter[str]
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Request columns, then features, then the label."""
+        label = self.requests.label
+        assert label is not None
+        own = self.requests.frame.drop([*self.features.columns, label.name], strict=False)
+        return pl.concat([own, self.features, label.to_frame()], how="horizontal")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model fitted on the rows whose outcome was known by `until`."""
+
+    model: Model
+    fitted: Fitted
+    level: Level
+    until: datetime
+    rows: int
+    left_out: Counter[str]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the estimator and its manifest into `folder`; returns the manifest's path."""
+        about = {
+            "model": self.model.name,
+            "fingerprint": self.model.fingerprint,
+            "feature_service": self.model.features.name,
+            "views": {v.name: v.fingerprint for v in self.model.features.views},
+            "level": self.level.describe(self.model),
+            "level_fingerprint": self.level.fingerprint,
+            "until": self.until.isoformat(),
+            "rows": self.rows,
+            "left_out": dict(self.left_out),
+        }
+        return save(self.fitted, Path(folder), about)
+
+
+def training_set(
+    model: Model, *, level: Level | None = None, until: datetime | None = None, threads: int | None = None, tick: Tick | None = None
+) -> TrainingSet:
+    """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
+
+    Raises:
+        DataError: no outcome was known by then.
+        LeakError: a source would let the future into training data.
+    """
+    refuse_label_columns(model)
+    requests = read_labels(model.labels)
+    assert requests.known_at is not None
+    limit = until or clock.now()
+    known = requests.known_at <= parse_moment(limit, "until")
+    left_out = Counter(requests.left_out)
+    if not known.all():
+        left_out["outcome not known by then"] += int((~known).sum())
+        requests = requests.take(np.flatnonzero(known))
+    if not known.any():
+        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {limit.isoformat()}; take a later time")
+    notes = Notes()
+    features = feature_frames(model.features, requests, {"": level or Level()}, notes, threads=threads, tick=tick)[""]
+    return TrainingSet(requests, features, left_out + notes.left_out)
+
+
+def train(
+    model: Model,
+    *,
+    level: Level | None = None,
+    until: datetime | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    tick: Tick | None = None,
+) -> Trained:
+    """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
+
+    Raises:
+        DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
+        LeakError: a source would let the future into training data.
+    """
+    rows = training_set(model, level=level, until=until, threads=threads, tick=tick)
+    assert rows.requests.label is not None
+    y = rows.requests.label.to_numpy().astype(np.float64)
+    check_finite(y, f"labels {model.labels.name!r}")
+    fitted = fit(model, rows.features, y, seed=seed, threads=threads)
+    return Trained(model, fitted, level or Level(), until or clock.now(), len(y), rows.left_out)
