@@ -1,0 +1,1 @@
+"""What fresher features buy: one model at several freshness levels, with honest intervals."""

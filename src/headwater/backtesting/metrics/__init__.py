@@ -1,0 +1,71 @@
+"""The metrics of a backtest: one file a family, one line in FAMILIES, in display order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from headwater.backtesting.metrics import calibration, deviation, probability, ranking, threshold, top
+from headwater.backtesting.metrics.base import Blocks, Family, Metric, Scored, Task
+from headwater.backtesting.metrics.curves import curves
+from headwater.backtesting.metrics.threshold import operating_threshold
+from headwater.errors import UsageError, nearest
+
+FAMILIES: tuple[Family, ...] = (
+    threshold.FAMILY,
+    top.FAMILY,
+    ranking.FAMILY,
+    probability.FAMILY,
+    calibration.FAMILY,
+    deviation.FAMILY,
+)
+
+__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "Scored", "Task", "curves", "operating_threshold", "resolve"]
+
+
+def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
+    """The metrics that `names` ask for, in that order; None: all of the task's default ones.
+
+    "precision@P%" and "recall@P%" are read for any P above 0 and up to 100. A
+    Metric is taken as it is, so a project can bring its own.
+
+    Raises UsageError for an unknown or repeated name, for a metric of the
+    other task, and for an unknown task.
+
+    >>> [metric.name for metric in resolve(None, "regression")]
+    ['mae', 'rmse', 'wape']
+    >>> [metric.name for metric in resolve(["auc", "recall@0.5%"], "binary")]
+    ['auc', 'recall@0.5%']
+    >>> resolve(["acu"], "binary")
+    Traceback (most recent call last):
+    headwater.errors.UsageError: there is no metric 'acu'; did you mean 'auc'?
+    """
+    if task not in get_args(Task):
+        raise UsageError(f"there is no task {task!r}; {nearest(task, get_args(Task))}")
+    if isinstance(names, str):
+        raise UsageError(f"metrics are a list of names; write [{names!r}]")
+    defaults = [metric for family in FAMILIES for metric in family.metrics if metric.task == task]
+    chosen = defaults if names is None else [_named(name, task) for name in names]
+    given = [metric.name for metric in chosen]
+    if twice := {name for name in given if given.count(name) > 1}:
+        raise UsageError(f"metric {min(twice)!r} is given more than once; name each metric once")
+    if not chosen:
+        raise UsageError(f"no metric is given; name at least one, or pass None for the defaults of a {task} task")
+    return chosen
+
+
+def _named(name: str | Metric, task: str) -> Metric:
+    known = {metric.name: metric for family in FAMILIES for metric in family.metrics}
+    metric = name if isinstance(name, Metric) else known.get(name) or _parsed(name)
+    fitting = sorted(found.name for found in known.values() if found.task == task)
+    if metric is None:
+        patterns = [family.pattern for family in FAMILIES if family.pattern and task == family.metrics[0].task]
+        also = "".join(f"; also {pattern} for any P" for pattern in patterns) if "@" in str(name) else ""
+        raise UsageError(f"there is no metric {name!r}; {nearest(str(name), fitting)}{also}")
+    if metric.task != task:
+        raise UsageError(f"metric {metric.name!r} is for a {metric.task} task, and this one is {task}; known: {', '.join(fitting)}")
+    return metric
+
+
+def _parsed(name: str) -> Metric | None:
+    return next((metric for family in FAMILIES if (metric := family.parse(name))), None)

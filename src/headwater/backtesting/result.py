@@ -1,0 +1,124 @@
+"""What a backtest found: plain frozen values that every rendering reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["batch", "real-time"]
+Verdict = Literal["LIFT", "harm", "no lift worth having", "not shown"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % block-bootstrap interval; `low` and `high` are NaN where there are too few blocks."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
+
+    `detectable` is the lift that this test would have seen in 80 % of cases (2.8 standard errors).
+    """
+
+    from_: str
+    to: str
+    metric: str
+    delta: float
+    low: float
+    high: float
+    detectable: float
+    verdict: Verdict
+    sentence: str  # the verdict in words: "LIFT of +0.104 [0.084, 0.121]", "not shown: at most +0.021; ..."
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The points that the two curves of one level are drawn from (each at most 200 points)."""
+
+    recall: Sequence[float]
+    precision: Sequence[float]
+    predicted: Sequence[float]  # mean score of a calibration bin
+    observed: Sequence[float]  # outcome rate of that bin
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """One level on one set of rows."""
+
+    name: str
+    kind: Kind
+    describes: str  # the freshness in words
+    age_seconds: float | None  # mean age (t - K) of the features at request time; None: no history is read
+    metrics: Mapping[str, Estimate]  # headline metrics first
+    coverage: float  # share of requests answered
+    replayed: Mapping[str, float] = field(default_factory=dict)  # the freshest level's model on this level's features
+    note: str = ""
+    curves: Curves | None = None
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """The levels and steps on one part of the test rows."""
+
+    name: str
+    describes: str
+    rows: int
+    levels: Sequence[LevelResult]
+    paired: Sequence[Paired]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LeakFinding:
+    """One finding of the leak audit."""
+
+    kind: Literal["label rows", "implausible feature", "clean"]
+    severity: Literal["leak", "warning", "ok"]
+    subject: str  # the view or feature
+    columns: Sequence[str]
+    share: float  # of rows
+    message: str
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Where the data were cut (ISO 8601, UTC), and how the labels' maturity looked."""
+
+    train_start: str
+    split: str
+    test_end: str
+    train_rows: int
+    test_rows: int
+    left_out: Mapping[str, int]  # reason -> rows
+    label_delay_seconds: Mapping[str, float]  # "p50", "p90", "p99", "max" of known_at - t
+    rows_per_day: Sequence[tuple[str, int, str]]  # (date, rows, "train" | "test" | "left out")
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """Everything that a report shows."""
+
+    model: str
+    task: str  # "binary" | "regression"
+    headline: str  # the metric that verdicts speak of, e.g. "auc"
+    higher_is_better: Mapping[str, bool]
+    min_lift: Mapping[str, float]
+    positive_rate: float | None
+    levels: Sequence[LevelResult]
+    paired: Sequence[Paired]  # each step to the next level, every metric; then first to last
+    slices: Sequence[SliceResult]
+    leak_audit: Sequence[LeakFinding]
+    split: TimeSplit
+    seconds: Mapping[str, float]  # "features", "training", "total"
+    definitions: str  # readable text
+    fingerprint: str
+    versions: Mapping[str, str]
+    assumptions: Sequence[str]  # "if the world does not react": what a backtest cannot see
+    estimator: str
+    encoded: Mapping[str, int]  # string column -> number of categories seen in training

@@ -1,0 +1,91 @@
+"""Parts of the test rows: those a user names, and the cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater.compute.arrays import Bool
+from headwater.definitions.aggregation import count
+from headwater.definitions.base import is_expr
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.freshness import on_request
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.engines.events import Notes
+from headwater.errors import UsageError, nearest
+from headwater.pipelines.historical import feature_frames
+from headwater.pipelines.requests import Requests
+
+COLD_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test rows: bool (test rows)."""
+
+    name: str
+    describes: str
+    mask: Bool
+
+
+def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) -> list[Slice]:
+    """The slices of `slices`, evaluated on the test rows; null is not in the slice.
+
+    Raises:
+        UsageError: an expression that names no column of the labels, or does not say true or false.
+    """
+    rows = frame.filter(pl.Series(test))
+    found = []
+    for name, expression in slices.items():
+        if not is_expr(expression):
+            raise UsageError(
+                f"slice {name!r} is {expression!r}; give a polars expression over the labels' columns, such as pl.col('country') == 'no'"
+            )
+        for column in expression.meta.root_names():
+            if column not in rows.columns:
+                raise UsageError(f"slice {name!r}: the labels have no column {column!r}; {nearest(column, rows.columns)}")
+        try:
+            mask = rows.select(expression.alias("in")).to_series()
+        except PolarsError as error:
+            raise UsageError(f"slice {name!r}: {expression} cannot be evaluated: {error}") from error
+        if mask.dtype != pl.Boolean or len(mask) != rows.height:
+            raise UsageError(f"slice {name!r}: {expression} gives {mask.dtype}; it must say true or false of each row")
+        found.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
+    return found
+
+
+def cold_slice(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], threads: int | None) -> Slice:
+    """The requests whose key had fewer than n events in the 30 days before them."""
+    view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
+    if view is None:
+        return Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))
+    history = FeatureView(
+        "history",
+        source=view.source,
+        keys=view.keys,
+        features=[count()],
+        windows=[f"{COLD_DAYS}d"],
+        freshness=on_request(),
+        request_keys=view.request_keys,
+    )
+    rows = requests.take(np.flatnonzero(test))
+    counts = feature_frames(FeatureService("cold", [history]), Requests(rows.frame, rows.t), {"": Level()}, Notes(), threads=threads)[
+        ""
+    ].to_series()
+    keys = ", ".join(str(view.request_key(k)) for k in view.keys)
+    return Slice(
+        "cold start",
+        f"({keys}) had fewer than {fewer} events of source {view.source.name!r} in the last {COLD_DAYS} days",
+        (counts < fewer).to_numpy(),
+    )
+
+
+def _most_specific(model: Model) -> FeatureView | None:
+    keyed = [v for v in model.features.views if v.keys and not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]
+    return max(keyed, key=lambda v: len(v.keys), default=None)

@@ -1,0 +1,173 @@
+"""Whether fresher features pay: differences between levels, their intervals and what they show.
+
+The verdict, first rule that holds:
+
+    no lift worth having   the interval lies inside [-min_lift, +min_lift]
+    LIFT                   the interval lies above 0
+    harm                   the interval lies below 0
+    not shown              anything else, or no interval
+
+The interval is two-sided 95 %. A lift that the test would have seen in 80 %
+of cases is 2.8 standard errors (1.96 + 0.84; Cohen, "Statistical power
+analysis", 1988), the standard error being that of the paired resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from headwater.backtesting.intervals import MIN_DEFINED, Evaluation, interval
+from headwater.backtesting.metrics.base import Floats, Metric
+from headwater.backtesting.result import Paired, Verdict
+from headwater.errors import UsageError, nearest
+
+_SEEN = 2.8  # standard errors
+
+
+def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = None) -> dict[str, float]:
+    """The smallest change worth having of each metric, in the metric's unit.
+
+    Defaults: 0.005 for metrics where higher is better and for calibration;
+    0.5 % of the first level's value for errors (log_loss, brier, mae, rmse,
+    wape). A float replaces that of the headline, the first metric; a mapping
+    replaces those that it names.
+
+    Raises UsageError for a metric that was not evaluated or a number that is
+    not 0 or more.
+
+    >>> from headwater.backtesting.intervals import evaluate
+    >>> from headwater.backtesting.metrics import Blocks, resolve
+    >>> found = evaluate(resolve(["mae"], "regression"), [1, 2], {"none": [2, 3], "daily": [1, 2]}, Blocks.whole(2))
+    >>> min_lifts(found), min_lifts(found, 0.25)
+    ({'mae': 0.005}, {'mae': 0.25})
+    """
+    lifts = {metric.name: metric.worth(float(found.values[0, m])) if found.levels else math.nan for m, metric in enumerate(found.metrics)}
+    if given is None:
+        return lifts
+    chosen = given if isinstance(given, Mapping) else {found.metrics[0].name: given}
+    for name, value in chosen.items():
+        if name not in lifts:
+            raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, lifts)}")
+        if not 0 <= value < math.inf:
+            raise UsageError(f"min_lift of {name!r} is {value}; pass 0 or more, in the metric's unit")
+    return lifts | {name: float(value) for name, value in chosen.items()}
+
+
+def paired(
+    found: Evaluation,
+    min_lift: Mapping[str, float] | float | None = None,
+    levels: Sequence[str] | None = None,
+    looks: int = 1,
+) -> list[Paired]:
+    """Compare each level with the next in every metric, then the first with the last if there are more than two.
+
+    `levels` are those to compare, in order; all evaluated ones if None.
+    Differences are so signed that a rise is a gain: `to` minus `from`, and
+    the other way round for errors. For `min_lift` and errors see `min_lifts`.
+    `looks` is how many parts of the rows are compared like this; see `interval`.
+
+    >>> from headwater.backtesting.intervals import evaluate, resample_weights
+    >>> from headwater.backtesting.metrics import resolve
+    >>> y, days = np.arange(20.0), np.arange(20)
+    >>> scores = {"daily": y + 2, "hourly": y + 1}
+    >>> step, = paired(evaluate(resolve(["mae"], "regression"), y, scores, resample_weights(days)))
+    >>> step.from_, step.to, step.sentence
+    ('daily', 'hourly', 'LIFT of +1.000 [+1.000, +1.000]')
+    """
+    names = tuple(found.levels if levels is None else levels)
+    steps = list(pairwise(names))
+    if len(names) > 2:
+        steps.append((names[0], names[-1]))
+    lifts = list(min_lifts(found, min_lift).values())
+    return [_compare(found, from_, to, m, lift, looks) for from_, to in steps for m, lift in enumerate(lifts)]
+
+
+def _compare(found: Evaluation, from_: str, to: str, m: int, min_lift: float, looks: int) -> Paired:
+    first, second, metric = found.position(from_), found.position(to), found.metrics[m]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    delta = float(sign * (found.values[second, m] - found.values[first, m]))
+    draws = sign * (found.replicates[second, m] - found.replicates[first, m])
+    low, high = interval(draws, found.blocks, looks)
+    detectable = math.nan if math.isnan(low) else _SEEN * _standard_error(draws)
+    verdict = verdict_of(low, high, min_lift)
+    change = _Change(metric, delta, low, high, detectable, min_lift)
+    sentence = _sentence(verdict, change, _absence(found, m, delta))
+    return Paired(from_, to, metric.name, delta, low, high, detectable, verdict, sentence)
+
+
+def _standard_error(draws: Floats) -> float:
+    defined = draws[~np.isnan(draws)]
+    return float(defined.std(ddof=1)) if defined.size > 1 else math.nan
+
+
+def verdict_of(low: float, high: float, min_lift: float) -> Verdict:
+    """The verdict on an interval; "not shown" if it is NaN.
+
+    >>> verdict_of(0.001, 0.005, 0.005), verdict_of(0.001, 0.006, 0.005)
+    ('no lift worth having', 'LIFT')
+    >>> verdict_of(-0.02, -0.01, 0.005), verdict_of(-0.02, 0.01, 0.005)
+    ('harm', 'not shown')
+    """
+    if -min_lift <= low and high <= min_lift:
+        return "no lift worth having"
+    if low > 0:
+        return "LIFT"
+    return "harm" if high < 0 else "not shown"
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A difference as it is written: all numbers with the same decimals."""
+
+    metric: Metric
+    delta: float
+    low: float
+    high: float
+    detectable: float
+    min_lift: float
+
+    def plain(self, value: float) -> str:
+        return f"{value:.{self._decimals}f}"
+
+    def signed(self, value: float) -> str:
+        return f"{round(value, self._decimals) + 0.0:+.{self._decimals}f}"  # + 0.0: never "-0.000"
+
+    def __str__(self) -> str:
+        return f"{self.signed(self.delta)} [{self.signed(self.low)}, {self.signed(self.high)}]"
+
+    @property
+    def _decimals(self) -> int:
+        """Three for shares; for errors, whose unit may be of any size, enough to read half of min_lift."""
+        fine = math.ceil(-math.log10(self.min_lift / 2)) if 0 < self.min_lift < math.inf else 3
+        return min(max(fine, 0 if self.metric.relative else 3), 9)
+
+
+def _sentence(verdict: Verdict, change: _Change, absence: str) -> str:
+    if math.isnan(change.low):
+        value = "" if math.isnan(change.delta) else f"{change.signed(change.delta)} without an interval: "
+        return f"not shown: {value}{absence}"
+    match verdict:
+        case "no lift worth having":
+            return f"{verdict}: {change} lies inside +-{change.plain(change.min_lift)}"
+        case "not shown":
+            seen = f"a lift of {change.plain(change.detectable)} would have been seen"
+            return f"{verdict}: {change}, at most {change.signed(change.high)}; {seen}"
+        case _:
+            return f"{verdict} of {change}"
+
+
+def _absence(found: Evaluation, m: int, delta: float) -> str:
+    """Why a difference has no interval."""
+    name = found.metrics[m].name
+    if math.isnan(delta):
+        return f"{name} is undefined on these rows (no rows, one class, or nothing flagged)"
+    if found.caution:
+        return found.caution
+    if not found.replicates.shape[2]:
+        return "no resamples were drawn"
+    return f"{name} is undefined on more than {1 - MIN_DEFINED:.0%} of the resamples"
