@@ -12,18 +12,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headwater.backtesting.run import Backtest as Backtest
     from headwater.backtesting.run import backtest as backtest
+    from headwater.definitions.aggregation import approx_percentile as approx_percentile
+    from headwater.definitions.aggregation import collect_set as collect_set
     from headwater.definitions.aggregation import count as count
+    from headwater.definitions.aggregation import count_distinct as count_distinct
+    from headwater.definitions.aggregation import decayed_mean as decayed_mean
+    from headwater.definitions.aggregation import decayed_sum as decayed_sum
     from headwater.definitions.aggregation import first as first
+    from headwater.definitions.aggregation import first_n as first_n
+    from headwater.definitions.aggregation import fraction as fraction
     from headwater.definitions.aggregation import last as last
+    from headwater.definitions.aggregation import last_n as last_n
     from headwater.definitions.aggregation import latest as latest
     from headwater.definitions.aggregation import max as max
+    from headwater.definitions.aggregation import max_by as max_by
     from headwater.definitions.aggregation import mean as mean
     from headwater.definitions.aggregation import min as min
+    from headwater.definitions.aggregation import min_by as min_by
+    from headwater.definitions.aggregation import mode as mode
     from headwater.definitions.aggregation import open_age as open_age
     from headwater.definitions.aggregation import open_count as open_count
+    from headwater.definitions.aggregation import rate as rate
+    from headwater.definitions.aggregation import ratio as ratio
     from headwater.definitions.aggregation import since_last as since_last
     from headwater.definitions.aggregation import std as std
     from headwater.definitions.aggregation import sum as sum
+    from headwater.definitions.aggregation import top_k as top_k
+    from headwater.definitions.aggregation import var as var
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
@@ -50,7 +65,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "headwater.definitions.aggregation": "count first last latest max mean min open_age open_count since_last std sum",
+    "headwater.definitions.aggregation": "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
+    "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.backtesting.run": "Backtest backtest",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",

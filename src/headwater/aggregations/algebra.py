@@ -1,31 +1,40 @@
-"""What every aggregation is: partial results over ranges, their merge, and the value they come to."""
+"""What every aggregation is: partial results over ranges, their merge, and the value they come to.
+
+States are arrays of one length, one entry an ask (or a tile), or ragged: the sizes (l), then arrays of the entries of all rows one
+after the other (`ragged`). A family whose states are ragged, or whose windows have no fold, also has `sweep`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.compute.arrays import I64, Column, Events
+from headwater.aggregations.sights import Sight
+from headwater.compute.arrays import I64, Column, Events, Lists
 from headwater.compute.layer import Spans, Use
 from headwater.definitions.aggregation import Parameter
+from headwater.definitions.durations import Window
 
 State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]
-"""Partial results: arrays of one length, one entry an ask (or a tile)."""
+"""Partial results; the states of l asks (or tiles)."""
+
+Answers = Column | Lists
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What a value is made with: which function, its parameters, T (l), and the events that positions point into."""
+    """What a value is made with: the function, its parameters and window, T (l), and the events that positions point into."""
 
     function: str
     params: Mapping[str, Parameter]
     T: I64
     events: Events
     use: Use
+    window: Window
     output: int = 0
 
 
@@ -44,6 +53,18 @@ class Family(Protocol):
         """The states of both parts together, entry by entry."""
         ...
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: Finish) -> Answers:
         """The values (l)."""
+        ...
+
+
+@runtime_checkable
+class Sweeping(Family, Protocol):
+    """A family that answers all layers of some events in one walk: a window that slides, events coming in and going out.
+
+    Law: `sweep` gives, bit by bit, what `finish` makes of the layers' merged `ranges`.
+    """
+
+    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+        """The values (l) of asks that see `sight`."""
         ...

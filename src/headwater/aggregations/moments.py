@@ -1,4 +1,4 @@
-"""std. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque (1979)."""
+"""std and var. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque (1979)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class _Moments:
     def finish(self, state: State, how: Finish) -> Column:
         n, _, square = state
         freedom = n - int(how.params["ddof"])
-        return Column(np.sqrt(square / np.maximum(freedom, 1)), freedom > 0)
+        variance = square / np.maximum(freedom, 1)
+        return Column(np.sqrt(variance) if how.function == "std" else variance, freedom > 0)
 
 
 MOMENTS = _Moments()

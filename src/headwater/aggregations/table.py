@@ -5,23 +5,29 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, cast
 
 from headwater.aggregations.algebra import Family
+from headwater.definitions.aggregation import Parameter
 
-Accepts = Literal["any", "number", "time"]
-Gives = Literal["int", "float", "same", "sum"]  # "sum": int64 of integers and booleans, else float64
+Accepts = Literal["any", "number", "time", "flag"]
+Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of integers and booleans, else float64; "list": of the same
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One function: `family` is "module:object" in this folder; `empty` its value over nothing."""
+    """One function: `family` is "module:object" in this folder, the object a family, or made into one with what shapes its state.
+
+    `empty` is its value over nothing, `shape` the names of the parameters that shape its state; the others are for `finish`.
+    """
 
     family: str
     accepts: Accepts
     gives: Gives
-    empty: int | None = None
+    empty: float | tuple[()] | None = None
     retracts: bool = False  # whether an event can be taken back out of a state
+    shape: tuple[str, ...] = ()
 
 
 TABLE: Mapping[str, Entry] = {
@@ -37,10 +43,27 @@ TABLE: Mapping[str, Entry] = {
     "since_last": Entry("edges:NEWEST", "any", "float"),
     "open_count": Entry("opens:OPENS", "time", "int", 0, retracts=True),
     "open_age": Entry("opens:OPENS", "time", "float", retracts=True),
+    "var": Entry("moments:MOMENTS", "number", "float", retracts=True),
+    "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
+    "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),
+    "count_distinct": Entry("distinct:DISTINCT", "any", "int", 0),
+    "approx_percentile": Entry("percentiles:PERCENTILES", "number", "float", retracts=True),
+    "mode": Entry("multisets:FREQUENT", "any", "same", retracts=True),
+    "top_k": Entry("multisets:FREQUENT", "any", "list", (), retracts=True),
+    "collect_set": Entry("multisets:collect_set", "any", "list", (), shape=("max_size",)),
+    "min_by": Entry("by:LEAST", "any", "same"),
+    "max_by": Entry("by:GREATEST", "any", "same"),
+    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, retracts=True, shape=("half_life",)),
+    "decayed_mean": Entry("decays:decays", "number", "float", retracts=True, shape=("half_life",)),
+    "rate": Entry("shares:RATES", "number", "float", 0.0, retracts=True),
+    "fraction": Entry("shares:FRACTIONS", "flag", "float", retracts=True),
+    "ratio": Entry("shares:RATIOS", "number", "float", retracts=True),
 }
 
 
-def family(function: str) -> Family:
-    """The family that makes `function`; its kernels are loaded now."""
-    module, _, name = TABLE[function].family.partition(":")
-    return cast("Family", getattr(importlib.import_module(f"headwater.aggregations.{module}"), name))
+def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({})) -> Family:
+    """The family that makes `function`; its kernels are loaded now. Equal where the states are the same."""
+    entry = TABLE[function]
+    module, _, name = entry.family.partition(":")
+    found = getattr(importlib.import_module(f"headwater.aggregations.{module}"), name)
+    return cast("Family", found(**{p: params[p] for p in entry.shape}) if entry.shape else found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headwater.aggregations.algebra import Family, Finish, State
-from headwater.aggregations.table import TABLE, family
-from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
+from headwater.aggregations.algebra import Answers, Family, Finish, State, Sweeping
+from headwater.aggregations.sights import sights
+from headwater.aggregations.table import family
+from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events, Lists
 from headwater.compute.layer import Layer, Spans, Use, spans
 from headwater.compute.layers import layers, reached
 from headwater.definitions.aggregation import Parameter
@@ -41,7 +42,7 @@ class _Task:
 
 def aggregate(
     events: Events, asks: Sequence[Asks], wanted: Sequence[Wanted], threads: int, tick: Callable[[int], None] | None = None
-) -> list[list[Column]]:
+) -> list[list[Answers]]:
     """The value of each feature wanted, for each set of asks.
 
     Args:
@@ -52,20 +53,18 @@ def aggregate(
         tick: called with the number of asks done, from any thread.
 
     Returns:
-        For each set of asks, one column (l) for each feature.
+        For each set of asks, one column (l), or lists, for each feature.
     """
     kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks)), wanted)
-    out = [[Column(np.empty_like(kind.values, shape=len(a.T)), np.ones(len(a.T), np.bool_)) for kind in kinds] for a in asks]
+    out = [[_Place(kind, len(a.T)) for kind in kinds] for a in asks]
 
     def work(task: _Task) -> None:
         found = _run(task, wanted)
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
-            for f, column in enumerate(found):
-                into[f].values[first:last] = column.values[start:stop]
-                if column.valid is not None:
-                    into[f].valid[first:last] = column.valid[start:stop]  # type: ignore[index]
+            for place, answers in zip(into, found, strict=True):
+                place.put(first, answers.slice(start, stop))
             start = stop
         if tick is not None:
             tick(start)
@@ -73,7 +72,33 @@ def aggregate(
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, _tasks(events, asks)):
             pass
-    return [[Column(c.values, None if c.valid is None or c.valid.all() else c.valid) for c in columns] for columns in out]
+    return [[place.whole() for place in places] for places in out]
+
+
+class _Place:
+    """Where the answers to one set of asks come together, of whatever task and in whatever order; `kind`: answers to none."""
+
+    def __init__(self, kind: Answers, count: int) -> None:
+        self.lists = {-1: kind} if isinstance(kind, Lists) else {}
+        self.values = np.empty_like(NOTHING if isinstance(kind, Lists) else kind.values, shape=0 if self.lists else count)
+        self.valid = np.ones(len(self.values), np.bool_)
+
+    def put(self, first: int, answers: Answers) -> None:
+        """The answers from position `first` on."""
+        if isinstance(answers, Lists):
+            if len(answers.of):
+                self.lists[first] = answers
+            return
+        last = first + len(answers.values)
+        self.values[first:last] = answers.values
+        if answers.valid is not None:
+            self.valid[first:last] = answers.valid
+
+    def whole(self) -> Answers:
+        """All answers, in order."""
+        if self.lists:
+            return Lists.join([self.lists[first] for first in sorted(self.lists)])
+        return Column(self.values, None if self.valid.all() else self.valid)
 
 
 def _tasks(events: Events, asks: Sequence[Asks]) -> list[_Task]:
@@ -99,28 +124,43 @@ def _cut(events: Events, asks: list[tuple[Asks, int]]) -> list[_Task]:
     return tasks
 
 
-def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Column]:
+def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
     """The columns of one task, its sets of asks one after the other."""
     T = np.concatenate([a.T for a in task.asks])
-    states: dict[tuple[Window, str, Use], State] = {}
-    families = {w.function: family(w.function) for w in wanted}
-    keys = {(w.window, TABLE[w.function].family, w.use): families[w.function] for w in wanted}
+    states: dict[tuple[Window, Family, Use], State] = {}
+    families = [family(w.function, dict(w.params)) for w in wanted]
+    keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
+    folded = [key for key in keys if not isinstance(key[1], Sweeping)]
+    parts = []
     for depth, events in enumerate(layers(task.events)):
         layer = Layer(events)
-        for window in dict.fromkeys(w for w, _, _ in keys):
+        if len(folded) < len(keys):
+            parts.append(layer)
+        for window in dict.fromkeys(w for w, _, _ in folded):
             found, index = _spans(layer, task.asks, window, everywhere=depth == 0)
             if found is None:
                 continue
-            for (of, name, use), made_by in keys.items():
+            for key in folded:
+                of, made_by, use = key
                 if of == window:
-                    key = (of, name, use)
                     states[key] = _merged(states.get(key), made_by.ranges(use, found), index, made_by)
-    return [
-        families[w.function].finish(
-            states[w.window, TABLE[w.function].family, w.use], Finish(w.function, dict(w.params), T, task.events, w.use, w.output)
-        )
-        for w in wanted
-    ]
+    whole = parts[0] if len(parts) == 1 else Layer(task.events)
+    answers: list[Answers] = []
+    for w, made_by in zip(wanted, families, strict=True):
+        how = Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output)
+        if isinstance(made_by, Sweeping):
+            answers.append(_swept(made_by, whole, parts, task.asks, how))
+        else:
+            answers.append(made_by.finish(states[w.window, made_by, w.use], how))
+    return answers
+
+
+def _swept(by: Sweeping, whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], how: Finish) -> Answers:
+    found = [by.sweep(how.use, sight, replace(how, T=how.T[a:b])) for a, b, sight in sights(whole, parts, asks, how.window)]
+    if len(found) == 1:
+        return found[0]
+    lists, columns = [f for f in found if isinstance(f, Lists)], [f for f in found if isinstance(f, Column)]
+    return Lists.join(lists) if lists else Column.join(columns)
 
 
 def _spans(layer: Layer, asks: Sequence[Asks], window: Window, *, everywhere: bool) -> tuple[Spans | None, I64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,18 +21,64 @@ class Column:
     """One value an event (or an answer a row): float64 or int64, and where it is not null.
 
     Booleans are 0 and 1, times microseconds, texts their rank among the sorted distinct texts. `valid` None: none is null.
+    `hashes`: for texts, a hash of each of the distinct ones, where something asks for it.
     """
 
     values: Values
     valid: Bool | None = None
+    hashes: I64 | None = None
 
     def take(self, index: I64) -> Column:
         """The column at these positions."""
-        return Column(self.values[index], None if self.valid is None else self.valid[index])
+        return Column(self.values[index], None if self.valid is None else self.valid[index], self.hashes)
 
     def slice(self, start: int, stop: int) -> Column:
         """The column between two positions, without a copy."""
-        return Column(self.values[start:stop], None if self.valid is None else self.valid[start:stop])
+        return Column(self.values[start:stop], None if self.valid is None else self.valid[start:stop], self.hashes)
+
+    @staticmethod
+    def join(parts: Sequence[Column]) -> Column:
+        """Columns of answers one after the other; at least one."""
+        valid = None
+        if any(p.valid is not None for p in parts):
+            valid = np.concatenate([np.ones(len(p.values), np.bool_) if p.valid is None else p.valid for p in parts])
+        return Column(np.concatenate([p.values for p in parts]), valid)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A list for each of l answers, of which neighbours often share one.
+
+    of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order afterwards.
+    starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is null.
+    """
+
+    of: I64
+    starts: I64
+    items: Values
+    valid: Bool | None = None
+
+    def take(self, index: I64) -> Lists:
+        """The answers at these positions."""
+        return Lists(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index])
+
+    def slice(self, start: int, stop: int) -> Lists:
+        """The answers between two positions, with the lists that they use; `of` must not fall."""
+        valid = None if self.valid is None else self.valid[start:stop]
+        if start == stop:
+            return Lists(NOTHING, np.zeros(1, np.int64), self.items[:0], valid)
+        first, last = int(self.of[start]), int(self.of[stop - 1])
+        a, b = int(self.starts[first]), int(self.starts[last + 1])
+        return Lists(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid)
+
+    @staticmethod
+    def join(parts: Sequence[Lists]) -> Lists:
+        """Parts one after the other, none of them with nulls; at least one."""
+        lists = np.cumsum([0, *(len(p.starts) - 1 for p in parts)])
+        items = np.cumsum([0, *(len(p.items) for p in parts)])
+        starts = [p.starts[:-1] + begin for p, begin in zip(parts, items[:-1], strict=True)]
+        of = [p.of + begin for p, begin in zip(parts, lists[:-1], strict=True)]
+        return Lists(np.concatenate(of), np.concatenate([*starts, items[-1:]]), np.concatenate([p.items for p in parts]))
 
 
 @dataclass(frozen=True)

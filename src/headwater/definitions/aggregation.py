@@ -1,12 +1,15 @@
-"""The aggregations as a user writes them: names, columns and parameters, without a kernel."""
+"""The aggregations as a user writes them: names, columns and parameters, without a kernel.
+
+The examples are values over events a minute apart, asked for a minute after the last (`headwater.testing.examples`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headwater.definitions.base import Definition, check_name
-from headwater.definitions.durations import Duration, Window, as_window
+from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.errors import DefinitionError
 
 Windows = Sequence[Duration | Window]
@@ -28,6 +31,12 @@ class Aggregation(Definition):
     params: tuple[tuple[str, Parameter], ...] = ()
     each: bool = False  # one feature for each column, rather than one of all columns together
     label: str = ""  # the columns as they stand in a feature's name
+    detail: str = field(default="", metadata={"fingerprint": False})  # the parameters that stand in a feature's name
+
+    @property
+    def skips_null(self) -> bool:
+        """Whether an event does not count where a column is null."""
+        return bool(self.columns) and (self.each or self.function in ("min_by", "max_by"))
 
     def __post_init__(self) -> None:
         what = f"{self.function}()"
@@ -140,6 +149,229 @@ def open_count(*, until: str, windows: Windows | None = None, where: str | None 
 def open_age(*, until: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
     """The mean seconds from the event time to T over the events that `open_count` counts: float64, null when none is open."""
     return _made("open_age", (until,), windows, where, name)
+
+
+def var(*columns: str, ddof: int = 1, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The variance of a column: float64, null where there are not more than `ddof` values.
+
+    `ddof` 1 is the sample's, 0 the population's.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(var("amount"), amount=[1.0, 3.0]), value_of(var("amount", ddof=0), amount=[1.0, 3.0])
+    (2.0, 1.0)
+    """
+    _needs("var", columns, "amount")
+    return _made("var", columns, windows, where, name, each=True, params=(("ddof", _ddof(ddof)),))
+
+
+def first_n(
+    *columns: str, k: int, distinct: bool = False, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The first `k` values that are not null, oldest first, by (event time, id, value): a list, [] when there are none.
+
+    `distinct`: each value once, where it came first.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(first_n("page", k=3), page=["a", "a", "b", "c"]), value_of(first_n("page", k=2, distinct=True), page=["a", "a", "b", "c"])
+    (['a', 'a', 'b'], ['a', 'b'])
+    """
+    _needs("first_n", columns, "page")
+    return _made(
+        "first_n", columns, windows, where, name, each=True, params=(("k", _size("first_n", "k", k)), ("distinct", bool(distinct)))
+    )
+
+
+def last_n(
+    *columns: str, k: int, distinct: bool = False, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The last `k` values that are not null, oldest first, by (event time, id, value): a list, [] when there are none.
+
+    `distinct`: each value once, where it came last.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(last_n("page", k=3), page=["a", "b", "b", "a"]), value_of(last_n("page", k=3, distinct=True), page=["a", "b", "b", "a"])
+    (['b', 'b', 'a'], ['b', 'a'])
+    """
+    _needs("last_n", columns, "page")
+    return _made("last_n", columns, windows, where, name, each=True, params=(("k", _size("last_n", "k", k)), ("distinct", bool(distinct))))
+
+
+def count_distinct(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """How many different values a column has: int64, 0 when there are none.
+
+    Exact up to 512 values, beyond that HyperLogLog with a standard error of 1.6 %; the same for the same values everywhere.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(count_distinct("page"), page=["a", "b", None, "a"])
+    2
+    """
+    _needs("count_distinct", columns, "merchant")
+    return _made("count_distinct", columns, windows, where, name, each=True)
+
+
+def approx_percentile(
+    *columns: str, q: float, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The least value that a share `q` of the values does not exceed, to within 0.8 % of it: float64, null when there are none.
+
+    `q` lies between 0 and 1 and has at most six decimals. It stands in the name: q=0.95 makes `approx_percentile_amount_p95_1h`.
+    A DDSketch: it merges exactly, so the value does not depend on how the events were split.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(approx_percentile("amount", q=0.5), amount=[1.0, 100.0, 7000.0])
+    100.5
+    """
+    _needs("approx_percentile", columns, "amount")
+    share = _share(q)
+    return _made("approx_percentile", columns, windows, where, name, each=True, params=(("q", share),), detail=f"p{_short(share * 100)}")
+
+
+def mode(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The most frequent value of a column, of the column's dtype; the smallest of those equally frequent, null when there are none.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(mode("page"), page=["b", "a", "b", "a", "c"])
+    'a'
+    """
+    _needs("mode", columns, "page")
+    return _made("mode", columns, windows, where, name, each=True)
+
+
+def top_k(*columns: str, k: int, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The `k` most frequent values of a column, those equally frequent smallest first: a list, [] when there are none.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(top_k("item", k=2), item=["c", "b", "a", "b"])
+    ['b', 'a']
+    """
+    _needs("top_k", columns, "item")
+    return _made("top_k", columns, windows, where, name, each=True, params=(("k", _size("top_k", "k", k)),))
+
+
+def collect_set(
+    *columns: str, max_size: int, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The different values of a column in rising order, of more than `max_size` the smallest: a list, [] when there are none.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(collect_set("page", max_size=2), page=["c", "b", "b", "a"])
+    ['a', 'b']
+    """
+    _needs("collect_set", columns, "page")
+    size = _size("collect_set", "max_size", max_size)
+    return _made("collect_set", columns, windows, where, name, each=True, params=(("max_size", size),))
+
+
+def min_by(column: str, by: str, *, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The value of `column` in the event where `by` is least, of several the latest; of `column`'s dtype, null when there is none.
+
+    Events where either is null do not count; among events of one time (and id), the greatest value of `column` is taken.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(min_by("item", "price"), item=["a", "b", "c"], price=[3, 2, 2])
+    'c'
+    """
+    return _made("min_by", (column, by), windows, where, name, label=f"{column}_{by}")
+
+
+def max_by(column: str, by: str, *, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The value of `column` in the event where `by` is greatest, of several the latest; of `column`'s dtype, null when there is none.
+
+    Events where either is null do not count; among events of one time (and id), the greatest value of `column` is taken.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(max_by("item", "price"), item=["a", "b", "c"], price=[3, 2, None])
+    'a'
+    """
+    return _made("max_by", (column, by), windows, where, name, label=f"{column}_{by}")
+
+
+def decayed_sum(
+    *columns: str, half_life: Duration, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The sum of a column, each value times 2^-((T - event time) / half_life): float64, 0 when there are none.
+
+    The half-life stands in the name: half_life="1h" makes `decayed_sum_amount_halflife_1h_lifetime`.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(decayed_sum("amount", half_life="1m"), amount=[8.0, 4.0])  # two minutes and one minute before T
+    4.0
+    """
+    _needs("decayed_sum", columns, "amount")
+    return _decayed("decayed_sum", columns, half_life, windows, where, name)
+
+
+def decayed_mean(
+    *columns: str, half_life: Duration, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The mean of a column, each value weighted with 2^-((T - event time) / half_life): float64, null when there are none.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(decayed_mean("amount", half_life="1m"), amount=[8.0, 2.0])  # weights of 1/4 and 1/2
+    4.0
+    """
+    _needs("decayed_mean", columns, "amount")
+    return _decayed("decayed_mean", columns, half_life, windows, where, name)
+
+
+def rate(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """Events, or the sum of each column named, per second of the window's length: float64, 0 when there are none.
+
+    The length is the window's own, whatever its hop. A lifetime has none and is refused.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(rate(), window="10m", page=["a"] * 6), value_of(rate("amount"), window="10m", amount=[300, 600])
+    (0.01, 1.5)
+    """
+    return _made("rate", columns, windows, where, name, each=True)
+
+
+def fraction(flag: str, *, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+    """The share of events where the boolean column `flag` is true (null is not): float64, null when there are no events.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(fraction("late"), late=[True, False, None, False])
+    0.25
+    """
+    return _made("fraction", (flag,), windows, where, name, label=flag)
+
+
+def ratio(
+    numerator: str, denominator: str, *, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The sum of one column over the sum of another, nulls skipped in each: float64, null where the second sum is 0 or of nothing.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(ratio("clicks", "views"), clicks=[1, 2, None], views=[4, 4, 4])
+    0.25
+    """
+    return _made("ratio", (numerator, denominator), windows, where, name, label=f"{numerator}_{denominator}")
+
+
+def _decayed(
+    function: str, columns: tuple[str, ...], half_life: Duration, windows: Windows | None, where: str | None, name: str | None
+) -> Aggregation:
+    life = micros(half_life, f"{function}(): half_life")
+    if life == 0:
+        raise DefinitionError(f"{function}(): half_life is {half_life!r}; give a positive duration such as '1h'")
+    params = (("half_life", life),)
+    return _made(function, columns, windows, where, name, each=True, params=params, detail=f"halflife_{text(life)}")
+
+
+def _size(function: str, parameter: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
+        raise DefinitionError(f"{function}(): {parameter} is {value!r}; give a whole number from 1 to 100000")
+    return value
+
+
+def _share(q: float) -> float:
+    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1 or abs(q * 1e6 - round(q * 1e6)) > 1e-6:
+        raise DefinitionError(f"approx_percentile(): q is {q!r}; give a share from 0 to 1 with at most six decimals, such as 0.95")
+    return float(q)
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}".replace(".", "_")
 
 
 def _ddof(value: int) -> int:

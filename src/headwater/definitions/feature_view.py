@@ -167,7 +167,7 @@ class FeatureView(Definition):
         made = []
         for label, columns, position in groups:
             where = f"where_{aggregation.where}" if aggregation.where else ""
-            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, where) if part)
+            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, where) if part)
             if aggregation.name and len(groups) > 1:
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
@@ -191,6 +191,10 @@ class FeatureView(Definition):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise DefinitionError(f"{what}: two features are named {twice[0]!r}; give one of them another name=")
+        if any(f.aggregation.function == "rate" and f.window.length is None for f in self.outputs):
+            raise DefinitionError(
+                f"{what}: rate() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
+            )
         known = self.source.columns
         for aggregation in self.features:
             for column in (*aggregation.columns, *([aggregation.where] if aggregation.where else [])):

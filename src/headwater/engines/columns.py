@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from headwater.aggregations.algebra import Answers
 from headwater.aggregations.table import TABLE
-from headwater.compute.arrays import Column
+from headwater.compute.arrays import Column, Lists
+from headwater.compute.hashes import of_texts
 from headwater.errors import DataError
 
 
@@ -62,6 +64,11 @@ def to_kernel(series: pl.Series) -> Column:
     return Column(series.fill_null(0).to_numpy(), series.is_not_null().to_numpy())
 
 
+def hashed(column: Column, coded: Coded) -> Column:
+    """The column with a hash of each text that its codes number."""
+    return column if coded.words is None else replace(column, hashes=of_texts(coded.words))
+
+
 def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
     """Refuse a column that the function cannot be made of."""
     accepts = TABLE[function].accepts
@@ -69,6 +76,11 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
     if accepts == "number" and not number:
         raise DataError(
             f"{what}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
+        )
+    if accepts == "flag" and dtype not in (pl.Boolean, pl.Null):
+        raise DataError(
+            f"{what}: {function}() takes a column of booleans, and the column is {dtype}; make one in the source's select, such as "
+            "(pl.col('amount') > 0).alias('paid')"
         )
     if accepts == "time" and not isinstance(dtype, pl.Datetime):
         raise DataError(f"{what}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
@@ -78,13 +90,40 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
         )
 
 
-def decode(column: Column, function: str, coded: Coded | None, name: str) -> pl.Series:
-    """A column of answers as the polars series that users see."""
-    gives = TABLE[function].gives
-    series = pl.Series(name, column.values)
-    if column.valid is not None:
-        series = series.set(pl.Series(~column.valid), None)
-    if gives != "same" or coded is None:
+def decode(answers: Answers, function: str, coded: Coded | None, name: str) -> pl.Series:
+    """Answers as the polars series that users see."""
+    if isinstance(answers, Lists):
+        of = pl.Series(answers.of)
+        if answers.valid is not None:
+            of = of.set(pl.Series(~answers.valid), None)
+        return _lists(_meant(pl.Series(name, answers.items), coded), answers).gather(of)
+    series = pl.Series(name, answers.values)
+    if answers.valid is not None:
+        series = series.set(pl.Series(~answers.valid), None)
+    return _meant(series, coded) if TABLE[function].gives == "same" else series
+
+
+def _lists(items: pl.Series, lists: Lists) -> pl.Series:
+    """Every list once: those of one length are the rows of an array."""
+    sizes = np.diff(lists.starts)
+    order = np.argsort(sizes, kind="stable")
+    parts = [pl.Series(items.name, [], pl.List(items.dtype))]
+    for rows in np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1):
+        size = int(sizes[rows[0]]) if len(rows) else 0
+        if size:
+            at = lists.starts[rows][:, None] + np.arange(size)
+            parts.append(items.gather(at.ravel()).reshape((len(rows), size)).arr.to_list())
+        else:
+            parts.append(pl.Series(items.name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64)))
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return pl.concat(parts).gather(back)
+
+
+def _meant(series: pl.Series, coded: Coded | None) -> pl.Series:
+    """Values of the kernel as those of the source's column."""
+    name = series.name
+    if coded is None:
         return series
     if coded.words is not None:
         if not len(coded.words):

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import I64
+from headwater.compute.codes import perhaps_repeated
 from headwater.compute.duplicates import accepted
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
@@ -150,17 +151,23 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
             f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
             "them out, or leave id_field out"
         )
-    ident = events[IDENT].rank("dense").cast(pl.Int64)
-    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
-    content = events.select(pl.exclude(KNOWN, IDENT)).hash_rows(seed=0).reinterpret(signed=True)
-    place = _places(events, ident, known)
+    suspect = perhaps_repeated(events[IDENT].hash().to_numpy())
+    some = events.filter(pl.Series(suspect))
+    if some.height == 0:
+        return events
+    ident = some[IDENT].rank("dense").cast(pl.Int64)
+    known = some[KNOWN] if KNOWN in some.columns else some[TIME] + source.delay
+    content = some.select(pl.exclude(KNOWN, IDENT)).hash_rows(seed=0).reinterpret(signed=True)
+    place = _places(some, ident, known)
     keep, conflicts = accepted(ident.to_numpy(), known.to_numpy(), place, content.to_numpy(), micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
-    if dropped:
-        notes.left_out[f"source {source.name}: copies of an event"] += dropped
+    if not dropped:
+        return events
+    notes.left_out[f"source {source.name}: copies of an event"] += dropped
     if conflicts:
         notes.left_out[f"source {source.name}: of these, copies that differ from the first"] += conflicts
-    return events.with_columns(ident.alias(IDENT)).filter(pl.Series(keep))
+    suspect[suspect] = ~keep
+    return events.filter(pl.Series(~suspect))
 
 
 def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:

@@ -44,10 +44,12 @@ def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.Data
         .with_row_index(CODE)
         .with_columns(pl.col(CODE).cast(pl.Int64))
     )
-    coded = events.join(table, on=list(keys), how="inner", maintain_order="none")
     last = table.height
-    codes = [a.join(table, on=list(keys), how="left", maintain_order="left")[CODE].fill_null(last).to_numpy() for a in alike]
-    return coded, codes, last + 1
+    code, *codes = (side.select(keys).join(table, on=list(keys), how="left", maintain_order="left")[CODE] for side in (events, *alike))
+    coded = events.with_columns(code)
+    if code.null_count():
+        coded = coded.filter(code.is_not_null())
+    return coded, [c.fill_null(last).to_numpy() for c in codes], last + 1
 
 
 def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from headwater import settings
+from headwater.aggregations.algebra import Answers
 from headwater.aggregations.windows import Wanted, aggregate
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
 from headwater.compute.as_of import NEVER
-from headwater.compute.codes import order_of, packed, starts_of
+from headwater.compute.codes import each, order_of, take, taken, tied
 from headwater.compute.layer import Use
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
-from headwater.engines.columns import Coded, check_accepts, decode, to_kernel
+from headwater.engines.columns import Coded, check_accepts, decode, hashed, to_kernel
 from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
 from headwater.engines.reading import KNOWN, TIME
@@ -66,6 +67,7 @@ def compute(
     Returns:
         For each set of requests, one series (rows) for each feature.
     """
+    cores = threads or settings.threads()
     reach = reach_of(requests, [f.window for f in query.features])
     columns = sorted({c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else []))})
     if reach is None:
@@ -90,13 +92,15 @@ def compute(
     for r in requests:
         at = (id(r.keys), id(r.t))
         if at not in roles:
-            order = order_of(number_of[id(r.keys)], r.t)
-            roles[at] = _Role(order, starts_of(number_of[id(r.keys)][order], keys))
+            roles[at] = _Role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
     chosen = [roles[id(r.keys), id(r.t)] for r in requests]
-    asks = [Asks(role.starts, r.T[role.order], r.K[role.order]) for r, role in zip(requests, chosen, strict=True)]
+    asks = [_asks(r, role, cores) for r, role in zip(requests, chosen, strict=True)]
     wanted, finish = _wanted(query)
-    found = aggregate(sort_events(coded, keys, query.source, list(codes)), asks, wanted, threads or settings.threads(), tick)
-    return [_series(finish(columns), query, codes, role) for columns, role in zip(found, chosen, strict=True)]
+    ordered = sort_events(coded, keys, query.source, list(codes), cores)
+    told_apart = {c for f in query.features if f.aggregation.function == "count_distinct" for c in f.columns}
+    ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
+    found = aggregate(ordered, asks, wanted, cores, tick)
+    return [_series(finish(columns), query, codes, role, cores) for columns, role in zip(found, chosen, strict=True)]
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
@@ -110,41 +114,39 @@ def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | 
     return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live))
 
 
-def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequence[str]) -> Events:
+def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequence[str], threads: int) -> Events:
     """The events sorted by (key, time, id, known, values), as the kernel takes them."""
-    ties = [c for c in (IDENT, KNOWN) if c in coded.columns] + [value_name(c) for c in columns]
-    order = packed(coded[CODE].to_numpy(), coded[TIME].to_numpy())
-    frame = coded.select(CODE, TIME, *ties)
-    if order is None:
-        frame = frame.sort(CODE, TIME, *ties, nulls_last=False)
-    else:
-        frame = _break_ties(frame.with_columns(pl.Series("__packed", order)).sort("__packed"), ties)
-    columns_of = {name: to_kernel(frame[value_name(name)]) for name in columns}
-    known = frame[KNOWN].to_numpy() if KNOWN in frame.columns and source.window_on == "timestamp" else NOTHING
+    order, starts = order_of(coded[CODE].to_numpy(), coded[TIME].to_numpy(), keys, threads)
+    t = take(coded[TIME].to_numpy(), order, threads)
+    ident = _break_ties(coded, [c for c in (IDENT, KNOWN) if c in coded.columns] + [value_name(c) for c in columns], order, starts, t)
+    by_column = KNOWN in coded.columns and source.window_on == "timestamp"
+    known = take(coded[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
     delay = source.delay if source.window_on == "timestamp" else 0
-    ident = frame[IDENT].to_numpy() if IDENT in frame.columns else NOTHING
-    return Events(
-        starts_of(frame[CODE].to_numpy(), keys), frame[TIME].to_numpy(), known, delay, ident, columns_of, ended_after=source.delay
-    )
+    columns_of = {name: taken(to_kernel(coded[value_name(name)]), order, threads) for name in columns}
+    return Events(starts, t, known, delay, ident, columns_of, ended_after=source.delay)
 
 
-def _break_ties(frame: pl.DataFrame, ties: Sequence[str]) -> pl.DataFrame:
-    """Put events of one key and time in the order of id, known time and values, so that no arrival order shows."""
-    packed_ = frame["__packed"].to_numpy()
-    same = packed_[1:] == packed_[:-1]
-    if not ties or not same.any():
-        return frame
-    tied = np.zeros(len(packed_), np.bool_)
-    tied[1:] |= same
-    tied[:-1] |= same
-    places = np.flatnonzero(tied)
-    group = frame[places].with_columns(pl.Series("__place", places)).sort("__packed", *ties, nulls_last=False, maintain_order=True)
-    index = np.arange(len(packed_))
-    index[places] = group["__place"].to_numpy()
-    return frame[index]
+def _break_ties(coded: pl.DataFrame, ties: Sequence[str], order: I64, starts: I64, t: I64) -> I64:
+    """Put events of one key and time in the order of id, known time and values, so that no arrival order shows.
+
+    Returns:
+        For each event in that order, the rank of its id among those that shared key and time with another: nothing else compares
+        ids. Empty where there are no ids, or none that matter.
+    """
+    places, group = tied(starts, t)
+    if not ties or not len(places):
+        return NOTHING
+    rows = coded.select(ties)[order[places]].with_columns(pl.Series("__group", group), pl.Series("__row", order[places]))
+    rows = rows.sort("__group", *ties, nulls_last=False, maintain_order=True)
+    order[places] = rows["__row"].to_numpy()
+    if IDENT not in rows.columns:
+        return NOTHING
+    ident = np.zeros(len(t), np.int64)
+    ident[places] = rows[IDENT].rank("dense").to_numpy()
+    return ident
 
 
-def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Column]], list[Column]]]:
+def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Answers]], list[Answers]]]:
     """What the kernel is asked for, and how its columns become the features (a ttl asks for the age of the last event too)."""
     wanted = [
         Wanted(f.aggregation.function, Use(f.columns, f.aggregation.where), f.window, f.aggregation.params, f.column)
@@ -155,7 +157,7 @@ def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Column]], list[C
     ages = [Wanted("since_last", counted(f), f.window) for f in query.features]
     limit = query.expires_after
 
-    def finish(columns: list[Column]) -> list[Column]:
+    def finish(columns: list[Answers]) -> list[Answers]:
         values, last = columns[: len(wanted)], columns[len(wanted) :]
         return [_expired(v, a, limit) for v, a in zip(values, last, strict=True)]
 
@@ -164,27 +166,29 @@ def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Column]], list[C
 
 def counted(feature: Feature) -> Use:
     """The events that a feature counts: those with its columns not null, where the function skips null."""
-    skips = feature.aggregation.each and bool(feature.columns)
-    return Use(feature.columns if skips else (), feature.aggregation.where)
+    return Use(feature.columns if feature.aggregation.skips_null else (), feature.aggregation.where)
 
 
-def _expired(value: Column, age: Column, limit: int) -> Column:
+def _expired(value: Answers, age: Answers, limit: int) -> Answers:
+    assert isinstance(age, Column)
     old = np.rint(age.values * SECOND) > limit
     if age.valid is not None:
         old &= age.valid
     fresh = ~old
-    return Column(value.values, fresh if value.valid is None else value.valid & fresh)
+    return replace(value, valid=fresh if value.valid is None else value.valid & fresh)
 
 
-def _series(columns: Sequence[Column], query: Query, codes: dict[str, Coded], role: _Role) -> list[pl.Series]:
-    made = []
-    for feature, column in zip(query.features, columns, strict=True):
-        values = np.empty_like(column.values)
-        values[role.order] = column.values
-        valid = None
-        if column.valid is not None:
-            valid = np.empty_like(column.valid)
-            valid[role.order] = column.valid
+def _asks(request: Request, role: _Role, threads: int) -> Asks:
+    return Asks(role.starts, take(request.T, role.order, threads), take(request.K, role.order, threads))
+
+
+def _series(columns: Sequence[Answers], query: Query, codes: dict[str, Coded], role: _Role, threads: int) -> list[pl.Series]:
+    back = np.empty_like(role.order)
+    back[role.order] = np.arange(len(back))
+
+    def one(of: tuple[Feature, Answers]) -> pl.Series:
+        feature, column = of
         coded = codes.get(feature.columns[feature.column]) if feature.columns else None
-        made.append(decode(Column(values, valid), feature.aggregation.function, coded, feature.name))
-    return made
+        return decode(column.take(back), feature.aggregation.function, coded, feature.name)
+
+    return each(one, list(zip(query.features, columns, strict=True)), threads)

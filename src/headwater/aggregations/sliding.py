@@ -1,0 +1,231 @@
+"""A window that slides over events, and the best values in it: the walk behind mode, top_k, collect_set, first_n and last_n.
+
+Events come in and go out as each ask's ranges move; a tournament tree over the codes of values keeps every score's greatest, so a
+change takes log(codes) steps and an answer a few steps for each value listed. Asks of one key are sorted by T, so over all of them the
+walk is proportional to events and asks (where K jitters, as measured ages do, to the events that come and go with it).
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from headwater.aggregations.sights import I32, Sight
+from headwater.compute.arrays import I64, NOTHING, Lists
+
+COUNT, PRESENCE, NEWEST = 0, 1, 2
+_NO_I32: I32 = np.empty(0, np.int32)
+
+
+def best(sight: Sight, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, *, flip: bool = False) -> Lists:
+    """The `k` codes of the greatest score for each ask, the smaller code first among equals; `flip`: in reverse.
+
+    Args:
+        sight: what each ask sees.
+        codes: int32 (n) in the order of `sight.order`, -1 for what does not count.
+        kinds: how many codes there are.
+        score: COUNT the occurrences of a code, PRESENCE 1 where it occurs at all, NEWEST the greatest rank among its occurrences.
+        k: how many codes at most.
+        ranks: for NEWEST, int64 (n) in the same order, all different.
+        flip: whether the best comes last.
+    """
+    of, starts = np.empty(len(sight.lo), np.int64), np.zeros(len(sight.lo) + 1, np.int64)
+    near = NOTHING
+    if score == NEWEST:
+        order = np.lexsort((ranks, codes))
+        near = np.full(len(codes), -1, np.int64)
+        same = codes[order[1:]] == codes[order[:-1]]
+        near[order[1:][same]] = order[:-1][same]
+    items, lists = _slide(codes, ranks, near, kinds, score, k, flip, sight.lo, sight.hi, of, starts)
+    return Lists(of, starts[: lists + 1].copy(), items)
+
+
+@nb.njit(nogil=True, cache=True)
+def _raise(tree, p, v):  # type: ignore[no-untyped-def]
+    tree[p] = v
+    p >>= 1
+    while p > 0 and tree[p] < v:
+        tree[p] = v
+        p >>= 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _lower(tree, p, v):  # type: ignore[no-untyped-def]
+    tree[p] = v
+    p >>= 1
+    while p > 0:
+        m = max(tree[2 * p], tree[2 * p + 1])
+        if tree[p] == m:
+            return
+        tree[p] = m
+        p >>= 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _add(i, codes, ranks, score, base, tree, count, here):  # type: ignore[no-untyped-def]
+    c = codes[i]
+    if c < 0:
+        return
+    p = base + c
+    if score == COUNT:
+        _raise(tree, p, tree[p] + 1)
+        return
+    count[c] += 1
+    if score == PRESENCE:
+        if count[c] == 1:
+            _raise(tree, p, 1)
+        return
+    here[i] = True
+    if ranks[i] + 1 > tree[p]:
+        _raise(tree, p, ranks[i] + 1)
+
+
+@nb.njit(nogil=True, cache=True)
+def _remove(i, codes, ranks, near, score, base, tree, count, here):  # type: ignore[no-untyped-def]
+    c = codes[i]
+    if c < 0:
+        return
+    p = base + c
+    if score == COUNT:
+        _lower(tree, p, tree[p] - 1)
+        return
+    count[c] -= 1
+    if score == PRESENCE:
+        if count[c] == 0:
+            _lower(tree, p, 0)
+        return
+    here[i] = False
+    if count[c] == 0:
+        _lower(tree, p, 0)
+    elif tree[p] == ranks[i] + 1:
+        q = near[i]
+        while not here[q]:
+            q = near[q]
+        _lower(tree, p, ranks[q] + 1)
+
+
+@nb.njit(nogil=True, cache=True)
+def _push(key, node, size, k, n):  # type: ignore[no-untyped-def]
+    i = size
+    while i > 0:
+        up = (i - 1) >> 1
+        if key[up] >= k:
+            break
+        key[i], node[i] = key[up], node[up]
+        i = up
+    key[i], node[i] = k, n
+
+
+@nb.njit(nogil=True, cache=True)
+def _pop(key, node, size):  # type: ignore[no-untyped-def]
+    """Take the first entry out of a heap of `size`."""
+    k, n = key[size - 1], node[size - 1]
+    i = 0
+    while 2 * i + 1 < size - 1:
+        down = 2 * i + 1
+        if down + 1 < size - 1 and key[down + 1] > key[down]:
+            down += 1
+        if key[down] <= k:
+            break
+        key[i], node[i] = key[down], node[down]
+        i = down
+    key[i], node[i] = k, n
+
+
+@nb.njit(nogil=True, cache=True)
+def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
+    """The leaves of the greatest scores into out[begin:], best first; how many. The heap holds subtrees not yet looked into."""
+    if tree[1] == 0:
+        return 0
+    low = (1 << 32) - 1
+    key[0], node[0] = (np.int64(tree[1]) << 32) | low, 1
+    size, found = 1, 0
+    while size > 0 and found < k:
+        p = node[0]
+        _pop(key, node, size)
+        size -= 1
+        half = 0
+        while (p << half) < base:
+            half += 1
+        while p < base:
+            half -= 1
+            p *= 2
+            other = p + 1
+            if tree[p] < tree[other]:
+                p, other = other, p
+            if tree[other] > 0:
+                _push(key, node, size, (np.int64(tree[other]) << 32) | (low - ((other << half) - base)), other)
+                size += 1
+        out[begin + found] = p - base
+        found += 1
+    return found
+
+
+@nb.njit(nogil=True, cache=True)
+def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
+    """The first leaves with a score into out[begin:], in rising order; how many."""
+    found, p = 0, 1
+    if tree[1] == 0:
+        return 0
+    while True:
+        while p < base:
+            p *= 2
+            if tree[p] == 0:
+                p += 1
+        out[begin + found] = p - base
+        found += 1
+        while p > 1 and (p & 1 == 1 or tree[p + 1] == 0):
+            p >>= 1
+        if p == 1 or found == k:
+            return found
+        p += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # type: ignore[no-untyped-def]
+    asks, depth = lo.shape
+    base, levels = 1, 1
+    while base < kinds:
+        base *= 2
+        levels += 1
+    k = min(k, base)
+    tree = np.zeros(2 * base, np.int32)
+    count = np.zeros(0 if score == COUNT else kinds, np.int32)
+    here = np.zeros(len(codes) if score == NEWEST else 0, np.bool_)
+    room = 0 if score == PRESENCE else min(k * levels + 2, 2 * base)
+    key, node = np.empty(room, np.int64), np.empty(room, np.int64)
+    first, last = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
+    items = np.empty(max(k, 1024), np.int64)
+    lists = 0
+    for j in range(asks):
+        moved = j == 0
+        for d in range(depth):  # all that go out before any that come in, so that no two keys meet
+            a, b, x, y = first[d], last[d], lo[j, d], hi[j, d]
+            for i in range(a, min(b, x)):
+                moved = True
+                _remove(i, codes, ranks, near, score, base, tree, count, here)
+            for i in range(b - 1, max(a, y) - 1, -1):
+                moved = True
+                _remove(i, codes, ranks, near, score, base, tree, count, here)
+        for d in range(depth):
+            a, b, x, y = first[d], last[d], lo[j, d], hi[j, d]
+            for i in range(x, min(y, a)):
+                moved = True
+                _add(i, codes, ranks, score, base, tree, count, here)
+            for i in range(max(x, b), y):
+                moved = True
+                _add(i, codes, ranks, score, base, tree, count, here)
+            first[d], last[d] = x, y
+        if moved:
+            begin = starts[lists]
+            if begin + k > len(items):
+                longer = np.empty(max(2 * len(items), begin + k), np.int64)
+                longer[:begin] = items[:begin]
+                items = longer
+            found = _leftmost(tree, base, k, items, begin) if score == PRESENCE else _top(tree, base, k, items, begin, key, node)
+            if flip:
+                items[begin : begin + found] = items[begin : begin + found][::-1].copy()
+            lists += 1
+            starts[lists] = begin + found
+        of[j] = lists - 1
+    return items[: starts[lists]].copy(), lists

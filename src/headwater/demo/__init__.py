@@ -1,0 +1,1 @@
+"""The demo: real flights from New York, from the raw table to a backtest."""

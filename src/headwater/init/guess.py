@@ -1,0 +1,272 @@
+"""Guesses about two tables, each with what it rests on. What would leak if guessed wrong is not guessed: it is in `Answers`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import DAY, HOUR, SECOND, micros
+from headwater.errors import DataError, UsageError, nearest
+from headwater.init.tables import Moment, TableProfile, usable
+
+LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE)
+ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
+WINDOWS = ("1h", "1d", "7d", "30d")
+JOINS, MANY, KEYS, NUMBERS, TEXTS = 0.05, 1000, 4, 6, 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What only the user knows: when a prediction is asked for and when its outcome is known; and what else was said."""
+
+    asked_at: str  # a column, or one with an offset: "scheduled_at-60m"
+    known_at: str | None = None
+    known_after: str | None = None
+    timezone: str | None = None
+    label: str | None = None
+    event_time: str | None = None
+    keys: Sequence[str] = ()
+    request: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column, and what speaks for it."""
+
+    name: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A time column, and how many microseconds after it the prediction is asked for."""
+
+    moment: Moment
+    offset: int
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Everything that the file will say."""
+
+    time: Guess
+    keys: Sequence[Guess]
+    label: Guess
+    task: str
+    asked: Asked
+    known: Moment | None
+    known_evidence: str
+    ident: str | None
+    numbers: Sequence[str]
+    texts: Sequence[str]
+    windows: Sequence[str]
+    span: str
+    request: Sequence[str]
+    offered: Sequence[str]  # columns of the labels that may be known when asked; only the user can tell
+    made: Sequence[str] = field(default=())  # columns that tell the label
+
+
+def guess(events: TableProfile, labels: TableProfile, answers: Answers) -> Guesses:
+    """Guess what the answers leave open.
+
+    Raises:
+        UsageError: a column named that is not there; nothing that could be a key, a time or a label.
+    """
+    label, task = _label(events, labels, answers)
+    same = same_table(events, labels)
+    made = _label_made(labels, label.name) if same else []
+    keys = _keys(events, labels, label.name, answers)
+    names = [k.name for k in keys]
+    time = _event_time(events, answers)
+    ident = next(
+        (c for c, n in events.distinct.items() if n == events.rows and ID_NAME.search(c) and c not in (*names, *events.moments)), None
+    )
+    out = {*names, *made, ident, *([label.name] if same else [])}
+    numbers = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1][:NUMBERS]
+    texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
+    span = _span(events.moments[time.name])
+    asked = _asked(labels, answers.asked_at)
+    known = None if answers.known_at is None else _moment(labels, answers.known_at, "--known-at")
+    fields = [c for c in (*labels.numbers(), *labels.texts()) if c not in (*names, *made, label.name, ident) and usable(c)]
+    for name in answers.request:
+        if name not in fields:
+            raise UsageError(f"--request {name}: it cannot be a request field; {nearest(name, fields)}")
+    return Guesses(
+        time=time,
+        keys=keys,
+        label=label,
+        task=task,
+        asked=asked,
+        known=known,
+        known_evidence=_known_evidence(asked, known),
+        ident=ident,
+        numbers=numbers,
+        texts=texts,
+        windows=[w for w in WINDOWS if 4 * micros(w, "a window") <= span][-3:] or ["10m"],
+        span=_span_text(events.moments[time.name]),
+        request=list(answers.request),
+        offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
+        made=made,
+    )
+
+
+def same_table(events: TableProfile, labels: TableProfile) -> bool:
+    """Whether both are one table, so that an event's row holds its own label."""
+    return Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
+
+
+def _moment(table: TableProfile, name: str, flag: str) -> Moment:
+    if name not in table.moments:
+        what = "is not a time" if name in table.frame.columns else "is not a column"
+        raise UsageError(f"{flag} {name}: {name!r} {what} of {table.path}; times are: {', '.join(table.moments) or 'none'}")
+    return table.moments[name]
+
+
+def parse_asked(text: str, columns: Sequence[str]) -> tuple[str, int]:
+    """A column and microseconds from "scheduled_at-60m".
+
+    >>> parse_asked("scheduled_at-60m", [])
+    ('scheduled_at', -3600000000)
+    """
+    found = None if text in columns else re.fullmatch(r"(.+?)\s*([+-])\s*(\d+\s*[a-z]+)", text)
+    if found is None:
+        return text, 0
+    size = micros(found[3], "--asked-at")
+    return found[1], size if found[2] == "+" else -size
+
+
+def _asked(labels: TableProfile, text: str) -> Asked:
+    name, offset = parse_asked(text, labels.frame.columns)
+    return Asked(_moment(labels, name, "--asked-at"), offset)
+
+
+def _known_evidence(asked: Asked, known: Moment | None) -> str:
+    if known is None:
+        return ""
+    if known.naive != asked.moment.naive:
+        return "as you said"
+    after = (known.micros - asked.moment.micros - asked.offset).drop_nulls().to_numpy()
+    if not len(after):
+        raise DataError(f"--known-at {known.name}: no row has both this time and {asked.moment.name}")
+    early = float((after < 0).mean())
+    if early > 0.5:
+        raise DataError(
+            f"--known-at {known.name}: in {early:.0%} of rows the outcome would be known before the prediction is asked for; "
+            "give the column that says when it was known"
+        )
+    middle = float(np.median(after)) / HOUR
+    return f"as you said; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
+
+
+def _event_time(events: TableProfile, answers: Answers) -> Guess:
+    if answers.event_time is not None:
+        return Guess(answers.event_time, _moment(events, answers.event_time, "--event-time").evidence)
+    if not events.moments:
+        raise UsageError(f"{events.path} has no column of times; a source needs one that says when each event happened")
+    full = [m for m in events.moments.values() if m.values.null_count() < events.rows]
+    if not full:
+        raise DataError(f"{events.path}: no row has a time in {', '.join(events.moments)}")
+    last = max(full, key=lambda m: m.middle)
+    why = f"; the latest of {', '.join(events.moments)}: the whole row is known by then" if len(full) > 1 else ""
+    return Guess(last.name, last.evidence + why)
+
+
+def _label(events: TableProfile, labels: TableProfile, answers: Answers) -> tuple[Guess, str]:
+    numbers = labels.numbers()
+    if answers.label is not None and answers.label not in numbers:
+        what = (
+            "is not a number or a boolean" if answers.label in labels.frame.columns else f"is not there; {nearest(answers.label, numbers)}"
+        )
+        raise UsageError(f"--label {answers.label}: the column {what}")
+    own = [c for c in numbers if not ID_NAME.search(c) and labels.distinct[c] > 1]
+    if not own and answers.label is None:
+        raise UsageError(
+            f"{labels.path} has no column that could be a label: one of numbers or booleans with more than one value; name one with --label"
+        )
+
+    def score(name: str) -> tuple[bool, bool, bool]:
+        return LABEL_NAME.search(name) is not None, _binary(labels, name), name not in events.frame.columns
+
+    best = answers.label or max(reversed(own), key=score)
+    values = labels.frame[best].drop_nulls().cast(pl.Float64).to_numpy()
+    missing = labels.frame[best].null_count()
+    blank = f"; {missing:,} rows have none and are left out" if missing else ""
+    others = [c for c in own if c != best and answers.label is None]
+    also = f"; it could also be {', '.join(others[:4])}: --label" if others else ""
+    if _binary(labels, best):
+        return Guess(best, f"0 or 1; {values.mean():.1%} are 1{blank}{also}"), "binary"
+    return Guess(best, f"numbers from {values.min():g} to {values.max():g}{blank}{also}"), "regression"
+
+
+def _binary(table: TableProfile, name: str) -> bool:
+    series = table.frame[name].drop_nulls()
+    return table.distinct[name] == 2 and set(series.unique().cast(pl.Float64).to_list()) == {0.0, 1.0}
+
+
+def _keys(events: TableProfile, labels: TableProfile, label: str, answers: Answers) -> list[Guess]:
+    shared = [
+        c for c in labels.frame.columns if c in events.frame.columns and c not in labels.moments and c != label and c in events.distinct
+    ]
+    for name in answers.keys:
+        if name not in shared:
+            raise UsageError(f"--keys {name}: not a column of both tables; {nearest(name, shared)}")
+    found, refused = [], []
+    for name in answers.keys or shared:
+        mine, other = events.frame[name], labels.frame[name]
+        alike = (mine.dtype == pl.String) == (other.dtype == pl.String) and not (mine.dtype.is_float() or mine.dtype == pl.Boolean)
+        identifies = mine.dtype == pl.String or ID_NAME.search(name) is not None
+        if not answers.keys and not (alike and identifies):
+            continue
+        share = float(other.cast(pl.String).is_in(mine.cast(pl.String).unique().implode()).fill_null(value=False).to_numpy().mean())
+        each = events.rows / max(events.distinct[name], 1)
+        evidence = f"{name} joins {share:.1%} of labels; {events.distinct[name]:,} values with {each:.1f} events each"
+        if answers.keys or (share >= JOINS and each >= 1.05 and events.distinct[name] > 1):
+            found.append(Guess(name, evidence))
+        else:
+            refused.append(evidence)
+    if not found:
+        said = f": {'; '.join(refused)}" if refused else f": shared columns are {', '.join(shared) or 'none'}"
+        raise UsageError(
+            f"no column of {labels.path} identifies whose events in {events.path} belong to a row{said}. "
+            "Name them alike in both tables, or say which with --keys"
+        )
+    return sorted(found, key=lambda g: -events.distinct[g.name])[:KEYS]
+
+
+def _label_made(table: TableProfile, label: str) -> list[str]:
+    """Columns that tell the label: a threshold splits it, or each value has one outcome, or it is a multiple."""
+    rows = table.frame.filter(pl.col(label).is_not_null()).with_columns(pl.col(label).cast(pl.Float64))
+    return [c for c in (*table.numbers(), *table.texts()) if c != label and _tells(rows.filter(pl.col(c).is_not_null()), c, label)]
+
+
+def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:
+    outcomes = rows[label].n_unique()
+    if outcomes < 2:
+        return False
+    if outcomes > 2:
+        if not rows[column].dtype.is_numeric():
+            return False
+        same = rows.select(pl.corr(column, label)).item()
+        return same is not None and abs(same) > 0.999
+    if rows[column].dtype == pl.String or not rows[column].dtype.is_numeric():
+        values = rows[column].n_unique()
+        return values * 2 < rows.height and rows.select(column, label).n_unique() == values
+    (low, high) = (part[column] for part in rows.partition_by(label, maintain_order=True))
+    return bool(low.max() < high.min() or high.max() < low.min())  # type: ignore[operator]
+
+
+def _span(moment: Moment) -> int:
+    times = moment.micros.drop_nulls().to_numpy()
+    return int(times.max() - times.min()) if len(times) else 0
+
+
+def _span_text(moment: Moment) -> str:
+    times = moment.micros.drop_nulls().to_numpy()
+    first, last = (f"{datetime.fromtimestamp(float(t) / SECOND, UTC):%Y-%m-%d}" for t in (times.min(), times.max()))
+    return f"{_span(moment) / DAY:,.1f} days, {first} to {last}"

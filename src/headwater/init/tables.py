@@ -1,0 +1,156 @@
+"""What a table holds, as far as guesses need it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from headwater.connectors import scan
+from headwater.definitions.connectors import CsvFiles, ParquetFiles, csv, parquet
+from headwater.errors import DataError, UsageError
+
+FORMATS = (  # of text; those with an offset first, since %z also fails where there is none
+    "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
+    "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S",
+)  # fmt: skip
+PARSED = 0.9  # the share of texts that must be times, for a column to be one
+Unit = Literal["s", "ms", "us"]
+EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
+TIME_NAME = re.compile(r"(^|_)(at|ts|time|timestamp|datetime|date|when|epoch)(_|$)|_at$|time$|date$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A column with times: how project code makes a Datetime of it (None: it is one), and whether it has a time zone."""
+
+    name: str
+    code: str | None
+    naive: bool
+    evidence: str
+    values: pl.Series  # datetimes, null where there is none
+
+    @property
+    def micros(self) -> pl.Series:
+        """Microseconds since 1970, by the column's own clock."""
+        return self.values.dt.epoch("us")
+
+    @property
+    def middle(self) -> float:
+        """The median of `micros`; NaN where there is none."""
+        return float(np.median(self.micros.drop_nulls().to_numpy()))
+
+
+class TableProfile:
+    """A table in memory with lazily computed facts. `path` is as the user wrote it."""
+
+    def __init__(self, path: str) -> None:
+        ending = Path(path).suffix.lower()
+        if ending not in (".parquet", ".csv") and not Path(path).is_dir():
+            raise UsageError(
+                f"{path} is neither .parquet nor .csv; convert it, or write features.py by hand: a source takes any frame with an Arrow interface"
+            )
+        self.path = path
+        self.table: ParquetFiles | CsvFiles = csv(path) if ending == ".csv" else parquet(path)
+        try:
+            self.frame = scan(self.table).collect()
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+        if self.frame.height == 0:
+            raise DataError(f"{path} has no rows; give a table with history, from which something can be guessed")
+
+    @property
+    def code(self) -> str:
+        """The table as project code names it."""
+        return f"hw.{'csv' if isinstance(self.table, CsvFiles) else 'parquet'}({quoted(self.path)})"
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.frame.height
+
+    @cached_property
+    def moments(self) -> dict[str, Moment]:
+        """The columns that hold times."""
+        found = (_moment(series) for series in self.frame.get_columns())
+        return {m.name: m for m in found if m is not None}
+
+    @cached_property
+    def distinct(self) -> dict[str, int]:
+        """How many values each column has, null aside; columns of lists and the like are left out."""
+        plain = [s for s in self.frame.get_columns() if not s.dtype.is_nested()]
+        return {s.name: s.drop_nulls().n_unique() for s in plain}
+
+    def numbers(self) -> list[str]:
+        """Columns of numbers and booleans that are no times."""
+        return [s.name for s in self.frame.get_columns() if (s.dtype.is_numeric() or s.dtype == pl.Boolean) and s.name not in self.moments]
+
+    def texts(self) -> list[str]:
+        """Columns of text that are no times."""
+        return [s.name for s in self.frame.get_columns() if s.dtype in (pl.String, pl.Categorical, pl.Enum) and s.name not in self.moments]
+
+
+def quoted(text: str) -> str:
+    """`text` as a Python literal in double quotes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def usable(name: str) -> bool:
+    """Whether a column can stand in a feature's name and be a parameter."""
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
+
+
+def _moment(series: pl.Series) -> Moment | None:
+    dtype, name = series.dtype, series.name
+    column = f"pl.col({quoted(name)})"
+    if isinstance(dtype, pl.Datetime):
+        return Moment(name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series)
+    if dtype == pl.Date:
+        values = series.cast(pl.Datetime("us"))
+        return Moment(
+            name,
+            f'{column}.cast(pl.Datetime("us")).alias({quoted(name)})',
+            naive=True,
+            evidence=f"dates, so midnight{_missing(series)}",
+            values=values,
+        )
+    if dtype == pl.String:
+        return _text_moment(series, column)
+    if dtype.is_integer() and TIME_NAME.search(name) and series.len() > series.null_count():
+        middle = float(series.median())  # type: ignore[arg-type]
+        for unit, low, high in EPOCHS:
+            if low <= middle <= high:
+                values = pl.from_epoch(series, time_unit=unit).dt.replace_time_zone("UTC")
+                code = f'pl.from_epoch({quoted(name)}, time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
+                return Moment(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=values)
+    return None
+
+
+def _text_moment(series: pl.Series, column: str) -> Moment | None:
+    sample = series.drop_nulls().head(1000)
+    if not len(sample) or not sample.str.contains(r"\d").all():
+        return None
+    shares = {form: 1 - _parsed(sample, form).null_count() / len(sample) for form in FORMATS}
+    best = max(shares, key=lambda form: shares[form])
+    if shares[best] < PARSED:
+        return None
+    values = _parsed(series, best)
+    share = (len(values) - values.null_count()) / max(len(series) - series.null_count(), 1)
+    strict = "" if share == 1 else ", strict=False"
+    code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
+    return Moment(series.name, code, "z" not in best, f"text, of which {share:.1%} reads as {best}{_missing(series)}", values)
+
+
+def _parsed(series: pl.Series, form: str) -> pl.Series:
+    return series.str.to_datetime(form, time_unit="us", strict=False)
+
+
+def _missing(series: pl.Series) -> str:
+    share = series.null_count() / len(series)
+    return f"; {share:.1%} of rows have none" if share else ""

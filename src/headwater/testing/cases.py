@@ -1,0 +1,196 @@
+"""Small random cases whose times collide at the edges: of windows, of hops, of lags and cuts, one microsecond either side.
+
+A case is made from any `random.Random`: a seeded one, or Hypothesis' `strategies.randoms(use_true_random=False)`, which shrinks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import polars as pl
+
+from headwater.definitions import aggregation as make
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.durations import Window, text, window
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Freshness, batch, measured, never, on_request, streaming
+from headwater.definitions.source import Source
+from headwater.testing.references import Row, Value
+
+BASE = datetime(2024, 3, 10, 6, tzinfo=UTC)
+"""An hour before the clocks of New York go forward."""
+
+SCHEMA: Mapping[str, pl.DataType] = {
+    "key": pl.Int64(),
+    "at": pl.Datetime("us", "UTC"),
+    "known": pl.Datetime("us", "UTC"),
+    "id": pl.Int64(),
+    "real": pl.Float64(),
+    "whole": pl.Int64(),
+    "flag": pl.Boolean(),
+    "word": pl.String(),
+    "moment": pl.Datetime("us", "UTC"),
+}
+"""The columns of a case's events; `id` is unique unless the case has copies."""
+
+_SECOND, _MINUTE, _HOUR = 1_000_000, 60_000_000, 3_600_000_000
+_REALS: Sequence[Value] = (0.0, 1.0, -1.5, 0.1, 0.01, 4e9 + 0.25, -4e9, None, float("nan"))
+_WHOLES: Sequence[Value] = (0, 1, -2, 7, 2**53 + 1, 2**62, -(2**62) - 5, None)
+_FLAGS: Sequence[Value] = (True, False, None)
+_WORDS: Sequence[Value] = ("a", "b", "", "é", "Z", None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A view, the events of its source, and rows that ask."""
+
+    view: FeatureView
+    events: list[Row]
+    rows: list[Row]
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The events as the source reads them; without the `known` column where the source has a rule instead."""
+        frame = pl.DataFrame(self.events, schema=SCHEMA)
+        return frame if self.view.source.known_at_field else frame.drop("known")
+
+    @property
+    def asked(self) -> pl.DataFrame:
+        """The rows as a frame with the columns `key` and `timestamp`."""
+        return pl.DataFrame(self.rows, schema={"key": pl.Int64(), "timestamp": pl.Datetime("us", "UTC")})
+
+    def with_events(self, events: list[Row]) -> Case:
+        """The same question over other events."""
+        return replace(self, events=events)
+
+    def readable(self) -> FeatureView:
+        """The view, its source reading the events; columns that only the future knows are selected on purpose."""
+        names = [name for name in self.frame.columns if name not in ("at", "known", "id")]
+        return replace(self.view, source=replace(self.view.source, history=self.frame, select=names))
+
+
+def aggregations() -> list[Aggregation]:
+    """Every aggregation over every kind of column that it takes."""
+    numbers, every = ("real", "whole", "flag"), ("real", "whole", "flag", "word", "moment")
+    made = [make.count(), make.since_last(), make.latest(*every), make.open_count(until="moment"), make.open_age(until="moment")]
+    made += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [make.std("real", ddof=0, name="spread")]
+    made += [f(*every) for f in (make.count, make.min, make.max, make.first, make.last)]
+    made += _more(numbers, every)
+    flagged = [replace(m, where="flag", name=None) for m in made if m.name is None]
+    return [*made, *flagged]
+
+
+def _more(numbers: Sequence[str], every: Sequence[str]) -> list[Aggregation]:
+    sized = [window("1h"), window("10m", hop="1m")]  # a lifetime has no rate
+    return [
+        make.var(*numbers),
+        make.var("real", ddof=0, name="variance"),
+        make.rate(windows=sized),
+        make.rate(*numbers, windows=sized),
+        make.approx_percentile(*numbers, q=0.5),
+        make.approx_percentile(*numbers, q=0.999),
+        make.decayed_sum(*numbers, half_life="10s"),
+        make.decayed_mean(*numbers, half_life="1us"),
+        make.decayed_mean(*numbers, half_life="1h"),
+        make.fraction("flag"),
+        make.ratio("real", "whole"),
+        make.ratio("whole", "flag"),
+        *[f(*every) for f in (make.mode, make.count_distinct)],
+        *[f(*every, k=2) for f in (make.top_k, make.first_n, make.last_n)],
+        make.top_k("word", k=100, name="all_words"),
+        make.first_n("flag", k=2, distinct=True, name="early"),
+        make.last_n("word", k=3, distinct=True, name="recent"),
+        make.last_n("real", k=2, distinct=True, name="seen"),
+        make.collect_set(*every, max_size=2),
+        make.min_by("word", "real"),
+        make.min_by("real", "whole"),
+        make.max_by("whole", "word"),
+        make.max_by("moment", "flag"),
+    ]
+
+
+def freshnesses(length: int) -> list[Freshness]:
+    """One of each kind and more, whose lags and delays are near the window and its hop."""
+    lags = [1, _SECOND, 10 * _SECOND, length]
+    cuts = [
+        batch("1h"),
+        batch("1h", delay="15m", wait="15m"),
+        batch("1d", at="02:30", timezone="America/New_York", delay="10m", wait="1us"),
+    ]
+    return [never(), on_request(), *[streaming(text(lag)) for lag in lags], *cuts, measured(["0s", "1us", "10s", text(length)], seed=3)]
+
+
+def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: bool | None = None) -> Case:
+    """A case of at most 24 events and 12 rows.
+
+    Args:
+        random: where it is drawn from.
+        chosen: the aggregations; some of `aggregations()` where None.
+        late: whether a column says when events were known; drawn where None.
+    """
+    late = random.random() < 0.5 if late is None else late
+    size = random.choice(_WINDOWS)
+    sizes = sorted({size, random.choice(_WINDOWS)}, key=_WINDOWS.index)
+    scale = size.length or _HOUR
+    source = Source(
+        "events",
+        timestamp_field="at",
+        known_at_field="known" if late else None,
+        known_after="0s" if late else text(random.choice([0, 0, 1, 10 * _SECOND])),
+        window_on="known_at" if random.random() < 0.2 else "timestamp",
+        id_field="id" if random.random() < 0.4 else None,
+        id_horizon=random.choice(["1us", "10s", "1h"]),
+    )
+    view = FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=random.sample(aggregations(), 3) if chosen is None else list(chosen),
+        windows=sizes,
+        freshness=random.choice(freshnesses(scale)),
+        ttl=random.choice([None, None, "1us", "10s", text(scale)]),
+    )
+    copies = source.id_field is not None and random.random() < 0.7
+    events = [_event(random, size, number // 3 if copies else number, late=late) for number in range(random.randint(0, 24))]
+    rows: list[Row] = [
+        {"key": random.choice([1, 1, 2, 3, None]), "timestamp": _near(random, BASE, size)} for _ in range(random.randint(1, 12))
+    ]
+    return Case(view, events, rows)
+
+
+_WINDOWS = (
+    Window(10 * _MINUTE, 10 * _SECOND),
+    Window(_HOUR, _MINUTE),
+    Window(_MINUTE, 20 * _SECOND),
+    Window(10, 5),
+    Window(_HOUR, 10 * _MINUTE, offset=10 * _MINUTE),
+    Window(None),
+    Window(None, _MINUTE, offset=_MINUTE),
+)
+
+
+def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
+    at = _near(random, BASE, window)
+    lag = random.choice([0, 0, 0, 1, _SECOND, 10 * _SECOND, _HOUR, -1]) if late else 0
+    known = None if late and random.random() < 0.03 else at + timedelta(microseconds=lag + (random.choice([-1, 0, 1]) if lag > 1 else 0))
+    return {
+        "key": random.choice([1, 1, 1, 2, None]),
+        "at": at,
+        "known": known,
+        "id": number,
+        "real": random.choice(_REALS),
+        "whole": random.choice(_WHOLES),
+        "flag": random.choice(_FLAGS),
+        "word": random.choice(_WORDS),
+        "moment": None if random.random() < 0.3 else _near(random, at, window),
+    }
+
+
+def _near(random: Random, base: datetime, window: Window) -> datetime:
+    """A time near the edges of a window that ends at `base`."""
+    length = window.length or _HOUR
+    steps = [0, 0, window.hop, length, length + window.hop, window.offset, window.offset + length, _HOUR, 10 * _SECOND, _SECOND]
+    return base + timedelta(microseconds=random.choice([-1, 1]) * random.choice(steps) + random.choice([-1, 0, 0, 1]))

@@ -1,0 +1,222 @@
+"""What every aggregation must obey, as functions to call from your own tests: `LAWS[law](aggregation, Random(seed))`.
+
+    @pytest.mark.parametrize("seed", range(50))
+    @pytest.mark.parametrize("law", conformance.LAWS)
+    def test_my_aggregation(law, seed):
+        conformance.LAWS[law](my_aggregation("real"), Random(seed))
+
+A law raises AssertionError with the case that breaks it. The columns to aggregate are those of `cases.SCHEMA`. An aggregation that the
+naive reference does not know is given a reference of its own: `agrees_with_naive(aggregation, random, references=REFERENCES | {...})`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.algebra import Answers, Family, Finish, State, Sweeping
+from headwater.aggregations.sights import sights
+from headwater.aggregations.table import TABLE, family
+from headwater.compute.arrays import I64, NOTHING, Asks, Events, Lists
+from headwater.compute.layer import Layer, Use, spans
+from headwater.compute.layers import layers
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.feature_view import Feature
+from headwater.engines.columns import encode, hashed, to_kernel
+from headwater.pipelines.historical import get_historical_features
+from headwater.testing.cases import SCHEMA, Case, case
+from headwater.testing.clocks import as_micros
+from headwater.testing.naive import agree, evaluate
+from headwater.testing.references import REFERENCES, Reference, Value, in_order
+
+Law = Callable[[Aggregation, Random], None]
+
+_SQUARED = {"std"}
+_ADDING = {"sum", "mean", "std", "var", "decayed_sum", "decayed_mean", "rate", "ratio"}
+_TOLERANCE = 1e-9
+
+
+def agrees_with_naive(aggregation: Aggregation, random: Random, references: Mapping[str, Reference] = REFERENCES) -> None:
+    """Every value of a random case is what the naive reference says."""
+    compare(case(random, [aggregation]), references)
+
+
+def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1) -> pl.DataFrame:
+    """Assert that every feature of every row is what the naive reference says; returns the features.
+
+    Raises:
+        AssertionError: the first feature and row that differ, with both values and the case.
+    """
+    view = given.readable()
+    found = get_historical_features(view, given.asked, threads=threads)
+    answers = evaluate(given.view, given.events, given.rows, references=references)
+    assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"
+    for feature, name in zip(view.outputs, view.feature_names, strict=True):
+        for place, (value, answer) in enumerate(zip(found[name].to_list(), (a[name] for a in answers), strict=True)):
+            if not agree(answer, value, squared=feature.aggregation.function in _SQUARED):
+                raise AssertionError(f"{name} of row {place} is {value!r}, and should be {answer}; {given}")
+    return found.select(view.feature_names)
+
+
+def shuffles_change_nothing(aggregation: Aggregation, random: Random) -> None:
+    """Events and rows in another order give the same bits, each row its own."""
+    given = case(random, [aggregation])
+    first = compare(given)
+    order = random.sample(range(len(given.rows)), len(given.rows))
+    shuffled = Case(given.view, random.sample(given.events, len(given.events)), [given.rows[i] for i in order])
+    back = compare(shuffled)[[order.index(i) for i in range(len(order))]]
+    assert bits(first) == bits(back), f"another order changes the values: {given}"
+
+
+def merge_is_associative(aggregation: Aggregation, random: Random) -> None:
+    """(a + b) + c is a + (b + c)."""
+    for feature, whole, asks, parts in _splits(aggregation, random, 3):
+        a, b, c = (_state(feature, part, asks) for part in parts)
+        join = _family(feature).merge
+        left, right = join(join(_copy(a), _copy(b)), _copy(c)), join(_copy(a), join(_copy(b), _copy(c)))
+        _same(feature, _finish(feature, left, whole, asks), _finish(feature, right, whole, asks), whole, "merge is not associative")
+
+
+def merging_parts_makes_the_whole(aggregation: Aggregation, random: Random) -> None:
+    """Events split in two by any mask, each part on its own, then merged: the value of all."""
+    for feature, whole, asks, (a, b) in _splits(aggregation, random, 2):
+        merged = _family(feature).merge(_state(feature, a, asks), _state(feature, b, asks))
+        expected = _finish(feature, _state(feature, whole, asks), whole, asks)
+        _same(feature, _finish(feature, merged, whole, asks), expected, whole, "parts do not merge into the whole")
+
+
+def nothing_is_neutral(aggregation: Aggregation, random: Random) -> None:
+    """The state of no event changes nothing, on either side; and its value is the declared empty one."""
+    for feature, whole, asks, _ in _splits(aggregation, random, 1):
+        some, none = _state(feature, whole, asks), _state(feature, _taken(whole, NOTHING), asks)
+        expected = _finish(feature, some, whole, asks)
+        join = _family(feature).merge
+        _same(
+            feature, _finish(feature, join(_copy(some), _copy(none)), whole, asks), expected, whole, "nothing on the right changes a state"
+        )
+        _same(
+            feature, _finish(feature, join(_copy(none), _copy(some)), whole, asks), expected, whole, "nothing on the left changes a state"
+        )
+        empty = TABLE[aggregation.function].empty
+        assert set(_values(_finish(feature, none, whole, asks))) <= {empty}, f"{aggregation.function}() of nothing is not {empty!r}"
+
+
+def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
+    """Of late events in layers, a sweep gives the very bits that the layers' states merge into."""
+    given = case(random, [aggregation], late=True)
+    events, asks = _late(given, random)
+    for feature in given.view.outputs:
+        made_by = _family(feature)
+        if not isinstance(made_by, Sweeping):
+            continue
+        parts = [Layer(part) for part in layers(events)]
+        state = made_by.ranges(_use(feature), spans(parts[0], asks, feature.window))
+        for part in parts[1:]:
+            state = made_by.merge(state, made_by.ranges(_use(feature), spans(part, asks, feature.window)))
+        how = _how(feature, events, asks)
+        ((_, _, sight),) = sights(Layer(events), parts, [asks], feature.window)
+        swept, merged = _values(made_by.sweep(_use(feature), sight, how)), _values(made_by.finish(state, how))
+        assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {given}"
+
+
+LAWS: Mapping[str, Law] = {
+    "agrees with naive": agrees_with_naive,
+    "shuffles change nothing": shuffles_change_nothing,
+    "merge is associative": merge_is_associative,
+    "merging parts makes the whole": merging_parts_makes_the_whole,
+    "nothing is neutral": nothing_is_neutral,
+    "sweeping is merging": sweeping_is_merging,
+}
+"""Every law by name."""
+
+
+def bits(frame: pl.DataFrame) -> list[list[object]]:
+    """The columns as lists in which only equal bits are equal: floats in hexadecimal, with the sign of zero."""
+    return [[v.hex() if isinstance(v, float) else v for v in column.to_list()] for column in frame]
+
+
+def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[Feature, Events, Asks, list[Events]]]:
+    """Every feature with one key's events in known order, requests, and the events dealt out to so many parts."""
+    given = case(random, [aggregation], late=False)
+    given = replace(given, view=replace(given.view, source=replace(given.view.source, id_field=random.choice([None, "id"]))))
+    whole = _events(given)
+    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
+    asks = Asks(np.array([0, len(T)]), T, T)
+    dealt = np.array([random.randrange(parts) for _ in range(len(whole.t))], np.int64)
+    return [(f, whole, asks, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in given.view.outputs]
+
+
+def _events(given: Case) -> Events:
+    """The events of key 1, sorted as the kernel takes them."""
+    names = ["real", "whole", "flag", "word", "moment"]
+    ident = given.view.source.id_field is not None
+    mine = [e for e in given.events if e["key"] == 1]
+    mine.sort(key=lambda e: (in_order(e["at"]), in_order(e["id"]) if ident else 0, [in_order(e[n]) for n in names]))
+    frame = pl.DataFrame(mine, schema=SCHEMA)
+    columns = {name: hashed(to_kernel(values), coded) for name in names for values, coded in [encode(frame[name], name)]}
+    return Events(
+        np.array([0, len(mine)]), frame["at"].to_physical().to_numpy(), NOTHING, 0, frame["id"].to_numpy() if ident else NOTHING, columns
+    )
+
+
+def _taken(events: Events, index: I64) -> Events:
+    columns = {name: column.take(index) for name, column in events.columns.items()}
+    ident = events.ident[index] if len(events.ident) else events.ident
+    return Events(np.array([0, len(index)]), events.t[index], NOTHING, 0, ident, columns, row=index)
+
+
+def _late(given: Case, random: Random) -> tuple[Events, Asks]:
+    """The events of key 1 with the times they were known, and requests whose K lies anywhere near T."""
+    events = _events(given.with_events([e for e in given.events if e["known"] is not None]))
+    known = events.t + np.array([random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64)
+    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
+    K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
+    return replace(events, known=known), Asks(np.array([0, len(T)]), T, K)
+
+
+def _family(feature: Feature) -> Family:
+    return family(feature.aggregation.function, dict(feature.aggregation.params))
+
+
+def _state(feature: Feature, events: Events, asks: Asks) -> State:
+    return _family(feature).ranges(_use(feature), spans(Layer(events), asks, feature.window))
+
+
+def _copy(state: State) -> State:
+    return tuple(part.copy() for part in state)
+
+
+def _finish(feature: Feature, state: State, events: Events, asks: Asks) -> Answers:
+    return _family(feature).finish(state, _how(feature, events, asks))
+
+
+def _how(feature: Feature, events: Events, asks: Asks) -> Finish:
+    aggregation = feature.aggregation
+    return Finish(aggregation.function, dict(aggregation.params), asks.T, events, _use(feature), feature.window, feature.column)
+
+
+def _use(feature: Feature) -> Use:
+    return Use(feature.columns, feature.aggregation.where)
+
+
+def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
+    if isinstance(column, Lists):
+        return [tuple(column.items[column.starts[i] : column.starts[i + 1]].tolist()) for i in column.of.tolist()]
+    valid: Sequence[bool] = [True] * len(column.values) if column.valid is None else column.valid.tolist()
+    return [v if ok else None for v, ok in zip(column.values.tolist(), valid, strict=True)]
+
+
+def _same(feature: Feature, found: Answers, expected: Answers, events: Events, what: str) -> None:
+    """Equal, or for floats that are added up within 1e-9 of the column's size."""
+    adds = feature.aggregation.function in _ADDING
+    adds &= bool(feature.columns)
+    size = float(np.abs(events.columns[feature.columns[0]].values.astype(np.float64)).max(initial=0)) if adds else 0.0
+    size **= 2 if feature.aggregation.function == "var" else 1
+    for place, (a, b) in enumerate(zip(_values(found), _values(expected), strict=True)):
+        close = adds and isinstance(a, float) and isinstance(b, float) and abs(a - b) <= _TOLERANCE * max(size, 1.0) * len(events.t)
+        assert close or (a == b and type(a) is type(b)), f"{what}: {feature.name} of request {place} is {a!r} and {b!r}; {events}"

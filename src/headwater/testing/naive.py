@@ -1,0 +1,151 @@
+"""One naive reference: what a feature's value is, by the letter of the design, in plain Python and exact arithmetic.
+
+It shares nothing with the code that it judges but the definitions: for each row and each feature it looks at every event. Nothing
+here is fast, and nothing should be made so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+
+from headwater.definitions.durations import Window, micros
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.freshness import Freshness
+from headwater.definitions.source import Source
+from headwater.testing.clocks import as_micros, as_of
+from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, in_order
+
+__all__ = ["Answer", "accepted", "agree", "evaluate", "visible"]
+
+
+def evaluate(
+    view: FeatureView,
+    events: Sequence[Row],
+    rows: Sequence[Row],
+    *,
+    timestamp_field: str = "timestamp",
+    freshness: Freshness | None = None,
+    source: Source | None = None,
+    references: Mapping[str, Reference] = REFERENCES,
+) -> list[dict[str, Answer]]:
+    """The value and status of every feature of `view`, for each row.
+
+    Args:
+        view: what to compute; of its source, only the rules are used.
+        events: the source's rows, in any order; times are tz-aware.
+        rows: what is asked for: the view's keys (by the names that the request uses) and the request time.
+        timestamp_field: the request time.
+        freshness: instead of the view's.
+        source: instead of the view's, such as the same events known sooner.
+        references: how each function is worked out; add your own aggregation's here.
+
+    Returns:
+        For each row, an answer for each full feature name.
+
+    Raises:
+        ValueError: an infinite value.
+
+    >>> import headwater as hw
+    >>> from datetime import UTC
+    >>> clicks = hw.Source("clicks", timestamp_field="at")
+    >>> view = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
+    >>> noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    >>> evaluate(view, [{"user": 1, "at": noon}], [{"user": 1, "timestamp": noon}])
+    [{'user__count_1h': Answer(value=0, status='missing', scale=0.0)}]
+    """
+    source = view.source if source is None else source
+    freshness = view.freshness if freshness is None else freshness
+    known = accepted(view, source, events)
+    return [_row(view, known, row, as_of(freshness, as_micros(_moment(row[timestamp_field]))), source, references) for row in rows]
+
+
+def visible(event: Event, window: Window, T: int, K: int) -> bool:
+    """The one rule: floor(T - window, hop) <= event time < T, and known_at <= K; an offset floors both ends."""
+    head = T if window.offset == 0 else (T - window.offset) // window.hop * window.hop
+    tail = -math.inf if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
+    return tail <= event.time < head and event.known <= K
+
+
+def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[Event]:
+    """The events with their times, without the copies that `id_horizon` drops, in the order of (time, id)."""
+    read = [_event(source, row) for row in events if row[source.timestamp_field] is not None]
+    read = [event for event in read if event.known != math.inf]
+    if source.id_field is None:
+        return read
+    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, f.aggregation.where or "")} - {""})]
+    kept: list[Event] = []
+    for event in sorted(read, key=lambda e: (e.known, e.time, [in_order(e.row[n]) for n in names])):
+        horizon = event.known - micros(source.id_horizon, "id_horizon")
+        if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
+            kept.append(event)
+    return kept
+
+
+def agree(answer: Answer, value: Value | list[Value], *, squared: bool = False) -> bool:
+    """Whether `value` is what the reference says: equal, or for floats within 1e-9 of the answer's scale.
+
+    `squared`: compare squares, as the design states a deviation's tolerance for the variance.
+    """
+    if isinstance(value, datetime):
+        return isinstance(answer.value, datetime) and as_micros(answer.value) == as_micros(value)
+    if isinstance(value, float) and isinstance(answer.value, int | float):
+        power = 2 if squared else 1
+        return math.isfinite(value) and abs(Fraction(value) ** power - Fraction(answer.value) ** power) <= Fraction(answer.scale) / 10**9
+    return answer.value == value and isinstance(answer.value, bool) == isinstance(value, bool)
+
+
+def _row(
+    view: FeatureView, events: list[Event], row: Row, times: tuple[int, int] | None, source: Source, references: Mapping[str, Reference]
+) -> dict[str, Answer]:
+    if times is None:
+        return {f"{view.name}__{f.name}": Answer(_empty(f), "missing") for f in view.outputs}
+    wanted = [row[str(view.request_key(key))] for key in view.keys]
+    mine = [e for e in events if None not in wanted and [e.row[key] for key in view.keys] == wanted]
+    counted = {f.name: [e for e in mine if visible(e, f.window, *times)] for f in view.outputs}
+    asked = Asked(*times, source, retained=any(counted.values()))
+    return {f"{view.name}__{f.name}": _feature(view, f, counted[f.name], asked, references) for f in view.outputs}
+
+
+def _feature(view: FeatureView, feature: Feature, events: list[Event], asked: Asked, references: Mapping[str, Reference]) -> Answer:
+    aggregation = feature.aggregation
+    if aggregation.where is not None:
+        events = [e for e in events if e.row[aggregation.where] is True]
+    if aggregation.skips_null:
+        events = [e for e in events if None not in [_value(e, c) for c in feature.columns]]
+    events = sorted(events, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
+    if not events:
+        return Answer(_empty(feature), "empty" if asked.retained else "missing")
+    if view.expires_after is not None and asked.T - events[-1].time > view.expires_after:
+        return Answer(None, "expired")
+    values = [[_value(e, c) for e in events] for c in feature.columns]
+    return references[aggregation.function](feature, events, values, asked)
+
+
+def _empty(feature: Feature) -> Value | list[Value]:
+    return EMPTY.get(feature.aggregation.function)
+
+
+def _value(event: Event, column: str) -> Value:
+    """The value, NaN as null."""
+    value = event.row[column]
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError(f"{column} is infinite")
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _event(source: Source, row: Row) -> Event:
+    happened = as_micros(_moment(row[source.timestamp_field]))
+    known: float = happened + micros(source.known_after, "known_after")
+    if source.known_at_field is not None:
+        known = math.inf if row[source.known_at_field] is None else as_micros(_moment(row[source.known_at_field]))
+    time = happened if source.window_on == "timestamp" else known
+    return Event(time, known, None if source.id_field is None else row[source.id_field], row)
+
+
+def _moment(value: Value) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{value!r} is not a tz-aware moment")
+    return value

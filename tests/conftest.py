@@ -1,0 +1,46 @@
+"""What all tests share: skips that fail where none are allowed, the folder `shared`, and how hard Hypothesis tries."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too
+settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=_SLOW)
+settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder `shared` beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the folder {SHARED.name} beside the checkout")
+    return SHARED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    may_skip = "shared" in getattr(item, "fixturenames", ()) and not SHARED.is_dir()
+    if report.skipped and not hasattr(report, "wasxfail") and not may_skip:
+        _fail_where_no_skip_is_allowed(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if report.skipped:
+        _fail_where_no_skip_is_allowed(report)
+    return report
+
+
+def _fail_where_no_skip_is_allowed(report):
+    if os.environ.get("HEADWATER_NO_SKIPS") == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"HEADWATER_NO_SKIPS=1, and this would be skipped: {reason}"
