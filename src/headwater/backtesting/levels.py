@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,27 +11,29 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.result import Kind
-from headwater.compute.arrays import F64, Bool
+from headwater.compute.arrays import F64, I64, Bool
 from headwater.compute.as_of import NEVER, as_of
 from headwater.definitions.aggregation import count
 from headwater.definitions.durations import SECOND
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.freshness import Never
+from headwater.definitions.freshness import Batch, Freshness, Never
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.request_feature import RequestFeature
 from headwater.engines.events import Notes
-from headwater.errors import UsageError
+from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import Tick, feature_frames
 from headwater.pipelines.requests import Requests
 
 
 @dataclass(frozen=True)
 class LevelRows:
-    """One level over all requests: its features, and which requests it can answer: bool (rows)."""
+    """One level over all requests: its features, which requests it can answer: bool (rows), and what to say of it."""
 
     frame: pl.DataFrame
     answered: Bool
+    note: str = ""
 
 
 def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
@@ -52,7 +55,9 @@ def level_rows(
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
     found = {}
     if plain:
-        frames = feature_frames(model.features, requests, plain, notes, threads=threads, tick=tick)
+        reads = any(level.reads_history(model) for level in plain.values())
+        service = model.features if reads else _without_history(model.features)
+        frames = feature_frames(service, requests, plain, notes, threads=threads, tick=tick)
         found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
@@ -61,58 +66,111 @@ def level_rows(
     return {name: found[name] for name in levels}
 
 
+def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], Level, I64]:
+    """The views that a level reads, how fresh they are when they are asked for, and when that is: int64 (rows).
+
+    Predictions on request ask for all views with the request. Those made ahead ask at their cut, for the views of their keys. The
+    job publishes its scores `delay` after the cut, and until then can wait for features of the same cut to be published:
+    batch features whose delay is no longer than its own are those of the cut itself, not of the one before.
+    """
+    scoring = level.scoring(model)
+    if scoring is None:
+        return model.features.views, level, t
+    views = [v for v in model.features.views if all(v.request_key(key) in scoring.keys for key in v.keys)]
+    T, K = as_of(scoring.freshness, t)
+    fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}
+    return views, Level(fresh, known_after=level.known_after), np.minimum(T, K)
+
+
+def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
+    if not (isinstance(freshness, Batch) and isinstance(scoring, Batch)):
+        return freshness
+    delay = max(freshness.delay - scoring.delay, 0)
+    return dataclasses.replace(freshness, delay=delay, wait=min(freshness.wait, delay))
+
+
 def _precomputed(
     model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, threads: int | None, tick: Tick | None
 ) -> LevelRows:
     """What a job sees that scores at the cut: views of the keys alone, as of the cut; keys without an event by then have no score."""
-    views = [v for v in model.features.views if _within(v, scoring.keys)]
-    if not views:
-        raise UsageError(
-            f"model {model.name!r}: no view has only the keys {list(scoring.keys)}, so nothing can be precomputed for them; "
-            f"its views are keyed by {sorted({', '.join(map(str, (v.request_key(k) for k in v.keys))) for v in model.features.views})}"
+    if isinstance(scoring.freshness, Never):
+        raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
+    views, fresh, cut = reading(model, level, requests.t)
+    by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in scoring.keys}
+    for key, found in by_key.items():
+        if not found:
+            columns = {c for v in model.features.views for c in map(v.request_key, v.keys) if isinstance(c, str)}
+            raise UsageError(
+                f"model {model.name!r}: predictions are made ahead for {list(scoring.keys)}, and no view of these keys alone has the key "
+                f"{key!r}, so nothing says which are known; {nearest(key, columns)}"
+            )
+    members = [m for m in model.features.features if _made_ahead(m, views)]
+    keyed = {v.name: v for found in by_key.values() for v in found}
+    seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
+    counts = [
+        FeatureView(
+            seen[v.name], source=v.source, keys=v.keys, features=[count()], freshness=fresh.freshness(v), request_keys=v.request_keys
         )
-    keyed = [v for v in views if v.keys] or views
-    seen = [
-        FeatureView(f"seen{i}", source=v.source, keys=v.keys, features=[count()], freshness=level.freshness(v), request_keys=v.request_keys)
-        for i, v in enumerate(keyed)
+        for v in keyed.values()
     ]
-    members = [m for m in model.features.features if _view(m) in views]
-    cut, _ = as_of(scoring.freshness, requests.t)
     at_cut = Requests(requests.frame, cut)
-    frames = feature_frames(
-        FeatureService("precomputed", [*members, *seen]),
-        at_cut,
-        {"": Level(level.features, known_after=level.known_after)},
-        notes,
-        threads=threads,
-        tick=tick,
+    # The same freshness under the counts' own names: a level speaks of views.
+    at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
+    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), at_cut, {"": at}, notes, threads=threads, tick=tick)[""]
+    known = frame.select(
+        pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
     )
-    frame = frames[""]
-    known = frame.select(pl.any_horizontal(pl.col(f"{v.name}__count") > 0 for v in seen)).to_series().to_numpy()
-    return LevelRows(frame.drop([f"{v.name}__count" for v in seen]), known)
+    frame = frame.drop([f"{name}__count" for name in seen.values()])
+    left = [name for name in model.features.feature_names if name not in frame.columns]
+    note = f"made ahead without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
+    return LevelRows(frame, known.to_series().to_numpy(), note + (", ..." if len(left) > 6 else ""))
 
 
-def _view(member: object) -> FeatureView | None:
-    return member if isinstance(member, FeatureView) else member.view if isinstance(member, FeatureRef) else None
+def _made_ahead(member: Member, views: Sequence[FeatureView]) -> bool:
+    """Whether a job knows this feature: it reads these views alone, and no field of a request."""
+    if isinstance(member, RequestFeature):
+        return not member.fields and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
+    return (member.view if isinstance(member, FeatureRef) else member) in views
 
 
-def _within(view: FeatureView, keys: tuple[str, ...]) -> bool:
-    return all(view.request_key(key) in keys for key in view.keys)
+def _without_history(service: FeatureService) -> FeatureService:
+    """The service over sources without a history: where no event can count, no file is touched."""
+    made: dict[str, FeatureView] = {}
+
+    def of_view(view: FeatureView) -> FeatureView:
+        if view.name not in made:
+            keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
+            made[view.name] = dataclasses.replace(view, source=dataclasses.replace(view.source, history=None), request_keys=keys)
+        return made[view.name]
+
+    def of_ref(ref: FeatureRef) -> FeatureRef:
+        return FeatureRef(of_view(ref.view), ref.feature)
+
+    def of_member(member: Member) -> Member:
+        if isinstance(member, FeatureView):
+            return of_view(member)
+        if isinstance(member, FeatureRef):
+            return of_ref(member)
+        if isinstance(member, RequestFeature):
+            return dataclasses.replace(member, inputs={p: of_ref(ref) for p, ref in member.inputs.items()})
+        return member
+
+    return FeatureService(service.name, [of_member(m) for m in service.features])
 
 
-def mean_age(model: Model, level: Level, requests: Requests, rows: Bool) -> float | None:
-    """The mean of t - K over the test rows and the views that read history, in seconds; None where none does."""
-    t = requests.t[rows]
-    scoring = level.scoring(model)
-    asked = t if scoring is None else as_of(scoring.freshness, t)[0]
+def mean_age(model: Model, level: Level, t: I64) -> float | None:
+    """The mean of t - K over these requests and the views that read history, in seconds; None where none does.
+
+    Args:
+        t: int64 (rows), when the requests ask.
+    """
+    views, fresh, asked = reading(model, level, t)
+    known = {f.fingerprint: as_of(f, asked)[1] for v in views if not isinstance(f := fresh.freshness(v), Never)}
     ages = []
-    for view in model.features.views:
-        freshness = level.freshness(view)
-        if isinstance(freshness, Never):
-            continue
-        _, known = as_of(freshness, asked)
-        live = known > NEVER
-        ages.append(float((t[live] - known[live]).mean()) / SECOND)
+    for view in views:
+        K = known.get(fresh.freshness(view).fingerprint)
+        if K is not None and (live := K > NEVER).any():
+            ages.append(float((t[live] - K[live]).mean()) / SECOND)
     return float(np.mean(ages)) if ages else None
 
 

@@ -80,7 +80,7 @@ class LeakFinding:
 
     kind: Literal["label rows", "implausible feature", "clean"]
     severity: Literal["leak", "warning", "ok"]
-    subject: str  # the view or feature
+    subject: str  # the source or feature
     columns: Sequence[str]
     share: float  # of rows
     message: str

@@ -17,22 +17,23 @@ from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.leaks import audit
 from headwater.backtesting.metrics import Blocks, Metric, curves, operating_threshold, resolve
 from headwater.backtesting.result import BacktestResult, Curves, LevelResult, Paired, SliceResult
-from headwater.backtesting.slices import Slice, cold_slice, user_slices
-from headwater.backtesting.split import Split, describe, split_rows
+from headwater.backtesting.slices import Slice, check_cold_start, cold_slice, user_slices
+from headwater.backtesting.split import describe, split_rows
 from headwater.backtesting.verdicts import min_lifts, paired
 from headwater.backtesting.words import assumptions, definitions_text
-from headwater.compute.arrays import F64, Bool
+from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.engines.events import Notes
-from headwater.errors import UsageError
+from headwater.errors import DataError, UsageError, nearest
 from headwater.models.fit import Fitted, check_classes, fit
 from headwater.models.store import library_versions
 from headwater.pipelines.historical import Tick
 from headwater.pipelines.leaks import refuse_label_columns
-from headwater.pipelines.requests import Requests, check_finite, read_labels
+from headwater.pipelines.requests import check_finite, read_labels
+from headwater.pipelines.train import in_time_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +84,7 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     cold_start: int | tuple[FeatureView, int] = 10,
     metrics: Sequence[str] | None = None,
     min_lift: Mapping[str, float] | float | None = None,
-    resamples: int = 1000,
+    resamples: int = 2000,
     seed: int = 0,
     threads: int | None = None,
     progress: bool | Tick = False,
@@ -129,18 +130,23 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
                 progress=shown,
             )
     tick = progress or None
-    run = _Run(model, of_levels.resolve_levels(levels), _judged(metrics, model), min_lift, resamples, seed, threads, tick)
+    judged = _judged(metrics, model)
+    _check_min_lift(min_lift, judged)
+    check_cold_start(cold_start)
+    run = _Run(model, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, tick)
     return Backtest(run.result(split, slices or {}, cold_start))
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """The fitted model of a level, its score of each test row (the default where it has no answer), and the replayed score."""
+    """The fitted model of a level, its score of each test row (`default` where it has no answer), and the replayed score."""
 
     fitted: Fitted
     test: F64
     answered: Bool
+    default: float
     threshold: float
+    note: str
     replayed: F64 | None = None
 
 
@@ -169,17 +175,19 @@ class _Run:
             check_classes(y[parts.train], f"model {self.model.name!r}, rows before the split")
             check_classes(y[parts.test], f"model {self.model.name!r}, rows after the split")
         chosen = user_slices(slices, requests.frame, parts.test)
+        blocks = resample_weights(requests.t[parts.test] // DAY, self.resamples, self.seed)
+        if any(level.reads_history(self.model) for level in self.levels.values()):
+            chosen.append(cold_slice(self.model, requests, parts.test, cold_start, self.threads))
         notes = Notes()
         rows = of_levels.level_rows(self.model, requests, self.levels, notes, threads=self.threads, tick=self.tick)
         features_done = clock.stopwatch()
-        scores = self._scores(rows, y, parts)
+        scores = self._scores(rows, y, in_time_order(requests, parts.train), np.flatnonzero(parts.test))
         training_done = clock.stopwatch()
-        chosen.append(cold_slice(self.model, requests, parts.test, cold_start, self.threads))
         findings = audit(self.model, self.levels, requests, rows, y, parts, self.threads)
-        blocks = resample_weights(requests.t[parts.test] // DAY, self.resamples, self.seed)
-        everything = self._judge(requests, parts, scores, y[parts.test], blocks)
-        last = next(iter(scores.values())).fitted
+        everything = self._judge(requests.t[parts.test], scores, y[parts.test], blocks)
+        freshest = list(scores.values())[-1].fitted
         parts.left_out.update(notes.left_out)
+        looks = len(chosen) * max(1, len(self.levels) - 1)
         return BacktestResult(
             model=self.model.name,
             task=self.model.task,
@@ -189,7 +197,7 @@ class _Run:
             positive_rate=float(y[parts.test].mean()) if self.model.task == "binary" else None,
             levels=everything.levels,
             paired=everything.paired,
-            slices=[self._slice(s, requests, parts, scores, y[parts.test], blocks, len(chosen)) for s in chosen],
+            slices=[self._slice(s, requests.t[parts.test], scores, y[parts.test], blocks, looks) for s in chosen],
             leak_audit=findings,
             split=describe(requests, parts),
             seconds={"features": features_done - start, "training": training_done - features_done, "total": clock.stopwatch() - start},
@@ -197,8 +205,8 @@ class _Run:
             fingerprint=self.model.fingerprint,
             versions=library_versions(),
             assumptions=assumptions(self.model),
-            estimator=last.description,
-            encoded={name: len(words) for name, words in last.encoding.categories.items()},
+            estimator=freshest.description,
+            encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
         )
 
     @property
@@ -206,43 +214,42 @@ class _Run:
         names = [m.name for m in self.metrics]
         return _HEADLINE[self.model.task] if _HEADLINE[self.model.task] in names else names[0]
 
-    def _scores(self, rows: Mapping[str, of_levels.LevelRows], y: F64, parts: Split) -> dict[str, _Scores]:
-        base = self.model.default if self.model.default is not None else float(y[parts.train].mean())
-        train, test = np.flatnonzero(parts.train), np.flatnonzero(parts.test)
+    def _scores(self, rows: Mapping[str, of_levels.LevelRows], y: F64, train: I64, test: I64) -> dict[str, _Scores]:
         done = 0
 
-        def one(level: of_levels.LevelRows) -> _Scores:
+        def one(name: str) -> _Scores:
             # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
             nonlocal done
+            level = rows[name]
             learnable = train[level.answered[train]]
+            if not len(learnable):
+                raise DataError(
+                    f"level {name!r}: none of the {len(train)} training rows is answered, since no event of their keys was known when the "
+                    "scores were made; check the keys of precomputed(), and that the sources' history begins before the labels"
+                )
             fitted = fit(self.model, level.frame[learnable], y[learnable], seed=self.seed, threads=1)
+            known = fitted.score(level.frame[learnable])
+            base = self.model.default
+            if base is None:
+                base = float(y[train].mean() if fitted.in_units_of_label else known.mean())
             mine = of_levels.filled(fitted.score(level.frame[test]), level.answered[test], base)
-            threshold = operating_threshold(y[learnable], fitted.score(level.frame[learnable])) if self.model.task == "binary" else 0.0
+            threshold = operating_threshold(y[learnable], known) if self.model.task == "binary" else 0.0
             done += 1
             self._say("training", done, len(rows))
-            return _Scores(fitted, mine, level.answered[test], threshold)
+            return _Scores(fitted, mine, level.answered[test], base, threshold, level.note)
 
         self._say("training", 0, len(rows))
         with ThreadPoolExecutor(self.threads or settings.threads()) as pool:
-            scores = dict(zip(rows, pool.map(one, rows.values()), strict=True))
+            scores = dict(zip(rows, pool.map(one, rows), strict=True))
         freshest = list(rows)[-1]
         best = scores[freshest].fitted
         for name, level in rows.items():
             if name != freshest and not best.replayed and list(level.frame.columns) == list(rows[freshest].frame.columns):
-                replayed = of_levels.filled(best.score(level.frame[test]), level.answered[test], base)
+                replayed = of_levels.filled(best.score(level.frame[test]), level.answered[test], scores[freshest].default)
                 scores[name] = replace(scores[name], replayed=replayed)
         return scores
 
-    def _judge(
-        self,
-        requests: Requests,
-        parts: Split,
-        scores: Mapping[str, _Scores],
-        y: F64,
-        blocks: Blocks,
-        mask: Bool | None = None,
-        looks: int = 1,
-    ) -> _Judged:
+    def _judge(self, t: I64, scores: Mapping[str, _Scores], y: F64, blocks: Blocks, mask: Bool | None = None, looks: int = 1) -> _Judged:
         mine = {name: s.test if mask is None else s.test[mask] for name, s in scores.items()}
         found = evaluate(self.metrics, y, mine, blocks, {name: s.threshold for name, s in scores.items()})
         again = {name: (s.replayed if mask is None else s.replayed[mask]) for name, s in scores.items() if s.replayed is not None}
@@ -258,7 +265,7 @@ class _Run:
                     name=name,
                     kind=of_levels.kind(level, self.model),
                     describes=level.describe(self.model),
-                    age_seconds=of_levels.mean_age(self.model, level, requests, parts.test),
+                    age_seconds=of_levels.mean_age(self.model, level, t),
                     metrics=found.estimates(name),
                     coverage=float(answered.mean()) if len(answered) else float("nan"),
                     replayed={k: e.value for k, e in replays.estimates(name).items()} if replays is not None and name in again else {},
@@ -276,21 +283,20 @@ class _Run:
         return curves(y, score) if self.model.task == "binary" else None
 
     def _note(self, scores: _Scores, answered: Bool) -> str:
-        notes = []
+        notes = [scores.note] if scores.note else []
         if scores.fitted.replayed:
             notes.append("the estimator was given fitted: replayed, not trained at this level")
         if not answered.all():
-            notes.append(f"{int((~answered).sum())} requests are not answered; the default score stands in for them")
+            what = "default" if self.model.default is not None else "mean of the training rows"
+            notes.append(f"{int((~answered).sum())} requests are not answered; the {what}, {scores.default:.4g}, stands in for them")
         return "; ".join(notes)
 
-    def _slice(
-        self, part: Slice, requests: Requests, parts: Split, scores: Mapping[str, _Scores], y: F64, blocks: Blocks, looks: int
-    ) -> SliceResult:
+    def _slice(self, part: Slice, t: I64, scores: Mapping[str, _Scores], y: F64, blocks: Blocks, looks: int) -> SliceResult:
         rows = int(part.mask.sum())
         if rows == 0:
             return SliceResult(part.name, part.describes, 0, [], [], "no test row is in this slice")
-        judged = self._judge(requests, parts, scores, y[part.mask], blocks.select(part.mask), part.mask, looks)
-        together = f"steps: {100 - 5 / looks:.1f} % intervals, so that those of all {looks} slices hold together" if looks > 1 else ""
+        judged = self._judge(t[part.mask], scores, y[part.mask], blocks.select(part.mask), part.mask, looks)
+        together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
         return SliceResult(part.name, part.describes, rows, judged.levels, judged.paired, judged.caution or together)
 
     def _say(self, what: str, done: int, total: int) -> None:
@@ -304,6 +310,16 @@ class _Judged:
     paired: Sequence[Paired]
     min_lift: Mapping[str, float]
     caution: str
+
+
+def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence[Metric]) -> None:
+    """Refuse before anything is trained what `min_lifts` would refuse at the end."""
+    names = [m.name for m in metrics]
+    for name, value in given.items() if isinstance(given, Mapping) else [] if given is None else [("the headline metric", given)]:
+        if isinstance(given, Mapping) and name not in names:
+            raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, names)}")
+        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UsageError(f"min_lift of {name} is {value!r}; give 0 or more, in the metric's unit")
 
 
 def _judged(names: Sequence[str] | None, model: Model) -> list[Metric]:

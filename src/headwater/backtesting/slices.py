@@ -40,6 +40,10 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
     Raises:
         UsageError: an expression that names no column of the labels, or does not say true or false.
     """
+    if not isinstance(slices, Mapping):
+        raise UsageError(
+            f"slices is {slices!r}; give a mapping from names to polars expressions, such as {{'at night': pl.col('hour') < 6}}"
+        )
     rows = frame.filter(pl.Series(test))
     found = []
     for name, expression in slices.items():
@@ -58,6 +62,13 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
             raise UsageError(f"slice {name!r}: {expression} gives {mask.dtype}; it must say true or false of each row")
         found.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
     return found
+
+
+def check_cold_start(given: object) -> None:
+    """Refuse what is neither a number of events nor a view with one."""
+    view, fewer = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+    if not (view is None or isinstance(view, FeatureView)) or not isinstance(fewer, int) or isinstance(fewer, bool) or fewer < 0:
+        raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
 def cold_slice(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], threads: int | None) -> Slice:

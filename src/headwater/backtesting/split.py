@@ -36,7 +36,7 @@ def split_rows(requests: Requests, split: str | datetime | None) -> Split:
     """
     assert requests.known_at is not None
     t = requests.t
-    at = int(np.quantile(t, 0.75)) if split is None else parse_moment(split, "split")
+    at = int(np.quantile(t, 0.75, method="higher")) if split is None else parse_moment(split, "split")
     before = t < at
     train = before & (requests.known_at <= at)
     span = f"the rows ask from {moment_text(int(t.min()))} to {moment_text(int(t.max()))}"

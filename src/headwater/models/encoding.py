@@ -1,9 +1,9 @@
 """Feature columns as the numbers that estimators take.
 
-Numbers and booleans become float64, missing values NaN; times become seconds since 1970. A text becomes the position of its
-category among those of the training rows, the most frequent first (ties by the text); a text that training did not see is missing.
-Estimators that know categories (LightGBM, scikit-learn's histogram gradient boosting) are told which columns these are;
-others see plain ordinal numbers.
+Numbers and booleans become float64, missing values NaN; times and dates become seconds since 1970, durations seconds. A text
+becomes the position of its category among those of the training rows, the most frequent first (ties by the text); a text that
+training did not see is missing. Estimators that know categories (LightGBM; scikit-learn's histogram gradient boosting, up to 255
+a column) are told which columns these are; others see plain ordinal numbers.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ def _number(series: pl.Series) -> F64:
     dtype = series.dtype
     if isinstance(dtype, pl.Datetime):
         return series.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
+    if dtype == pl.Date:
+        return _number(series.cast(pl.Datetime("us")))
+    if isinstance(dtype, pl.Duration):
+        return series.dt.total_microseconds().cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise DataError(f"the feature {series.name!r} is {dtype}; a model takes numbers, booleans, times and texts")
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import cast
 
 from headwater.definitions.model import Estimator, Task
+from headwater.models.encoding import Encoding
+
+_WIDEST = 255  # categories that scikit-learn's histogram gradient boosting can tell apart in a column
 
 
-def default_estimator(task: Task, categorical: Sequence[int], *, seed: int, threads: int) -> tuple[Estimator, str]:
+def default_estimator(task: Task, encoding: Encoding, *, seed: int, threads: int) -> tuple[Estimator, str]:
     """LightGBM's gradient boosting; scikit-learn's where LightGBM does not load (a slim image lacks libgomp). With a description."""
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        return _histogram(task, categorical, seed), f"scikit-learn HistGradientBoosting (LightGBM does not load: {error})"
+        return _histogram(task, narrow(encoding), seed), f"scikit-learn HistGradientBoosting (LightGBM does not load: {error})"
     kind = lightgbm.LGBMClassifier if task == "binary" else lightgbm.LGBMRegressor
     made = kind(
         n_estimators=80,
@@ -35,15 +39,38 @@ def default_estimator(task: Task, categorical: Sequence[int], *, seed: int, thre
     return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees of 48 leaves"
 
 
-def fresh_copy(estimator: Estimator) -> Estimator:
-    """An unfitted copy with the same parameters."""
+def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estimator:
+    """An unfitted copy with the same parameters.
+
+    What they leave open is filled in: the seed of every part that draws at random, and the text columns of scikit-learn's histogram
+    gradient boosting. An estimator without scikit-learn's `get_params` is copied as it is.
+    """
     from sklearn.base import clone
 
-    return cast("Estimator", clone(estimator))
+    if not hasattr(estimator, "get_params"):
+        return copy.deepcopy(estimator)
+    made = clone(estimator)
+    given = made.get_params(deep=True)
+    open_: dict[str, object] = {
+        name: seed for name, value in given.items() if value is None and (name == "random_state" or name.endswith("__random_state"))
+    }
+    if given.get("categorical_features", 0) in (None, "from_dtype") and type(made).__name__.startswith("HistGradientBoosting"):
+        open_["categorical_features"] = narrow(encoding) or None
+    return cast("Estimator", made.set_params(**open_))
+
+
+def narrow(encoding: Encoding) -> list[int]:
+    """The positions of the text columns with few enough categories for scikit-learn; wider ones stay ordinal numbers."""
+    return [i for i in encoding.categorical if len(encoding.categories[encoding.columns[i]]) <= _WIDEST]
 
 
 def is_fitted(estimator: Estimator) -> bool:
-    """Whether `estimator` has been fitted, by scikit-learn's own rule."""
+    """Whether `estimator` has been fitted, by scikit-learn's own rule: it says so, or has an attribute that ends with "_"."""
+    says = getattr(estimator, "__sklearn_is_fitted__", None)
+    if says is not None:
+        return bool(says())
+    if not hasattr(estimator, "get_params"):
+        return any(name.endswith("_") and not name.startswith("_") for name in vars(estimator))
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
@@ -51,8 +78,6 @@ def is_fitted(estimator: Estimator) -> bool:
         check_is_fitted(estimator)
     except NotFittedError:
         return False
-    except TypeError:  # not one of scikit-learn's kind: it has no way to be trained again here
-        return True
     return True
 
 

@@ -33,17 +33,17 @@ def library_versions() -> dict[str, str]:
 
 
 def save(fitted: Fitted, folder: Path, about: Mapping[str, object]) -> Path:
-    """Write the estimator and its manifest into `folder` and return the manifest's path.
+    """Write the estimator and its manifest into `folder`, in place of a model that was there, and return the manifest's path.
 
     LightGBM is kept in its own text format; anything else is pickled, and the manifest says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     booster = getattr(fitted.estimator, "booster_", None)
     if booster is not None:
-        kept = {"format": "lightgbm", "file": "model.txt"}
+        kept, old = {"format": "lightgbm", "file": "model.txt"}, "model.pkl"
         (folder / "model.txt").write_text(booster.model_to_string())
     else:
-        kept = {"format": "pickle", "file": "model.pkl"}
+        kept, old = {"format": "pickle", "file": "model.pkl"}, "model.txt"
         (folder / "model.pkl").write_bytes(pickle.dumps(fitted.estimator))
     manifest = {
         **about,
@@ -56,6 +56,7 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, object]) -> Path:
     }
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / old).unlink(missing_ok=True)
     return path
 
 
@@ -67,6 +68,9 @@ class _Booster:
 
     def fit(self, X: object, y: object) -> object:  # noqa: ARG002 (scikit-learn's signature)
         raise UsageError("a loaded booster is not trained again; run headwater train")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
     def predict(self, X: object) -> F64:
         return np.asarray(self.booster.predict(X), np.float64)

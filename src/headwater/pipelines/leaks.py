@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
+from headwater.connectors.frame import to_polars
 from headwater.definitions.columns import output_name, root_columns
+from headwater.definitions.connectors import Frame, Table
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
@@ -20,19 +24,32 @@ def refuse_label_columns(model: Model) -> None:
     """
     labels = model.labels
     for source in dict.fromkeys(view.source for view in model.features.views):
-        if source.history is None or not labels.label_roots or source.table != labels.data:
+        if source.history is None or not labels.label_roots or not _same_table(source.table, labels.data):
             continue
-        columns = label_columns(source, labels)
-        if not columns:
+        columns, chosen_by = label_columns(source, labels), filter_columns(source, labels)
+        if not columns and not chosen_by:
             continue
         share = _known_earlier(source, labels)
         if share:
+            verb, named = ("selects", columns) if columns else ("filters by", chosen_by)
             raise LeakError(
-                f"source {source.name!r} ({source.site}) selects {', '.join(map(repr, columns))}, which the label {labels.label_name!r} is made of, "
+                f"source {source.name!r} ({source.site}) {verb} {', '.join(map(repr, named))}, which the label {labels.label_name!r} is made of, "
                 "and says it is known "
                 f"{_rule(source)} - in {share:.1%} of rows before the label is known ({_label_rule(labels)}). Training would see outcomes that nobody had yet: "
-                "give the source the timestamp at which the column is known, or leave the column out of its select."
+                f"give the source the timestamp at which the column is known, or leave the column out of its {'select' if columns else 'filter'}."
             )
+
+
+def _same_table(mine: Table, theirs: Table) -> bool:
+    """Whether both name the same files, or hold the same rows; large frames are compared by content only if they could be equal."""
+    if isinstance(mine, Frame) and isinstance(theirs, Frame):
+        if mine.data is theirs.data:
+            return True
+        one, other = to_polars(mine.data), to_polars(theirs.data)
+        return one.schema == other.schema and one.height == other.height and mine == theirs
+    if isinstance(mine, Frame) or isinstance(theirs, Frame):
+        return False
+    return type(mine) is type(theirs) and Path(mine.path).resolve() == Path(theirs.path).resolve()
 
 
 def label_columns(source: Source, labels: Labels) -> list[str]:
@@ -40,6 +57,11 @@ def label_columns(source: Source, labels: Labels) -> list[str]:
     if source.select is None:
         return sorted(labels.label_roots)
     return sorted(output_name(item) for item in source.select if root_columns(item) & labels.label_roots)
+
+
+def filter_columns(source: Source, labels: Labels) -> list[str]:
+    """The columns of the source's filter that the label is made of: which rows are there tells the outcome as well."""
+    return [] if source.filter is None else sorted(root_columns(source.filter) & labels.label_roots)
 
 
 def _known_earlier(source: Source, labels: Labels) -> float:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.compute.arrays import I64, Bool
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.moments import parse_moment
+from headwater.definitions.moments import EPOCH, moment_text, parse_moment
 from headwater.engines.events import Notes
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
@@ -68,7 +69,7 @@ class Trained:
 
 
 def training_set(
-    model: Model, *, level: Level | None = None, until: datetime | None = None, threads: int | None = None, tick: Tick | None = None
+    model: Model, *, level: Level | None = None, until: str | datetime | None = None, threads: int | None = None, tick: Tick | None = None
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
@@ -79,14 +80,14 @@ def training_set(
     refuse_label_columns(model)
     requests = read_labels(model.labels)
     assert requests.known_at is not None
-    limit = until or clock.now()
-    known = requests.known_at <= parse_moment(limit, "until")
+    limit = parse_moment(until or clock.now(), "until")
+    known = requests.known_at <= limit
     left_out = Counter(requests.left_out)
     if not known.all():
         left_out["outcome not known by then"] += int((~known).sum())
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
-        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {limit.isoformat()}; take a later time")
+        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
     features = feature_frames(model.features, requests, {"": level or Level()}, notes, threads=threads, tick=tick)[""]
     return TrainingSet(requests, features, left_out + notes.left_out)
@@ -96,7 +97,7 @@ def train(
     model: Model,
     *,
     level: Level | None = None,
-    until: datetime | None = None,
+    until: str | datetime | None = None,
     seed: int = 0,
     threads: int | None = None,
     tick: Tick | None = None,
@@ -107,9 +108,22 @@ def train(
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
-    rows = training_set(model, level=level, until=until, threads=threads, tick=tick)
+    limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
+    rows = training_set(model, level=level, until=limit, threads=threads, tick=tick)
     assert rows.requests.label is not None
     y = rows.requests.label.to_numpy().astype(np.float64)
     check_finite(y, f"labels {model.labels.name!r}")
-    fitted = fit(model, rows.features, y, seed=seed, threads=threads)
-    return Trained(model, fitted, level or Level(), until or clock.now(), len(y), rows.left_out)
+    order = in_time_order(rows.requests, np.ones(len(y), np.bool_))
+    fitted = fit(model, rows.features[order], y[order], seed=seed, threads=threads)
+    return Trained(model, fitted, level or Level(), limit, len(y), rows.left_out)
+
+
+def in_time_order(requests: Requests, chosen: Bool) -> I64:
+    """The positions of the chosen rows, int64, as they asked; rows of one moment by their content.
+
+    What is trained on them does not depend on the order of the table, and an estimator that holds out the last rows holds out the
+    latest.
+    """
+    rows = np.flatnonzero(chosen)
+    content = requests.frame[rows].hash_rows(seed=0).to_numpy() if requests.frame.width else rows
+    return rows[np.lexsort((content, requests.t[rows]))]
