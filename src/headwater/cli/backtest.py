@@ -1,0 +1,81 @@
+"""Train a model at several levels of freshness, and show what fresher features buy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from headwater.cli import options
+from headwater.cli.projects import Loaded, load
+from headwater.cli.screen import Screen
+from headwater.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from headwater.definitions.level import Level
+
+SUMMARY = "show what fresher features buy, before anything is built"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `headwater backtest`."""
+    options.project(parser)
+    parser.add_argument(
+        "--split",
+        metavar="TIME",
+        help="train before it, test after it: ISO 8601 with an offset (default: three quarters of the requests train)",
+    )
+    parser.add_argument(
+        "--levels",
+        metavar="NAMES",
+        help="some of the project's levels, such as daily,minute (default: all; the usual ladder where it has none)",
+    )
+    parser.add_argument(
+        "--slices",
+        metavar="VARIABLE",
+        help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
+    )
+    parser.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
+    parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes (default: %(default)s)")
+    options.as_json(parser)
+
+
+def run(given: argparse.Namespace, screen: Screen) -> None:
+    """Run the backtest, print it and write the report."""
+    loaded = load(given.project)
+    model = loaded.project.model(given.model)
+    levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
+    from headwater.backtesting.run import backtest
+
+    with screen.progress() as tick:
+        found = backtest(
+            model, levels=levels, split=given.split, slices=slices, min_lift=given.min_lift, seed=given.seed, progress=tick or False
+        )
+    report = found.write_html(Path(given.output))
+    screen.show(found.table(), {**found.to_dict(), "report": str(report)})
+    screen.say(f"report: {report}")
+    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
+    screen.next("headwater", "train", "--project", given.project, *chosen, "--output", f"models/{model.name}")
+
+
+def _levels(loaded: Loaded, names: str | None) -> Mapping[str, Level]:
+    levels = loaded.levels()
+    chosen = list(levels) if names is None else [name.strip() for name in names.split(",")]
+    for name in chosen:
+        loaded.level(name)
+    return {name: level for name, level in levels.items() if name in chosen}
+
+
+def _slices(loaded: Loaded, variable: str | None) -> Mapping[str, pl.Expr] | None:
+    if variable is None:
+        return None
+    found = loaded.names.get(variable)
+    if not isinstance(found, dict):
+        dicts = [name for name, value in loaded.names.items() if isinstance(value, dict) and not name.startswith("_")]
+        raise UsageError(f"--slices {variable}: the project file has no dict of that name; {nearest(variable, dicts)}")
+    return cast("Mapping[str, pl.Expr]", found)

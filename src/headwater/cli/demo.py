@@ -1,0 +1,40 @@
+"""Backtest a model on real flights: will a flight from New York arrive late? It takes about two minutes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from headwater.cli import options
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+
+SUMMARY = "backtest a model on real flights, from the raw table to a report"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `headwater demo`."""
+    parser.add_argument(
+        "--output", default="build/demo", metavar="FOLDER", help="where data, definitions and report go (default: %(default)s)"
+    )
+    options.as_json(parser)
+
+
+def run(given: argparse.Namespace, screen: Screen) -> None:
+    """Prepare the data and the definitions, run the backtest, and write its report."""
+    folder = Path(given.output)
+    from headwater.demo.run import backtest, prepare
+
+    with screen.working("reading the flights and the weather of 2013"):
+        own = prepare(folder)
+    if not own:
+        screen.say(f"{folder / 'features.py'} is no longer the demo's own; running it as it stands. Delete it for the original")
+    loaded = load(str(folder / "features.py"))
+    with screen.progress() as tick:
+        found = backtest(loaded.project, loaded.names, tick)
+    report = found.write_html(folder / "report.html")
+    (folder / "backtest.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+    screen.show(found.table(), found.to_dict())
+    screen.say(f"report: {report}\ndefinitions: {folder / 'features.py'}")
+    screen.next("headwater", "init", "EVENTS.parquet", "LABELS.parquet")

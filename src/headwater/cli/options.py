@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timedelta
+
+
+def project(parser: argparse.ArgumentParser) -> None:
+    """Which project, and which of its models."""
+    parser.add_argument(
+        "--project", default="features.py", metavar="FILE", help="the file that defines `project = hw.Project(...)` (default: %(default)s)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
+
+
+def level(parser: argparse.ArgumentParser) -> None:
+    """How fresh."""
+    parser.add_argument(
+        "--level",
+        metavar="NAME",
+        help="how fresh the features are: one of the project's levels, or of the usual ladder (default: as each view defines)",
+    )
+
+
+def until(parser: argparse.ArgumentParser) -> None:
+    """How much is known."""
+    parser.add_argument(
+        "--until", metavar="TIME", help="take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
+    )
+
+
+def moment(text: str | None, flag: str) -> datetime | None:
+    """The moment that an option names."""
+    if text is None:
+        return None
+    from headwater.definitions.moments import EPOCH, parse_moment
+
+    return EPOCH + timedelta(microseconds=parse_moment(text, flag))
+
+
+def as_json(parser: argparse.ArgumentParser) -> None:
+    """JSON instead of a table."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")

@@ -1,0 +1,87 @@
+"""What a command shows: results on standard output; errors, progress and hints on standard error."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDE = 100  # of a table that goes into a file
+
+Tick = Callable[[str, int, int], None]
+
+
+class Screen:
+    """Where a command writes. rich is loaded with the first line, and chooses colours by what the terminal can show."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, table: RenderableType, data: Mapping[str, object]) -> None:
+        """Print a result: the table, or with --json the data."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+        else:
+            _console(sys.stdout, None if sys.stdout.isatty() else WIDE).print(table)
+
+    def say(self, text: str) -> None:
+        """Print a remark; with --json nothing."""
+        if not self.as_json:
+            _console(sys.stderr).print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def left_out(self, rows: Mapping[str, int]) -> None:
+        """Print how many rows were left out, by reason."""
+        for reason, count in rows.items():
+            self.say(f"left out: {count:,} {reason}")
+
+    def next(self, *command: str) -> None:
+        """Print the likely next command."""
+        self.say(f"next: {shlex.join(command)}")
+
+    def error(self, message: str) -> None:
+        """Print an error, in one paragraph."""
+        _console(sys.stderr).print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Tick | None]:
+        """A function that draws progress, where someone watches."""
+        if self.as_json or not sys.stderr.isatty():
+            yield None
+            return
+        from headwater.backtesting.progress import bar
+
+        with bar() as tick:
+            yield tick
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Say what is being done while it is, where someone watches."""
+        if self.as_json or not sys.stderr.isatty():
+            yield
+            return
+        with _console(sys.stderr).status(what):
+            yield
+
+    def take_warnings(self, *, every: bool) -> None:
+        """Print headwater's own warnings as one line each, and those of libraries only with --debug."""
+
+        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: TextIO | str | None) -> None:
+            own = category.__module__.startswith("headwater")
+            if own or every:
+                where = "" if own else f"{filename}:{lineno}: "
+                _console(sys.stderr).print(f"warning: {where}{message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+        warnings.showwarning = show  # type: ignore[assignment]  # main puts the old one back
+
+
+def _console(stream: TextIO, width: int | None = None) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, width=width)

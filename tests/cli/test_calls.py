@@ -1,0 +1,170 @@
+"""How the command line answers calls, right and wrong: exit codes, one paragraph, no traceback."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from headwater.cli.parser import VERBS
+
+HELP_SECONDS = 0.4
+
+
+def fails(done, code, *said):
+    """One red paragraph on standard error, nothing on standard output, and no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    for text in said:
+        assert text in done.stderr
+    return True
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)])
+def test_help_is_printed(run, arguments):
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "headwater" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, headwater.cli as c; c.main(['--help']); print('LOADED', *{n.partition('.')[0] for n in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("LOADED")[2].split())
+    assert not loaded & {"polars", "numpy", "numba", "lightgbm", "sklearn", "plotly", "rich", "scipy", "pandas"}
+
+
+def test_help_is_quick(run):
+    timed = "import time; t = time.perf_counter(); import headwater.cli as c; c.main(['--help']); print(f'\\n{time.perf_counter() - t}')"
+    took = [
+        float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout.rsplit("\n", 2)[1])
+        for _ in range(3)
+    ]
+    assert min(took) < HELP_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backtst"], ["no command 'backtst'", "did you mean 'backtest'?"]),
+        (["backtest", "--splt", "2024-02-01"], ["no option --splt", "did you mean '--split'?"]),
+        (["backtest", "--min-lift", "much"], ["--min-lift", "'much'", "headwater backtest --help"]),
+        (["backtest", "stray"], ["does not take 'stray'"]),
+        (["backtest", "--project", "featurs.py"], ["no project file at featurs.py", "did you mean 'features.py'?", "headwater init"]),
+        (["backtest", "--model", "chrun"], ["no model 'chrun'", "did you mean 'churn'?"]),
+        (["backtest", "--levels", "dayly"], ["no level 'dayly'", "did you mean 'daily'?"]),
+        (["backtest", "--slices", "part"], ["no dict of that name", "did you mean 'parts'?"]),
+        (["backtest", "--split", "2024-02-01"], ["has no time zone", "+00:00"]),
+        (["backtest", "--split", "soon"], ["ISO 8601"]),
+        (["backtest", "--split", "2030-01-01T00:00Z"], ["leaves no row to test on", "the rows ask from"]),
+        (["dataset"], ["--output"]),
+        (["dataset", "--output", "rows.xlsx"], [".parquet"]),
+        (["dataset", "--output", "rows.csv", "--level", "minutely"], ["no level 'minutely'"]),
+        (["train"], ["--output"]),
+        (["train", "--output", "m", "--until", "2024-02-01"], ["--until", "no time zone"]),
+    ],
+)
+def test_a_wrong_call_is_told_what_is_allowed(folder, run, arguments, said):
+    assert fails(run(*arguments), 2, *said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import headwater as hw\nx = 1\ny = x / 0\n", ["features.py:3", "ZeroDivisionError"]),
+        ("import headwater as hw\nproject = hw.Project(\n", ["features.py:2", "SyntaxError"]),
+        ("import headwater as hw\n\nhw.batch('1d', at='25:00')\n", ["features.py:3", "batch(at='25:00')"]),
+        ("import headwater as hw\nprojet = 3\n", ["defines no `project`", "did you mean 'projet'?"]),
+        ("project = 3\n", ["`project` is int", "hw.Project"]),
+        ("import sys\nsys.exit('gone')\n", ["features.py:2", "SystemExit", "gone"]),
+        ("import nothing_of_that_name\n", ["features.py:1", "nothing_of_that_name"]),
+    ],
+)
+def test_a_broken_project_file_is_named_with_its_line(tmp_path, run, text, said):
+    (tmp_path / "features.py").write_text(text, encoding="utf-8")
+    assert fails(run("backtest"), 1, *said)
+
+
+def test_a_project_under_another_name_is_found(folder, run):
+    project = folder / "features.py"
+    project.write_text(project.read_text(encoding="utf-8").replace("project =", "shop ="), encoding="utf-8")
+    assert fails(run("backtest"), 1, "rename 'shop'")
+
+
+def test_a_missing_table_is_an_error_of_the_data(folder, run):
+    (folder / "events.parquet").rename(folder / "event.parquet")
+    assert fails(run("dataset", "--output", "rows.parquet"), 1, "no file at events.parquet", "did you mean 'event.parquet'?")
+
+
+def test_wrong_data_are_told_with_the_nearest_column(folder, run):
+    frame = pl.read_parquet(folder / "events.parquet")
+    frame.rename({"amount": "amuont"}).write_parquet(folder / "events.parquet")
+    assert fails(run("dataset", "--output", "rows.parquet"), 1, "'amount'", "did you mean 'amuont'?")
+
+
+def test_labels_of_one_class_are_refused(folder, run):
+    frame = pl.read_parquet(folder / "labels.parquet")
+    frame.with_columns(churned=pl.lit(0)).write_parquet(folder / "labels.parquet")
+    assert fails(run("backtest"), 1, "both outcomes are needed")
+
+
+def test_an_unexpected_error_is_short_without_debug(folder, run):
+    (folder / "rows.parquet").mkdir()
+    assert fails(run("dataset", "--output", "rows.parquet"), 1, "--debug")
+    done = run("dataset", "--output", "rows.parquet", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_dataset_writes_a_row_for_each_label(folder, run):
+    done = run("dataset", "--output", "out/rows.parquet", "--level", "instant", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    summary = json.loads(done.stdout)
+    rows = pl.read_parquet(folder / "out/rows.parquet")
+    assert summary["rows"] == rows.height == pl.read_parquet(folder / "labels.parquet").height
+    assert {"user__count_1d", "user__mean_amount_7d", "churned"} <= set(rows.columns)
+    assert summary["features"][0]["of"] == "user"
+
+
+def test_dataset_ends_with_the_next_command(folder, run):
+    done = run("dataset", "--output", "rows.csv")
+    assert done.returncode == 0, done.stderr
+    assert "user" in done.stdout
+    assert done.stderr == "next: headwater backtest --project features.py\n"
+
+
+def test_backtest_prints_json_and_writes_the_report(folder, run):
+    done = run("backtest", "--slices", "parts", "--output", "out/report.html", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert [level["name"] for level in found["levels"]] == ["daily", "instant"]
+    assert found["slices"][0]["name"] == "small users"
+    assert "plotly" in (folder / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_backtest_prints_a_table_and_the_next_command(folder, run):
+    done = run("backtest", "--levels", "instant")
+    assert done.returncode == 0, done.stderr
+    assert "instant" in done.stdout
+    assert "daily" not in done.stdout
+    assert done.stderr == "report: report.html\nnext: headwater train --project features.py --output models/churn\n"
+
+
+def test_train_keeps_a_model_of_what_was_known(folder, run):
+    done = run("train", "--until", "2024-02-01T00:00Z", "--level", "instant", "--output", "models/churn")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((folder / "models/churn/manifest.json").read_text(encoding="utf-8"))
+    labels = pl.read_parquet(folder / "labels.parquet")
+    known = labels.filter(pl.col("asked") + pl.duration(days=1) <= datetime(2024, 2, 1, tzinfo=UTC)).height
+    assert manifest["rows"] == known
+    assert f"trained on {known:,} rows" in done.stderr
+    assert f"left out: {labels.height - known:,} outcome not known by then" in done.stderr
+    assert done.stderr.endswith("next: headwater backtest --project features.py\n")

@@ -1,0 +1,195 @@
+"""`headwater init`: a project file from two tables, which then backtests; and what it asks instead of guessing."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from headwater.errors import DataError, UsageError
+from headwater.init.guess import Answers, guess, parse_asked
+from headwater.init.tables import TableProfile
+from headwater.init.write import plain
+
+
+def start(folder):
+    (folder / "features.py").unlink(missing_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_what_init_writes_backtests(folder, run, ending):
+    start(folder)
+    for name in ("events", "labels"):
+        frame = pl.read_parquet(folder / f"{name}.parquet")
+        if ending == "csv":
+            frame.write_csv(folder / f"{name}.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+    done = run("init", f"events.{ending}", f"labels.{ending}", "--asked-at", "asked", "--known-at", "settled")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("next: headwater backtest --project features.py\n")
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    for evidence in (
+        "user_id joins 9",
+        "% of labels",
+        "0 or 1",
+        "days, 2024-01-01 to",
+        "2.0 hours after the request in the median",
+        'id_field="event_id"',
+    ):
+        assert evidence in text
+    found = run("backtest", "--json", "--levels", "request only,daily,instant")
+    assert found.returncode == 0, found.stderr
+    levels = {level["name"]: level["metrics"]["auc"]["value"] for level in json.loads(found.stdout)["levels"]}
+    assert levels["instant"] > levels["request only"] + 0.03
+
+
+def test_one_table_for_both_leaves_out_what_tells_the_label(tmp_path, run):
+    rows = 2000
+    at = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=20 * i) for i in range(rows)]
+    delay = pl.Series([(i * 37) % 61 for i in range(rows)])
+    frame = pl.DataFrame(
+        {
+            "line": [f"l{i % 7}" for i in range(rows)],
+            "seats": [i % 50 for i in range(rows)],
+            "due_at": at,
+            "delay": delay,
+            "late": delay > 30,
+            "arrived_at": [t + timedelta(minutes=60 + d) for t, d in zip(at, delay, strict=True)],
+        }
+    )
+    frame.write_parquet(tmp_path / "trips.parquet")
+    done = run("init", "trips.parquet", "trips.parquet", "--asked-at", "due_at-60m", "--known-at", "arrived_at")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "features.py").read_text(encoding="utf-8")
+    source = text[text.index("events = hw.Source") : text.index("daily =")]
+    assert 'timestamp_field="arrived_at"' in source  # the whole row is known by then
+    assert 'select=["line", "seats"]' in source
+    assert "Left out, since it tells the label: late, delay" in source
+    assert 'pl.col("due_at") - pl.duration(hours=1)' in text
+    assert '    # hw.RequestField("seats", float),' in text  # offered, not taken
+    assert run("backtest", "--json", "--levels", "instant").returncode == 0
+
+
+def test_times_without_a_zone_need_one(folder, run):
+    start(folder)
+    for name, columns in (("events", ["at"]), ("labels", ["asked", "settled"])):
+        frame = pl.read_parquet(folder / f"{name}.parquet")
+        frame.with_columns(pl.col(columns).dt.to_string("%Y-%m-%d %H:%M:%S")).write_parquet(folder / f"{name}.parquet")
+    call = ["init", "events.parquet", "labels.parquet", "--asked-at", "asked", "--known-after", "1d"]
+    done = run(*call)
+    assert (done.returncode, "--timezone" in done.stderr, done.stderr.count("\n")) == (2, True, 1)
+    assert not (folder / "features.py").exists()
+    done = run(*call, "--timezone", "Europe/Oslo")
+    assert done.returncode == 0, done.stderr
+    found = run("backtest", "--json", "--levels", "daily")
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], ["--asked-at", "asked-60m", "leak"]),
+        (["--asked-at", "asked"], ["--known-at COLUMN (asked, settled)", "--known-after", "leak"]),
+        (["--asked-at", "askd", "--known-after", "1d"], ["'askd' is not a column", "asked, settled"]),
+        (["--asked-at", "churned", "--known-after", "1d"], ["'churned' is not a time"]),
+        (["--asked-at", "asked", "--known-after", "soon"], ["--known-after", "10m"]),
+        (["--asked-at", "asked", "--known-at", "settled", "--known-after", "1d"], ["not allowed with"]),
+        (["--asked-at", "asked", "--known-after", "1d", "--label", "chruned"], ["did you mean 'churned'?"]),
+        (["--asked-at", "asked", "--known-after", "1d", "--keys", "user"], ["did you mean 'user_id'?"]),
+        (["--asked-at", "asked", "--known-after", "1d", "--request", "churned"], ["cannot be a request field"]),
+    ],
+)
+def test_what_would_leak_is_asked_and_not_guessed(folder, run, arguments, said):
+    start(folder)
+    done = run("init", "events.parquet", "labels.parquet", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    for text in said:
+        assert text in done.stderr
+    assert not (folder / "features.py").exists()
+
+
+def test_a_file_that_is_there_is_kept(folder, run):
+    before = (folder / "features.py").read_text(encoding="utf-8")
+    call = ["init", "events.parquet", "labels.parquet", "--asked-at", "asked", "--known-after", "1d"]
+    done = run(*call)
+    assert (done.returncode, "--force" in done.stderr) == (2, True)
+    assert (folder / "features.py").read_text(encoding="utf-8") == before
+    assert run(*call, "--force").returncode == 0
+    assert (folder / "features.py").read_text(encoding="utf-8") != before
+
+
+def test_a_terminal_is_asked(folder):
+    start(folder)
+    mine, theirs = pty.openpty()
+    command = [sys.executable, "-m", "headwater.cli", "init", "events.parquet", "labels.parquet"]
+    started = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    os.write(mine, b"asked\n2h\n")
+    _, said = started.communicate(timeout=60)
+    os.close(mine)
+    os.close(theirs)
+    assert started.returncode == 0, said
+    assert "When is a prediction asked for?" in said
+    assert "When is its outcome known?" in said
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    assert 'known_after="2h"' in text
+    assert "init events.parquet labels.parquet --asked-at asked --known-after 2h" in text
+
+
+def test_a_time_known_before_the_request_is_refused(folder):
+    events, labels = (TableProfile(str(folder / f"{name}.parquet")) for name in ("events", "labels"))
+    with pytest.raises(DataError, match="before the prediction is asked for"):
+        guess(events, labels, Answers("settled", known_at="asked"))
+
+
+def test_tables_that_share_no_key_are_refused(folder):
+    events, labels = (folder / f"{name}.parquet" for name in ("events", "labels"))
+    pl.read_parquet(labels).with_columns(user_id="x" + pl.col("user_id")).write_parquet(labels)
+    with pytest.raises(UsageError, match=r"user_id joins 0\.0% of labels"):
+        guess(TableProfile(str(events)), TableProfile(str(labels)), Answers("asked", known_after="1d"))
+
+
+@pytest.mark.parametrize(
+    ("values", "naive", "code"),
+    [
+        (["2024-01-01T10:00:00Z", "2024-01-01T10:00:00+02:00"], False, "str.to_datetime"),
+        (["2024-01-01 10:00:00", "2024-01-02 10:00:00.5"], True, "str.to_datetime"),
+        (["31/12/2024 10:00", "01/01/2025 11:00"], True, "%d/%m/%Y"),
+        ([1_704_100_000, 1_704_200_000], False, 'time_unit="s"'),
+        ([1_704_100_000_000, 1_704_200_000_000], False, 'time_unit="ms"'),
+    ],
+)
+def test_times_are_read_in_many_spellings(tmp_path, values, naive, code):
+    pl.DataFrame({"at": values, "n": [1, 2]}).write_parquet(tmp_path / "t.parquet")
+    moment = TableProfile(str(tmp_path / "t.parquet")).moments["at"]
+    assert (moment.naive, moment.values.null_count()) == (naive, 0)
+    assert code in moment.code
+
+
+@pytest.mark.parametrize("values", [["a1", "b2"], [12, 13], ["20", "30"], [1.5, 2.5]])
+def test_other_columns_are_no_times(tmp_path, values):
+    pl.DataFrame({"at": values}).write_parquet(tmp_path / "t.parquet")
+    assert TableProfile(str(tmp_path / "t.parquet")).moments == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("at", ["at"], ("at", 0)),
+        ("at-60m", ["at"], ("at", -3_600_000_000)),
+        ("at + 1h", ["at"], ("at", 3_600_000_000)),
+        ("at-60m", ["at-60m"], ("at-60m", 0)),
+    ],
+)
+def test_an_offset_is_read_after_a_column(text, columns, expected):
+    assert parse_asked(text, columns) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("user_id", "user_id"), ("2nd  user-id_", "x2nd_user_id"), ("a__b", "a_b"), ("ø", "x")])
+def test_any_column_gives_a_name_that_definitions_take(name, expected):
+    assert plain(name) == expected

