@@ -1,0 +1,1 @@
+"""The speed of headwater beside its peers: `python -m bench --help`."""

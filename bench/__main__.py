@@ -1,0 +1,118 @@
+"""Run the rows and write bench/results.json.
+
+python -m bench [--only windows] [--scale 0.1] [--feast-python PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+from bench.measure import ROOT, Skipped
+from bench.rows import ROWS, Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print a line a row, and write every row; a row whose peer is missing is written with ratio null and why."""
+    given = _parsed(arguments)
+    settings = Settings(
+        scale=given.scale,
+        repeats=given.repeats,
+        threads=given.threads,
+        limit=given.limit,
+        duckdb_scale=given.duckdb_scale,
+        feast_python=given.feast_python,
+    )
+    chosen = [name for name in ROWS if not given.only or any(name.startswith(part) for part in given.only)]
+    if not chosen:
+        sys.exit(f"no row begins with {', '.join(given.only)}; there are {', '.join(ROWS)}")
+    command = "python -m bench " + " ".join(["--only {}", *_changed(given)])
+    results = []
+    for name in chosen:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale}
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        try:
+            found = [row | {"met": met(row), "load": load} for row in ROWS[name](settings)]
+        except Skipped as reason:
+            found = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": str(reason)}]
+        results += [row | also | {"machine": machine()} for row in found]
+        for row in results[-len(found) :]:
+            print(line(row), flush=True)
+    path = Path(given.output)
+    path.write_text(json.dumps(_kept(path, results, chosen) if given.keep else results, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def met(row: dict) -> bool:
+    """Whether the goal is met: by `ours` for an absolute row, else by the ratio."""
+    found = re.match(r"(<=|>=) ([\d.]+)", row["goal"])
+    assert found is not None, row["goal"]
+    value = row["ours"] if row.get("absolute") else row["ratio"]
+    return value <= float(found[2]) if found[1] == "<=" else value >= float(found[2])
+
+
+def line(row: dict) -> str:
+    """A result in one line."""
+    if "skipped" in row:
+        return f"  skipped {row['name']}: {row['skipped']}"
+    low, high = row["spread"]
+    said = "met" if row["met"] else "MISSED"
+    return (
+        f"  {row['name']}: {row['ours']:g} {row['unit']}, peer {row['peer']:g} {row['unit']}; "
+        f"ratio {row['ratio']:g} ({low:g} to {high:g}), goal {row['goal']}: {said}"
+    )
+
+
+def machine() -> str:
+    """What this ran on, without its name."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"))
+        model = found[1] if found else model
+    return f"{os.cpu_count()} x {model}, {platform.system()}, Python {platform.python_version()}"
+
+
+def _kept(path: Path, results: list[dict], chosen: list[str]) -> list[dict]:
+    """The results with those of the rows that were not chosen, from an earlier run."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    every = [row for row in earlier if row["row"] not in chosen] + results
+    return sorted(every, key=lambda row: list(ROWS).index(row["row"]))
+
+
+def _changed(given: argparse.Namespace) -> list[str]:
+    """The options that change what is measured, as they were given."""
+    normal = Settings()
+    options = {"scale": given.scale, "repeats": given.repeats, "threads": given.threads, "duckdb_scale": given.duckdb_scale}
+    said = [f"--{name.replace('_', '-')} {value:g}" for name, value in options.items() if value != getattr(normal, name)]
+    return said + (["--feast-python FEAST/bin/python"] if given.feast_python else [])
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    normal = Settings()
+    parser = argparse.ArgumentParser("python -m bench", description="Measure headwater beside its peers, in turns, in one run.")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help=f"rows that begin so: {', '.join(ROWS)}; may be repeated"
+    )
+    parser.add_argument("--scale", type=float, default=normal.scale, help="the share of the events and rows to measure with")
+    parser.add_argument("--repeats", type=int, default=normal.repeats, help="how often each side is measured; the median counts")
+    parser.add_argument("--threads", type=int, default=normal.threads, help="for both sides")
+    parser.add_argument("--limit", type=float, default=normal.limit, help="seconds that one query of DuckDB may take; Feast, five times it")
+    parser.add_argument(
+        "--duckdb-scale", type=float, default=normal.duckdb_scale, help="the share of the events that DuckDB is measured with"
+    )
+    parser.add_argument("--feast-python", default=os.environ.get("FEAST_PYTHON"), help="an interpreter that has feast (or FEAST_PYTHON)")
+    parser.add_argument("--output", default=str(ROOT / "bench" / "results.json"))
+    parser.add_argument("--keep", action="store_true", help="keep the results of other rows that the output holds")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Four levels of freshness at once, beside one: they share reading, sorting and sweeping.
+
+python -m bench.levels EVENTS REPEATS      in this process; prints JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from bench.data import Shape, make
+from bench.measure import in_turns
+from bench.windows import view_of
+
+LEVELS = ("daily", "hourly", "minute", "instant")
+
+
+def four_beside_one(events: int, repeats: int) -> dict:
+    """What a backtest computes at four levels, and what it computes at the freshest one alone."""
+    import headwater as hw
+    from headwater.engines.events import Notes
+    from headwater.pipelines.historical import feature_frames
+    from headwater.pipelines.requests import read_rows
+
+    made = make(Shape(events, max(events // 10, 1)))
+    service = hw.FeatureService("all", [view_of(made)])
+    requests = read_rows(made.rows, "timestamp")
+    ladder = {name: level for name, level in hw.ladder().items() if name in LEVELS}
+    sides = {
+        "ours": lambda: feature_frames(service, requests, ladder, Notes()),
+        "peer": lambda: feature_frames(service, requests, {"instant": ladder["instant"]}, Notes()),
+    }
+    return {**in_turns(sides, repeats, warm=["ours"]), "events": events, "rows": made.rows.height}
+
+
+if __name__ == "__main__":
+    print(json.dumps(four_beside_one(int(sys.argv[1]), int(sys.argv[2]))))

@@ -1,0 +1,150 @@
+"""The table of rows: what each measures, beside which peer, and its goal. A new row is a function and a line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.data import write_tables
+from bench.measure import ROOT, ChildError, Skipped, child, clean, compared
+
+EVENTS = 10_000_000
+JOINED = 1_000_000
+MEMORY = 16_000_000_000  # bytes of address space that Feast may take: it can ask for more than a machine has
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked for."""
+
+    scale: float = 1.0
+    repeats: int = 5
+    threads: int = 2
+    limit: float = 120.0
+    duckdb_scale: float = 0.1
+    feast_python: str | None = None
+
+    def of(self, full: int) -> int:
+        """A size at this scale."""
+        return max(int(full * self.scale), 100)
+
+
+Row = Callable[[Settings], list[dict]]
+
+
+def _bench(settings: Settings, module: str, *arguments: object) -> dict:
+    return child([sys.executable, "-m", f"bench.{module}", *map(str, arguments)], settings.threads)
+
+
+def _beside_sort(case: str, goal: str) -> Row:
+    def row(settings: Settings) -> list[dict]:
+        found = _bench(settings, "windows", case, settings.of(EVENTS), settings.repeats, settings.threads, settings.limit)
+        two = [o / s for o, s in zip(found["ours"]["seconds"], found["two columns"]["seconds"], strict=True)]
+        size = {key: found[key] for key in ("events", "rows", "first_call", "peak_mb")}
+        name = f"point-in-time windows, {case}: 12 features"
+        extra = {"ratio_to_sort_by_two_columns": round(float(np.median(two)), 3), **size}
+        peer = "a polars sort of the events by one packed int64"
+        return [{"name": name, "goal": goal, "peer_name": peer, **compared(found["ours"], found["peer"]), **extra}]
+
+    return row
+
+
+def duckdb(settings: Settings) -> list[dict]:
+    """RANGE windows take DuckDB so long that both sides are measured on a part of the events."""
+    try:
+        import duckdb as peer
+    except ImportError as error:
+        raise Skipped("duckdb is not installed (the extra `bench` brings it)") from error
+    events = max(int(settings.of(EVENTS) * settings.duckdb_scale), 100)
+    repeats = min(settings.repeats, 3)
+    found = _bench(settings, "windows", "duckdb", events, repeats, settings.threads, settings.limit)
+    extra = {key: found[key] for key in ("events", "rows", "equal", "interrupted", "peer_limit") if key in found}
+    return [
+        {
+            "name": "point-in-time windows, integer keys: 12 features, beside DuckDB RANGE windows",
+            "goal": ">= 50",
+            "peer_name": f"DuckDB {peer.__version__}",
+            **compared(found["ours"], found["peer"], peer_over_ours=True),
+            **extra,
+        }
+    ]
+
+
+def levels(settings: Settings) -> list[dict]:
+    """What a backtest at four levels costs beside one level."""
+    found = _bench(settings, "levels", settings.of(EVENTS), settings.repeats)
+    size = {key: found[key] for key in ("events", "rows")}
+    name = "4 levels (daily, hourly, minute, instant) against 1"
+    return [{"name": name, "goal": "<= 1.7", "peer_name": "headwater at one level", **compared(found["ours"], found["peer"]), **size}]
+
+
+def feast(settings: Settings) -> list[dict]:
+    """Feast's join, each run in a fresh process, in turns."""
+    if settings.feast_python is None:
+        raise Skipped("no Feast: make an environment with `feast[duckdb]` and name its interpreter with --feast-python")
+    size, repeats = settings.of(JOINED), min(settings.repeats, 3)
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        write_tables(Path(folder), size, size, users=max(size // 100, 2))
+        mine = [sys.executable, "-m", "bench.joins", folder]
+        peer = [settings.feast_python, str(ROOT / "bench" / "feast_peer.py"), folder]
+        child(mine, settings.threads)
+        for _ in range(repeats):
+            ours.append(child(mine, settings.threads))
+            try:
+                theirs.append(child(peer, settings.threads, settings.limit * 5, MEMORY))
+            except ChildError as error:
+                raise Skipped(f"Feast's side: {error}") from error
+    sides = [{"seconds": [r["seconds"] for r in runs], "busy": [r["busy"] for r in runs]} for runs in (ours, theirs)]
+    same = np.allclose(ours[-1]["sums"], theirs[-1]["sums"], rtol=0, atol=1e-3 * size)
+    also = {"peer_name": f"Feast {theirs[-1]['version']}, its duckdb offline store", "events": 2 * size, "rows": size, "equal": bool(same)}
+    memory = compared(*({"seconds": [r["peak_mb"] for r in runs]} for runs in (ours, theirs))) | {"unit": "MB"}
+    memory = {name.replace("_seconds", "_peaks"): value for name, value in memory.items()}
+    name = "Feast's own join: 2 views of 5 features, files to frame"
+    again = {"ours_second_call": [round(r["again"], 4) for r in ours]}
+    return [
+        {"name": name, "goal": ">= 60", **compared(*sides, peer_over_ours=True), **also, **again},
+        {"name": f"{name}, peak memory", "goal": "<= 0.2", **memory, **also},
+    ]
+
+
+def starts(settings: Settings) -> list[dict]:
+    """How long it takes to start: whole processes by the clock, beside an interpreter that does nothing."""
+    commands = {
+        "bare": [sys.executable, "-c", "pass"],
+        "import headwater": [sys.executable, "-c", "import headwater"],
+        "headwater --help": [sys.executable, "-c", "from headwater.cli import main; main()", "--help"],
+    }
+    times: dict[str, dict[str, list[float]]] = {name: {"seconds": []} for name in commands}
+    for turn in range(max(settings.repeats, 5) + 1):
+        for name, command in commands.items():
+            begin = time.perf_counter()
+            _quiet(command)
+            if turn:
+                times[name]["seconds"].append((time.perf_counter() - begin) * 1000)
+    goals = {"import headwater": "<= 150 ms", "headwater --help": "<= 400 ms"}
+    also = {"absolute": True, "unit": "ms", "peer_name": "the interpreter alone", "goal_is_for": "ours"}
+    return [{"name": name, "goal": goal, **compared(times[name], times["bare"]), **also} for name, goal in goals.items()]
+
+
+def _quiet(command: list[str]) -> None:
+    subprocess.run(command, check=True, cwd=ROOT, env=clean(), stdout=subprocess.DEVNULL)
+
+
+ROWS: Mapping[str, Row] = {
+    "windows": _beside_sort("integer keys", "<= 2.5"),
+    "windows_shuffled": _beside_sort("integer keys, shuffled", "<= 2.5"),
+    "windows_semantics": _beside_sort("string keys, known_at, ids", "<= 4"),
+    "windows_late": _beside_sort("5 % late", "<= 8"),
+    "windows_duckdb": duckdb,
+    "join_feast": feast,
+    "levels": levels,
+    "starts": starts,
+}

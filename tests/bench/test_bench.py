@@ -1,0 +1,61 @@
+"""The bench package runs, at a size where its figures mean nothing, and writes what others read. No speed is asserted."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine"}
+
+
+def _bench(output, *arguments):
+    command = [sys.executable, "-m", "bench", "--scale", "0.0002", "--repeats", "1", "--output", str(output), *arguments]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    chosen = [argument for row in ("windows_semantics", "windows_duckdb", "levels", "join_feast") for argument in ("--only", row)]
+    return _bench(tmp_path_factory.mktemp("bench") / "results.json", "--duckdb-scale", "1", *chosen)
+
+
+def test_every_row_says_what_was_measured(results):
+    assert [row["row"] for row in results] == ["windows_semantics", "windows_duckdb", "join_feast", "levels"]
+    for row in results:
+        assert set(row) >= NEEDED
+        assert row["command"].startswith(f"python -m bench --only {row['row']}")
+
+
+def test_a_measured_row_has_numbers_and_a_goal(results):
+    measured = [row for row in results if "skipped" not in row]
+    assert len(measured) >= 2
+    for row in measured:
+        assert row["ratio"] > 0
+        assert row["ours"] > 0
+        assert row["peer"] > 0
+        assert row["goal"].startswith(("<= ", ">= "))
+        assert isinstance(row["met"], bool)
+
+
+def test_a_row_without_its_peer_says_why(results):
+    row = next(row for row in results if row["row"] == "join_feast")
+    assert row["ratio"] is None
+    assert "--feast-python" in row["skipped"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("duckdb") is None, reason="needs duckdb")
+def test_both_sides_give_the_same_answers(results):
+    row = next(row for row in results if row["row"] == "windows_duckdb")
+    assert row["equal"] is True
+
+
+def test_results_of_other_rows_are_kept_when_asked(tmp_path):
+    output = tmp_path / "results.json"
+    output.write_text(json.dumps([{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]), encoding="utf-8")
+    assert [row["name"][:8] for row in _bench(output, "--only", "levels", "--keep")] == ["4 levels", "import h"]
