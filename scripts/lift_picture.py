@@ -37,7 +37,9 @@ def drawn(found: dict) -> str:
         encoded={},
     )
     svg = str(lift_curve(result))
-    return svg[svg.index("<svg") : svg.index("</svg>") + 6].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" color="#777"', 1) + "\n"
+    return (
+        svg[svg.index("<svg") : svg.index("</svg>") + 6].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" color="#777"', 1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -52,6 +52,13 @@ def test_up_to_512_values_are_counted_exactly(n, start):
     assert distinct(np.tile(np.arange(n) * 7919 + start, 2)) == n
 
 
+@pytest.mark.parametrize("n", [511, 512, 513, 514, 600, 700])
+def test_history_is_exact_as_far_as_states_are(n):
+    values = [i * 31 for i in range(n)]
+    assert swept(hw.count_distinct("x"), values) == distinct(np.array(values))
+    assert (distinct(np.array(values)) == n) == (n <= 512)
+
+
 @pytest.mark.parametrize("n", [513, 1000, 5000, 20_000, 100_000, 1_000_000])
 def test_the_standard_error_is_the_stated_one(n):
     """Over thirty sets the root of the mean square is near it, none is far off, and there is no bias."""

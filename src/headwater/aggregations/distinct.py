@@ -122,7 +122,7 @@ def _estimate(registers):  # type: ignore[no-untyped-def]
 def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     """How often each code occurs in the window, and how many codes have each rank in each register: the greatest is the register."""
     asks, depth = lo.shape
-    estimated = len(hashes) > 512
+    estimated = len(hashes) > EXACT
     count = np.zeros(len(hashes), np.int32)
     ranks = np.zeros((4096 if estimated else 0, 54), np.int32)
     register = np.zeros(4096, np.int64)
@@ -168,7 +168,7 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
         if not moved and j > 0:
             out[j] = out[j - 1]
         else:
-            out[j] = n if n <= 512 else _estimate(registers)
+            out[j] = n if n <= EXACT else _estimate(registers)
 
 
 DISTINCT = _Distinct()
