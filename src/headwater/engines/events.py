@@ -31,10 +31,11 @@ class Notes:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which event times can matter: [first, last) in microseconds; `first` None without bound."""
+    """Which events can matter: times in [first, last), known by `known`, all in microseconds; `first` None without bound."""
 
     first: int | None
     last: int
+    known: int
 
 
 def read_events(
@@ -64,6 +65,8 @@ def read_events(
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
+    if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
+        within &= pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
     if source.id_field is None:
         frame = frame.filter(within)
     events = _timed(collect(frame, what), source, notes)

@@ -105,13 +105,14 @@ def compute(
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
     """Which event times any row can count, or None where no event can count."""
-    live = [r.T[r.T > NEVER] for r in requests]
-    live = [T for T in live if len(T)]
+    asked = [(r.T[r.T > NEVER], r.K[r.T > NEVER]) for r in requests]
+    live = [T for T, _ in asked if len(T)]
     if not live:
         return None
+    known = max(int(K.max()) for _, K in asked if len(K))
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
-    return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live))
+    return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live), known)
 
 
 def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequence[str], threads: int) -> Events:
