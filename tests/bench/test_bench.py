@@ -22,7 +22,7 @@ def _bench(output, *arguments):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     chosen = [argument for row in ("windows_semantics", "windows_duckdb", "levels", "join_feast") for argument in ("--only", row)]
-    return _bench(tmp_path_factory.mktemp("bench") / "results.json", "--duckdb-scale", "1", *chosen)
+    return _bench(tmp_path_factory.mktemp("bench") / "results.json", *chosen)
 
 
 def test_every_row_says_what_was_measured(results):
