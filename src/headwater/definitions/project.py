@@ -23,7 +23,7 @@ class Project(Definition):
     Args:
         name: letters, digits and single underscores.
         models: at least one.
-        levels: named levels for this project, used by `backtest` where none are given.
+        levels: named levels for this project; the command line compares them where none are given.
 
     Raises:
         DefinitionError: two models, views or sources that share a name and are not the same.

@@ -28,6 +28,10 @@ class Notes:
     left_out: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
 
+    def leave_out(self, reason: str, rows: int) -> None:
+        """Count rows once, however many views read them."""
+        self.left_out[reason] = max(self.left_out[reason], rows)
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -143,7 +147,7 @@ def _timed(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
         (KNOWN, f"source {source.name}: no {source.known_at_field}, so never known"),
     ):
         if name in events.columns and events[name].null_count():
-            notes.left_out[reason] += events[name].null_count()
+            notes.leave_out(reason, events[name].null_count())
             events = events.filter(pl.col(name).is_not_null())
     return events
 
@@ -166,9 +170,9 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
     dropped = len(keep) - int(keep.sum())
     if not dropped:
         return events
-    notes.left_out[f"source {source.name}: copies of an event"] += dropped
+    notes.leave_out(f"source {source.name}: copies of an event", dropped)
     if conflicts:
-        notes.left_out[f"source {source.name}: of these, copies that differ from the first"] += conflicts
+        notes.leave_out(f"source {source.name}: of these, copies that differ from the first", conflicts)
     suspect[suspect] = ~keep
     return events.filter(pl.Series(~suspect))
 
