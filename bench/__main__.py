@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         sys.exit(f"no row begins with {', '.join(given.only)}; there are {', '.join(ROWS)}")
     command = "python -m bench " + " ".join(["--only {}", *_changed(given)])
-    results = []
+    path = Path(given.output)
+    results: list[dict] = []
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
         also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale}
@@ -42,10 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         except Skipped as reason:
             found = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": str(reason)}]
         results += [row | also | {"machine": machine()} for row in found]
+        path.write_text(json.dumps(_kept(path, results, chosen) if given.keep else results, indent=1) + "\n", encoding="utf-8")
         for row in results[-len(found) :]:
             print(line(row), flush=True)
-    path = Path(given.output)
-    path.write_text(json.dumps(_kept(path, results, chosen) if given.keep else results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path}", file=sys.stderr)
     return 0
 
