@@ -39,7 +39,7 @@ class Definition:
         return hashlib.sha256(json.dumps(canonical(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, Definition) and other.fingerprint == self.fingerprint
+        return self is other or (type(other) is type(self) and isinstance(other, Definition) and other.fingerprint == self.fingerprint)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -62,7 +62,7 @@ class Level(Definition):
 
     def source(self, view: FeatureView) -> Source:
         """The source of `view`, with its events known as soon as this level says."""
-        soon = self.known_after.get(view.source)
+        soon = self.known_after.get(view.source) if self.known_after else None
         return view.source if soon is None else view.source.known_within(soon)
 
     def scoring(self, model: Model) -> Precomputed | None:
