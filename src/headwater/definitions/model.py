@@ -63,7 +63,8 @@ class Model(Definition):
         labels: what it is trained and judged on.
         task: "binary" (a label of 0 and 1, or of booleans) or "regression".
         estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
-            boosting where LightGBM does not load. A fitted one is replayed and never trained again.
+            boosting where LightGBM does not load (a regression is fitted to the absolute error by the one, the squared one by the other).
+            A fitted one is replayed and never trained again.
         predictions: `precomputed(freshness, keys=)` for scores made ahead; None for on request.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
