@@ -8,22 +8,20 @@ and most metrics are ratios of per-block sums times those counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, UsageError
 
-if TYPE_CHECKING:
-    from headwater.backtesting.metrics.ranked import Ranked
-
 Task = Literal["binary", "regression"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +76,7 @@ class Scored:
     score: Floats
     blocks: Blocks
     threshold: float | None = None
+    _made: dict[object, object] = field(default_factory=dict, repr=False)
 
     def total(self, values: Floats | Bools) -> Floats:
         """The sum of `values` (rows,) in each resample: float64 (1 + resamples,), the plain sum first."""
@@ -85,12 +84,11 @@ class Scored:
         totals: Floats = sums @ self.blocks.weights
         return totals
 
-    @cached_property
-    def ranked(self) -> Ranked:
-        """The rows by falling score."""
-        from headwater.backtesting.metrics.ranked import Ranked  # it compiles with numba; regression never needs it
-
-        return Ranked.of(self)
+    def once(self, make: Callable[[Scored], Made]) -> Made:
+        """What `make` makes of these rows, made once and kept."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast("Made", self._made[make])
 
     @cached_property
     def probability(self) -> Floats:

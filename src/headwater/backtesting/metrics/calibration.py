@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.backtesting.metrics.sorting import ranked
 
 BINS = 10
 
@@ -30,7 +31,7 @@ def bins(rows: Scored) -> tuple[Floats, Floats]:
     >>> observed[:, 0].round(2).tolist()
     [2.0, 2.0, 2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
-    positives, scores = rows.ranked.at([edge / BINS for edge in range(1, BINS + 1)])
+    positives, scores = ranked(rows).at([edge / BINS for edge in range(1, BINS + 1)])
     return np.diff(scores, axis=0, prepend=0), np.diff(positives, axis=0, prepend=0)
 
 

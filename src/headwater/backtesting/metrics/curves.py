@@ -6,6 +6,7 @@ import numpy as np
 
 from headwater.backtesting.metrics.base import Blocks, Floats, Scored
 from headwater.backtesting.metrics.calibration import BINS, bins
+from headwater.backtesting.metrics.sorting import ranked
 from headwater.backtesting.result import Curves
 
 _POINTS = 200
@@ -40,8 +41,8 @@ def curves(y: Floats, score: Floats) -> Curves:
 
 
 def _precision_recall(rows: Scored) -> tuple[Floats, Floats]:
-    ends = np.flatnonzero(rows.ranked.last)
-    hits = np.cumsum(rows.ranked.positive)[ends].astype(np.float64)
+    ends = np.flatnonzero(ranked(rows).last)
+    hits = np.cumsum(ranked(rows).positive)[ends].astype(np.float64)
     if hits[-1] == 0:
         return np.empty(0), np.empty(0)
     recall, precision = hits / hits[-1], hits / (ends + 1)

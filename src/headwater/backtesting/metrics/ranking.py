@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored
+from headwater.backtesting.metrics.sorting import ranked
 
 
 def _auc(rows: Scored) -> Floats:
-    return rows.ranked.areas[0]
+    return ranked(rows).areas[0]
 
 
 def _average_precision(rows: Scored) -> Floats:
-    return rows.ranked.areas[1]
+    return ranked(rows).areas[1]
 
 
 FAMILY = Family((Metric("auc", "binary", _auc), Metric("average_precision", "binary", _average_precision)))

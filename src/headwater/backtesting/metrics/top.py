@@ -11,18 +11,19 @@ import re
 import numpy as np
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.backtesting.metrics.sorting import ranked
 from headwater.errors import UsageError
 
 _NAME = re.compile(r"(precision|recall)@(\d+(?:\.\d*)?|\.\d+)%")
 
 
 def _precision(rows: Scored, share: float) -> Floats:
-    positives, _ = rows.ranked.at([share])
+    positives, _ = ranked(rows).at([share])
     return ratio(positives[0], share * rows.total(np.ones(len(rows.y))))
 
 
 def _recall(rows: Scored, share: float) -> Floats:
-    positives, _ = rows.ranked.at([share])
+    positives, _ = ranked(rows).at([share])
     return ratio(positives[0], rows.total(rows.y))
 
 
