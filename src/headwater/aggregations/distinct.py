@@ -20,6 +20,7 @@ import numpy as np
 from headwater.aggregations import ragged
 from headwater.aggregations.algebra import Answers, Finish, State
 from headwater.aggregations.sights import Sight, plain
+from headwater.aggregations.sliding import stretch
 from headwater.compute.arrays import I64, Bool, Column, Values
 from headwater.compute.hashes import mixed
 from headwater.compute.layer import Spans, Use
@@ -133,16 +134,8 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     for j in range(asks):
         moved = j == 0
         for d in range(depth):
-            a, b, x, y = first[d], last[d], lo[j, d], hi[j, d]
-            for part in range(4):  # two stretches go out, two come in
-                if part == 0:
-                    start, stop, by = a, min(b, x), -1
-                elif part == 1:
-                    start, stop, by = max(a, y), b, -1
-                elif part == 2:
-                    start, stop, by = x, min(y, a), 1
-                else:
-                    start, stop, by = max(x, b), y, 1
+            for part in range(4):
+                start, stop, by = stretch(part, first[d], last[d], lo[j, d], hi[j, d])
                 for i in range(start, stop):
                     c = codes[i]
                     if c < 0:
@@ -164,7 +157,7 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
                         register[r] = new
                         registers[old] -= 1
                         registers[new] += 1
-            first[d], last[d] = x, y
+            first[d], last[d] = lo[j, d], hi[j, d]
         if not moved and j > 0:
             out[j] = out[j - 1]
         else:

@@ -16,6 +16,7 @@ import numpy as np
 from headwater.aggregations import ragged
 from headwater.aggregations.algebra import Answers, Finish, State
 from headwater.aggregations.sights import I32, Sight
+from headwater.aggregations.sliding import stretch
 from headwater.compute.arrays import F64, I64, Column, Values
 from headwater.compute.layer import Layer, Spans, Use
 
@@ -105,22 +106,14 @@ def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-de
     for j in range(asks):
         moved = j == 0
         for d in range(depth):
-            a, b, x, y = first[d], last[d], lo[j, d], hi[j, d]
-            for part in range(4):  # two stretches go out, two come in
-                if part == 0:
-                    start, stop, by = a, min(b, x), -1
-                elif part == 1:
-                    start, stop, by = max(a, y), b, -1
-                elif part == 2:
-                    start, stop, by = x, min(y, a), 1
-                else:
-                    start, stop, by = max(x, b), y, 1
+            for part in range(4):
+                start, stop, by = stretch(part, first[d], last[d], lo[j, d], hi[j, d])
                 for i in range(start, stop):
                     if codes[i] >= 0:
                         _count(tree, codes[i], by)
                         n += by
                         moved = True
-            first[d], last[d] = x, y
+            first[d], last[d] = lo[j, d], hi[j, d]
         if n == 0:
             continue
         if not moved:

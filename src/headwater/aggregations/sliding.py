@@ -229,3 +229,15 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
             starts[lists] = begin + found
         of[j] = lists - 1
     return items[: starts[lists]].copy(), lists
+
+
+@nb.njit(nogil=True, cache=True)
+def stretch(part, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """What changes as a window moves from a:b to x:y, in four parts: two stretches go out (-1), two come in (+1); some are empty."""
+    if part == 0:
+        return a, min(b, x), -1
+    if part == 1:
+        return max(a, y), b, -1
+    if part == 2:
+        return x, min(y, a), 1
+    return max(x, b), y, 1
