@@ -60,7 +60,13 @@ if TYPE_CHECKING:
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
     from headwater.definitions.source import Source as Source
+    from headwater.pipelines.cache import Cache as Cache
+    from headwater.pipelines.dataset import Dataset as Dataset
+    from headwater.pipelines.dataset import dataset as dataset
+    from headwater.pipelines.dataset import reproduce as reproduce
     from headwater.pipelines.historical import get_historical_features as get_historical_features
+    from headwater.pipelines.train import Trained as Trained
+    from headwater.pipelines.train import train as train
 
 __version__ = "0.1.0"
 
@@ -79,7 +85,10 @@ _HOMES = {
     "headwater.definitions.project": "Project",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.source": "Source",
+    "headwater.pipelines.cache": "Cache",
+    "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
+    "headwater.pipelines.train": "Trained train",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -115,9 +115,8 @@ def test_labels_of_one_class_are_refused(folder, run):
 
 
 def test_an_unexpected_error_is_short_without_debug(folder, run):
-    (folder / "rows.parquet").mkdir()
-    assert fails(run("dataset", "--output", "rows.parquet"), 1, "--debug")
-    done = run("dataset", "--output", "rows.parquet", "--debug")
+    assert fails(run("train", "--output", "features.py"), 1, "--debug")  # a file, where a folder is wanted
+    done = run("train", "--output", "features.py", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
@@ -137,7 +136,7 @@ def test_dataset_ends_with_the_next_command(folder, run):
     done = run("dataset", "--output", "rows.csv")
     assert done.returncode == 0, done.stderr
     assert "user" in done.stdout
-    assert done.stderr == "next: headwater backtest --project features.py\n"
+    assert done.stderr == "manifest: rows.manifest.json\nnext: headwater backtest --project features.py\n"
 
 
 def test_backtest_prints_json_and_writes_the_report(folder, run):
@@ -168,3 +167,17 @@ def test_train_keeps_a_model_of_what_was_known(folder, run):
     assert f"trained on {known:,} rows" in done.stderr
     assert f"left out: {labels.height - known:,} outcome not known by then" in done.stderr
     assert done.stderr.endswith("next: headwater backtest --project features.py\n")
+
+
+def test_dataset_makes_an_earlier_training_set_again(folder, run):
+    first = run("dataset", "--output", "rows.parquet", "--level", "daily", "--json")
+    assert first.returncode == 0, first.stderr
+    done = run("dataset", "--output", "again.parquet", "--reproduce", "rows.manifest.json")  # the level comes from the manifest
+    assert done.returncode == 0, done.stderr
+    assert "the same to the bit" in done.stdout
+    again = run("dataset", "--output", "again.parquet", "--reproduce", "rows.manifest.json", "--json")
+    assert json.loads(again.stdout)["digest"] == json.loads(first.stdout)["digest"]
+    assert pl.read_parquet(folder / "again.parquet").equals(pl.read_parquet(folder / "rows.parquet"))
+    assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--level", "instant"), 1, "another level")
+    assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--until", "2024-02-01T00:00Z"), 2, "--until")
+    assert (folder / ".headwater" / "cache").is_dir()

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.projects import load
+from headwater.cli.projects import Loaded, load
 from headwater.cli.screen import Screen
-from headwater.errors import UsageError, nearest
+from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.console import RenderableType
 
+    from headwater.definitions.level import Level
     from headwater.definitions.model import Model
 
 SUMMARY = "write training data, each feature as it would have been then"
-
-WRITERS = (".parquet", ".csv")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,41 +26,54 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.level(parser)
     options.until(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="where the rows go; .parquet or .csv")
+    parser.add_argument("--no-cache", action="store_true", help="compute every feature, also those that are unchanged since an earlier run")
+    parser.add_argument(
+        "--reproduce", metavar="MANIFEST", help="make the training set of an earlier run once more, from its manifest, and check every bit"
+    )
     options.as_json(parser)
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Compute the features of every labelled request, and write them."""
-    place = Path(given.output)
-    if place.suffix not in WRITERS:
-        raise UsageError(f"--output {given.output}: {nearest(place.suffix, WRITERS)}; the ending says the format")
+    """Compute the features of every labelled request, and write them with their manifest."""
+    if given.reproduce and given.until:
+        raise UsageError("--reproduce takes the moment from the manifest; leave --until out")
     loaded = load(given.project)
     model, level = loaded.project.model(given.model), loaded.level(given.level)
     until = options.moment(given.until, "--until")
-    from headwater.pipelines.train import training_set
+    from headwater.pipelines import dataset
 
     with screen.progress() as tick:
-        found = training_set(model, level=level, until=until, tick=tick)
-    rows = found.frame
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.suffix == ".csv":
-        rows.write_csv(place)
-    else:
-        rows.write_parquet(place)
+        if given.reproduce:
+            level = level or _level_of(dataset.read_manifest(given.reproduce), loaded)
+            made = dataset.reproduce(model, given.reproduce, given.output, level=level, tick=tick)
+        else:
+            made = dataset.dataset(model, given.output, level=level, until=until, cache=not given.no_cache, tick=tick)
+    rows = made.rows.frame
     groups = _groups(model, rows)
     summary = {
-        "output": str(place),
+        "output": str(made.path),
+        "manifest": str(made.manifest_path),
+        "digest": made.manifest["digest"],
         "model": model.name,
         "level": given.level,
         "rows": rows.height,
         "label": model.labels.label_name,
         "features": groups,
-        "left_out": dict(found.left_out),
+        "left_out": dict(made.rows.left_out),
     }
-    screen.show(_table(f"{rows.height:,} rows in {place}", groups), summary)
-    screen.left_out(found.left_out)
+    again = ", the same to the bit" if given.reproduce else ""
+    screen.show(_table(f"{rows.height:,} rows in {made.path}{again}", groups), summary)
+    screen.left_out(made.rows.left_out)
+    screen.say(f"manifest: {made.manifest_path}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     screen.next("headwater", "backtest", "--project", given.project, *chosen)
+
+
+def _level_of(manifest: dict[str, object], loaded: Loaded) -> Level | None:
+    """The project's level that the training set was made at; None for features as they are defined, and where none is it."""
+    said = manifest["level"]
+    assert isinstance(said, dict)
+    return next((level for level in loaded.levels().values() if level.fingerprint == said["fingerprint"]), None)
 
 
 def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:

@@ -41,12 +41,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Query:
-    """Features of one source and set of keys."""
+    """Features of one source and set of keys; `also` names columns to read beside theirs."""
 
     source: Source
     keys: Sequence[str]
     features: Sequence[Feature]
     expires_after: int | None = None
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def compute(
     """
     cores = threads or settings.threads()
     reach = reach_of(requests, [f.window for f in query.features])
-    columns = sorted({c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else []))})
+    columns = columns_of(query)
     if reach is None:
         events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
     else:
@@ -101,6 +102,13 @@ def compute(
     ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
     found = aggregate(ordered, asks, wanted, cores, tick)
     return [_series(finish(columns), query, codes, role, cores) for columns, role in zip(found, chosen, strict=True)]
+
+
+def columns_of(query: Query) -> list[str]:
+    """The columns of the source that are read."""
+    return sorted(
+        {*query.also, *(c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else [])))}
+    )
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from headwater.definitions.level import Level
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request, compute
 from headwater.errors import DataError, nearest
+from headwater.pipelines.cache import Cache
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.requests import Requests, read_labels, read_rows
 
@@ -87,14 +89,15 @@ def feature_frames(
     *,
     threads: int | None = None,
     tick: Tick | None = None,
+    cache: Cache | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
 
-    Levels at which a view is equally fresh share its values too.
+    Levels at which a view is equally fresh share its values too. `cache` keeps columns, and gives those that it kept.
     """
     check_request(service, requests.frame)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, found, notes, threads, tick)
+    work = _Work(requests, levels, found, notes, threads, tick, cache)
     needed = _needed(service)
     pending = list(service.views)
     while pending:
@@ -129,6 +132,7 @@ class _Work:
     notes: Notes
     threads: int | None
     tick: Tick | None
+    cache: Cache | None
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
         """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
@@ -158,7 +162,9 @@ class _Work:
             if self.tick is not None:
                 self.tick(views, done, total)
 
-        columns = compute(query, [request for request, _ in asked], self.notes, threads=self.threads, tick=tick)
+        run = partial(compute, threads=self.threads, tick=tick)
+        requests = [request for request, _ in asked]
+        columns = run(query, requests, self.notes) if self.cache is None else self.cache.answers(query, requests, self.notes, run)
         for (_, to), series in zip(asked, columns, strict=True):
             for view, level in to:
                 self.found[level] |= {f"{view}__{s.name}": s for s in series}

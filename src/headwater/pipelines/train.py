@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from headwater.engines.events import Notes
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
 from headwater.models.store import save
+from headwater.pipelines.cache import Cache
 from headwater.pipelines.historical import Tick, feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.requests import Requests, check_finite, read_labels
@@ -26,11 +28,12 @@ from headwater.pipelines.requests import Requests, check_finite, read_labels
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The labelled requests with their features as of each request; `left_out` rows by reason."""
+    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source."""
 
     requests: Requests
     features: pl.DataFrame
     left_out: Counter[str]
+    events: Mapping[str, int]
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -69,9 +72,17 @@ class Trained:
 
 
 def training_set(
-    model: Model, *, level: Level | None = None, until: str | datetime | None = None, threads: int | None = None, tick: Tick | None = None
+    model: Model,
+    *,
+    level: Level | None = None,
+    until: str | datetime | None = None,
+    threads: int | None = None,
+    tick: Tick | None = None,
+    cache: Cache | None = None,
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
+
+    `cache` keeps the features, and gives those that it kept.
 
     Raises:
         DataError: no outcome was known by then.
@@ -89,8 +100,8 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(model.features, requests, {"": level or Level()}, notes, threads=threads, tick=tick)[""]
-    return TrainingSet(requests, features, left_out + notes.left_out)
+    features = feature_frames(model.features, requests, {"": level or Level()}, notes, threads=threads, tick=tick, cache=cache)[""]
+    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The value of one aggregation over a handful of events, for examples and quick tries."""
+"""Small things to try headwater on: the value of one aggregation over a handful of events, and a model over made-up frames."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregation import Aggregation, count, mean
 from headwater.definitions.durations import Duration, Window
+from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import on_request
+from headwater.definitions.labels import Labels
+from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.pipelines.historical import get_historical_features
 
@@ -35,3 +38,16 @@ def value_of(aggregation: Aggregation, *, window: Duration | Window = "1h", **co
     view = FeatureView("view", source=source, keys=["key"], features=[aggregation], windows=[window], freshness=on_request())
     asked = pl.DataFrame({"key": [1], "timestamp": [_NOON]})
     return get_historical_features(view, asked)[view.feature_names[0]].to_list()[0]
+
+
+def churn(events: int = 300, users: int = 10) -> Model:
+    """A model of whether a user leaves, over made-up frames of May 2024: four features of visits, a label for every third visit."""
+    at = [_NOON + timedelta(minutes=97 * i) for i in range(events)]
+    visits = pl.DataFrame({"user": [i * i % users for i in range(events)], "at": at, "pages": [i * 7 % 13 for i in range(events)]})
+    asked = visits.select("user", "at", (pl.col("pages") < 4).alias("left")).gather_every(3)
+    source = Source("visits", history=visits, timestamp_field="at", select=["user", "pages"])
+    view = FeatureView(
+        "user", source=source, keys=["user"], features=[count(), mean("pages")], windows=["1d", "7d"], freshness=on_request()
+    )
+    labels = Labels("leaving", table=asked, timestamp_field="at", label="left", known_after="1d")
+    return Model("churn", features=FeatureService("churn_v1", [view]), labels=labels, task="binary")

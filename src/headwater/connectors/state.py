@@ -1,0 +1,46 @@
+"""What a table held when it was read: quickly, to know whether it has changed, and fully, to know what it was."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from headwater.connectors.files import found
+from headwater.definitions.connectors import CsvFiles, Frame, Table
+
+
+def state(table: Table) -> list[object]:
+    """What changes when the table does: each file's name, size and time of writing; of a frame, a hash of its contents.
+
+    Raises:
+        DataError: the files are missing.
+    """
+    if isinstance(table, Frame):
+        return [table.fingerprint]
+    return [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in _files(table)]
+
+
+def contents(table: Table) -> dict[str, object]:
+    """What the table holds, wherever it lies: a SHA-256 of each file, named below the folder of all; of a frame, a hash of its contents.
+
+    Raises:
+        DataError: the files are missing.
+    """
+    if isinstance(table, Frame):
+        return {"frame": table.fingerprint}
+    files = _files(table)
+    root = Path(table.path) if Path(table.path).is_dir() else files[0].parent
+    return {
+        "path": table.path,
+        "files": {p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p) for p in files},
+    }
+
+
+def _files(table: Table) -> list[Path]:
+    assert not isinstance(table, Frame)
+    return [Path(name) for name in found(table.path, ".csv" if isinstance(table, CsvFiles) else ".parquet")]
+
+
+def _file(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
