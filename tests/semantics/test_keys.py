@@ -19,6 +19,7 @@ KEYS = [
     ("far apart, and off the end", pl.Int64, [10**12, 10**12 + 10**9], [10**12, 10**12 + 10**9, 10**12 - 1], [1, 1, 0]),
     ("small integers", pl.Int8, [-128, 127, 127], [127, -128, 0], [2, 1, 0]),
     ("unsigned", pl.UInt32, [0, 2**32 - 1], [2**32 - 1, 0, 1], [1, 1, 0]),
+    ("64 bits of a hash", pl.UInt64, [2**64 - 1, 2**63, 7, 2**64 - 1], [2**64 - 1, 2**63 - 1, 2**63, 7, 0], [2, 0, 1, 1, 0]),
     ("texts", pl.String, ["a", "b", "", "é", "a"], ["a", "", "é", "A"], [2, 1, 1, 0]),
     ("categories", pl.Categorical, ["a", "b", "a"], ["b", "a", "c"], [1, 2, 0]),
     ("booleans", pl.Boolean, [True, True, False], [False, True], [1, 2]),
@@ -62,6 +63,8 @@ def test_keys(dtype, mine, asked, counts, late):
     [
         (pl.Int32, pl.Int64),
         (pl.UInt8, pl.Int16),
+        (pl.UInt64, pl.Int8),
+        (pl.Int64, pl.UInt64),
         (pl.String, pl.Categorical),
         (pl.Enum(["1", "2"]), pl.String),
         (pl.Int64, pl.Null),
@@ -84,6 +87,14 @@ def test_keys_of_kindred_types_match(mine, theirs):
     asked = pl.Series([None, None], dtype=pl.Null) if theirs == pl.Null else pl.Series(["1", "2"]).cast(theirs)
     rows = pl.DataFrame({"key": asked, "timestamp": [NOON + timedelta(seconds=1)] * 2})
     assert hw.get_historical_features(view, rows)["view__count"].to_list() == ([0, 0] if pl.Null in (mine, theirs) else [2, 1])
+
+
+def test_a_negative_key_and_one_beyond_int64_match_nothing():
+    history = pl.DataFrame({"key": pl.Series([2**64 - 1, 2**63 + 5], dtype=pl.UInt64), "at": [NOON] * 2})
+    source = hw.Source("events", history=history, timestamp_field="at")
+    view = hw.FeatureView("view", source=source, keys=["key"], features=[hw.count()], freshness=hw.on_request())
+    rows = pl.DataFrame({"key": [-1, -(2**63) + 5], "timestamp": [NOON + timedelta(seconds=1)] * 2})  # the same bits
+    assert hw.get_historical_features(view, rows)["view__count"].to_list() == [0, 0]
 
 
 def test_composite_keys(planted):

@@ -11,6 +11,7 @@ from headwater.compute.arrays import I64
 from headwater.errors import DataError
 
 CODE = "__code"
+_INT64 = 2**63 - 1
 _DENSE = 4  # a range of integers is its own code while it has at most so many values a request, and a million more
 
 
@@ -60,7 +61,7 @@ def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[
     assert isinstance(low, int)
     assert isinstance(high, int)
     size = high - low + 1
-    if size > _DENSE * sum(a.len() for a in asked) + 1_000_000:
+    if high > _INT64 or size > _DENSE * sum(a.len() for a in asked) + 1_000_000:
         return None
     mine = events[key]
     if mine.null_count() or (events.height and (mine.min() < low or mine.max() > high)):  # type: ignore[operator]
@@ -85,6 +86,8 @@ def _check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -
 
 def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
     """The type that all sides compare in; a side of nothing but nulls says nothing."""
+    if pl.UInt64 in dtypes:  # such as 64 bits of a hash
+        return pl.Int128()
     return next((_common(dtype) for dtype in dtypes if dtype != pl.Null), pl.Int64())
 
 
