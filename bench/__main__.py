@@ -50,8 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def met(row: dict) -> bool:
-    """Whether the goal is met: by `ours` for an absolute row, else by the ratio."""
+def met(row: dict) -> bool | None:
+    """Whether the goal is met: by `ours` for an absolute row, else by the ratio; None where there is no goal."""
+    if row["goal"] is None:
+        return None
     found = re.match(r"(<=|>=) ([\d.]+)", row["goal"])
     assert found is not None, row["goal"]
     value = row["ours"] if row.get("absolute") else row["ratio"]
@@ -62,6 +64,8 @@ def line(row: dict) -> str:
     """A result in one line."""
     if "skipped" in row:
         return f"  skipped {row['name']}: {row['skipped']}"
+    if row["goal"] is None:
+        return f"  {row['name']}: {row['ours']:g} {row['unit']}, peak {row['peak_mb']:,.0f} MB"
     low, high = row["spread"]
     said = "met" if row["met"] else "MISSED"
     return (

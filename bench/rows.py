@@ -17,6 +17,7 @@ from bench.measure import ROOT, ChildError, Skipped, child, clean, compared
 
 EVENTS = 10_000_000
 JOINED = 1_000_000
+REPORTED_SECONDS, REPORTED_MB = 1800, 50_000
 MEMORY = 16_000_000_000  # bytes of address space that Feast may take: it can ask for more than a machine has
 
 
@@ -134,6 +135,39 @@ def starts(settings: Settings) -> list[dict]:
     return [{"name": name, "goal": goal, **compared(times[name], times["bare"]), **also} for name, goal in goals.items()]
 
 
+def wide(settings: Settings) -> list[dict]:
+    """Many features at once. No goal is set for the windows: the time and memory are what is wanted."""
+    rows = settings.of(JOINED)
+    found = _bench(settings, "wide", "windows", rows)
+    name = "1,000 features: 10 functions over 20 windows for each of 5 keys"
+    size = {"rows": rows, "events": rows, **{key: found[key] for key in ("busy", "peak_mb", "before_mb", "answer_mb")}}
+    windows = {"name": name, "goal": None, "ours": round(found["seconds"], 2), "peer": None, "ratio": None, "unit": "s", **size}
+    return [windows, *_thousand_columns(settings)]
+
+
+def _thousand_columns(settings: Settings) -> list[dict]:
+    """The size of Feast's issue 3003, beside what was reported there, and beside Feast today where it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        _bench(settings, "wide", "write", folder)
+        runs = [_bench(settings, "wide", "columns", folder) for _ in range(min(settings.repeats, 3) + 1)][1:]
+        now = {}
+        if settings.feast_python is not None:
+            peer = [settings.feast_python, str(ROOT / "bench" / "feast_peer.py"), folder]
+            try:
+                theirs = child(peer, settings.threads, settings.limit * 2, MEMORY)
+                now = {f"feast_{theirs['version']}": {"seconds": theirs["seconds"], "peak_mb": theirs["peak_mb"]}}
+            except ChildError as error:
+                now = {"feast": str(error)[-300:]}
+    sides = ({"seconds": [r["seconds"] for r in runs]}, {"seconds": [REPORTED_SECONDS] * len(runs)})
+    memory = ({"seconds": [r["peak_mb"] for r in runs]}, {"seconds": [REPORTED_MB] * len(runs)})
+    name = "17,000 rows x 1,000 columns, joined as of each row"
+    peer = {"goal": ">= 100", "peer_name": "Feast, as its issue 3003 reports: 30 min and 50 GB", **now}
+    return [
+        {"name": name, **compared(*sides, peer_over_ours=True), **peer},
+        {"name": f"{name}, peak memory", **compared(*memory, peer_over_ours=True), **peer, "unit": "MB"},
+    ]
+
+
 def _quiet(command: list[str]) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env=clean(), stdout=subprocess.DEVNULL)
 
@@ -146,5 +180,6 @@ ROWS: Mapping[str, Row] = {
     "windows_duckdb": duckdb,
     "join_feast": feast,
     "levels": levels,
+    "wide": wide,
     "starts": starts,
 }

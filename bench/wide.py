@@ -90,5 +90,6 @@ if __name__ == "__main__":
     kind, of = sys.argv[1:]
     if kind == "write":
         write_columns(Path(of))
+        print("null")
     else:
         print(json.dumps(thousand_windows(int(of)) if kind == "windows" else thousand_columns(Path(of))))
