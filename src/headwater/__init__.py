@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headwater.backtesting.run import Backtest as Backtest
     from headwater.backtesting.run import backtest as backtest
+    from headwater.definitions.aggregation import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
     from headwater.definitions.aggregation import collect_set as collect_set
     from headwater.definitions.aggregation import count as count
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "headwater.definitions.aggregation": "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
+    "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.backtesting.run": "Backtest backtest",
     "headwater.definitions.connectors": "csv parquet",

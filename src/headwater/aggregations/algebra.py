@@ -26,6 +26,14 @@ Answers = Column | Lists
 
 
 @dataclass(frozen=True)
+class By:
+    """A secondary key: `use`'s first column, over the events that count for `use`; a map of its `max_keys` latest values at most."""
+
+    use: Use
+    max_keys: int
+
+
+@dataclass(frozen=True)
 class Finish:
     """What a value is made with: the function, its parameters and window, T (l), and the events that positions point into."""
 

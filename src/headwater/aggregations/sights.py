@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headwater.compute import bounds
 from headwater.compute.arrays import I64, Asks, Values
-from headwater.compute.layer import Layer, Use
+from headwater.compute.layer import Derived, Layer, Use
 from headwater.definitions.durations import Window
 
 I32 = NDArray[np.int32]
@@ -26,16 +26,25 @@ class Sight:
 
     whole: all events (n). order: int64 (n), their positions in `whole`, layer after layer.
     lo, hi: int64 (l, d): of layer i, ask j sees the events order[lo[j, i]:hi[j, i]].
+    begins: int64 (d + 1): layer i is order[begins[i]:begins[i + 1]].
     """
 
     whole: Layer
     order: I64
     lo: I64
     hi: I64
+    begins: I64
+    _made: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
+        """What `make` makes of this sight, once for each key; what does not depend on the asks is kept by `whole`."""
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("Derived", self._made[key])
 
     def coded(self, use: Use) -> tuple[I32, Values]:
-        """The values of the one column as codes in the order of `order`, int32 (n), -1 where they do not count; what the codes number."""
-        codes, values = self.whole.derive(("codes", use), lambda: _coded(self.whole, use))
+        """The values of the first column as codes in the order of `order`, int32 (n), -1 where they do not count; what the codes number."""
+        codes, values = coded(self.whole, use)
         return codes[self.order], values
 
 
@@ -44,12 +53,22 @@ def plain(values: Values) -> Values:
     return cast("Values", values + 0.0) if values.dtype == np.float64 else values
 
 
-def sights(whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], window: Window) -> Iterator[tuple[int, int, Sight]]:
-    """Slices of all asks, set after set: where each begins and ends, and what it sees; at least one."""
+def coded(layer: Layer, use: Use) -> tuple[I32, Values]:
+    """The values of the first column as codes, int32 (n), -1 where events do not count for `use`; what the codes number, rising."""
+    return layer.derive(("codes", use), lambda: _coded(layer, use))
+
+
+def sights(
+    whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], window: Window, breadth: int = 1
+) -> Iterator[tuple[int, int, Sight]]:
+    """Slices of all asks, set after set: where each begins and ends, and what it sees; at least one.
+
+    breadth: how many times the room of its own range an ask needs at most.
+    """
     rows = [part.events.row for part in parts]
     order = np.concatenate(rows) if len(parts) > 1 else np.arange(len(whole.events.t))
     begins = np.cumsum([0, *(len(part.events.t) for part in parts)])
-    step, begin = max(_LEAST, _PLACES // len(parts)), 0
+    step, begin = max(_LEAST, _PLACES // (len(parts) * breadth)), 0
     for some in asks:
         for first in range(0, max(len(some.T), 1), step):
             few = some if len(some.T) <= step else some.part(first, min(first + step, len(some.T)))
@@ -57,7 +76,7 @@ def sights(whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], window: W
             for place, part in enumerate(parts):
                 a, b = bounds.spans(part.events, few, window)
                 lo[:, place], hi[:, place] = a + begins[place], b + begins[place]
-            yield begin, begin + len(few.T), Sight(whole, order, lo, hi)
+            yield begin, begin + len(few.T), Sight(whole, order, lo, hi, begins)
             begin += len(few.T)
 
 

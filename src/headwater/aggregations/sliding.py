@@ -17,7 +17,9 @@ COUNT, PRESENCE, NEWEST = 0, 1, 2
 _NO_I32: I32 = np.empty(0, np.int32)
 
 
-def best(sight: Sight, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, *, flip: bool = False) -> Lists:
+def best(
+    sight: Sight, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
+) -> Lists:
     """The `k` codes of the greatest score for each ask, the smaller code first among equals; `flip`: in reverse.
 
     Args:
@@ -27,17 +29,22 @@ def best(sight: Sight, codes: I32, kinds: int, score: int, k: int, ranks: I64 = 
         score: COUNT the occurrences of a code, PRESENCE 1 where it occurs at all, NEWEST the greatest rank among its occurrences.
         k: how many codes at most.
         ranks: for NEWEST, int64 (n) in the same order, all different.
+        near: for NEWEST, where it is known already, for each event the one before it by rank of the same code, or -1.
         flip: whether the best comes last.
     """
     of, starts = np.empty(len(sight.lo), np.int64), np.zeros(len(sight.lo) + 1, np.int64)
-    near = NOTHING
-    if score == NEWEST:
-        order = np.lexsort((ranks, codes))
-        near = np.full(len(codes), -1, np.int64)
-        same = codes[order[1:]] == codes[order[:-1]]
-        near[order[1:][same]] = order[:-1][same]
+    if near is None:
+        near = NOTHING if score != NEWEST else _near(codes, ranks)
     items, lists = _slide(codes, ranks, near, kinds, score, k, flip, sight.lo, sight.hi, of, starts)
     return Lists(of, starts[: lists + 1].copy(), items)
+
+
+def _near(codes: I32, ranks: I64) -> I64:
+    order = np.lexsort((ranks, codes))
+    near = np.full(len(codes), -1, np.int64)
+    same = codes[order[1:]] == codes[order[:-1]]
+    near[order[1:][same]] = order[:-1][same]
+    return near
 
 
 @nb.njit(nogil=True, cache=True)

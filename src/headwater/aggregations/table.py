@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast
 
-from headwater.aggregations.algebra import Family
+from headwater.aggregations.algebra import By, Family
 from headwater.definitions.aggregation import Parameter
 
 Accepts = Literal["any", "number", "time", "flag"]
@@ -61,8 +61,11 @@ TABLE: Mapping[str, Entry] = {
 }
 
 
-def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({})) -> Family:
-    """The family that makes `function`; its kernels are loaded now. Equal where the states are the same."""
+def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
+    """The family that makes `function`, `by` a secondary key; its kernels are loaded now. Equal where the states are the same."""
+    if by is not None:
+        maps = importlib.import_module("headwater.aggregations.maps")
+        return cast("Family", maps.Maps(family(function, params), by))
     entry = TABLE[function]
     module, _, name = entry.family.partition(":")
     found = getattr(importlib.import_module(f"headwater.aggregations.{module}"), name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.algebra import Answers, Family, Finish, State, Sweeping
+from headwater.aggregations.algebra import Answers, By, Family, Finish, State, Sweeping
 from headwater.aggregations.sights import sights
 from headwater.aggregations.table import family
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events, Lists
@@ -22,13 +23,17 @@ _CHUNK = 1 << 18  # events and asks a thread takes at once: their arrays stay ne
 
 @dataclass(frozen=True)
 class Wanted:
-    """One feature: a function of what `use` names, over one window; `output` picks among several results."""
+    """One feature: a function of what `use` names, over one window, of all events or for each value of a secondary key (`by`).
+
+    `output` picks among several results.
+    """
 
     function: str
     use: Use
     window: Window
     params: tuple[tuple[str, Parameter], ...] = ()
     output: int = 0
+    by: By | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
     """The columns of one task, its sets of asks one after the other."""
     T = np.concatenate([a.T for a in task.asks])
     states: dict[tuple[Window, Family, Use], State] = {}
-    families = [family(w.function, dict(w.params)) for w in wanted]
+    families = [family(w.function, dict(w.params), w.by) for w in wanted]
     keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
     folded = [key for key in keys if not isinstance(key[1], Sweeping)]
     parts = []
@@ -145,18 +150,25 @@ def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
                 if of == window:
                     states[key] = _merged(states.get(key), made_by.ranges(use, found), index, made_by)
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
-    answers: list[Answers] = []
-    for w, made_by in zip(wanted, families, strict=True):
-        how = Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output)
-        if isinstance(made_by, Sweeping):
-            answers.append(_swept(made_by, whole, parts, task.asks, how))
-        else:
-            answers.append(made_by.finish(states[w.window, made_by, w.use], how))
-    return answers
+    hows = [Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
+    swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, Sweeping)}
+    for window, breadth in dict.fromkeys(_sliding(wanted[i]) for i in swept):
+        for a, b, sight in sights(whole, parts, task.asks, window, breadth):
+            for i, answers in swept.items():
+                if _sliding(wanted[i]) == (window, breadth):
+                    answers.append(cast("Sweeping", families[i]).sweep(wanted[i].use, sight, replace(hows[i], T=T[a:b])))
+    return [
+        _joined(swept[i]) if i in swept else families[i].finish(states[w.window, families[i], w.use], hows[i]) for i, w in enumerate(wanted)
+    ]
 
 
-def _swept(by: Sweeping, whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], how: Finish) -> Answers:
-    found = [by.sweep(how.use, sight, replace(how, T=how.T[a:b])) for a, b, sight in sights(whole, parts, asks, how.window)]
+def _sliding(w: Wanted) -> tuple[Window, int]:
+    """What features that are swept together share: a window, and the breadth of an ask (a pair of ask and category has a state too)."""
+    return w.window, 1 if w.by is None else 4 * w.by.max_keys
+
+
+def _joined(found: list[Answers]) -> Answers:
+    """The answers of slices, one after the other."""
     if len(found) == 1:
         return found[0]
     lists, columns = [f for f in found if isinstance(f, Lists)], [f for f in found if isinstance(f, Column)]

@@ -47,29 +47,30 @@ class Column:
 
 @dataclass(frozen=True)
 class Lists:
-    """A list for each of l answers, of which neighbours often share one.
+    """A list, or a map, for each of l answers, of which neighbours often share one.
 
     of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order afterwards.
     starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is null.
+    values: for maps, whose keys the items are, what each of them maps to.
     """
 
     of: I64
     starts: I64
     items: Values
     valid: Bool | None = None
+    values: Column | None = None
 
     def take(self, index: I64) -> Lists:
         """The answers at these positions."""
-        return Lists(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index])
+        return Lists(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index], self.values)
 
     def slice(self, start: int, stop: int) -> Lists:
         """The answers between two positions, with the lists that they use; `of` must not fall."""
         valid = None if self.valid is None else self.valid[start:stop]
-        if start == stop:
-            return Lists(NOTHING, np.zeros(1, np.int64), self.items[:0], valid)
-        first, last = int(self.of[start]), int(self.of[stop - 1])
+        first, last = (int(self.of[start]), int(self.of[stop - 1])) if start < stop else (0, -1)
         a, b = int(self.starts[first]), int(self.starts[last + 1])
-        return Lists(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid)
+        values = None if self.values is None else self.values.slice(a, b)
+        return Lists(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid, values)
 
     @staticmethod
     def join(parts: Sequence[Lists]) -> Lists:
@@ -78,7 +79,13 @@ class Lists:
         items = np.cumsum([0, *(len(p.items) for p in parts)])
         starts = [p.starts[:-1] + begin for p, begin in zip(parts, items[:-1], strict=True)]
         of = [p.of + begin for p, begin in zip(parts, lists[:-1], strict=True)]
-        return Lists(np.concatenate(of), np.concatenate([*starts, items[-1:]]), np.concatenate([p.items for p in parts]))
+        values = [p.values for p in parts if p.values is not None]
+        return Lists(
+            np.concatenate(of),
+            np.concatenate([*starts, items[-1:]]),
+            np.concatenate([p.items for p in parts]),
+            values=Column.join(values) if values else None,
+        )
 
 
 @dataclass(frozen=True)

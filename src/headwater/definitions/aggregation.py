@@ -6,10 +6,12 @@ The examples are values over events a minute apart, asked for a minute after the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
+from headwater.definitions.parameters import check_ddof, check_share, check_size
+from headwater.definitions.secondary_key import DEFAULT_KEYS, SecondaryKey, secondary_key
 from headwater.errors import DefinitionError
 
 Windows = Sequence[Duration | Window]
@@ -32,6 +34,31 @@ class Aggregation(Definition):
     each: bool = False  # one feature for each column, rather than one of all columns together
     label: str = ""  # the columns as they stand in a feature's name
     detail: str = field(default="", metadata={"fingerprint": False})  # the parameters that stand in a feature's name
+    secondary: SecondaryKey | None = None
+
+    def by(self, column: str, *, max_keys: int = DEFAULT_KEYS) -> Aggregation:
+        """The same function for each value of `column` on its own: a map from the value to what the function gives, {} for no events.
+
+        Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events that count, in that order: the
+        `max_keys` latest, the latest last. What a key maps to is made of all its events in the window. Events where `column` is null do
+        not count. Texts, whole numbers, booleans and times can be keys.
+
+        Raises:
+            DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not from 1 to 1000; a second `by`.
+
+        >>> from headwater.testing.examples import value_of
+        >>> value_of(sum("amount").by("category", max_keys=2), category=["a", "b", "a", "c"], amount=[1, 2, 3, 4])
+        {'a': 4, 'c': 4}
+        """
+        if self.secondary is not None:
+            raise DefinitionError(f"{self.function}() is split by {self.secondary.column!r} already; make one column of both in select")
+        return replace(self, secondary=secondary_key(self.function, column, max_keys))
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The columns that it reads beside those of the function: of `where=` and of the secondary key."""
+        secondary = None if self.secondary is None else self.secondary.column
+        return tuple(c for c in (self.where, secondary) if c is not None)
 
     @property
     def skips_null(self) -> bool:
@@ -40,7 +67,7 @@ class Aggregation(Definition):
 
     def __post_init__(self) -> None:
         what = f"{self.function}()"
-        for column in (*self.columns, *([self.where] if self.where is not None else [])):
+        for column in (*self.columns, *self.beside):
             if not isinstance(column, str):
                 raise DefinitionError(f"{what}: {column!r} is not a column name; make a column with the source's select, and name it here")
         if self.name is not None:
@@ -111,7 +138,7 @@ def std(*columns: str, ddof: int = 1, windows: Windows | None = None, where: str
     `ddof` 1 is the sample's, 0 the population's.
     """
     _needs("std", columns, "amount")
-    return _made("std", columns, windows, where, name, each=True, params=(("ddof", _ddof(ddof)),))
+    return _made("std", columns, windows, where, name, each=True, params=(("ddof", check_ddof(ddof)),))
 
 
 def first(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
@@ -161,7 +188,7 @@ def var(*columns: str, ddof: int = 1, windows: Windows | None = None, where: str
     (2.0, 1.0)
     """
     _needs("var", columns, "amount")
-    return _made("var", columns, windows, where, name, each=True, params=(("ddof", _ddof(ddof)),))
+    return _made("var", columns, windows, where, name, each=True, params=(("ddof", check_ddof(ddof)),))
 
 
 def first_n(
@@ -177,7 +204,7 @@ def first_n(
     """
     _needs("first_n", columns, "page")
     return _made(
-        "first_n", columns, windows, where, name, each=True, params=(("k", _size("first_n", "k", k)), ("distinct", bool(distinct)))
+        "first_n", columns, windows, where, name, each=True, params=(("k", check_size("first_n", "k", k)), ("distinct", bool(distinct)))
     )
 
 
@@ -193,7 +220,9 @@ def last_n(
     (['b', 'b', 'a'], ['b', 'a'])
     """
     _needs("last_n", columns, "page")
-    return _made("last_n", columns, windows, where, name, each=True, params=(("k", _size("last_n", "k", k)), ("distinct", bool(distinct))))
+    return _made(
+        "last_n", columns, windows, where, name, each=True, params=(("k", check_size("last_n", "k", k)), ("distinct", bool(distinct)))
+    )
 
 
 def count_distinct(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
@@ -222,8 +251,17 @@ def approx_percentile(
     100.5
     """
     _needs("approx_percentile", columns, "amount")
-    share = _share(q)
-    return _made("approx_percentile", columns, windows, where, name, each=True, params=(("q", share),), detail=f"p{_short(share * 100)}")
+    share = check_share(q)
+    return _made(
+        "approx_percentile",
+        columns,
+        windows,
+        where,
+        name,
+        each=True,
+        params=(("q", share),),
+        detail=f"p{share * 100:.6g}".replace(".", "_"),
+    )
 
 
 def mode(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
@@ -245,7 +283,7 @@ def top_k(*columns: str, k: int, windows: Windows | None = None, where: str | No
     ['b', 'a']
     """
     _needs("top_k", columns, "item")
-    return _made("top_k", columns, windows, where, name, each=True, params=(("k", _size("top_k", "k", k)),))
+    return _made("top_k", columns, windows, where, name, each=True, params=(("k", check_size("top_k", "k", k)),))
 
 
 def collect_set(
@@ -258,7 +296,7 @@ def collect_set(
     ['a', 'b']
     """
     _needs("collect_set", columns, "page")
-    size = _size("collect_set", "max_size", max_size)
+    size = check_size("collect_set", "max_size", max_size)
     return _made("collect_set", columns, windows, where, name, each=True, params=(("max_size", size),))
 
 
@@ -356,25 +394,3 @@ def _decayed(
         raise DefinitionError(f"{function}(): half_life is {half_life!r}; give a positive duration such as '1h'")
     params = (("half_life", life),)
     return _made(function, columns, windows, where, name, each=True, params=params, detail=f"halflife_{text(life)}")
-
-
-def _size(function: str, parameter: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
-        raise DefinitionError(f"{function}(): {parameter} is {value!r}; give a whole number from 1 to 100000")
-    return value
-
-
-def _share(q: float) -> float:
-    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1 or abs(q * 1e6 - round(q * 1e6)) > 1e-6:
-        raise DefinitionError(f"approx_percentile(): q is {q!r}; give a share from 0 to 1 with at most six decimals, such as 0.95")
-    return float(q)
-
-
-def _short(value: float) -> str:
-    return f"{value:.6g}".replace(".", "_")
-
-
-def _ddof(value: int) -> int:
-    if value not in (0, 1):
-        raise DefinitionError(f"ddof is {value!r}; give 1 for the sample's deviation or 0 for the population's")
-    return value

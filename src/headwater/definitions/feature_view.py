@@ -167,7 +167,8 @@ class FeatureView(Definition):
         made = []
         for label, columns, position in groups:
             where = f"where_{aggregation.where}" if aggregation.where else ""
-            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, where) if part)
+            split = f"by_{aggregation.secondary.column}" if aggregation.secondary else ""
+            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, split, where) if part)
             if aggregation.name and len(groups) > 1:
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
@@ -197,7 +198,7 @@ class FeatureView(Definition):
             )
         known = self.source.columns
         for aggregation in self.features:
-            for column in (*aggregation.columns, *([aggregation.where] if aggregation.where else [])):
+            for column in (*aggregation.columns, *aggregation.beside):
                 if (
                     known is not None
                     and column not in known

@@ -90,34 +90,48 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
         )
 
 
-def decode(answers: Answers, function: str, coded: Coded | None, name: str) -> pl.Series:
-    """Answers as the polars series that users see."""
+def check_secondary(values: pl.Series, coded: Coded, what: str) -> None:
+    """Refuse floats as a secondary key."""
+    if coded.dtype.is_float() and values.null_count() < len(values):
+        raise DataError(f"{what} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
+
+
+def decode(answers: Answers, function: str, coded: Coded | None, name: str, secondary: Coded | None = None) -> pl.Series:
+    """Answers as the polars series that users see; `coded` is of the function's column, `secondary` of the keys of maps."""
     if isinstance(answers, Lists):
-        of = pl.Series(answers.of)
-        if answers.valid is not None:
-            of = of.set(pl.Series(~answers.valid), None)
-        return _lists(_meant(pl.Series(name, answers.items), coded), answers).gather(of)
+        return _lists(answers, function, coded, name, secondary)
     series = pl.Series(name, answers.values)
     if answers.valid is not None:
         series = series.set(pl.Series(~answers.valid), None)
     return _meant(series, coded) if TABLE[function].gives == "same" else series
 
 
-def _lists(items: pl.Series, lists: Lists) -> pl.Series:
-    """Every list once: those of one length are the rows of an array."""
+def _lists(lists: Lists, function: str, coded: Coded | None, name: str, secondary: Coded | None) -> pl.Series:
+    """Every list (or map) once, those of one length as the rows of an array; then the answers out of these."""
     sizes = np.diff(lists.starts)
     order = np.argsort(sizes, kind="stable")
-    parts = [pl.Series(items.name, [], pl.List(items.dtype))]
-    for rows in np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1):
-        size = int(sizes[rows[0]]) if len(rows) else 0
+    ends = np.cumsum(sizes[order])
+    index = np.arange(len(lists.items)) + np.repeat(lists.starts[order] - (ends - sizes[order]), sizes[order])
+    items = pl.Series(name, lists.items[index])
+    if lists.values is None:
+        items = _meant(items, coded)
+    else:
+        keys, values = _meant(items.alias("key"), secondary), decode(lists.values.take(index), function, coded, "value")
+        items = pl.DataFrame([keys, values]).to_struct(name)
+    parts = [pl.Series(name, [], pl.List(items.dtype))]
+    for rows in np.split(np.arange(len(order)), np.flatnonzero(np.diff(sizes[order])) + 1):
+        size = int(sizes[order[rows[0]]]) if len(rows) else 0
         if size:
-            at = lists.starts[rows][:, None] + np.arange(size)
-            parts.append(items.gather(at.ravel()).reshape((len(rows), size)).arr.to_list())
+            parts.append(items.slice(int(ends[rows[0]]) - size, len(rows) * size).reshape((len(rows), size)).arr.to_list())
         else:
-            parts.append(pl.Series(items.name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64)))
+            parts.append(pl.Series(name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64)))
+    every = pl.concat(parts, rechunk=True)  # gathering from one chunk is several times quicker
+    if lists.values is not None:
+        every = every.cast(pl.Map(keys.dtype, values.dtype))
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
-    return pl.concat(parts).gather(back)
+    of = pl.Series(back[lists.of])
+    return every.gather(of if lists.valid is None else of.set(pl.Series(~lists.valid), None))
 
 
 def _meant(series: pl.Series, coded: Coded | None) -> pl.Series:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from headwater import settings
-from headwater.aggregations.algebra import Answers
+from headwater.aggregations.algebra import Answers, By
 from headwater.aggregations.windows import Wanted, aggregate
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
 from headwater.compute.as_of import NEVER
@@ -18,7 +18,7 @@ from headwater.compute.layer import Use
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
-from headwater.engines.columns import Coded, check_accepts, decode, hashed, to_kernel
+from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, hashed, to_kernel
 from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
 from headwater.engines.reading import KNOWN, TIME
@@ -70,7 +70,11 @@ def compute(
     """
     cores = threads or settings.threads()
     reach = reach_of(requests, [f.window for f in query.features])
+<<<<<<< HEAD
     columns = columns_of(query)
+=======
+    columns = sorted({c for f in query.features for c in (*f.columns, *f.aggregation.beside)})
+>>>>>>> 99026f4
     if reach is None:
         events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
     else:
@@ -79,6 +83,9 @@ def compute(
         for name in feature.columns:
             if name in codes:
                 check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
+        split = feature.aggregation.secondary
+        if split is not None:
+            check_secondary(events[value_name(split.column)], codes[split.column], f"source {query.source.name!r}: {split.column!r}")
         where = feature.aggregation.where
         if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
             raise DataError(
@@ -157,10 +164,7 @@ def _break_ties(coded: pl.DataFrame, ties: Sequence[str], order: I64, starts: I6
 
 def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Answers]], list[Answers]]]:
     """What the kernel is asked for, and how its columns become the features (a ttl asks for the age of the last event too)."""
-    wanted = [
-        Wanted(f.aggregation.function, Use(f.columns, f.aggregation.where), f.window, f.aggregation.params, f.column)
-        for f in query.features
-    ]
+    wanted = [wanted_of(f) for f in query.features]
     if query.expires_after is None:
         return wanted, lambda columns: columns
     ages = [Wanted("since_last", counted(f), f.window) for f in query.features]
@@ -173,9 +177,18 @@ def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Answers]], list[
     return [*wanted, *ages], finish
 
 
+def wanted_of(feature: Feature) -> Wanted:
+    """What the kernel is asked for to make a feature."""
+    a = feature.aggregation
+    by = None if a.secondary is None else By(counted(feature), a.secondary.max_keys)
+    return Wanted(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
+
+
 def counted(feature: Feature) -> Use:
-    """The events that a feature counts: those with its columns not null, where the function skips null."""
-    return Use(feature.columns if feature.aggregation.skips_null else (), feature.aggregation.where)
+    """The events that a feature counts: those with its secondary key not null, and its columns, where the function skips null."""
+    a = feature.aggregation
+    secondary = () if a.secondary is None else (a.secondary.column,)
+    return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
 
 
 def _expired(value: Answers, age: Answers, limit: int) -> Answers:
@@ -198,6 +211,7 @@ def _series(columns: Sequence[Answers], query: Query, codes: dict[str, Coded], r
     def one(of: tuple[Feature, Answers]) -> pl.Series:
         feature, column = of
         coded = codes.get(feature.columns[feature.column]) if feature.columns else None
-        return decode(column.take(back), feature.aggregation.function, coded, feature.name)
+        split = feature.aggregation.secondary
+        return decode(column.take(back), feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
 
     return each(one, list(zip(query.features, columns, strict=True)), threads)

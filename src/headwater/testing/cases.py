@@ -78,7 +78,7 @@ def aggregations() -> list[Aggregation]:
     made = [make.count(), make.since_last(), make.latest(*every), make.open_count(until="moment"), make.open_age(until="moment")]
     made += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [make.std("real", ddof=0, name="spread")]
     made += [f(*every) for f in (make.count, make.min, make.max, make.first, make.last)]
-    made += _more(numbers, every)
+    made += _more(numbers, every) + _maps()
     flagged = [replace(m, where="flag", name=None) for m in made if m.name is None]
     return [*made, *flagged]
 
@@ -109,6 +109,31 @@ def _more(numbers: Sequence[str], every: Sequence[str]) -> list[Aggregation]:
         make.min_by("real", "whole"),
         make.max_by("whole", "word"),
         make.max_by("moment", "flag"),
+    ]
+
+
+def _maps() -> list[Aggregation]:
+    """Each function that a secondary key splits, by every kind of column that can be one."""
+    sized = [window("1h"), window("10m", hop="1m")]
+    return [
+        make.count().by("word", max_keys=2),
+        make.count("real").by("flag"),
+        make.sum("real", "whole").by("word", max_keys=3),
+        make.mean("whole").by("word", max_keys=2),
+        make.min("word").by("flag", max_keys=1),
+        make.max("moment").by("whole"),
+        make.std("real").by("flag"),
+        make.var("real", ddof=0).by("word", max_keys=2),
+        make.first("flag").by("moment", max_keys=3),
+        make.last("word", "real").by("whole", max_keys=2),
+        make.since_last().by("word", max_keys=2),
+        make.min_by("word", "real").by("flag"),
+        make.max_by("real", "whole").by("word", max_keys=2),
+        make.decayed_sum("whole", half_life="10s").by("word", max_keys=3),
+        make.decayed_mean("real", half_life="1h").by("flag"),
+        make.rate("whole", windows=sized).by("word", max_keys=2),
+        make.fraction("flag").by("word", max_keys=2),
+        make.ratio("real", "whole").by("flag"),
     ]
 
 

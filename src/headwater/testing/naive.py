@@ -14,6 +14,7 @@ from fractions import Fraction
 from headwater.definitions.durations import Window, micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness
+from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
 from headwater.testing.clocks import as_micros, as_of
 from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, in_order
@@ -75,7 +76,7 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
     read = [event for event in read if event.known != math.inf]
     if source.id_field is None:
         return read
-    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, f.aggregation.where or "")} - {""})]
+    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})]
     kept: list[Event] = []
     for event in sorted(read, key=lambda e: (e.known, e.time, [in_order(e.row[n]) for n in names])):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
@@ -84,11 +85,14 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
     return kept
 
 
-def agree(answer: Answer, value: Value | list[Value], *, squared: bool = False) -> bool:
-    """Whether `value` is what the reference says: equal, or for floats within 1e-9 of the answer's scale.
+def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, squared: bool = False) -> bool:
+    """Whether `value` is what the reference says: equal, or for floats within 1e-9 of the answer's scale; maps in the same order.
 
     `squared`: compare squares, as the design states a deviation's tolerance for the variance.
     """
+    if isinstance(answer.value, dict) and isinstance(value, dict):
+        keys = [[(type(key), key) for key in map_] for map_ in (answer.value, value)]
+        return keys[0] == keys[1] and all(agree(answer.value[key], found, squared=squared) for key, found in value.items())
     if isinstance(value, datetime):
         return isinstance(answer.value, datetime) and as_micros(answer.value) == as_micros(value)
     if isinstance(value, float) and isinstance(answer.value, int | float):
@@ -115,17 +119,35 @@ def _feature(view: FeatureView, feature: Feature, events: list[Event], asked: As
         events = [e for e in events if e.row[aggregation.where] is True]
     if aggregation.skips_null:
         events = [e for e in events if None not in [_value(e, c) for c in feature.columns]]
+    if aggregation.secondary is not None:
+        events = [e for e in events if e.row[aggregation.secondary.column] is not None]
     events = sorted(events, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
     if not events:
         return Answer(_empty(feature), "empty" if asked.retained else "missing")
     if view.expires_after is not None and asked.T - events[-1].time > view.expires_after:
         return Answer(None, "expired")
-    values = [[_value(e, c) for e in events] for c in feature.columns]
-    return references[aggregation.function](feature, events, values, asked)
+    reference = references[aggregation.function]
+    if aggregation.secondary is not None:
+        return _map(feature, events, asked, reference, aggregation.secondary)
+    return reference(feature, events, _values(feature, events), asked)
 
 
-def _empty(feature: Feature) -> Value | list[Value]:
-    return EMPTY.get(feature.aggregation.function)
+def _map(feature: Feature, events: list[Event], asked: Asked, reference: Reference, by: SecondaryKey) -> Answer:
+    """The reference's answer over the events of each category: those whose latest event, by (time, id, category), is latest."""
+    groups: dict[Value, list[Event]] = {}
+    for event in events:
+        groups.setdefault(event.row[by.column], []).append(event)
+    latest = {category: max((e.time, in_order(e.ident)) for e in group) for category, group in groups.items()}
+    kept = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[-by.max_keys :]
+    return Answer({c: reference(feature, groups[c], _values(feature, groups[c]), asked) for c in kept}, "present")
+
+
+def _empty(feature: Feature) -> Value | list[Value] | dict[Value, Answer]:
+    return EMPTY.get(feature.aggregation.function) if feature.aggregation.secondary is None else {}
+
+
+def _values(feature: Feature, events: list[Event]) -> list[list[Value]]:
+    return [[_value(e, c) for e in events] for c in feature.columns]
 
 
 def _value(event: Event, column: str) -> Value:

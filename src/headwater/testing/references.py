@@ -22,9 +22,9 @@ _SECOND = 1_000_000
 
 
 class Answer(NamedTuple):
-    """A value, why it is what it is, and what a float's tolerance is 1e-9 of."""
+    """A value, why it is what it is, and what a float's tolerance is 1e-9 of; of a map, an answer for each key."""
 
-    value: Value | list[Value]
+    value: Value | list[Value] | dict[Value, Answer]
     status: Status
     scale: float = 0.0
 

@@ -1,0 +1,40 @@
+"""A secondary key: one value for each of the latest categories, rather than one of all events together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.errors import DefinitionError
+
+DEFAULT_KEYS, MOST_KEYS = 100, 1000
+
+SPLIT = frozenset(
+    {"count", "sum", "mean", "min", "max", "std", "var", "first", "last", "since_last", "min_by", "max_by"}
+    | {"decayed_sum", "decayed_mean", "rate", "fraction", "ratio"}
+)
+"""The functions whose states are of one size for each category."""
+
+
+@dataclass(frozen=True)
+class SecondaryKey:
+    """The column that events are split by, and how many of its values an answer holds at most."""
+
+    column: str
+    max_keys: int
+
+
+def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
+    """The secondary key that `function` is split by.
+
+    Raises:
+        DefinitionError: a function that cannot be split, no column name, or `max_keys` out of bounds.
+    """
+    if function not in SPLIT:
+        raise DefinitionError(
+            f"{function}() cannot be split by {column!r}: it has no state of one size for each category. These can: {', '.join(sorted(SPLIT))}"
+        )
+    if not isinstance(column, str):
+        raise DefinitionError(f"{function}().by({column!r}) is not a column name; make a column with the source's select, and name it here")
+    if isinstance(max_keys, bool) or not isinstance(max_keys, int) or not 1 <= max_keys <= MOST_KEYS:
+        raise DefinitionError(f"{function}().by({column!r}): max_keys is {max_keys!r}; give a whole number from 1 to {MOST_KEYS}")
+    return SecondaryKey(column, max_keys)
