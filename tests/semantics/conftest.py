@@ -61,7 +61,7 @@ def _planted(
         hop=hop,
     )
     asks = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")} | {k: frame.schema[k] for k in keys if k in rows[0]})
-    found = hw.get_historical_features(view, asks)
+    found = hw.get_historical_features(view, asks, statuses=True)
     answers = evaluate(view, events, rows)
     names = view.feature_names
     for name in names:
@@ -70,8 +70,9 @@ def _planted(
             assert agree(expected, value, squared=feature.function == "std"), (
                 f"row {place}: {value!r}, and the naive reference says {expected}"
             )
+        assert found[f"{name}__status"].to_list() == [a[name].status for a in answers], name
     if statuses:
-        return [a[names[0]].status for a in answers]
+        return found[f"{names[0]}__status"].to_list()
     return found[names[0]].to_list() if len(names) == 1 else [tuple(row) for row in found.select(names).rows()]
 
 

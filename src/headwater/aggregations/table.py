@@ -19,7 +19,8 @@ Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of intege
 class Entry:
     """One function: `family` is "module:object" in this folder, the object a family, or made into one with what shapes its state.
 
-    `empty` is its value over nothing, `shape` the names of the parameters that shape its state; the others are for `finish`.
+    `empty` is its value over nothing, `shape` the names of the parameters that shape its state; the others are for `finish`. `null`
+    is the status of a value that is null although events count.
     """
 
     family: str
@@ -28,11 +29,12 @@ class Entry:
     empty: float | tuple[()] | None = None
     retracts: bool = False  # whether an event can be taken back out of a state
     shape: tuple[str, ...] = ()
+    null: Literal["present", "empty", "overflow"] = "present"
 
 
 TABLE: Mapping[str, Entry] = {
     "count": Entry("counts:COUNTS", "any", "int", 0, retracts=True),
-    "sum": Entry("sums:SUMS", "number", "sum", 0, retracts=True),
+    "sum": Entry("sums:SUMS", "number", "sum", 0, retracts=True, null="overflow"),
     "mean": Entry("sums:SUMS", "number", "float", retracts=True),
     "min": Entry("extremes:LEAST", "any", "same"),
     "max": Entry("extremes:GREATEST", "any", "same"),
@@ -42,7 +44,7 @@ TABLE: Mapping[str, Entry] = {
     "latest": Entry("edges:NEWEST_ROW", "any", "same"),
     "since_last": Entry("edges:NEWEST", "any", "float"),
     "open_count": Entry("opens:OPENS", "time", "int", 0, retracts=True),
-    "open_age": Entry("opens:OPENS", "time", "float", retracts=True),
+    "open_age": Entry("opens:OPENS", "time", "float", retracts=True, null="empty"),
     "var": Entry("moments:MOMENTS", "number", "float", retracts=True),
     "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
     "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),

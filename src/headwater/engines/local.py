@@ -11,13 +11,14 @@ import polars as pl
 from headwater import settings
 from headwater.aggregations.algebra import Answers, By
 from headwater.aggregations.windows import Wanted, aggregate
-from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
+from headwater.compute.arrays import I64, NOTHING, Asks, Bool, Column, Events
 from headwater.compute.as_of import NEVER
 from headwater.compute.codes import each, order_of, take, taken, tied
 from headwater.compute.layer import Use
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
+from headwater.engines import asides
 from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, hashed, to_kernel
 from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
@@ -41,13 +42,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Query:
-    """Features of one source and set of keys; `also` names columns to read beside theirs."""
+    """Features of one source and set of keys.
+
+    also: columns to read beside those of the features.
+    retained: the windows of the whole view, where statuses are asked for too: a value is missing if none of them holds an event.
+    known: whether to say when the last event that counts became known.
+    """
 
     source: Source
     keys: Sequence[str]
     features: Sequence[Feature]
     expires_after: int | None = None
     also: Sequence[str] = ()
+    retained: Sequence[Window] = ()
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,12 @@ def compute(
     Rows that ask with T = NEVER count no event; where no row asks otherwise, only the schema is read.
 
     Returns:
-        For each set of requests, one series (rows) for each feature.
+        For each set of requests, one series (rows) for each feature; then, where asked for, the status of each, and KNOWN: int64
+        microseconds, NEVER where nothing counts.
     """
     cores = threads or settings.threads()
-    reach = reach_of(requests, [f.window for f in query.features])
-<<<<<<< HEAD
+    reach = reach_of(requests, [*(f.window for f in query.features), *query.retained])
     columns = columns_of(query)
-=======
-    columns = sorted({c for f in query.features for c in (*f.columns, *f.aggregation.beside)})
->>>>>>> 99026f4
     if reach is None:
         events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
     else:
@@ -107,15 +112,13 @@ def compute(
     ordered = sort_events(coded, keys, query.source, list(codes), cores)
     told_apart = {c for f in query.features if f.aggregation.function == "count_distinct" for c in f.columns}
     ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
-    found = aggregate(ordered, asks, wanted, cores, tick)
-    return [_series(finish(columns), query, codes, role, cores) for columns, role in zip(found, chosen, strict=True)]
+    found = aggregate(asides.with_known(ordered) if query.known else ordered, asks, wanted, cores, tick)
+    return [_series(finish(columns, a.K), query, codes, role, cores) for columns, a, role in zip(found, asks, chosen, strict=True)]
 
 
 def columns_of(query: Query) -> list[str]:
     """The columns of the source that are read."""
-    return sorted(
-        {*query.also, *(c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else [])))}
-    )
+    return sorted({*query.also, *(c for f in query.features for c in (*f.columns, *f.aggregation.beside))})
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
@@ -162,42 +165,48 @@ def _break_ties(coded: pl.DataFrame, ties: Sequence[str], order: I64, starts: I6
     return ident
 
 
-def _wanted(query: Query) -> tuple[list[Wanted], Callable[[list[Answers]], list[Answers]]]:
-    """What the kernel is asked for, and how its columns become the features (a ttl asks for the age of the last event too)."""
-    wanted = [wanted_of(f) for f in query.features]
-    if query.expires_after is None:
-        return wanted, lambda columns: columns
-    ages = [Wanted("since_last", counted(f), f.window) for f in query.features]
+Finish = Callable[[list[Answers], I64], list[Answers]]
+"""The kernel's columns, and K of the asks -> one column for each series of `compute`."""
+
+
+def _wanted(query: Query) -> tuple[list[Wanted], Finish]:
+    """What the kernel is asked for, and how its columns become the features and what is said beside them.
+
+    A ttl asks for the age of the last event of each feature too, statuses for counts.
+    """
+    features = query.features
+    values = [wanted_of(f) for f in features]
     limit = query.expires_after
+    ages = [] if limit is None else [Wanted("since_last", asides.counted(f), f.window) for f in features]
+    counts = asides.counts(features, query.retained) if query.retained else []
+    known = list(asides.last_known(features)) if query.known else []
 
-    def finish(columns: list[Answers]) -> list[Answers]:
-        values, last = columns[: len(wanted)], columns[len(wanted) :]
-        return [_expired(v, a, limit) for v, a in zip(values, last, strict=True)]
+    def finish(columns: list[Answers], K: I64) -> list[Answers]:
+        rest = iter(columns)
+        found, last, counted, latest = ([next(rest) for _ in part] for part in (values, ages, counts, known))
+        old = [None] * len(found) if limit is None else [_old(age, limit) for age in last]
+        made = [value if gone is None else _without(value, gone) for value, gone in zip(found, old, strict=True)]
+        said = asides.statuses(features, found, counted, old) if counts else []
+        return [*made, *said, *([asides.latest(features, latest, K)] if known else [])]
 
-    return [*wanted, *ages], finish
+    return [*values, *ages, *counts, *known], finish
 
 
 def wanted_of(feature: Feature) -> Wanted:
     """What the kernel is asked for to make a feature."""
     a = feature.aggregation
-    by = None if a.secondary is None else By(counted(feature), a.secondary.max_keys)
+    by = None if a.secondary is None else By(asides.counted(feature), a.secondary.max_keys)
     return Wanted(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
 
 
-def counted(feature: Feature) -> Use:
-    """The events that a feature counts: those with its secondary key not null, and its columns, where the function skips null."""
-    a = feature.aggregation
-    secondary = () if a.secondary is None else (a.secondary.column,)
-    return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
-
-
-def _expired(value: Answers, age: Answers, limit: int) -> Answers:
+def _old(age: Answers, limit: int) -> Bool:
     assert isinstance(age, Column)
     old = np.rint(age.values * SECOND) > limit
-    if age.valid is not None:
-        old &= age.valid
-    fresh = ~old
-    return replace(value, valid=fresh if value.valid is None else value.valid & fresh)
+    return old if age.valid is None else old & age.valid
+
+
+def _without(value: Answers, gone: Bool) -> Answers:
+    return replace(value, valid=~gone if value.valid is None else value.valid & ~gone)
 
 
 def _asks(request: Request, role: _Role, threads: int) -> Asks:
@@ -214,4 +223,8 @@ def _series(columns: Sequence[Answers], query: Query, codes: dict[str, Coded], r
         split = feature.aggregation.secondary
         return decode(column.take(back), feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
 
-    return each(one, list(zip(query.features, columns, strict=True)), threads)
+    made = each(one, list(zip(query.features, columns, strict=False)), threads)
+    said = [column.take(back).values for column in columns[len(made) :] if isinstance(column, Column)]
+    if query.retained:
+        made += [asides.status_series(asides.status_name(f.name), codes) for f, codes in zip(query.features, said, strict=False)]
+    return [*made, pl.Series(KNOWN, said[-1])] if query.known else made

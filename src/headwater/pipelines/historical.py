@@ -11,10 +11,12 @@ import polars as pl
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import as_of
 from headwater.definitions.connectors import ArrowFrame, Table
+from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
+from headwater.engines.asides import status_name, status_series
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request, compute
 from headwater.errors import DataError, nearest
@@ -33,6 +35,7 @@ def get_historical_features(
     timestamp_field: str = "timestamp",
     level: Level | None = None,
     timezone: str | None = None,
+    statuses: bool = False,
     threads: int | None = None,
 ) -> pl.DataFrame:
     """The rows with every feature as of each row's own time: one row out for each row in, in order.
@@ -44,11 +47,14 @@ def get_historical_features(
         timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
         level: how fresh the features are; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
+        statuses: say beside each feature what its value is, in a column `<feature>__status`: present, empty (no event of the window
+            counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
+            overflow (a sum left int64).
         threads: how many to use; the values do not depend on it.
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
-        first, last, min, max, latest in their column's dtype.
+        first, last, min, max, latest in their column's dtype. Then the statuses, where asked for.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.
@@ -61,13 +67,16 @@ def get_historical_features(
     >>> rows = pl.DataFrame({"user": [1, 1, 2], "timestamp": [at(9), at(10), at(10)]})
     >>> hw.get_historical_features(view, rows)["user__count_1d"].to_list()
     [1, 2, 0]
+    >>> hw.get_historical_features(view, rows, statuses=True)["user__count_1d__status"].to_list()
+    ['present', 'present', 'missing']
     """
     service = as_service(features)
     requests = read_labels(rows) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
-    clash = sorted(set(service.feature_names) & set(requests.frame.columns) - {f.name for f in service.request_fields})
+    made = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
+    clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads)[""]
+    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads, statuses=statuses)[""]
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
@@ -90,19 +99,21 @@ def feature_frames(
     threads: int | None = None,
     tick: Tick | None = None,
     cache: Cache | None = None,
+    statuses: bool = False,
 ) -> dict[str, pl.DataFrame]:
     """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
 
-    Levels at which a view is equally fresh share its values too. `cache` keeps columns, and gives those that it kept.
+    Levels at which a view is equally fresh share its values too. `cache` keeps columns, and gives those that it kept. `statuses`: followed
+    by the status of each.
     """
     check_request(service, requests.frame)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, found, notes, threads, tick, cache)
+    work = _Work(requests, levels, found, notes, threads, tick, cache, statuses)
     needed = _needed(service)
     pending = list(service.views)
     while pending:
         first = next(v for v in pending if _ready(v, found))
-        group = [v for v in pending if _alike(v, first, needed) and _ready(v, found)]
+        group = [v for v in pending if _alike(v, first, needed, statuses=statuses) and _ready(v, found)]
         work.compute(group, needed[first.name])
         pending = [v for v in pending if v not in group]
     plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
@@ -112,7 +123,16 @@ def feature_frames(
                 continue
             inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
             (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
-    return {name: pl.DataFrame([(plain | values)[f].alias(f) for f in service.feature_names]) for name, values in found.items()}
+    frames = {name: [(plain | values)[f].alias(f) for f in service.feature_names] for name, values in found.items()}
+    if statuses:
+        for name, columns in frames.items():
+            columns += [found[name].get(status_name(c.name), _plain_status(c)).alias(status_name(c.name)) for c in columns]
+    return {name: pl.DataFrame(columns) for name, columns in frames.items()}
+
+
+def _plain_status(values: pl.Series) -> pl.Series:
+    """The statuses of what is made at request time: present, or empty where it is null."""
+    return status_series(values.name, values.is_null().cast(pl.Int64).to_numpy())
 
 
 def check_request(service: FeatureService, frame: pl.DataFrame) -> None:
@@ -133,6 +153,7 @@ class _Work:
     threads: int | None
     tick: Tick | None
     cache: Cache | None
+    statuses: bool
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
         """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
@@ -150,7 +171,7 @@ class _Work:
                 asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
         for delay, asked in by_source.items():
             source = views[0].source if delay == "" else views[0].source.known_within(delay)
-            self._run(Query(source, views[0].keys, features, views[0].expires_after), list(asked.values()))
+            self._run(Query(source, views[0].keys, features, views[0].expires_after, self._retained(views[0])), list(asked.values()))
 
     def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
         views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
@@ -164,10 +185,14 @@ class _Work:
 
         run = partial(compute, threads=self.threads, tick=tick)
         requests = [request for request, _ in asked]
-        columns = run(query, requests, self.notes) if self.cache is None else self.cache.answers(query, requests, self.notes, run)
+        cache = None if query.retained else self.cache  # statuses are not kept
+        columns = run(query, requests, self.notes) if cache is None else cache.answers(query, requests, self.notes, run)
         for (_, to), series in zip(asked, columns, strict=True):
             for view, level in to:
                 self.found[level] |= {f"{view}__{s.name}": s for s in series}
+
+    def _retained(self, view: FeatureView) -> Sequence[Window]:
+        return retained(view) if self.statuses else ()
 
     def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
         """The view's keys of each row; one frame for all levels where no key is a feature."""
@@ -203,6 +228,11 @@ def _ready(view: FeatureView, found: Mapping[str, Mapping[str, pl.Series]]) -> b
     return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in found.values())
 
 
-def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]]) -> bool:
+def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]], *, statuses: bool) -> bool:
     same = view.source is first.source and view.keys == first.keys and view.ttl == first.ttl
-    return same and needed[view.name] == needed[first.name]
+    return same and needed[view.name] == needed[first.name] and (not statuses or retained(view) == retained(first))
+
+
+def retained(view: FeatureView) -> tuple[Window, ...]:
+    """The windows of all of a view's features: where none holds an event, the value of each is missing."""
+    return tuple(dict.fromkeys(feature.window for feature in view.outputs))

@@ -48,19 +48,22 @@ def agrees_with_naive(aggregation: Aggregation, random: Random, references: Mapp
 
 
 def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1) -> pl.DataFrame:
-    """Assert that every feature of every row is what the naive reference says; returns the features.
+    """Assert that every feature of every row, and its status, is what the naive reference says; returns the features.
 
     Raises:
         AssertionError: the first feature and row that differ, with both values and the case.
     """
     view = given.readable()
-    found = get_historical_features(view, given.asked, threads=threads)
+    found = get_historical_features(view, given.asked, threads=threads, statuses=True)
     answers = evaluate(given.view, given.events, given.rows, references=references)
     assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
         for place, (value, answer) in enumerate(zip(found[name].to_list(), (a[name] for a in answers), strict=True)):
             if not agree(answer, value, squared=feature.aggregation.function in _SQUARED):
                 raise AssertionError(f"{name} of row {place} is {value!r}, and should be {answer}; {given}")
+        for place, (status, answer) in enumerate(zip(found[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)):
+            if status != answer.status:
+                raise AssertionError(f"{name} of row {place} is {status}, and should be {answer}; {given}")
     return found.select(view.feature_names)
 
 
