@@ -171,7 +171,9 @@ class _Work:
                 asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
         for delay, asked in by_source.items():
             source = views[0].source if delay == "" else views[0].source.known_within(delay)
-            self._run(Query(source, views[0].keys, features, views[0].expires_after, self._retained(views[0])), list(asked.values()))
+            self._run(
+                Query(source, views[0].keys, features, views[0].expires_after, retained=self._retained(views[0])), list(asked.values())
+            )
 
     def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
         views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
