@@ -35,6 +35,11 @@ FEATURES = [
     hw.fraction("flag"),
     hw.ratio("real", "whole"),
     hw.var("real"),
+    hw.sum("real").by("word", max_keys=3),
+    hw.mean("real").by("whole", max_keys=2),
+    hw.decayed_mean("real", half_life="1m").by("whole", max_keys=900),
+    hw.min_by("word", "real").by("flag"),
+    hw.since_last().by("word", max_keys=3),
 ]
 WINDOWS = [hw.window("1m", hop="1s"), hw.window("10m", offset="1m"), hw.window("lifetime")]
 

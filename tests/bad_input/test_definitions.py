@@ -64,6 +64,33 @@ REFUSED = {
         lambda: hw.outcome(_source(select=["user"]), hw.count(), keys=["usr"], within="1h"),
         ["outcome(): the key 'usr' is not selected by source 'pay'; did you mean 'user'?"],
     ),
+    # secondary keys
+    "a function without a state of one size": (
+        lambda: hw.top_k("item", k=3).by("category"),
+        ["top_k() cannot be split by 'category'", "These can: count, decayed_mean, decayed_sum, first, fraction, last, max"],
+    ),
+    "several columns of one row, split": (lambda: hw.latest("a", "b").by("category"), ["latest() cannot be split by 'category'"]),
+    "a queue, split": (lambda: hw.open_count(until="a").by("category"), ["open_count() cannot be split by 'category'"]),
+    "no keys": (
+        lambda: hw.count().by("category", max_keys=0),
+        ["count().by('category'): max_keys is 0; give a whole number from 1 to 1000"],
+    ),
+    "too many keys": (lambda: hw.count().by("category", max_keys=1001), ["max_keys is 1001; give a whole number from 1 to 1000"]),
+    "a fraction of a key": (lambda: hw.count().by("category", max_keys=2.0), ["max_keys is 2.0; give a whole number"]),
+    "a truth as a number of keys": (lambda: hw.count().by("category", max_keys=True), ["max_keys is True; give a whole number"]),
+    "an expression to split by": (
+        lambda: hw.count().by(C),
+        ["count().by(", "is not a column name; make a column with the source's select"],
+    ),
+    "nothing to split by": (lambda: hw.count().by(None), ["count().by(None) is not a column name"]),
+    "a second secondary key": (
+        lambda: hw.count().by("category").by("shop"),
+        ["count() is split by 'category' already; make one column of both in select"],
+    ),
+    "a secondary key that is not selected": (
+        lambda: _view(source=_source(select=["user", "amount"]), features=[hw.count().by("amuont")]),
+        ["count() uses 'amuont', which source 'pay' does not select; did you mean 'amount'?"],
+    ),
     # what stands twice
     "a feature twice": (
         lambda: _view(features=[hw.count(), hw.count()]),

@@ -55,8 +55,8 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
     """Make a feature of a plain function.
 
     A parameter is the request field of that name; one whose default is a feature (`view["mean_amount_30d"]`) is filled with that
-    feature. Types come from the annotations: float, int, str, bool, datetime, `list[...]` for a feature that is a list, each
-    possibly `| None`. Datetimes arrive tz-aware.
+    feature. Types come from the annotations: float, int, str, bool, datetime, `list[...]` for a feature that is a list,
+    `dict[..., ...]` for one that is a map, each possibly `| None`. Datetimes arrive tz-aware.
 
     Raises:
         DefinitionError: an annotation is missing or of another type; a default is not a feature.

@@ -71,5 +71,8 @@ def _number(series: pl.Series) -> F64:
     if isinstance(dtype, pl.Duration):
         return series.dt.total_microseconds().cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise DataError(f"the feature {series.name!r} is {dtype}; a model takes numbers, booleans, times and texts")
+        raise DataError(
+            f"the feature {series.name!r} is {dtype}; a model takes numbers, booleans, times and texts. Give it what it needs of a list or a "
+            "map through a function that reads the feature: @hw.request_feature"
+        )
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
