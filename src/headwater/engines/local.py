@@ -19,7 +19,7 @@ from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engines.columns import Coded, check_accepts, decode, hashed, to_kernel
-from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
+from headwater.engines.events import IDENT, Notes, Reach, called, encoded, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
 from headwater.engines.reading import KNOWN, TIME
 from headwater.errors import DataError
@@ -48,6 +48,11 @@ class Query:
     features: Sequence[Feature]
     expires_after: int | None = None
 
+    @property
+    def columns(self) -> list[str]:
+        """The source's columns that the features are made of, sorted."""
+        return sorted({c for f in self.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else []))})
+
 
 @dataclass(frozen=True)
 class _Role:
@@ -67,24 +72,30 @@ def compute(
     Returns:
         For each set of requests, one series (rows) for each feature.
     """
-    cores = threads or settings.threads()
     reach = reach_of(requests, [f.window for f in query.features])
-    columns = sorted({c for f in query.features for c in (*f.columns, *([f.aggregation.where] if f.aggregation.where else []))})
     if reach is None:
-        events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
+        events = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
     else:
-        events, codes = read_events(query.source, query.keys, columns, reach, notes)
-    for feature in query.features:
-        for name in feature.columns:
-            if name in codes:
-                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
-        where = feature.aggregation.where
-        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
-            raise DataError(
-                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
-                f"{codes[where].dtype}; "
-                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
-            )
+        events = read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
+    return answer(query, events, requests, threads=threads, tick=tick)
+
+
+def answer(
+    query: Query,
+    events: pl.DataFrame,
+    requests: Sequence[Request],
+    *,
+    threads: int | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> list[list[pl.Series]]:
+    """The features of `query` for each set of requests, in row order, of the events that count (see `engines.events`).
+
+    Raises:
+        DataError: columns or keys of a type that the features cannot be made of.
+    """
+    cores = threads or settings.threads()
+    events, codes = encoded(events, query.columns, called(query.source))
+    _check_columns(query, codes)
     asked = list({id(r.keys): r.keys for r in requests}.values())
     coded, numbers, keys = code_keys(events, query.keys, asked, f"source {query.source.name!r}")
     number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
@@ -101,6 +112,20 @@ def compute(
     ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
     found = aggregate(ordered, asks, wanted, cores, tick)
     return [_series(finish(columns), query, codes, role, cores) for columns, role in zip(found, chosen, strict=True)]
+
+
+def _check_columns(query: Query, codes: dict[str, Coded]) -> None:
+    for feature in query.features:
+        for name in feature.columns:
+            if name in codes:
+                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
+        where = feature.aggregation.where
+        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
+            raise DataError(
+                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
+                f"{codes[where].dtype}; "
+                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+            )
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:

@@ -14,8 +14,10 @@ from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
+from headwater.definitions.sizes import Size, in_bytes
+from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, compute
+from headwater.engines.local import Query, Request
 from headwater.errors import DataError, nearest
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.requests import Requests, read_labels, read_rows
@@ -32,6 +34,7 @@ def get_historical_features(
     level: Level | None = None,
     timezone: str | None = None,
     threads: int | None = None,
+    memory: Size | None = None,
 ) -> pl.DataFrame:
     """The rows with every feature as of each row's own time: one row out for each row in, in order.
 
@@ -43,6 +46,8 @@ def get_historical_features(
         level: how fresh the features are; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
         threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
+            in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
@@ -65,7 +70,7 @@ def get_historical_features(
     clash = sorted(set(service.feature_names) & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads)[""]
+    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads, memory=memory)[""]
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
@@ -86,6 +91,7 @@ def feature_frames(
     notes: Notes,
     *,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
@@ -94,7 +100,7 @@ def feature_frames(
     """
     check_request(service, requests.frame)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, found, notes, threads, tick)
+    work = _Work(requests, levels, found, notes, threads, None if memory is None else in_bytes(memory, "memory"), tick)
     needed = _needed(service)
     pending = list(service.views)
     while pending:
@@ -128,6 +134,7 @@ class _Work:
     found: dict[str, dict[str, pl.Series]]
     notes: Notes
     threads: int | None
+    memory: int | None
     tick: Tick | None
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
@@ -158,7 +165,12 @@ class _Work:
             if self.tick is not None:
                 self.tick(views, done, total)
 
-        columns = compute(query, [request for request, _ in asked], self.notes, threads=self.threads, tick=tick)
+        def reading(rows: int, of: int) -> None:
+            if self.tick is not None:
+                self.tick(f"reading {query.source.name}", rows, of)
+
+        requests = [request for request, _ in asked]
+        columns = compute(query, requests, self.notes, memory=self.memory, threads=self.threads, tick=tick, reading=reading)
         for (_, to), series in zip(asked, columns, strict=True):
             for view, level in to:
                 self.found[level] |= {f"{view}__{s.name}": s for s in series}
