@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.project(parser)
     options.level(parser)
     options.until(parser)
+    options.memory(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="where the rows go; .parquet or .csv")
     options.as_json(parser)
 
@@ -42,7 +43,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.pipelines.train import training_set
 
     with screen.progress() as tick:
-        found = training_set(model, level=level, until=until, tick=tick)
+        found = training_set(model, level=level, until=until, memory=given.memory, tick=tick)
     rows = found.frame
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.suffix == ".csv":

@@ -7,6 +7,7 @@ bits as in one piece. What is done lies in a `workplace`, so a run that was stop
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import warnings
 from collections import Counter
@@ -18,7 +19,6 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater import __version__
 from headwater.compute.arrays import I64
 from headwater.connectors.state import state
 from headwater.definitions.base import HeadwaterWarning, canonical
@@ -34,8 +34,8 @@ from headwater.engines.split import BUCKET, bucket_files, hash_of, split
 from headwater.engines.workplace import read_json, renamed, workplace, write_json
 from headwater.errors import DataError
 
-Ticks = tuple[Callable[[int], None], Callable[[int, int], None]]
-"""Called with requests done; called with rows read of the history, and how many there are."""
+_SAMPLE = 10_000  # rows at the beginning that tell how long texts are, and whether most keys are asked for
+_MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
 def compute(
@@ -66,16 +66,15 @@ def compute(
         return local.compute(query, requests, notes, threads=threads, tick=tick)
     before = state(query.source.table)
     scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
-    events = int(collect(scan.frame.select(pl.len()), scan.what, streaming=True).item())
-    free = _free(query, requests, memory)
-    plan = planned(events, bytes_an_event(scan.frame, query.columns, scan.what), free)
+    events = int(collect(scan.near.select(pl.len()), scan.what, streaming=True).item())
+    sample = collect(scan.frame.head(_SAMPLE), scan.what, streaming=True)
+    plan = planned(events, bytes_an_event(sample, query.columns), _free(query, requests, memory))
     if plan.buckets == 1:
         return local.compute(query, requests, notes, threads=threads, tick=tick)
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
     local.answer(query, nothing, [Request(r.keys.clear(), r.t[:0], r.T[:0], r.K[:0]) for r in requests])  # refuse now what must be
-    with workplace(_query_print(query, requests), _print([before, memory, __version__, pl.__version__])) as folder:
-        work = _Work(query, requests, scan, folder, plan, threads)
-        work.split(events, before, notes, reading)
+    with workplace(_query_print(query, requests), _print([before, memory, _versions()])) as folder:
+        work = _Work(query, requests, scan, sample, folder, plan, threads).split(events, before, notes, reading)
         return work.answers(notes, tick)
 
 
@@ -111,12 +110,13 @@ class _Work:
     query: Query
     requests: Sequence[Request]
     scan: Scan
+    sample: pl.DataFrame
     folder: Path
     plan: Plan
     threads: int | None
 
-    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> None:
-        """Deal the events into buckets, unless that is done; note what was left out."""
+    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> _Work:
+        """Deal the events into buckets, unless that is done, and then by the plan it was done by; note what was left out."""
         done = read_json(self.folder / "split.json")
         if done is None:
             with renamed(self.folder / "split") as draft:
@@ -127,7 +127,7 @@ class _Work:
             write_json(self.folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
             notes.leave_out(reason, rows)
-        object.__setattr__(self, "plan", Plan(cast("int", done["buckets"]), cast("int", done["capacity"])))
+        return replace(self, plan=Plan(cast("int", done["buckets"]), cast("int", done["capacity"])))
 
     def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
         """The features of every request, part by part; parts that are done are not done again."""
@@ -146,22 +146,24 @@ class _Work:
         key, within = self._hash(), self.plan.buckets
         asked = pl.concat([r.keys.select(key.alias("hash")) for r in self._asking()]).unique()["hash"]
         wanted = uncertain(self.scan.source) | key.is_in(asked.implode())
+        if self.sample.filter(wanted).height > _MOST * self.sample.height:
+            wanted = pl.lit(True)  # noqa: FBT003 (a literal)
         bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
         left_out = Notes()
         if self.scan.source.id_field is None:
-            split(self.scan.frame.filter(wanted), bucket, draft / "0", passed)
+            split(self.scan.frame.filter(wanted), bucket, draft / "0", self.scan.what, passed)
             rows = _read(bucket_files([draft / "0"], within), [TIME, *([KNOWN] if self.scan.source.known_at_field else [])])
             if rows is not None:
                 self.scan.counting(rows, left_out)
             return left_out.left_out
-        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", passed)
+        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.what, passed)
         total: Counter[str] = Counter()
         for of in range(within):
             files = bucket_files([draft / "ids"], of)
             rows = _read(files)
             if rows is not None:
                 part = Notes()
-                split(self.scan.counting(rows, part).lazy().filter(wanted), bucket, draft / str(of))
+                split(self.scan.counting(rows, part).lazy().filter(wanted), bucket, draft / str(of), self.scan.what)
                 total += part.left_out
             for file in files:
                 file.unlink()
@@ -229,11 +231,11 @@ def _both(rows: Sequence[I64], chosen: Sequence[I64]) -> tuple[I64, ...]:
     return tuple(made[id(mine), id(some)] for mine, some in zip(rows, chosen, strict=True))
 
 
-def _read(files: Sequence[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
+def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
     """Rows of a bucket; None where it has none."""
     if not files:
         return None
-    rows = pl.scan_ipc(files)
+    rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
     return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=reach is not None)
@@ -264,6 +266,10 @@ def _query_print(query: Query, requests: Sequence[Request]) -> str:
     places = [[seen[id(v)] for v in (r.keys, r.t, r.T, r.K)] for r in requests]
     schemas = [repr(r.keys.schema) for r in requests]
     return _print([query.source, query.keys, query.features, query.expires_after, places, schemas, digest.hexdigest()])
+
+
+def _versions() -> list[str]:
+    return [importlib.metadata.version("headwater"), pl.__version__]
 
 
 def _print(said: object) -> str:

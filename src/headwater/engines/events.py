@@ -48,12 +48,13 @@ class Scan:
     """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says) and IDENT (where declared).
 
     within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
-    another key; else only those in reach.
+    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count.
     """
 
     source: Source
     frame: pl.LazyFrame
     within: pl.Expr
+    near: pl.LazyFrame
     what: str
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
@@ -88,11 +89,11 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
     if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
         within &= pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
-    frame = chosen.frame.select(wanted)
+    near = chosen.frame
     if source.id_field is None:
-        near = key_range(keys, chosen.schema, asked)
-        frame = chosen.frame.filter(_pruned(source, chosen.schema, reach, near)).select(wanted).filter(within)
-    return Scan(source, frame, within, what)
+        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
+    frame = near.select(wanted)
+    return Scan(source, frame if source.id_field is not None else frame.filter(within), within, near.select(source.timestamp_field), what)
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:

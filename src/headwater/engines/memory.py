@@ -8,9 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.engines.reading import KNOWN, collect
+from headwater.engines.reading import KNOWN
 
-_SAMPLE = 10_000  # rows whose texts are measured
 _KERNEL = 24  # bytes an event that sorting and folding need beside the columns: they work in chunks, but for a key with many events
 _SPARE = 0.8  # of what is free is planned with: hashes do not deal evenly, and allocators keep some
 _FINER = 2  # times as many buckets as would do if keys were alike
@@ -37,16 +36,12 @@ def resident() -> int:
         return _INTERPRETER
 
 
-def bytes_an_event(frame: pl.LazyFrame, columns: Sequence[str], what: str) -> int:
-    """What an event of this scan takes while its bucket is worked on: the frame, its sorted columns, codes and orders."""
-    schema = frame.collect_schema()
-    texts = [name for name, dtype in schema.items() if dtype in (pl.String, pl.Binary)]
-    long = 0.0
-    if texts:
-        sample = collect(frame.head(_SAMPLE).select(pl.col(texts).cast(pl.Binary).bin.size().mean()), what, streaming=True)
-        long = sum(length or 0 for length in sample.row(0))
-    read = 8 * len(schema) + 8 * len(texts) + int(long)
-    coded = 3 * 8 + (8 if KNOWN in schema else 0) + 9 * len(columns) + 32 * len(texts)
+def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
+    """What an event takes while its bucket is worked on: the frame, its sorted columns, codes and orders; texts as long as the sample's."""
+    texts = [name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)]
+    long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in texts)  # type: ignore[misc]
+    read = 8 * sample.width + 8 * len(texts) + int(long)
+    coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(texts)
     return read + coded + _KERNEL
 
 

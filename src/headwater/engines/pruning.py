@@ -42,8 +42,5 @@ def key_range(keys: Sequence[str], schema: pl.Schema, asked: Sequence[pl.DataFra
 
 def _in_unit(moment: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
     """A moment as a literal of this type, moved by the least step of a coarser unit."""
-    if dtype.time_unit == "ms":
-        number = moment // 1000 + beyond
-    else:
-        number = (moment + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    number = moment // 1000 + beyond if dtype.time_unit == "ms" else (moment + beyond) * (1000 if dtype.time_unit == "ns" else 1)
     return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)

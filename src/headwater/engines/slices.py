@@ -33,14 +33,14 @@ class Slice:
     reach: Reach | None
 
 
-def sliced(query: Query, requests: Sequence[Request], files: Sequence[Path], capacity: int) -> list[Slice]:
+def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacity: int) -> list[Slice]:
     """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
 
     Args:
         files: the bucket's events. capacity: how many events are held at once.
     """
     what = f"source {query.source.name!r}"
-    events = int(collect(pl.scan_ipc(files).select(pl.len()), what, streaming=True).item()) if files else 0
+    events = int(collect(pl.scan_parquet(files).select(pl.len()), what, streaming=True).item()) if files else 0
     if events <= capacity:
         return []
     whole = reach_of(requests, [f.window for f in query.features])
@@ -83,11 +83,11 @@ def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[Slice]:
     return made
 
 
-def _counted(files: Sequence[Path], low: int, high: int, what: str) -> tuple[I64, I64]:
+def _counted(files: list[Path], low: int, high: int, what: str) -> tuple[I64, I64]:
     """Where spans of time begin, and how many events lie before each: int64 both."""
     width = max(-(-(high - low) // _SPANS), 1)
     span = ((pl.col(TIME) - low) // width).alias("span")
-    found = collect(pl.scan_ipc(files).select(span).group_by("span").len(), what, streaming=True)
+    found = collect(pl.scan_parquet(files).select(span).group_by("span").len(), what, streaming=True)
     counts = np.zeros(_SPANS + 1, np.int64)
     counts[np.clip(found["span"].to_numpy(), 0, _SPANS)] += found["len"].to_numpy()
     return low + width * np.arange(_SPANS + 2), np.concatenate([[0], np.cumsum(counts)])

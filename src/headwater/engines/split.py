@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater.errors import DataError
 
 BUCKET = "__bucket"
+_GROUP = 1 << 18  # rows that are written, and later read or passed over, at once
+_STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": True}
 
 
 def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -20,13 +27,24 @@ def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
     return made
 
 
-def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, tick: Callable[[int], None] | None = None) -> None:
-    """Write the rows of each bucket into files of its own under `place`, in their order; `tick` is told of rows as they pass."""
+def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, what: str, tick: Callable[[int], None] | None = None) -> None:
+    """Write the rows of each bucket into files of its own under `place`, in their order; `tick` is told of rows as they pass.
+
+    Raises:
+        DataError: the rows cannot be read; `what` names them.
+        OSError: the disk is full.
+    """
     if tick is not None:
         frame = frame.map_batches(_counted(tick), streamable=True)
     place.mkdir(parents=True, exist_ok=True)
     parts = pl.PartitionBy(place, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
-    frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET)).sink_ipc(parts, compression="lz4", mkdir=True)
+    dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
+    try:
+        dealt.sink_parquet(parts, compression="uncompressed", statistics=_STATISTICS, row_group_size=_GROUP, mkdir=True)
+    except PolarsError as error:  # polars has one error for what it reads and what it writes
+        if f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise DataError(f"{what} cannot be read: {error}") from error
 
 
 def bucket_files(places: Sequence[Path], bucket: int) -> list[Path]:

@@ -56,9 +56,12 @@ def workplace(query: str, state: str) -> Iterator[Path]:
 def renamed(place: Path) -> Iterator[Path]:
     """A path to write to; what is written there (a file or a folder) appears at `place` when all is written."""
     draft = place.with_name(place.name + ".draft")
-    if draft.is_dir():
-        shutil.rmtree(draft)
-    yield draft
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     draft.rename(place)
 
 

@@ -66,7 +66,7 @@ def get_historical_features(
     [1, 2, 0]
     """
     service = as_service(features)
-    requests = read_labels(rows) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    requests = read_labels(rows, memory) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     clash = sorted(set(service.feature_names) & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
