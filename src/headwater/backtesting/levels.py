@@ -21,6 +21,7 @@ from headwater.definitions.freshness import Batch, Freshness, Never
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.request_feature import RequestFeature
+from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import Tick, feature_frames
@@ -49,7 +50,14 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
 
 
 def level_rows(
-    model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, *, threads: int | None, tick: Tick | None
+    model: Model,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    notes: Notes,
+    *,
+    threads: int | None,
+    memory: Size | None = None,
+    tick: Tick | None,
 ) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
@@ -57,12 +65,12 @@ def level_rows(
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
         service = model.features if reads else _without_history(model.features)
-        frames = feature_frames(service, requests, plain, notes, threads=threads, tick=tick)
+        frames = feature_frames(service, requests, plain, notes, threads=threads, memory=memory, tick=tick)
         found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
         if scoring is not None:
-            found[name] = _precomputed(model, requests, level, scoring, notes, threads, tick)
+            found[name] = _precomputed(model, requests, level, scoring, notes, threads, memory, tick)
     return {name: found[name] for name in levels}
 
 
@@ -90,7 +98,14 @@ def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
 
 
 def _precomputed(
-    model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, threads: int | None, tick: Tick | None
+    model: Model,
+    requests: Requests,
+    level: Level,
+    scoring: Precomputed,
+    notes: Notes,
+    threads: int | None,
+    memory: Size | None,
+    tick: Tick | None,
 ) -> LevelRows:
     """What a job sees that scores at the cut: views of the keys alone, as of the cut; keys without an event by then have no score."""
     if isinstance(scoring.freshness, Never):
@@ -116,7 +131,8 @@ def _precomputed(
     at_cut = Requests(requests.frame, cut)
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
-    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), at_cut, {"": at}, notes, threads=threads, tick=tick)[""]
+    service = FeatureService("precomputed", [*members, *counts])
+    frame = feature_frames(service, at_cut, {"": at}, notes, threads=threads, memory=memory, tick=tick)[""]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
     )

@@ -26,6 +26,7 @@ from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.fit import Fitted, check_classes, fit
@@ -87,6 +88,7 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     resamples: int = 2000,
     seed: int = 0,
     threads: int | None = None,
+    memory: Size | None = None,
     progress: bool | Tick = False,
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split.
@@ -103,6 +105,7 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
         resamples: block-bootstrap resamples (blocks of days) behind each interval.
         seed: of the resamples and the estimator.
         threads: how many to use; results do not depend on it.
+        memory: what the process may hold while features are computed, such as "4GB"; see `get_historical_features`.
         progress: show a progress bar, or a function called with what is being done, how far it is, and how far it goes.
 
     Raises:
@@ -127,13 +130,14 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
                 resamples=resamples,
                 seed=seed,
                 threads=threads,
+                memory=memory,
                 progress=shown,
             )
     tick = progress or None
     judged = _judged(metrics, model)
     _check_min_lift(min_lift, judged)
     check_cold_start(cold_start)
-    run = _Run(model, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, tick)
+    run = _Run(model, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, memory, tick)
     return Backtest(run.result(split, slices or {}, cold_start))
 
 
@@ -159,6 +163,7 @@ class _Run:
     resamples: int
     seed: int
     threads: int | None
+    memory: Size | None
     tick: Tick | None
 
     def result(
@@ -166,7 +171,7 @@ class _Run:
     ) -> BacktestResult:
         start = clock.stopwatch()
         refuse_label_columns(self.model)
-        requests = read_labels(self.model.labels)
+        requests = read_labels(self.model.labels, self.memory)
         assert requests.label is not None
         y = requests.label.to_numpy().astype(np.float64)
         check_finite(y, f"labels {self.model.labels.name!r}")
@@ -177,9 +182,9 @@ class _Run:
         chosen = user_slices(slices, requests.frame, parts.test)
         blocks = resample_weights(requests.t[parts.test] // DAY, self.resamples, self.seed)
         if any(level.reads_history(self.model) for level in self.levels.values()):
-            chosen.append(cold_slice(self.model, requests, parts.test, cold_start, self.threads))
+            chosen.append(cold_slice(self.model, requests, parts.test, cold_start, self.threads, self.memory))
         notes = Notes()
-        rows = of_levels.level_rows(self.model, requests, self.levels, notes, threads=self.threads, tick=self.tick)
+        rows = of_levels.level_rows(self.model, requests, self.levels, notes, threads=self.threads, memory=self.memory, tick=self.tick)
         features_done = clock.stopwatch()
         scores = self._scores(rows, y, in_time_order(requests, parts.train), np.flatnonzero(parts.test))
         training_done = clock.stopwatch()

@@ -17,6 +17,7 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
@@ -71,7 +72,14 @@ def check_cold_start(given: object) -> None:
         raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
-def cold_slice(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], threads: int | None) -> Slice:
+def cold_slice(
+    model: Model,
+    requests: Requests,
+    test: Bool,
+    given: int | tuple[FeatureView, int],
+    threads: int | None,
+    memory: Size | None = None,
+) -> Slice:
     """The requests whose key had fewer than n events in the 30 days before them."""
     view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
     if view is None:
@@ -86,9 +94,8 @@ def cold_slice(model: Model, requests: Requests, test: Bool, given: int | tuple[
         request_keys=view.request_keys,
     )
     rows = requests.take(np.flatnonzero(test))
-    counts = feature_frames(FeatureService("cold", [history]), Requests(rows.frame, rows.t), {"": Level()}, Notes(), threads=threads)[
-        ""
-    ].to_series()
+    service, asked = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
+    counts = feature_frames(service, asked, {"": Level()}, Notes(), threads=threads, memory=memory)[""].to_series()
     keys = ", ".join(str(view.request_key(k)) for k in view.keys)
     return Slice(
         "cold start",

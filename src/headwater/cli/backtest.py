@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
     parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes (default: %(default)s)")
+    options.memory(parser)
     options.as_json(parser)
 
 
@@ -54,7 +55,14 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
     with screen.progress() as tick:
         found = backtest(
-            model, levels=levels, split=given.split, slices=slices, min_lift=given.min_lift, seed=given.seed, progress=tick or False
+            model,
+            levels=levels,
+            split=given.split,
+            slices=slices,
+            min_lift=given.min_lift,
+            seed=given.seed,
+            memory=given.memory,
+            progress=tick or False,
         )
     report = found.write_html(Path(given.output))
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})

@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.project(parser)
     options.level(parser)
     options.until(parser)
+    options.memory(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="where the rows go; .parquet or .csv")
     parser.add_argument("--no-cache", action="store_true", help="compute every feature, also those that are unchanged since an earlier run")
     parser.add_argument(
@@ -45,9 +46,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     with screen.progress() as tick:
         if given.reproduce:
             level = level or _level_of(dataset.read_manifest(given.reproduce), loaded)
-            made = dataset.reproduce(model, given.reproduce, given.output, level=level, tick=tick)
+            made = dataset.reproduce(model, given.reproduce, given.output, level=level, memory=given.memory, tick=tick)
         else:
-            made = dataset.dataset(model, given.output, level=level, until=until, cache=not given.no_cache, tick=tick)
+            made = dataset.dataset(model, given.output, level=level, until=until, cache=not given.no_cache, memory=given.memory, tick=tick)
     rows = made.rows.frame
     groups = _groups(model, rows)
     summary = {

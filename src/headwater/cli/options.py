@@ -30,6 +30,16 @@ def until(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def memory(parser: argparse.ArgumentParser) -> None:
+    """How much memory."""
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="what the process may hold while features are computed, such as 4GB: a larger history is worked on in parts on disk, and a run "
+        "that was stopped goes on where it was (default: all in memory)",
+    )
+
+
 def moment(text: str | None, flag: str) -> datetime | None:
     """The moment that an option names."""
     if text is None:

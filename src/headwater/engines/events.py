@@ -15,6 +15,7 @@ from headwater.compute.duplicates import accepted
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.engines.columns import Coded, encode
+from headwater.engines.pruning import about, key_range
 from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, moment, selected
 from headwater.errors import DataError, LeakError
 
@@ -42,16 +43,34 @@ class Reach:
     known: int
 
 
-def read_events(
-    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, notes: Notes
-) -> tuple[pl.DataFrame, dict[str, Coded]]:
-    """The events as a frame: the keys, TIME, KNOWN (where a column says), IDENT (where declared) and the encoded `columns`.
+@dataclass(frozen=True)
+class Scan:
+    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says) and IDENT (where declared).
+
+    within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
+    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count.
+    """
+
+    source: Source
+    frame: pl.LazyFrame
+    within: pl.Expr
+    near: pl.LazyFrame
+    what: str
+
+    def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
+        """The rows that count, of rows among which are all that share an id with any of them."""
+        rows = _timed(rows, self.source, notes)
+        return rows if self.source.id_field is None else _without_copies(rows, self.source, notes).filter(self.within)
+
+
+def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame]) -> Scan:
+    """The rows of a source that requests with the keys `asked` can reach.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
-    what = _called(source)
+    what = called(source)
     chosen = _chosen(source, keys, columns)
     time = moment(source.timestamp_field, chosen.schema, source.timezone, what)
     known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what)
@@ -65,22 +84,58 @@ def read_events(
     if source.id_field is not None:
         column(source.id_field, chosen.schema, what)
         wanted.append(pl.col(source.id_field).alias(IDENT))
-    frame = chosen.frame.select(wanted)
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
     if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
         within &= pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
+    near = chosen.frame
     if source.id_field is None:
-        frame = frame.filter(within)
-    events = _timed(collect(frame, what), source, notes)
-    if source.id_field is not None:
-        events = _without_copies(events, source, notes).filter(within)
+        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
+    frame = near.select(wanted)
+    return Scan(source, frame if source.id_field is not None else frame.filter(within), within, near.select(source.timestamp_field), what)
+
+
+def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
+    """What the statistics of files can decide: times and, for one integer key, its range; rows without a time are let through."""
+    by_known = source.window_on == "known_at"
+    at = source.known_at_field if by_known and source.known_at_field is not None else source.timestamp_field
+    late = source.delay if by_known else 0
+    own = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
+    pruned = about(at, _moment_type(schema, at), None if reach.first is None else reach.first - late, reach.last - late)
+    if source.known_at_field is not None:
+        pruned &= about(source.known_at_field, _moment_type(schema, source.known_at_field), None, reach.known)
+    return pruned if near is None else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
+
+
+def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime:
+    dtype = schema[name]
+    assert isinstance(dtype, pl.Datetime)  # `moment` has refused the others
+    return dtype
+
+
+def uncertain(source: Source) -> pl.Expr:
+    """Whether a row has no time, or no known time: it counts nothing, and is counted."""
+    missing = pl.col(TIME).is_null()
+    return missing if source.known_at_field is None else missing | pl.col(KNOWN).is_null()
+
+
+def read_events(
+    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame], notes: Notes
+) -> pl.DataFrame:
+    """The events that requests with the keys `asked` can reach: the columns of a `Scan`.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+    """
+    scan = scan_events(source, keys, columns, reach, asked)
+    events = scan.counting(collect(scan.frame, scan.what), notes)
     notes.events[source.name] += events.height
-    return _encoded(events, columns, what)
+    return events
 
 
-def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked: pl.Schema) -> tuple[pl.DataFrame, dict[str, Coded]]:
+def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked: pl.Schema) -> pl.DataFrame:
     """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the source has a history.
 
     Raises:
@@ -90,16 +145,17 @@ def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked
     if source.history is not None:
         chosen = _chosen(source, keys, columns)
         dtypes = dict(chosen.frame.select(_in_zone(name, source, chosen.schema) for name in dtypes).collect_schema())
-    return _encoded(pl.DataFrame(schema={**dtypes, TIME: pl.Int64()}), columns, _called(source))
+    return pl.DataFrame(schema={**dtypes, TIME: pl.Int64()})
 
 
-def _called(source: Source) -> str:
+def called(source: Source) -> str:
+    """How errors name the source."""
     return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
 
 
 def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str]) -> Selected:
     """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
-    what = _called(source)
+    what = called(source)
     own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
     chosen = selected(source.table, source.select, source.filter, [*own, *until], what)
@@ -126,9 +182,8 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         return
     by = time + source.delay if known is None else known
     zone = source.timezone or "UTC"
-    shares = collect(chosen.frame.select((moment(n, chosen.schema, zone, what) > by).mean().alias(n) for n in others), what).row(
-        0, named=True
-    )
+    parts = [(moment(n, chosen.schema, zone, what) > by).mean().alias(n) for n in others]
+    shares = collect(chosen.frame.select(parts), what, streaming=True).row(0, named=True)
     later = {n: s for n, s in shares.items() if s}
     if later:
         named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
@@ -188,8 +243,12 @@ def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
     return places
 
 
-def _encoded(events: pl.DataFrame, columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
-    """Value columns under their own names with a prefix, so that a key may be aggregated too."""
+def encoded(events: pl.DataFrame, columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
+    """The events with their value columns as the kernel takes them, under their names with a prefix: a key may be aggregated too.
+
+    Raises:
+        DataError: values that no feature is made of.
+    """
     codes: dict[str, Coded] = {}
     made = []
     for name in dict.fromkeys(columns):

@@ -28,14 +28,11 @@ def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.Data
     """
     if not keys:
         return events.with_columns(pl.lit(0, pl.Int64).alias(CODE)), [np.zeros(a.height, np.int64) for a in asked], 2
-    for name in keys:
-        for frame in asked:
-            _check_types(name, events.schema[name], frame.schema[name], what)
+    shared = [pl.col(name).cast(dtype) for name, dtype in compared_as(events.schema, keys, asked, what).items()]
     if len(keys) == 1 and events.schema[keys[0]].is_integer():
         done = _dense(events, keys[0], [a[keys[0]] for a in asked])
         if done is not None:
             return done
-    shared = [pl.col(name).cast(_shared([events.schema[name], *(a.schema[name] for a in asked)])) for name in keys]
     events = events.with_columns(shared)
     alike = [a.select(shared) for a in asked]
     table = (
@@ -51,6 +48,18 @@ def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.Data
     if code.null_count():
         coded = coded.filter(code.is_not_null())
     return coded, [c.fill_null(last).to_numpy() for c in codes], last + 1
+
+
+def compared_as(events: pl.Schema, keys: Sequence[str], asked: Sequence[pl.DataFrame], what: str) -> dict[str, pl.DataType]:
+    """The type that each key is compared in.
+
+    Raises:
+        DataError: keys of different types on the two sides, or floats.
+    """
+    for name in keys:
+        for frame in asked:
+            _check_types(name, events[name], frame.schema[name], what)
+    return {name: _shared([events[name], *(a.schema[name] for a in asked)]) for name in keys}
 
 
 def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:

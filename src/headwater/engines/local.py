@@ -20,7 +20,7 @@ from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engines import asides
 from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, hashed, to_kernel
-from headwater.engines.events import IDENT, Notes, Reach, no_events, read_events, value_name
+from headwater.engines.events import IDENT, Notes, Reach, called, encoded, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
 from headwater.engines.reading import KNOWN, TIME
 from headwater.errors import DataError
@@ -57,6 +57,16 @@ class Query:
     retained: Sequence[Window] = ()
     known: bool = False
 
+    @property
+    def windows(self) -> list[Window]:
+        """Every window that an event can matter in."""
+        return [*(f.window for f in self.features), *self.retained]
+
+    @property
+    def columns(self) -> list[str]:
+        """The source's columns that are read, sorted."""
+        return sorted({*self.also, *(c for f in self.features for c in (*f.columns, *f.aggregation.beside))})
+
 
 @dataclass(frozen=True)
 class _Role:
@@ -77,27 +87,33 @@ def compute(
         For each set of requests, one series (rows) for each feature; then, where asked for, the status of each, and KNOWN: int64
         microseconds, NEVER where nothing counts.
     """
-    cores = threads or settings.threads()
-    reach = reach_of(requests, [*(f.window for f in query.features), *query.retained])
-    columns = columns_of(query)
+    reach = reach_of(requests, query.windows)
     if reach is None:
-        events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
+        events = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
     else:
-        events, codes = read_events(query.source, query.keys, columns, reach, notes)
-    for feature in query.features:
-        for name in feature.columns:
-            if name in codes:
-                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
-        split = feature.aggregation.secondary
-        if split is not None:
-            check_secondary(events[value_name(split.column)], codes[split.column], f"source {query.source.name!r}: {split.column!r}")
-        where = feature.aggregation.where
-        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
-            raise DataError(
-                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
-                f"{codes[where].dtype}; "
-                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
-            )
+        events = read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
+    return answer(query, events, requests, threads=threads, tick=tick)
+
+
+def answer(
+    query: Query,
+    events: pl.DataFrame,
+    requests: Sequence[Request],
+    *,
+    threads: int | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> list[list[pl.Series]]:
+    """The features of `query` for each set of requests, in row order, of the events that count (see `engines.events`).
+
+    Returns:
+        As `compute`.
+
+    Raises:
+        DataError: columns or keys of a type that the features cannot be made of.
+    """
+    cores = threads or settings.threads()
+    events, codes = encoded(events, query.columns, called(query.source))
+    _check_columns(query, events, codes)
     asked = list({id(r.keys): r.keys for r in requests}.values())
     coded, numbers, keys = code_keys(events, query.keys, asked, f"source {query.source.name!r}")
     number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
@@ -116,9 +132,21 @@ def compute(
     return [_series(finish(columns, a.K), query, codes, role, cores) for columns, a, role in zip(found, asks, chosen, strict=True)]
 
 
-def columns_of(query: Query) -> list[str]:
-    """The columns of the source that are read."""
-    return sorted({*query.also, *(c for f in query.features for c in (*f.columns, *f.aggregation.beside))})
+def _check_columns(query: Query, events: pl.DataFrame, codes: dict[str, Coded]) -> None:
+    for feature in query.features:
+        for name in feature.columns:
+            if name in codes:
+                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
+        split = feature.aggregation.secondary
+        if split is not None:
+            check_secondary(events[value_name(split.column)], codes[split.column], f"source {query.source.name!r}: {split.column!r}")
+        where = feature.aggregation.where
+        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
+            raise DataError(
+                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
+                f"{codes[where].dtype}; "
+                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+            )
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:

@@ -89,10 +89,10 @@ def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.
     return made.dt.convert_time_zone("UTC").dt.epoch("us")
 
 
-def collect(frame: pl.LazyFrame, what: str) -> pl.DataFrame:
-    """The rows, or an error that names what was being read."""
+def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False) -> pl.DataFrame:
+    """The rows, or an error that names what was being read. `streaming`: of many rows come few, so never hold them all."""
     try:
-        return frame.collect()
+        return frame.collect(engine="streaming" if streaming else "auto")
     except ColumnNotFoundError as error:
         raise DataError(f"{what}: {error}") from error
     except PolarsError as error:

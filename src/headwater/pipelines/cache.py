@@ -19,7 +19,7 @@ from headwater.connectors.state import state
 from headwater.definitions.base import canonical
 from headwater.definitions.feature_view import Feature
 from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, columns_of, reach_of
+from headwater.engines.local import Query, Request, reach_of
 from headwater.pipelines.digest import digest
 
 Compute = Callable[[Query, Sequence[Request], Notes], list[list[pl.Series]]]
@@ -61,7 +61,7 @@ class Cache:
         late = query.source.known_at_field is not None
         some = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
         mine = Notes()
-        made = compute(replace(query, features=[query.features[i] for i in some], also=columns_of(query)), requests, mine)
+        made = compute(replace(query, features=[query.features[i] for i in some], also=query.columns), requests, mine)
         for row, paths, columns in zip(found, files, made, strict=True):
             for i, series in zip(some, columns, strict=True):
                 row[i] = series
@@ -87,14 +87,14 @@ class Cache:
     def _files(self, query: Query, requests: Sequence[Request]) -> tuple[list[list[Path]], str]:
         """A file for each feature of each set of requests; and a hash of which events any of them reaches."""
         source = query.source
-        reach = reach_of(requests, [f.window for f in query.features])
+        reach = reach_of(requests, query.windows)
         far = None if reach is None else [reach.first, reach.last, reach.known]
         about = [
             _code(),
             source.fingerprint,
             state(source.table) if reach is not None else None,
             list(query.keys),
-            columns_of(query),
+            query.columns,
             query.expires_after,
             far if source.known_at_field is not None else None,
         ]

@@ -19,6 +19,7 @@ from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, parse_moment
+from headwater.definitions.sizes import Size
 from headwater.definitions.source import Source
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.store import library_versions
@@ -61,6 +62,7 @@ def dataset(
     until: str | datetime | None = None,
     cache: bool | Cache = True,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
 ) -> Dataset:
     """Write the model's training set, each feature as it would have been then, with a manifest beside it.
@@ -77,6 +79,7 @@ def dataset(
         cache: features that are unchanged since an earlier run are read back instead of computed: from headwater's own folder
             (HEADWATER_HOME), from another `Cache`, or with False not at all.
         threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
         tick: called with a view's name, rows done and rows to do.
 
     Raises:
@@ -95,7 +98,7 @@ def dataset(
     path = _checked(Path(output))
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
     kept = Cache.usual() if cache is True else cache or None
-    rows = training_set(model, level=level, until=limit, threads=threads, tick=tick, cache=kept)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept)
     if kept is not None:
         kept.prune()
     frame = rows.frame
@@ -123,6 +126,7 @@ def reproduce(
     *,
     level: Level | None = None,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
 ) -> Dataset:
     """Write the training set that a manifest describes once more, from the tables; nothing comes from a cache.
@@ -132,6 +136,7 @@ def reproduce(
         manifest: what `dataset` wrote beside it.
         output: a file, as in `dataset`.
         threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
         tick: called with a view's name, rows done and rows to do.
 
     Raises:
@@ -142,7 +147,7 @@ def reproduce(
     changed = [*_changed_definitions(said, _asked(model, level or Level())), *_changed_tables(said, _tables(model))]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, tick=tick)
+    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick)
     frame = rows.frame
     if digest(frame) != said["digest"]:
         mine, theirs = library_versions(), said["versions"]

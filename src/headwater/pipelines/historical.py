@@ -16,9 +16,11 @@ from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
+from headwater.definitions.sizes import Size, in_bytes
 from headwater.engines.asides import status_name, status_series
+from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, compute
+from headwater.engines.local import Query, Request
 from headwater.errors import DataError, nearest
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.request_features import request_feature, request_field
@@ -37,6 +39,7 @@ def get_historical_features(
     timezone: str | None = None,
     statuses: bool = False,
     threads: int | None = None,
+    memory: Size | None = None,
 ) -> pl.DataFrame:
     """The rows with every feature as of each row's own time: one row out for each row in, in order.
 
@@ -51,6 +54,8 @@ def get_historical_features(
             counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
             overflow (a sum left int64).
         threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
+            in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
@@ -71,12 +76,12 @@ def get_historical_features(
     ['present', 'present', 'missing']
     """
     service = as_service(features)
-    requests = read_labels(rows) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    requests = read_labels(rows, memory) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     made = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
     clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads, statuses=statuses)[""]
+    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads, memory=memory, statuses=statuses)[""]
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
@@ -97,6 +102,7 @@ def feature_frames(
     notes: Notes,
     *,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
     cache: Cache | None = None,
     statuses: bool = False,
@@ -108,7 +114,8 @@ def feature_frames(
     """
     check_request(service, requests.frame)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, found, notes, threads, tick, cache, statuses)
+    budget = None if memory is None else in_bytes(memory, "memory")
+    work = _Work(requests, levels, found, notes, threads, budget, tick, cache, statuses)
     needed = _needed(service)
     pending = list(service.views)
     while pending:
@@ -151,6 +158,7 @@ class _Work:
     found: dict[str, dict[str, pl.Series]]
     notes: Notes
     threads: int | None
+    memory: int | None
     tick: Tick | None
     cache: Cache | None
     statuses: bool
@@ -185,7 +193,11 @@ class _Work:
             if self.tick is not None:
                 self.tick(views, done, total)
 
-        run = partial(compute, threads=self.threads, tick=tick)
+        def reading(rows: int, of: int) -> None:
+            if self.tick is not None:
+                self.tick(f"reading {query.source.name}", rows, of)
+
+        run = partial(compute, memory=self.memory, threads=self.threads, tick=tick, reading=reading)
         requests = [request for request, _ in asked]
         cache = None if query.retained else self.cache  # statuses are not kept
         columns = run(query, requests, self.notes) if cache is None else cache.answers(query, requests, self.notes, run)

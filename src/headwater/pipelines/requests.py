@@ -14,8 +14,10 @@ from headwater.connectors.frame import to_polars
 from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, ParquetFiles, Table
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.sizes import Size, in_bytes
+from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, compute
+from headwater.engines.local import Query, Request
 from headwater.engines.reading import collect, column, moment, selected
 from headwater.errors import DataError
 
@@ -64,8 +66,10 @@ def read_rows(rows: ArrowFrame | Table, timestamp_field: str, timezone: str | No
     return Requests(frame, t.to_numpy())
 
 
-def read_labels(labels: Labels) -> Requests:
+def read_labels(labels: Labels, memory: Size | None = None) -> Requests:
     """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
+
+    `memory` is for the history that an `outcome(...)` reads.
 
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
@@ -103,7 +107,7 @@ def read_labels(labels: Labels) -> Requests:
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
-    label = frame[LABEL] if LABEL in frame.columns else _observed(labels, requests)
+    label = frame[LABEL] if LABEL in frame.columns else _observed(labels, requests, memory)
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
@@ -117,7 +121,7 @@ def _outcome(name: str, schema: pl.Schema, what: str) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
-def _observed(labels: Labels, requests: Requests) -> pl.Series:
+def _observed(labels: Labels, requests: Requests, memory: Size | None) -> pl.Series:
     """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
     outcome = labels.label
     assert isinstance(outcome, Outcome)
@@ -127,7 +131,8 @@ def _observed(labels: Labels, requests: Requests) -> pl.Series:
     for name in outcome.keys:
         column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
     ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
-    series = compute(Query(outcome.source, outcome.keys, [feature]), [ask], Notes())[0][0]
+    limit = None if memory is None else in_bytes(memory, "memory")
+    series = compute(Query(outcome.source, outcome.keys, [feature]), [ask], Notes(), memory=limit)[0][0]
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         raise DataError(
             f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be a number or a boolean. "

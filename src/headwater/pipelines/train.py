@@ -16,6 +16,7 @@ from headwater.compute.arrays import I64, Bool
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
+from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
@@ -77,19 +78,21 @@ def training_set(
     level: Level | None = None,
     until: str | datetime | None = None,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
     cache: Cache | None = None,
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
-    `cache` keeps the features, and gives those that it kept.
+    `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
+    features, and gives those that it kept.
 
     Raises:
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
     refuse_label_columns(model)
-    requests = read_labels(model.labels)
+    requests = read_labels(model.labels, memory)
     assert requests.known_at is not None
     limit = parse_moment(until or clock.now(), "until")
     known = requests.known_at <= limit
@@ -100,7 +103,9 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(model.features, requests, {"": level or Level()}, notes, threads=threads, tick=tick, cache=cache)[""]
+    features = feature_frames(
+        model.features, requests, {"": level or Level()}, notes, threads=threads, memory=memory, tick=tick, cache=cache
+    )[""]
     return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
 
 
@@ -111,16 +116,19 @@ def train(
     until: str | datetime | None = None,
     seed: int = 0,
     threads: int | None = None,
+    memory: Size | None = None,
     tick: Tick | None = None,
 ) -> Trained:
     """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
+
+    `memory` bounds the computing of features, as in `get_historical_features`; the estimator takes what it takes.
 
     Raises:
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
-    rows = training_set(model, level=level, until=limit, threads=threads, tick=tick)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick)
     assert rows.requests.label is not None
     y = rows.requests.label.to_numpy().astype(np.float64)
     check_finite(y, f"labels {model.labels.name!r}")

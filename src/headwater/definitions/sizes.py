@@ -1,0 +1,40 @@
+"""Amounts of memory as whole bytes."""
+
+from __future__ import annotations
+
+import re
+
+from headwater.errors import DefinitionError
+
+Size = str | int
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_LEAST = 10**6
+
+
+def in_bytes(value: Size, what: str) -> int:
+    """`value` in bytes; `what` names it in the error. Units are decimal, or binary with an i: "4GB", "1.5 GiB", "512MB".
+
+    >>> in_bytes("4GB", "memory"), in_bytes("512MiB", "memory"), in_bytes(2_000_000_000, "memory")
+    (4000000000, 536870912, 2000000000)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
+        if found is None or found[2] not in _UNITS:
+            raise DefinitionError(f'{what} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
+        number = int(float(found[1]) * _UNITS[found[2]])
+    if number < _LEAST:
+        raise DefinitionError(f"{what} is {value!r}; it must be at least 1MB")
+    return number
+
+
+def size_text(number: int) -> str:
+    """Bytes as a person says them.
+
+    >>> size_text(1_840_000_000), size_text(512_000_000), size_text(900)
+    ('1.84GB', '512MB', '900B')
+    """
+    unit = next((u for u in ("TB", "GB", "MB", "KB") if number >= _UNITS[u]), "B")
+    return f"{number / _UNITS[unit]:.3g}{unit}"

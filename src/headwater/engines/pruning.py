@@ -1,0 +1,46 @@
+"""Predicates on the columns of a table as they lie, so that files and row groups without an event in reach are not read.
+
+They let through all that can matter and a little more: what counts is decided afterwards, on exact moments. A file tells the least
+and the greatest value of a column in that column's own type, so a limit is written in its unit and zone. Rows whose value is null
+pass, since they are counted; a file that holds one is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from headwater.definitions.durations import DAY
+
+_MOST = 2**63 - 1
+
+
+def about(name: str, dtype: pl.Datetime, low: int | None, high: int) -> pl.Expr:
+    """Where a timestamp lies in [low, high), microseconds UTC, or nearly so, or is null.
+
+    A naive timestamp may be of any zone: up to a day off.
+    """
+    off = DAY if dtype.time_zone is None else 0
+    mine = pl.col(name)
+    near = mine <= _in_unit(high + off, dtype, 1)
+    if low is not None:
+        near &= mine >= _in_unit(low - off, dtype, -1)
+    return near | mine.is_null()
+
+
+def key_range(keys: Sequence[str], schema: pl.Schema, asked: Sequence[pl.DataFrame]) -> pl.Expr | None:
+    """Where the one integer key lies between the least and the greatest asked for; None where keys are of another kind."""
+    if len(keys) != 1 or not schema[keys[0]].is_integer():
+        return None
+    wanted = [a[keys[0]] for a in asked if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
+    if not wanted or len(wanted) < len(asked):
+        return None
+    ends = [(w.min(), w.max()) for w in wanted]
+    return pl.col(keys[0]).is_between(min(e[0] for e in ends), max(e[1] for e in ends))  # type: ignore[type-var]
+
+
+def _in_unit(moment: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
+    """A moment as a literal of this type, moved by the least step of a coarser unit."""
+    number = moment // 1000 + beyond if dtype.time_unit == "ms" else (moment + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)

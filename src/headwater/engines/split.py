@@ -1,0 +1,63 @@
+"""Splitting the rows of a scan by a hash into files, in one pass that holds little of them in memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater.errors import DataError
+
+BUCKET = "__bucket"
+_GROUP = 1 << 18  # rows that are written, and later read or passed over, at once
+_STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": True}
+
+
+def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
+    """A hash, uint64, of columns compared in these types; the same for all rows where there are none."""
+    made = pl.lit(0, pl.UInt64)
+    for seed, (name, dtype) in enumerate(columns.items()):
+        one = pl.col(name).cast(dtype).hash(seed)
+        made = made ^ one if seed else one
+    return made
+
+
+def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, what: str, tick: Callable[[int], None] | None = None) -> None:
+    """Write the rows of each bucket into files of its own under `place`, in their order; `tick` is told of rows as they pass.
+
+    Raises:
+        DataError: the rows cannot be read; `what` names them.
+        OSError: the disk is full.
+    """
+    if tick is not None:
+        frame = frame.map_batches(_counted(tick), streamable=True)
+    place.mkdir(parents=True, exist_ok=True)
+    parts = pl.PartitionBy(place, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
+    dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
+    try:
+        dealt.sink_parquet(parts, compression="uncompressed", statistics=_STATISTICS, row_group_size=_GROUP, mkdir=True)
+    except PolarsError as error:  # polars has one error for what it reads and what it writes
+        if f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise DataError(f"{what} cannot be read: {error}") from error
+
+
+def bucket_files(places: Sequence[Path], bucket: int) -> list[Path]:
+    """The files of one bucket, in order; none where no row fell into it."""
+    return [file for place in places for file in sorted((place / f"{BUCKET}={bucket}").glob("*"))]
+
+
+def _counted(tick: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    lock = threading.Lock()
+
+    def passed(batch: pl.DataFrame) -> pl.DataFrame:
+        with lock:
+            tick(batch.height)
+        return batch
+
+    return passed
