@@ -56,7 +56,8 @@ def level_rows(
     found = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
-        service = model.features if reads else _without_history(model.features)
+        # Where no event can count, no file is touched.
+        service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
         frames = feature_frames(service, requests, plain, notes, threads=threads, tick=tick)
         found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
     for name, level in levels.items():
@@ -131,31 +132,6 @@ def _made_ahead(member: Member, views: Sequence[FeatureView]) -> bool:
     if isinstance(member, RequestFeature):
         return not member.fields and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
     return (member.view if isinstance(member, FeatureRef) else member) in views
-
-
-def _without_history(service: FeatureService) -> FeatureService:
-    """The service over sources without a history: where no event can count, no file is touched."""
-    made: dict[str, FeatureView] = {}
-
-    def of_view(view: FeatureView) -> FeatureView:
-        if view.name not in made:
-            keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
-            made[view.name] = dataclasses.replace(view, source=dataclasses.replace(view.source, history=None), request_keys=keys)
-        return made[view.name]
-
-    def of_ref(ref: FeatureRef) -> FeatureRef:
-        return FeatureRef(of_view(ref.view), ref.feature)
-
-    def of_member(member: Member) -> Member:
-        if isinstance(member, FeatureView):
-            return of_view(member)
-        if isinstance(member, FeatureRef):
-            return of_ref(member)
-        if isinstance(member, RequestFeature):
-            return dataclasses.replace(member, inputs={p: of_ref(ref) for p, ref in member.inputs.items()})
-        return member
-
-    return FeatureService(service.name, [of_member(m) for m in service.features])
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
