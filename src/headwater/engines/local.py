@@ -82,7 +82,7 @@ def compute(
         events, codes = no_events(query.source, query.keys, columns, requests[0].keys.schema)
     else:
         events, codes = read_events(query.source, query.keys, columns, reach, notes)
-    for feature in query.features:
+    for feature in query.features if query.source.history is not None else ():  # else nothing says of what type its columns are
         for name in feature.columns:
             if name in codes:
                 check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
