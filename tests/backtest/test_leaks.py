@@ -237,6 +237,73 @@ def test_a_table_that_is_not_the_labels_own_is_left_alone():
     assert [f.kind for f in _audit(_model(_view(few, select=None)))] == ["clean"]
 
 
+# ---- through enriched events
+
+
+TAPS = hw.Source(
+    "taps",
+    history=pl.DataFrame({"line": [i % 6 for i in range(240)], "at": [day(0) + dt.timedelta(hours=i) for i in range(240)]}),
+    timestamp_field="at",
+)
+
+
+def _enriched(history, *, base=("line", "wait", "delay"), select=None, outer=None):
+    """A view over trips, each with the number of taps before it."""
+    trips = _view(history, [hw.count()], select=base).source
+    taps = hw.FeatureView("taps", source=TAPS, keys=["line"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
+    source = trips.enriched("rated", [taps], select=select)
+    return hw.FeatureView("by_line", source=source, keys=["line"], features=outer or [hw.mean("delay")], windows=["6h"], freshness=DAILY)
+
+
+def _taps_with(inner):
+    """A view over taps that are enriched with a feature of trips."""
+    return hw.FeatureView(
+        "tapped",
+        source=TAPS.enriched("rated_taps", [inner]),
+        keys=["line"],
+        features=[hw.mean(inner.feature_names[0])],
+        windows=["12h"],
+        freshness=hw.on_request(),
+    )
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["as the base", "within"])
+def test_the_label_before_it_is_known_is_refused_below_enriched_events(deep):
+    view = _taps_with(_view(TRIPS, [hw.mean("delay")])) if deep else _enriched(TRIPS)
+    for use in (_audit, train):
+        with pytest.raises(LeakError, match=r"source 'trips' .*selects 'delay', which the label 'late' is made of"):
+            use(_model(view))
+
+
+def test_enriched_rows_of_the_labels_are_flagged_as_plain_ones_are():
+    plain = _one(_audit(_model(_view(WITHOUT_TIMES, [hw.mean("delay")], select=None))))
+    found = _one(_audit(_model(_enriched(WITHOUT_TIMES, base=None))))
+    assert (found.severity, found.subject, found.columns, found.share) == ("leak", "rated", ["delay"], plain.share)
+    assert "It says that they are known at due_at" in found.message
+    renamed = _enriched(WITHOUT_TIMES, base=None, select=["line", (pl.col("delay") / 60).alias("hours")], outer=[hw.mean("hours")])
+    twice = dataclasses.replace(renamed, source=renamed.source.enriched("twice", renamed.source.history.features.features))
+    for view in (renamed, twice):
+        found = _one(_audit(_model(view)))
+        assert (found.severity, found.columns, found.share) == ("leak", ["hours"], plain.share)
+
+
+def test_enriched_rows_that_only_count_what_others_say_are_fine():
+    view = _enriched(TRIPS, base=["line", "seats"], outer=[hw.mean("taps__count_1h"), hw.mean("seats")])
+    assert _one(_audit(_model(view))).severity == "ok"
+
+
+def test_rows_of_the_labels_that_enrich_other_events_are_flagged():
+    found = _one(_audit(_model(_taps_with(_view(WITHOUT_TIMES, [hw.mean("delay")], select=None)))))
+    assert (found.severity, found.subject, found.columns) == ("leak", "trips", ["delay"])
+    assert "of the events of source 'taps' count events of source 'trips' that are rows of the labels' own table" in found.message
+    asked = TRIPS.select("line", "there_at", "due_at").join(TAPS.history.data, on="line")
+    T = pl.col("at").dt.offset_by("-4h").dt.truncate("1d")
+    early = asked.filter(pl.col("due_at") < T, pl.col("due_at") >= T - dt.timedelta(hours=6), pl.col("there_at") > T)
+    assert found.share == early.select("line", "at").n_unique() / TAPS.history.data.height > 0.1
+    honest = _view(TRIPS, [hw.mean("delay")], select=["line", "delay"], known_at_field="there_at")
+    assert [f.kind for f in _audit(_model(_taps_with(honest)))] == ["clean"]
+
+
 # ---- features too good to be true
 
 

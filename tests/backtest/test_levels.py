@@ -81,6 +81,48 @@ def test_aliases_and_filled_keys_are_those_of_training_data(made):
     assert fresh["twin__count"].max() > found["daily"].frame["twin__count"].max() > 100
 
 
+def test_request_only_asks_for_no_type_of_a_flag_or_an_end(made):
+    source = readings(
+        made.events, select=["machine", (pl.col("state") > 0).alias("high"), (pl.col("at") + dt.timedelta(hours=1)).alias("until")]
+    )
+    features = [hw.count(where="high"), hw.open_count(until="until"), hw.fraction("high")]
+    view = hw.FeatureView("machine", source=source, keys=["machine"], features=features, windows=["1d"], freshness=DAILY)
+    of = model(made, members=[view, hw.RequestField("amount", float)])
+    frame = _rows(of, {"request only": LEVELS["request only"]})["request only"].frame
+    assert set(frame.drop("amount").rows()) == {(0, 0, None)}
+
+
+# ---- enriched events
+
+
+def test_chained_views_at_every_level(made, tmp_path):
+    """The state of a machine, told by readings that each carry the one before it."""
+    path = tmp_path / "readings.parquet"
+    made.events.write_parquet(path)
+    source = readings(hw.parquet(path))
+    before = hw.FeatureView("before", source=source, keys=["machine"], features=[hw.last("state")], freshness=hw.on_request())
+    changed = (pl.col("state") != pl.col("before__last_state")).alias("changed")
+    told = source.enriched("told", [before], select=["machine", "state", "before__last_state", changed])
+    features = [hw.last("before__last_state"), hw.count(where="changed", windows=["1d"])]
+    view = hw.FeatureView("machine", source=told, keys=["machine"], features=features, freshness=DAILY)
+    of = model(made, members=[view, hw.RequestField("amount", float)])
+    ahead = hw.Level(hw.batch("1h"), predictions=hw.precomputed(hw.batch("1h"), keys=["machine"]))
+    result = run.backtest(of, levels={**LEVELS, "ahead": ahead}, split=SPLIT, resamples=20).result
+    aucs = [level(result, name).metrics["auc"].value for name in ("daily", "hourly", "instant", "ahead")]
+    assert min(aucs[1:]) - aucs[0] > 0.1
+    assert [part.name for part in result.slices] == ["cold start"]
+    assert [found.severity for found in result.leak_audit] == ["ok"]
+    assert "of source told (readings, each event with before__last_state), known as late as the last of these" in result.definitions
+    assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
+    by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)
+    rows = read_labels(of.labels)
+    found = level_rows(of, rows, LEVELS, Notes(), threads=2, tick=None)["hourly"].frame
+    other = hw.get_historical_features(by_hand, rows.frame.drop("bad"), timestamp_field="asked", level=LEVELS["hourly"])
+    assert found["machine__last_before__last_state"].equals(other["by_hand__last_n_state"].list.first(), null_equal=True)
+    path.unlink()
+    run.backtest(of, levels={"request only": LEVELS["request only"]}, split=SPLIT, resamples=20)
+
+
 # ---- scores made ahead
 
 

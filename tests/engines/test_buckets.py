@@ -22,6 +22,7 @@ from headwater.engines.events import Notes
 from headwater.engines.memory import Plan, resident
 from headwater.errors import DataError, DefinitionError, UsageError
 from headwater.pipelines.historical import as_service, feature_frames
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_rows
 from headwater.testing import cases, conformance
 
@@ -54,7 +55,7 @@ def _both(view, rows, **more):
     found = []
     for memory in (None, AMPLE):
         notes = Notes()
-        frames = feature_frames(as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, memory=memory, **more)
+        frames = feature_frames(as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, Means(memory=memory, **more))
         found.append((conformance.bits(frames[""]), notes.left_out))
     return found
 
@@ -146,7 +147,7 @@ def test_levels_and_aliases_share_a_split(split):
     split(4, 300)
     found = []
     for memory in (None, AMPLE):
-        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), memory=memory)
+        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), Means(memory=memory))
         found.append({name: conformance.bits(frame) for name, frame in frames.items()})
     assert found[0] == found[1]
     assert len({str(bits) for bits in found[0].values()}) == 3
@@ -556,8 +557,7 @@ def test_progress(split):
         read_rows(asked, "timestamp"),
         {"": hw.Level()},
         Notes(),
-        memory=AMPLE,
-        tick=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+        Means(memory=AMPLE, tick=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
     )
     assert list(seen) == ["reading events", "view"]
     for steps in seen.values():

@@ -9,6 +9,7 @@ import headwater as hw
 from headwater.engines.events import Notes
 from headwater.pipelines import historical
 from headwater.pipelines.historical import feature_frames
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_rows
 from headwater.testing.conformance import bits
 
@@ -55,7 +56,7 @@ def ask(tmp_path):
 
     def call(of, levels=None, rows=ASKED, cache=None):
         notes = Notes()
-        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, cache=cache or hw.Cache(tmp_path / "cache"))
+        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, Means(cache=cache or hw.Cache(tmp_path / "cache")))
         return {name: bits(frame) for name, frame in found.items()}, notes
 
     return call

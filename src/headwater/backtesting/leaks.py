@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +17,19 @@ from headwater.connectors import scan
 from headwater.definitions.aggregation import count
 from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame
+from headwater.definitions.enriched import bottom_of, table_columns
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Never
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.source import Source
+from headwater.definitions.source import Enriched, Source
 from headwater.engines.events import Notes
 from headwater.engines.reading import collect, moment, selected
-from headwater.pipelines.historical import feature_frames
+from headwater.pipelines.historical import enriched_events, feature_frames
 from headwater.pipelines.leaks import filter_columns, label_columns, label_known
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import Requests
 
 _SAME = 0.9  # share of the labels' rows that must stand in a source's table for it to be the labels' own
@@ -50,10 +52,11 @@ def audit(
     views, level, asked = reading(model, levels[freshest], requests.t[some])
     at = Requests(requests.frame[some], asked)
     found = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
+    found += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
     findings = [finding for finding in found if finding is not None]
     findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task)
     if all(f.severity == "ok" for f in findings):
-        looked = len({v.source.name for v in views})
+        looked = len({s.name for s in FeatureService("looked", list(views)).sources}) if views else 0
         message = f"no leak found: {looked} sources and {len(rows[freshest].frame.columns)} features looked at"
         findings.append(LeakFinding("clean", "ok", "all", [], 0.0, message))
     return findings
@@ -74,24 +77,44 @@ def _furthest(views: Sequence[FeatureView], level: Level) -> list[FeatureView]:
     return list(best.values())
 
 
-def _label_rows(view: FeatureView, model: Model, level: Level, requests: Requests, threads: int | None) -> LeakFinding | None:
+def _enriching(views: Sequence[FeatureView], level: Level) -> Iterator[tuple[FeatureView, Requests, str]]:
+    """The views that events are enriched with, the events that ask for them (at most 20,000, evenly spaced), and what to call these."""
+    seen: set[str] = set()
+    pending = [v for v in views if v.source.history is not None and not isinstance(level.freshness(v), Never)]
+    while pending:
+        source = pending.pop(0).source
+        while isinstance(source.history, Enriched):
+            base, features = source.history.base, source.history.features
+            if source.name not in seen and base.history is not None:
+                seen.add(source.name)
+                events = enriched_events(source)
+                some = events.take(_spread(np.arange(len(events.t))))
+                yield from ((view, some, f"the events of source {base.name!r}") for view in _furthest(features.views, Level()))
+                pending += features.views
+            source = base
+
+
+def _label_rows(
+    view: FeatureView, model: Model, level: Level, requests: Requests, threads: int | None, who: str = "requests"
+) -> LeakFinding | None:
     """Whether events that are rows of the labels' own table count before their outcome is known.
 
     Sources count as they are defined: a level that asks what if events were known sooner claims nothing.
     """
     source, labels = view.source, model.labels
-    matched = _matched(source, labels)
+    bottom = bottom_of(source)
+    matched = _matched(bottom, labels)
     if matched is None:
         return None
     early = _counts_early(view, source, matched.rows, level, requests, threads)
     share = float(early.mean())
     if share == 0:
         return None
-    read = {c for v in model.features.views if v.source.name == source.name for c in _value_columns(v)}
+    read = {c for v in model.features.views_within if v.source.name == source.name for c in _value_columns(v)}
     made_of_label = sorted({*(set(label_columns(source, labels)) & read), *filter_columns(source, labels)})
-    used = sorted(c for c in read if not _roots(source.select, c) <= _carried(model))
-    says = f"It says that they are known at {_rule(source)}"
-    shown = f"{share:.1%} of requests count events of source {source.name!r} that are rows of the labels' own table"
+    used = sorted(c for c in read if not table_columns(source, c) <= _carried(model))
+    says = f"It says that they are known at {_rule(bottom)}"
+    shown = f"{share:.1%} of {who} count events of source {source.name!r} that are rows of the labels' own table"
     if made_of_label:
         message = (
             f"{shown} whose outcome was not known by then; columns read from them: {', '.join(made_of_label)}, which the label is made of. "
@@ -110,19 +133,9 @@ def _label_rows(view: FeatureView, model: Model, level: Level, requests: Request
 
 def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, level: Level, requests: Requests, threads: int | None) -> Bool:
     """Whether each request counts a row that would not be there, were rows known with their labels."""
-    extra = [pl.col(_MINE), pl.col(_BOTH)]
-    select = [*(matched.columns if source.select is None else source.select), *(extra if source.select is not None else [])]
     at = _MINE if source.window_on == "known_at" else source.timestamp_field
-    as_said = dataclasses.replace(
-        source,
-        history=matched,
-        select=select,
-        timestamp_field=at,
-        known_at_field=_MINE,
-        known_after="0s",
-        window_on="timestamp",
-        id_field=None,
-    )
+    told = _over(source, matched)
+    as_said = dataclasses.replace(told, timestamp_field=at, known_at_field=_MINE, known_after="0s", window_on="timestamp", id_field=None)
     furthest = max((f.window for f in view.outputs), key=lambda w: (w.length is None, w.reach or 0))
     pair = [
         FeatureView(
@@ -135,9 +148,20 @@ def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, leve
         )
         for name, known in (("seen", _MINE), ("mature", _BOTH))
     ]
-    frame = feature_frames(FeatureService("audit", pair), requests, {"": Level()}, Notes(), threads=threads)[""]
+    frame = feature_frames(FeatureService("audit", pair), requests, {"": Level()}, Notes(), Means(threads))[""]
     seen, mature = frame.get_columns()
     return np.asarray((seen > mature).to_numpy(), np.bool_)
+
+
+def _over(source: Source, matched: pl.DataFrame) -> Source:
+    """The source over these rows, or its base where it is enriched, with both times of each."""
+    extra = [pl.col(_MINE), pl.col(_BOTH)]
+    select = None if source.select is None else [*source.select, *extra]
+    if isinstance(source.history, Enriched):
+        return _over(source.history.base, matched).enriched(
+            source.name, source.history.features.features, select=select, filter=source.filter
+        )
+    return dataclasses.replace(source, history=matched, select=select or matched.columns)
 
 
 @dataclass(frozen=True)
@@ -213,6 +237,7 @@ def _carried(model: Model) -> frozenset[str]:
 
 
 def _roots(select: Sequence[str | pl.Expr] | None, name: str) -> frozenset[str]:
+    """The columns of the labels' table that one that they select is made of."""
     made = next((item for item in select or () if output_name(item) == name), name)
     return root_columns(made)
 

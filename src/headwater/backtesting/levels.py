@@ -24,7 +24,8 @@ from headwater.definitions.request_feature import RequestFeature
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
-from headwater.pipelines.historical import Tick, feature_frames
+from headwater.pipelines.historical import feature_frames
+from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests
 
 
@@ -64,8 +65,9 @@ def level_rows(
     found = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
-        service = model.features if reads else _without_history(model.features)
-        frames = feature_frames(service, requests, plain, notes, threads=threads, memory=memory, tick=tick)
+        # Where no event can count, no file is touched.
+        service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
+        frames = feature_frames(service, requests, plain, notes, Means(threads, memory, tick))
         found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
@@ -132,7 +134,7 @@ def _precomputed(
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
     service = FeatureService("precomputed", [*members, *counts])
-    frame = feature_frames(service, at_cut, {"": at}, notes, threads=threads, memory=memory, tick=tick)[""]
+    frame = feature_frames(service, at_cut, {"": at}, notes, Means(threads, memory, tick))[""]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
     )
@@ -147,31 +149,6 @@ def _made_ahead(member: Member, views: Sequence[FeatureView]) -> bool:
     if isinstance(member, RequestFeature):
         return not member.fields and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
     return (member.view if isinstance(member, FeatureRef) else member) in views
-
-
-def _without_history(service: FeatureService) -> FeatureService:
-    """The service over sources without a history: where no event can count, no file is touched."""
-    made: dict[str, FeatureView] = {}
-
-    def of_view(view: FeatureView) -> FeatureView:
-        if view.name not in made:
-            keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
-            made[view.name] = dataclasses.replace(view, source=dataclasses.replace(view.source, history=None), request_keys=keys)
-        return made[view.name]
-
-    def of_ref(ref: FeatureRef) -> FeatureRef:
-        return FeatureRef(of_view(ref.view), ref.feature)
-
-    def of_member(member: Member) -> Member:
-        if isinstance(member, FeatureView):
-            return of_view(member)
-        if isinstance(member, FeatureRef):
-            return of_ref(member)
-        if isinstance(member, RequestFeature):
-            return dataclasses.replace(member, inputs={p: of_ref(ref) for p, ref in member.inputs.items()})
-        return member
-
-    return FeatureService(service.name, [of_member(m) for m in service.features])
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:

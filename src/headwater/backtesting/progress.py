@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headwater.pipelines.historical import Tick
+from headwater.pipelines.means import Tick
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import Requests
 
 COLD_DAYS = 30
@@ -95,7 +96,7 @@ def cold_slice(
     )
     rows = requests.take(np.flatnonzero(test))
     service, asked = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
-    counts = feature_frames(service, asked, {"": Level()}, Notes(), threads=threads, memory=memory)[""].to_series()
+    counts = feature_frames(service, asked, {"": Level()}, Notes(), Means(threads, memory))[""].to_series()
     keys = ", ".join(str(view.request_key(k)) for k in view.keys)
     return Slice(
         "cold start",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.source import Enriched, Source
 
 
 def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
@@ -23,7 +24,7 @@ def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
         f"model {model.name}: {model.task}, {len(model.features.feature_names)} features of service {model.features.name}",
         f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, {known}",
     ]
-    lines += [f"view {view.name}: {_view(view)}" for view in model.features.views]
+    lines += [f"view {view.name}: {_view(view)}" for view in model.features.views_within]
     lines += [f"request field {f.name}: {f.dtype.__name__}" for f in model.features.request_fields]
     lines += [f"request feature {f.name}({', '.join(f.parameters)})" for f in model.features.request_features]
     lines += [f"level {name}: {level.describe(model)}" for name, level in levels.items()]
@@ -35,8 +36,14 @@ def _view(view: FeatureView) -> str:
     functions = ", ".join(dict.fromkeys(f"{a.function}({', '.join(a.columns)})" for a in view.features))
     windows = ", ".join(dict.fromkeys(f.window.suffix for f in view.outputs))
     source = view.source
+    return f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; {view.freshness}"
+
+
+def _events(source: Source) -> str:
+    if isinstance(source.history, Enriched):
+        return f" ({source.history}), known as late as the last of these"
     known = source.known_at_field or (f"{source.timestamp_field} + {source.known_after}" if source.delay else source.timestamp_field)
-    return f"{functions} over {windows} by ({keys}) of source {source.name} at {source.timestamp_field}, known at {known}; {view.freshness}"
+    return f" at {source.timestamp_field}, known at {known}"
 
 
 def assumptions(model: Model) -> Sequence[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from headwater.definitions.base import Definition, check_name
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.request_feature import RequestFeature, RequestField
+from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
 
 Member = FeatureView | FeatureRef | RequestFeature | RequestField
@@ -81,6 +83,22 @@ class FeatureService(Definition):
             add(view)
         return tuple(found.values())
 
+    @cached_property
+    def views_within(self) -> tuple[FeatureView, ...]:
+        """Every view that is read, and those that the events of their sources are enriched with, to any depth."""
+        found: dict[int, FeatureView] = {}
+        for view in self.views:
+            found.setdefault(id(view), view)
+            for source in _chain(view.source):
+                if isinstance(source.history, Enriched):
+                    found |= {id(v): v for v in source.history.features.views_within}
+        return tuple(found.values())
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Every source that is read, those below an enriched one included."""
+        return tuple({id(source): source for view in self.views_within for source in _chain(view.source)}.values())
+
     @property
     def request_features(self) -> tuple[RequestFeature, ...]:
         """The functions evaluated at request time, in order."""
@@ -90,6 +108,21 @@ class FeatureService(Definition):
     def request_fields(self) -> tuple[RequestField, ...]:
         """The fields of the request that are features themselves, in order."""
         return tuple(m for m in self.features if isinstance(m, RequestField))
+
+    @cached_property
+    def needed(self) -> Mapping[str, tuple[Feature, ...]]:
+        """By the name of each view, its features that something reads, in the view's order."""
+        names: dict[str, set[str]] = {v.name: set() for v in self.views}
+        for ref in self.refs:
+            names[ref.view.name].add(ref.feature)
+        for function in self.request_features:
+            for ref in function.inputs.values():
+                names[ref.view.name].add(ref.feature)
+        for view in self.views:
+            for filled in view.request_keys.values():
+                if isinstance(filled, FeatureRef):
+                    names[filled.view.name].add(filled.feature)
+        return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in self.views}
 
     def needed_by(self) -> dict[str, list[str]]:
         """For each column that a request must carry, who needs it."""
@@ -105,6 +138,37 @@ class FeatureService(Definition):
             for name in function.fields:
                 needs.setdefault(name, []).append(f"request feature {function.name!r}")
         return needs
+
+    def over(self, change: Callable[[Source], Source]) -> FeatureService:
+        """The service with `change` made of the source of every view that is read; itself where that changes none."""
+        made: dict[str, FeatureView] = {}
+
+        def of_view(view: FeatureView) -> FeatureView:
+            if view.name not in made:
+                source = change(view.source)
+                keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
+                same = source is view.source and all(keys[key] is filled for key, filled in view.request_keys.items())
+                made[view.name] = view if same else dataclasses.replace(view, source=source, request_keys=keys)
+            return made[view.name]
+
+        def of_ref(ref: FeatureRef) -> FeatureRef:
+            view = of_view(ref.view)
+            return ref if view is ref.view else FeatureRef(view, ref.feature)
+
+        def of_member(member: Member) -> Member:
+            if isinstance(member, FeatureView):
+                return of_view(member)
+            if isinstance(member, FeatureRef):
+                return of_ref(member)
+            if isinstance(member, RequestFeature):
+                inputs = {p: of_ref(ref) for p, ref in member.inputs.items()}
+                same = all(inputs[p] is ref for p, ref in member.inputs.items())
+                return member if same else dataclasses.replace(member, inputs=inputs)
+            return member
+
+        members = [of_member(m) for m in self.features]
+        same = all(mine is theirs for mine, theirs in zip(members, self.features, strict=True))
+        return self if same else FeatureService(self.name, members)
 
     def view(self, name: str) -> FeatureView:
         """The view of that name."""
@@ -126,6 +190,14 @@ class FeatureService(Definition):
         for view in self._read():
             if self.view(view.name) != view:
                 raise DefinitionError(f"{what}: two views are named {view.name!r}; rename one")
+
+
+def _chain(source: Source) -> Iterator[Source]:
+    """The source, and where it is enriched, those below it."""
+    yield source
+    while isinstance(source.history, Enriched):
+        source = source.history.base
+        yield source
 
 
 def _names(member: Member) -> tuple[str, ...]:

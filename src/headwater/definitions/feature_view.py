@@ -29,6 +29,12 @@ class Feature:
     window: Window
     column: int = 0  # which of the aggregation's outputs this is
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the source that it is made of, that of `where` included."""
+        where = self.aggregation.where
+        return self.columns if where is None else (*self.columns, where)
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureRef(Definition):

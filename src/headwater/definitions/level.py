@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
+from headwater.definitions.enriched import over
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, batch, check_freshness, kind_of, never, on_request
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.source import Source
+from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
 
 
@@ -21,7 +22,8 @@ class Level(Definition):
 
     Args:
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
-            itself; the others stay as defined). None leaves all as defined.
+            itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
+            at every level: it is part of what these events say.
         predictions: `precomputed(freshness, keys=)` for scores made ahead. None leaves them as the model defines.
         known_after: for some sources, how soon after their event time events are known instead.
 
@@ -49,6 +51,11 @@ class Level(Definition):
         for source in self.known_after:
             if not isinstance(source, Source):
                 raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+            if isinstance(source.history, Enriched):
+                raise DefinitionError(
+                    f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
+                    f"name {source.history.base.name!r}, or a source that enriches it, instead"
+                )
         late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 
@@ -61,9 +68,14 @@ class Level(Definition):
         return self.features.get(view, self.features.get(view.root, view.freshness))
 
     def source(self, view: FeatureView) -> Source:
-        """The source of `view`, with its events known as soon as this level says."""
-        soon = self.known_after.get(view.source) if self.known_after else None
-        return view.source if soon is None else view.source.known_within(soon)
+        """The source of `view`, with its events (and all that enriches them) known as soon as this level says."""
+        return self._soon(view.source) if self.known_after else view.source
+
+    def _soon(self, source: Source) -> Source:
+        if isinstance(source.history, Enriched):
+            return over(source, self._soon)
+        soon = self.known_after.get(source)
+        return source if soon is None else source.known_within(soon)
 
     def scoring(self, model: Model) -> Precomputed | None:
         """How the model's predictions are made at this level; None for on request."""

@@ -44,13 +44,13 @@ class Project(Definition):
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that a model reads."""
-        return _unique([view for model in self.models for view in model.features.views])
+        """Every view that a model reads, and those that events are enriched with."""
+        return _unique([view for model in self.models for view in model.features.views_within])
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that a view reads."""
-        return _unique([view.source for view in self.views])
+        """Every source that a view reads, those below an enriched one included."""
+        return _unique([source for model in self.models for source in model.features.sources])
 
     def model(self, name: str | None = None) -> Model:
         """The model of that name, or the only one."""

@@ -66,6 +66,23 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
     ...     return round(amount * 100)
     >>> cents.fields, cents(1.5)
     ({'amount': <class 'float'>}, 150)
+
+    A feature of features, the z-score of now against 30 days; of one value there is no deviation, and of equal ones it is 0:
+
+    >>> import headwater as hw, polars as pl
+    >>> from datetime import datetime, UTC
+    >>> day = lambda number: datetime(2024, 5, number, tzinfo=UTC)
+    >>> paid = pl.DataFrame({"card": ["a", "a", "b"], "at": [day(1), day(2), day(1)], "amount": [10.0, 14.0, 5.0]})
+    >>> payments = hw.Source("payments", history=paid, timestamp_field="at")
+    >>> card = hw.FeatureView("card", source=payments, keys=["card"], features=[hw.mean("amount"), hw.std("amount")], windows=["30d"],
+    ...                       freshness=hw.streaming("2s"))
+    >>> usual, spread = card["mean_amount_30d"], card["std_amount_30d"]
+    >>> @hw.request_feature
+    ... def z_score(amount: float, mean: float | None = usual, std: float | None = spread) -> float | None:
+    ...     return None if mean is None or not std else (amount - mean) / std
+    >>> rows = pl.DataFrame({"card": ["a", "b", "c"], "timestamp": [day(3)] * 3, "amount": [18.0, 6.0, 1.0]})
+    >>> [z and round(z, 2) for z in hw.get_historical_features(z_score, rows)["z_score"]]
+    [2.12, None, None]
     """
     name = getattr(function, "__name__", "")
     what = f"request feature {name!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,8 @@ from headwater.errors import DefinitionError
 if TYPE_CHECKING:
     import polars as pl
 
+    from headwater.definitions.feature_service import FeatureService, Member
+
 
 @dataclass(frozen=True, eq=False)
 class Source(Definition):
@@ -23,7 +26,7 @@ class Source(Definition):
     Args:
         name: letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
-        history: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface.
+        history: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface; `enriched` puts other events here.
         select: what is known at the event time: column names and row-wise polars expressions. None takes every column, and is
             refused where the table has timestamps later than the event is known at.
         filter: a row-wise polars expression over the table's columns; rows where it is not true are left out.
@@ -46,7 +49,7 @@ class Source(Definition):
     name: str
     _: KW_ONLY
     timestamp_field: str
-    history: Table | ArrowFrame | None = None
+    history: Table | ArrowFrame | Enriched | None = None
     select: Selection | None = None
     filter: pl.Expr | None = None
     known_at_field: str | None = None
@@ -62,7 +65,7 @@ class Source(Definition):
         what = f"source {self.name!r}"
         if not isinstance(self.timestamp_field, str):
             raise DefinitionError(f"{what}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time")
-        if self.history is not None:
+        if self.history is not None and not isinstance(self.history, Enriched):
             object.__setattr__(self, "history", as_table(self.history, f"{what}: history"))
         if self.window_on not in ("timestamp", "known_at"):
             raise DefinitionError(f"{what}: window_on is {self.window_on!r}; give 'timestamp' or 'known_at'")
@@ -86,19 +89,73 @@ class Source(Definition):
             raise DefinitionError(
                 f"source {self.name!r} has no history: give history=hw.parquet(path) or a frame, so that it can be read offline"
             )
+        assert not isinstance(self.history, Enriched), "pipelines.enrichment makes a table of it before it is read"
         return as_table(self.history, "history")
 
     @property
     def columns(self) -> frozenset[str] | None:
         """The columns that features can use, where `select` names them; None where the table's schema decides."""
-        if self.select is None:
-            return None
+        selected = self.history.columns if isinstance(self.history, Enriched) else None
+        if self.select is not None:
+            selected = frozenset(output_name(item) for item in self.select)
         own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field) if c)}
-        return frozenset(output_name(item) for item in self.select) | own
+        return None if selected is None else selected | own
+
+    def enriched(self, name: str, features: Sequence[Member], *, select: Selection | None = None, filter: pl.Expr | None = None) -> Source:
+        """A source of the same events, each with features as of its own event time beside its columns.
+
+        An event asks for the features as a request would: its columns fill the keys of the views, and what counts is what had
+        happened before its event time and was known by the freshness of each view. It does not count itself. It is known when it
+        was, or when the last event that counted became known, whichever is later. Views over the enriched source are chained
+        views; enriched sources can be enriched again.
+
+        Args:
+            name: the new source's name.
+            features: views (all their features), single ones, and request features over columns of the event. Each is a column
+                of its full name, such as `card__mean_amount_30d`; those that nothing reads are not computed.
+            select, filter: as for any source, over the columns of this one and the features.
+
+        Raises:
+            DefinitionError: a view's key that the events lack, or a feature named like one of their columns.
+
+        >>> import headwater as hw, polars as pl
+        >>> from datetime import datetime, UTC
+        >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
+        >>> paid = pl.DataFrame({"card": ["a"] * 4, "at": [at(8), at(9), at(10), at(11)], "amount": [10.0, 20.0, 90.0, 30.0]})
+        >>> payments = hw.Source("payments", history=paid, timestamp_field="at")
+        >>> card = hw.FeatureView("card", source=payments, keys=["card"], features=[hw.mean("amount")], windows=["30d"],
+        ...                       freshness=hw.streaming("2s"))
+        >>> large = pl.col("amount") > 3 * pl.col("card__mean_amount_30d")
+        >>> rated = payments.enriched("rated", [card["mean_amount_30d"]], select=["card", large.alias("large")])
+        >>> view = hw.FeatureView("rated_card", source=rated, keys=["card"], features=[hw.count(where="large")], windows=["1d"],
+        ...                       freshness=hw.on_request())
+        >>> asked = pl.DataFrame({"card": ["a"], "timestamp": [at(12)]})
+        >>> hw.get_historical_features(view, asked)["rated_card__count_where_large_1d"].to_list()
+        [1]
+        """
+        from headwater.definitions.enriched import enrich  # views know sources, and here a source knows views
+
+        return enrich(self, name, features, select=select, filter=filter)
 
     def known_within(self, delay: Duration) -> Source:
         """This source, had its events been known `delay` after their event time."""
         return dataclasses.replace(self, known_at_field=None, known_after=delay)
+
+
+@dataclass(frozen=True, eq=False)
+class Enriched(Definition):
+    """The events of `base`, each with `features` as of itself; made by `Source.enriched`."""
+
+    base: Source
+    features: FeatureService
+
+    def __str__(self) -> str:
+        return f"{self.base.name}, each event with {', '.join(self.features.feature_names)}"
+
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """The columns of the base and the features; None where the schema of a table decides."""
+        return None if self.base.columns is None else self.base.columns | set(self.features.feature_names)
 
 
 def check_known(field: str | None, after: Duration, what: str) -> None:

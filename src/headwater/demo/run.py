@@ -11,7 +11,7 @@ from headwater.backtesting.run import Backtest
 from headwater.backtesting.run import backtest as _backtest
 from headwater.definitions.project import Project
 from headwater.demo.flights import write_tables
-from headwater.pipelines.historical import Tick
+from headwater.pipelines.means import Tick
 
 if TYPE_CHECKING:
     import polars as pl

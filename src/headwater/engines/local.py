@@ -133,6 +133,8 @@ def answer(
 
 
 def _check_columns(query: Query, events: pl.DataFrame, codes: dict[str, Coded]) -> None:
+    if query.source.history is None:  # nothing says of what type its columns are
+        return
     for feature in query.features:
         for name in feature.columns:
             if name in codes:

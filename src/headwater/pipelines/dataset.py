@@ -25,7 +25,7 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.models.store import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
-from headwater.pipelines.historical import Tick
+from headwater.pipelines.means import Tick
 from headwater.pipelines.train import TrainingSet, training_set
 
 if TYPE_CHECKING:

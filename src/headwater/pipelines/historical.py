@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import I64
-from headwater.compute.as_of import as_of
+from headwater.compute.as_of import NEVER, as_of
 from headwater.definitions.connectors import ArrowFrame, Table
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
@@ -17,17 +19,17 @@ from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.sizes import Size, in_bytes
+from headwater.definitions.source import Enriched, Source
 from headwater.engines.asides import status_name, status_series
 from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request
+from headwater.engines.reading import KNOWN
 from headwater.errors import DataError, nearest
-from headwater.pipelines.cache import Cache
+from headwater.pipelines.enrichment import NOTHING, Tables, first_read
+from headwater.pipelines.means import USUAL, Means
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.requests import Requests, read_labels, read_rows
-
-Tick = Callable[[str, int, int], None]
-"""Called with a view's name, rows done and rows to do."""
 
 
 def get_historical_features(
@@ -81,7 +83,7 @@ def get_historical_features(
     clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    found = feature_frames(service, requests, {"": level or Level()}, Notes(), threads=threads, memory=memory, statuses=statuses)[""]
+    found = feature_frames(service, requests, {"": level or Level()}, Notes(), Means(threads, memory), statuses=statuses)[""]
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
@@ -100,28 +102,58 @@ def feature_frames(
     requests: Requests,
     levels: Mapping[str, Level],
     notes: Notes,
+    means: Means = USUAL,
     *,
-    threads: int | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
-    cache: Cache | None = None,
     statuses: bool = False,
 ) -> dict[str, pl.DataFrame]:
     """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
 
-    Levels at which a view is equally fresh share its values too. `cache` keeps columns, and gives those that it kept. `statuses`: followed
-    by the status of each.
+    Levels at which a view is equally fresh share its values too. `statuses`: followed by the status of each.
     """
+    last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
+    call = _Call(tables(last, last, notes, means), notes, means, statuses=statuses)
+    for level, view in itertools.product(levels.values(), service.views):
+        if isinstance(view.source.history, Enriched):
+            windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
+            columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
+            call.tables.read(call.tables.at(level, view), columns, first_read(level.freshness(view), requests, windows))
+    return _frames(service, requests, levels, call)
+
+
+def enriched_events(source: Source) -> Requests:
+    """The events of an enriched source as rows that ask, each at its event time, for the features that it is enriched with."""
+    return tables(NOTHING, NOTHING, Notes()).asking(source)
+
+
+def tables(last: int, known: int, notes: Notes, means: Means = USUAL) -> Tables:
+    """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
+
+    def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
+        return _frames(service, events, {"": Level()}, _Call(mine, notes, means, known=known))[""]
+
+    return Tables(frames, last, known, notes)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all parts of one call share; whether statuses are wanted, and when the last event that counts became known."""
+
+    tables: Tables
+    notes: Notes
+    means: Means
+    statuses: bool = False
+    known: bool = False
+
+
+def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
     check_request(service, requests.frame)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    budget = None if memory is None else in_bytes(memory, "memory")
-    work = _Work(requests, levels, found, notes, threads, budget, tick, cache, statuses)
-    needed = _needed(service)
+    work = _Work(requests, levels, found, call)
     pending = list(service.views)
     while pending:
         first = next(v for v in pending if _ready(v, found))
-        group = [v for v in pending if _alike(v, first, needed, statuses=statuses) and _ready(v, found)]
-        work.compute(group, needed[first.name])
+        group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, found)]
+        work.compute(group, service.needed[first.name])
         pending = [v for v in pending if v not in group]
     plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
     for values in found.values():
@@ -130,16 +162,22 @@ def feature_frames(
                 continue
             inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
             (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
-    frames = {name: [(plain | values)[f].alias(f) for f in service.feature_names] for name, values in found.items()}
-    if statuses:
-        for name, columns in frames.items():
-            columns += [found[name].get(status_name(c.name), _plain_status(c)).alias(status_name(c.name)) for c in columns]
-    return {name: pl.DataFrame(columns) for name, columns in frames.items()}
+    frames = {}
+    for name, values in found.items():
+        columns = [(plain | values)[f].alias(f) for f in service.feature_names]
+        if call.statuses:
+            columns += [_status(c, values) for c in columns]
+        if call.known:
+            known = [values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views]
+            columns.append(pl.Series(KNOWN, np.maximum.reduce([np.full(len(requests.t), NEVER), *known])))
+        frames[name] = pl.DataFrame(columns)
+    return frames
 
 
-def _plain_status(values: pl.Series) -> pl.Series:
-    """The statuses of what is made at request time: present, or empty where it is null."""
-    return status_series(values.name, values.is_null().cast(pl.Int64).to_numpy())
+def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
+    """The status beside a feature; of what is made at request time present, or empty where it is null."""
+    name = status_name(feature.name)
+    return found[name].alias(name) if name in found else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
 
 
 def check_request(service: FeatureService, frame: pl.DataFrame) -> None:
@@ -151,62 +189,57 @@ def check_request(service: FeatureService, frame: pl.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What every view of one call shares."""
+    """What every view of one set of rows shares."""
 
     requests: Requests
     levels: Mapping[str, Level]
     found: dict[str, dict[str, pl.Series]]
-    notes: Notes
-    threads: int | None
-    memory: int | None
-    tick: Tick | None
-    cache: Cache | None
-    statuses: bool
+    call: _Call
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
         """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
         frames: dict[object, pl.DataFrame] = {}
         times: dict[str, tuple[I64, I64]] = {}
-        by_source: dict[str, dict[tuple[int, str], tuple[Request, list[tuple[str, str]]]]] = {}
+        by_source: dict[int, tuple[Source, dict[tuple[int, str], tuple[Request, list[tuple[str, str]]]]]] = {}
         for view in views:
             for name, level in self.levels.items():
                 keys = self._keys(view, name, frames)
-                freshness, source = level.freshness(view), level.source(view)
+                freshness, source = level.freshness(view), self.call.tables.at(level, view)
                 if freshness.fingerprint not in times:
                     times[freshness.fingerprint] = as_of(freshness, self.requests.t)
-                asked = by_source.setdefault(source.known_after if source is not view.source else "", {})  # type: ignore[arg-type]
+                _, asked = by_source.setdefault(id(source), (source, {}))
                 request = Request(keys, self.requests.t, *times[freshness.fingerprint])
                 asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
-        for delay, asked in by_source.items():
-            source = views[0].source if delay == "" else views[0].source.known_within(delay)
-            self._run(
-                Query(source, views[0].keys, features, views[0].expires_after, retained=self._retained(views[0])), list(asked.values())
-            )
+        windows = retained(views[0]) if self.call.statuses else ()
+        for source, asked in by_source.values():
+            readable = self.call.tables.readable(source)
+            view = views[0]
+            query = Query(readable, view.keys, features, view.expires_after, retained=windows, known=self.call.known)
+            self._run(query, list(asked.values()))
 
     def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
+        means = self.call.means
         views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
         total, done = len(self.requests.t) * len(asked), 0
 
         def tick(rows: int) -> None:
             nonlocal done
             done += rows
-            if self.tick is not None:
-                self.tick(views, done, total)
+            if means.tick is not None:
+                means.tick(views, done, total)
 
         def reading(rows: int, of: int) -> None:
-            if self.tick is not None:
-                self.tick(f"reading {query.source.name}", rows, of)
+            if means.tick is not None:
+                means.tick(f"reading {query.source.name}", rows, of)
 
-        run = partial(compute, memory=self.memory, threads=self.threads, tick=tick, reading=reading)
+        memory = None if means.memory is None else in_bytes(means.memory, "memory")
+        run = partial(compute, memory=memory, threads=means.threads, tick=tick, reading=reading)
         requests = [request for request, _ in asked]
-        cache = None if query.retained else self.cache  # statuses are not kept
-        columns = run(query, requests, self.notes) if cache is None else cache.answers(query, requests, self.notes, run)
+        kept = None if query.retained or query.known else means.cache  # only values are kept, and not what is said beside them
+        columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
         for (_, to), series in zip(asked, columns, strict=True):
             for view, level in to:
                 self.found[level] |= {f"{view}__{s.name}": s for s in series}
-
-    def _retained(self, view: FeatureView) -> Sequence[Window]:
-        return retained(view) if self.statuses else ()
 
     def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
         """The view's keys of each row; one frame for all levels where no key is a feature."""
@@ -221,21 +254,6 @@ class _Work:
             ]
             frames[place] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
         return frames[place]
-
-
-def _needed(service: FeatureService) -> dict[str, tuple[Feature, ...]]:
-    """The features of each view that something reads, in the view's order."""
-    names: dict[str, set[str]] = {v.name: set() for v in service.views}
-    for ref in service.refs:
-        names[ref.view.name].add(ref.feature)
-    for function in service.request_features:
-        for ref in function.inputs.values():
-            names[ref.view.name].add(ref.feature)
-    for view in service.views:
-        for filled in view.request_keys.values():
-            if isinstance(filled, FeatureRef):
-                names[filled.view.name].add(filled.feature)
-    return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in service.views}
 
 
 def _ready(view: FeatureView, found: Mapping[str, Mapping[str, pl.Series]]) -> bool:

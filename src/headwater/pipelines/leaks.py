@@ -7,11 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from headwater.connectors.frame import to_polars
-from headwater.definitions.columns import output_name, root_columns
+from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Frame, Table
+from headwater.definitions.enriched import filter_columns as chosen_by
+from headwater.definitions.enriched import table_columns
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
-from headwater.definitions.source import Source
+from headwater.definitions.source import Enriched, Source
 from headwater.engines.reading import collect, moment, selected
 from headwater.errors import LeakError
 
@@ -23,15 +25,17 @@ def refuse_label_columns(model: Model) -> None:
         LeakError: naming the source, the columns and the share of rows.
     """
     labels = model.labels
-    for source in dict.fromkeys(view.source for view in model.features.views):
-        if source.history is None or not labels.label_roots or not _same_table(source.table, labels.data):
+    for source in model.features.sources:  # an enriched one has no table: what it carries, its base selects, and knows no later
+        if source.history is None or isinstance(source.history, Enriched) or not labels.label_roots:
             continue
-        columns, chosen_by = label_columns(source, labels), filter_columns(source, labels)
-        if not columns and not chosen_by:
+        if not _same_table(source.table, labels.data):
+            continue
+        columns, filtered = label_columns(source, labels), filter_columns(source, labels)
+        if not columns and not filtered:
             continue
         share = _known_earlier(source, labels)
         if share:
-            verb, named = ("selects", columns) if columns else ("filters by", chosen_by)
+            verb, named = ("selects", columns) if columns else ("filters by", filtered)
             raise LeakError(
                 f"source {source.name!r} ({source.site}) {verb} {', '.join(map(repr, named))}, which the label {labels.label_name!r} is made of, "
                 "and says it is known "
@@ -55,13 +59,14 @@ def _same_table(mine: Table, theirs: Table) -> bool:
 def label_columns(source: Source, labels: Labels) -> list[str]:
     """The columns of the source's selection that the label is made of."""
     if source.select is None:
-        return sorted(labels.label_roots)
-    return sorted(output_name(item) for item in source.select if root_columns(item) & labels.label_roots)
+        below = source.history.base if isinstance(source.history, Enriched) else None
+        return sorted(labels.label_roots) if below is None else label_columns(below, labels)
+    return sorted(name for name in map(output_name, source.select) if table_columns(source, name) & labels.label_roots)
 
 
 def filter_columns(source: Source, labels: Labels) -> list[str]:
     """The columns of the source's filter that the label is made of: which rows are there tells the outcome as well."""
-    return [] if source.filter is None else sorted(root_columns(source.filter) & labels.label_roots)
+    return sorted(chosen_by(source) & labels.label_roots)
 
 
 def _known_earlier(source: Source, labels: Labels) -> float:

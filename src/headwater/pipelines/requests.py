@@ -15,9 +15,10 @@ from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, Parque
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.sizes import Size, in_bytes
+from headwater.definitions.source import Source
 from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request
+from headwater.engines.local import Query, Request, reach_of
 from headwater.engines.reading import collect, column, moment, selected
 from headwater.errors import DataError
 
@@ -132,13 +133,25 @@ def _observed(labels: Labels, requests: Requests, memory: Size | None) -> pl.Ser
         column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
     ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
     limit = None if memory is None else in_bytes(memory, "memory")
-    series = compute(Query(outcome.source, outcome.keys, [feature]), [ask], Notes(), memory=limit)[0][0]
+    series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], Notes(), memory=limit)[0][0]
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         raise DataError(
             f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be a number or a boolean. "
             f"Make one in the select of source {outcome.source.name!r}"
         )
     return series.cast(pl.Float64)
+
+
+def _readable(outcome: Outcome, feature: Feature, ask: Request) -> Source:
+    """The outcome's source; where its events are enriched, over a table of them."""
+    from headwater.pipelines.historical import tables  # its features are made there, of rows that are read here
+
+    reach = reach_of([ask], [outcome.window])
+    if reach is None:
+        return outcome.source
+    made = tables(reach.last, reach.known, Notes())
+    made.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
+    return made.readable(outcome.source)
 
 
 def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], what: str) -> None:

@@ -22,8 +22,9 @@ from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
 from headwater.models.store import save
 from headwater.pipelines.cache import Cache
-from headwater.pipelines.historical import Tick, feature_frames
+from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
+from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests, check_finite, read_labels
 
 
@@ -103,9 +104,7 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(
-        model.features, requests, {"": level or Level()}, notes, threads=threads, memory=memory, tick=tick, cache=cache
-    )[""]
+    features = feature_frames(model.features, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
     return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
 
 
