@@ -122,6 +122,7 @@ def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, leve
         known_after="0s",
         window_on="timestamp",
         id_field=None,
+        changes=None,
     )
     furthest = max((f.window for f in view.outputs), key=lambda w: (w.length is None, w.reach or 0))
     pair = [

@@ -49,6 +49,11 @@ class Level(Definition):
         for source in self.known_after:
             if not isinstance(source, Source):
                 raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+            if source.changes is not None:
+                raise DefinitionError(
+                    f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
+                    "correction would be known with what it corrects. Leave the source out"
+                )
         late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.codes import perhaps_repeated
 from headwater.compute.duplicates import accepted
+from headwater.compute.versions import versions
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.engines.columns import Coded, encode
@@ -19,6 +20,8 @@ from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, mo
 from headwater.errors import DataError, LeakError
 
 IDENT = "__id"
+BEFORE = "__before"
+GONE = "__gone"
 
 
 @dataclass
@@ -45,10 +48,10 @@ class Reach:
 def read_events(
     source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, notes: Notes
 ) -> tuple[pl.DataFrame, dict[str, Coded]]:
-    """The events as a frame: the keys, TIME, KNOWN (where a column says), IDENT (where declared) and the encoded `columns`.
+    """The events as a frame: the keys, TIME, KNOWN (where a column says), IDENT and GONE (where declared) and the encoded `columns`.
 
     Raises:
-        DataError: a column that is missing or of a wrong dtype.
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
     what = _called(source)
@@ -65,17 +68,23 @@ def read_events(
     if source.id_field is not None:
         column(source.id_field, chosen.schema, what)
         wanted.append(pl.col(source.id_field).alias(IDENT))
+    if source.changes is not None:
+        wanted.append(_flag(source.changes, chosen.schema, what).alias(BEFORE))
     frame = chosen.frame.select(wanted)
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
     if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
-        within &= pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
-    if source.id_field is None:
-        frame = frame.filter(within)
-    events = _timed(collect(frame, what), source, notes)
-    if source.id_field is not None:
-        events = _without_copies(events, source, notes).filter(within)
+        knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
+        within &= knowable
+        frame = frame if source.changes is None else frame.filter(knowable)
+    if source.changes is not None:  # an image far outside the reach may correct one inside, and one that takes back needs no time
+        images = _timed(collect(frame, what), source, notes, [KNOWN])
+        events = _timed(_versions(images, source, notes), source, notes).filter(within)
+    elif source.id_field is not None:
+        events = _without_copies(_timed(collect(frame, what), source, notes), source, notes).filter(within)
+    else:
+        events = _timed(collect(frame.filter(within), what), source, notes)
     notes.events[source.name] += events.height
     return _encoded(events, columns, what)
 
@@ -100,7 +109,7 @@ def _called(source: Source) -> str:
 def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str]) -> Selected:
     """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
     what = _called(source)
-    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
     chosen = selected(source.table, source.select, source.filter, [*own, *until], what)
     for name in (*keys, *columns):
@@ -140,33 +149,34 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         )
 
 
-def _timed(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+def _flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+    dtype = column(name, schema, what)
+    if dtype != pl.Boolean:
+        raise DataError(
+            f"{what}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
+            "(pl.col('op') == 'delete').alias('is_before')"
+        )
+    return pl.col(name)
+
+
+def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)) -> pl.DataFrame:
     """Without the rows that no time or known time can be read of; counted."""
     for name, reason in (
         (TIME, f"source {source.name}: no {source.timestamp_field}"),
         (KNOWN, f"source {source.name}: no {source.known_at_field}, so never known"),
     ):
-        if name in events.columns and events[name].null_count():
+        if name in names and name in events.columns and events[name].null_count():
             notes.leave_out(reason, events[name].null_count())
             events = events.filter(pl.col(name).is_not_null())
     return events
 
 
 def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
-    if events[IDENT].null_count():
-        raise DataError(
-            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
-            "them out, or leave id_field out"
-        )
-    suspect = perhaps_repeated(events[IDENT].hash().to_numpy())
+    suspect = _suspect(events, source)
     some = events.filter(pl.Series(suspect))
     if some.height == 0:
         return events
-    ident = some[IDENT].rank("dense").cast(pl.Int64)
-    known = some[KNOWN] if KNOWN in some.columns else some[TIME] + source.delay
-    content = some.select(pl.exclude(KNOWN, IDENT)).hash_rows(seed=0).reinterpret(signed=True)
-    place = _places(some, ident, known)
-    keep, conflicts = accepted(ident.to_numpy(), known.to_numpy(), place, content.to_numpy(), micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(*_compared(some, source), micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
     if not dropped:
         return events
@@ -177,12 +187,55 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
     return events.filter(pl.Series(~suspect))
 
 
+def _versions(images: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+    """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
+    if images[BEFORE].null_count():
+        raise DataError(
+            f"source {source.name!r}: {images[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
+            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
+        )
+    suspect, before = _suspect(images, source), images[BEFORE].to_numpy()
+    keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
+    some = images.filter(pl.Series(suspect))
+    if some.height:
+        ident, known, place, content = _compared(some.drop(BEFORE), source)
+        keep[suspect], gone[suspect], more = versions(ident, known, before[suspect], place, content)
+        of_nothing += more
+    for reason, rows in (("retractions of nothing", of_nothing), ("images that change nothing", int((~before & ~keep).sum()))):
+        if rows:
+            notes.leave_out(f"source {source.name}: {reason}", rows)
+    return images.drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
+
+
+def _suspect(events: pl.DataFrame, source: Source) -> Bool:
+    """Whether there may be another row with the id of each, bool (n)."""
+    if events[IDENT].null_count():
+        raise DataError(
+            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
+            "them out" + (", or leave id_field out" if source.changes is None else "")
+        )
+    return perhaps_repeated(events[IDENT].hash().to_numpy())
+
+
+def _compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
+    """Of each row its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
+    ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
+    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
+    said = events.select(_comparable(c, d) for c, d in events.schema.items() if c not in (KNOWN, IDENT))
+    content = said.hash_rows(seed=0).reinterpret(signed=True)
+    return ident.to_numpy(), known.to_numpy(), _places(events, ident, known), content.to_numpy()
+
+
+def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+
+
 def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
     """The order, int64 (n), of copies that were known at the same moment: by event time, keys and values, nulls (and NaN) first."""
     places = np.zeros(events.height, np.int64)
     tied = pl.DataFrame({"ident": ident, "known": known}).is_duplicated().arg_true()
     said = [TIME, *(c for c in events.columns if c not in (TIME, KNOWN, IDENT))]
-    rows = events[tied].select(pl.col(c).fill_nan(None) if events.schema[c].is_float() else c for c in said)
+    rows = events[tied].select(_comparable(c, events.schema[c]) for c in said)
     order = rows.with_columns(tied.alias("__row")).sort(said, nulls_last=False)["__row"]
     places[order.to_numpy()] = np.arange(len(order))
     return places
