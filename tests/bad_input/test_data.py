@@ -36,6 +36,8 @@ def _history(**columns):
     return EVENTS.with_columns(**{name: pl.lit(value) if isinstance(value, str | bytes) else value for name, value in columns.items()})
 
 
+CHANGES = {"id_field": "user", "known_at_field": "at", "changes": "old"}
+
 RETYPED = {
     "naive": lambda c: c.dt.replace_time_zone(None),
     "text": lambda c: c.dt.strftime("%Y-%m-%d %H:%M:%S"),
@@ -54,6 +56,12 @@ MISSPELT = {
     "the known time": (lambda: _ask(_view(known_at_field="att")), "source 'pay'", "'att'", "did you mean 'at'?"),
     "the id": (lambda: _ask(_view(id_field="usre")), "source 'pay'", "'usre'", "did you mean 'user'?"),
     "an id beside a selection": (lambda: _ask(_view(id_field="usre", select=["user"])), "source 'pay'", "'usre'", "did you mean 'user'?"),
+    "the changes": (
+        lambda: _ask(_view(id_field="user", known_at_field="at", changes="usre")),
+        "source 'pay'",
+        "no column 'usre'",
+        "did you mean 'user'?",
+    ),
     "a selected column": (
         lambda: _ask(_view(select=["user", "amuont"])),
         "source 'pay'",
@@ -197,6 +205,19 @@ WRONG = {
     "null ids": (
         lambda: _ask(_view(history=_history(id=pl.Series([None, 1])), id_field="id")),
         "source 'pay': 1 rows have no 'id', which should identify each event; filter them out, or leave id_field out",
+    ),
+    "null ids of changes": (
+        lambda: _ask(_view(history=_history(id=pl.Series([None, 1]), old=pl.lit(False)), **(CHANGES | {"id_field": "id"}))),
+        "source 'pay': 1 rows have no 'id', which should identify each event; filter them out",
+    ),
+    "neither before nor after": (
+        lambda: _ask(_view(history=_history(old=pl.Series([None, True])), **CHANGES)),
+        "source 'pay': 1 rows do not say whether they are images before or after a change: 'old' is null. Fill it in the source's select",
+    ),
+    "changes that are no booleans": (
+        lambda: _ask(_view(history=_history(old=pl.Series([0, 1])), **CHANGES)),
+        "source 'pay'",
+        "the changes column 'old' is Int64; it takes booleans, true for the image before a change: make one in select",
     ),
     "a key of another type": (
         lambda: _ask(rows=ROWS.with_columns(pl.col("user").cast(pl.String))),

@@ -47,6 +47,31 @@ REFUSED = {
         ["alias 'x' of 'user': 'usr' is not a key of it; did you mean 'user'?"],
     ),
     "an alias's filling": (lambda: _view().alias("x", keys={"user": 3}), ["'user' is filled with 3; give a request column or a feature"]),
+    # corrections
+    "changes without an id": (
+        lambda: _source(changes="old", known_at_field="at"),
+        ["source 'pay': changes='old' needs id_field=, the column that says which event an image is of"],
+    ),
+    "changes known by a rule": (
+        lambda: _source(changes="old", id_field="user", known_after="1h"),
+        ["source 'pay': changes='old' needs known_at_field=", "a correction would be known with what it corrects"],
+    ),
+    "changes that move windows": (
+        lambda: _source(changes="old", id_field="user", known_at_field="at", window_on="known_at"),
+        ["source 'pay': with changes='old', window_on='known_at' would move an event to the time of its correction"],
+    ),
+    "changes that are no column": (
+        lambda: _source(changes=True, id_field="user", known_at_field="at"),
+        ["source 'pay': changes is True; give the name of the column that is true for the image before a change"],
+    ),
+    "changes with a horizon": (
+        lambda: _source(changes="old", id_field="user", known_at_field="at", id_horizon="7d"),
+        ["source 'pay': with changes='old', an id means the same event for ever; leave id_horizon out"],
+    ),
+    "changes known sooner": (
+        lambda: hw.Level(known_after={_source(changes="old", id_field="user", known_at_field="at"): "1h"}),
+        ["Level: known_after of 'pay', whose changes='old' are each known at a time of their own"],
+    ),
     # columns that the source selects
     "an aggregated column": (
         lambda: _view(source=_source(select=["user", "amount"]), features=[hw.sum("amuont")]),

@@ -22,13 +22,13 @@ AGGREGATIONS = cases.aggregations()
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")  # windows shorter than delays are meant
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
+@pytest.mark.parametrize(("late", "changes"), [(False, False), (True, False), (True, True)], ids=["in order", "late", "changes"])
 @settings(max_examples=150)
 @given(random=RANDOM)
-def test_every_value_is_the_naive_one(late, random):
+def test_every_value_is_the_naive_one(late, changes, random):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeadwaterWarning)
-        conformance.compare(cases.case(random, late=late))
+        conformance.compare(cases.case(random, late=late, changes=changes))
 
 
 @pytest.mark.parametrize("function", TABLE)
@@ -117,14 +117,17 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
     assert all(bits == seen[0] for bits in seen)
 
 
+@pytest.mark.parametrize("changes", [False, True], ids=["events", "images"])
 @given(random=RANDOM)
-def test_what_becomes_known_after_k_changes_nothing(random):
-    """Every event not known by the greatest K of any row may say anything."""
-    case = cases.case(random, late=True)
-    case = replace(case, view=replace(case.view, freshness=hw.streaming("10s"), source=replace(case.view.source, id_field=None)))
+def test_what_becomes_known_after_k_changes_nothing(changes, random):
+    """Every event not known by the greatest K of any row may say anything, and take back anything."""
+    case = cases.case(random, late=True, changes=changes)
+    source = case.view.source if changes else replace(case.view.source, id_field=None)
+    case = replace(case, view=replace(case.view, freshness=hw.streaming("10s"), source=source))
     last = max(r["timestamp"] for r in case.rows) - timedelta(seconds=10)
     before = conformance.bits(conformance.compare(case))
     kept = [e for e in case.events if e["known"] is not None and e["known"] <= last]
-    told = [e | {"known": last + timedelta(microseconds=1), "real": 9.0, "whole": 9, "word": "zz", "flag": True} for e in case.events]
+    said = {"known": last + timedelta(microseconds=1), "real": 9.0, "whole": 9, "word": "zz", "flag": True}
+    told = [e | said | {"before": random.random() < 0.5} for e in case.events]
     assert conformance.bits(conformance.compare(case.with_events(kept))) == before
     assert conformance.bits(conformance.compare(case.with_events([*kept, *told]))) == before

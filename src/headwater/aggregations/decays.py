@@ -88,9 +88,11 @@ def _fold(v, t, half_life, lo, hi, block, last, total, weight):  # type: ignore[
             u, s, w = left_t[b - 1], left[b - 1, 0], left[b - 1, 1]
         elif middle > a:
             u, s, w = _join(right_t[a], right[a, 0], right[a, 1], left_t[b - 1], left[b - 1, 0], left[b - 1, 1], half_life)
+        elif b == n or block[b] == b:
+            u, s, w = right_t[a], right[a, 0], right[a, 1]
         else:
             u, s, w = np.int64(0), 0.0, 0.0
-            for i in range(a, b):
+            for i in range(b - 1, a - 1, -1):
                 if v[i] == v[i]:
-                    u, s, w = _join(u, s, w, t[i], v[i], 1.0, half_life)
+                    u, s, w = _join(t[i], v[i], 1.0, u, s, w, half_life)
         last[j], total[j], weight[j] = u, s, w

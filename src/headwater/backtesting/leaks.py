@@ -135,7 +135,9 @@ def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, leve
     """Whether each request counts a row that would not be there, were rows known with their labels."""
     at = _MINE if source.window_on == "known_at" else source.timestamp_field
     told = _over(source, matched)
-    as_said = dataclasses.replace(told, timestamp_field=at, known_at_field=_MINE, known_after="0s", window_on="timestamp", id_field=None)
+    as_said = dataclasses.replace(
+        told, timestamp_field=at, known_at_field=_MINE, known_after="0s", window_on="timestamp", id_field=None, changes=None
+    )
     furthest = max((f.window for f in view.outputs), key=lambda w: (w.length is None, w.reach or 0))
     pair = [
         FeatureView(

@@ -14,6 +14,8 @@ Bool = NDArray[np.bool_]
 Values = NDArray[np.int64] | NDArray[np.float64]
 
 NOTHING: I64 = np.empty(0, np.int64)
+LASTS = np.iinfo(np.int64).max
+"""When an event is gone that is never taken back."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Events:
     ident: int64 (n), the rank of the event's id, or empty. columns: what aggregations read, by name.
     row: int64 (n), the position in the events that these were taken from, or empty for the events themselves.
     ended_after: how long after an event's end, in microseconds, it is known that it ended.
+    gone: int64 (n), from when on each event is taken back (LASTS: never), or empty where none is; then `known` is not empty.
     """
 
     starts: I64
@@ -107,14 +110,15 @@ class Events:
     columns: Mapping[str, Column]
     row: I64 = field(default_factory=lambda: NOTHING)
     ended_after: int = 0
+    gone: I64 = field(default_factory=lambda: NOTHING)
 
     def keys(self, first: int, last: int) -> Events:
         """The events of the keys first to last - 1, without a copy."""
         a, b = int(self.starts[first]), int(self.starts[last])
         cut = {name: column.slice(a, b) for name, column in self.columns.items()}
-        return Events(
-            self.starts[first : last + 1] - a, self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut, ended_after=self.ended_after
-        )
+        starts = self.starts[first : last + 1] - a
+        own = (self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut)
+        return Events(starts, *own, ended_after=self.ended_after, gone=self.gone[a:b])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Where each request's window begins and ends among the events of its key.
 
-Only for events in known order (see `layers`): there, what a request may see is one range of positions.
+Only for events in known order, and gone in that order too (see `layers`): there, what a request may see is one range of positions.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ def spans(events: Events, asks: Asks, window: Window) -> tuple[I64, I64]:
     lo = np.empty(len(asks.T), np.int64)
     hi = np.empty(len(asks.T), np.int64)
     length = LIFETIME if window.length is None else window.length
-    _spans(events.starts, events.t, events.known, events.delay, asks.starts, asks.T, asks.K, length, window.hop, window.offset, lo, hi)
+    visible = (events.starts, events.t, events.known, events.gone, events.delay)
+    _spans(*visible, asks.starts, asks.T, asks.K, length, window.hop, window.offset, lo, hi)
     return lo, hi
 
 
 def blocks(events: Events, window: Window) -> I64:
     """For each event, the position of the first one of its key in the same block, int64 (n).
 
-    Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window reaches into at most two.
+    Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window reaches into at most two. Where
+    events are gone one after the other, a block ends with what may be seen together with its first event, so that there too a range
+    seldom begins and ends inside one block, which folds would have to walk.
     """
     out = np.empty(len(events.t), np.int64)
-    _blocks(events.starts, events.t, LIFETIME if window.length is None else window.length, out)
+    length = LIFETIME if window.length is None else window.length
+    if len(events.gone):
+        _blocks_of_gone(events.starts, events.t, events.known, events.gone, length, window.hop, out)
+    else:
+        _blocks(events.starts, events.t, length, out)
     return out
 
 
@@ -59,12 +66,12 @@ def _seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _spans(starts, t, known, delay, ask_starts, T, K, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
+def _spans(starts, t, known, gone, delay, ask_starts, T, K, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
     by_column = len(known) > 0
     for key in range(len(starts) - 1):
         first, end = starts[key], starts[key + 1]
         a, b = first, first
-        k = first
+        k, g = first, first
         for j in range(ask_starts[key], ask_starts[key + 1]):
             if j > ask_starts[key] and T[j] == T[j - 1] and K[j] == K[j - 1]:
                 lo[j], hi[j] = lo[j - 1], hi[j - 1]
@@ -80,7 +87,10 @@ def _spans(starts, t, known, delay, ask_starts, T, K, length, hop, offset, lo, h
                 b = _seek(t, b, first, end, min(head, K[j] - delay + 1))
                 stop = b
             lo[j] = a
-            hi[j] = max(a, stop)
+            if len(gone) > 0:
+                g = _seek(gone, g, first, end, K[j] + 1)
+                lo[j] = max(a, g)
+            hi[j] = max(lo[j], stop)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -95,4 +105,15 @@ def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
             if length >= 0 and t[i] >= limit:
                 begin = i
                 limit = (t[i] // length + 1) * length
+            out[i] = begin
+
+
+@nb.njit(nogil=True, cache=True)
+def _blocks_of_gone(starts, t, known, gone, length, hop, out):  # type: ignore[no-untyped-def]
+    """A block ends where no request can see an event together with the block's first one: too late for its window, or it is gone."""
+    for key in range(len(starts) - 1):
+        begin = starts[key]
+        for i in range(starts[key], starts[key + 1]):
+            if known[i] >= gone[begin] or (length >= 0 and t[i] >= t[begin] // hop * hop + hop + length):
+                begin = i
             out[i] = begin

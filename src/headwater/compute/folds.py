@@ -54,10 +54,16 @@ def _walk(v, op, lo, hi, block, out):  # type: ignore[no-untyped-def]
         if b <= a:
             continue
         middle = block[b - 1]
-        if middle <= a:
+        if middle == a:
             x = v[a]
             for i in range(a + 1, b):
                 x = _join(x, v[i], op)
+            out[j] = x
+            continue
+        if middle < a:
+            x = v[b - 1]
+            for i in range(b - 2, a - 1, -1):
+                x = _join(v[i], x, op)
             out[j] = x
             continue
         x = v[middle - 1]
@@ -85,10 +91,12 @@ def _fold(v, op, lo, hi, block, left, right, out):  # type: ignore[no-untyped-de
             out[j] = left[b - 1]
         elif middle > a:
             out[j] = _join(right[a], left[b - 1], op)
-        else:  # a late head: the range lies inside one block
-            x = v[a]
-            for i in range(a + 1, b):
-                x = _join(x, v[i], op)
+        elif b == n or block[b] == b:
+            out[j] = right[a]
+        else:  # a late head: the range lies inside one block; the same order as up to its end
+            x = v[b - 1]
+            for i in range(b - 2, a - 1, -1):
+                x = _join(v[i], x, op)
             out[j] = x
 
 
@@ -132,11 +140,13 @@ def _moments(v, lo, hi, block, left, right, count, mean, square):  # type: ignor
             c, m, s = left[b - 1, 0], left[b - 1, 1], left[b - 1, 2]
         elif middle > a:
             c, m, s = chan(right[a, 0], right[a, 1], right[a, 2], left[b - 1, 0], left[b - 1, 1], left[b - 1, 2])
+        elif b == n or block[b] == b:
+            c, m, s = right[a, 0], right[a, 1], right[a, 2]
         else:
             c, m, s = 0.0, 0.0, 0.0
-            for i in range(a, b):
+            for i in range(b - 1, a - 1, -1):
                 if v[i] == v[i]:
-                    c, m, s = chan(c, m, s, 1.0, v[i], 0.0)
+                    c, m, s = chan(1.0, v[i], 0.0, c, m, s)
         count[j], mean[j], square[j] = int(c), m, s
 
 

@@ -50,7 +50,8 @@ class Layer:
 
     def block(self, window: Window) -> I64:
         """`bounds.blocks` of the window."""
-        return self.derive(("block", window.length), lambda: bounds.blocks(self.events, window))
+        hop = window.hop if len(self.events.gone) else 0
+        return self.derive(("block", window.length, hop), lambda: bounds.blocks(self.events, window))
 
     def _valid(self, use: Use) -> Bool:
         masks = [c.valid for c in (self.events.columns[name] for name in use.columns) if c.valid is not None]

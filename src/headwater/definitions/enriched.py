@@ -28,6 +28,11 @@ def enrich(base: Source, name: str, features: Sequence[Member], *, select: Selec
     what = f"source {name!r}, {base.name!r} enriched"
     if isinstance(features, str | FeatureView | FeatureRef) or not isinstance(features, Sequence) or not features:
         raise DefinitionError(f"{what}: features is {features!r}; give a list of feature views, single features and request features")
+    if base.changes is not None:
+        raise DefinitionError(
+            f"{what}: {base.name!r} has changes={base.changes!r}, and an event that is taken back has no one time at which to ask for features; "
+            "enrich a source of the images after a change (filter=), or aggregate this one itself"
+        )
     for member in features:
         if not isinstance(member, FeatureView | FeatureRef | RequestFeature):
             raise DefinitionError(

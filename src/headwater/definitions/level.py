@@ -56,6 +56,11 @@ class Level(Definition):
                     f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
                     f"name {source.history.base.name!r}, or a source that enriches it, instead"
                 )
+            if source.changes is not None:
+                raise DefinitionError(
+                    f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
+                    "correction would be known with what it corrects. Leave the source out"
+                )
         late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 

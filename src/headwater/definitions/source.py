@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from headwater.definitions.feature_service import FeatureService, Member
 
+_DAY = "1d"
+
 
 @dataclass(frozen=True, eq=False)
 class Source(Definition):
@@ -35,10 +37,13 @@ class Source(Definition):
         window_on: "timestamp", or "known_at" to place events in windows by when they became known.
         id_field: the column that identifies an event; a copy known less than `id_horizon` after an accepted one is dropped.
         id_horizon: see `id_field`.
+        changes: the column of booleans that makes rows images of events that change, told apart by `id_field`: true for the image
+            before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
+            which states the event anew. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
         timezone: the IANA zone of naive timestamps.
 
     Raises:
-        DefinitionError: a bad name, duration, selection or time zone.
+        DefinitionError: a bad name, duration, selection or time zone; `changes` without what it needs.
 
     >>> import polars as pl
     >>> clicks = Source("clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at", known_after="60m")
@@ -56,7 +61,8 @@ class Source(Definition):
     known_after: Duration = "0s"
     window_on: Literal["timestamp", "known_at"] = "timestamp"
     id_field: str | None = None
-    id_horizon: Duration = "1d"
+    id_horizon: Duration = _DAY
+    changes: str | None = None
     timezone: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +80,7 @@ class Source(Definition):
         check_selection(self.select, self.filter, what)
         for name in ("known_after", "id_horizon"):
             object.__setattr__(self, name, text(micros(getattr(self, name), f"{what}: {name}")))
+        self._check_changes(what)
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
 
@@ -98,7 +105,7 @@ class Source(Definition):
         selected = self.history.columns if isinstance(self.history, Enriched) else None
         if self.select is not None:
             selected = frozenset(output_name(item) for item in self.select)
-        own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field) if c)}
+        own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field, self.changes) if c)}
         return None if selected is None else selected | own
 
     def enriched(self, name: str, features: Sequence[Member], *, select: Selection | None = None, filter: pl.Expr | None = None) -> Source:
@@ -140,6 +147,28 @@ class Source(Definition):
     def known_within(self, delay: Duration) -> Source:
         """This source, had its events been known `delay` after their event time."""
         return dataclasses.replace(self, known_at_field=None, known_after=delay)
+
+    def _check_changes(self, what: str) -> None:
+        if self.changes is None:
+            return
+        if not isinstance(self.changes, str):
+            raise DefinitionError(
+                f"{what}: changes is {self.changes!r}; give the name of the column that is true for the image before a change"
+            )
+        if self.id_field is None:
+            raise DefinitionError(f"{what}: changes={self.changes!r} needs id_field=, the column that says which event an image is of")
+        if self.known_at_field is None:
+            raise DefinitionError(
+                f"{what}: changes={self.changes!r} needs known_at_field=, the column that says when each image became known; by a rule, a "
+                "correction would be known with what it corrects"
+            )
+        if self.window_on == "known_at":
+            raise DefinitionError(
+                f"{what}: with changes={self.changes!r}, window_on='known_at' would move an event to the time of its correction; leave "
+                "window_on out, or give timestamp_field the column that you mean"
+            )
+        if self.id_horizon != _DAY:
+            raise DefinitionError(f"{what}: with changes={self.changes!r}, an id means the same event for ever; leave id_horizon out")
 
 
 @dataclass(frozen=True, eq=False)

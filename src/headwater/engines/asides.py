@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -67,15 +68,7 @@ def statuses(features: Sequence[Feature], values: Sequence[Answers], found: Sequ
 def with_known(events: Events) -> Events:
     """The events with the time at which each became known as one more column, to be aggregated."""
     known = events.known if len(events.known) else events.t + events.delay
-    return Events(
-        events.starts,
-        events.t,
-        events.known,
-        events.delay,
-        events.ident,
-        {**events.columns, KNOWN: Column(known)},
-        ended_after=events.ended_after,
-    )
+    return replace(events, columns={**events.columns, KNOWN: Column(known)})
 
 
 def last_known(features: Sequence[Feature]) -> Iterator[Wanted]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.codes import perhaps_repeated
 from headwater.compute.duplicates import accepted
+from headwater.compute.versions import versions
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.engines.columns import Coded, encode
@@ -20,6 +21,8 @@ from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, mo
 from headwater.errors import DataError, LeakError
 
 IDENT = "__id"
+BEFORE = "__before"
+GONE = "__gone"
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Scan:
-    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says) and IDENT (where declared).
+    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says), IDENT and BEFORE (where declared).
 
     within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
     another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count.
@@ -58,16 +61,24 @@ class Scan:
     what: str
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
-        """The rows that count, of rows among which are all that share an id with any of them."""
+        """The rows that count, of rows among which are all that share an id with any of them.
+
+        Of a source with `changes`, one row a version: an image far outside the reach may correct one inside, and one that takes an event
+        back needs no time.
+        """
+        if self.source.changes is not None:
+            rows = _versions(_timed(rows, self.source, notes, [KNOWN]), self.source, notes)
         rows = _timed(rows, self.source, notes)
-        return rows if self.source.id_field is None else _without_copies(rows, self.source, notes).filter(self.within)
+        if self.source.id_field is None:
+            return rows
+        return (rows if self.source.changes is not None else _without_copies(rows, self.source, notes)).filter(self.within)
 
 
 def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame]) -> Scan:
     """The rows of a source that requests with the keys `asked` can reach.
 
     Raises:
-        DataError: a column that is missing or of a wrong dtype.
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
     what = called(source)
@@ -84,16 +95,23 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     if source.id_field is not None:
         column(source.id_field, chosen.schema, what)
         wanted.append(pl.col(source.id_field).alias(IDENT))
+    if source.changes is not None:
+        wanted.append(_flag(source.changes, chosen.schema, what).alias(BEFORE))
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
     if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
-        within &= pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
+        knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
+        within &= knowable
     near = chosen.frame
     if source.id_field is None:
         near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
     frame = near.select(wanted)
-    return Scan(source, frame if source.id_field is not None else frame.filter(within), within, near.select(source.timestamp_field), what)
+    if source.changes is not None:
+        frame = frame.filter(knowable)
+    elif source.id_field is None:
+        frame = frame.filter(within)
+    return Scan(source, frame, within, near.select(source.timestamp_field), what)
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
@@ -123,10 +141,10 @@ def uncertain(source: Source) -> pl.Expr:
 def read_events(
     source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame], notes: Notes
 ) -> pl.DataFrame:
-    """The events that requests with the keys `asked` can reach: the columns of a `Scan`.
+    """The events that requests with the keys `asked` can reach: the columns of a `Scan`, and GONE where events can be taken back.
 
     Raises:
-        DataError: a column that is missing or of a wrong dtype.
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
     scan = scan_events(source, keys, columns, reach, asked)
@@ -156,7 +174,7 @@ def called(source: Source) -> str:
 def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str]) -> Selected:
     """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
     what = called(source)
-    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
     chosen = selected(source.table, source.select, source.filter, [*own, *until], what)
     for name in (*keys, *columns):
@@ -195,33 +213,34 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         )
 
 
-def _timed(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+def _flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+    dtype = column(name, schema, what)
+    if dtype != pl.Boolean:
+        raise DataError(
+            f"{what}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
+            "(pl.col('op') == 'delete').alias('is_before')"
+        )
+    return pl.col(name)
+
+
+def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)) -> pl.DataFrame:
     """Without the rows that no time or known time can be read of; counted."""
     for name, reason in (
         (TIME, f"source {source.name}: no {source.timestamp_field}"),
         (KNOWN, f"source {source.name}: no {source.known_at_field}, so never known"),
     ):
-        if name in events.columns and events[name].null_count():
+        if name in names and name in events.columns and events[name].null_count():
             notes.leave_out(reason, events[name].null_count())
             events = events.filter(pl.col(name).is_not_null())
     return events
 
 
 def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
-    if events[IDENT].null_count():
-        raise DataError(
-            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
-            "them out, or leave id_field out"
-        )
-    suspect = perhaps_repeated(events[IDENT].hash().to_numpy())
+    suspect = _suspect(events, source)
     some = events.filter(pl.Series(suspect))
     if some.height == 0:
         return events
-    ident = some[IDENT].rank("dense").cast(pl.Int64)
-    known = some[KNOWN] if KNOWN in some.columns else some[TIME] + source.delay
-    content = some.select(pl.exclude(KNOWN, IDENT)).hash_rows(seed=0).reinterpret(signed=True)
-    place = _places(some, ident, known)
-    keep, conflicts = accepted(ident.to_numpy(), known.to_numpy(), place, content.to_numpy(), micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(*_compared(some, source), micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
     if not dropped:
         return events
@@ -232,12 +251,55 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
     return events.filter(pl.Series(~suspect))
 
 
+def _versions(images: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+    """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
+    if images[BEFORE].null_count():
+        raise DataError(
+            f"source {source.name!r}: {images[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
+            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
+        )
+    suspect, before = _suspect(images, source), images[BEFORE].to_numpy()
+    keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
+    some = images.filter(pl.Series(suspect))
+    if some.height:
+        ident, known, place, content = _compared(some.drop(BEFORE), source)
+        keep[suspect], gone[suspect], more = versions(ident, known, before[suspect], place, content)
+        of_nothing += more
+    for reason, rows in (("retractions of nothing", of_nothing), ("images that change nothing", int((~before & ~keep).sum()))):
+        if rows:
+            notes.leave_out(f"source {source.name}: {reason}", rows)
+    return images.drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
+
+
+def _suspect(events: pl.DataFrame, source: Source) -> Bool:
+    """Whether there may be another row with the id of each, bool (n)."""
+    if events[IDENT].null_count():
+        raise DataError(
+            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
+            "them out" + (", or leave id_field out" if source.changes is None else "")
+        )
+    return perhaps_repeated(events[IDENT].hash().to_numpy())
+
+
+def _compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
+    """Of each row its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
+    ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
+    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
+    said = events.select(_comparable(c, d) for c, d in events.schema.items() if c not in (KNOWN, IDENT))
+    content = said.hash_rows(seed=0).reinterpret(signed=True)
+    return ident.to_numpy(), known.to_numpy(), _places(events, ident, known), content.to_numpy()
+
+
+def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+
+
 def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
     """The order, int64 (n), of copies that were known at the same moment: by event time, keys and values, nulls (and NaN) first."""
     places = np.zeros(events.height, np.int64)
     tied = pl.DataFrame({"ident": ident, "known": known}).is_duplicated().arg_true()
     said = [TIME, *(c for c in events.columns if c not in (TIME, KNOWN, IDENT))]
-    rows = events[tied].select(pl.col(c).fill_nan(None) if events.schema[c].is_float() else c for c in said)
+    rows = events[tied].select(_comparable(c, events.schema[c]) for c in said)
     order = rows.with_columns(tied.alias("__row")).sort(said, nulls_last=False)["__row"]
     places[order.to_numpy()] = np.arange(len(order))
     return places

@@ -11,7 +11,7 @@ import polars as pl
 from headwater import settings
 from headwater.aggregations.algebra import Answers, By
 from headwater.aggregations.windows import Wanted, aggregate
-from headwater.compute.arrays import I64, NOTHING, Asks, Bool, Column, Events
+from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Bool, Column, Events
 from headwater.compute.as_of import NEVER
 from headwater.compute.codes import each, order_of, take, taken, tied
 from headwater.compute.layer import Use
@@ -20,7 +20,7 @@ from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engines import asides
 from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, hashed, to_kernel
-from headwater.engines.events import IDENT, Notes, Reach, called, encoded, no_events, read_events, value_name
+from headwater.engines.events import GONE, IDENT, Notes, Reach, called, encoded, no_events, read_events, value_name
 from headwater.engines.keys import CODE, code_keys
 from headwater.engines.reading import KNOWN, TIME
 from headwater.errors import DataError
@@ -172,7 +172,9 @@ def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequenc
     known = take(coded[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
     delay = source.delay if source.window_on == "timestamp" else 0
     columns_of = {name: taken(to_kernel(coded[value_name(name)]), order, threads) for name in columns}
-    return Events(starts, t, known, delay, ident, columns_of, ended_after=source.delay)
+    changing = GONE in coded.columns and (coded[GONE] < LASTS).any()
+    gone = take(coded[GONE].to_numpy(), order, threads) if changing else NOTHING
+    return Events(starts, t, known, delay, ident, columns_of, ended_after=source.delay, gone=gone)
 
 
 def _break_ties(coded: pl.DataFrame, ties: Sequence[str], order: I64, starts: I64, t: I64) -> I64:

@@ -28,13 +28,14 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "at": pl.Datetime("us", "UTC"),
     "known": pl.Datetime("us", "UTC"),
     "id": pl.Int64(),
+    "before": pl.Boolean(),
     "real": pl.Float64(),
     "whole": pl.Int64(),
     "flag": pl.Boolean(),
     "word": pl.String(),
     "moment": pl.Datetime("us", "UTC"),
 }
-"""The columns of a case's events; `id` is unique unless the case has copies."""
+"""The columns of a case's events; `id` is unique unless the case has copies or changes, and only these look at `before`."""
 
 _SECOND, _MINUTE, _HOUR = 1_000_000, 60_000_000, 3_600_000_000
 _REALS: Sequence[Value] = (0.0, 1.0, -1.5, 0.1, 0.01, 4e9 + 0.25, -4e9, None, float("nan"))
@@ -53,9 +54,9 @@ class Case:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """The events as the source reads them; without the `known` column where the source has a rule instead."""
-        frame = pl.DataFrame(self.events, schema=SCHEMA)
-        return frame if self.view.source.known_at_field else frame.drop("known")
+        """The events as the source reads them; without the columns `known` and `before` where the source does not name them."""
+        named = {"known": self.view.source.known_at_field, "before": self.view.source.changes}
+        return pl.DataFrame(self.events, schema=SCHEMA).drop([name for name, by in named.items() if by is None])
 
     @property
     def asked(self) -> pl.DataFrame:
@@ -68,7 +69,7 @@ class Case:
 
     def readable(self) -> FeatureView:
         """The view, its source reading the events; columns that only the future knows are selected on purpose."""
-        names = [name for name in self.frame.columns if name not in ("at", "known", "id")]
+        names = [name for name in self.frame.columns if name not in ("at", "known", "id", "before")]
         return replace(self.view, source=replace(self.view.source, history=self.frame, select=names))
 
 
@@ -148,15 +149,17 @@ def freshnesses(length: int) -> list[Freshness]:
     return [never(), on_request(), *[streaming(text(lag)) for lag in lags], *cuts, measured(["0s", "1us", "10s", text(length)], seed=3)]
 
 
-def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: bool | None = None) -> Case:
+def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: bool | None = None, changes: bool | None = None) -> Case:
     """A case of at most 24 events and 12 rows.
 
     Args:
         random: where it is drawn from.
         chosen: the aggregations; some of `aggregations()` where None.
         late: whether a column says when events were known; drawn where None.
+        changes: whether events are corrected and deleted, which only late ones can be; drawn where None.
     """
-    late = random.random() < 0.5 if late is None else late
+    late = (changes or random.random() < 0.5) if late is None else late
+    changes = (late and random.random() < 0.4) if changes is None else changes
     size = random.choice(_WINDOWS)
     sizes = sorted({size, random.choice(_WINDOWS)}, key=_WINDOWS.index)
     scale = size.length or _HOUR
@@ -165,9 +168,10 @@ def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: b
         timestamp_field="at",
         known_at_field="known" if late else None,
         known_after="0s" if late else text(random.choice([0, 0, 1, 10 * _SECOND])),
-        window_on="known_at" if random.random() < 0.2 else "timestamp",
-        id_field="id" if random.random() < 0.4 else None,
-        id_horizon=random.choice(["1us", "10s", "1h"]),
+        window_on="known_at" if not changes and random.random() < 0.2 else "timestamp",
+        id_field="id" if changes or random.random() < 0.4 else None,
+        id_horizon="1d" if changes else random.choice(["1us", "10s", "1h"]),
+        changes="before" if changes else None,
     )
     view = FeatureView(
         "view",
@@ -179,7 +183,10 @@ def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: b
         ttl=random.choice([None, None, "1us", "10s", text(scale)]),
     )
     copies = source.id_field is not None and random.random() < 0.7
-    events = [_event(random, size, number // 3 if copies else number, late=late) for number in range(random.randint(0, 24))]
+    if changes:
+        events = _images(random, size)
+    else:
+        events = [_event(random, size, number // 3 if copies else number, late=late) for number in range(random.randint(0, 24))]
     rows: list[Row] = [
         {"key": random.choice([1, 1, 2, 3, None]), "timestamp": _near(random, BASE, size)} for _ in range(random.randint(1, 12))
     ]
@@ -206,12 +213,36 @@ def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
         "at": at,
         "known": known,
         "id": number,
+        "before": False,
         "real": random.choice(_REALS),
         "whole": random.choice(_WHOLES),
         "flag": random.choice(_FLAGS),
         "word": random.choice(_WORDS),
         "moment": None if random.random() < 0.3 else _near(random, at, window),
     }
+
+
+def _images(random: Random, window: Window) -> list[Row]:
+    """At most 24 images of a few events: stated, corrected with and without an image before, deleted, redelivered, out of place."""
+    images: list[Row] = []
+    count = random.randint(0, 24)
+    while len(images) < count:
+        number = random.randint(0, 7)
+        now: Row = {**_event(random, window, number, late=True), "before": random.random() < 0.05}
+        images.append(now)
+        while isinstance(known := now["known"], datetime) and random.random() < 0.6:
+            same: Row = {"id": number, "known": known + timedelta(microseconds=random.choice(_LATER))}
+            fresh = _event(random, window, number, late=True)
+            kept = {name: now[name] for name in SCHEMA if random.random() < 0.6}
+            after: Row = {**fresh, **kept, **same, "before": False}
+            before: Row = {**random.choice([now, now, now, dict.fromkeys(SCHEMA), fresh]), **same, "before": True}
+            again: Row = {**now, **same}
+            images += random.choice([[before, after], [after], [before], [before, again], [again]])
+            now = now if images[-1]["before"] else images[-1]
+    return [{**image, "at": None} if random.random() < 0.02 else image for image in images[:count]]
+
+
+_LATER = (0, 0, 1, -1, _SECOND, 10 * _SECOND, 10 * _SECOND + 1, _HOUR, -_SECOND)
 
 
 def _near(random: Random, base: datetime, window: Window) -> datetime:

@@ -22,7 +22,7 @@ import polars as pl
 from headwater.aggregations.algebra import Answers, Family, Finish, State, Sweeping
 from headwater.aggregations.sights import sights
 from headwater.aggregations.table import TABLE, family
-from headwater.compute.arrays import I64, NOTHING, Asks, Events, Lists
+from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
 from headwater.compute.layer import Layer, spans
 from headwater.compute.layers import layers
 from headwater.definitions.aggregation import Aggregation
@@ -181,12 +181,13 @@ def _taken(events: Events, index: I64) -> Events:
 
 
 def _late(given: Case, random: Random) -> tuple[Events, Asks]:
-    """The events of key 1 with the times they were known, and requests whose K lies anywhere near T."""
-    events = _events(given.with_events([e for e in given.events if e["known"] is not None]))
+    """The events of key 1 with the times they were known and (some) taken back, and requests whose K lies anywhere near T."""
+    events = _events(given.with_events([e for e in given.events if e["known"] is not None and e["at"] is not None]))
     known = events.t + np.array([random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64)
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
     K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
-    return replace(events, known=known), Asks(np.array([0, len(T)]), T, K)
+    gone = np.array([k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS for k in known.tolist()], np.int64)
+    return replace(events, known=known, gone=gone if random.random() < 0.7 else NOTHING), Asks(np.array([0, len(T)]), T, K)
 
 
 def _family(feature: Feature) -> Family:

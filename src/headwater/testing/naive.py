@@ -64,25 +64,54 @@ def evaluate(
 
 
 def visible(event: Event, window: Window, T: int, K: int) -> bool:
-    """The one rule: floor(T - window, hop) <= event time < T, and known_at <= K; an offset floors both ends."""
+    """The one rule: floor(T - window, hop) <= event time < T, and known_at <= K, and not yet taken back; an offset floors both ends."""
     head = T if window.offset == 0 else (T - window.offset) // window.hop * window.hop
     tail = -math.inf if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
-    return tail <= event.time < head and event.known <= K
+    return tail <= event.time < head and event.known <= K < event.gone
 
 
 def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[Event]:
-    """The events with their times, without the copies that `id_horizon` drops, in the order of (time, id)."""
+    """The events with their times, without the copies that `id_horizon` drops; of a source with `changes`, every version of each."""
+    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})]
+    if source.changes is not None:
+        idents = dict.fromkeys(row[str(source.id_field)] for row in events)
+        return [v for i in idents for v in _versions(source, [row for row in events if row[str(source.id_field)] == i], names)]
     read = [_event(source, row) for row in events if row[source.timestamp_field] is not None]
     read = [event for event in read if event.known != math.inf]
     if source.id_field is None:
         return read
-    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})]
+
     kept: list[Event] = []
     for event in sorted(read, key=lambda e: (e.known, e.time, [in_order(e.row[n]) for n in names])):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
         if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
             kept.append(event)
     return kept
+
+
+def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> list[Event]:
+    """The versions of one event: moment by moment, what its images say from then on."""
+
+    def says(row: Row | None) -> list[tuple[int, Value]] | None:
+        return None if row is None else [in_order(row[name]) for name in (source.timestamp_field, *names)]
+
+    found: list[Event] = []
+    held: Row | None = None
+    since = -math.inf
+    known = [(as_micros(_moment(at)), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
+    for moment in sorted({at for at, _ in known}):
+        now = [row for at, row in known if at == moment]
+        before = [says(row) for row in now if row[str(source.changes)]]
+        after = [row for row in now if not row[str(source.changes)]]
+        fresh = [row for row in after if says(row) not in before]
+        holds = max(fresh or after, key=says) if after else None  # type: ignore[arg-type]
+        if says(holds) != says(held):
+            if held is not None:
+                found.append(_event(source, held)._replace(known=since, gone=moment))
+            held, since = holds, moment
+    if held is not None:
+        found.append(_event(source, held)._replace(known=since))
+    return [version for version in found if not math.isnan(version.time)]
 
 
 def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, squared: bool = False) -> bool:
@@ -159,7 +188,7 @@ def _value(event: Event, column: str) -> Value:
 
 
 def _event(source: Source, row: Row) -> Event:
-    happened = as_micros(_moment(row[source.timestamp_field]))
+    happened = math.nan if row[source.timestamp_field] is None else as_micros(_moment(row[source.timestamp_field]))
     known: float = happened + micros(source.known_after, "known_after")
     if source.known_at_field is not None:
         known = math.inf if row[source.known_at_field] is None else as_micros(_moment(row[source.known_at_field]))

@@ -30,12 +30,13 @@ class Answer(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One row of the source: the time that windows see and when it was known, in microseconds, and its id."""
+    """One row of the source: the time that windows see, when it was known and from when on it was taken back, in microseconds; its id."""
 
     time: float
     known: float
     ident: Value
     row: Row
+    gone: float = math.inf
 
 
 class Asked(NamedTuple):
