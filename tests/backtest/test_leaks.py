@@ -216,6 +216,14 @@ def test_a_source_in_windows_of_known_time():
     assert _one(_audit(_model(view))).share == _share_early(placed="left_at", hours=1) != _share_early(hours=1)
 
 
+def test_a_source_with_changes():
+    rules = {"select": ["line", "wait"], "known_at_field": "left_at", "id_field": "trip"}
+    plain = _one(_audit(_model(_view(TRIPS, [hw.mean("wait")], **rules))))
+    images = TRIPS.with_columns(old=pl.lit(False))
+    assert _one(_audit(_model(_view(images, [hw.mean("wait")], **rules, changes="old")))) == plain
+    assert plain.share > 0
+
+
 def test_a_level_that_asks_what_if_claims_nothing():
     view = _view(TRIPS, [hw.mean("delay")], select=["line", "delay"], known_after="2d", windows=["7d"])
     soon = {"sooner": hw.Level(hw.on_request(), known_after={view.source: "1m"})}
