@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.aggregations import windows
-from headwater.aggregations.algebra import By, Sweeping
+from headwater.aggregations.algebra import By, Finish, Sweeping
 from headwater.aggregations.table import TABLE, family
 from headwater.compute.arrays import NOTHING, Asks, Column, Events
-from headwater.compute.layer import Use
+from headwater.compute.layer import Layer, Use, spans
 from headwater.definitions.secondary_key import SPLIT
 from headwater.errors import DataError
 from headwater.testing import cases, conformance
@@ -24,6 +24,7 @@ from headwater.testing.examples import value_of
 
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+LIFETIME = hw.window("lifetime")
 MAPS = [a for a in cases.aggregations() if a.secondary is not None]
 
 
@@ -123,6 +124,12 @@ def test_late_events_count_once_they_are_known(planted):
     ]
     assert planted(hw.sum("whole").by("word", max_keys=2), events, asked) == [{"a": 2, "b": 8}, {"late": 4, "b": 8}, {"late": 5, "b": 8}]
     assert planted(hw.first("whole").by("word", max_keys=2), events, asked)[2] == {"late": 1, "b": 8}
+
+
+def test_a_late_event_alone_is_summed_as_one_in_order_is(planted):
+    """To the bit: nothing else is added to it, not even the 0.0 of no event, which takes the sign from a zero."""
+    events = [{"at": -9, "known": -1, "word": "b", "real": 1.0}, {"at": -8, "known": -8, "word": "a", "real": -0.0}]
+    assert repr(planted(hw.sum("real").by("word"), events)) == "[{'b': 1.0, 'a': -0.0}]"
 
 
 @pytest.mark.parametrize("known", [[-3, -2, -1], [-1, -2, -3], [-2, -1, -3]])
@@ -273,6 +280,27 @@ def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late
 @pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")
 def test_every_map_obeys(law, random):
     conformance.LAWS[law](random.choice(MAPS), random)
+
+
+@pytest.mark.parametrize("split", range(32))
+@pytest.mark.parametrize("max_keys", [1, 2, 3])
+def test_parts_of_one_moment_merge_by_id_then_value(split, max_keys):
+    """Five events of one time, dealt into two parts in every way; by (id, category) 20 comes before 30, and 10 is last."""
+    category, ident, amount = np.array([30, 20, 10, 10, 30]), np.array([1, 3, 1, 4, 3]), np.array([1, 2, 4, 8, 16])
+    by = family("sum", {}, By(Use(("c", "x")), max_keys))
+
+    def state(rows):
+        rows = rows[np.lexsort((category[rows], ident[rows]))]
+        columns = {"c": Column(category[rows]), "x": Column(amount[rows])}
+        events = Events(np.array([0, len(rows)]), np.full(len(rows), 5), NOTHING, 0, ident[rows], columns)
+        asks = Asks(np.array([0, 1]), np.array([9]), np.array([9]))
+        return by.ranges(Use(("x",)), spans(Layer(events), asks, LIFETIME)), events
+
+    left, right = np.arange(5)[(split >> np.arange(5)) & 1 == 1], np.arange(5)[(split >> np.arange(5)) & 1 == 0]
+    how = Finish("sum", {}, np.array([9]), state(np.arange(5))[1], Use(("x",)), LIFETIME)
+    found = by.finish(by.merge(state(left)[0], state(right)[0]), how)
+    assert found.items.tolist() == [20, 30, 10][-max_keys:]
+    assert found.values.values.tolist() == [2, 17, 12][-max_keys:]
 
 
 def test_neighbours_that_see_the_same_at_one_moment_share_a_map():

@@ -76,21 +76,21 @@ class Maps:
     def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
         groups = _groups(sight, self.by.use)
         pairs = sight.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(sight, groups, self.by.max_keys, how.T))
-        T, state = how.T[pairs.ask], None
-        some = np.empty(0, np.bool_)
-        for layer, lo, hi in zip(groups.layers, pairs.lo, pairs.hi, strict=True):
-            if state is None:
-                state, some = self.inner.ranges(Use(use.columns), Spans(layer, _of(T), how.window, lo, hi)), hi > lo
-                continue
-            hit = np.flatnonzero(hi > lo)
-            if len(hit):
-                more = self.inner.ranges(Use(use.columns), Spans(layer, _of(T[hit]), how.window, lo[hit], hi[hit]))
-                joined = self.inner.merge(tuple(part[hit] for part in state), more)
-                for part, new, alone in zip(state, joined, more, strict=True):
-                    part[hit] = np.where(some[hit], new, alone)
-                some[hit] = True
-        assert state is not None, "there is at least one layer"
+        T = how.T[pairs.ask]
+        first, *others = zip(groups.layers, pairs.ranges, strict=True)
+        state = self._of_layer(use, *first, T, how)
+        some = first[1].hi > first[1].lo
+        for layer, ranges in others:
+            more, of = self._of_layer(use, layer, ranges, T, how), ranges.pair
+            joined = self.inner.merge(tuple(part[of] for part in state), more)
+            for part, both, alone in zip(state, joined, more, strict=True):
+                part[of] = np.where(some[of], both, alone)
+            some[of] = True
         return Lists(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
+
+    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: Finish) -> State:
+        asks = Asks(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
+        return self.inner.ranges(Use(use.columns), Spans(layer, asks, how.window, ranges.lo, ranges.hi))
 
     def _values(self, state: State, how: Finish, T: I64) -> Column:
         return cast("Column", self.inner.finish(state, replace(how, T=T, use=Use(how.use.columns))))
@@ -119,15 +119,23 @@ class _Groups:
 class _Pairs:
     """The maps of a sight as p pairs of an ask and a group; neighbours that see the same at the same T share a map.
 
-    of, starts: as of `Lists`. ask, group: int64 (p). lo, hi: for each layer, the range of the pair's events in its group, int64 (p).
+    of, starts: as of `Lists`. ask, group: int64 (p). ranges: of each layer.
     """
 
     of: I64
     starts: I64
     ask: I64
     group: I64
-    lo: Sequence[I64]
-    hi: Sequence[I64]
+    ranges: Sequence[_Ranges]
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """The events of a layer, in groups, that each of q pairs sees: lo:hi. Every pair in the first layer, then those that see any."""
+
+    pair: I64
+    lo: I64
+    hi: I64
 
 
 def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
@@ -137,11 +145,6 @@ def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
     ident = events.ident[index] if len(events.ident) else events.ident
     row = events.row[index] if len(events.row) else index
     return Events(starts, events.t[index], NOTHING, events.delay, ident, columns, row, events.ended_after)
-
-
-def _of(T: I64) -> Asks:
-    """Asks of which only T matters: their ranges are known."""
-    return Asks(NOTHING, T, NOTHING)
 
 
 def _groups(sight: Sight, by: Use) -> _Groups:
@@ -182,24 +185,34 @@ def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
     sizes = np.diff(lists.starts)[chosen]
     ask = np.repeat(asks, sizes)
     group = cast("I64", lists.items[ragged.places(sizes) + np.repeat(lists.starts[chosen], sizes)])
-    lo: list[I64] = []
-    hi: list[I64] = []
+    ranges = []
     for place, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
-        for out, bound in ((lo, sight.lo[:, place]), (hi, sight.hi[:, place])):
-            out.append(np.empty(len(ask), np.int64))
-            _seek(layer.events.starts, at, ask, group, bound, layer.events.starts.copy(), out[-1])
-    return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, lo, hi)
+        lo, hi = np.empty(len(ask), np.int64), np.empty(len(ask), np.int64)
+        _seek(layer.events.starts, at, ask, group, sight.lo[:, place], sight.hi[:, place], lo, hi)
+        seen = np.flatnonzero(hi > lo) if place else np.arange(len(ask))
+        ranges.append(_Ranges(seen, lo[seen], hi[seen]) if place else _Ranges(seen, lo, hi))
+    return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
 
 
 @nb.njit(nogil=True, cache=True)
-def _seek(starts, at, ask, group, bound, last, out):  # type: ignore[no-untyped-def]
-    """For each pair, the first event of its group whose place is not below its ask's bound; `last`: where each group's was found."""
+def _seek(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
+    """The events of each pair's group whose place is in lo:hi of its ask, by steps from where the group's were last found."""
+    first, last = starts.copy(), starts.copy()
     for p in range(len(ask)):
-        g, b = group[p], bound[ask[p]]
-        i = last[g]
-        while i < starts[g + 1] and at[i] < b:
+        g, j = group[p], ask[p]
+        begin, end = starts[g], starts[g + 1]
+        if begin == end or lo[j] >= hi[j]:
+            out_lo[p] = out_hi[p] = begin
+            continue
+        i, bound = first[g], lo[j]
+        while i < end and at[i] < bound:
             i += 1
-        while i > starts[g] and at[i - 1] >= b:
+        while i > begin and at[i - 1] >= bound:
             i -= 1
-        last[g] = i
-        out[p] = i
+        first[g] = out_lo[p] = i
+        i, bound = last[g], hi[j]
+        while i < end and at[i] < bound:
+            i += 1
+        while i > begin and at[i - 1] >= bound:
+            i -= 1
+        last[g] = out_hi[p] = i
