@@ -160,7 +160,8 @@ def _chain(random, late, depth):
         freshness=random.choice(cases.freshnesses(10**7)),
         ttl=random.choice([None, "10s"]),
     )
-    return view, tables, given_.rows
+    late_rows = [row for row in given_.rows if row["timestamp"] >= cases.BASE]  # of these, not all events are in reach
+    return view, tables, random.choice([given_.rows, late_rows or given_.rows])
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -305,6 +306,42 @@ def test_copies_are_dropped_once_and_ids_still_break_ties():
     rated = source.enriched("rated", [by_card(source, hw.count())])
     found = hw.get_historical_features(by_card(rated, hw.last_n("id", k=9), hw.count(), name="seen", windows=["1d"]), asked(100))
     assert found.row(0)[2:] == ([1, 2, 2], 3)
+
+
+def test_copies_that_come_to_be_known_together_are_still_two():
+    """The base has dropped the copies; that both wait for a third event makes them no closer."""
+    rows = [{"id": i, "card": "a", "at": at(m), "known": at(k)} for i, m, k in [(1, 0, -100), (1, 0, -30), (2, -10, -35)]]
+    source = hw.Source("visits", history=pl.DataFrame(rows), timestamp_field="at", known_at_field="known", id_field="id", id_horizon="1h")
+    rated = source.enriched("rated", [by_card(source, hw.count())])
+    assert listed(rated, "card__count_1h") == [0, 1, 1]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_which_copy_is_the_first_does_not_depend_on_what_is_read(order):
+    """Two copies known at one moment: the first is told by all their columns."""
+    rows = [{"id": 1, "card": "a", "at": at(0), "a": 1, "b": 9}, {"id": 1, "card": "a", "at": at(0), "a": 2, "b": 1}]
+    source = hw.Source("visits", history=pl.DataFrame(rows[::order]), timestamp_field="at", id_field="id")
+    rated = source.enriched("rated", [by_card(source, hw.count())])
+    assert listed(rated, "a", "b") == ([1], [9])
+    assert listed(rated, "b") == [9]
+
+
+def test_what_a_chain_reaches_back_to():
+    """The outer window begins after what the inner one counts, and that after what it counts in turn."""
+    payments = payments_of([(-100, 1), (-61, 2), (-2, 3)])
+    one = payments.enriched("one", [by_card(payments, hw.count())])
+    two = one.enriched("two", [by_card(one, hw.sum("card__count_1h"), name="of_one")])
+    view = by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="seen", windows=["5m"])
+    assert hw.get_historical_features(view, asked(0)).row(0)[2] == 1  # at -61, one was counted: that at -100
+
+
+def test_what_a_chain_in_windows_of_known_time_reaches_back_to():
+    """An event that is known long after it happened asks at its own time; one that was announced stands where its inputs were known."""
+    payments = payments_of([(-20, -20, 1), (-10, -10, 2), (0, 300, 3), (290, -90, 4), (280, 299, 5)], known=True, window_on="known_at")
+    one = payments.enriched("one", [by_card(payments, hw.count(), windows=["2h"])])
+    two = one.enriched("two", [by_card(one, hw.count(), hw.sum("card__count_2h"), name="of_one", windows=["6h"])])
+    view = by_card(two, hw.last_n("of_one__sum_card__count_2h_6h", k=9), hw.count(), name="seen", windows=["25m"])
+    assert hw.get_historical_features(view, asked(305)).row(0)[2:] == ([2, 1], 2)
 
 
 def test_windows_of_known_time():
