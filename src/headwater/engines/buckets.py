@@ -202,12 +202,16 @@ class _Work:
         places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
         return bucket_files(places, bucket)
 
-    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+    def _events(self, part: _Part, notes: Notes) -> pl.DataFrame:
         events = _read(self._files(part.bucket), None, part.reach)
         if events is None:
-            events = self.scan.frame.collect_schema().to_frame()
+            return self.scan.frame.collect_schema().to_frame()
         notes.events[self.query.source.name] += events.height
-        found = local.answer(self.query, events, taken(self.requests, part.rows), threads=self.threads, tick=tick)
+        return events
+
+    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+        asked = taken(self.requests, part.rows)
+        found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
         place.parent.mkdir(exist_ok=True)
         with renamed(place) as draft:
             draft.mkdir()
@@ -238,7 +242,7 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=reach is not None)
+    return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=True).rechunk()
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:

@@ -305,7 +305,7 @@ def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
     return places
 
 
-def encoded(events: pl.DataFrame, columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
+def encoded(events: pl.DataFrame, keys: Sequence[str], columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
     """The events with their value columns as the kernel takes them, under their names with a prefix: a key may be aggregated too.
 
     Raises:
@@ -316,7 +316,7 @@ def encoded(events: pl.DataFrame, columns: Sequence[str], what: str) -> tuple[pl
     for name in dict.fromkeys(columns):
         values, codes[name] = encode(events[name], f"{what}: the column {name!r}")
         made.append(values.alias(value_name(name)))
-    return events.with_columns(made), codes
+    return events.drop(set(columns) - set(keys)).with_columns(made), codes
 
 
 def value_name(column: str) -> str:

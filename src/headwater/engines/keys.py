@@ -14,11 +14,13 @@ CODE = "__code"
 _INT64 = 2**63 - 1
 _DENSE = 4  # a range of integers is its own code while it has at most so many values a request, and a million more
 
+_FEW = 0.8  # of events that are asked for: the others are dropped
+
 
 def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.DataFrame], what: str) -> tuple[pl.DataFrame, list[I64], int]:
     """The events of keys that are asked for, with CODE; the code of each request, for each frame of requests; how many codes.
 
-    A request whose key is null or has no code gets the last code, which no event has.
+    A request whose key is null or has no code gets a code which no event has; a few events may have one that no request has.
 
     Args:
         events: with the columns `keys`. asked: frames with the same columns. what: names the source in errors.
@@ -73,10 +75,14 @@ def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[
     if high > _INT64 or size > _DENSE * sum(a.len() for a in asked) + 1_000_000:
         return None
     mine = events[key]
+    code = pl.col(key).cast(pl.Int64) - low
     if mine.null_count() or (events.height and (mine.min() < low or mine.max() > high)):  # type: ignore[operator]
-        events = events.filter(pl.col(key).is_between(low, high))
-    coded = events.with_columns((pl.col(key).cast(pl.Int64) - low).alias(CODE))
-    return coded, [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in asked], size + 1
+        near = pl.col(key).is_between(low, high)
+        if events.select(near.sum()).item() < _FEW * events.height:
+            events = events.filter(near)
+        else:  # a few events of a key that nobody asks for cost less than a copy of all others
+            code = pl.when(near).then(code).otherwise(size + 1)
+    return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in asked], size + 2
 
 
 def _check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -> None:

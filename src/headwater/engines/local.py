@@ -87,12 +87,7 @@ def compute(
         For each set of requests, one series (rows) for each feature; then, where asked for, the status of each, and KNOWN: int64
         microseconds, NEVER where nothing counts.
     """
-    reach = reach_of(requests, query.windows)
-    if reach is None:
-        events = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    else:
-        events = read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
-    return answer(query, events, requests, threads=threads, tick=tick)
+    return answer(query, _events(query, requests, notes), requests, threads=threads, tick=tick)
 
 
 def answer(
@@ -112,10 +107,12 @@ def answer(
         DataError: columns or keys of a type that the features cannot be made of.
     """
     cores = threads or settings.threads()
-    events, codes = encoded(events, query.columns, called(query.source))
+    events, codes = encoded(events, query.keys, query.columns, called(query.source))
     _check_columns(query, events, codes)
     asked = list({id(r.keys): r.keys for r in requests}.values())
     coded, numbers, keys = code_keys(events, query.keys, asked, f"source {query.source.name!r}")
+    coded = coded.drop(query.keys)
+    del events  # what is no longer needed is given back, here and below: this is what takes the most memory
     number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
     roles: dict[tuple[int, int], _Role] = {}
     for r in requests:
@@ -126,10 +123,18 @@ def answer(
     asks = [_asks(r, role, cores) for r, role in zip(requests, chosen, strict=True)]
     wanted, finish = _wanted(query)
     ordered = sort_events(coded, keys, query.source, list(codes), cores)
+    del coded
     told_apart = {c for f in query.features if f.aggregation.function == "count_distinct" for c in f.columns}
     ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
     found = aggregate(asides.with_known(ordered) if query.known else ordered, asks, wanted, cores, tick)
     return [_series(finish(columns, a.K), query, codes, role, cores) for columns, a, role in zip(found, asks, chosen, strict=True)]
+
+
+def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataFrame:
+    reach = reach_of(requests, query.windows)
+    if reach is None:
+        return no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
+    return read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
 
 
 def _check_columns(query: Query, events: pl.DataFrame, codes: dict[str, Coded]) -> None:

@@ -21,7 +21,7 @@ from headwater.engines.events import Reach
 from headwater.engines.local import Query, Request, reach_of
 from headwater.engines.reading import TIME, collect
 
-_CUTS = (2, 4, 8, 16, 32, 64)  # how many slices are tried
+_CUTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)  # how many slices are tried
 _SPANS = 4096  # in which events are counted
 
 
