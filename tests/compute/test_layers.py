@@ -67,9 +67,10 @@ def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random,
         block = bounds.blocks(layer, window)
         values = np.array([random.randrange(1, 100) / 7 for _ in layer.t])
         found = np.zeros(len(lo))
-        folds._fold(values, folds.ADD, lo, hi, block, values.copy(), values.copy(), found)
+        ranges = folds.Ranges(lo, hi, block, len(layer.gone) > 0)
+        folds._fold(values, folds.ADD, *ranges, values.copy(), values.copy(), found)
         walked = np.zeros(len(lo))
-        folds._walk(values, folds.ADD, lo, hi, block, walked)
+        folds._walk(values, folds.ADD, *ranges, walked)
         for j in range(len(lo)):
             assert len(set(block[lo[j] : hi[j]].tolist())) <= 2
             assert found[j] == walked[j] == pytest.approx(values[lo[j] : hi[j]].sum())

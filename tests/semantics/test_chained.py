@@ -115,7 +115,7 @@ EXACT = {0.1: 0.25, 0.01: 0.5, 4e9 + 0.25: 4.25, -4e9: -4.0}  # sums of these ar
 
 def _case(random, late=None):
     """A case whose source has a history."""
-    made = cases.case(random, [hw.count()], late=late)
+    made = cases.case(random, [hw.count()], late=late, changes=False)
     made = made.with_events([e | {"real": EXACT.get(e["real"], e["real"])} for e in made.events])
     return replace(made, view=made.readable())
 
@@ -143,7 +143,7 @@ def _chain(random, late, depth):
         features = [inner] if level == depth - 1 or random.random() < 0.5 else [inner["count_10m"], inner["mean_real_10m"]]
         select = keep = None
         if level == depth - 1:
-            own = sorted(set(cases.SCHEMA) - {"at", "known", "id"})
+            own = sorted(set(cases.SCHEMA) - {"at", "known", "id", "before"})
             below = (pl.col("real").fill_nan(None) < pl.col("inner__mean_real_10m")).alias("below")
             select = random.choice([None, [*own, "inner__count_10m", "inner__mean_real_10m", below]])
             keep = random.choice([None, pl.col("inner__count_10m") > 0])

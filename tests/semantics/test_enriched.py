@@ -102,7 +102,7 @@ def test_only_what_is_read_is_computed(monkeypatch):
     monkeypatch.setattr(
         enrichment,
         "read_events",
-        lambda source, keys, columns, reach, notes: (seen.append((keys, reach)), read_events(source, keys, columns, reach, notes))[1],
+        lambda source, keys, columns, reach, *more: (seen.append((keys, reach)), read_events(source, keys, columns, reach, *more))[1],
     )
     payments = payments_of([(-24 * 60 * d, d) for d in range(9)])
     wrong = by_card(payments, hw.sum("card"), name="wrong")
@@ -235,3 +235,9 @@ def test_later_timestamps_of_the_base_are_refused_still():
     view = replace(BY_USER, name="seen", source=source.enriched("rated", [BY_USER]))
     with pytest.raises(LeakError, match=r"source 'paid' .*'settled'"):
         hw.get_historical_features(view, pl.DataFrame({"user": [1], "timestamp": [at(1)]}))
+
+
+def test_a_source_whose_events_are_taken_back_is_not_enriched():
+    payments = hw.Source("payments", timestamp_field="at", known_at_field="known", id_field="id", changes="is_before")
+    with pytest.raises(DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this one itself"):
+        payments.enriched("rated", [by_card(payments, hw.count())])

@@ -23,7 +23,7 @@ class _By:
     def ranges(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
-        best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.lo, spans.hi, spans.block))
+        best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.ranges))
         some = best >= 0
 
         def at(values: Values) -> Values:

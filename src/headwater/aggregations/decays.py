@@ -25,7 +25,7 @@ class _Decays:
     def ranges(self, use: Use, spans: Spans) -> State:
         values, n = spans.layer.floats(use), spans.counted(use)
         last, total, weight = np.zeros(len(n), np.int64), np.zeros(len(n)), np.zeros(len(n))
-        _fold(values, spans.layer.events.t, float(self.half_life), spans.lo, spans.hi, spans.block, last, total, weight)
+        _fold(values, spans.layer.events.t, float(self.half_life), *spans.ranges, last, total, weight)
         return n, last, total, weight
 
     def merge(self, left: State, right: State) -> State:
@@ -61,7 +61,7 @@ def _join(t, total, weight, u, more, heavier, half_life):  # type: ignore[no-unt
 
 
 @nb.njit(nogil=True, cache=True)
-def _fold(v, t, half_life, lo, hi, block, last, total, weight):  # type: ignore[no-untyped-def]
+def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: ignore[no-untyped-def]
     n = len(v)
     left, right = np.zeros((n, 2)), np.zeros((n, 2))
     left_t, right_t = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -88,6 +88,11 @@ def _fold(v, t, half_life, lo, hi, block, last, total, weight):  # type: ignore[
             u, s, w = left_t[b - 1], left[b - 1, 0], left[b - 1, 1]
         elif middle > a:
             u, s, w = _join(right_t[a], right[a, 0], right[a, 1], left_t[b - 1], left[b - 1, 0], left[b - 1, 1], half_life)
+        elif not gone:
+            u, s, w = np.int64(0), 0.0, 0.0
+            for i in range(a, b):
+                if v[i] == v[i]:
+                    u, s, w = _join(u, s, w, t[i], v[i], 1.0, half_life)
         elif b == n or block[b] == b:
             u, s, w = right_t[a], right[a, 0], right[a, 1]
         else:

@@ -19,7 +19,7 @@ class _Extremes:
     def ranges(self, use: Use, spans: Spans) -> State:
         worst = _WORST[self.op][spans.layer.events.columns[use.columns[0]].values.dtype == np.int64]
         values = spans.layer.filled(use, worst)
-        return spans.counted(use), folds.fold(values, self.op, worst, spans.lo, spans.hi, spans.block)
+        return spans.counted(use), folds.fold(values, self.op, worst, spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
         join = np.minimum if self.op == folds.LEAST else np.maximum

@@ -12,7 +12,7 @@ from headwater.compute.layer import Spans, Use
 
 class _Moments:
     def ranges(self, use: Use, spans: Spans) -> State:
-        return folds.moments(spans.layer.floats(use), spans.lo, spans.hi, spans.block)
+        return folds.moments(spans.layer.floats(use), spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
         (n, mean, square), (k, other, more) = left, right

@@ -36,7 +36,7 @@ class _Rates(_Added):
 
 class _Fractions(_Added):
     def ranges(self, use: Use, spans: Spans) -> State:
-        true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.lo, spans.hi, spans.block)
+        true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
         return spans.counted(Use((), use.where)), true
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)

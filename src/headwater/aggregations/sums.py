@@ -18,11 +18,11 @@ class _Sums:
     def ranges(self, use: Use, spans: Spans) -> State:
         values = spans.layer.filled(use, 0)
         n = spans.counted(use)
-        total = folds.fold(values, folds.ADD, 0, spans.lo, spans.hi, spans.block)
+        total = folds.fold(values, folds.ADD, 0, spans.ranges)
         if values.dtype != np.int64:
             return n, total
         floats = spans.layer.derive(("rough", use), lambda: values.astype(np.float64))
-        return n, total, folds.fold(floats, folds.ADD, 0, spans.lo, spans.hi, spans.block)
+        return n, total, folds.fold(floats, folds.ADD, 0, spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
         return tuple(a + b for a, b in zip(left, right, strict=True))

@@ -4,13 +4,14 @@ Van Herk's and Gil and Werman's two-sided running fold (1992, 1993): within bloc
 the left and from the right; a window is the end of one block and the beginning of the next. Nothing is ever subtracted, so cents
 beside billions stay right, and a value depends only on the events that count, not on what else is in the history.
 
-All take values (n), lo and hi (l) and blocks (n) as `bounds` makes them, and write out (l). Where few events are asked for in all,
-they walk the range instead, adding in the very same order.
+All take values (n) and `Ranges`, and write out (l). Where few events are asked for in all, they walk the range instead, adding in the
+very same order: from the left in a block's beginning, from the right in its end, and from the left inside one block, as if it began
+there, so that events which are not read change nothing; but from the right where events are gone, since there most ranges lie so.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numba as nb
 import numpy as np
@@ -20,21 +21,30 @@ from headwater.compute.arrays import F64, I64, Values
 ADD, LEAST, GREATEST = 0, 1, 2
 
 
-def fold(values: Values, op: int, neutral: float, lo: I64, hi: I64, block: I64) -> Values:
+class Ranges(NamedTuple):
+    """lo, hi: int64 (l), positions of events. block: int64 (n), as `bounds` makes them. gone: whether those of the layer are gone in turn."""
+
+    lo: I64
+    hi: I64
+    block: I64
+    gone: bool
+
+
+def fold(values: Values, op: int, neutral: float, ranges: Ranges) -> Values:
     """The sum, least or greatest of values[lo:hi] for each request, of the dtype of `values`; `neutral` where the range is empty."""
-    out = cast("Values", np.full(len(lo), neutral, values.dtype))
-    if int((hi - lo).sum()) <= 2 * len(values):
-        _walk(values, op, lo, hi, block, out)
+    out = cast("Values", np.full(len(ranges.lo), neutral, values.dtype))
+    if int((ranges.hi - ranges.lo).sum()) <= 2 * len(values):
+        _walk(values, op, *ranges, out)
     else:
-        _fold(values, op, lo, hi, block, np.empty_like(values), np.empty_like(values), out)
+        _fold(values, op, *ranges, np.empty_like(values), np.empty_like(values), out)
     return out
 
 
-def moments(values: F64, lo: I64, hi: I64, block: I64) -> tuple[I64, F64, F64]:
+def moments(values: F64, ranges: Ranges) -> tuple[I64, F64, F64]:
     """The count, mean and sum of squared deviations of the values that are not NaN (Welford 1962; merged by Chan et al. 1979)."""
-    count, mean, square = np.zeros(len(lo), np.int64), np.zeros(len(lo)), np.zeros(len(lo))
-    n = len(values)
-    _moments(values, lo, hi, block, np.empty((n, 3)), np.empty((n, 3)), count, mean, square)
+    n, asked = len(values), len(ranges.lo)
+    count, mean, square = np.zeros(asked, np.int64), np.zeros(asked), np.zeros(asked)
+    _moments(values, *ranges, np.empty((n, 3)), np.empty((n, 3)), count, mean, square)
     return count, mean, square
 
 
@@ -48,13 +58,13 @@ def _join(a, b, op):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _walk(v, op, lo, hi, block, out):  # type: ignore[no-untyped-def]
+def _walk(v, op, lo, hi, block, gone, out):  # type: ignore[no-untyped-def]
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:
             continue
         middle = block[b - 1]
-        if middle == a:
+        if middle == a or (middle < a and not gone):
             x = v[a]
             for i in range(a + 1, b):
                 x = _join(x, v[i], op)
@@ -76,7 +86,7 @@ def _walk(v, op, lo, hi, block, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _fold(v, op, lo, hi, block, left, right, out):  # type: ignore[no-untyped-def]
+def _fold(v, op, lo, hi, block, gone, left, right, out):  # type: ignore[no-untyped-def]
     n = len(v)
     for i in range(n):  # left[i]: from the beginning of i's block to i
         left[i] = v[i] if block[i] == i else _join(left[i - 1], v[i], op)
@@ -91,9 +101,14 @@ def _fold(v, op, lo, hi, block, left, right, out):  # type: ignore[no-untyped-de
             out[j] = left[b - 1]
         elif middle > a:
             out[j] = _join(right[a], left[b - 1], op)
+        elif not gone:  # a late head: the range lies inside one block
+            x = v[a]
+            for i in range(a + 1, b):
+                x = _join(x, v[i], op)
+            out[j] = x
         elif b == n or block[b] == b:
             out[j] = right[a]
-        else:  # a late head: the range lies inside one block; the same order as up to its end
+        else:
             x = v[b - 1]
             for i in range(b - 2, a - 1, -1):
                 x = _join(v[i], x, op)
@@ -115,7 +130,7 @@ def chan(n, m, s, k, p, q):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
 
 
 @nb.njit(nogil=True, cache=True)
-def _moments(v, lo, hi, block, left, right, count, mean, square):  # type: ignore[no-untyped-def]
+def _moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type: ignore[no-untyped-def]
     n = len(v)
     for i in range(n):
         one = 1.0 if v[i] == v[i] else 0.0
@@ -140,6 +155,11 @@ def _moments(v, lo, hi, block, left, right, count, mean, square):  # type: ignor
             c, m, s = left[b - 1, 0], left[b - 1, 1], left[b - 1, 2]
         elif middle > a:
             c, m, s = chan(right[a, 0], right[a, 1], right[a, 2], left[b - 1, 0], left[b - 1, 1], left[b - 1, 2])
+        elif not gone:
+            c, m, s = 0.0, 0.0, 0.0
+            for i in range(a, b):
+                if v[i] == v[i]:
+                    c, m, s = chan(c, m, s, 1.0, v[i], 0.0)
         elif b == n or block[b] == b:
             c, m, s = right[a, 0], right[a, 1], right[a, 2]
         else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from headwater.compute import bounds
 from headwater.compute.arrays import F64, I64, Asks, Bool, Events, Values
+from headwater.compute.folds import Ranges
 from headwater.definitions.durations import Window
 
 Derived = TypeVar("Derived")
@@ -80,9 +81,9 @@ class Spans:
     hi: I64
 
     @property
-    def block(self) -> I64:
-        """The blocks that the window's folds are made over."""
-        return self.layer.block(self.window)
+    def ranges(self) -> Ranges:
+        """The ranges as `folds` take them."""
+        return Ranges(self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.gone) > 0)
 
     def counted(self, use: Use) -> I64:
         """How many events count for `use` in each range: int64 (l)."""
