@@ -337,11 +337,13 @@ def test_what_a_chain_reaches_back_to():
 
 def test_what_a_chain_in_windows_of_known_time_reaches_back_to():
     """An event that is known long after it happened asks at its own time; one that was announced stands where its inputs were known."""
-    payments = payments_of([(-20, -20, 1), (-10, -10, 2), (0, 300, 3), (290, -90, 4), (280, 299, 5)], known=True, window_on="known_at")
+    rows = [(-20, -20, 1), (-10, -10, 2), (0, 300, 3), (290, -90, 4), (280, 299, 5), (285, 286, 6)]
+    payments = payments_of(rows, known=True, window_on="known_at")
     one = payments.enriched("one", [by_card(payments, hw.count(), windows=["2h"])])
-    two = one.enriched("two", [by_card(one, hw.count(), hw.sum("card__count_2h"), name="of_one", windows=["6h"])])
-    view = by_card(two, hw.last_n("of_one__sum_card__count_2h_6h", k=9), hw.count(), name="seen", windows=["25m"])
-    assert hw.get_historical_features(view, asked(305)).row(0)[2:] == ([2, 1], 2)
+    assert listed(one, "card__count_2h", at=305) == [1, 2, 0, 1, 0, 3]  # as they stand at -20, -10, 286, 286 (for that at 285), 299, 300
+    two = one.enriched("two", [by_card(one, hw.sum("card__count_2h"), name="of_one")])
+    view = by_card(two, hw.last_n("of_one__sum_card__count_2h_1h", k=9), name="seen", windows=["25m"])
+    assert hw.get_historical_features(view, asked(305)).row(0)[2] == [0, 1, 0, 3]
 
 
 def test_windows_of_known_time():

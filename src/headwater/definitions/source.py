@@ -113,8 +113,8 @@ class Source(Definition):
 
         An event asks for the features as a request would: its columns fill the keys of the views, and what counts is what had
         happened before its event time and was known by the freshness of each view. It does not count itself. It is known when it
-        was, or when the last event that counted became known, whichever is later. Views over the enriched source are chained
-        views; enriched sources can be enriched again.
+        was, or when the last event that counted became known, whichever is later. A level changes none of this: it says when
+        values are read, not what events say. Views over the enriched source are chained views, and it can be enriched again.
 
         Args:
             name: the new source's name.
