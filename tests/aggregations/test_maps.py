@@ -313,6 +313,18 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
 
+def test_each_of_several_sets_of_asks_gets_its_own_maps():
+    columns = {"c": Column(np.array([3, 1, 2, 1])), "x": Column(np.array([1, 2, 4, 8]))}
+    events = Events(np.array([0, 4]), np.arange(4), NOTHING, 0, NOTHING, columns)
+    asks = [Asks(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
+    wanted = windows.Wanted("sum", Use(("x",)), LIFETIME, by=By(Use(("c", "x")), 2))
+    maps = []
+    for (part,) in windows.aggregate(events, asks, [wanted], 2):
+        pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
+        maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.of])
+    assert maps == [[[(3, 1)], [(1, 2), (2, 4)]], [], [[(3, 1), (1, 2)], [(2, 4), (1, 10)], [(2, 4), (1, 10)]]]
+
+
 def test_what_depends_on_the_moment_is_not_shared(planted):
     events = spent(("a", 1), ("b", 2))
     assert planted(hw.since_last().by("word"), events, [0, SECOND]) == [{"a": 2.0, "b": 1.0}, {"a": 3.0, "b": 2.0}]
