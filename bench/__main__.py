@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         limit=given.limit,
         duckdb_scale=given.duckdb_scale,
         feast_python=given.feast_python,
+        disk=given.disk,
     )
     chosen = [name for name in ROWS if not given.only or any(name.startswith(part) for part in given.only)]
     if not chosen:
@@ -113,6 +114,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         "--duckdb-scale", type=float, default=normal.duckdb_scale, help="the share of the events that DuckDB is measured with"
     )
     parser.add_argument("--feast-python", default=os.environ.get("FEAST_PYTHON"), help="an interpreter that has feast (or FEAST_PYTHON)")
+    parser.add_argument("--disk", help="a folder with 15 GB of room, for the row `larger` (default: where temporary files go)")
     parser.add_argument("--output", default=str(ROOT / "bench" / "results.json"))
     parser.add_argument("--keep", action="store_true", help="keep the results of other rows that the output holds")
     return parser.parse_args(arguments)

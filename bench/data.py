@@ -79,6 +79,24 @@ def write_tables(folder: Path, events: int, rows: int, users: int = 10_000) -> N
     frame.write_parquet(folder / "rows.parquet")
 
 
+def write_history(folder: Path, events: int, seed: int = 42) -> None:
+    """Events of a month in a hive of daily files, made a day at a time: `user`, `at` and `amount`, as `make` makes them."""
+    random = np.random.default_rng(seed)
+    for day in range(DAYS):
+        n = events // DAYS
+        time = np.sort(random.integers(0, DAY // STEP, n)) * STEP + day * DAY
+        place = folder / f"date=1970-01-{day + 1:02}"
+        place.mkdir(parents=True)
+        frame = {"user": _keys(random, n), "at": _moments(time), "amount": random.exponential(50.0, n)}
+        pl.DataFrame(frame).write_parquet(place / "part.parquet")
+
+
+def asking(rows: int, seed: int = 43) -> pl.DataFrame:
+    """Rows that ask for the events of `write_history`."""
+    random = np.random.default_rng(seed)
+    return pl.DataFrame({"user": _keys(random, rows), "timestamp": _moments(_times(random, rows))})
+
+
 def _keys(random: np.random.Generator, n: int) -> np.ndarray:
     return (random.zipf(1.2, n) % KEYS).astype(np.int64)
 

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import write_tables
+from bench.data import write_history, write_tables
 from bench.measure import ROOT, ChildError, Skipped, child, clean, compared
 
 EVENTS = 10_000_000
 JOINED = 1_000_000
 REPORTED_SECONDS, REPORTED_MB = 1800, 50_000
+LARGE = 200_000_000
+ROWS_ASKED = 1_000_000
+BUDGET = 2_000_000_000  # bytes that headwater may hold, at full scale
+LEAST = 600_000_000  # at any scale: an interpreter with its libraries
 MEMORY = 16_000_000_000  # bytes of address space that Feast may take: it can ask for more than a machine has
 
 
@@ -31,6 +35,7 @@ class Settings:
     limit: float = 300.0
     duckdb_scale: float = 1.0
     feast_python: str | None = None
+    disk: str | None = None
 
     def of(self, full: int) -> int:
         """A size at this scale."""
@@ -116,6 +121,60 @@ def feast(settings: Settings) -> list[dict]:
     ]
 
 
+def larger(settings: Settings) -> list[dict]:
+    """Ten times the events within the same memory, beside a tenth of them within it and beside a tenth all in memory."""
+    few, rows, repeats = settings.of(LARGE) // 10, settings.of(ROWS_ASKED), min(settings.repeats, 3)
+    budget = max(int(BUDGET * settings.scale), LEAST)
+    sides: dict[str, list[dict]] = {"in memory": [], "tenth": [], "whole": []}
+    with tempfile.TemporaryDirectory(dir=settings.disk) as place:
+        folders = {"tenth": Path(place) / "tenth", "whole": Path(place) / "whole"}
+        write_history(folders["tenth"], few)
+        write_history(folders["whole"], 10 * few)
+        for _ in range(repeats):
+            for side, runs in sides.items():
+                folder = folders["whole" if side == "whole" else "tenth"]
+                more = [] if side == "in memory" else [budget]
+                command = [sys.executable, "-m", "bench.larger", str(folder), str(rows), *map(str, more)]
+                runs.append(child(command, settings.threads, also={"HEADWATER_HOME": str(Path(place) / "home")}))
+    times, events = {side: [r["seconds"] for r in runs] for side, runs in sides.items()}, {"whole": 10 * few}
+    apiece = {side: {"seconds": [1e9 * t / events.get(side, few) for t in mine]} for side, mine in times.items()}
+    peaks = {side: [round(r["peak_mb"]) for r in runs] for side, runs in sides.items()}
+    also = {
+        "events": 10 * few,
+        "rows": rows,
+        "memory_mb": budget // 10**6,
+        "peaks_mb": peaks,
+        "equal": sides["in memory"][0]["answers"] == sides["tenth"][0]["answers"],
+        "warnings": sorted({w for runs in sides.values() for r in runs for w in r["warnings"]}),
+    }
+    name = "history larger than memory: 12 features, parquet files to frame"
+    whole, tenth, inside = ({"seconds": times[s], "busy": [r["busy"] for r in sides[s]]} for s in ("whole", "tenth", "in memory"))
+    each = compared(apiece["whole"], apiece["in memory"]) | {"unit": "ns"}
+    each = {key.replace("_seconds", "_ns"): value for key, value in each.items()}
+    memory = compared({"seconds": peaks["whole"]}, {"seconds": peaks["tenth"]}) | {"unit": "MB"}
+    memory = {key.replace("_seconds", "_peaks"): value for key, value in memory.items()}
+    beside = {"peer_name": "headwater within the same memory on a tenth of the events", **also}
+    return [
+        {"name": f"{name}, ten times the events", "goal": "<= 12", **compared(whole, tenth), **beside},
+        {
+            "name": f"{name}, time an event",
+            "goal": "<= 1.5",
+            **each,
+            "peer_name": "headwater on a tenth of the events, all in memory",
+            **also,
+            "in_memory_seconds": inside["seconds"],
+        },
+        {
+            "name": f"{name}, peak memory",
+            "goal": f"<= {budget // 10**6} MB",
+            **memory,
+            **beside,
+            "absolute": True,
+            "goal_is_for": "ours",
+        },
+    ]
+
+
 def starts(settings: Settings) -> list[dict]:
     """How long it takes to start: whole processes by the clock, beside an interpreter that does nothing."""
     commands = {
@@ -181,5 +240,6 @@ ROWS: Mapping[str, Row] = {
     "join_feast": feast,
     "levels": levels,
     "wide": wide,
+    "larger": larger,
     "starts": starts,
 }

@@ -33,7 +33,13 @@ def view_of(made: Made, hop: str | None = None):
     optional = {"known_at_field": "known_at", "id_field": "id"}
     given = {field: column for field, column in optional.items() if column in made.events.columns}
     columns = [c for c in made.events.columns if c != "at"]
-    source = hw.Source("payments", history=made.events, timestamp_field="at", select=columns, **given)
+    return over(hw.Source("payments", history=made.events, timestamp_field="at", select=columns, **given), hop)
+
+
+def over(source, hop: str | None = None):
+    """The view of these features over a source with `user` and `amount`."""
+    import headwater as hw
+
     features = [hw.count(), hw.sum("amount"), hw.mean("amount"), hw.max("amount")]
     return hw.FeatureView("user", source=source, keys=["user"], features=features, windows=WINDOWS, hop=hop, freshness=hw.on_request())
 

@@ -312,7 +312,7 @@ def test_a_history_that_fits_is_not_split(home):
 
 def test_rows_and_answers_that_do_not_fit_are_said():
     table, asked, _ = _world(0)
-    with pytest.warns(HeadwaterWarning, match="memory=50MB cannot be held"):
+    with pytest.warns(HeadwaterWarning, match="memory=50MB may not be held"):
         found = hw.get_historical_features(_view(table), asked, memory="50MB")
     assert conformance.bits(found) == conformance.bits(hw.get_historical_features(_view(table), asked))
 

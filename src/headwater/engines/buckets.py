@@ -35,6 +35,7 @@ from headwater.engines.workplace import read_json, renamed, workplace, write_jso
 from headwater.errors import DataError
 
 _SAMPLE = 10_000  # rows at the beginning that tell how long texts are, and whether most keys are asked for
+_LEAST = 300_000_000  # bytes that the split takes, whatever its size: rows on their way from files to files
 _MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
@@ -68,7 +69,15 @@ def compute(
     scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
     events = int(collect(scan.near.select(pl.len()), scan.what, streaming=True).item())
     sample = collect(scan.frame.head(_SAMPLE), scan.what, streaming=True)
-    plan = planned(events, bytes_an_event(sample, query.columns), _free(query, requests, memory))
+    free = memory - resident() - _beside(query, requests)
+    plan = planned(events, bytes_an_event(sample, query.columns), max(free, memory // 10))
+    if free < (_LEAST if plan.buckets > 1 else 0):
+        warnings.warn(
+            f"memory={size_text(memory)} may not be held: this process, the rows asked for and their answers take {size_text(memory - free)}, and "
+            f"splitting a history some {size_text(_LEAST)} more. Ask for fewer rows at once, or give more memory",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
     if plan.buckets == 1:
         return local.compute(query, requests, notes, threads=threads, tick=tick)
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
@@ -78,21 +87,13 @@ def compute(
         return work.answers(notes, tick)
 
 
-def _free(query: Query, requests: Sequence[Request], memory: int) -> int:
-    """What is left of `memory` for events; a warning where there is nothing."""
+def _beside(query: Query, requests: Sequence[Request]) -> int:
+    """The bytes that answers and the orders of requests take, beside whatever events are held.
+
+    Every answer once, and those of one set of requests twice, as they are put into row order.
+    """
     rows = sum(len(r.t) for r in requests)
-    # each answer once, those of one set of requests twice as they are put into row order; the orders that sort requests
-    answers = 9 * len(query.features) * (rows + max(len(r.t) for r in requests)) + 40 * rows
-    free = memory - resident() - answers
-    least = memory // 10
-    if free < least:
-        warnings.warn(
-            f"memory={size_text(memory)} cannot be held: this process, the rows asked for and their answers need {size_text(memory - free)} "
-            f"without any event. Events get {size_text(least)} more; ask for fewer rows at once, or give more memory",
-            HeadwaterWarning,
-            stacklevel=2,
-        )
-    return max(free, least)
+    return 9 * len(query.features) * (rows + max(len(r.t) for r in requests)) + 40 * rows
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=True).rechunk()
+    return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=reach is not None).rechunk()
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
