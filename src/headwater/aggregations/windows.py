@@ -13,12 +13,15 @@ from headwater.aggregations.algebra import Answers, By, Family, Finish, State, S
 from headwater.aggregations.sights import sights
 from headwater.aggregations.table import family
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events, Lists
-from headwater.compute.layer import Layer, Spans, Use, spans
+from headwater.compute.codes import each
+from headwater.compute.layer import Layer, Seen, Spans, Use, seen
 from headwater.compute.layers import layers, reached
+from headwater.compute.sheets import WIDTH, Sheet
 from headwater.definitions.aggregation import Parameter
 from headwater.definitions.durations import Window
 
 _CHUNK = 1 << 18  # events and asks a thread takes at once: their arrays stay near the processor's cache
+_FEATURES = 24  # with more features than these, a thread takes fewer events and asks, so that its memory stays the same
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,12 @@ class _Task:
 
 
 def aggregate(
-    events: Events, asks: Sequence[Asks], wanted: Sequence[Wanted], threads: int, tick: Callable[[int], None] | None = None
+    events: Events,
+    asks: Sequence[Asks],
+    wanted: Sequence[Wanted],
+    rows: Sequence[I64],
+    threads: int,
+    tick: Callable[[int], None] | None = None,
 ) -> list[list[Answers]]:
     """The value of each feature wanted, for each set of asks.
 
@@ -54,73 +62,80 @@ def aggregate(
         events: sorted events of m keys.
         asks: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
         wanted: the features.
+        rows: for each set of asks, which of its asks each row of the result is of: int64 (r).
         threads: how many threads work; the values do not depend on it.
         tick: called with the number of asks done, from any thread.
 
     Returns:
-        For each set of asks, one column (l), or lists, for each feature.
+        For each set of asks, one column (r), or lists, for each feature.
     """
     kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks)), wanted)
-    out = [[_Place(kind, len(a.T)) for kind in kinds] for a in asks]
+    out = [_Place(kinds, len(a.T)) for a in asks]
 
     def work(task: _Task) -> None:
         found = _run(task, wanted)
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
-            for place, answers in zip(into, found, strict=True):
-                place.put(first, answers.slice(start, stop))
+            into.put(first, [answers.slice(start, stop) for answers in found])
             start = stop
         if tick is not None:
             tick(start)
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _tasks(events, asks)):
+        for _ in pool.map(work, _tasks(events, asks, len(wanted))):
             pass
-    return [[place.whole() for place in places] for places in out]
+    return [place.whole(index, threads) for place, index in zip(out, rows, strict=True)]
 
 
 class _Place:
-    """Where the answers to one set of asks come together, of whatever task and in whatever order; `kind`: answers to none."""
+    """Where the answers to one set of asks come together, of whatever task and in whatever order; `kinds`: answers to none."""
 
-    def __init__(self, kind: Answers, count: int) -> None:
-        self.lists = {-1: kind} if isinstance(kind, Lists) else {}
-        self.values = np.empty_like(NOTHING if isinstance(kind, Lists) else kind.values, shape=0 if self.lists else count)
-        self.valid = np.ones(len(self.values), np.bool_)
+    def __init__(self, kinds: Sequence[Answers], count: int) -> None:
+        self._kinds = kinds
+        numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
+        blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
+        self._sheets = [(block, Sheet([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
+        self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, Lists)}
 
-    def put(self, first: int, answers: Answers) -> None:
+    def put(self, first: int, found: Sequence[Answers]) -> None:
         """The answers from position `first` on."""
-        if isinstance(answers, Lists):
+        for block, sheet in self._sheets:
+            for place, i in enumerate(block):
+                sheet.put(place, first, cast("Column", found[i]))
+        for i, lists in self._lists.items():
+            answers = cast("Lists", found[i])
             if len(answers.of):
-                self.lists[first] = answers
-            return
-        last = first + len(answers.values)
-        self.values[first:last] = answers.values
-        if answers.valid is not None:
-            self.valid[first:last] = answers.valid
+                lists[first] = answers
 
-    def whole(self) -> Answers:
-        """All answers, in order."""
-        if self.lists:
-            return Lists.join([self.lists[first] for first in sorted(self.lists)])
-        return Column(self.values, None if self.valid.all() else self.valid)
+    def whole(self, rows: I64, threads: int) -> list[Answers]:
+        """All answers, those of the asks `rows`."""
+        out = list(self._kinds)
+        sheets = each(lambda block: block[1].taken(rows), self._sheets, threads)
+        for (block, _), columns in zip(self._sheets, sheets, strict=True):
+            for i, column in zip(block, columns, strict=True):
+                out[i] = column
+        for i, lists in self._lists.items():
+            out[i] = Lists.join([lists[first] for first in sorted(lists)]).take(rows)
+        return out
 
 
-def _tasks(events: Events, asks: Sequence[Asks]) -> list[_Task]:
+def _tasks(events: Events, asks: Sequence[Asks], features: int) -> list[_Task]:
     """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
+    chunk = _CHUNK * _FEATURES // max(features, _FEATURES)
     asked = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
     load = events.starts + asked
     tasks, first, keys = [], 0, len(load) - 1
     while first < keys:
-        last = min(max(int(np.searchsorted(load, load[first] + _CHUNK, side="right")) - 1, first + 1), keys)
+        last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
         if asked[last] > asked[first]:
-            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks])
+            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], 4 * chunk)
         first = last
     return tasks
 
 
-def _cut(events: Events, asks: list[tuple[Asks, int]]) -> list[_Task]:
-    pieces = max(1, *(-(-len(a.T) // (4 * _CHUNK)) for a, _ in asks))
+def _cut(events: Events, asks: list[tuple[Asks, int]], most: int) -> list[_Task]:
+    pieces = max(1, *(-(-len(a.T) // most) for a, _ in asks))
     tasks = []
     for piece in range(pieces):
         ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in asks]
@@ -141,9 +156,12 @@ def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
         layer = Layer(events)
         if len(folded) < len(keys):
             parts.append(layer)
+        got = _seen(layer, task.asks, everywhere=depth == 0) if folded else None
+        if got is None:
+            continue
         for window in dict.fromkeys(w for w, _, _ in folded):
-            found, index = _spans(layer, task.asks, window, everywhere=depth == 0)
-            if found is None:
+            found, index = _hit(got[0].spans(window), got[1])
+            if depth and len(index) == 0:
                 continue
             for key in folded:
                 of, made_by, use = key
@@ -175,25 +193,26 @@ def _joined(found: list[Answers]) -> Answers:
     return Lists.join(lists) if lists else Column.join(columns)
 
 
-def _spans(layer: Layer, asks: Sequence[Asks], window: Window, *, everywhere: bool) -> tuple[Spans | None, I64]:
-    """The ranges of all sets of asks in one layer, and which asks they are of (empty: all)."""
+def _seen(layer: Layer, asks: Sequence[Asks], *, everywhere: bool) -> tuple[Seen, I64] | None:
+    """What all sets of asks see of one layer, and which asks these are (empty: all); None where no key has events in it."""
+    if everywhere:
+        return seen(layer, asks), NOTHING
     parts, where, begin = [], [], 0
     for some in asks:
-        got = (some, NOTHING) if everywhere else reached(layer.events, some)
+        got = reached(layer.events, some)
         if got is not None:
-            parts.append(spans(layer, got[0], window))
+            parts.append(got[0])
             where.append(begin + (got[1] if len(got[1]) else np.arange(len(some.T))))
         begin += len(some.T)
-    if not parts:
-        return None, NOTHING
-    lo, hi = np.concatenate([p.lo for p in parts]), np.concatenate([p.hi for p in parts])
-    T, K = np.concatenate([p.asks.T for p in parts]), np.concatenate([p.asks.K for p in parts])
-    if everywhere:
-        return Spans(layer, Asks(NOTHING, T, K), window, lo, hi), NOTHING
-    index, hit = np.concatenate(where), hi > lo
-    if not hit.any():
-        return None, NOTHING
-    return Spans(layer, Asks(NOTHING, T[hit], K[hit]), window, lo[hit], hi[hit]), index[hit]
+    return (seen(layer, parts), np.concatenate(where)) if parts else None
+
+
+def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
+    """Only the asks that count anything, where not all asks are there."""
+    if len(index) == 0:
+        return spans, index
+    hit = spans.hi > spans.lo
+    return replace(spans, asks=Asks(NOTHING, spans.asks.T[hit], spans.asks.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]), index[hit]
 
 
 def _merged(state: State | None, more: State, index: I64, by: Family) -> State:

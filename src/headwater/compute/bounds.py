@@ -14,14 +14,24 @@ from headwater.definitions.durations import Window
 LIFETIME = -1
 
 
-def spans(events: Events, asks: Asks, window: Window) -> tuple[I64, I64]:
-    """The positions lo (l) and hi (l), int64, so that the events that count for ask j are lo[j]:hi[j]; equal where none does."""
-    lo = np.empty(len(asks.T), np.int64)
-    hi = np.empty(len(asks.T), np.int64)
+def seen(events: Events, asks: Asks) -> tuple[I64, I64]:
+    """For each ask, the range of events of its key that happened before T and are known, and not gone, by K: int64 (l) both."""
+    begin, stop = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
+    _seen(events.starts, events.t, events.known, events.gone, events.delay, asks.starts, asks.T, asks.K, begin, stop)
+    return begin, stop
+
+
+def within(events: Events, asks: Asks, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
+    """For each ask, the events lo:hi that the window counts of those that are `seen`; hi == lo where it counts none: int64 (l) both."""
+    lo, hi = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
     length = LIFETIME if window.length is None else window.length
-    visible = (events.starts, events.t, events.known, events.gone, events.delay)
-    _spans(*visible, asks.starts, asks.T, asks.K, length, window.hop, window.offset, lo, hi)
+    _within(events.starts, events.t, asks.starts, asks.T, begin, stop, length, window.hop, window.offset, lo, hi)
     return lo, hi
+
+
+def spans(events: Events, asks: Asks, window: Window) -> tuple[I64, I64]:
+    """`within` of what is `seen`: for one window."""
+    return within(events, asks, window, *seen(events, asks))
 
 
 def blocks(events: Events, window: Window) -> I64:
@@ -66,31 +76,39 @@ def _seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _spans(starts, t, known, gone, delay, ask_starts, T, K, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
+def _seen(starts, t, known, gone, delay, ask_starts, T, K, begin, stop):  # type: ignore[no-untyped-def]
     by_column = len(known) > 0
     for key in range(len(starts) - 1):
         first, end = starts[key], starts[key + 1]
-        a, b = first, first
-        k, g = first, first
+        b, k, g = first, first, first
         for j in range(ask_starts[key], ask_starts[key + 1]):
             if j > ask_starts[key] and T[j] == T[j - 1] and K[j] == K[j - 1]:
-                lo[j], hi[j] = lo[j - 1], hi[j - 1]
+                begin[j], stop[j] = begin[j - 1], stop[j - 1]
                 continue
-            head = T[j] if offset == 0 else (T[j] - offset) // hop * hop
-            if length >= 0:
-                a = _seek(t, a, first, end, (T[j] - offset - length) // hop * hop)
             if by_column:
-                b = _seek(t, b, first, end, head)
+                b = _seek(t, b, first, end, T[j])
                 k = _seek(known, k, first, end, K[j] + 1)
-                stop = min(b, k)
             else:
-                b = _seek(t, b, first, end, min(head, K[j] - delay + 1))
-                stop = b
-            lo[j] = a
+                b = _seek(t, b, first, end, min(T[j], K[j] - delay + 1))
+                k = b
             if len(gone) > 0:
                 g = _seek(gone, g, first, end, K[j] + 1)
-                lo[j] = max(a, g)
-            hi[j] = max(lo[j], stop)
+            begin[j], stop[j] = g, min(b, k)
+
+
+@nb.njit(nogil=True, cache=True)
+def _within(starts, t, ask_starts, T, begin, stop, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
+    for key in range(len(starts) - 1):
+        first, end = starts[key], starts[key + 1]
+        a, b = first, first
+        for j in range(ask_starts[key], ask_starts[key + 1]):
+            moved = j == ask_starts[key] or T[j] != T[j - 1]
+            if moved and length >= 0:
+                a = _seek(t, a, first, end, (T[j] - offset - length) // hop * hop)
+            if moved and offset != 0:
+                b = _seek(t, b, first, end, (T[j] - offset) // hop * hop)
+            lo[j] = max(a, begin[j])
+            hi[j] = max(lo[j], stop[j] if offset == 0 else min(b, stop[j]))
 
 
 @nb.njit(nogil=True, cache=True)

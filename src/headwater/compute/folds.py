@@ -22,7 +22,7 @@ ADD, LEAST, GREATEST = 0, 1, 2
 
 
 class Ranges(NamedTuple):
-    """lo, hi: int64 (l), positions of events. block: int64 (n), as `bounds` makes them. gone: whether those of the layer are gone in turn."""
+    """lo, hi: int64 (l), positions of events. block: int64 (n), as `bounds` makes them. gone: whether its events are gone in turn."""
 
     lo: I64
     hi: I64

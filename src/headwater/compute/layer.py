@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import numpy as np
 
 from headwater.compute import bounds
-from headwater.compute.arrays import F64, I64, Asks, Bool, Events, Values
+from headwater.compute.arrays import F64, I64, NOTHING, Asks, Bool, Events, Values
 from headwater.compute.folds import Ranges
 from headwater.definitions.durations import Window
 
@@ -99,7 +99,41 @@ class Spans:
         return position if len(row) == 0 else np.where(position < 0, -1, row[position])
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What sets of asks see of a layer, whatever the window: the events begin:stop of their key. All int64.
+
+    asks: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
+    """
+
+    layer: Layer
+    asks: Sequence[Asks]
+    T: I64
+    K: I64
+    at: I64
+    begin: I64
+    stop: I64
+
+    def spans(self, window: Window) -> Spans:
+        """The ranges of a window."""
+        parts = [
+            bounds.within(self.layer.events, some, window, self.begin[a:b], self.stop[a:b])
+            for some, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
+        ]
+        return Spans(self.layer, Asks(NOTHING, self.T, self.K), window, *(_joined(part) for part in zip(*parts, strict=True)))
+
+
+def seen(layer: Layer, asks: Sequence[Asks]) -> Seen:
+    """What at least one set of asks sees of a layer."""
+    begin, stop = zip(*(bounds.seen(layer.events, some) for some in asks), strict=True)
+    at = np.cumsum([0, *(len(some.T) for some in asks)])
+    return Seen(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
+
+
 def spans(layer: Layer, asks: Asks, window: Window) -> Spans:
-    """The ranges of a window for these asks."""
-    lo, hi = bounds.spans(layer.events, asks, window)
-    return Spans(layer, asks, window, lo, hi)
+    """The ranges of one window for one set of asks."""
+    return seen(layer, [asks]).spans(window)
+
+
+def _joined(parts: Sequence[I64]) -> I64:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -25,36 +25,39 @@ class Coded:
     words: pl.Series | None = None
 
 
-def encode(series: pl.Series, what: str) -> tuple[pl.Series, Coded]:
-    """The column as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back.
+def check_values(series: pl.Series, what: str) -> None:
+    """Refuse a column that no feature is made of.
 
     Raises:
         DataError: infinite values, unsigned integers beyond int64, or a dtype that has no order.
     """
     dtype = series.dtype
-    if dtype.is_float() or dtype.is_decimal():
-        values = series.cast(pl.Float64).fill_nan(None)
-        infinite = int(values.is_infinite().sum())
+    if dtype.is_float():
+        infinite = int(series.is_infinite().sum())
         if infinite:
             raise DataError(f"{what} has {infinite} infinite values; filter them out, or replace them in the source's select")
-        return values, Coded(pl.Float64() if dtype.is_decimal() else dtype)
-    if dtype == pl.UInt64:
-        if (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
-            raise DataError(f"{what} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
-        return series.cast(pl.Int64), Coded(dtype)
+    elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
+        raise DataError(f"{what} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
+    elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise DataError(f"{what} is {dtype}; features are made of numbers, booleans, times and texts")
+
+
+def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
+    """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
+    dtype = series.dtype
+    if dtype.is_float() or dtype.is_decimal():
+        return series.cast(pl.Float64).fill_nan(None), Coded(pl.Float64() if dtype.is_decimal() else dtype)
     if dtype.is_integer() or dtype == pl.Boolean:
         return series.cast(pl.Int64), Coded(dtype)
     if isinstance(dtype, pl.Datetime):
         return series.dt.cast_time_unit("us").to_physical(), Coded(pl.Datetime("us", dtype.time_zone))
-    if dtype in (pl.Date, pl.Time, pl.Duration):
+    if dtype.is_temporal():
         return series.to_physical().cast(pl.Int64), Coded(dtype)
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        texts = series.cast(pl.String)
-        words = texts.unique().drop_nulls().sort()
-        return texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
     if dtype == pl.Null:
         return series.cast(pl.Float64), Coded(pl.Float64())
-    raise DataError(f"{what} is {dtype}; features are made of numbers, booleans, times and texts")
+    texts = series.cast(pl.String)
+    words = texts.unique().drop_nulls().sort()
+    return texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
 
 
 def to_kernel(series: pl.Series) -> Column:
@@ -90,9 +93,9 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
         )
 
 
-def check_secondary(values: pl.Series, coded: Coded, what: str) -> None:
+def check_secondary(values: pl.Series, what: str) -> None:
     """Refuse floats as a secondary key."""
-    if coded.dtype.is_float() and values.null_count() < len(values):
+    if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
         raise DataError(f"{what} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
 
 

@@ -15,7 +15,6 @@ from headwater.compute.duplicates import accepted
 from headwater.compute.versions import versions
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
-from headwater.engines.columns import Coded, encode
 from headwater.engines.pruning import about, key_range
 from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, moment, selected
 from headwater.errors import DataError, LeakError
@@ -303,22 +302,3 @@ def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
     order = rows.with_columns(tied.alias("__row")).sort(said, nulls_last=False)["__row"]
     places[order.to_numpy()] = np.arange(len(order))
     return places
-
-
-def encoded(events: pl.DataFrame, keys: Sequence[str], columns: Sequence[str], what: str) -> tuple[pl.DataFrame, dict[str, Coded]]:
-    """The events with their value columns as the kernel takes them, under their names with a prefix: a key may be aggregated too.
-
-    Raises:
-        DataError: values that no feature is made of.
-    """
-    codes: dict[str, Coded] = {}
-    made = []
-    for name in dict.fromkeys(columns):
-        values, codes[name] = encode(events[name], f"{what}: the column {name!r}")
-        made.append(values.alias(value_name(name)))
-    return events.drop(set(columns) - set(keys)).with_columns(made), codes
-
-
-def value_name(column: str) -> str:
-    """What an encoded column is called inside the engine."""
-    return f"__v_{column}"

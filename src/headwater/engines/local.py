@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -11,19 +12,22 @@ import polars as pl
 from headwater import settings
 from headwater.aggregations.algebra import Answers, By
 from headwater.aggregations.windows import Wanted, aggregate
-from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Bool, Column, Events
+from headwater.compute.arrays import I64, Asks, Bool, Column
 from headwater.compute.as_of import NEVER
-from headwater.compute.codes import each, order_of, take, taken, tied
+from headwater.compute.codes import each, order_of, take
 from headwater.compute.layer import Use
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engines import asides
-from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, hashed, to_kernel
-from headwater.engines.events import GONE, IDENT, Notes, Reach, called, encoded, no_events, read_events, value_name
-from headwater.engines.keys import CODE, code_keys
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.columns import Coded, check_accepts, check_secondary, check_values, decode
+from headwater.engines.events import Notes, Reach, called, no_events, read_events
+from headwater.engines.keys import code_keys
+from headwater.engines.reading import KNOWN
+from headwater.engines.sorting import sort_events, sorted_columns, under_value_names, value_name
 from headwater.errors import DataError
+
+_COLUMNS = 64  # of the source, whose arrays are held at once
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,17 @@ class Query:
 
 @dataclass(frozen=True)
 class _Role:
-    """Requests that share keys and times, sorted once: order (rows), and where each key begins."""
+    """Requests that share keys and times, sorted once: order (rows), where each key begins, and where each row went (rows)."""
 
     order: I64
     starts: I64
+    back: I64
+
+
+def _role(order: I64, starts: I64) -> _Role:
+    back = np.empty_like(order)
+    back[order] = np.arange(len(back))
+    return _Role(order, starts, back)
 
 
 def compute(
@@ -107,27 +118,41 @@ def answer(
         DataError: columns or keys of a type that the features cannot be made of.
     """
     cores = threads or settings.threads()
-    events, codes = encoded(events, query.keys, query.columns, called(query.source))
-    _check_columns(query, events, codes)
-    asked = list({id(r.keys): r.keys for r in requests}.values())
-    coded, numbers, keys = code_keys(events, query.keys, asked, f"source {query.source.name!r}")
-    coded = coded.drop(query.keys)
+    table = under_value_names(events, query.keys, query.columns)
     del events  # what is no longer needed is given back, here and below: this is what takes the most memory
+    if query.source.history is not None:  # else nothing says of what type its columns are
+        _check_columns(query, table)
+    asked = list({id(r.keys): r.keys for r in requests}.values())
+    table, numbers, keys = code_keys(table, query.keys, asked, f"source {query.source.name!r}")
     number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
     roles: dict[tuple[int, int], _Role] = {}
     for r in requests:
         at = (id(r.keys), id(r.t))
         if at not in roles:
-            roles[at] = _Role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
+            roles[at] = _role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
     chosen = [roles[id(r.keys), id(r.t)] for r in requests]
-    asks = [_asks(r, role, cores) for r, role in zip(requests, chosen, strict=True)]
-    wanted, finish = _wanted(query)
-    ordered = sort_events(coded, keys, query.source, list(codes), cores)
-    del coded
-    told_apart = {c for f in query.features if f.aggregation.function == "count_distinct" for c in f.columns}
-    ordered = replace(ordered, columns={n: hashed(c, codes[n]) if n in told_apart else c for n, c in ordered.columns.items()})
-    found = aggregate(asides.with_known(ordered) if query.known else ordered, asks, wanted, cores, tick)
-    return [_series(finish(columns, a.K), query, codes, role, cores) for columns, a, role in zip(found, asks, chosen, strict=True)]
+    asks = [Asks(role.starts, take(r.T, role.order, cores), take(r.K, role.order, cores)) for r, role in zip(requests, chosen, strict=True)]
+    ordered, order = sort_events(table, keys, query.source, cores)
+    parts: list[list[_Part]] = []
+    groups = _groups(query.features)
+    for number, features in enumerate(groups):
+        part = replace(query, features=features, also=())
+        columns, codes = sorted_columns(table, part.columns, _told_apart(features), order, cores)
+        if number == len(groups) - 1:
+            del table
+        events_of = replace(ordered, columns=columns)
+        wanted, finish = _wanted(part)
+        last = number == len(groups) - 1
+        found = aggregate(
+            asides.with_known(events_of) if query.known else events_of,
+            asks,
+            wanted,
+            [r.back for r in chosen],
+            cores,
+            tick if last else None,
+        )
+        parts.append([_part(finish(of, r.K), part, codes, cores) for of, r in zip(found, requests, strict=True)])
+    return [_whole([part[of] for part in parts]) for of in range(len(requests))]
 
 
 def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataFrame:
@@ -137,23 +162,42 @@ def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataF
     return read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
 
 
-def _check_columns(query: Query, events: pl.DataFrame, codes: dict[str, Coded]) -> None:
-    if query.source.history is None:  # nothing says of what type its columns are
-        return
+def _check_columns(query: Query, table: pl.DataFrame) -> None:
+    what = f"source {query.source.name!r}"
+    for name in query.columns:
+        check_values(table[value_name(name)], f"{called(query.source)}: the column {name!r}")
     for feature in query.features:
         for name in feature.columns:
-            if name in codes:
-                check_accepts(feature.aggregation.function, codes[name].dtype, f"source {query.source.name!r}: the column {name!r}")
+            check_accepts(feature.aggregation.function, table.schema[value_name(name)], f"{what}: the column {name!r}")
         split = feature.aggregation.secondary
         if split is not None:
-            check_secondary(events[value_name(split.column)], codes[split.column], f"source {query.source.name!r}: {split.column!r}")
+            check_secondary(table[value_name(split.column)], f"{what}: {split.column!r}")
         where = feature.aggregation.where
-        if where is not None and codes[where].dtype not in (pl.Boolean, pl.Null):
+        dtype = None if where is None else table.schema[value_name(where)]
+        if dtype not in (None, pl.Boolean, pl.Null):
             raise DataError(
-                f"source {query.source.name!r}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is "
-                f"{codes[where].dtype}; "
+                f"{what}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is {dtype}; "
                 f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
             )
+
+
+def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
+    """Features that are computed at once: those of so many columns that their arrays do not take much more memory than the table."""
+    groups: list[list[Feature]] = [[]]
+    columns: set[str] = set()
+    for feature in features:
+        mine = {*feature.columns, *feature.aggregation.beside}
+        if groups[-1] and len(columns | mine) > _COLUMNS:
+            groups.append([])
+            columns = set()
+        columns |= mine
+        groups[-1].append(feature)
+    return groups
+
+
+def _told_apart(features: Sequence[Feature]) -> set[str]:
+    """The columns whose texts need a hash each."""
+    return {c for f in features if f.aggregation.function == "count_distinct" for c in f.columns}
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
@@ -166,40 +210,6 @@ def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | 
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
     return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live), known)
-
-
-def sort_events(coded: pl.DataFrame, keys: int, source: Source, columns: Sequence[str], threads: int) -> Events:
-    """The events sorted by (key, time, id, known, values), as the kernel takes them."""
-    order, starts = order_of(coded[CODE].to_numpy(), coded[TIME].to_numpy(), keys, threads)
-    t = take(coded[TIME].to_numpy(), order, threads)
-    ident = _break_ties(coded, [c for c in (IDENT, KNOWN) if c in coded.columns] + [value_name(c) for c in columns], order, starts, t)
-    by_column = KNOWN in coded.columns and source.window_on == "timestamp"
-    known = take(coded[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
-    delay = source.delay if source.window_on == "timestamp" else 0
-    columns_of = {name: taken(to_kernel(coded[value_name(name)]), order, threads) for name in columns}
-    changing = GONE in coded.columns and (coded[GONE] < LASTS).any()
-    gone = take(coded[GONE].to_numpy(), order, threads) if changing else NOTHING
-    return Events(starts, t, known, delay, ident, columns_of, ended_after=source.delay, gone=gone)
-
-
-def _break_ties(coded: pl.DataFrame, ties: Sequence[str], order: I64, starts: I64, t: I64) -> I64:
-    """Put events of one key and time in the order of id, known time and values, so that no arrival order shows.
-
-    Returns:
-        For each event in that order, the rank of its id among those that shared key and time with another: nothing else compares
-        ids. Empty where there are no ids, or none that matter.
-    """
-    places, group = tied(starts, t)
-    if not ties or not len(places):
-        return NOTHING
-    rows = coded.select(ties)[order[places]].with_columns(pl.Series("__group", group), pl.Series("__row", order[places]))
-    rows = rows.sort("__group", *ties, nulls_last=False, maintain_order=True)
-    order[places] = rows["__row"].to_numpy()
-    if IDENT not in rows.columns:
-        return NOTHING
-    ident = np.zeros(len(t), np.int64)
-    ident[places] = rows[IDENT].rank("dense").to_numpy()
-    return ident
 
 
 Finish = Callable[[list[Answers], I64], list[Answers]]
@@ -246,22 +256,29 @@ def _without(value: Answers, gone: Bool) -> Answers:
     return replace(value, valid=~gone if value.valid is None else value.valid & ~gone)
 
 
-def _asks(request: Request, role: _Role, threads: int) -> Asks:
-    return Asks(role.starts, take(request.T, role.order, threads), take(request.K, role.order, threads))
+@dataclass(frozen=True)
+class _Part:
+    """Some features of one set of requests; their statuses, and when the last event that counts became known, where asked for."""
+
+    features: list[pl.Series]
+    statuses: list[pl.Series]
+    known: I64 | None
 
 
-def _series(columns: Sequence[Answers], query: Query, codes: dict[str, Coded], role: _Role, threads: int) -> list[pl.Series]:
-    back = np.empty_like(role.order)
-    back[role.order] = np.arange(len(back))
-
+def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, Coded], threads: int) -> _Part:
     def one(of: tuple[Feature, Answers]) -> pl.Series:
         feature, column = of
         coded = codes.get(feature.columns[feature.column]) if feature.columns else None
         split = feature.aggregation.secondary
-        return decode(column.take(back), feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
+        return decode(column, feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
 
     made = each(one, list(zip(query.features, columns, strict=False)), threads)
-    said = [column.take(back).values for column in columns[len(made) :] if isinstance(column, Column)]
-    if query.retained:
-        made += [asides.status_series(asides.status_name(f.name), codes) for f, codes in zip(query.features, said, strict=False)]
-    return [*made, pl.Series(KNOWN, said[-1])] if query.known else made
+    said = [column.values for column in columns[len(made) :] if isinstance(column, Column)]
+    statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(query.features, said, strict=False)]
+    return _Part(made, statuses if query.retained else [], cast("I64", said[-1]) if query.known else None)
+
+
+def _whole(parts: Sequence[_Part]) -> list[pl.Series]:
+    known = [part.known for part in parts if part.known is not None]
+    latest = [pl.Series(KNOWN, np.maximum.reduce(known))] if known else []
+    return [*(s for part in parts for s in part.features), *(s for part in parts for s in part.statuses), *latest]

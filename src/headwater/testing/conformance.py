@@ -168,7 +168,7 @@ def _events(given: Case) -> Events:
     mine = [e for e in given.events if e["key"] == 1]
     mine.sort(key=lambda e: (in_order(e["at"]), in_order(e["id"]) if ident else 0, [in_order(e[n]) for n in names]))
     frame = pl.DataFrame(mine, schema=SCHEMA)
-    columns = {name: hashed(to_kernel(values), coded) for name in names for values, coded in [encode(frame[name], name)]}
+    columns = {name: hashed(to_kernel(values), coded) for name in names for values, coded in [encode(frame[name])]}
     return Events(
         np.array([0, len(mine)]), frame["at"].to_physical().to_numpy(), NOTHING, 0, frame["id"].to_numpy() if ident else NOTHING, columns
     )
