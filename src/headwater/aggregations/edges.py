@@ -27,11 +27,15 @@ class _Edges:
         rank = self._rank(layer, use)
         position = np.empty(len(spans.lo), np.int64)
         folds.edge(layer.valid(counts), events.t, events.ident, rank, spans.lo, spans.hi, self.newest, position)
-        some = position >= 0
+        none = position < 0
 
         def at(values: Values) -> Values:
-            found = np.where(some, values[position], 0) if len(values) else np.zeros(len(position), values.dtype)
-            return cast("Values", found)
+            if len(values) == 0:
+                return cast("Values", np.zeros(len(position), values.dtype))
+            found = values.take(position, mode="wrap")  # the last for none
+            if none.any():
+                found[none] = 0
+            return found
 
         ties = [at(part) for part in _parts(events, use.columns)] if self.whole_row else [at(rank)]
         return at(events.t), at(events.ident), *ties, spans.rows(position)

@@ -27,7 +27,7 @@ from headwater.engines.reading import KNOWN
 from headwater.engines.sorting import sort_events, sorted_columns, under_value_names, value_name
 from headwater.errors import DataError
 
-_COLUMNS = 64  # of the source, whose arrays are held at once
+_COLUMNS = 16  # of the source, whose arrays are held at once
 
 
 @dataclass(frozen=True)
