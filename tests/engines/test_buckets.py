@@ -231,10 +231,16 @@ def test_files_out_of_reach_are_not_read(tmp_path, split, memory, zone, unit, ru
     split(2)
     view = _view(hw.parquet(folder), ["who"], ["1d"], **rules)
     before = conformance.bits(hw.get_historical_features(view, asked))
+    local_time = pl.col("at").dt.replace_time_zone("Asia/Tokyo") if zone is None else pl.col("at")
+    at = pl.read_parquet(folder / "**/*.parquet").with_columns(local_time.dt.convert_time_zone("UTC").dt.cast_time_unit("us"))
+    expected = [
+        at.filter((pl.col("who") == who) & (pl.col("at") < t) & (pl.col("at") >= t - timedelta(days=1))).height for who, t in asked.rows()
+    ]
     for day in (0, 1, 2, 8, 9):
         _spoil(folder / f"date={day:02}" / "part.parquet")
     assert conformance.bits(hw.get_historical_features(view, asked, memory=memory)) == before
-    assert max(before[2]) > 0
+    assert before[2] == expected
+    assert min(expected) > 0
     _spoil(folder / "date=05" / "part.parquet")
     with pytest.raises(DataError, match="cannot be read"):
         hw.get_historical_features(view, asked, memory=memory)
@@ -437,6 +443,14 @@ def test_a_run_killed_among_its_buckets_goes_on(stopped, home, monkeypatch):
     assert list((home / "work").iterdir()) == []
 
 
+def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
+    stopped("bucket", 4)
+    view = _view(hw.parquet("events.parquet"), known_at_field="known")
+    requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
+    feature_frames(as_service(view), requests, {"": hw.Level()}, Notes(), memory=AMPLE, tick=lambda *step: seen.append(step))
+    assert seen[-1] == ("view", len(requests.t), len(requests.t))
+
+
 def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
     assert stopped("split", 0) == []
     assert list(home.glob("work/*/*/split.draft"))
@@ -451,10 +465,12 @@ def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
     assert stopped("bucket", 4)
     pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet("events.parquet")
     os.utime("events.parquet", ns=(1, 1))
+    assert stopped("bucket", 2)
+    assert len([p for p in home.glob("work/*/*") if p.is_dir()]) == 1, "what can no longer be gone on from takes room"
     counted = []
     found, whole = _again(counted, monkeypatch)
     assert found == whole
-    assert len(counted) == 1 + 8
+    assert len(counted) == 1 + 8 - 1
     assert list((home / "work").iterdir()) == []
 
 
