@@ -20,7 +20,7 @@ from headwater.definitions.base import HeadwaterWarning
 from headwater.engines import buckets, local
 from headwater.engines.events import Notes
 from headwater.engines.memory import Plan, resident
-from headwater.errors import DataError, DefinitionError, UsageError
+from headwater.errors import DataError, UsageError
 from headwater.pipelines.historical import as_service, feature_frames
 from headwater.pipelines.requests import read_rows
 from headwater.testing import cases, conformance
@@ -305,7 +305,7 @@ def test_sizes(given_, bytes_):
 @pytest.mark.parametrize("bad", ["4", "GB", "4 gigs", -1, 0, "10KB", True, 1.5, "", "4EB"])
 def test_what_is_no_size_is_refused(bad):
     table, asked, _ = _world(0, 10, 10)
-    with pytest.raises(DefinitionError, match="memory is"):
+    with pytest.raises(UsageError, match="memory is"):
         hw.get_historical_features(_view(table), asked, memory=bad)
 
 
