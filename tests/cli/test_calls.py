@@ -66,6 +66,7 @@ def test_help_is_quick(run):
         (["dataset"], ["--output"]),
         (["dataset", "--output", "rows.xlsx"], [".parquet"]),
         (["dataset", "--output", "rows.csv", "--level", "minutely"], ["no level 'minutely'"]),
+        (["dataset", "--output", "rows.csv", "--memory", "4 gigs"], ["memory is '4 gigs'", '"4GB"']),
         (["train"], ["--output"]),
         (["train", "--output", "m", "--until", "2024-02-01"], ["--until", "no time zone"]),
     ],
@@ -137,6 +138,21 @@ def test_dataset_ends_with_the_next_command(folder, run):
     assert done.returncode == 0, done.stderr
     assert "user" in done.stdout
     assert done.stderr == "manifest: rows.manifest.json\nnext: headwater backtest --project features.py\n"
+
+
+@pytest.mark.parametrize("memory", ["1MB", "64GB"])
+def test_memory_changes_no_value(folder, run, memory):
+    for options in ([], ["--memory", memory]):
+        done = run("dataset", "--output", f"rows{len(options)}.parquet", *options)
+        assert done.returncode == 0, done.stderr
+        assert ("may not be held" in done.stderr) == ("1MB" in options)
+    assert pl.read_parquet(folder / "rows0.parquet").equals(pl.read_parquet(folder / "rows2.parquet"))
+
+
+@pytest.mark.parametrize("command", [["train", "--output", "m"], ["backtest"]], ids=["train", "backtest"])
+def test_every_command_that_reads_history_takes_memory(run, command, folder):
+    done = run(*command, "--memory", "64GB")
+    assert done.returncode == 0, done.stderr
 
 
 def test_backtest_prints_json_and_writes_the_report(folder, run):

@@ -20,7 +20,7 @@ from headwater.definitions.base import HeadwaterWarning
 from headwater.engines import buckets, local
 from headwater.engines.events import Notes
 from headwater.engines.memory import Plan, resident
-from headwater.errors import DataError, DefinitionError, UsageError
+from headwater.errors import DataError, UsageError
 from headwater.pipelines.historical import as_service, feature_frames
 from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_rows
@@ -232,10 +232,16 @@ def test_files_out_of_reach_are_not_read(tmp_path, split, memory, zone, unit, ru
     split(2)
     view = _view(hw.parquet(folder), ["who"], ["1d"], **rules)
     before = conformance.bits(hw.get_historical_features(view, asked))
+    local_time = pl.col("at").dt.replace_time_zone("Asia/Tokyo") if zone is None else pl.col("at")
+    at = pl.read_parquet(folder / "**/*.parquet").with_columns(local_time.dt.convert_time_zone("UTC").dt.cast_time_unit("us"))
+    expected = [
+        at.filter((pl.col("who") == who) & (pl.col("at") < t) & (pl.col("at") >= t - timedelta(days=1))).height for who, t in asked.rows()
+    ]
     for day in (0, 1, 2, 8, 9):
         _spoil(folder / f"date={day:02}" / "part.parquet")
     assert conformance.bits(hw.get_historical_features(view, asked, memory=memory)) == before
-    assert max(before[2]) > 0
+    assert before[2] == expected
+    assert min(expected) > 0
     _spoil(folder / "date=05" / "part.parquet")
     with pytest.raises(DataError, match="cannot be read"):
         hw.get_historical_features(view, asked, memory=memory)
@@ -300,7 +306,7 @@ def test_sizes(given_, bytes_):
 @pytest.mark.parametrize("bad", ["4", "GB", "4 gigs", -1, 0, "10KB", True, 1.5, "", "4EB"])
 def test_what_is_no_size_is_refused(bad):
     table, asked, _ = _world(0, 10, 10)
-    with pytest.raises(DefinitionError, match="memory is"):
+    with pytest.raises(UsageError, match="memory is"):
         hw.get_historical_features(_view(table), asked, memory=bad)
 
 
@@ -438,6 +444,14 @@ def test_a_run_killed_among_its_buckets_goes_on(stopped, home, monkeypatch):
     assert list((home / "work").iterdir()) == []
 
 
+def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
+    stopped("bucket", 4)
+    view = _view(hw.parquet("events.parquet"), known_at_field="known")
+    requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
+    feature_frames(as_service(view), requests, {"": hw.Level()}, Notes(), memory=AMPLE, tick=lambda *step: seen.append(step))
+    assert seen[-1] == ("view", len(requests.t), len(requests.t))
+
+
 def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
     assert stopped("split", 0) == []
     assert list(home.glob("work/*/*/split.draft"))
@@ -452,10 +466,12 @@ def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
     assert stopped("bucket", 4)
     pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet("events.parquet")
     os.utime("events.parquet", ns=(1, 1))
+    assert stopped("bucket", 2)
+    assert len([p for p in home.glob("work/*/*") if p.is_dir()]) == 1, "what can no longer be gone on from takes room"
     counted = []
     found, whole = _again(counted, monkeypatch)
     assert found == whole
-    assert len(counted) == 1 + 8
+    assert len(counted) == 1 + 8 - 1
     assert list((home / "work").iterdir()) == []
 
 

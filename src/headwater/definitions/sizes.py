@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.errors import DefinitionError
+from headwater.errors import UsageError
 
 Size = str | int
 
@@ -23,10 +23,10 @@ def in_bytes(value: Size, what: str) -> int:
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
         if found is None or found[2] not in _UNITS:
-            raise DefinitionError(f'{what} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
+            raise UsageError(f'{what} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
         number = int(float(found[1]) * _UNITS[found[2]])
     if number < _LEAST:
-        raise DefinitionError(f"{what} is {value!r}; it must be at least 1MB")
+        raise UsageError(f"{what} is {value!r}; it must be at least 1MB")
     return number
 
 
