@@ -308,7 +308,7 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
     events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, columns)
     T = np.repeat(np.array([50, 100]), 1000)
     wanted = windows.Wanted("sum", Use(("x",)), hw.window("lifetime"), by=By(Use(("c", "x")), 40))
-    ((found,),) = windows.aggregate(events, [Asks(np.array([0, 2000]), T, T)], [wanted], 1)
+    ((found,),) = windows.aggregate(events, [Asks(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
     assert len(found.items) == len(found.values.values) == 80
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
@@ -319,7 +319,7 @@ def test_each_of_several_sets_of_asks_gets_its_own_maps():
     asks = [Asks(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
     wanted = windows.Wanted("sum", Use(("x",)), LIFETIME, by=By(Use(("c", "x")), 2))
     maps = []
-    for (part,) in windows.aggregate(events, asks, [wanted], 2):
+    for (part,) in windows.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2):
         pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
         maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.of])
     assert maps == [[[(3, 1)], [(1, 2), (2, 4)]], [], [[(3, 1), (1, 2)], [(2, 4), (1, 10)], [(2, 4), (1, 10)]]]

@@ -122,7 +122,7 @@ class _Place:
 
 def _tasks(events: Events, asks: Sequence[Asks], features: int) -> list[_Task]:
     """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
-    chunk = _CHUNK * _FEATURES // max(features, _FEATURES)
+    chunk = max(_CHUNK * _FEATURES // max(features, _FEATURES), 1)
     asked = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
     load = events.starts + asked
     tasks, first, keys = [], 0, len(load) - 1

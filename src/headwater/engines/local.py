@@ -274,8 +274,9 @@ def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, Coded], 
 
     made = each(one, list(zip(query.features, columns, strict=False)), threads)
     said = [column.values for column in columns[len(made) :] if isinstance(column, Column)]
-    statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(query.features, said, strict=False)]
-    return _Part(made, statuses if query.retained else [], cast("I64", said[-1]) if query.known else None)
+    coded_statuses = zip(query.features, said, strict=False) if query.retained else ()
+    statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in coded_statuses]
+    return _Part(made, statuses, cast("I64", said[-1]) if query.known else None)
 
 
 def _whole(parts: Sequence[_Part]) -> list[pl.Series]:
