@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import cast
@@ -41,11 +41,21 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Task:
-    """Some keys with all their asks, or one key with some of its asks; `at` says where each set of asks begins and ends."""
+    """Some keys with all their asks, or one key with some of its asks; `at` says where each set of asks begins and ends.
+
+    features: which of those that are wanted; `ticks`: whether its asks are done with it.
+    """
 
     events: Events
     asks: tuple[Asks, ...]
     at: tuple[tuple[int, int], ...]
+    features: Sequence[int]
+    ticks: bool = True
+
+    @property
+    def load(self) -> int:
+        """How many events and asks."""
+        return len(self.events.t) + sum(len(a.T) for a in self.asks)
 
 
 def aggregate(
@@ -69,21 +79,22 @@ def aggregate(
     Returns:
         For each set of asks, one column (r), or lists, for each feature.
     """
-    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks)), wanted)
+    everything = range(len(wanted))
+    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks), everything), wanted)
     out = [_Place(kinds, len(a.T)) for a in asks]
 
     def work(task: _Task) -> None:
-        found = _run(task, wanted)
+        found = _run(task, [wanted[i] for i in task.features])
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
-            into.put(first, [answers.slice(start, stop) for answers in found])
+            into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, found, strict=True)})
             start = stop
-        if tick is not None:
+        if tick is not None and task.ticks:
             tick(start)
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _tasks(events, asks, len(wanted))):
+        for _ in pool.map(work, _shared(_tasks(events, asks, everything), wanted, threads)):
             pass
     return [place.whole(index, threads) for place, index in zip(out, rows, strict=True)]
 
@@ -96,17 +107,17 @@ class _Place:
         numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
         blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
         self._sheets = [(block, Sheet([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
+        self._cells = {i: (sheet, place) for block, sheet in self._sheets for place, i in enumerate(block)}
         self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, Lists)}
 
-    def put(self, first: int, found: Sequence[Answers]) -> None:
-        """The answers from position `first` on."""
-        for block, sheet in self._sheets:
-            for place, i in enumerate(block):
-                sheet.put(place, first, cast("Column", found[i]))
-        for i, lists in self._lists.items():
-            answers = cast("Lists", found[i])
-            if len(answers.of):
-                lists[first] = answers
+    def put(self, first: int, found: Mapping[int, Answers]) -> None:
+        """The answers of some features from position `first` on."""
+        for i, answers in found.items():
+            if isinstance(answers, Column):
+                sheet, place = self._cells[i]
+                sheet.put(place, first, answers)
+            elif len(answers.of):
+                self._lists[i][first] = answers
 
     def whole(self, rows: I64, threads: int) -> list[Answers]:
         """All answers, those of the asks `rows`."""
@@ -120,27 +131,43 @@ class _Place:
         return out
 
 
-def _tasks(events: Events, asks: Sequence[Asks], features: int) -> list[_Task]:
+def _shared(tasks: Sequence[_Task], wanted: Sequence[Wanted], threads: int) -> list[_Task]:
+    """The tasks with the heaviest first; those of more than their share, such as of a key with half of all events, window by window."""
+    share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
+    by_window: dict[Window, list[int]] = {}
+    for i, w in enumerate(wanted):
+        by_window.setdefault(w.window, []).append(i)
+    found = []
+    for task in tasks:
+        if threads > 1 and task.load > share:
+            found += [replace(task, features=mine, ticks=mine is by_window[wanted[0].window]) for mine in by_window.values()]
+        else:
+            found.append(task)
+    return sorted(found, key=lambda task: -task.load)
+
+
+def _tasks(events: Events, asks: Sequence[Asks], features: Sequence[int]) -> list[_Task]:
     """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
-    chunk = max(_CHUNK * _FEATURES // max(features, _FEATURES), 1)
+    chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
     asked = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
     load = events.starts + asked
     tasks, first, keys = [], 0, len(load) - 1
     while first < keys:
         last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
         if asked[last] > asked[first]:
-            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], 4 * chunk)
+            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], features, 4 * chunk)
         first = last
     return tasks
 
 
-def _cut(events: Events, asks: list[tuple[Asks, int]], most: int) -> list[_Task]:
+def _cut(events: Events, asks: list[tuple[Asks, int]], features: Sequence[int], most: int) -> list[_Task]:
     pieces = max(1, *(-(-len(a.T) // most) for a, _ in asks))
     tasks = []
     for piece in range(pieces):
         ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in asks]
         parts = tuple(a.part(*e) if pieces > 1 else a for (a, _), e in zip(asks, ends, strict=True))
-        tasks.append(_Task(events, parts, tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(asks, ends, strict=True))))
+        at = tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(asks, ends, strict=True))
+        tasks.append(_Task(events, parts, at, features))
     return tasks
 
 

@@ -12,6 +12,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -133,13 +134,20 @@ class _Work:
     def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
         """The features of every request, part by part; parts that are done are not done again."""
         done: list[_Part] = []
-        for part in self._parts():
-            place = self.folder / "answers" / part.name
-            if not place.exists():
-                self._answer(part, place, notes, tick)
-            elif tick is not None:
-                tick(sum(map(len, part.rows)))
-            done.append(part)
+        with ThreadPoolExecutor(1) as ahead:  # reads a part while the one before is worked on
+            reading: tuple[_Part, Future[pl.DataFrame]] | None = None
+            for part in self._parts():
+                done.append(part)
+                if (self._place(part)).exists():
+                    if tick is not None:
+                        tick(sum(map(len, part.rows)))
+                    continue
+                coming = part, ahead.submit(self._events, part, notes)
+                if reading is not None:
+                    self._answer(*reading, tick)
+                reading = coming
+            if reading is not None:
+                self._answer(*reading, tick)
         return [self._in_row_order(done, of) for of in range(len(self.requests))]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
@@ -210,9 +218,12 @@ class _Work:
         notes.events[self.query.source.name] += events.height
         return events
 
-    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
-        asked = taken(self.requests, part.rows)
-        found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
+    def _place(self, part: _Part) -> Path:
+        return self.folder / "answers" / part.name
+
+    def _answer(self, part: _Part, events: Future[pl.DataFrame], tick: Callable[[int], None] | None) -> None:
+        asked, place = taken(self.requests, part.rows), self._place(part)
+        found = local.answer(self.query, events.result(), asked, threads=self.threads, tick=tick)
         place.parent.mkdir(exist_ok=True)
         with renamed(place) as draft:
             draft.mkdir()
