@@ -254,7 +254,7 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    return collect(rows if columns is None else rows.select(columns), "the work folder", streaming=reach is not None).rechunk()
+    return collect(rows if columns is None else rows.select(columns), "the work folder").rechunk()
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
