@@ -12,7 +12,6 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -134,20 +133,13 @@ class _Work:
     def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
         """The features of every request, part by part; parts that are done are not done again."""
         done: list[_Part] = []
-        with ThreadPoolExecutor(1) as ahead:  # reads a part while the one before is worked on
-            reading: tuple[_Part, Future[pl.DataFrame]] | None = None
-            for part in self._parts():
-                done.append(part)
-                if (self._place(part)).exists():
-                    if tick is not None:
-                        tick(sum(map(len, part.rows)))
-                    continue
-                coming = part, ahead.submit(self._events, part, notes)
-                if reading is not None:
-                    self._answer(*reading, tick)
-                reading = coming
-            if reading is not None:
-                self._answer(*reading, tick)
+        for part in self._parts():
+            place = self.folder / "answers" / part.name
+            if not place.exists():
+                self._answer(part, place, notes, tick)
+            elif tick is not None:
+                tick(sum(map(len, part.rows)))
+            done.append(part)
         return [self._in_row_order(done, of) for of in range(len(self.requests))]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
@@ -218,12 +210,9 @@ class _Work:
         notes.events[self.query.source.name] += events.height
         return events
 
-    def _place(self, part: _Part) -> Path:
-        return self.folder / "answers" / part.name
-
-    def _answer(self, part: _Part, events: Future[pl.DataFrame], tick: Callable[[int], None] | None) -> None:
-        asked, place = taken(self.requests, part.rows), self._place(part)
-        found = local.answer(self.query, events.result(), asked, threads=self.threads, tick=tick)
+    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+        asked = taken(self.requests, part.rows)
+        found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
         place.parent.mkdir(exist_ok=True)
         with renamed(place) as draft:
             draft.mkdir()
@@ -254,7 +243,9 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    return collect(rows if columns is None else rows.select(columns), "the work folder").rechunk()
+    found = collect(rows if columns is None else rows.select(columns), "the work folder")
+    # column by column, so that no two copies of everything are held
+    return pl.DataFrame([found.drop_in_place(name).rechunk() for name in found.columns])
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
