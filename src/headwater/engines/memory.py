@@ -11,7 +11,7 @@ import polars as pl
 from headwater.engines.reading import KNOWN
 
 _KERNEL = 16  # bytes an event that sorting and folding need beside the columns: they work in chunks, but for a key with many events
-_SPARE = 0.8  # of what is free is planned with: hashes do not deal evenly, and allocators keep some
+_SPARE = 0.6  # of what is free is planned with: hashes do not deal evenly, and allocators keep much from one bucket to the next
 _FINER = 2  # times as many buckets as would do if keys were alike
 _MOST = 512  # buckets; each is a file that is open during the split
 _INTERPRETER = 300_000_000  # bytes, where the system does not tell
@@ -49,7 +49,7 @@ def planned(events: int, each: int, free: int) -> Plan:
     """A plan for so many events of so many bytes each, in so much memory.
 
     >>> planned(1_000_000, 100, 50_000_000)
-    Plan(buckets=6, capacity=400000)
+    Plan(buckets=8, capacity=300000)
     """
     capacity = max(int(free * _SPARE) // each, 1)
     return Plan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)
