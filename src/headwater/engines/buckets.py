@@ -243,7 +243,9 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    return collect(rows if columns is None else rows.select(columns), "the work folder").rechunk()
+    found = collect(rows if columns is None else rows.select(columns), "the work folder")
+    # column by column, so that no two copies of everything are held
+    return pl.DataFrame([found.drop_in_place(name).rechunk() for name in found.columns])
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:

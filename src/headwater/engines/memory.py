@@ -42,7 +42,7 @@ def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
     long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in texts)  # type: ignore[misc]
     read = 8 * sample.width + 8 * len(texts) + int(long)
     coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(texts)
-    return read + coded + _KERNEL
+    return read + read // 2 + coded + _KERNEL  # half of it for what was read and is not yet given back to the system
 
 
 def planned(events: int, each: int, free: int) -> Plan:
