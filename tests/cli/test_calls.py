@@ -142,11 +142,11 @@ def test_dataset_ends_with_the_next_command(folder, run):
 
 @pytest.mark.parametrize("memory", ["1MB", "64GB"])
 def test_memory_changes_no_value(folder, run, memory):
-    for options in ([], ["--memory", memory]):
+    for options in (["--no-cache"], ["--no-cache", "--memory", memory]):
         done = run("dataset", "--output", f"rows{len(options)}.parquet", *options)
         assert done.returncode == 0, done.stderr
         assert ("may not be held" in done.stderr) == ("1MB" in options)
-    assert pl.read_parquet(folder / "rows0.parquet").equals(pl.read_parquet(folder / "rows2.parquet"))
+    assert pl.read_parquet(folder / "rows1.parquet").equals(pl.read_parquet(folder / "rows3.parquet"))
 
 
 @pytest.mark.parametrize("command", [["train", "--output", "m"], ["backtest"]], ids=["train", "backtest"])
