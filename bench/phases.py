@@ -23,14 +23,14 @@ PHASES = {
     "order_of": "order by key and time",
     "take": "put columns in that order",
     "_break_ties": "ties",
-    "aggregate": "sweep windows and fold",
-    "_series": "answers back to row order",
+    "aggregate": "sweep windows and fold, answers back to row order",
+    "_part": "answers as columns",
 }
 
 
 def timed(case: str, events: int, repeats: int) -> dict[str, float]:
     """The seconds of each phase, each the least of some calls, and of a whole call."""
-    from headwater.engines import local
+    from headwater.engines import local, sorting
 
     made = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
     spent: Counter[str] = Counter()
@@ -45,8 +45,8 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
 
         return call
 
-    for name in (*PHASES, "taken"):
-        setattr(local, name, wrapped("take" if name == "taken" else name, getattr(local, name)))
+    for module, name in ((module, name) for module in (local, sorting) for name in (*PHASES, "taken") if hasattr(module, name)):
+        setattr(module, name, wrapped("take" if name == "taken" else name, getattr(module, name)))
     features_of(made)
     calls = []
     for _ in range(repeats):
