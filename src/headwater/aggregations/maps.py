@@ -21,6 +21,7 @@ from headwater.aggregations.algebra import Answers, By, Family, Finish, State
 from headwater.aggregations.sights import I32, Sight, coded, plain
 from headwater.aggregations.ties import in_time
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events, Lists, Values
+from headwater.compute.bounds import seek
 from headwater.compute.codes import order_of
 from headwater.compute.layer import Layer, Spans, Use
 
@@ -188,14 +189,14 @@ def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
     ranges = []
     for place, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
         lo, hi = np.empty(len(ask), np.int64), np.empty(len(ask), np.int64)
-        _seek(layer.events.starts, at, ask, group, sight.lo[:, place], sight.hi[:, place], lo, hi)
+        _ranges(layer.events.starts, at, ask, group, sight.lo[:, place], sight.hi[:, place], lo, hi)
         seen = np.flatnonzero(hi > lo) if place else np.arange(len(ask))
         ranges.append(_Ranges(seen, lo[seen], hi[seen]) if place else _Ranges(seen, lo, hi))
     return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
 
 
 @nb.njit(nogil=True, cache=True)
-def _seek(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
+def _ranges(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
     """The events of each pair's group whose place is in lo:hi of its ask, by steps from where the group's were last found."""
     first, last = starts.copy(), starts.copy()
     for p in range(len(ask)):
@@ -204,15 +205,5 @@ def _seek(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-un
         if begin == end or lo[j] >= hi[j]:
             out_lo[p] = out_hi[p] = begin
             continue
-        i, bound = first[g], lo[j]
-        while i < end and at[i] < bound:
-            i += 1
-        while i > begin and at[i - 1] >= bound:
-            i -= 1
-        first[g] = out_lo[p] = i
-        i, bound = last[g], hi[j]
-        while i < end and at[i] < bound:
-            i += 1
-        while i > begin and at[i - 1] >= bound:
-            i -= 1
-        last[g] = out_hi[p] = i
+        first[g] = out_lo[p] = seek(at, first[g], begin, end, lo[j])
+        last[g] = out_hi[p] = seek(at, last[g], begin, end, hi[j])

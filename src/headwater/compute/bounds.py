@@ -51,7 +51,7 @@ def blocks(events: Events, window: Window) -> I64:
 
 
 @nb.njit(nogil=True, cache=True)
-def _seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
+def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
     """The first position in first:end whose (rising) x is not below bound, galloping either way from p."""
     step = 1
     if p < end and x[p] < bound:
@@ -86,13 +86,13 @@ def _seen(starts, t, known, gone, delay, ask_starts, T, K, begin, stop):  # type
                 begin[j], stop[j] = begin[j - 1], stop[j - 1]
                 continue
             if by_column:
-                b = _seek(t, b, first, end, T[j])
-                k = _seek(known, k, first, end, K[j] + 1)
+                b = seek(t, b, first, end, T[j])
+                k = seek(known, k, first, end, K[j] + 1)
             else:
-                b = _seek(t, b, first, end, min(T[j], K[j] - delay + 1))
+                b = seek(t, b, first, end, min(T[j], K[j] - delay + 1))
                 k = b
             if len(gone) > 0:
-                g = _seek(gone, g, first, end, K[j] + 1)
+                g = seek(gone, g, first, end, K[j] + 1)
             begin[j], stop[j] = g, min(b, k)
 
 
@@ -104,9 +104,9 @@ def _within(starts, t, ask_starts, T, begin, stop, length, hop, offset, lo, hi):
         for j in range(ask_starts[key], ask_starts[key + 1]):
             moved = j == ask_starts[key] or T[j] != T[j - 1]
             if moved and length >= 0:
-                a = _seek(t, a, first, end, (T[j] - offset - length) // hop * hop)
+                a = seek(t, a, first, end, (T[j] - offset - length) // hop * hop)
             if moved and offset != 0:
-                b = _seek(t, b, first, end, (T[j] - offset) // hop * hop)
+                b = seek(t, b, first, end, (T[j] - offset) // hop * hop)
             lo[j] = max(a, begin[j])
             hi[j] = max(lo[j], stop[j] if offset == 0 else min(b, stop[j]))
 
