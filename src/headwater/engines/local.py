@@ -136,13 +136,12 @@ def answer(
     parts: list[list[_Part]] = []
     groups = _groups(query.features)
     for number, features in enumerate(groups):
-        part = replace(query, features=features, also=())
+        part, last = replace(query, features=features, also=()), number == len(groups) - 1
         columns, codes = sorted_columns(table, part.columns, _told_apart(features), order, cores)
-        if number == len(groups) - 1:
+        if last:
             del table
         events_of = replace(ordered, columns=columns)
         wanted, finish = _wanted(part)
-        last = number == len(groups) - 1
         found = aggregate(
             asides.with_known(events_of) if query.known else events_of,
             asks,
