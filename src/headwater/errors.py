@@ -4,6 +4,8 @@
     ├── DefinitionError     a definition is wrong; raised where it is written
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
+    ├── StoreError          an online store cannot be read or written as it is
+    │   └── FencedError     another process has written what this one was about to
     ├── UsageError          a call's arguments do not fit together
     └── MissingExtraError   an optional library is not installed
 
@@ -31,6 +33,14 @@ class LeakError(DefinitionError):
 
 class DataError(HeadwaterError):
     """The data do not fit the definition."""
+
+
+class StoreError(HeadwaterError):
+    """An online store cannot be read or written as it is."""
+
+
+class FencedError(StoreError):
+    """Another process has written what this one was about to; nothing was written."""
 
 
 class UsageError(HeadwaterError):

@@ -26,6 +26,24 @@ Answers = Column | Lists
 
 
 @dataclass(frozen=True)
+class Part:
+    """One array of a state, of int64 or float64.
+
+    entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
+    column: whose values these are, so that texts among them can be told to a state of other events. ident: ids of events, likewise.
+    """
+
+    whole: bool = True  # int64, else float64
+    entry: bool = False
+    column: str | None = None
+    ident: bool = False
+
+
+Kinds = Mapping[str, bool]
+"""Whether the values of each column are int64; else they are float64."""
+
+
+@dataclass(frozen=True)
 class By:
     """A secondary key: `use`'s first column, over the events that count for `use`; a map of its `max_keys` latest values at most."""
 
@@ -35,12 +53,12 @@ class By:
 
 @dataclass(frozen=True)
 class Finish:
-    """What a value is made with: the function, its parameters and window, T (l), and the events that positions point into."""
+    """What a value is made with: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
 
     function: str
     params: Mapping[str, Parameter]
     T: I64
-    events: Events
+    events: Events  # those of the states, or none of the same columns
     use: Use
     window: Window
     output: int = 0
@@ -59,6 +77,10 @@ class Family(Protocol):
 
     def merge(self, left: State, right: State) -> State:
         """The states of both parts together, entry by entry."""
+        ...
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        """What each array of a state holds, so that states can be stored."""
         ...
 
     def finish(self, state: State, how: Finish) -> Answers:

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.aggregations.ties import in_time
 from headwater.compute import folds
 from headwater.compute.arrays import I64, Column, Values
@@ -39,6 +39,10 @@ class _By:
             take |= equal & (b > a if self.greatest or place > 0 else b < a)
             equal &= a == b
         return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        column, by = use.columns
+        return Part(), Part(kinds[by], column=by), Part(), Part(ident=True), Part(kinds[column], column=column)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[4], state[0] > 0)

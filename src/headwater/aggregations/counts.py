@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
 
@@ -13,6 +13,9 @@ class _Counts:
 
     def merge(self, left: State, right: State) -> State:
         return (left[0] + right[0],)
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return (Part(),)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[0])

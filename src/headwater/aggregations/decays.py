@@ -13,7 +13,7 @@ from typing import cast
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute.arrays import F64, I64, Column
 from headwater.compute.layer import Spans, Use
 
@@ -33,6 +33,9 @@ class _Decays:
         last = np.where(n == 0, u, np.where(k == 0, t, np.maximum(t, u)))
         a, b = self._fallen(t, last, n), self._fallen(u, last, k)
         return n + k, last, total * a + more * b, weight * a + heavier * b
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(), Part(whole=False), Part(whole=False)
 
     def finish(self, state: State, how: Finish) -> Column:
         n, last, total, weight = state

@@ -18,7 +18,7 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.algebra import Answers, Finish, State
+from headwater.aggregations.algebra import Answers, Finish, Kinds, Part, State
 from headwater.aggregations.sights import Sight, plain
 from headwater.aggregations.sliding import stretch
 from headwater.compute.arrays import I64, Bool, Column, Values
@@ -43,6 +43,9 @@ class _Distinct:
         rows, entries = ragged.rows_of_both(left, right), np.concatenate([left[2], right[2]])
         hashed = np.concatenate([np.repeat(part[1] == 1, cast("I64", part[0])) for part in (left, right)])
         return _state(rows, cast("I64", entries), hashed, cast("I64", left[1] * right[1]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(), Part(entry=True)
 
     def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
         sizes, exact, entries = cast("tuple[I64, I64, I64]", state)

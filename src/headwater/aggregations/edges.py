@@ -1,7 +1,7 @@
 """first, last, latest, since_last: the event at an edge of the window, by (time, id, value).
 
-State: (time, id, what breaks a tie, row of the event; row -1 for none). What breaks a tie is the value, and for `latest` each column in
-turn, as whether it is not null and its value: ranks would mean nothing to a state of other events.
+State: (time, id, the values, whether there is an event). The values break ties: that of the column, and for `latest` each column in turn,
+as whether it is not null and its value. Ranks would mean nothing to a state of other events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import NOTHING, Column, Events, Values
 from headwater.compute.layer import Layer, Spans, Use
@@ -38,28 +38,33 @@ class _Edges:
             return found
 
         ties = [at(part) for part in _parts(events, use.columns)] if self.whole_row else [at(rank)]
-        return at(events.t), at(events.ident), *ties, spans.rows(position)
+        return at(events.t), at(events.ident), *ties, (~none).astype(np.int64)
 
     def merge(self, left: State, right: State) -> State:
-        *mine, row = left
+        *mine, some = left
         *theirs, other = right
-        take = row < 0
-        equal = (row >= 0) & (other >= 0)
+        take = some == 0
+        equal = (some > 0) & (other > 0)
         for a, b in zip(mine, theirs, strict=True):
             take |= equal & (b > a if self.newest else b < a)
             equal &= a == b
-        return tuple(np.where(take & (other >= 0), b, a) for a, b in zip(left, right, strict=True))
+        return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        names = use.columns if self.whole_row else use.columns[:1]
+        values = [Part(kinds[name], column=name) for name in names]
+        if self.whole_row:
+            values = [part for value in values for part in (Part(), value)]
+        return Part(), Part(ident=True), *(values or [Part()]), Part()
 
     def finish(self, state: State, how: Finish) -> Column:
-        t, row = state[0], state[-1]
-        some = row >= 0
+        some = state[-1] > 0
         if how.function == "since_last":
-            return Column(np.where(some, how.T - t, 0) / SECOND, some)
-        column = how.events.columns[how.use.columns[how.output]]
-        if len(column.values) == 0:
-            return Column(cast("Values", np.zeros(len(row), column.values.dtype)), some)
-        found = column.take(np.maximum(row, 0))
-        return Column(found.values, some if found.valid is None else some & found.valid)
+            return Column(np.where(some, how.T - state[0], 0) / SECOND, some)
+        if self.whole_row:
+            valid, values = state[2 + 2 * how.output : 4 + 2 * how.output]
+            return Column(values, some & (valid > 0))
+        return Column(state[2], some)
 
     def _rank(self, layer: Layer, use: Use) -> Values:
         if not use.columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
@@ -24,6 +24,10 @@ class _Extremes:
     def merge(self, left: State, right: State) -> State:
         join = np.minimum if self.op == folds.LEAST else np.maximum
         return left[0] + right[0], join(left[1], right[1])
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(kinds[name], column=name)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1], state[0] > 0)

@@ -17,7 +17,7 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.algebra import Answers, By, Family, Finish, State
+from headwater.aggregations.algebra import Answers, By, Family, Finish, Kinds, Part, State
 from headwater.aggregations.sights import I32, Sight, coded, plain
 from headwater.aggregations.ties import in_time
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events, Lists, Values
@@ -63,6 +63,12 @@ class Maps:
         for place, new in zip(out[1:], (t[later], ident[later], *joined), strict=True):
             place[at] = new
         return ragged.sizes_of(rows[one], len(left[0])), *out
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = self.by.use.columns[0]
+        inner = self.inner.parts(Use(use.columns), kinds)
+        own = Part(), Part(kinds[name], entry=True, column=name), Part(entry=True), Part(entry=True, ident=True)
+        return *own, *(replace(part, entry=True) for part in inner)
 
     def finish(self, state: State, how: Finish) -> Answers:
         sizes, category, t, ident, *inner = state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
@@ -20,6 +20,9 @@ class _Moments:
         apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
         centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
         return n + k, centre, square + more + apart * apart * (n * k / total)
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(whole=False), Part(whole=False)
 
     def finish(self, state: State, how: Finish) -> Column:
         n, _, square = state

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.algebra import Answers, Finish, State
+from headwater.aggregations.algebra import Answers, Finish, Kinds, Part, State
 from headwater.aggregations.sights import Sight, plain
 from headwater.compute.arrays import I64, Column, Lists, Values
 from headwater.compute.layer import Spans, Use
@@ -28,6 +28,10 @@ class _Frequent:
         rows = ragged.rows_of_both(left, right)
         values, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, values, counts, len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(kinds[name], entry=True, column=name), Part(entry=True)
 
     def finish(self, state: State, how: Finish) -> Answers:
         sizes, values, counts = state
@@ -53,6 +57,10 @@ class _Smallest:
     def merge(self, left: State, right: State) -> State:
         rows = ragged.rows_of_both(left, right)
         return self._kept(rows, np.concatenate([left[1], right[1]]), len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(kinds[name], entry=True, column=name)
 
     def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
         return Lists(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])

@@ -1,11 +1,15 @@
-"""open_count and open_age: a queue. State: (open events, the sum of T minus their times in microseconds)."""
+"""open_count and open_age: a queue. State: (open events, the sum of T minus their times in microseconds).
+
+That state is of one T. What is stored for any later one is every event with its end: (sizes, time, end), ragged.
+"""
 
 from __future__ import annotations
 
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations import ragged
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
 from headwater.definitions.durations import SECOND
@@ -27,11 +31,44 @@ class _Opens:
     def merge(self, left: State, right: State) -> State:
         return left[0] + right[0], left[1] + right[1]
 
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part()
+
     def finish(self, state: State, how: Finish) -> Column:
         count, age = state
         if how.function == "open_count":
             return Column(count)
         return Column(age / np.maximum(count, 1) / SECOND, count > 0)
+
+
+class _Queues:
+    """What is stored: read at T, everything that is stored is known."""
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        rows, index = ragged.gather(Use((), use.where), spans)
+        events = spans.layer.events
+        until = events.columns[use.columns[0]]
+        ends = until.values if until.valid is None else np.where(until.valid, until.values, _OPEN)
+        return ragged.sizes_of(rows, len(spans.lo)), events.t[index], ends[index]
+
+    def merge(self, left: State, right: State) -> State:
+        rows = ragged.rows_of_both(left, right)
+        order = np.argsort(rows, kind="stable")
+        t, ends = (np.concatenate([a, b])[order] for a, b in zip(left[1:], right[1:], strict=True))
+        return left[0] + right[0], t, ends
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(entry=True), Part(entry=True)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        sizes, t, ends = (part.astype(np.int64, copy=False) for part in state)
+        T = np.repeat(how.T, sizes)
+        after = how.events.ended_after
+        still = (ends >= T) | (ends > T - after)  # not `ends + after`: what never ends is as late as int64 can say
+        rows = ragged.rows_of(sizes)[still]
+        count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
+        np.add.at(age, rows, (T - t)[still])
+        return OPENS.finish((count, age), how)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -50,3 +87,4 @@ def _open(t, until, known, delay, ended_after, started, T, K, lo, hi, count, age
 
 
 OPENS = _Opens()
+QUEUES = _Queues()

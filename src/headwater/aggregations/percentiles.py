@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.algebra import Answers, Finish, State
+from headwater.aggregations.algebra import Answers, Finish, Kinds, Part, State
 from headwater.aggregations.sights import I32, Sight
 from headwater.aggregations.sliding import stretch
 from headwater.compute.arrays import F64, I64, Column, Values
@@ -34,6 +34,9 @@ class _Percentiles:
         rows = ragged.rows_of_both(left, right)
         buckets, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, buckets, counts, len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(entry=True), Part(entry=True)
 
     def finish(self, state: State, how: Finish) -> Answers:
         sizes, buckets, counts = state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.algebra import Answers, Finish, State
+from headwater.aggregations.algebra import Answers, Finish, Kinds, Part, State
 from headwater.aggregations.sights import Sight, plain
 from headwater.aggregations.ties import in_time
 from headwater.compute.arrays import I64, Lists
@@ -30,6 +30,10 @@ class _Recent:
         rows = ragged.rows_of_both(left, right)
         t, ident, values = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return self._kept(rows, t, ident, values, len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(entry=True), Part(entry=True, ident=True), Part(kinds[name], entry=True, column=name)
 
     def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
         return Lists(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.aggregations.counts import COUNTS
 from headwater.aggregations.sums import SUMS
 from headwater.compute import folds
@@ -29,6 +29,9 @@ class _Rates(_Added):
     def ranges(self, use: Use, spans: Spans) -> State:
         return (SUMS if use.columns else COUNTS).ranges(use, spans)
 
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        return (SUMS if use.columns else COUNTS).parts(use, kinds)
+
     def finish(self, state: State, how: Finish) -> Column:
         assert how.window.length is not None, "refused at definition"
         return Column((_total(state) if how.use.columns else state[0]) / (how.window.length / SECOND))
@@ -39,6 +42,9 @@ class _Fractions(_Added):
         true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
         return spans.counted(Use((), use.where)), true
 
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part()
+
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
 
@@ -47,6 +53,9 @@ class _Ratios(_Added):
     def ranges(self, use: Use, spans: Spans) -> State:
         above, below = (SUMS.ranges(Use((name,), use.where), spans) for name in use.columns)
         return *above, *below
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        return tuple(part for name in use.columns for part in SUMS.parts(Use((name,)), kinds))
 
     def finish(self, state: State, how: Finish) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2

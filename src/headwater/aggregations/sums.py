@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.algebra import Finish, State
+from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
@@ -26,6 +26,10 @@ class _Sums:
 
     def merge(self, left: State, right: State) -> State:
         return tuple(a + b for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        whole = kinds[use.columns[0]]
+        return Part(), Part(whole), *([Part(whole=False)] if whole else [])
 
     def finish(self, state: State, how: Finish) -> Column:
         n, total = state[0], state[1]

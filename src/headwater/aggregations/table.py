@@ -30,6 +30,7 @@ class Entry:
     retracts: bool = False  # whether an event can be taken back out of a state
     shape: tuple[str, ...] = ()
     null: Literal["present", "empty", "overflow"] = "present"
+    stored: str | None = None  # the family whose states are stored, where those of `family` are of one T
 
 
 TABLE: Mapping[str, Entry] = {
@@ -43,8 +44,8 @@ TABLE: Mapping[str, Entry] = {
     "last": Entry("edges:NEWEST", "any", "same"),
     "latest": Entry("edges:NEWEST_ROW", "any", "same"),
     "since_last": Entry("edges:NEWEST", "any", "float"),
-    "open_count": Entry("opens:OPENS", "time", "int", 0, retracts=True),
-    "open_age": Entry("opens:OPENS", "time", "float", retracts=True, null="empty"),
+    "open_count": Entry("opens:OPENS", "time", "int", 0, retracts=True, stored="opens:QUEUES"),
+    "open_age": Entry("opens:OPENS", "time", "float", retracts=True, null="empty", stored="opens:QUEUES"),
     "var": Entry("moments:MOMENTS", "number", "float", retracts=True),
     "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
     "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),
@@ -68,7 +69,17 @@ def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({})
     if by is not None:
         maps = importlib.import_module("headwater.aggregations.maps")
         return cast("Family", maps.Maps(family(function, params), by))
+    return _load(TABLE[function].family, function, params)
+
+
+def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
+    """The family whose states are stored for `function`: they can be finished at any T."""
+    stored = TABLE[function].stored
+    return family(function, params, by) if stored is None or by is not None else _load(stored, function, params)
+
+
+def _load(path: str, function: str, params: Mapping[str, Parameter]) -> Family:
     entry = TABLE[function]
-    module, _, name = entry.family.partition(":")
+    module, _, name = path.partition(":")
     found = getattr(importlib.import_module(f"headwater.aggregations.{module}"), name)
     return cast("Family", found(**{p: params[p] for p in entry.shape}) if entry.shape else found)

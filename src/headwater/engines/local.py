@@ -137,11 +137,11 @@ def answer(
     groups = _groups(query.features)
     for number, features in enumerate(groups):
         part, last = replace(query, features=features, also=()), number == len(groups) - 1
-        columns, codes = sorted_columns(table, part.columns, _told_apart(features), order, cores)
+        columns, codes = sorted_columns(table, part.columns, told_apart(features), order, cores)
         if last:
             del table
         events_of = replace(ordered, columns=columns)
-        wanted, finish = _wanted(part)
+        wanted, finish = wanted_by(part)
         found = aggregate(
             asides.with_known(events_of) if query.known else events_of,
             asks,
@@ -194,7 +194,7 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
     return groups
 
 
-def _told_apart(features: Sequence[Feature]) -> set[str]:
+def told_apart(features: Sequence[Feature]) -> set[str]:
     """The columns whose texts need a hash each."""
     return {c for f in features if f.aggregation.function == "count_distinct" for c in f.columns}
 
@@ -215,7 +215,7 @@ Finish = Callable[[list[Answers], I64], list[Answers]]
 """The kernel's columns, and K of the asks -> one column for each series of `compute`."""
 
 
-def _wanted(query: Query) -> tuple[list[Wanted], Finish]:
+def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
     """What the kernel is asked for, and how its columns become the features and what is said beside them.
 
     A ttl asks for the age of the last event of each feature too, statuses for counts.

@@ -1,0 +1,180 @@
+"""Tiles of a view on one machine: events become records, and records become values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.stored import Stored
+from headwater.compute.arrays import I64, NOTHING, Column, Events
+from headwater.compute.codes import order_of, tied
+from headwater.compute.hashes import of_texts
+from headwater.definitions.feature_view import FeatureView
+from headwater.engines import asides
+from headwater.engines.columns import Coded, check_accepts, decode, encode, to_kernel
+from headwater.engines.events import IDENT
+from headwater.engines.local import Query, told_apart, wanted_by
+from headwater.engines.reading import TIME
+from headwater.errors import DataError
+from headwater.online_stores.records import Records
+
+Fetch = Callable[[list[bytes]], list[bytes]]
+"""Keys -> the record of each, empty where there is none."""
+
+
+@dataclass(frozen=True)
+class ViewTiles:
+    """How the tiles of a view are made, kept and read.
+
+    schema: the dtypes of the source's columns that the view reads, of its keys, and of IDENT where events have ids.
+    """
+
+    view: FeatureView
+    schema: Mapping[str, pl.DataType]
+
+    @cached_property
+    def query(self) -> Query:
+        """The view's features, with their statuses."""
+        windows = tuple(dict.fromkeys(f.window for f in self.view.outputs))
+        return Query(self.view.source, self.view.keys, self.view.outputs, self.view.expires_after, retained=windows)
+
+    @cached_property
+    def records(self) -> Records:
+        """How tiles are written."""
+        coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
+        kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
+        texts = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
+        stored = Stored(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
+        return Records(stored, texts, IDENT in self.schema and not self.schema[IDENT].is_integer())
+
+    def check(self) -> None:
+        """Refuse columns of types that the features cannot be made of.
+
+        Raises:
+            DataError: such a column.
+        """
+        for feature in self.view.outputs:
+            for name in feature.columns:
+                check_accepts(feature.aggregation.function, self.schema[name], f"source {self.view.source.name!r}: the column {name!r}")
+
+    def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
+        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key."""
+        if not self.view.keys:
+            return events, np.zeros(events.height, np.int64), [b""] if events.height else []
+        names = list(self.view.keys)
+        whole = (
+            events.filter(pl.all_horizontal(pl.col(names).is_not_null()))
+            if events.select(names).null_count().sum_horizontal()[0]
+            else events
+        )
+        distinct = whole.select(names).unique().with_row_index("__number")
+        number = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
+        return whole, number.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
+
+    def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> dict[bytes, bytes]:
+        """The records of every key that has events among these, as of T: what `fetch` gives with the events added.
+
+        Args:
+            events: rows that count, all before T: the keys, the columns read, TIME, and IDENT where declared.
+            T: int64 microseconds; never less than before.
+            through: what the records are complete through.
+            fetch: keys -> their records as stored.
+
+        Returns:
+            By key, the new record; empty where nothing is left of it.
+        """
+        events, number, keys = self.keyed(events)
+        if not keys:
+            return {}
+        texts = self._texts(events)
+        old, _, words = self.records.load(fetch(keys), texts)
+        new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
+        tiles = self.records.stored.merge(old, new, T)
+        made = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, made, strict=True))
+
+    def values(self, records: Sequence[Sequence[bytes]], T: I64) -> tuple[list[pl.Series], list[pl.Series]]:
+        """Features and their statuses for each key as of its T, int64 (keys), of its records (one for each partition that has one)."""
+        flat = [record for parts in records for record in parts]
+        of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
+        tiles, _, words = self.records.load(flat)
+        tiles = replace(tiles, key=of[tiles.key])
+        _, finish = wanted_by(self.query)
+        answers = finish(self.records.stored.answers(tiles, len(records), T), T)
+        coded = {name: self._coded(name, words) for name in self.query.columns}
+        features = []
+        for feature, answer in zip(self.view.outputs, answers, strict=False):
+            a = feature.aggregation
+            own = coded.get(feature.columns[feature.column]) if feature.columns else None
+            split = None if a.secondary is None else coded[a.secondary.column]
+            features.append(decode(answer, a.function, own, feature.name, split))
+        said = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
+        statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, said, strict=True)]
+        return features, statuses
+
+    def _texts(self, events: pl.DataFrame) -> pl.Series:
+        """The distinct texts of all columns that hold some."""
+        names = [*self.records.texts, *([IDENT] if self.records.ids else [])]
+        parts = [events[name].cast(pl.String).unique() for name in names]
+        return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
+
+    def _coded(self, name: str, words: pl.Series) -> Coded:
+        how = encode(pl.Series(dtype=self.schema[name]))[1]
+        return Coded(how.dtype, words) if name in self.records.texts else how
+
+    def _arrays(self, events: pl.DataFrame, number: I64, keys: int, words: pl.Series) -> Events:
+        """The events in the order of (key, time, id)."""
+        coding = pl.Enum(words) if len(words) else pl.String()
+        t = events[TIME].to_numpy()
+        order, starts = order_of(number, t, keys, 1)
+        t = t[order]
+        ident = NOTHING
+        if IDENT in self.schema:
+            ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
+            ident = ids.cast(pl.Int64).to_numpy()[order]
+            places, group = tied(starts, t)
+            if len(places):
+                moved = places[np.lexsort((ident[places], group))]
+                order[places], ident[places] = order[moved], ident[moved]
+        columns = {}
+        hashes = of_texts(words) if self.records.texts and told_apart(self.view.outputs) else None
+        for name in self.query.columns:
+            series = events[name].cast(self.schema[name])
+            if name in self.records.texts:
+                codes = series.cast(pl.String).cast(coding)
+                values = codes.to_physical().cast(pl.Int64) if len(words) else codes.is_null().cast(pl.Int64).replace(1, None)
+            else:
+                values = encode(series)[0]
+            columns[name] = to_kernel(values).take(order)
+            if name in self.records.texts and hashes is not None:
+                columns[name] = replace(columns[name], hashes=hashes)
+        return Events(starts, t, NOTHING, 0, ident, columns, ended_after=self.view.source.delay)
+
+
+def key_bytes(keys: pl.DataFrame) -> list[bytes]:
+    """Keys, none of them null, as bytes that are equal where the keys are: each value whole, with its length before it but for the last.
+
+    Raises:
+        DataError: a key that is a float.
+    """
+    parts = []
+    for series in keys:
+        dtype = series.dtype
+        if dtype.is_float():
+            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or texts")
+        if dtype in (pl.String, pl.Categorical, pl.Enum):
+            parts.append([text.encode() for text in series.cast(pl.String).to_list()])
+        elif dtype == pl.UInt64:
+            parts.append([b"u" + value.to_bytes(8, "big") if value >> 63 else value.to_bytes(8, "big") for value in series.to_list()])
+        else:
+            whole = series.cast(pl.Int64) if dtype.is_integer() or dtype == pl.Boolean else encode(series)[0]
+            data = whole.to_numpy().astype(">i8").tobytes()
+            parts.append([data[i : i + 8] for i in range(0, len(data), 8)])
+    if len(parts) == 1:
+        return parts[0]
+    heads = [[len(value).to_bytes(4, "big") + value for value in part] for part in parts[:-1]]
+    return [b"".join(values) for values in zip(*heads, parts[-1], strict=True)]

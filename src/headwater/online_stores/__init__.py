@@ -1,0 +1,90 @@
+"""Where the values that are served are kept: one small interface, and a table of its implementations.
+
+A store is a sorted map of bytes that is changed by commits. What the bytes mean (`records`, `spaces`) is the same in every store.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from headwater.errors import UsageError
+
+_STORES: Mapping[str, str] = {
+    "lmdb": "headwater.online_stores.lmdb",
+    "redis": "headwater.online_stores.redis",
+    "rediss": "headwater.online_stores.redis",
+    "unix": "headwater.online_stores.redis",
+}
+
+Changes = Mapping[bytes, bytes | None]
+"""What keys are to hold; None for nothing."""
+
+
+class OnlineStore(Protocol):
+    """A sorted map from bytes (at most 500) to bytes, changed by atomic commits. Safe to use from several threads.
+
+    `partitioned`: whether several processes write, each for its own partitions of a stream. There, a view's record is one of a key and a
+    partition, holds the offset through which it is complete, and only ever makes way for one that is complete through a greater one; so
+    the records of a commit may become visible before the rest of it.
+    """
+
+    partitioned: bool
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys, all of one moment."""
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every key that begins with `prefix`, rising, with its value; of one moment where the store can."""
+        ...
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """Make all changes at once, and durable, if the keys of `expect` hold just that.
+
+        Raises:
+            FencedError: they hold something else; nothing was changed.
+            StoreError: there is no room, or the store cannot be written; nothing was changed.
+        """
+        ...
+
+    def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
+        """Be the only one that holds `name`, while the context lasts; seconds to wait for it at most.
+
+        Raises:
+            StoreError: another process holds it.
+        """
+        ...
+
+    def size(self) -> int:
+        """Bytes taken."""
+        ...
+
+    def backup(self, to: Path) -> None:
+        """Write all of one moment into a new file or folder."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def open_store(url: str, *, readonly: bool = False) -> OnlineStore:
+    """The online store at `url`.
+
+    Args:
+        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db`.
+        readonly: refuse to write; fails where there is no store yet.
+
+    Raises:
+        UsageError: another kind of URL.
+        StoreError: the store is of a format that this version does not read, or cannot be opened.
+    """
+    scheme = urlsplit(url).scheme.partition("+")[0]
+    if scheme not in _STORES:
+        raise UsageError(f"the online store {url!r} is not known; give lmdb:FOLDER or redis://HOST:PORT/DB")
+    return cast("OnlineStore", importlib.import_module(_STORES[scheme]).open_store(url, readonly=readonly))

@@ -1,0 +1,132 @@
+"""The online store of one machine: LMDB, a file that any number of processes read without locks while one writes."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import lmdb
+
+from headwater import clock
+from headwater.definitions.sizes import in_bytes
+from headwater.errors import FencedError, StoreError
+from headwater.online_stores import Changes
+from headwater.online_stores.spaces import FORMAT, FORMAT_KEY
+
+_SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
+_LEASE_POLL = 0.05
+
+
+def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
+    """The store in the folder that `lmdb:FOLDER?size=` names."""
+    parts = urlsplit(url)
+    size = parse_qs(parts.query).get("size", [""])[0]
+    return LmdbStore(Path(parts.netloc + parts.path), size=in_bytes(size, "size") if size else _SIZE, readonly=readonly)
+
+
+class LmdbStore:
+    """See `OnlineStore`; commits are synchronous, so that they outlive the process and, as LMDB says of its files, the machine's power."""
+
+    partitioned = False
+
+    def __init__(self, folder: Path, *, size: int = _SIZE, readonly: bool = False) -> None:
+        self.folder = folder
+        if readonly and not (folder / "data.mdb").exists():
+            raise StoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` make one")
+        try:
+            if not readonly:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(folder), map_size=size, readonly=readonly, max_readers=1024, create=not readonly)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
+        self._check_format(readonly=readonly)
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._env.begin() as transaction:
+            return [transaction.get(key) for key in keys]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._env.begin() as transaction, transaction.cursor() as cursor:
+            if not cursor.set_range(prefix):
+                return
+            for key, value in cursor:
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        try:
+            with self._env.begin(write=True) as transaction:
+                for key, value in expect.items():
+                    if transaction.get(key) != value:
+                        raise FencedError(
+                            f"the online store in {self.folder} was written by another process meanwhile ({key[:40]!r}); nothing was written. "
+                            "Only one process may ingest into a store"
+                        )
+                with transaction.cursor() as cursor:
+                    cursor.putmulti(sorted((key, value) for key, value in changes.items() if value is not None))
+                for key, value in changes.items():
+                    if value is None:
+                        transaction.delete(key)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(
+                f"the online store in {self.folder} cannot be written: {error}. Nothing was written. {_remedy(error)}"
+            ) from error
+
+    @contextmanager
+    def lease(self, name: str, *, wait: float) -> Iterator[None]:
+        until = clock.stopwatch() + wait
+        with (self.folder / f"{name}.lease").open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if clock.stopwatch() >= until:
+                        raise StoreError(
+                            f"another process holds the lease {name!r} of the online store in {self.folder}; stop it, or wait longer"
+                        ) from None
+                    time.sleep(_LEASE_POLL)
+            yield
+
+    def size(self) -> int:
+        return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
+
+    def backup(self, to: Path) -> None:
+        if to.exists():
+            raise StoreError(f"{to} is there already; give a folder that is not")
+        to.mkdir(parents=True)
+        try:
+            self._env.copy(str(to), compact=True)
+        except (lmdb.Error, OSError) as error:
+            shutil.rmtree(to, ignore_errors=True)
+            raise StoreError(f"the online store in {self.folder} cannot be copied to {to}: {error}") from error
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _check_format(self, *, readonly: bool) -> None:
+        found = self.get([FORMAT_KEY])[0]
+        if found is None and not readonly:
+            self.commit({FORMAT_KEY: FORMAT}, {})
+        elif found not in (None, FORMAT):
+            self.close()
+            raise StoreError(
+                f"the online store in {self.folder} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version that "
+                "wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
+            )
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, lmdb.MapFullError):
+        return "It has reached its size= limit: give more, such as lmdb:FOLDER?size=200GB, or remove views and compact it"
+    if isinstance(error, lmdb.DiskError) or "No space" in str(error):
+        return "Make room on the disk; ingestion goes on from the last commit"
+    if "Permission" in str(error) or "Read-only" in str(error) or isinstance(error, lmdb.ReadonlyError):
+        return "Give the process the right to write there"
+    return "See the message of LMDB above"

@@ -1,0 +1,161 @@
+"""A record: the tiles of one key of a view as bytes.
+
+Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of texts p; the starts of the tiles (n); then the
+arrays of each slot's state, in order: n numbers, or as many entries as the slot's sizes say; where each text ends (p); and the texts in
+UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own texts, which are sorted.
+
+`through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.algebra import State
+from headwater.aggregations.stored import Stored, Tiles
+from headwater.compute.arrays import I64, NOTHING
+from headwater.errors import StoreError
+from headwater.online_stores import kernels
+
+_NONE = pl.Series(dtype=pl.String)
+
+
+@dataclass(frozen=True)
+class Records:
+    """How the tiles of a view are written. texts: the columns that hold texts; ids: whether ids are texts."""
+
+    stored: Stored
+    texts: frozenset[str]
+    ids: bool = False
+
+    @cached_property
+    def _layout(self) -> I64:
+        """Of each array of the states: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
+        rows = []
+        for slot in self.stored.slots:
+            ragged = any(part.entry for part in slot.parts)
+            for place, part in enumerate(slot.parts):
+                text = part.column in self.texts or (part.ident and self.ids)
+                rows.append((int(part.entry), int(text), int(ragged and place == 0)))
+        return np.array(rows, np.int64).reshape(-1, 3)
+
+    def load(self, records: Sequence[bytes], also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
+        """The tiles of records, keyed by their positions; what each is complete through, int64; and the texts.
+
+        Texts stand in the tiles as places among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
+
+        Raises:
+            StoreError: a record of another format.
+        """
+        words = np.frombuffer(b"".join(records), np.int64)
+        at = np.cumsum([0, *(len(r) >> 3 for r in records)])
+        through = np.full(len(records), -1)
+        some = np.flatnonzero(at[1:] > at[:-1])
+        through[some] = words[at[some] + 1]
+        if len(some) and not (words[at[some]] == kernels.FORMAT).all():
+            raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
+        layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
+        rows = kernels.measure(words, at, layout, counts)
+        base = np.concatenate([[0], np.cumsum(counts)])
+        key, start, flat = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(base[-1], np.int64)
+        texts_at = np.zeros(len(records), np.int64)
+        kernels.load(words, at, layout, base[:-1].copy(), key, start, flat, texts_at)
+        arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
+        known = self._texts(words, at, texts_at) if layout[:, 1].any() else _Texts(_NONE, np.zeros(len(records) + 1, np.int64))
+        sorted_words = pl.concat([known.texts, also]).unique().sort()
+        if layout[:, 1].any() and len(known.texts):
+            rank = known.texts.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
+            for place, of in self._text_arrays(arrays, key):
+                kernels.translate(arrays[place], of, known.begins, rank)
+        return Tiles(key, start, self._states(arrays)), through, sorted_words
+
+    def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> list[bytes]:
+        """A record for each of `through`, of the tiles whose key is its position; empty bytes where there are none."""
+        arrays = [array.view(np.int64) for state in tiles.states for array in state]
+        count, layout = len(through), self._layout
+        bounds = np.searchsorted(tiles.key, np.arange(count + 1))
+        pairs = [(place, of) for place, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
+        pool, local = _pooled([(arrays[place], of) for place, of in pairs], len(words))
+        for (place, _), codes in zip(pairs, local, strict=True):
+            arrays[place] = codes
+        pool_at = np.searchsorted(pool // max(len(words), 1), np.arange(count + 1))
+        ends = self._entry_ends(arrays)
+        spelt = [text.encode() for text in words.gather(pool % max(len(words), 1))] if len(pool) else []
+        text_ends = np.cumsum([0, *(len(text) for text in spelt)])
+        base = np.cumsum([0, *(len(a) for a in arrays)])
+        flat = np.concatenate(arrays) if arrays else NOTHING
+        at = np.zeros(count + 1, np.int64)
+        kernels.sizes(bounds, layout, ends, pool_at, text_ends, at)
+        out = np.zeros(at[-1], np.int64)
+        spelling = np.frombuffer(b"".join(spelt), np.uint8)
+        kernels.dump(tiles.start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, out.view(np.uint8))
+        data, places = out.tobytes(), (at * 8).tolist()
+        return [data[a:b] for a, b in itertools.pairwise(places)]
+
+    def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
+        rest = iter(arrays)
+        return tuple(tuple(next(rest) if part.whole else next(rest).view(np.float64) for part in slot.parts) for slot in self.stored.slots)
+
+    def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
+        """Each array that holds texts, and the key of each of its values."""
+        sizes = key
+        for place, (entry, text, first) in enumerate(self._layout.tolist()):
+            if first:
+                sizes = arrays[place]
+            if text:
+                yield place, np.repeat(key, sizes) if entry else key
+
+    def _entry_ends(self, arrays: Sequence[I64]) -> I64:
+        """For each array of entries, where those of each row end, from a leading 0: int64 (arrays, rows + 1); of the others nothing."""
+        rows = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
+        ends = np.zeros((len(arrays), rows + 1), np.int64)
+        sizes = NOTHING
+        for place, (entry, _, first) in enumerate(self._layout.tolist()):
+            if first:
+                sizes = np.cumsum(arrays[place])
+            if entry:
+                ends[place, 1:] = sizes
+        return ends
+
+    def _texts(self, words: I64, at: I64, texts_at: I64) -> _Texts:
+        """The texts of all records one after the other, and where each record's begin."""
+        data, found, begins = words.tobytes(), [], [0]
+        for start, stop, first in zip(at[:-1].tolist(), at[1:].tolist(), texts_at.tolist(), strict=True):
+            if stop > start:
+                count = int(words[start + 3])
+                begin = (first + count) * 8
+                for end in words[first : first + count].tolist():
+                    found.append(data[begin : (first + count) * 8 + end].decode())
+                    begin = (first + count) * 8 + end
+            begins.append(len(found))
+        return _Texts(pl.Series(found, dtype=pl.String), np.array(begins))
+
+
+@dataclass(frozen=True)
+class _Texts:
+    texts: pl.Series
+    begins: I64
+
+
+def _pooled(arrays: Sequence[tuple[I64, I64]], count: int) -> tuple[I64, list[I64]]:
+    """The texts that each key uses, as key * count + code, sorted; and arrays of codes (each with its keys) as places in its key's.
+
+    A code that is none (nothing has a least text) stays.
+    """
+    if not arrays:
+        return NOTHING, []
+    real = [(codes >= 0) & (codes < count) for codes, _ in arrays]
+    pool = np.unique(np.concatenate([of[r] * count + codes[r] for (codes, of), r in zip(arrays, real, strict=True)]))
+    begins = np.searchsorted(pool, np.arange(int(pool[-1]) // count + 1 if len(pool) else 0) * count)
+    local = []
+    for (codes, of), r in zip(arrays, real, strict=True):
+        out = codes.copy()
+        out[r] = np.searchsorted(pool, of[r] * count + codes[r]) - begins[of[r]]
+        local.append(out)
+    return pool, local

@@ -1,0 +1,57 @@
+"""What the keys of an online store mean: the first byte says which space a key is of."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+FORMAT_KEY = b"mformat"
+FORMAT = b"1"
+SEQUENCE = b"msequence"
+"""How many commits have been made."""
+
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, CUT = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
+_LONGEST = 400
+
+
+def name(text: str) -> bytes:
+    """A name that no other begins with."""
+    return text.encode() + b"\0"
+
+
+def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
+    """Where the record of a key stands; `tiles` is the fingerprint of what is stored."""
+    if len(key) > _LONGEST:
+        key = key[:64] + b"\0" + hashlib.sha256(key).digest()
+    end = b"" if partition is None else b"\0" + partition.encode()
+    return RECORD + bytes.fromhex(tiles) + key + end
+
+
+def records(tiles: str) -> bytes:
+    """What the keys of all records of one view begin with."""
+    return RECORD + bytes.fromhex(tiles)
+
+
+def offset(source: str, partition: str) -> bytes:
+    """Where the offset stands from which a partition is to be read on."""
+    return OFFSET + name(source) + partition.encode()
+
+
+def block(space: bytes, source: str, sequence: int) -> bytes:
+    """Where what a commit left in `space` stands."""
+    return space + name(source) + struct.pack(">Q", sequence)
+
+
+def sequence_of(key: bytes) -> int:
+    """The sequence that a key made by `block` ends with."""
+    return int(struct.unpack(">Q", key[-8:])[0])
+
+
+def number(value: int) -> bytes:
+    """A whole number as the value of a key."""
+    return struct.pack("<q", value)
+
+
+def as_number(value: bytes | None, otherwise: int = 0) -> int:
+    """What `number` wrote."""
+    return otherwise if value is None else int(struct.unpack("<q", value)[0])
