@@ -170,12 +170,29 @@ def called(source: Source) -> str:
     return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
 
 
-def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str]) -> Selected:
+def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str]) -> pl.LazyFrame:
+    """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
+
+    Whatever is wrong with a row's values is left to the caller; windows go by the event time.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype.
+    """
+    chosen = _chosen(source, keys, columns, also)
+    wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
+    wanted.append(moment(source.timestamp_field, chosen.schema, source.timezone, called(source)).alias(TIME))
+    if source.id_field is not None:
+        column(source.id_field, chosen.schema, called(source))
+        wanted.append(pl.col(source.id_field).alias(IDENT))
+    return chosen.frame.select(*wanted, *also)
+
+
+def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()) -> Selected:
     """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
     what = called(source)
     own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
-    chosen = selected(source.table, source.select, source.filter, [*own, *until], what)
+    chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], what)
     for name in (*keys, *columns):
         column(name, chosen.schema, what)
     return chosen
