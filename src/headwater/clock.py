@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -14,3 +16,17 @@ def now() -> datetime:
 def stopwatch() -> float:
     """Seconds on a clock that never goes back; only differences mean something."""
     return time.perf_counter()
+
+
+def micros(moment: datetime) -> int:
+    """A tz-aware moment as microseconds since 1970 UTC.
+
+    >>> micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def now_micros() -> int:
+    """The present moment in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000

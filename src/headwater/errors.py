@@ -5,6 +5,7 @@
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
     ├── StoreError          an online store cannot be read or written as it is
+    │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
     ├── UsageError          a call's arguments do not fit together
     └── MissingExtraError   an optional library is not installed
@@ -37,6 +38,10 @@ class DataError(HeadwaterError):
 
 class StoreError(HeadwaterError):
     """An online store cannot be read or written as it is."""
+
+
+class StaleError(StoreError):
+    """A value is older than promised, and its view refuses that."""
 
 
 class FencedError(StoreError):

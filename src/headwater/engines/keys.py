@@ -60,7 +60,7 @@ def compared_as(events: pl.Schema, keys: Sequence[str], asked: Sequence[pl.DataF
     """
     for name in keys:
         for frame in asked:
-            _check_types(name, events[name], frame.schema[name], what)
+            check_types(name, events[name], frame.schema[name], what)
     return {name: _shared([events[name], *(a.schema[name] for a in asked)]) for name in keys}
 
 
@@ -85,7 +85,8 @@ def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[
     return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in asked], size + 2
 
 
-def _check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -> None:
+def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -> None:
+    """Refuse a key whose type in the requests is another than in the source."""
     if pl.Null in (mine, theirs):
         return
     if mine.is_float() or theirs.is_float():

@@ -10,7 +10,7 @@ FORMAT = b"1"
 SEQUENCE = b"msequence"
 """How many commits have been made."""
 
-RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, CUT = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
 _LONGEST = 400
 
 
@@ -30,6 +30,11 @@ def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
 def records(tiles: str) -> bytes:
     """What the keys of all records of one view begin with."""
     return RECORD + bytes.fromhex(tiles)
+
+
+def state(tiles: str) -> bytes:
+    """Where it stands what is stored of a view."""
+    return STATE + bytes.fromhex(tiles)
 
 
 def offset(source: str, partition: str) -> bytes:

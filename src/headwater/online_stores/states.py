@@ -1,0 +1,62 @@
+"""What a store says of a view's records: whether they are whole, and as of when."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import msgspec
+import polars as pl
+
+from headwater.online_stores import OnlineStore, spaces
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A cut whose records are whole: T and K in microseconds, and how many events the run that made it added."""
+
+    T: int
+    K: int
+    events: int = 0
+
+
+class State(msgspec.Struct, frozen=True):
+    """The records of a view.
+
+    view: its name. schema: the columns that its records are made of, as an empty Arrow stream.
+    cuts: of a batch view, those that are whole, rising; the last two at most.
+    seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
+    exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
+    """
+
+    view: str
+    schema: bytes
+    cuts: list[Cut] = []  # noqa: RUF012 (msgspec copies it)
+    seeded: int | None = None
+    exact_from: int = 0
+
+    @property
+    def dtypes(self) -> Mapping[str, pl.DataType]:
+        """The columns by name."""
+        return dict(pl.read_ipc_stream(io.BytesIO(self.schema)).schema)
+
+
+def schema_bytes(dtypes: Mapping[str, pl.DataType]) -> bytes:
+    """Columns as `State.schema`."""
+    out = io.BytesIO()
+    pl.DataFrame(schema=dtypes).write_ipc_stream(out)
+    return out.getvalue()
+
+
+def read_state(store: OnlineStore, tiles: str) -> State | None:
+    """What is stored of a view; None where nothing is."""
+    return decoded(store.get([spaces.state(tiles)])[0])
+
+
+def decoded(value: bytes | None) -> State | None:
+    """What `encoded` made."""
+    return None if value is None else msgspec.msgpack.decode(value, type=State)
+
+
+def encoded(state: State) -> bytes:
+    """A state as the value of its key."""
+    return msgspec.msgpack.encode(state)

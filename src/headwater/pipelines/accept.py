@@ -1,0 +1,156 @@
+"""From records to the events that count: decoded, selected, checked. Whatever is refused has a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import I64
+from headwater.connectors.decode import Decoded, decoder
+from headwater.connectors.feeds import Records
+from headwater.connectors.schemas import stream_schema
+from headwater.definitions.connectors import Frame
+from headwater.definitions.durations import text
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.source import Source
+from headwater.engines.events import IDENT, arrived
+from headwater.engines.reading import TIME, collect
+from headwater.engines.tiles import ViewTiles
+
+ROW, PARTITION, OFFSET, AT = "headwater_row", "headwater_partition", "headwater_offset", "headwater_received_at"
+SEQUENCE, KNOWN_AT = "headwater_sequence", "headwater_known_at"
+UTC = pl.Datetime("us", "UTC")
+DEAD_SCHEMA = {"reason": pl.String, PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC, KNOWN_AT: UTC, "payload": pl.Binary}
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What records hold.
+
+    rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
+    events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`.
+    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT. filtered: how many rows the filter leaves out.
+    """
+
+    rows: pl.DataFrame
+    events: pl.DataFrame
+    dead: pl.DataFrame
+    filtered: int
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """How the records of a source's stream become events of its views.
+
+    future: how long after its record was received an event may happen, in microseconds; later ones are refused.
+    """
+
+    source: Source
+    views: tuple[FeatureView, ...]
+    future: int
+
+    @cached_property
+    def tiles(self) -> tuple[ViewTiles, ...]:
+        """The tiles of each view.
+
+        Raises:
+            DataError: a column that the source does not have, or of a type that the features cannot be made of.
+        """
+        none = self.events_of(pl.DataFrame(schema=self.schema))
+        made = tuple(ViewTiles(view, dict(none.schema)) for view in self.views)
+        for tiles in made:
+            tiles.check()
+        return made
+
+    def __call__(self, records: Records) -> Arrived:
+        """The events of some records."""
+        if records.frame is not None:
+            rows, kept, refused = records.frame, np.arange(records.frame.height), []
+        else:
+            decoded = self._decode(records.payloads)
+            rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
+        places = pl.DataFrame(
+            {
+                PARTITION: pl.Series(list(records.partitions), dtype=pl.String).gather(records.partition),
+                OFFSET: records.offset,
+                AT: pl.Series(records.at).cast(UTC),
+            },
+            schema={PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC},
+        )
+        rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
+        dead = [_dead(places, [n for n, _ in refused], [why for _, why in refused], [records.payloads[n] for n, _ in refused])]
+        found = self.events_of(rows)
+        reasons = self._reasons(found, rows)
+        bad = reasons.is_not_null()
+        if bad.any():
+            which = kept[found[ROW].filter(bad).to_numpy()]
+            payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
+            dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
+            found = found.filter(~bad)
+        return Arrived(rows, found, pl.concat(dead), rows.height - len(reasons))
+
+    def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What views read of rows that pass the source's filter; ROW says where each stands."""
+        keys = list(dict.fromkeys(key for view in self.views for key in view.keys))
+        columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
+        source = replace(self.source, history=Frame(rows.with_row_index(ROW)))
+        return collect(arrived(source, keys, columns, [ROW]), f"source {self.source.name!r}")
+
+    @cached_property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns of the stream."""
+        return stream_schema(self.source, self._unselected)
+
+    @property
+    def _unselected(self) -> list[str]:
+        """What views read that the source does not select: when a queue's events end."""
+        known = self.source.columns
+        return sorted({c for view in self.views for c in view.read_columns if known is not None and c not in known})
+
+    @cached_property
+    def _decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
+        return decoder(self.source, self._unselected)
+
+    def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
+        """Why each event is refused, or null."""
+        source = self.source
+        late = events[TIME] - rows[AT].dt.epoch("us").gather(events[ROW])
+        checks = [(events[TIME].is_null(), f"no {source.timestamp_field}")]
+        if IDENT in events.columns:
+            checks.append((events[IDENT].is_null(), f"no {source.id_field}"))
+        if all(view.keys for view in self.views):
+            lacking = events.select(pl.all_horizontal(pl.any_horizontal(pl.col(k).is_null() for k in view.keys) for view in self.views))
+            checks.append((lacking.to_series(), "no key of any view"))
+        for name, dtype in events.schema.items():
+            if dtype.is_float():
+                checks.append((events[name].is_infinite(), f"{name} is infinite"))
+            elif dtype == pl.UInt64 and name != IDENT:
+                checks.append((events[name] > 2**63 - 1, f"{name} is beyond 2^63 - 1"))
+        ahead = f"{source.timestamp_field} is more than {text(self.future)} after it was received"
+        checks.append((late > self.future, ahead))
+        reason = pl.Series("reason", [None] * events.height, pl.String)
+        for wrong, why in reversed(checks):
+            if wrong.any():
+                reason = reason.set(wrong.fill_null(value=False), why)
+        return reason
+
+
+def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:
+    own = pl.DataFrame({"reason": reasons, "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
+    return pl.concat([own.select("reason"), places[list(which)], own.select("payload")], how="horizontal")
+
+
+def _payload(records: Records, rows: pl.DataFrame, n: int, row: int) -> bytes | None:
+    if records.frame is None:
+        return records.payloads[n]
+    return json.dumps(rows.drop(PARTITION, OFFSET, AT).row(row, named=True), default=str).encode()
+
+
+def content_of(events: pl.DataFrame) -> I64:
+    """A hash of what each event says, int64 (n)."""
+    return events.drop(ROW, IDENT, strict=False).hash_rows(seed=0).reinterpret(signed=True).to_numpy()

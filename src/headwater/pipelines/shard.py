@@ -1,0 +1,269 @@
+"""What one writer owns of a source's stream, and how records are added to its views: one commit at a time, exactly once.
+
+A commit holds the tiles, the offsets read on from, the ids, the events held for their time, the accepted events for the archive, the refused
+records with their reasons, and what was counted; all of it or nothing. It is made only if the store stands where this writer left it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater.connectors.feeds import Records
+from headwater.definitions.durations import micros
+from headwater.engines.events import IDENT
+from headwater.engines.reading import TIME
+from headwater.engines.tiles import ViewTiles
+from headwater.online_stores import OnlineStore, spaces
+from headwater.pipelines.accept import AT, DEAD_SCHEMA, KNOWN_AT, OFFSET, PARTITION, ROW, SEQUENCE, UTC, Acceptance, content_of
+from headwater.pipelines.ids import Ids, known_of
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A commit: its sequence, the moment T of its tiles in microseconds, and how many records were what."""
+
+    sequence: int
+    at: int
+    counts: Mapping[str, int]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a source's stream has been read.
+
+    sequence: of the last commit. at: its moment. received: when the last record read was received.
+    counts: since the beginning, by what became of records.
+    """
+
+    sequence: int = 0
+    at: int = 0
+    received: int = 0
+    latest: int = 0
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+@dataclass
+class _Memory:
+    """What a writer knows of what it has committed."""
+
+    progress: Progress
+    ends: dict[str, int]
+    ids: Ids | None
+    blocks: list[tuple[bytes, int]]  # of ids: where they stand, and when they were accepted
+    held: dict[bytes, pl.DataFrame]
+
+
+class Shard:
+    """The part of a source's stream that one writer owns: all of it, or one partition in a store of several writers.
+
+    Args:
+        acceptance: how records become events.
+        store: the online store.
+        partition: the partition's name; None for the whole stream.
+        archive: whether accepted events are kept for training.
+    """
+
+    def __init__(self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True) -> None:
+        self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
+        self.source = acceptance.source
+        self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
+        self.load()
+
+    def load(self) -> None:
+        """Read where the store stands: at the start, and after another writer was here."""
+        found = self.store.get([spaces.PROGRESS + spaces.name(self.name)])[0]
+        progress = Progress() if found is None else msgspec.msgpack.decode(found, type=Progress)
+        begin = spaces.offset(self.source.name, self.partition or "")
+        ends = {key[len(spaces.offset(self.source.name, "")) :].decode(): spaces.as_number(value) for key, value in self.store.scan(begin)}
+        if self.partition is not None:
+            ends = {name: end for name, end in ends.items() if name == self.partition}
+        ids, blocks = None, []
+        if self.source.id_field is not None:
+            ids = Ids(micros(self.source.id_horizon, "id_horizon"))
+            for key, value in self.store.scan(spaces.IDS + spaces.name(self.name)):
+                ids.load(value, progress.at)
+                blocks.append((key, known_of(value)))
+        held = {key: _frame(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
+        self._memory = _Memory(progress, ends, ids, blocks, held)
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """By partition, the offset from which to read on."""
+        return self._memory.ends
+
+    @property
+    def progress(self) -> Progress:
+        """How far the stream has been read."""
+        return self._memory.progress
+
+    def due(self) -> int | None:
+        """When the first event that is held happens, in microseconds; None where none is held."""
+        return min((int(rows[_DUE].min()) for rows in self._memory.held.values()), default=None)  # type: ignore[arg-type]
+
+    def apply(self, records: Sequence[Records], now: int) -> Committed:
+        """Commit some records, the earlier first, and the events whose time has come by `now` (microseconds).
+
+        Raises:
+            FencedError: another writer has been here; nothing was written. Call `load`, and read on from `ends`.
+            StoreError: nothing was written.
+        """
+        now = max(now, self._memory.progress.at)
+        draft = _Draft(self, now)
+        draft.release()
+        for some in records:
+            draft.add(some)
+        return draft.commit()
+
+
+_DUE = "headwater_due"
+
+
+class _Draft:
+    """A commit in the making."""
+
+    def __init__(self, shard: Shard, now: int) -> None:
+        self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
+        self.counts: Counter[str] = Counter()
+        self.rows: list[pl.DataFrame] = []
+        self.events: list[pl.DataFrame] = []
+        self.dead: list[pl.DataFrame] = []
+        self.ids: list[bytes] = []
+        self.held: dict[bytes, pl.DataFrame | None] = {}
+        self.waiting: list[pl.DataFrame] = []
+        self.ends = dict(self.memory.ends)
+        self.received, self.latest = self.memory.progress.received, self.memory.progress.latest
+
+    def release(self) -> None:
+        """Take in the held events whose time has come."""
+        for key, rows in self.memory.held.items():
+            come = rows[_DUE] < self.now
+            if come.any():
+                self._count_in(rows.filter(come).drop(_DUE), "released")
+                left = rows.filter(~come)
+                self.held[key] = left if left.height else None
+
+    def add(self, records: Records) -> None:
+        """Take in records; those that were read before are left out."""
+        arrived = self.shard.acceptance(records)
+        self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
+        self.counts["records"] += len(records.offset)
+        self.counts["filtered"] += arrived.filtered
+        self.counts["dead"] += arrived.dead.height
+        if len(records.at):
+            self.received = max(self.received, int(records.at.max()))
+        if arrived.dead.height:
+            self.dead.append(arrived.dead)
+        events = arrived.events
+        if self.memory.ids is not None and events.height:
+            checked = self.memory.ids.accept(events[IDENT], content_of(events), self.now)
+            self.ids.append(checked.block)
+            self.counts["copies"] += events.height - int(checked.accepted.sum())
+            self.counts["conflicts"] += checked.conflicts
+            events = events.filter(checked.accepted)
+        later = events[TIME] >= self.now
+        if later.any():
+            self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(_DUE)))
+            self.counts["held"] += int(later.sum())
+            events = events.filter(~later)
+        rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
+        self._add(rows, events, "accepted")
+
+    def commit(self) -> Committed:
+        """Write everything, if the store stands where this writer left it."""
+        shard, store = self.shard, self.shard.store
+        before = store.get([spaces.SEQUENCE])[0] if shard.partition is None else None
+        sequence = spaces.as_number(before) + 1 if shard.partition is None else self.ends.get(shard.partition, 0)
+        expect: dict[bytes, bytes | None] = {} if shard.partition is not None else {spaces.SEQUENCE: before}
+        changes: dict[bytes, bytes | None] = {} if shard.partition is not None else {spaces.SEQUENCE: spaces.number(sequence)}
+        for name, end in self.ends.items():
+            was = self.memory.ends.get(name)
+            expect[spaces.offset(shard.source.name, name)] = None if was is None else spaces.number(was)
+            if was != end:
+                changes[spaces.offset(shard.source.name, name)] = spaces.number(end)
+        changes |= self._tiles(sequence)
+        progress = self._progress(sequence)
+        own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
+        changes[spaces.PROGRESS + spaces.name(shard.name)] = msgspec.msgpack.encode(progress)
+        changes |= {key: None if rows is None else _bytes(rows) for key, rows in self.held.items()}
+        if self.waiting:
+            waiting = pl.concat(self.waiting)
+            self.held[own(spaces.HELD)] = waiting
+            changes[own(spaces.HELD)] = _bytes(waiting)
+        block = b"".join(self.ids)
+        blocks = [*self.memory.blocks, *([(own(spaces.IDS), self.now)] if block else [])]
+        if block:
+            changes[own(spaces.IDS)] = block
+        horizon = self.memory.ids.horizon if self.memory.ids is not None else 0
+        while blocks and blocks[0][1] <= self.now - horizon:
+            changes[blocks.pop(0)[0]] = None
+        if self.rows and shard.archive:
+            changes[own(spaces.ARCHIVE)] = _bytes(self._archived(pl.concat(self.rows), progress.sequence))
+        if self.dead:
+            refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
+            changes[own(spaces.DEAD)] = _bytes(refused.select(*DEAD_SCHEMA))
+        try:
+            store.commit(changes, expect)
+        except BaseException:
+            shard.load()  # ids were taken in for nothing
+            raise
+        held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
+        shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
+        return Committed(sequence, self.now, {name: n for name, n in self.counts.items() if n})
+
+    def _count_in(self, rows: pl.DataFrame, what: str) -> None:
+        """Rows that were checked before."""
+        self._add(rows, self.shard.acceptance.events_of(rows), what)
+
+    def _add(self, rows: pl.DataFrame, events: pl.DataFrame, what: str) -> None:
+        if not events.height:
+            return
+        self.counts[what] += events.height
+        self.counts["late"] += int((events[TIME] < self.latest).sum())
+        self.latest = max(self.latest, int(events[TIME].max()))  # type: ignore[arg-type]
+        self.rows.append(rows)
+        self.events.append(events.with_columns(rows[OFFSET]) if self.shard.partition is not None else events)
+
+    def _progress(self, sequence: int) -> Progress:
+        old = self.memory.progress
+        counts = {name: n for name, n in (Counter(old.counts) + self.counts).items() if n}
+        return Progress(sequence if self.shard.partition is None else old.sequence + 1, self.now, self.received, self.latest, counts)
+
+    def _tiles(self, sequence: int) -> dict[bytes, bytes | None]:
+        if not self.events:
+            return {}
+        events = pl.concat(self.events)
+        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
+        self.counts["outside"] += int((events[TIME] < reached).sum())
+        changes: dict[bytes, bytes | None] = {}
+        for tiles in self.shard.acceptance.tiles:
+            place = partial(self._place, tiles)
+            made = tiles.update(events, self.now, sequence, lambda keys, place=place: self._fetch([place(key) for key in keys]))  # type: ignore[misc]
+            changes |= {place(key): record or None for key, record in made.items()}
+        return changes
+
+    def _place(self, tiles: ViewTiles, key: bytes) -> bytes:
+        return spaces.record(tiles.view.tiles_fingerprint, key, self.shard.partition)
+
+    def _fetch(self, places: list[bytes]) -> list[bytes]:
+        return [found or b"" for found in self.shard.store.get(places)]
+
+    def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
+        return rows.with_columns(pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
+
+
+def _bytes(frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_ipc_stream(out, compression="lz4")
+    return out.getvalue()
+
+
+def _frame(data: bytes) -> pl.DataFrame:
+    return pl.read_ipc_stream(io.BytesIO(data))
