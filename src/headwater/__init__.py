@@ -61,6 +61,11 @@ if TYPE_CHECKING:
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
     from headwater.definitions.source import Source as Source
+    from headwater.definitions.streams import Registry as Registry
+    from headwater.definitions.streams import appended as appended
+    from headwater.definitions.streams import env as env
+    from headwater.definitions.streams import kafka as kafka
+    from headwater.definitions.streams import push as push
     from headwater.pipelines.cache import Cache as Cache
     from headwater.pipelines.dataset import Dataset as Dataset
     from headwater.pipelines.dataset import dataset as dataset
@@ -86,6 +91,7 @@ _HOMES = {
     "headwater.definitions.project": "Project",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.source": "Source",
+    "headwater.definitions.streams": "Registry appended env kafka push",
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",

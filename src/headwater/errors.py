@@ -4,6 +4,8 @@
     ├── DefinitionError     a definition is wrong; raised where it is written
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
+    │   └── RetentionError  a stream no longer has what would have to be read next
+    ├── ConnectError        a broker or registry does not answer, or refuses
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
@@ -46,6 +48,24 @@ class StaleError(StoreError):
 
 class FencedError(StoreError):
     """Another process has written what this one was about to; nothing was written."""
+
+
+class RetentionError(DataError):
+    """A stream no longer has the records that would have to be read next: they are older than what it keeps.
+
+    stream: its name, as errors say it. partition: of the stream. wanted: the offset to read from. first: the first one still there.
+    """
+
+    def __init__(self, stream: str, partition: str, *, wanted: int, first: int) -> None:
+        self.stream, self.partition, self.wanted, self.first = stream, partition, wanted, first
+        super().__init__(
+            f"{stream}, partition {partition}: offset {wanted} is to be read next, and the first one still there is {first}: up to {first - wanted:,} "
+            "records were deleted before they were read. Rebuild the view from its archive or history, or go on without them with --accept-loss"
+        )
+
+
+class ConnectError(HeadwaterError):
+    """A broker or a registry does not answer, or refuses."""
 
 
 class UsageError(HeadwaterError):

@@ -21,3 +21,15 @@ def threads() -> int:
 def home() -> Path:
     """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` in the working folder."""
     return Path(os.environ.get("HEADWATER_HOME", ".headwater"))
+
+
+def secret(name: str) -> str:
+    """What the environment variable `name` says, for whoever connects; it goes into no message.
+
+    Raises:
+        UsageError: it is not set.
+    """
+    given = os.environ.get(name)
+    if given is None:
+        raise UsageError(f"the environment variable {name} is not set, and a definition says env({name!r}); set it before connecting")
+    return given

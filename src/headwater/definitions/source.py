@@ -11,6 +11,7 @@ from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name
 from headwater.definitions.connectors import ArrowFrame, Table, as_table
 from headwater.definitions.durations import Duration, check_timezone, micros, text
+from headwater.definitions.streams import Stream, check_stream
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Source(Definition):
         name: letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
         history: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface; `enriched` puts other events here.
+        stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
+            where there is no history. What features say does not depend on it, so it is no part of the fingerprint.
         select: what is known at the event time: column names and row-wise polars expressions. None takes every column, and is
             refused where the table has timestamps later than the event is known at.
         filter: a row-wise polars expression over the table's columns; rows where it is not true are left out.
@@ -55,6 +58,7 @@ class Source(Definition):
     _: KW_ONLY
     timestamp_field: str
     history: Table | ArrowFrame | Enriched | None = None
+    stream: Stream | None = dataclasses.field(default=None, metadata={"fingerprint": False})
     select: Selection | None = None
     filter: pl.Expr | None = None
     known_at_field: str | None = None
@@ -73,6 +77,8 @@ class Source(Definition):
             raise DefinitionError(f"{what}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time")
         if self.history is not None and not isinstance(self.history, Enriched):
             object.__setattr__(self, "history", as_table(self.history, f"{what}: history"))
+        if self.stream is not None:
+            check_stream(self.stream, what, has_history=self.history is not None)
         if self.window_on not in ("timestamp", "known_at"):
             raise DefinitionError(f"{what}: window_on is {self.window_on!r}; give 'timestamp' or 'known_at'")
         check_known(self.known_at_field, self.known_after, what)

@@ -1,0 +1,56 @@
+"""Avro, by fastavro: records written with one schema, or each naming its own in a registry."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from headwater.connectors.registry import Schemas, split
+from headwater.definitions.streams import KafkaTopic, Stream
+from headwater.errors import DataError, MissingExtraError
+
+try:
+    import fastavro
+except ImportError as error:
+    raise MissingExtraError("fastavro", "avro") from error
+
+
+def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
+    """What reads one record. It is read by the schema that it was written with, so writers may add and drop fields.
+
+    Raises:
+        DataError: the file of the schema is missing or is none.
+    """
+    assert isinstance(stream, KafkaTopic)
+    if stream.registry is not None:
+        schemas = Schemas(stream.registry, "AVRO", lambda text, _: _parsed(text))
+
+        def read(payload: bytes) -> msgspec.Struct:
+            number, body = split(payload)
+            return _row(body, schemas[number], row)
+
+        return read
+    assert stream.avro is not None, "hw.kafka has refused one without"
+    try:
+        schema = _parsed(Path(stream.avro).read_text(encoding="utf-8"))
+    except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
+        raise DataError(f"{stream.avro} is no Avro schema: {error}") from error
+    return lambda payload: _row(payload, schema, row)
+
+
+def _parsed(text: str) -> object:
+    return fastavro.parse_schema(json.loads(text))
+
+
+def _row(body: bytes, schema: object, row: type[msgspec.Struct]) -> msgspec.Struct:
+    rest = io.BytesIO(body)
+    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[call-arg, arg-type]
+    if rest.tell() != len(body):
+        raise ValueError(f"{len(body) - rest.tell()} bytes more than a record of its schema has")
+    if not isinstance(record, dict):
+        raise TypeError(f"a {type(record).__name__}, not a record with fields")
+    return msgspec.convert(record, row)

@@ -1,0 +1,92 @@
+"""Feeds: records as they come, from every partition of a stream, read on from where one left off."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from headwater.compute.arrays import I64
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Assigned = Callable[[Sequence[str]], Mapping[str, int]]
+Revoked = Callable[[Sequence[str]], None]
+
+_FEEDS: Final[Mapping[str, str]] = {
+    "KafkaTopic": "headwater.connectors.kafka",
+    "AppendedFiles": "headwater.connectors.appended",
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """The n records of one poll; each partition's stand in the order of their offsets. n may be 0, where only `ends` moved.
+
+    partitions: names unique in the stream, such as "3" (Kafka) or a file's path. partition: int64 (n), index into partitions.
+    offset: int64 (n). at: int64 (n), microseconds UTC, when the broker (or receiver) took it in.
+    ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
+    broker's own marks); at first, the offset at which a partition begins that no offset was known of.
+    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come decoded.
+    """
+
+    partitions: Sequence[str]
+    partition: I64
+    offset: I64
+    at: I64
+    ends: Mapping[str, int]
+    payloads: Sequence[bytes | None] = field(default_factory=list)
+    frame: pl.DataFrame | None = None
+
+
+class Feed(Protocol):
+    """An open stream. It is polled from one thread, and the callbacks of `open_feed` are called inside `poll` and `close`."""
+
+    def poll(self, most: int, timeout: float) -> Records | None:
+        """What there is, at most `most` records; waits up to `timeout` seconds for the first, and gives None if nothing came.
+
+        Raises:
+            RetentionError: the stream no longer has the next record.
+            ConnectError: nobody answers any more, or access is refused.
+        """
+        ...
+
+    def lag(self) -> Mapping[str, int]:
+        """How far each assigned partition is behind its end: records (Kafka) or bytes (files)."""
+        ...
+
+    def acknowledge(self, ends: Mapping[str, int]) -> None:
+        """Tell the stream how far one has read, for whoever watches; it decides nothing."""
+        ...
+
+    def close(self) -> None:
+        """Leave the stream; gives every partition back."""
+        ...
+
+
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> Feed:
+    """Begin to read the stream of a source.
+
+    Args:
+        source: whose stream is read.
+        assigned: called with the partitions that are to be read from now on; gives the offset from which on to read each. Those that it
+            does not name begin where the stream's `start` says.
+        revoked: called with the partitions that others read from now on.
+
+    Raises:
+        DefinitionError: the source has no stream that can be read here.
+        ConnectError: nobody answers at its address, access is refused, or there is no such topic.
+        MissingExtraError: its library is not installed.
+    """
+    stream = bottom_of(source).stream
+    if type(stream).__name__ not in _FEEDS:
+        raise DefinitionError(
+            f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; headwater serve receives pushed events"
+        )
+    made: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked)
+    return made

@@ -1,0 +1,108 @@
+"""A schema registry of the Confluent kind: records begin with the number of their schema, which it gives over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, TypeVar
+
+from headwater import settings
+from headwater.definitions.streams import Env, Registry
+from headwater.errors import ConnectError, DefinitionError
+
+T = TypeVar("T")
+
+_SECONDS: Final = 10.0
+_HEAD: Final = struct.Struct(">bI")
+_BYTES: Final = 16_000_000  # more than any schema has
+
+
+def split(payload: bytes) -> tuple[int, bytes]:
+    """The number of a record's schema, and the rest.
+
+    Raises:
+        ValueError: the record does not begin as one with a registered schema does.
+
+    >>> split(bytes([0, 0, 0, 0, 7]) + b"rest")
+    (7, b'rest')
+    """
+    if len(payload) < _HEAD.size or payload[0] != 0:
+        raise ValueError(f"does not begin with a zero byte and the number of a schema, but {bytes(payload[:5])!r}")
+    return _HEAD.unpack_from(payload)[1], payload[_HEAD.size :]
+
+
+class Schemas(Generic[T]):
+    """The schemas of a registry by number, each asked for once and made into what `made` makes of its text and those it refers to."""
+
+    def __init__(self, registry: Registry, kind: str, made: Callable[[str, Mapping[str, str]], T]) -> None:
+        self._registry, self._kind, self._made = registry, kind, made
+        self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
+        self._known: dict[int, T | str] = {}
+
+    def __getitem__(self, number: int) -> T:
+        """The schema of that number.
+
+        Raises:
+            ValueError: the registry has none, or it is of another kind.
+            ConnectError: the registry does not answer, or refuses.
+        """
+        if number not in self._known:
+            self._known[number] = self._asked(number)
+        found = self._known[number]
+        if isinstance(found, str):
+            raise ValueError(found)  # noqa: TRY004 (the text says what is wrong with the record)
+        return found
+
+    def _asked(self, number: int) -> T | str:
+        answer = self._get(f"/schemas/ids/{number}{self._form}")
+        if answer is None:
+            return f"the registry has no schema {number}"
+        kind = answer.get("schemaType", "AVRO")
+        if kind != self._kind:
+            return f"schema {number} of the registry is {kind}, not {self._kind}"
+        return self._made(str(answer["schema"]), self._references(answer))
+
+    def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
+        """The text of every schema that this one refers to, directly or not, by the name it is referred to; what is needed first comes first."""
+        found: dict[str, str] = {}
+        given = answer.get("references", [])
+        for one in given if isinstance(given, list) else []:
+            below = self._get(f"/subjects/{one['subject']}/versions/{one['version']}{self._form}")
+            if below is not None:
+                found |= self._references(below)
+                found[str(one["name"])] = str(below["schema"])
+        return found
+
+    def _get(self, path: str) -> dict[str, object] | None:
+        """What the registry says; None where it has no such thing."""
+        url = f"{_told(self._registry.url).rstrip('/')}{path}"
+        if not url.startswith(("http://", "https://")):
+            raise DefinitionError(f"registry= is {self._registry.url!r}; give a URL that begins with http:// or https://")
+        request = urllib.request.Request(url, headers=self._headers())  # noqa: S310 (the scheme is checked above)
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+                answer: dict[str, object] = json.loads(response.read(_BYTES))
+                return answer
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise ConnectError(f"the schema registry {self._registry.url!r} refuses {path} with {error.code} {error.reason}") from error
+        except (OSError, ValueError) as error:
+            raise ConnectError(f"the schema registry {self._registry.url!r} does not answer {path}: {error}") from error
+
+    def _headers(self) -> dict[str, str]:
+        own = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        if self._registry.token is not None:
+            return own | {"Authorization": f"Bearer {_told(self._registry.token)}"}
+        if self._registry.user is not None:
+            both = f"{_told(self._registry.user)}:{_told(self._registry.password or '')}"
+            return own | {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+        return own
+
+
+def _told(value: str | Env) -> str:
+    return settings.secret(value.name) if isinstance(value, Env) else value

@@ -1,0 +1,87 @@
+"""Which columns a stream has, and of which types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date, datetime
+from typing import Final
+
+import polars as pl
+
+from headwater.connectors import scan
+from headwater.definitions.columns import root_columns
+from headwater.definitions.connectors import as_table
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.source import Source
+from headwater.errors import DataError, DefinitionError, nearest
+
+_OF_PYTHON: Final = {
+    str: pl.String(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    bool: pl.Boolean(),
+    bytes: pl.Binary(),
+    datetime: pl.Datetime("us", "UTC"),
+    date: pl.Date(),
+}
+
+
+def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.DataType]:
+    """The columns that records of the source's stream are decoded to, with their dtypes.
+
+    They are those of the stream's own schema, else those columns of the history that the source reads: what `select` and `filter`
+    are made of, its own times and ids, and `also` (all, where nothing is selected), each with the very dtype it has there, so that
+    expressions say the same of both. Of an enriched source, they are those of the events below it.
+
+    Raises:
+        DefinitionError: the source has no stream, nothing says its columns, or a timestamp is naive and the source has no time zone.
+        DataError: the history cannot be read, or lacks a column.
+
+    >>> from headwater.definitions.streams import push
+    >>> stream_schema(Source("visits", timestamp_field="at", stream=push(schema={"user": int, "at": datetime})))
+    {'user': Int64, 'at': Datetime(time_unit='us', time_zone='UTC')}
+    """
+    source = bottom_of(source)
+    what = f"source {source.name!r}"
+    if source.stream is None:
+        raise DefinitionError(f"{what} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)")
+    given = source.stream.schema
+    found = _history(source, also) if given is None else {name: _polars(dtype) for name, dtype in given.items()}
+    for name in _needed(source, also):
+        if name not in found:
+            raise DataError(f"{what}: the schema of {source.stream} has no column {name!r}, which the source reads; {nearest(name, found)}")
+    for name, dtype in found.items():
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and source.timezone is None:
+            raise DefinitionError(
+                f"{what}: the timestamp {name!r} has no time zone; give the source a timezone=, or the column pl.Datetime('us', 'UTC')"
+            )
+    return found
+
+
+def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:
+    what = f"source {source.name!r}"
+    if source.history is None:
+        raise DefinitionError(f"{what}: nothing says which columns {source.stream} has; give it a schema=, or the source a history")
+    try:
+        schema = scan(as_table(source.history, what)).collect_schema()
+    except DataError as error:
+        raise DataError(
+            f"{what}: the columns of {source.stream} are those of its history, and {error}; or give the stream a schema="
+        ) from error
+    needed = set(_needed(source, also))
+    return {name: dtype for name, dtype in schema.items() if source.select is None or name in needed}
+
+
+def _needed(source: Source, also: Collection[str]) -> list[str]:
+    """The columns of a record that the source reads, where it names them."""
+    made = {item.meta.output_name() for item in source.select or () if not isinstance(item, str)}
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c and c not in made]
+    expressions = [*(source.select or ()), *([] if source.filter is None else [source.filter])]
+    return list(dict.fromkeys([*(c for item in expressions for c in sorted(root_columns(item))), *own, *also]))
+
+
+def _polars(dtype: pl.DataType | type) -> pl.DataType:
+    if isinstance(dtype, pl.DataType):
+        return dtype
+    found: pl.DataType = _OF_PYTHON[dtype] if dtype in _OF_PYTHON else dtype()
+    return found

@@ -1,0 +1,277 @@
+"""Where events come from as they happen, as values: `headwater.connectors` opens what these name."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date, datetime
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Literal, get_args
+
+from headwater.definitions.base import Definition
+from headwater.errors import DefinitionError, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Schema = Mapping[str, "pl.DataType | type"]
+Timestamps = Literal["iso", "s", "ms", "us"]
+Format = Literal["json", "avro", "protobuf"]
+
+PYTHON_TYPES = (str, int, float, bool, bytes, datetime, date)
+
+# What headwater answers for itself: the online store holds the offsets, and nothing is skipped in silence.
+_OWN = {
+    "bootstrap.servers": "servers=",
+    "group.id": "group=",
+    "auto.offset.reset": "start=",
+    "enable.auto.commit": "nothing: the online store holds the offsets",
+    "enable.auto.offset.store": "nothing: the online store holds the offsets",
+    "enable.partition.eof": "nothing: it is how headwater learns that records which nobody reads have been passed",
+    "isolation.level": "nothing: aborted transactions are never read",
+}
+
+
+@dataclass(frozen=True)
+class Env:
+    """The name of a secret in the environment; it is read when a connection is made, and never shown.
+
+    >>> env("BROKER_PASSWORD")
+    env('BROKER_PASSWORD')
+    """
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"env({self.name!r})"
+
+
+def env(name: str) -> Env:
+    """The value of the environment variable `name` when a connection is made: for passwords, tokens and addresses."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise DefinitionError(f"env({name!r}): give the name of an environment variable: letters, digits and underscores")
+    return Env(name)
+
+
+@dataclass(frozen=True)
+class ProtobufMessage:
+    """A message type in a file of descriptors, as `protoc --include_imports --descriptor_set_out=FILE` writes it."""
+
+    descriptors: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A schema registry of the Confluent kind: its URL, and user and password or a token where it asks for them."""
+
+    url: str | Env
+    _: KW_ONLY
+    user: str | Env | None = None
+    password: str | Env | None = None
+    token: str | Env | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class KafkaTopic(Definition):
+    """The records of a topic of Apache Kafka; made by `kafka`."""
+
+    topic: str
+    _: KW_ONLY
+    servers: str | Env = field(default="localhost:9092", metadata={"fingerprint": False})
+    group: str | None = field(default=None, metadata={"fingerprint": False})
+    format: Format = "json"
+    schema: Schema | None = None
+    timestamps: Timestamps = "iso"
+    registry: Registry | None = field(default=None, metadata={"fingerprint": False})
+    avro: str | None = None
+    message: ProtobufMessage | None = None
+    start: Literal["earliest", "latest"] = "earliest"
+    options: Mapping[str, str | Env] = field(default_factory=dict, metadata={"fingerprint": False})
+
+    def __str__(self) -> str:
+        return f"the Kafka topic {self.topic!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Pushed(Definition):
+    """Events that come by HTTP POST; made by `push`."""
+
+    _: KW_ONLY
+    schema: Schema | None = None
+    format: Literal["json"] = "json"
+    timestamps: Timestamps = "iso"
+    at_least_once: bool = False
+
+    def __str__(self) -> str:
+        return "events pushed over HTTP"
+
+
+@dataclass(frozen=True, eq=False)
+class AppendedFiles(Definition):
+    """Files that are being appended to, a record a line; made by `appended`."""
+
+    path: str
+    _: KW_ONLY
+    format: Literal["json", "csv"] = "json"
+    schema: Schema | None = None
+    timestamps: Timestamps = "iso"
+
+    def __str__(self) -> str:
+        return f"lines appended to {self.path}"
+
+
+Stream = KafkaTopic | Pushed | AppendedFiles
+
+
+def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
+    topic: str,
+    *,
+    servers: str | Env = "localhost:9092",
+    group: str | None = None,
+    format: Format = "json",
+    schema: Schema | None = None,
+    timestamps: Timestamps = "iso",
+    registry: Registry | str | Env | None = None,
+    avro: str | PathLike[str] | None = None,
+    message: ProtobufMessage | tuple[str, str] | None = None,
+    start: Literal["earliest", "latest"] = "earliest",
+    options: Mapping[str, str | Env] | None = None,
+) -> KafkaTopic:
+    """The records of a topic of Apache Kafka.
+
+    Args:
+        topic: its name.
+        servers: host:port, several separated by commas.
+        group: the consumer group that shares the partitions out; None is `headwater-` and the source's name.
+        format: "json" (an object a record), "avro" or "protobuf".
+        schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime, date); None takes those of the
+            source's history. Fields that a record lacks are null; those that the schema does not name are not read.
+        timestamps: how a record writes the moments that the schema says: "iso" for ISO 8601 texts, or the unit of a number since 1970
+            in UTC. Avro's and Protobuf's own timestamps are read as what they are.
+        registry: the URL of a schema registry of the Confluent kind, or `Registry(url, user=..., password=...)`.
+        avro: the path of an Avro schema (.avsc) that all records are written with, where there is no registry.
+        message: the path of a set of Protobuf descriptors and the full name of the message type, where there is no registry.
+        start: where to begin in a topic that no offset is known of. Partitions that a topic grows later begin at their beginning.
+        options: further settings of librdkafka, such as `security.protocol`; secrets as `env("NAME")`.
+
+    Raises:
+        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
+
+    >>> kafka("payments", servers=env("BROKERS"), schema={"card": str, "amount": float}).servers
+    env('BROKERS')
+    """
+    what = f"kafka({topic!r})"
+    if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        raise DefinitionError(f"{what}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
+    _check_choice(format, get_args(Format), f"{what}: format")
+    _check_choice(start, ("earliest", "latest"), f"{what}: start")
+    _check_schema(schema, timestamps, what)
+    for name, value in (options or {}).items():
+        if name in _OWN:
+            raise DefinitionError(f"{what}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
+        if not isinstance(value, str | Env):
+            raise DefinitionError(f"{what}: the option {name!r} is {value!r}; give a text, or env('NAME')")
+    made = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
+    _check_formats(format, registry, avro, made, what)
+    return KafkaTopic(
+        topic,
+        servers=servers,
+        group=group,
+        format=format,
+        schema=None if schema is None else dict(schema),
+        timestamps=timestamps,
+        registry=Registry(registry) if isinstance(registry, str | Env) else registry,
+        avro=None if avro is None else fspath(avro),
+        message=made,
+        start=start,
+        options=dict(options or {}),
+    )
+
+
+def push(
+    *, schema: Schema | None = None, format: Literal["json"] = "json", timestamps: Timestamps = "iso", at_least_once: bool = False
+) -> Pushed:
+    """Events that come by HTTP POST, a JSON object each.
+
+    Args:
+        schema, timestamps: as for `kafka`.
+        format: "json".
+        at_least_once: take events without an id or an Idempotency-Key, which count twice where a sender repeats them.
+
+    >>> push(schema={"card": str}).at_least_once
+    False
+    """
+    _check_choice(format, ("json",), "push(): format")
+    _check_schema(schema, timestamps, "push()")
+    return Pushed(schema=None if schema is None else dict(schema), format=format, timestamps=timestamps, at_least_once=at_least_once)
+
+
+def appended(
+    path: str | PathLike[str], *, format: Literal["json", "csv"] = "json", schema: Schema | None = None, timestamps: Timestamps = "iso"
+) -> AppendedFiles:
+    """Files that are being appended to: each line a JSON object, or CSV under a header.
+
+    Args:
+        path: a file or a glob; files that come later are read from their beginning.
+        format: "json" or "csv".
+        schema, timestamps: as for `kafka`.
+
+    >>> print(appended("log/*.ndjson", schema={"card": str}))
+    lines appended to log/*.ndjson
+    """
+    what = f"appended({fspath(path)!r})"
+    _check_choice(format, ("json", "csv"), f"{what}: format")
+    _check_schema(schema, timestamps, what)
+    return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
+
+
+def check_stream(stream: object, what: str, *, has_history: bool) -> None:
+    """Refuse what is no stream, and one whose columns nothing says."""
+    if not isinstance(stream, KafkaTopic | Pushed | AppendedFiles):
+        raise DefinitionError(f"{what}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
+    if stream.schema is None and not has_history:
+        raise DefinitionError(
+            f"{what}: nothing says which columns {stream} has; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
+            "source a history"
+        )
+
+
+def _check_choice(value: object, allowed: tuple[str, ...], what: str) -> None:
+    if value not in allowed:
+        near = f"; {nearest(value, allowed)}" if isinstance(value, str) else ""
+        raise DefinitionError(f"{what} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
+
+
+def _check_schema(schema: Schema | None, timestamps: object, what: str) -> None:
+    _check_choice(timestamps, get_args(Timestamps), f"{what}: timestamps")
+    if schema is None:
+        return
+    if not isinstance(schema, Mapping) or not schema:
+        raise DefinitionError(f"{what}: schema is {schema!r}; give columns and their types, such as {{'card': str, 'amount': float}}")
+    for name, dtype in schema.items():
+        if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
+            known = ", ".join(t.__name__ for t in PYTHON_TYPES)
+            raise DefinitionError(
+                f"{what}: the schema gives {name!r} the type {dtype!r}; give a column's name a polars dtype, or one of {known}"
+            )
+
+
+def _is_polars(dtype: object) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and (isinstance(dtype, polars.DataType) or (isinstance(dtype, type) and issubclass(dtype, polars.DataType)))
+
+
+def _check_formats(format: str, registry: object, avro: object, message: object, what: str) -> None:
+    if registry is not None and not isinstance(registry, str | Env | Registry):
+        raise DefinitionError(f"{what}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
+    for name, given, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):
+        if given is not None and format != fits:
+            raise DefinitionError(f"{what}: {name}= is for format={fits!r}, and format is {format!r}")
+    if format == "json" and registry is not None:
+        raise DefinitionError(f"{what}: registry= is for format='avro' or 'protobuf'; JSON is read by schema=")
+    own = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
+    if format != "json" and (registry is None) == (avro is None and message is None):
+        raise DefinitionError(f"{what}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")
