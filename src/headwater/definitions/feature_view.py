@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -10,10 +12,11 @@ from functools import cached_property
 from typing import Literal, Union
 
 from headwater.definitions.aggregation import Aggregation, Windows
-from headwater.definitions.base import Definition, HeadwaterWarning, check_name
+from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
+from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
-from headwater.definitions.freshness import Freshness, check_freshness
-from headwater.definitions.source import Source
+from headwater.definitions.freshness import Batch, Freshness, OnRequest, Streaming, check_freshness
+from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
 
 LIFETIME = Window(None)
@@ -128,6 +131,29 @@ class FeatureView(Definition):
         """`ttl` in microseconds."""
         return None if self.ttl is None else micros(self.ttl, "ttl")
 
+    @cached_property
+    def tiles_fingerprint(self) -> str:
+        """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing else.
+
+        Aliases share it. It does not change with ttl, `on_stale`, the lag of a stream, names of features, or columns of the source that
+        the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the stream. Features
+        count in their order, which stored state may be laid out by.
+        """
+        streams = not isinstance(self.freshness, Batch)
+        said = (
+            self.root.name,
+            _reading(self.source, self.read_columns, without_history=streams),
+            self.keys,
+            [_state(f) for f in self.outputs],
+            _kind(self.freshness) if streams else self.freshness,
+        )
+        return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def read_columns(self) -> frozenset[str]:
+        """The columns of the source that its keys and features are made of."""
+        return frozenset(self.keys).union(*((*a.columns, *a.beside) for a in self.features))
+
     @property
     def root(self) -> FeatureView:
         """The view that this one is an alias of, or itself: they share their events and state."""
@@ -227,3 +253,27 @@ class FeatureView(Definition):
                 HeadwaterWarning,
                 stacklevel=4,
             )
+
+
+def _reading(source: Source, columns: frozenset[str], *, without_history: bool) -> object:
+    """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
+    said = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
+    own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
+    if source.select is not None:
+        said["select"] = [item for item in source.select if output_name(item) in own]
+    if without_history and not isinstance(source.history, Enriched):
+        del said["history"]
+    if not without_history:
+        said.pop("stream", None)  # a batch view reads the history alone
+    return said
+
+
+def _state(feature: Feature) -> tuple[object, ...]:
+    """What is kept for a feature, whatever it is named."""
+    made = feature.aggregation
+    return (made.function, made.params, made.where, made.secondary, feature.columns, feature.column, feature.window)
+
+
+def _kind(freshness: Freshness) -> str:
+    """A stream's state is the same however far it may lag behind, and a request reads the same state."""
+    return "stream" if isinstance(freshness, Streaming | OnRequest) else type(freshness).__name__
