@@ -5,6 +5,7 @@
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
     ├── UsageError          a call's arguments do not fit together
+    ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
 
 A message says what was given, what is allowed and what to do; `nearest` adds
@@ -35,6 +36,10 @@ class DataError(HeadwaterError):
 
 class UsageError(HeadwaterError):
     """The arguments of a call do not fit together."""
+
+
+class CatalogError(HeadwaterError):
+    """The catalog cannot be read or written."""
 
 
 class MissingExtraError(HeadwaterError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 from pathlib import Path
 
 from headwater.errors import UsageError
@@ -21,3 +23,17 @@ def threads() -> int:
 def home() -> Path:
     """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` in the working folder."""
     return Path(os.environ.get("HEADWATER_HOME", ".headwater"))
+
+
+def catalog() -> str:
+    """Where the catalog lies, a file or a URL: HEADWATER_CATALOG, else a file in `home()`."""
+    return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
+
+
+def who() -> str:
+    """Who runs this, as `user@host`."""
+    try:
+        user = getpass.getuser()  # reads the environment first
+    except (KeyError, OSError):  # a container may have no name for its user
+        user = f"uid {os.getuid()}"
+    return f"{user}@{platform.node()}"

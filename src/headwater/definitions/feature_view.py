@@ -257,12 +257,13 @@ class FeatureView(Definition):
 
 def _reading(source: Source, columns: frozenset[str], *, without_history: bool) -> object:
     """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
-    said = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
+    fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
+    said = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
     own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
     if source.select is not None:
         said["select"] = [item for item in source.select if output_name(item) in own]
     if without_history and not isinstance(source.history, Enriched):
-        del said["history"]
+        said.pop("history", None)
     if not without_history:
         said.pop("stream", None)  # a batch view reads the history alone
     return said
