@@ -70,7 +70,7 @@ class Catalog:
         self._engine = _engine(self._url, wait)
 
     def __str__(self) -> str:
-        return str(self._url.database) if self._sqlite else self._url.render_as_string(hide_password=True)
+        return str(self._url.database) if self._sqlite else _shown(self._url)
 
     def held(self, project: str) -> Held:
         """What it holds of `project`: one moment's state, even while somebody applies; nothing where there is no catalog yet.
@@ -158,7 +158,7 @@ class Catalog:
                 raise CatalogError(
                     f"somebody else has been applying to the catalog {self} for more than {self.wait:g} s; run again when they are done"
                 ) from error
-            raise CatalogError(f"the catalog {self} cannot be used: {said}. Name one with --catalog or HEADWATER_CATALOG") from error
+            raise CatalogError(f"the catalog {self} cannot be used: {said}; name one with --catalog or HEADWATER_CATALOG") from error
         except SQLAlchemyError as error:
             raise CatalogError(f"the catalog {self} cannot be used: {error}") from error
 
@@ -214,10 +214,14 @@ def _url(at: str) -> sa.URL:
         return url.set(drivername="postgresql+psycopg")
     if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         raise UsageError(
-            f"the catalog is {url.render_as_string(hide_password=True)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
+            f"the catalog is {_shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
             "(postgresql://user:password@host:5432/name)"
         )
     return url
+
+
+def _shown(url: sa.URL) -> str:
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def _engine(url: sa.URL, wait: float) -> sa.Engine:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.plan import lines
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -29,12 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Apply, and print what changed."""
     project = load(given.project).project
-    from rich.text import Text
-
     from headwater.pipelines.plan import apply
 
     made = apply(project, given.catalog, allow_destroy=given.allow_destroy, allow_breaking=given.allow_breaking, expect=given.expect)
-    screen.show(Text(str(made)), made.to_dict())
+    screen.show(lines(str(made)), made.to_dict())
     screen.say("nothing to apply" if made.applied is None else f"applied: version {made.applied}")
     for verb in _next(project, made):
         screen.next("headwater", verb, "--project", given.project, *options.same_catalog(given))

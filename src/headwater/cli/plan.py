@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SUMMARY = "show what applying the project would change, and break"
 
@@ -23,15 +27,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Compare and print."""
     project = load(given.project).project
-    from rich.text import Text
-
     from headwater.pipelines.plan import plan
 
     made = plan(project, given.catalog)
-    screen.show(Text(str(made)), made.to_dict())
+    screen.show(lines(str(made)), made.to_dict())
     if made.changes and not made.refused:
         screen.next("headwater", "apply", "--project", given.project, *options.same_catalog(given), "--expect", str(made.version))
     if given.check and (made.changes or made.refused):
-        raise HeadwaterError(
-            f"{given.project} differs from the catalog in {len(made.changes)} definitions, and {len(made.refused)} would be refused"
-        )
+        refused = f", and {len(made.refused)} would be refused" if made.refused else ""
+        raise HeadwaterError(f"{given.project} and the catalog differ in {len(made.changes)} definitions{refused}")
+
+
+def lines(text: str) -> RenderableType:
+    """Lines that keep their indent where they are folded."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Group(*(Padding(Text(line.lstrip()), (0, 0, 0, len(line) - len(line.lstrip()))) for line in text.splitlines()))

@@ -127,11 +127,11 @@ def _features(one: Mapping[str, object], other: Mapping[str, object]) -> Iterato
     gone = [n for n in one if n not in other and n not in names]
     come = [n for n in other if n not in one and n not in names.values()]
     if gone:
-        yield f"features removed: {_listed(gone)}"
+        yield f"features removed: {listed(gone)}"
     if come:
-        yield f"features added: {_listed(come)}"
-    for before, after in names.items():
-        yield f"feature renamed: {before} → {after}"
+        yield f"features added: {listed(come)}"
+    if names:
+        yield f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
     for name in one:
         if name in other and one[name] != other[name]:
             yield _different(f"feature {name}", one[name], other[name])
@@ -157,7 +157,8 @@ def shown(value: object) -> str:
     return said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} … {said[-_SHOWN // 2 :]}"
 
 
-def _listed(names: Iterable[str], most: int = 4) -> str:
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
@@ -171,12 +172,14 @@ def _breaking(change: Change, held: Held, new: Entries, told: set[str]) -> Itera
         return
     after = new.get(change.key)
     lost = _lost_of_view(old, after) if change.kind == "view" else _lost_of_service(old, after, told)
+    readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new):
-        for reason in dict.fromkeys(lost.values()):
-            names = [name for name in read if lost.get(name) == reason]
-            told.update(names)
-            if names:
-                yield f"{reader} reads {_listed(names)}, {reason}"
+        readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
+    for names, who in readers.items():
+        told.update(names)
+        for reason in dict.fromkeys(lost[name] for name in names):
+            verb = "reads" if len(who) == 1 else "read"
+            yield f"{' and '.join(who)} {verb} {listed(name for name in names if lost[name] == reason)}, {reason}"
 
 
 def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
@@ -191,8 +194,13 @@ def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
     if any(old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")):
         return dict.fromkeys(full.values(), "which would be of other keys")
     names = renamed(features, after)
-    lost = {full[name]: f"which would be named {old.name}__{names[name]}" for name in names}
+    lost = {full[name]: "which would be renamed" for name in names}
     lost |= {full[name]: "which would be gone" for name in features if name not in after and name not in names}
+    before, later = old.definition["made_of"], new.definition["made_of"]
+    assert isinstance(before, Mapping)
+    assert isinstance(later, Mapping)
+    same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
+    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now]}
     lost |= {full[name]: "which would mean something else" for name in features if name in after and after[name] != features[name]}
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost

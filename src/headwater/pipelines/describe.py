@@ -21,7 +21,7 @@ from headwater.definitions.request_feature import RequestField
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
 
-HIDDEN = frozenset({"reads", "events"})
+HIDDEN = frozenset({"reads", "events", "made_of"})
 """Fields of a definition that others are judged by, and that follow from what is shown."""
 
 
@@ -81,7 +81,8 @@ def _view(view: FeatureView) -> dict[str, object]:
         on_stale=view.on_stale,
         alias_of=None if view.base is None else view.root.name,
         request_keys={k: _said(v) for k, v in view.request_keys.items()} or None,
-        events=_hash(_events(view.source, view.read_columns)),
+        events=_hash(_events(view.source, frozenset(view.keys))),
+        made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.beside}))) for f in view.outputs},
     )
 
 
@@ -159,14 +160,21 @@ def freshness_text(freshness: Freshness) -> str:
     return "on_request" if isinstance(freshness, OnRequest) else "never"
 
 
-def _events(source: Source, columns: frozenset[str] | None) -> list[object]:
-    """What decides which events a view counts and what its columns mean, wherever and whenever they are read."""
-    select = [i for i in source.select or () if columns is None or output_name(i) in columns]
-    said: list[object] = [source.timestamp_field, select, source.filter, source.window_on, source.changes, source.timezone]
+def _events(source: Source, columns: frozenset[str]) -> list[object]:
+    """What decides which events there are, and when and whose (`columns`) they are; not where they are read."""
+    said = [source.filter, source.timestamp_field, source.window_on, source.changes, source.timezone]
     if isinstance(source.history, Enriched):
-        views = source.history.features.views
-        return [*said, _events(source.history.base, None), [v.tiles_fingerprint for v in views]]
-    return [*said, source.name]
+        return [*said, _columns(source, columns | {source.timestamp_field}), _events(source.history.base, frozenset())]
+    return [*said, _columns(source, columns | {source.timestamp_field}), source.name]
+
+
+def _columns(source: Source, columns: frozenset[str]) -> list[object]:
+    """What columns of a source are made of; of an enriched one, all that is below may be."""
+    own: list[object] = [item for item in source.select or () if output_name(item) in columns]
+    if isinstance(source.history, Enriched):
+        below = source.history
+        return [*own, below.base.select, [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs]]
+    return own
 
 
 def _table(table: Definition) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from headwater.aggregations.table import TABLE
@@ -14,6 +14,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
+from headwater.pipelines.changes import listed
 
 Severity = Literal["refused", "warning"]
 Finding = tuple[FeatureView | Source, str, str]  # of what, the message, the remedy
@@ -45,6 +46,14 @@ def lints(project: Project) -> tuple[Lint, ...]:
             kind = "view" if isinstance(subject, FeatureView) else "source"
             found.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
     return tuple(found)
+
+
+def grouped(found: Iterable[Lint]) -> list[str]:
+    """What was found, once for all that it is found of."""
+    subjects: dict[Lint, list[str]] = {}
+    for lint in found:
+        subjects.setdefault(replace(lint, subject=""), []).append(lint.subject)
+    return [str(replace(lint, subject=", ".join(names))) for lint, names in subjects.items()]
 
 
 def queryable(source: Source) -> bool:
@@ -114,12 +123,13 @@ def _known_windows(project: Project) -> Iterator[Finding]:
 
 
 def _no_stream(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and getattr(bottom_of(view.source), "stream", None) is None:
+    for source in _streamed(project):
+        if getattr(bottom_of(source), "stream", None) is None:
+            views = [v.name for v in _roots(project) if v.source == source and isinstance(v.freshness, Streaming)]
             yield (
-                view,
-                f"it is streaming, and source {view.source.name} has no stream to ingest",
-                "Give the source stream=, or the view hw.batch(...)",
+                source,
+                f"it has no stream to ingest, and {listed(views)} {'is' if len(views) == 1 else 'are'} streaming",
+                "Give it stream=, or the views hw.batch(...)",
             )
 
 
@@ -170,8 +180,11 @@ def _unread(project: Project) -> Iterator[Finding]:
         read = {f.name for service in _services(project) for v in service.views if v.root == view for f in service.needed[v.name]}
         idle = [f.name for f in view.outputs if f.name not in read]
         if idle:
-            shown = ", ".join(idle[:3]) + (f" and {len(idle) - 3} more" if len(idle) > 3 else "")
-            yield view, f"no model reads {shown}, which would be computed and kept", "Take them out of the view, or into a feature service"
+            yield (
+                view,
+                f"no model reads {listed(idle)}, which would be computed and kept",
+                "Take them out of the view, or into a feature service",
+            )
 
 
 def _twins(project: Project) -> Iterator[Finding]:

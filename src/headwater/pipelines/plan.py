@@ -13,7 +13,7 @@ from headwater.definitions.project import Project
 from headwater.errors import DefinitionError, UsageError
 from headwater.pipelines.changes import Change, changes
 from headwater.pipelines.describe import describe
-from headwater.pipelines.lints import Lint, lints
+from headwater.pipelines.lints import Lint, grouped, lints
 
 CatalogLike = Catalog | str | PathLike[str]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -86,10 +86,12 @@ class Plan:
             yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
             yield from (f"      {detail}" for detail in change.details)
             yield from (f"      breaking: {said}" for said in change.breaking)
-        for lint in self.lints:
-            yield f"  {'✗ refused:' if lint.severity == 'refused' else '! warning:'} {lint}"
+        yield from (f"  ✗ refused: {said}" for said in grouped(self.refused))
+        yield from (f"  ! warning: {said}" for said in grouped(lint for lint in self.lints if lint.severity == "warning"))
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
-        yield f"{', '.join(counts)}, {self.unchanged} unchanged"
+        backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
+        breaking = f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
+        yield f"{', '.join(counts)}, {self.unchanged} unchanged{backfill}{breaking}"
 
 
 def plan(project: Project, catalog: CatalogLike | None = None) -> Plan:
@@ -188,8 +190,8 @@ def _plan(project: Project, catalog: Catalog, held: Held) -> Plan:
 
 def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
     if made.refused:
-        reasons = "; ".join(f"({i}) {lint}" for i, lint in enumerate(made.refused, 1))
-        raise DefinitionError(f"project {made.project!r} cannot be applied, {len(made.refused)} of its definitions are refused: {reasons}")
+        reasons = " ".join(f"({i}) {said}" for i, said in enumerate(grouped(made.refused), 1))
+        raise DefinitionError(f"project {made.project!r} cannot be applied: {reasons}")
     if expect is not None and expect != made.version:
         raise UsageError(
             f"project {made.project!r} has version {made.version} in the catalog {made.catalog}, and {expect} was expected: somebody applied "
