@@ -10,6 +10,7 @@
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
     ├── UsageError          a call's arguments do not fit together
+    ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
 
 A message says what was given, what is allowed and what to do; `nearest` adds
@@ -70,6 +71,10 @@ class ConnectError(HeadwaterError):
 
 class UsageError(HeadwaterError):
     """The arguments of a call do not fit together."""
+
+
+class CatalogError(HeadwaterError):
+    """The catalog cannot be read or written."""
 
 
 class MissingExtraError(HeadwaterError):

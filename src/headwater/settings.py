@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 from pathlib import Path
 
 from headwater.errors import UsageError
@@ -33,3 +35,17 @@ def secret(name: str) -> str:
     if given is None:
         raise UsageError(f"the environment variable {name} is not set, and a definition says env({name!r}); set it before connecting")
     return given
+
+
+def catalog() -> str:
+    """Where the catalog lies, a file or a URL: HEADWATER_CATALOG, else a file in `home()`."""
+    return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
+
+
+def who() -> str:
+    """Who runs this, as `user@host`."""
+    try:
+        user = getpass.getuser()  # reads the environment first
+    except (KeyError, OSError):  # a container may have no name for its user
+        user = f"uid {os.getuid()}"
+    return f"{user}@{platform.node()}"

@@ -6,12 +6,13 @@ import argparse
 from datetime import datetime, timedelta
 
 
-def project(parser: argparse.ArgumentParser) -> None:
+def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
     """Which project, and which of its models."""
     parser.add_argument(
         "--project", default="features.py", metavar="FILE", help="the file that defines `project = hw.Project(...)` (default: %(default)s)"
     )
-    parser.add_argument("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
+    if model:
+        parser.add_argument("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
 
 
 def level(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,22 @@ def memory(parser: argparse.ArgumentParser) -> None:
         help="what the process may hold while features are computed, such as 4GB: a larger history is worked on in parts on disk, and a run "
         "that was stopped goes on where it was (default: all in memory)",
     )
+
+
+def catalog(parser: argparse.ArgumentParser) -> None:
+    """Which catalog."""
+    parser.add_argument(
+        "--catalog",
+        metavar="PLACE",
+        help="a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else catalog.sqlite in headwater's home)",
+    )
+
+
+def same_catalog(given: argparse.Namespace) -> list[str]:
+    """The option that names the catalog again, for the next command; a URL is not repeated, since it may hold a password."""
+    if given.catalog is None:
+        return []
+    return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
 
 
 def moment(text: str | None, flag: str) -> datetime | None:

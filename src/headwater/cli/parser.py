@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import backtest, dataset, demo, init, train
+from headwater.cli import apply, backtest, dataset, demo, init, plan, train
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
-VERBS = {"demo": demo, "init": init, "dataset": dataset, "train": train, "backtest": backtest}
+VERBS = {"demo": demo, "init": init, "dataset": dataset, "train": train, "backtest": backtest, "plan": plan, "apply": apply}
 
 _HELP = """
 From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.

@@ -135,9 +135,9 @@ class FeatureView(Definition):
     def tiles_fingerprint(self) -> str:
         """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing else.
 
-        Aliases share it. It does not change with the length of a ttl, `on_stale`, the lag of a stream, names of features, or columns of the source that
-        the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the stream. Features
-        count in their order, which stored state may be laid out by.
+        Aliases share it. It does not change with the length of a ttl, `on_stale`, the lag of a stream, names of features, or columns of
+        the source that the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the
+        stream. Features count in their order, which stored state is laid out by.
         """
         streams = not isinstance(self.freshness, Batch)
         said = (
@@ -258,12 +258,13 @@ class FeatureView(Definition):
 
 def _reading(source: Source, columns: frozenset[str], *, without_history: bool) -> object:
     """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
-    said = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
+    fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
+    said = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
     own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
     if source.select is not None:
         said["select"] = [item for item in source.select if output_name(item) in own]
     if without_history and not isinstance(source.history, Enriched):
-        del said["history"]
+        said.pop("history", None)
     if not without_history:
         said.pop("stream", None)  # a batch view reads the history alone
     return said

@@ -30,7 +30,7 @@ class State(msgspec.Struct, frozen=True):
 
     view: str
     schema: bytes
-    cuts: list[Cut] = []  # noqa: RUF012 (msgspec copies it)
+    cuts: list[Cut] = []
     seeded: int | None = None
     exact_from: int = 0
 

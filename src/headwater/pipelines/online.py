@@ -23,7 +23,7 @@ from headwater.definitions.freshness import Batch
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
-from headwater.errors import DataError, StaleError, StoreError
+from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, open_store, spaces
 from headwater.online_stores.states import State, decoded, read_state
 from headwater.pipelines.historical import as_service, check_request
@@ -140,12 +140,16 @@ class OnlineView:
         state = decoded(found[0])
         cuts = [cut for cut in (state.cuts if state is not None else []) if due >= cut.T]
         if not cuts:
-            raise StoreError(f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`")
+            raise StoreError(
+                f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
+            )
         cut = cuts[-1]
-        pairs = [(found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))]
+        pairs = [
+            (found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))
+        ]
         chosen = [newest(pair, cut.T) for pair in pairs]
         features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T))
-        return Served(features, statuses, cut.T, cut.K, -1, bool(cut.T < due))
+        return Served(features, statuses, cut.T, cut.K, -1, bool(due > cut.T))
 
 
 def newest(records: Sequence[bytes], cut: int) -> bytes:

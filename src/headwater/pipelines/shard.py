@@ -7,14 +7,12 @@ records with their reasons, and what was counted; all of it or nothing. It is ma
 from __future__ import annotations
 
 import io
-import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from headwater.connectors.feeds import Records
@@ -23,7 +21,7 @@ from headwater.engines.events import IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import AT, DEAD_SCHEMA, KNOWN_AT, OFFSET, PARTITION, ROW, SEQUENCE, UTC, Acceptance, content_of
+from headwater.pipelines.accept import DEAD_SCHEMA, KNOWN_AT, OFFSET, ROW, SEQUENCE, UTC, Acceptance, content_of
 from headwater.pipelines.ids import Ids, known_of
 
 

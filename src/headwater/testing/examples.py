@@ -11,7 +11,7 @@ from headwater.definitions.aggregation import Aggregation, count, mean
 from headwater.definitions.durations import Duration, Window
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import on_request
+from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
@@ -40,14 +40,17 @@ def value_of(aggregation: Aggregation, *, window: Duration | Window = "1h", **co
     return get_historical_features(view, asked)[view.feature_names[0]].to_list()[0]
 
 
-def churn(events: int = 300, users: int = 10) -> Model:
-    """A model of whether a user leaves, over made-up frames of May 2024: four features of visits, a label for every third visit."""
+def churn(events: int = 300, users: int = 10, freshness: Freshness | None = None) -> Model:
+    """A model of whether a user leaves, over made-up frames of May 2024: four features of visits, a label for every third visit.
+
+    `freshness` None is `on_request()`.
+    """
     at = [_NOON + timedelta(minutes=97 * i) for i in range(events)]
     visits = pl.DataFrame({"user": [i * i % users for i in range(events)], "at": at, "pages": [i * 7 % 13 for i in range(events)]})
     asked = visits.select("user", "at", (pl.col("pages") < 4).alias("left")).gather_every(3)
     source = Source("visits", history=visits, timestamp_field="at", select=["user", "pages"])
     view = FeatureView(
-        "user", source=source, keys=["user"], features=[count(), mean("pages")], windows=["1d", "7d"], freshness=on_request()
+        "user", source=source, keys=["user"], features=[count(), mean("pages")], windows=["1d", "7d"], freshness=freshness or on_request()
     )
     labels = Labels("leaving", table=asked, timestamp_field="at", label="left", known_after="1d")
     return Model("churn", features=FeatureService("churn_v1", [view]), labels=labels, task="binary")

@@ -1,0 +1,259 @@
+"""The catalog's tables, in SQLite or PostgreSQL. One writer at a time: it holds a lock from what it reads to what it commits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from headwater import settings
+from headwater.catalog.entry import Applied, Entry, Held, Key, Kind
+from headwater.errors import CatalogError, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+_LOCK = 0x6865616477  # of all that apply to one PostgreSQL database; any constant
+_TABLES = sa.MetaData()
+_SCHEMA = sa.Table("headwater_schema", _TABLES, sa.Column("version", sa.Integer, primary_key=True))
+_PROJECTS = sa.Table(
+    "headwater_projects", _TABLES, sa.Column("name", sa.Text, primary_key=True), sa.Column("version", sa.Integer, nullable=False)
+)
+_OBJECTS = sa.Table(
+    "headwater_objects",
+    _TABLES,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("project", "kind", "name")),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("tiles", sa.Text),
+    sa.Column("definition", sa.Text, nullable=False),  # JSON
+    sa.Column("live", sa.Boolean, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("applied_at", sa.Text, nullable=False),  # ISO 8601 in UTC, since SQLite has no time with a zone
+)
+_LOG = sa.Table(
+    "headwater_log",
+    _TABLES,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("changes", sa.Text, nullable=False),  # JSON
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = ()
+"""For each schema from the first on, the statements that make the next one of it."""
+
+
+class Catalog:
+    """The catalog at a file (SQLite) or a URL; nothing is opened or made until it is used.
+
+    Args:
+        at: a path, or a URL such as `postgresql://user@host/name`; None takes `settings.catalog()`.
+        wait: how many seconds to wait for somebody else who is applying.
+
+    Raises:
+        UsageError: another kind of database.
+        MissingExtraError: PostgreSQL without the extra `postgres`.
+    """
+
+    def __init__(self, at: str | PathLike[str] | None = None, *, wait: float = 30) -> None:
+        self.wait = wait
+        self._url = _url(fspath(at) if at is not None else settings.catalog())
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = _engine(self._url, wait)
+
+    def __str__(self) -> str:
+        return str(self._url.database) if self._sqlite else _shown(self._url)
+
+    def held(self, project: str) -> Held:
+        """What it holds of `project`: one moment's state, even while somebody applies; nothing where there is no catalog yet.
+
+        Raises:
+            CatalogError: it cannot be read, or a newer headwater wrote it.
+        """
+        with self._reading() as connection:
+            return Held() if connection is None else _held(connection, project)
+
+    def log(self, project: str) -> list[Applied]:
+        """Every apply that changed something, the first one first."""
+        with self._reading() as connection:
+            if connection is None:
+                return []
+            rows = connection.execute(sa.select(_LOG).where(_LOG.c.project == project).order_by(_LOG.c.version)).all()
+        return [Applied(r.project, r.version, r.who, datetime.fromisoformat(r.at), tuple(json.loads(r.changes))) for r in rows]
+
+    @contextmanager
+    def changing(self, project: str) -> Iterator[tuple[Held, Change]]:
+        """What it holds of `project`, and what writes to it; nobody else writes until the block ends, and an error takes all back.
+
+        Raises:
+            CatalogError: somebody else has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
+        """
+        with self._writing() as connection:
+            yield _held(connection, project), Change(connection, project)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection | None]:
+        if self._sqlite and not Path(str(self._url.database)).is_file():
+            yield None
+            return
+        engine = self._engine if self._sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._told(), engine.begin() as connection:
+            found = self._schema(connection)
+            if found is None or found > len(MIGRATIONS):
+                yield None if found is None else connection
+                return
+        with self._writing() as connection:  # an older one: writing makes it new
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        if self._sqlite:
+            try:
+                Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CatalogError(f"the folder of the catalog {self} cannot be made: {error}") from error
+        with self._told(), self._engine.execution_options(headwater_writes=True).begin() as connection:
+            if not self._sqlite:
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(self.wait * 1000)}"))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            found = self._schema(connection)
+            if found is None:
+                _TABLES.create_all(connection)
+                connection.execute(sa.insert(_SCHEMA).values(version=len(MIGRATIONS) + 1))
+            for step in MIGRATIONS[found - 1 :] if found else ():
+                for statement in step:
+                    connection.exec_driver_sql(statement)
+            if found is not None and found <= len(MIGRATIONS):
+                connection.execute(sa.update(_SCHEMA).values(version=len(MIGRATIONS) + 1))
+            yield connection
+
+    def _schema(self, connection: sa.Connection) -> int | None:
+        """The version of the schema; None where there are no tables yet."""
+        if not sa.inspect(connection).has_table(_SCHEMA.name):
+            return None
+        found = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
+        if found > len(MIGRATIONS) + 1:
+            raise CatalogError(
+                f"the catalog {self} was written by a newer headwater: its schema is {found}, and this one knows up to {len(MIGRATIONS) + 1}; "
+                "upgrade headwater here, or name another catalog"
+            )
+        return int(found)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the database as ours, naming the catalog."""
+        try:
+            yield
+        except DBAPIError as error:
+            said = " ".join(str(error.orig).split())
+            if getattr(error.orig, "sqlstate", None) == "55P03" or said == "database is locked":
+                raise CatalogError(
+                    f"somebody else has been applying to the catalog {self} for more than {self.wait:g} s; run again when they are done"
+                ) from error
+            raise CatalogError(f"the catalog {self} cannot be used: {said}; name one with --catalog or HEADWATER_CATALOG") from error
+        except SQLAlchemyError as error:
+            raise CatalogError(f"the catalog {self} cannot be used: {error}") from error
+
+
+class Change:
+    """Writes to one project, within the transaction that has the lock."""
+
+    def __init__(self, connection: sa.Connection, project: str) -> None:
+        self._connection, self._project = connection, project
+
+    def put(self, entries: Sequence[Entry], version: int, at: datetime) -> None:
+        """Write entries in place of those of their kinds and names."""
+        for entry in entries:
+            table = _OBJECTS.c
+            mine = (table.project == self._project) & (table.kind == entry.kind) & (table.name == entry.name)
+            self._connection.execute(sa.delete(_OBJECTS).where(mine))
+            self._connection.execute(
+                sa.insert(_OBJECTS).values(
+                    project=self._project,
+                    kind=entry.kind,
+                    name=entry.name,
+                    fingerprint=entry.fingerprint,
+                    tiles=entry.tiles,
+                    definition=json.dumps(entry.definition),
+                    live=entry.live,
+                    version=version,
+                    applied_at=at.isoformat(),
+                )
+            )
+
+    def note(self, version: int, at: datetime, changes: Sequence[Mapping[str, object]]) -> None:
+        """Make `version` the project's, and write down what made it."""
+        self._connection.execute(sa.delete(_PROJECTS).where(_PROJECTS.c.name == self._project))
+        self._connection.execute(sa.insert(_PROJECTS).values(name=self._project, version=version))
+        said = {"who": settings.who(), "at": at.isoformat(), "changes": json.dumps(list(changes))}
+        self._connection.execute(sa.insert(_LOG).values(project=self._project, version=version, **said))
+
+
+def _url(at: str) -> sa.URL:
+    if "://" not in at:
+        return sa.URL.create("sqlite", database=at)
+    try:
+        url = sa.make_url(at)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError(
+            "the catalog's URL cannot be read; write postgresql://user:password@host:5432/name, or the path of an SQLite file"
+        ) from error
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        try:
+            import psycopg  # noqa: F401 (SQLAlchemy loads it by name)
+        except ImportError as error:
+            raise MissingExtraError("psycopg", "postgres") from error
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
+        raise UsageError(
+            f"the catalog is {_shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
+            "(postgresql://user:password@host:5432/name)"
+        )
+    return url
+
+
+def _shown(url: sa.URL) -> str:
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def _engine(url: sa.URL, wait: float) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": max(2, round(wait))})
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": wait})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None  # else Python's driver begins a transaction late, and without the lock
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("headwater_writes") else "BEGIN")
+
+    return engine
+
+
+def _held(connection: sa.Connection, project: str) -> Held:
+    version = connection.execute(sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)).scalar_one_or_none()
+    projects: dict[str, dict[Key, Entry]] = {project: {}}
+    wanted = (_OBJECTS.c.project == project) | _OBJECTS.c.live
+    for row in connection.execute(sa.select(_OBJECTS).where(wanted).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
+        entry = Entry(
+            kind=cast("Kind", row.kind),
+            name=row.name,
+            fingerprint=row.fingerprint,
+            definition=json.loads(row.definition),
+            tiles=row.tiles,
+            live=row.live,
+            version=row.version,
+            applied_at=datetime.fromisoformat(row.applied_at),
+        )
+        projects.setdefault(row.project, {})[entry.key] = entry
+    return Held(version or 0, projects.pop(project), projects)

@@ -1,0 +1,73 @@
+"""What a catalog holds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+Kind = Literal["source", "view", "service", "labels", "model"]
+
+
+class Key(NamedTuple):
+    """Names are unique within their kind."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One definition of a project.
+
+    `definition` is what it says, JSON-ready, naming other definitions rather than holding them; `fingerprint` is of all that it is made
+    of. `tiles` is the fingerprint of a view's stored state. `version` and `applied_at` say when it was last applied; an entry that is not
+    `live` was removed then.
+    """
+
+    kind: Kind
+    name: str
+    fingerprint: str
+    definition: Mapping[str, object]
+    tiles: str | None = None
+    live: bool = True
+    version: int = 0
+    applied_at: datetime | None = None
+
+    @property
+    def key(self) -> Key:
+        """Its kind and name."""
+        return Key(self.kind, self.name)
+
+    def says(self) -> tuple[Mapping[str, object], str | None]:
+        """What makes it the same definition as another of its key."""
+        return self.definition, self.tiles
+
+
+Entries = Mapping[Key, Entry]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a catalog holds of one project, removed entries included, and the live entries of the other projects in it."""
+
+    version: int = 0
+    entries: Entries = field(default_factory=dict)
+    others: Mapping[str, Entries] = field(default_factory=dict)
+
+    @property
+    def live(self) -> Entries:
+        """The entries that were not removed."""
+        return {key: entry for key, entry in self.entries.items() if entry.live}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One line of the log: what was changed, by whom and when."""
+
+    project: str
+    version: int
+    who: str
+    at: datetime
+    changes: tuple[Mapping[str, object], ...]
