@@ -21,11 +21,18 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, arrived
 from headwater.engines.reading import TIME, collect
 from headwater.engines.tiles import ViewTiles
+from headwater.logs.rolling import KNOWN_AT
 
 ROW, PARTITION, OFFSET, AT = "headwater_row", "headwater_partition", "headwater_offset", "headwater_received_at"
-SEQUENCE, KNOWN_AT = "headwater_sequence", "headwater_known_at"
 UTC = pl.Datetime("us", "UTC")
-DEAD_SCHEMA = {"reason": pl.String, PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC, KNOWN_AT: UTC, "payload": pl.Binary}
+DEAD_SCHEMA: Mapping[str, pl.DataType] = {
+    "reason": pl.String(),
+    PARTITION: pl.String(),
+    OFFSET: pl.Int64(),
+    AT: UTC,
+    KNOWN_AT: UTC,
+    "payload": pl.Binary(),
+}
 
 
 @dataclass(frozen=True)

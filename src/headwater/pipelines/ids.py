@@ -43,8 +43,8 @@ class Ids:
         >>> ids = Ids(10)
         >>> ids.accept(pl.Series([7, 7, 8]), np.array([1, 2, 3]), known=0).accepted.tolist()
         [True, False, True]
-        >>> ids.accept(pl.Series([7]), np.array([1]), known=9).accepted.tolist(), ids.accept(pl.Series([7]), np.array([1]), known=10).accepted.tolist()
-        ([False], [True])
+        >>> [ids.accept(pl.Series([7]), np.array([1]), known=at).accepted.item() for at in (9, 10)]
+        [False, True]
         """
         first, second = words(ids)
         rows = np.column_stack([first, second, np.full(len(ids), known), content])

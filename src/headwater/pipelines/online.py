@@ -125,7 +125,7 @@ class OnlineView:
         places = [b"" if key is None else spaces.record(fingerprint, key, part) for key in keys for part in parts]
         found = self.store.get([*self._shards, *(p or spaces.FORMAT_KEY for p in places)])
         progress = [msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)] if p is not None] or [Progress()]
-        T, K = max(t, *(p.at for p in progress)) if len(progress) > 1 else max(t, progress[0].at), min(p.at for p in progress)
+        T, K = max(t, *(p.at for p in progress)) if len(progress) > 1 else max(t, progress[0].at), min(p.known for p in progress)
         values = [v if p and v is not None else b"" for p, v in zip(places, found[len(self._shards) :], strict=True)]
         grouped = [values[i : i + len(parts)] for i in range(0, len(values), len(parts))]
         features, statuses = self.tiles.values(grouped, np.full(len(keys), T))

@@ -1,7 +1,8 @@
 """What one writer owns of a source's stream, and how records are added to its views: one commit at a time, exactly once.
 
-A commit holds the tiles, the offsets read on from, the ids, the events held for their time, the accepted events for the archive, the refused
-records with their reasons, and what was counted; all of it or nothing. It is made only if the store stands where this writer left it.
+A commit holds the tiles, the offsets to read on from, the ids, the events held for their time, the accepted events for the archive, the
+refused records with their reasons, and what was counted; all of it or nothing. It is made only if the store stands where this writer
+left it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from headwater.connectors.feeds import Records
@@ -20,18 +22,20 @@ from headwater.definitions.durations import micros
 from headwater.engines.events import IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
+from headwater.logs.rolling import KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, KNOWN_AT, OFFSET, ROW, SEQUENCE, UTC, Acceptance, content_of
+from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, content_of
 from headwater.pipelines.ids import Ids, known_of
 
 
 @dataclass(frozen=True)
 class Committed:
-    """A commit: its sequence, the moment T of its tiles in microseconds, and how many records were what."""
+    """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused."""
 
     sequence: int
     at: int
     counts: Mapping[str, int]
+    dead: pl.DataFrame
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -45,6 +49,8 @@ class Progress(msgspec.Struct, frozen=True):
     at: int = 0
     received: int = 0
     latest: int = 0
+    known: int = 0
+    since: int = 0
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 
 
@@ -106,15 +112,29 @@ class Shard:
         """When the first event that is held happens, in microseconds; None where none is held."""
         return min((int(rows[_DUE].min()) for rows in self._memory.held.values()), default=None)  # type: ignore[arg-type]
 
-    def apply(self, records: Sequence[Records], now: int) -> Committed:
+    def begin(self, since: int, ids: pl.Series, now: int) -> None:
+        """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit."""
+        progress = Progress(sequence=1, at=now, since=since)
+        assert self._memory.ids is not None
+        checked = self._memory.ids.accept(ids, np.zeros(len(ids), np.int64), now)
+        own = spaces.block(spaces.IDS, self.name, 0)
+        changes = {own: checked.block, spaces.PROGRESS + spaces.name(self.name): msgspec.msgpack.encode(progress)}
+        if not checked.block:
+            del changes[own]
+        self.store.commit(changes, {spaces.PROGRESS + spaces.name(self.name): None})
+        self.load()
+
+    def apply(self, records: Sequence[Records], now: int, known: int | None = None) -> Committed:
         """Commit some records, the earlier first, and the events whose time has come by `now` (microseconds).
+
+        known: with these, all that was received by then has been read, microseconds; None is `now`.
 
         Raises:
             FencedError: another writer has been here; nothing was written. Call `load`, and read on from `ends`.
             StoreError: nothing was written.
         """
         now = max(now, self._memory.progress.at)
-        draft = _Draft(self, now)
+        draft = _Draft(self, now, now if known is None else min(known, now))
         draft.release()
         for some in records:
             draft.add(some)
@@ -122,13 +142,15 @@ class Shard:
 
 
 _DUE = "headwater_due"
+_NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
 
 
 class _Draft:
     """A commit in the making."""
 
-    def __init__(self, shard: Shard, now: int) -> None:
+    def __init__(self, shard: Shard, now: int, known: int) -> None:
         self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
+        self.known = max(known, self.memory.progress.known)
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
@@ -150,6 +172,9 @@ class _Draft:
 
     def add(self, records: Records) -> None:
         """Take in records; those that were read before are left out."""
+        unread = _unread(records, self.ends, self.memory.progress.since)
+        self.counts["read_before"] += len(records.offset) - len(unread.offset)
+        records = unread
         arrived = self.shard.acceptance(records)
         self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
         self.counts["records"] += len(records.offset)
@@ -187,7 +212,7 @@ class _Draft:
             if was != end:
                 changes[spaces.offset(shard.source.name, name)] = spaces.number(end)
         changes |= self._tiles(sequence)
-        progress = self._progress(sequence)
+        progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
         changes[spaces.PROGRESS + spaces.name(shard.name)] = msgspec.msgpack.encode(progress)
         changes |= {key: None if rows is None else _bytes(rows) for key, rows in self.held.items()}
@@ -214,7 +239,9 @@ class _Draft:
             raise
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
-        return Committed(sequence, self.now, {name: n for name, n in self.counts.items() if n})
+        return Committed(
+            sequence, self.now, {name: n for name, n in self.counts.items() if n}, pl.concat(self.dead) if self.dead else _NONE
+        )
 
     def _count_in(self, rows: pl.DataFrame, what: str) -> None:
         """Rows that were checked before."""
@@ -229,10 +256,18 @@ class _Draft:
         self.rows.append(rows)
         self.events.append(events.with_columns(rows[OFFSET]) if self.shard.partition is not None else events)
 
-    def _progress(self, sequence: int) -> Progress:
+    def _progress(self) -> Progress:
         old = self.memory.progress
         counts = {name: n for name, n in (Counter(old.counts) + self.counts).items() if n}
-        return Progress(sequence if self.shard.partition is None else old.sequence + 1, self.now, self.received, self.latest, counts)
+        return Progress(
+            sequence=old.sequence + 1,
+            at=self.now,
+            received=self.received,
+            latest=self.latest,
+            known=self.known,
+            since=old.since,
+            counts=counts,
+        )
 
     def _tiles(self, sequence: int) -> dict[bytes, bytes | None]:
         if not self.events:
@@ -255,6 +290,23 @@ class _Draft:
 
     def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
         return rows.with_columns(pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
+
+
+def _unread(records: Records, ends: Mapping[str, int], since: int) -> Records:
+    """The records whose offsets are not below those that are to be read next, and that were not received before `since`."""
+    floor = np.array([ends.get(name, -1) for name in records.partitions], np.int64)[records.partition]
+    fresh = (records.offset >= floor) & (records.at >= since)
+    if fresh.all():
+        return records
+    index = np.flatnonzero(fresh)
+    return replace(
+        records,
+        partition=records.partition[index],
+        offset=records.offset[index],
+        at=records.at[index],
+        payloads=[records.payloads[i] for i in index.tolist()] if records.payloads else [],
+        frame=None if records.frame is None else records.frame[index],
+    )
 
 
 def _bytes(frame: pl.DataFrame) -> bytes:

@@ -1,0 +1,116 @@
+"""From blocks that commits leave in the online store to parquet files: accepted events to the archive, refused records to the dead letters.
+
+A block is written with its commit, so nothing that was committed is missing and nothing else is there. Blocks are rolled into a file that
+is made durable before they are deleted. A file is named by the commits in it: after a crash between the two, blocks that a file holds
+are only deleted.
+
+    FOLDER/SOURCE/headwater_date=2024-05-01/PARTITION-FIRST-LAST.parquet
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from headwater.online_stores import OnlineStore, spaces
+
+KNOWN_AT = "headwater_known_at"
+SEQUENCE = "headwater_sequence"
+_NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Roller:
+    """Rolls one space of a store into files.
+
+    space: ARCHIVE or DEAD. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks these are.
+    """
+
+    store: OnlineStore
+    space: bytes
+    folder: Path
+    source: str
+    partition: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """The folder of the source."""
+        return self.folder / self.source
+
+    def roll(self, *, least: int = 1) -> Path | None:
+        """Move all blocks into one file, if they hold so many bytes; the file."""
+        done = self._done()
+        old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
+        if old:
+            self.store.commit(dict.fromkeys(old), {})
+        blocks = list(self._blocks())
+        if not blocks or sum(len(value) for _, value in blocks) < least:
+            return None
+        frame = pl.concat([_frame(value) for _, value in blocks])
+        first, last = spaces.sequence_of(blocks[0][0]), spaces.sequence_of(blocks[-1][0])
+        day = frame[KNOWN_AT].max()
+        assert isinstance(day, datetime)
+        folder = self.place / f"headwater_date={day:%Y-%m-%d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{_quoted(self.partition)}-{first:012d}-{last:012d}.parquet"
+        _durable(frame, path)
+        self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
+        return path
+
+    def rows(self) -> pl.LazyFrame | None:
+        """Everything, in files or not yet; None where there is nothing. Blocks come before files, so that rolling meanwhile loses none."""
+        blocks = list(self._blocks())
+        done = self._done()
+        parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(self._files())]
+        waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
+        return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
+
+    def _name(self) -> str:
+        return self.source if self.partition is None else f"{self.source}\0{self.partition}"
+
+    def _blocks(self) -> Iterable[tuple[bytes, bytes]]:
+        return self.store.scan(self.space + spaces.name(self._name()))
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
+
+    def _done(self) -> int:
+        """The last commit that a file holds."""
+        return max((_parts(path)[2] for path in self._files()), default=-1)
+
+
+def _parts(path: Path) -> tuple[str, int, int]:
+    found = _NAME.fullmatch(path.name)
+    return ("", -1, -1) if found is None else (found[1], int(found[2]), int(found[3]))
+
+
+def _quoted(partition: str | None) -> str:
+    """A partition as a part of a file's name."""
+    return "all" if partition is None else re.sub(r"[^A-Za-z0-9_.]", lambda found: f"%{ord(found[0]):02X}", partition)
+
+
+def _frame(data: bytes) -> pl.DataFrame:
+    return pl.read_ipc_stream(io.BytesIO(data))
+
+
+def _durable(frame: pl.DataFrame, path: Path) -> None:
+    """Write a file that is whole and on disk, or not there."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        frame.write_parquet(file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    for folder in (path.parent, path.parent.parent):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
