@@ -128,7 +128,7 @@ class OnlineView:
         T, K = max(t, *(p.at for p in progress)) if len(progress) > 1 else max(t, progress[0].at), min(p.known for p in progress)
         values = [v if p and v is not None else b"" for p, v in zip(places, found[len(self._shards) :], strict=True)]
         grouped = [values[i : i + len(parts)] for i in range(0, len(values), len(parts))]
-        features, statuses = self.tiles.values(grouped, np.full(len(keys), T))
+        features, statuses = self.tiles.values(grouped, *(np.full(len(keys), T),) * 2)
         stale = t - K > getattr(self.view.freshness, "lag", 0) or self.state.exact_from > T
         return Served(features, statuses, T, min(K, T), max(p.sequence for p in progress), stale)
 
@@ -148,7 +148,7 @@ class OnlineView:
             (found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))
         ]
         chosen = [newest(pair, cut.T) for pair in pairs]
-        features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T))
+        features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T), np.full(len(keys), cut.K))
         return Served(features, statuses, cut.T, cut.K, -1, bool(due > cut.T))
 
 
