@@ -98,7 +98,7 @@ class ViewTiles:
         return dict(zip(keys, made, strict=True))
 
     def values(self, records: Sequence[Sequence[bytes]], T: I64, K: I64) -> tuple[list[pl.Series], list[pl.Series]]:
-        """Features and their statuses for each key as of its T and K, int64 (keys), of its records (one for each partition that has one)."""
+        """Features and their statuses for each key as of its T and K, int64 (keys), of its records, one for each partition that has one."""
         flat = [record for parts in records for record in parts]
         of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
         tiles, _, words = self.records.load(flat)

@@ -18,6 +18,7 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
+from headwater.definitions.streams import push
 from headwater.engines.events import IDENT, arrived
 from headwater.engines.reading import TIME, collect
 from headwater.engines.tiles import ViewTiles
@@ -111,7 +112,7 @@ class Acceptance:
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
         """The columns of the stream."""
-        return stream_schema(self.source, self._unselected)
+        return stream_schema(self._streamed, self._unselected)
 
     @property
     def _unselected(self) -> list[str]:
@@ -121,7 +122,12 @@ class Acceptance:
 
     @cached_property
     def _decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
-        return decoder(self.source, self._unselected)
+        return decoder(self._streamed, self._unselected)
+
+    @property
+    def _streamed(self) -> Source:
+        """The source; one that only its history is replayed of, with a stream of the same columns."""
+        return self.source if self.source.stream is not None else replace(self.source, stream=push(at_least_once=True))
 
     def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
         """Why each event is refused, or null."""

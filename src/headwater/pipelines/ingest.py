@@ -82,8 +82,17 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
 class Intake:
     """One source's way into the store: its shards, and the roller of each."""
 
-    def __init__(self, source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits) -> None:
-        self.source, self.store, self.folder, self.limits = source, store, folder, limits
+    def __init__(
+        self,
+        source: Source,
+        views: Sequence[FeatureView],
+        store: OnlineStore,
+        folder: Path | None,
+        limits: Limits,
+        *,
+        replayed_from: int | None = None,
+    ) -> None:
+        self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
         self._shards: dict[str | None, Shard] = {}
         if not store.partitioned:
@@ -99,7 +108,9 @@ class Intake:
         name = partition if self.store.partitioned else None
         if name not in self._shards:
             shard = Shard(self.acceptance, self.store, name, archive=self.folder is not None)
-            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), clock.now_micros()).items():
+            replayed = self.replayed_from is not None
+            now = clock.now_micros() if self.replayed_from is None else self.replayed_from
+            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), now, replayed=replayed).items():
                 _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
             self._shards[name] = shard
         return self._shards[name]

@@ -36,16 +36,17 @@ _SLOTS = ("0", "1")
 
 @dataclass(frozen=True)
 class Served:
-    """The values of a view for n rows: features and their statuses, as of T by what was known at K, int64 microseconds, the same for all.
+    """The values of a view for n rows: features and statuses, as of T by what was known at K, microseconds, the same for all.
 
-    sequence: of the last commit that counts; of a batch view none. stale: whether the view promises fresher values.
+    sequences: by partition (None where there is one writer), the last commit that counts; of a batch view none.
+    stale: whether the view promises fresher values.
     """
 
     features: list[pl.Series]
     statuses: list[pl.Series]
     T: int
     K: int
-    sequence: int
+    sequences: Mapping[str | None, int]
     stale: bool
 
 
@@ -93,7 +94,7 @@ class OnlineView:
             [s.gather(rows) for s in served.statuses],
             served.T,
             served.K,
-            served.sequence,
+            served.sequences,
             served.stale,
         )
         return _stale(self.view, served) if served.stale else served
@@ -120,17 +121,17 @@ class OnlineView:
         name = spaces.PROGRESS + spaces.name(self.view.source.name)
         if now - self._looked > _REFRESH or not self._shards:
             self._shards, self._looked = [key for key, _ in self.store.scan(name)] or [name], now
-        parts = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
+        parts: list[str | None] = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
         fingerprint = self.view.tiles_fingerprint
         places = [b"" if key is None else spaces.record(fingerprint, key, part) for key in keys for part in parts]
         found = self.store.get([*self._shards, *(p or spaces.FORMAT_KEY for p in places)])
-        progress = [msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)] if p is not None] or [Progress()]
-        T, K = max(t, *(p.at for p in progress)) if len(progress) > 1 else max(t, progress[0].at), min(p.known for p in progress)
+        progress = [Progress() if p is None else msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)]]
+        T, K = max(t, *(p.at for p in progress)), min(p.known for p in progress)
         values = [v if p and v is not None else b"" for p, v in zip(places, found[len(self._shards) :], strict=True)]
         grouped = [values[i : i + len(parts)] for i in range(0, len(values), len(parts))]
         features, statuses = self.tiles.values(grouped, *(np.full(len(keys), T),) * 2)
         stale = t - K > getattr(self.view.freshness, "lag", 0) or self.state.exact_from > T
-        return Served(features, statuses, T, min(K, T), max(p.sequence for p in progress), stale)
+        return Served(features, statuses, T, min(K, T), {part: p.sequence for part, p in zip(parts, progress, strict=True)}, stale)
 
     def _batch(self, keys: Sequence[bytes | None], t: int) -> Served:
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
@@ -149,7 +150,7 @@ class OnlineView:
         ]
         chosen = [newest(pair, cut.T) for pair in pairs]
         features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T), np.full(len(keys), cut.K))
-        return Served(features, statuses, cut.T, cut.K, -1, bool(due > cut.T))
+        return Served(features, statuses, cut.T, cut.K, {}, bool(due > cut.T))
 
 
 def newest(records: Sequence[bytes], cut: int) -> bytes:
@@ -248,4 +249,4 @@ def _stale(view: FeatureView, served: Served) -> Served:
     rows = len(served.features[0])
     nothing = [s.clear(rows) for s in served.features]
     fallback = asides.status_series("", np.full(rows, asides.STATUSES.index("fallback")))
-    return Served(nothing, [fallback.alias(s.name) for s in served.statuses], served.T, served.K, served.sequence, served.stale)
+    return Served(nothing, [fallback.alias(s.name) for s in served.statuses], served.T, served.K, served.sequences, served.stale)
