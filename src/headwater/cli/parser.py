@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import apply, backtest, dataset, demo, init, plan, train
+from headwater.cli import apply, backtest, dataset, demo, explain, init, materialize, parity, plan, status, train
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
-VERBS = {"demo": demo, "init": init, "dataset": dataset, "train": train, "backtest": backtest, "plan": plan, "apply": apply}
+VERBS = {
+    verb.__name__.rpartition(".")[2]: verb
+    for verb in (demo, init, dataset, train, backtest, plan, apply, materialize, status, explain, parity)
+}
 
 _HELP = """
 From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.

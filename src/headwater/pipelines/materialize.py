@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from headwater import clock
 from headwater.compute.arrays import LASTS
 from headwater.compute.as_of import as_of
+from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
+from headwater.definitions.project import Project
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
 from headwater.engines.events import GONE, IDENT, Notes, Reach, Scan, arrived, scan_events
@@ -26,15 +30,14 @@ from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
 from headwater.engines.workplace import renamed, workplace
-from headwater.errors import UsageError
-from headwater.online_stores import OnlineStore, spaces
+from headwater.errors import UsageError, nearest
+from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import Cut, State, encoded, read_state, schema_bytes
 from headwater.pipelines.historical import tables
-from headwater.pipelines.online import newest
+from headwater.pipelines.online import SLOTS, newest
 
 _EVENT = 400  # bytes an event takes at most while its tiles are made
 _KEYS = 50_000  # whose records are written in one commit
-_SLOTS = ("0", "1")
 
 Tick = Callable[[str, int, int], None]
 
@@ -209,7 +212,7 @@ class _Run:
         slots: dict[bytes, bytes] = {}
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            found = self.store.get([self._place(key, slot) for key in keys for slot in _SLOTS])
+            found = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
             base = []
             for key, *pair in zip(keys, found[::2], found[1::2], strict=True):
                 old = [] if self.before is None else [newest([p or b"" for p in pair], self.before.T)]
@@ -242,6 +245,64 @@ class _Run:
         return spaces.record(self.view.tiles_fingerprint, key, slot)
 
 
-def batch_views(views: Sequence[FeatureView]) -> list[FeatureView]:
-    """The batch views among these, without aliases."""
-    return list({v.tiles_fingerprint: v.root for v in views if isinstance(v.freshness, Batch)}.values())
+def materialize(
+    project: Project,
+    views: Sequence[str] = (),
+    *,
+    store: OnlineStore | str | None = None,
+    at: datetime | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+) -> list[Materialized]:
+    """Bring the batch views of a project to the last cut that can be computed: T and K of each have passed.
+
+    To be called once for every cut, after its `wait`: from cron, Airflow, or `headwater materialize --watch`. A cut that the store has
+    is not made again, and a run that was killed is gone on with.
+
+    Args:
+        project: whose views.
+        views: names of batch views; none is all of them.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        at: the moment of the job, tz-aware; None is now.
+        memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
+        tick: called with what is being done, how much is done, and of how much.
+
+    Raises:
+        UsageError: a name that no batch view has.
+        DataError: a history that cannot be read.
+        StoreError: the store cannot be written, or another run of a view is under way.
+    """
+    chosen = batch_views(project, views)
+    t = clock.now_micros() if at is None else clock.micros(at)
+    with opened(store) as mine:
+        return [materialize_view(view, mine, t, memory=memory, tick=tick) for view in chosen]
+
+
+def batch_views(project: Project, names: Sequence[str] = ()) -> list[FeatureView]:
+    """The batch views of a project, without aliases, or those of these names.
+
+    Raises:
+        UsageError: there is none, or none of a name.
+    """
+    found = {view.root.name: view.root for view in project.views if isinstance(view.root.freshness, Batch)}
+    for name in names:
+        if name not in found:
+            raise UsageError(f"project {project.name!r} has no batch view {name!r}; {nearest(name, found)}")
+    if not found:
+        raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
+    return [found[name] for name in dict.fromkeys(names or found)]
+
+
+def next_due(views: Sequence[FeatureView], t: int) -> int:
+    """When the next cut of any of these batch views can be computed, after `t`; microseconds."""
+    return min(_due_after(view, t) for view in views)
+
+
+def _due_after(view: FeatureView, t: int) -> int:
+    assert isinstance(view.freshness, Batch)
+    low, high = t, t + 2 * view.freshness.every + 2 * DAY  # cuts by a local clock are up to a day and an hour apart from even ones
+    now = next_cut(view, t)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if next_cut(view, middle) == now else (low, middle)
+    return high

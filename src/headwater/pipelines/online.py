@@ -24,14 +24,14 @@ from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import StaleError, StoreError
-from headwater.online_stores import OnlineStore, open_store, spaces
+from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, decoded, read_state
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.shard import Progress
 
 _REFRESH = 1.0  # seconds after which a reader looks for new partitions
-_SLOTS = ("0", "1")
+SLOTS = ("0", "1")
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,12 @@ class OnlineView:
         )
         return _stale(self.view, served) if served.stale else served
 
+    def places(self, key: bytes) -> list[bytes]:
+        """Where the records of a key of a streaming view stand, as far as partitions are known."""
+        name = spaces.PROGRESS + spaces.name(self.view.source.name)
+        parts = [part[len(name) : -1].decode() for part, _ in self.store.scan(name)] if self.store.partitioned else [None]
+        return [spaces.record(self.view.tiles_fingerprint, key, part) for part in parts]
+
     def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes | None], I64]:
         """The distinct keys, None for one that is null, and which each row has."""
         names = list(self.view.keys)
@@ -136,7 +142,7 @@ class OnlineView:
     def _batch(self, keys: Sequence[bytes | None], t: int) -> Served:
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
         fingerprint = self.view.tiles_fingerprint
-        places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in _SLOTS]
+        places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in SLOTS]
         found = self.store.get([spaces.state(fingerprint), *places])
         state = decoded(found[0])
         cuts = [cut for cut in (state.cuts if state is not None else []) if due >= cut.T]
@@ -164,7 +170,7 @@ def get_online_features(
     features: FeatureService | Member | Sequence[Member],
     rows: ArrowFrame | Sequence[Mapping[str, object]],
     *,
-    store: OnlineStore | str,
+    store: OnlineStore | str | None = None,
     at: datetime | None = None,
     details: bool = False,
 ) -> pl.DataFrame:
@@ -173,7 +179,7 @@ def get_online_features(
     Args:
         features: a feature service, or features, views and request features.
         rows: keys and request fields; a frame with an Arrow interface, or a list of mappings.
-        store: an online store, or its URL.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
             its view promises.
@@ -183,12 +189,8 @@ def get_online_features(
         StoreError: a view that is not in the store.
         StaleError: values older than promised, of a view with on_stale="refuse".
     """
-    opened = open_store(store, readonly=True) if isinstance(store, str) else store
-    try:
-        return OnlineFeatures(as_service(features), opened).read(rows, at=at, details=details)
-    finally:
-        if isinstance(store, str):
-            opened.close()
+    with opened(store, readonly=True) as mine:
+        return OnlineFeatures(as_service(features), mine).read(rows, at=at, details=details)
 
 
 class OnlineFeatures:

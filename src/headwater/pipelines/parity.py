@@ -7,27 +7,31 @@ the size of what was added up.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.compute.arrays import F64, Bool
 from headwater.definitions import aggregation as make
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
-from headwater.definitions.freshness import Batch
+from headwater.definitions.freshness import Batch, Streaming
+from headwater.definitions.project import Project
 from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
 from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN
+from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
-from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.historical import tables
 from headwater.pipelines.ingest import Limits
@@ -37,6 +41,11 @@ _ABS = "__abs_"
 _ADDING = frozenset({"sum", "mean", "var", "std", "decayed_sum", "decayed_mean", "rate", "ratio"})
 _TOLERANCE = 1e-9
 _ROWS = 1_000
+
+
+def _json(value: object) -> object:
+    """A value as JSON can say it."""
+    return json.loads(json.dumps(value, default=str))
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,51 @@ class Parity:
     events: int
     mismatches: list[Mismatch] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, object]:
+        """What was compared, as JSON can say it."""
+        differ = [_json(dataclasses.asdict(m)) for m in self.mismatches]
+        moments = {"T": clock.moment(self.T).isoformat(), "K": clock.moment(self.K).isoformat()}
+        return {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
+
     def __str__(self) -> str:
         word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
         return f"{self.view}: {len(self.mismatches)} {word} in {self.values:,} values of {self.rows:,} keys, made of {self.events:,} events"
+
+
+def parity(
+    project: Project,
+    views: Sequence[str] = (),
+    *,
+    store: OnlineStore | str | None = None,
+    folder: Path | None = None,
+    rows: int = _ROWS,
+    at: datetime | None = None,
+    seed: int = 0,
+) -> list[Parity]:
+    """Compare what the online store serves now with what training computes of the same events, for every view that is in it.
+
+    Args:
+        project: whose views.
+        views: names of views; none is all batch and streaming ones.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        rows: how many keys of each view at most.
+        at: the moment of asking, tz-aware; None is now.
+        seed: of the draw of keys.
+
+    Raises:
+        UsageError: a name that no view has.
+        StoreError: a view that is not in the store.
+        DataError: a history or an archive that cannot be read.
+    """
+    found = {v.root.name: v.root for v in project.views if isinstance(v.root.freshness, Batch | Streaming)}
+    for name in views:
+        if name not in found:
+            raise UsageError(f"project {project.name!r} has no batch or streaming view {name!r}; {nearest(name, found)}")
+    t = None if at is None else clock.micros(at)
+    place = settings.home() if folder is None else folder
+    with opened(store, readonly=True) as mine:
+        return [check_view(found[name], mine, place, rows=rows, at=t, seed=seed) for name in dict.fromkeys(views or found)]
 
 
 @dataclass
@@ -183,11 +234,12 @@ def _alike(feature: Feature, online: pl.Series, offline: pl.Series, sizes: Calla
         a, b, size = a**2, b**2, size**2 + b**2
     elif feature.aggregation.function == "var":
         size = size**2 + np.abs(b)
-    return equal | (np.abs(a - b) <= _TOLERANCE * size)  # NaN is close to nothing
+    close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
+    return equal | close
 
 
 def _equal(online: pl.Series, offline: pl.Series) -> Bool:
-    return np.array([a == b for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
+    return np.array([bool(a == b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
 
 
 def _close_maps(online: pl.Series, offline: pl.Series) -> Bool:

@@ -24,7 +24,7 @@ from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, content_of
+from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, content_of, copies
 from headwater.pipelines.ids import Ids, known_of
 
 
@@ -190,6 +190,8 @@ class _Draft:
             self.ids.append(checked.block)
             self.counts["copies"] += events.height - int(checked.accepted.sum())
             self.counts["conflicts"] += checked.conflicts
+            if not checked.accepted.all():
+                self.dead.append(copies(records, arrived, events[ROW].filter(~checked.accepted).to_list()))
             events = events.filter(checked.accepted)
         later = events[TIME] >= self.now
         if later.any():
