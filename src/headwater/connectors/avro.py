@@ -48,7 +48,7 @@ def _parsed(text: str) -> object:
 
 def _row(body: bytes, schema: object, row: type[msgspec.Struct]) -> msgspec.Struct:
     rest = io.BytesIO(body)
-    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[call-arg, arg-type]
+    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[arg-type]
     if rest.tell() != len(body):
         raise ValueError(f"{len(body) - rest.tell()} bytes more than a record of its schema has")
     if not isinstance(record, dict):

@@ -67,7 +67,7 @@ class Schemas(Generic[T]):
         return self._made(str(answer["schema"]), self._references(answer))
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
-        """The text of every schema that this one refers to, directly or not, by the name it is referred to; what is needed first comes first."""
+        """The text of every schema that this one refers to, directly or not, by name; what is needed first comes first."""
         found: dict[str, str] = {}
         given = answer.get("references", [])
         for one in given if isinstance(given, list) else []:
