@@ -155,7 +155,9 @@ def kind(name, logical, **also):
         ("string", pl.Int64, "5", ...),
         ("double", pl.Int64, 5.0, ...),
         ("double", pl.Float64, float("inf"), float("inf")),
+        ("double", pl.Float32, 1e39, ...),
         ("float", pl.Float32, 0.5, 0.5),
+        ("float", pl.Float32, float("-inf"), float("-inf")),
         ("boolean", pl.Boolean, True, True),
         ("boolean", pl.Int64, True, ...),
         ("bytes", pl.Binary, b"\0\1", b"\0\1"),
@@ -193,6 +195,15 @@ def test_random_bytes_and_truncated_records_are_rows_or_reasons(tmp_path_factory
     assert {0, 3} <= set(found.rows.tolist())
     assert sorted([*found.rows.tolist(), *(n for n, _ in found.refused)]) == [0, 1, 2, 3]
     assert 2 not in found.rows
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
+def test_nan_is_kept_as_a_history_keeps_it(tmp_path, dtype):
+    schema = {"type": "record", "name": "R", "fields": [{"name": "x", "type": "double"}]}
+    (tmp_path / "r.avsc").write_text(json.dumps(schema))
+    stream = hw.kafka("t", format="avro", avro=tmp_path / "r.avsc", schema={"x": dtype})
+    found = decoder(hw.Source("s", timestamp_field="x", stream=stream))([encoded({"x": float("nan")}, schema)])
+    assert found.frame["x"].is_nan().to_list() == [True]
 
 
 def test_a_large_record(schemaless):

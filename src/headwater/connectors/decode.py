@@ -154,6 +154,10 @@ def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezo
         utc = micros_of(values, stream.timestamps, timezone).cast(pl.Datetime("us", "UTC"))
         local = utc.dt.convert_time_zone(dtype.time_zone or timezone or "UTC")
         return (local if dtype.time_zone else local.dt.replace_time_zone(None)).dt.cast_time_unit(dtype.time_unit)
+    if dtype == pl.Float32:
+        wide = pl.Series(values, dtype=pl.Float64)
+        narrow = wide.cast(pl.Float32)
+        return narrow.set(narrow.is_infinite() & wide.is_finite(), None)
     try:
         return pl.Series(values, dtype=dtype, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):

@@ -204,15 +204,17 @@ class KafkaFeed:
         (consumer.incremental_assign if self._incremental else consumer.assign)(begun)
 
     def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
-        for tp in given:
-            self._ends.pop(tp.partition, None)
-            self._moved.discard(tp.partition)
-        if self._incremental:
-            consumer.incremental_unassign(given)
-        else:
-            consumer.unassign()
-        if given:
-            self._revoked([str(tp.partition) for tp in given])
+        try:
+            if given:
+                self._revoked([str(tp.partition) for tp in given])  # first: others get them as soon as they are given up
+        finally:
+            for tp in given:
+                self._ends.pop(tp.partition, None)
+                self._moved.discard(tp.partition)
+            if self._incremental:
+                consumer.incremental_unassign(given)
+            else:
+                consumer.unassign()
 
     def _start(self, partition: int, wanted: int | None) -> int:
         """The offset at which to begin, for certain one that the topic has or will have next.
