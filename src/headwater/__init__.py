@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from headwater.pipelines.dataset import reproduce as reproduce
     from headwater.pipelines.historical import get_historical_features as get_historical_features
     from headwater.pipelines.plan import Plan as Plan
-    from headwater.pipelines.plan import applied as applied
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.train import Trained as Trained
@@ -93,7 +92,7 @@ _HOMES = {
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
-    "headwater.pipelines.plan": "Plan applied apply plan",
+    "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -48,7 +48,7 @@ def changes(held: Held, new: Entries) -> tuple[Change, ...]:
             found.append(Change(key.kind, key.name, "removed"))
         elif before is None:
             found.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
-        elif before.says() != after.says():
+        elif before.says != after.says:
             details = tuple(_details(before, after, old, new))
             found.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
     told: set[str] = set()  # a feature that a view lost is not told again of the service
@@ -65,9 +65,13 @@ def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterato
     fields = dict.fromkeys([*before.definition, *after.definition])
     for name in fields:
         one, other = before.definition.get(name), after.definition.get(name)
-        if one == other or name in HIDDEN:
+        if name in HIDDEN:
             continue
-        if name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        if isinstance(one, Mapping) and one == other and list(one) != list(other):
+            yield f"{name} in another order"
+        elif one == other:
+            continue
+        elif name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from _features(one, other)
         elif isinstance(one, Mapping) and isinstance(other, Mapping) and not (is_said(one) or is_said(other)):
             for part in dict.fromkeys([*one, *other]):
@@ -135,8 +139,6 @@ def _features(one: Mapping[str, object], other: Mapping[str, object]) -> Iterato
     for name in one:
         if name in other and one[name] != other[name]:
             yield _different(f"feature {name}", one[name], other[name])
-    if not gone and not come and not names and dict(one) == dict(other) and list(one) != list(other):
-        yield "features in another order"
 
 
 def _different(name: str, one: object, other: object) -> str:
@@ -224,7 +226,7 @@ def _readers(old: Entry, held: Held, new: Entries) -> Iterator[tuple[str, list[s
             yield f"model {key.name}", _read(entry, old, held.live)
     for project, entries in held.others.items():
         same = entries.get(old.key)
-        if same is not None and same.says() == old.says() and old.kind == "view":
+        if same is not None and same.says == old.says and old.kind == "view":
             for key, entry in entries.items():
                 if key.kind == "model":
                     yield f"model {key.name} of project {project}", _read(entry, old, entries)

@@ -207,7 +207,7 @@ def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int
 
 
 def _differs(entry: Entry, held: Entry | None) -> bool:
-    return held is None or not held.live or held.says() != entry.says() or held.fingerprint != entry.fingerprint
+    return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
 
 
 def _as_dict(change: Change) -> dict[str, object]:
