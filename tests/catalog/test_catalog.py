@@ -36,23 +36,31 @@ def hours_held(place):
 def start(code, place):
     """A process of its own that runs `code`, which may print and knows `place`."""
     head = "import sys, headwater as hw\nfrom tests.catalog.test_catalog import *\nplace = sys.argv[1]\n"
-    return subprocess.Popen([sys.executable, "-c", head + code, place], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", head + code, place], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def close(process):
+    process.stdin.close()
+    process.stdout.close()
 
 
 # ---------------------------------------------------------------- one at a time
 
 
 def test_applies_at_once_follow_each_other(place):
-    loop = "print('ready', flush=True)\nfor i in range(5): hw.apply(of_hours({first} + i), place, allow_breaking=True)"
+    loop = "print('ready', flush=True)\ninput()\nfor i in range(7): hw.apply(of_hours({first} + i), place, allow_breaking=True)"
     processes = [start(loop.replace("{first}", str(first)), place) for first in (1, 8, 15)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
+    for process in processes:  # all at once
+        process.stdin.write("go\n")
+        process.stdin.flush()
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
     for process in processes:
-        process.stdout.close()
+        close(process)
     log = Catalog(place).log("shop")
-    assert [line.version for line in log] == list(range(1, 16))
-    assert hw.plan(project(), place).version == 15
+    assert [line.version for line in log] == list(range(1, 22))
+    assert hw.plan(project(), place).version == 21
     had = None  # each was compared with what the one before it had left
     for line in log[1:]:
         view_one = next(change for change in line.changes if change["name"] == "one" and change["kind"] == "view")
@@ -95,7 +103,7 @@ def test_a_process_killed_midway_leaves_what_was(place):
     assert hours_held(place) == {1}
     process.kill()
     process.wait()
-    process.stdout.close()
+    close(process)
     assert hours_held(place) == {1}
     assert [line.version for line in Catalog(place).log("shop")] == [1]
     assert hw.apply(of_hours(3), Catalog(place, wait=10), allow_breaking=True).applied == 2
@@ -111,7 +119,7 @@ def test_kills_at_random_moments_leave_no_mixture(place):
         time.sleep(rand.uniform(0.02, 0.4))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        process.stdout.close()
+        close(process)
         log = Catalog(place).log("shop")
         assert len(hours_held(place)) == 1
         assert [line.version for line in log] == list(range(1, len(log) + 1))
