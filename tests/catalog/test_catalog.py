@@ -15,7 +15,7 @@ from headwater.catalog import database
 from headwater.catalog.database import Catalog
 from headwater.catalog.entry import Key
 from headwater.errors import CatalogError, DefinitionError, MissingExtraError, UsageError
-from headwater.pipelines.plan import applied
+from headwater.pipelines.plan import applied, check_applied
 from tests.catalog.shop import model, project, source, view
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,6 +191,13 @@ def test_what_was_applied_can_be_looked_up(place):
     assert found["user"].fingerprint == view().fingerprint
     assert found["user"].version == 1
     assert found["user"].applied_at.utcoffset().total_seconds() == 0
+
+
+def test_what_was_not_applied_is_not_run(place):
+    hw.apply(project(), place)
+    check_applied(project(), [view(ttl="7d")], place)  # the stored state is the same
+    with pytest.raises(UsageError, match=r"view user differs from what was applied; view other is not in the catalog. .*headwater apply"):
+        check_applied(project(), [view(windows=["7d"]), view(name="other")], place)
 
 
 def test_the_log_says_who_changed_what_when(place):

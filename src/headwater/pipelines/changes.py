@@ -202,7 +202,7 @@ def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
     assert isinstance(before, Mapping)
     assert isinstance(later, Mapping)
     same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
-    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now]}
+    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now] and full[n] not in lost}
     lost |= {full[name]: "which would mean something else" for name in features if name in after and after[name] != features[name]}
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 
 from headwater import clock
 from headwater.catalog.database import Catalog
 from headwater.catalog.entry import Entry, Held
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.errors import DefinitionError, UsageError
 from headwater.pipelines.changes import Change, changes
@@ -174,6 +175,22 @@ def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, En
     if not held.version:
         raise UsageError(f"project {project!r} was never applied to the catalog {where}; run headwater apply")
     return {key.name: entry for key, entry in held.live.items() if key.kind == "view"}
+
+
+def check_applied(project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None) -> None:
+    """Refuse to run views that were not applied, or whose stored state would be another than what was applied.
+
+    Raises:
+        UsageError: naming each of them.
+    """
+    found = applied(project.name, catalog)
+    wrong = [
+        f"view {view.name} {'is not in the catalog' if view.name not in found else 'differs from what was applied'}"
+        for view in views
+        if view.name not in found or found[view.name].tiles != view.tiles_fingerprint
+    ]
+    if wrong:
+        raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
 
 
 def _catalog(given: CatalogLike | None) -> Catalog:
