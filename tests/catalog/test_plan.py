@@ -281,11 +281,17 @@ def test_secrets_of_a_connector_are_not_kept(tmp_path):
         def __repr__(self):
             return "Broker(password='hunter2')"
 
-    events = source()
-    events.__dict__["stream"] = Broker()
-    hw.apply(project(view(source=events)), tmp_path / "catalog.sqlite")
-    assert b"hunter2" not in (tmp_path / "catalog.sqlite").read_bytes()
-    assert b"Broker" in (tmp_path / "catalog.sqlite").read_bytes()
+    class Topic(Broker):
+        def __str__(self):
+            return "the topic clicks"
+
+    for broker, said in ((Broker(), b"Broker"), (Topic(), b"the topic clicks")):
+        events = source()
+        events.__dict__["stream"] = broker
+        hw.apply(project(view(source=events)), tmp_path / "catalog.sqlite")
+        kept = (tmp_path / "catalog.sqlite").read_bytes()
+        assert b"hunter2" not in kept
+        assert said in kept
 
 
 def test_the_same_definitions_written_twice_are_the_same(tmp_path):

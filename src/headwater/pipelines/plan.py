@@ -25,7 +25,8 @@ class Plan:
     """What a project would change in a catalog; printed, it is a table.
 
     Args:
-        project, catalog: their names.
+        project: its name.
+        catalog: where it lies.
         version: the project's version in the catalog that it is compared with; 0 where it was never applied.
         changes: what is added, changed and removed, by kind and name.
         lints: what no pipeline can do (`refused`), and what is probably not meant (`warning`).
@@ -137,7 +138,8 @@ def apply(
     Whoever else applies at the same time waits, and then compares with what was made here. No state of an online store is touched.
 
     Args:
-        project, catalog: as for `plan`.
+        project: the definitions.
+        catalog: as for `plan`.
         allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
         allow_breaking: let go what models of the catalog still read, or will find to mean something else.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
