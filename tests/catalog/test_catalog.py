@@ -200,7 +200,7 @@ def test_what_was_applied_can_be_looked_up(place):
 
 def test_what_was_not_applied_is_not_run(place):
     hw.apply(project(), place)
-    check_applied(project(), [view(ttl="7d")], place)  # the stored state is the same
+    check_applied(project(), [view(on_stale="null")], place)  # the stored state is the same
     with pytest.raises(UsageError, match=r"view user differs from what was applied; view other is not in the catalog. .*headwater apply"):
         check_applied(project(), [view(windows=["7d"]), view(name="other")], place)
 
@@ -208,13 +208,13 @@ def test_what_was_not_applied_is_not_run(place):
 def test_the_log_says_who_changed_what_when(place):
     hw.apply(project(), place)
     hw.apply(project(), place)
-    hw.apply(project(view(ttl="7d")), place)
+    hw.apply(project(view(on_stale="null")), place)
     first, second = Catalog(place).log("shop")
     assert (first.version, second.version) == (1, 2)
     assert "@" in second.who
     assert first.at <= second.at
     assert [(c["kind"], c["name"], c["details"]) for c in second.changes] == [
-        ("view", "user", ["ttl: none → 7d", "the stored state stays"])
+        ("view", "user", ["on_stale: previous → null", "the stored state stays"])
     ]
 
 

@@ -92,7 +92,13 @@ CHANGES = {
             "user__count_1h, user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which would be of other keys",
         ],
     ),
-    "a ttl": (project(), project(view(ttl="7d")), {"view user": set()}, ["ttl: none → 7d", "the stored state stays"]),
+    "a ttl, which needs the time of the last event": (project(), project(view(ttl="7d")), {"view user": {B}}, ["ttl: none → 7d"]),
+    "another ttl": (
+        project(view(ttl="7d")),
+        project(view(ttl="9d")),
+        {"view user": set()},
+        ["ttl: 7d → 9d", "the stored state stays"],
+    ),
     "on_stale": (project(), project(view(on_stale="null")), {"view user": set()}, ["on_stale: previous → null", "the stored state stays"]),
     "batch to streaming": (
         project(),
@@ -231,6 +237,8 @@ def test_a_change_is_told(before, after, expected, said, tmp_path):
     found = {f"{c.kind} {c.name}": {B} & {B * c.needs_backfill} | {X} & {X * bool(c.breaking)} for c in made.changes}
     assert found == expected
     text = str(made)
+    blamed = {c.name for c in made.changes for detail in c.details if "its source" in detail}
+    assert not blamed or any(key.startswith("source ") for key in expected), "a source is blamed that did not change"
     assert [part for part in said if part not in text] == []
     assert set(made.needs_backfill) == {key.split()[1] for key, what in expected.items() if B in what}
     json.dumps(made.to_dict(), allow_nan=False)

@@ -39,7 +39,7 @@ PLAIN = view(source(select=["user", "amount", "page"]), features=[hw.count()])
 BATCH = view(freshness=hw.batch("1d", delay="4h"))
 
 SAME = {
-    "ttl": (view(), view(ttl="7d")),
+    "the length of a ttl": (view(ttl="1d"), view(ttl="7d")),
     "on_stale": (view(), view(on_stale="null")),
     "the lag of a stream": (view(), view(freshness=hw.streaming("1m"))),
     "a request reads what a stream keeps": (view(), view(freshness=hw.on_request())),
@@ -55,6 +55,7 @@ SAME = {
 }
 
 DIFFERENT = {
+    "a ttl or none": (view(), view(ttl="7d")),
     "the view's name": (view(), replace(view(), name="users")),
     "a key": (PLAIN, replace(PLAIN, keys=["user", "page"])),
     "the order of keys": (replace(PLAIN, keys=["user", "page"]), replace(PLAIN, keys=["page", "user"])),

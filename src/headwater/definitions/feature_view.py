@@ -135,9 +135,9 @@ class FeatureView(Definition):
     def tiles_fingerprint(self) -> str:
         """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing else.
 
-        Aliases share it. It does not change with ttl, `on_stale`, the lag of a stream, names of features, or columns of the source that
-        the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the stream. Features
-        count in their order, which stored state may be laid out by.
+        Aliases share it. It does not change with the length of a ttl, `on_stale`, the lag of a stream, names of features, or columns of
+        the source that the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the
+        stream. Features count in their order, which stored state is laid out by.
         """
         streams = not isinstance(self.freshness, Batch)
         said = (
@@ -145,6 +145,7 @@ class FeatureView(Definition):
             _reading(self.source, self.read_columns, without_history=streams),
             self.keys,
             [_state(f) for f in self.outputs],
+            self.ttl is not None,  # then the time of the last event is kept too
             _kind(self.freshness) if streams else self.freshness,
         )
         return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]

@@ -103,7 +103,8 @@ def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterat
 def _tiles_fields(entry: Entry) -> list[object]:
     features = entry.definition["features"]
     assert isinstance(features, Mapping)
-    return [entry.definition["keys"], list(features.values()), _is_batch(entry) and entry.definition["freshness"]]
+    ttl = "ttl" in entry.definition
+    return [entry.definition["keys"], list(features.values()), ttl, _is_batch(entry) and entry.definition["freshness"]]
 
 
 def _is_batch(entry: Entry) -> bool:
