@@ -82,7 +82,6 @@ if TYPE_CHECKING:
     from headwater.pipelines.parity import Parity as Parity
     from headwater.pipelines.parity import parity as parity
     from headwater.pipelines.plan import Plan as Plan
-    from headwater.pipelines.plan import applied as applied
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.replay import replay as replay
@@ -119,7 +118,7 @@ _HOMES = {
     "headwater.pipelines.replay": "replay",
     "headwater.pipelines.status": "Status status",
     "headwater.online_stores": "OnlineStore open_store",
-    "headwater.pipelines.plan": "Plan applied apply plan",
+    "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

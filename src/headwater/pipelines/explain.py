@@ -43,7 +43,8 @@ class Explanation:
     """A value and what it is made of.
 
     T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.
-    events: of the key, those that count first, then those nearest to T: their columns, `timestamp`, `known_at`, `counts`, and `why`. tiles: start, end, how many events.
+    events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
+    tiles: `start`, and how many `events`.
     """
 
     feature: str
