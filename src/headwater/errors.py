@@ -6,6 +6,7 @@
     ├── DataError           the data do not fit the definition
     ├── StoreError          an online store cannot be read or written as it is
     │   └── FencedError     another process has written what this one was about to
+    │       └── LostError   a server has lost what this process had written
     ├── UsageError          a call's arguments do not fit together
     └── MissingExtraError   an optional library is not installed
 
@@ -41,6 +42,10 @@ class StoreError(HeadwaterError):
 
 class FencedError(StoreError):
     """Another process has written what this one was about to; nothing was written."""
+
+
+class LostError(FencedError):
+    """A server of an online store was replaced by one that lacks what this process had written; nothing more was written."""
 
 
 class UsageError(HeadwaterError):
