@@ -31,13 +31,21 @@ def back_up(store: OnlineStore, to: Path) -> None:
 
 
 def restore(backup: Path, url: str) -> None:
+    """Write a backup into the store at `url`, which must be empty; see `restore_into`."""
+    target = open_store(url)
+    try:
+        restore_into(backup, target)
+    finally:
+        target.close()
+
+
+def restore_into(backup: Path, target: OnlineStore) -> None:
     """Write a backup into an empty store; records first, so that an interrupted restore leaves no offsets that would be believed.
 
     Raises:
         StoreError: the store is not empty, or keeps its records in another way: a store with partitions has one for each of them.
     """
     source = open_store(f"lmdb:{backup}", readonly=True)
-    target = open_store(url)
     try:
         held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
         if held is not None:
@@ -50,7 +58,6 @@ def restore(backup: Path, url: str) -> None:
         target.commit(rest, {})
     finally:
         source.close()
-        target.close()
 
 
 def _write(pairs: Iterable[tuple[bytes, bytes]], target: OnlineStore) -> None:

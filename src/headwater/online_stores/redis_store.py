@@ -3,7 +3,7 @@
 What is guaranteed
 - On a standalone server a commit is one script: all of it or nothing, also when memory is full, also beside other writers.
 - On a cluster a commit is first the records, each group of them at once, then the rest in one script. After a crash between the two,
-  records are ahead of the offsets; as each says what it is complete through, and makes way only for one that is complete through as much
+  records are ahead of the offsets (and of one another, if a record that a commit expects changes in between); as each says what it is complete through, and makes way only for one that is complete through as much
   or more, reading on from the offsets is exact if events that a record holds already are passed over.
 - A commit whose answer was lost is looked up, and made once.
 - A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
@@ -205,7 +205,7 @@ class RedisStore:
             raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; commit less at once")
         with self._lock:
             for _ in range(_ATTEMPTS):
-                answer = self._spread(state, records) if self._servers.cluster else self._final(state, list(scripts.blobs(records)))
+                answer = self._spread(state, records, expect) if self._servers.cluster else self._final(state, list(scripts.blobs(records)))
                 if answer[0] == b"ok":
                     return
                 if answer[0] == b"held":
@@ -296,13 +296,17 @@ class RedisStore:
                 some = keys[start : start + _AT_ONCE]
                 yield from ((key, value) for key, value in zip(some, self.get(some), strict=True) if value is not None)
 
-    def _spread(self, state: Part, records: dict[bytes, Part]) -> list[Any]:
-        """A commit on a cluster."""
+    def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes) -> list[Any]:
+        """A commit on a cluster. What is expected is looked at before anything is written, and again in each script."""
         if not records:
             return self._final(state, [])
         (answer,) = self._servers.run([Call(self._base, scripts.EXPECT, (self._epoch, state.packed()))])
         if answer[0] != b"ok":
             return list(answer)
+        known = [key for key in expect if key.startswith(RECORD)]
+        for key, value in zip(known, self.get(known), strict=True):
+            if value != expect[key]:
+                return [b"held", key]
         answers = self._servers.run([Call(tag, scripts.GROUP, (part.packed(),)) for tag, part in records.items()], durable=True)
         for kind in (b"epoch", b"held"):
             if other := next((answer for answer in answers if answer[0] == kind), None):
