@@ -1,5 +1,6 @@
 """Real servers for tests: on 127.0.0.1 and a free port, in a folder of the test's, stopped by their own process id."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -42,7 +43,21 @@ class Server:
         return redis.Redis(host="127.0.0.1", port=self.port, protocol=2)
 
     def start(self, *more):
-        command = [self.binary, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", "", *self.options, *more]
+        command = [
+            self.binary,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+            *self.options,
+            *more,
+        ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + 20
@@ -55,6 +70,16 @@ class Server:
                 if time.monotonic() > until or self.process.poll() is not None:
                     raise AssertionError((self.folder / "log").read_text()) from None
                 time.sleep(0.02)
+
+    def replica(self, folder, port=None):
+        """A server that copies this one (by way of a port that leads here), and has all by now."""
+        copy = Server(folder, "--replicaof", "127.0.0.1", str(port or self.port))
+        until = time.monotonic() + 20
+        with copy.client as client:
+            while client.info("replication")["master_link_status"] != "up":
+                assert time.monotonic() < until, "the replica does not come up"
+                time.sleep(0.02)
+        return copy
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -114,14 +139,14 @@ def whole(server, masters):
 
 
 class Proxy:
-    """A port that leads to a server, and can be led to another one; it can be cut, also after a request went through."""
+    """A port that leads to a server, and can be led to another one; so many answers can be cut off."""
 
     def __init__(self, port):
-        self.target, self.cut_answers = port, False
+        self.target, self.cut_answers = port, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self._open = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._open, self._threads = [], []
+        self._run(self._accept)
 
     @property
     def url(self):
@@ -130,12 +155,19 @@ class Proxy:
     def switch(self, port):
         self.target = port
         for each in self._open:
-            _close(each)
-        self._open = []
+            _shut(each)
 
     def close(self):
-        self._listener.close()
+        _shut(self._listener)
         self.switch(0)
+        for thread in self._threads:
+            thread.join(10)
+        for each in (self._listener, *self._open):
+            each.close()
+
+    def _run(self, function, *args):
+        self._threads.append(threading.Thread(target=function, args=args, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self):
         while True:
@@ -149,27 +181,23 @@ class Proxy:
                 here.close()
                 continue
             self._open += [here, there]
-            threading.Thread(target=self._pump, args=(here, there, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(there, here, True), daemon=True).start()
+            self._run(self._pump, here, there, False)
+            self._run(self._pump, there, here, True)
 
     def _pump(self, source, sink, answers):
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if answers and self.cut_answers:
+                    self.cut_answers -= 1
                     break
                 sink.sendall(data)
-        except OSError:
-            pass
-        _close(source)
-        _close(sink)
+        _shut(source)
+        _shut(sink)
 
 
-def _close(each):
-    try:
+def _shut(each):
+    with contextlib.suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    each.close()
 
 
 def is_root():

@@ -52,7 +52,9 @@ def restore_into(backup: Path, target: OnlineStore) -> None:
             raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
         if (source.get([_PARTITIONED])[0] is not None) != target.partitioned:
             kinds = ("LMDB", "Redis") if target.partitioned else ("Redis", "LMDB")
-            raise StoreError(f"{backup} is a backup of {kinds[0]}, whose records are other than those of {kinds[1]}; restore it into {kinds[0]}")
+            raise StoreError(
+                f"{backup} is a backup of {kinds[0]}, whose records are other than those of {kinds[1]}; restore it into {kinds[0]}"
+            )
         _write(source.scan(RECORD), target)
         rest = {key: value for key, value in source.scan(b"") if not key.startswith(RECORD) and key not in (_PARTITIONED, FORMAT_KEY)}
         target.commit(rest, {})

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from headwater import clock
 from headwater.definitions.durations import micros
@@ -49,7 +49,7 @@ def open_store(url: str, *, readonly: bool = False) -> RedisStore:
 def shown(url: str) -> str:
     """The URL without its password and options."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _options(given: Mapping[str, str], where: str) -> Options:
@@ -66,7 +66,7 @@ def _connect(url: str, more: Mapping[str, str], options: Options) -> Servers:
     scheme, _, kind = parts.scheme.partition("+")
     if kind not in ("", "cluster") or (kind and scheme == "unix"):
         raise UsageError(f"{shown(url)}: the scheme is redis, rediss, unix, redis+cluster or rediss+cluster")
-    plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(more), ""))
+    plain = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(more)}"
     how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
     try:
         if kind:
@@ -211,7 +211,9 @@ def _persistently(make: Callable[[], Any], options: Options, *, once: bool, refr
         try:
             return make()
         except _NO_USE as error:
-            raise StoreError(f"{options.where} refuses the user or the password: {error}. Give redis://USER:PASSWORD@HOST:PORT/DB") from error
+            raise StoreError(
+                f"{options.where} refuses the user or the password: {error}. Give redis://USER:PASSWORD@HOST:PORT/DB"
+            ) from error
         except (*_AGAIN, *_REDIRECTED) as error:
             moved = isinstance(error, _REDIRECTED)
             if (once and not moved) or clock.stopwatch() >= until:

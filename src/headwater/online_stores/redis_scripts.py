@@ -2,7 +2,7 @@
 
 With P the store's prefix, the server holds
     {P}:state, {P}:order      every key but records: a hash, and the same keys in order
-    {P}:meta                  epoch, the server's run id in it, and n, how many commits have been made
+    {P}:meta                  epoch, the server's identity in it, and n, how many commits have been made
     {P}:epochs                every epoch and the n with which it began
     {P}:writer:ID             the last commit that a writer tried, and its n; for a day
     {P}:lease:NAME            who holds it, until it expires
@@ -104,8 +104,9 @@ def blobs(parts: Mapping[bytes, Part]) -> Iterator[bytes]:
 
 
 _COMMON = """
-local function run()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+-- New after a restart, like the run id, and also after a replica became the primary, which a server may be twice in one run.
+local function identity()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 end
 local function differs(part, read)
   for i = 1, #part[1], 2 do
@@ -144,8 +145,8 @@ COMMIT = Script(
     + """
 -- KEYS: {P}. ARGV: epoch, writer, count of its commits, the state's part, parts of records.
 local base, meta = KEYS[1], KEYS[1] .. ':meta'
-local found = redis.call('HMGET', meta, 'epoch', 'run', 'n')
-if found[1] ~= ARGV[1] or found[2] ~= run() then return {'epoch'} end
+local found = redis.call('HMGET', meta, 'epoch', 'server', 'n')
+if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
 local writer = base .. ':writer:' .. ARGV[2]
 local last = redis.call('GET', writer)
 if last and tonumber(string.match(last, '%d+')) >= tonumber(ARGV[3]) then return {'late'} end
@@ -189,8 +190,8 @@ EXPECT = Script(
     _COMMON
     + """
 -- Whether a commit has a chance. KEYS: {P}. ARGV: epoch, the state's part.
-local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'run')
-if found[1] ~= ARGV[1] or found[2] ~= run() then return {'epoch'} end
+local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
+if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
 local other = differs(cmsgpack.unpack(ARGV[2]), function(key) return redis.call('HGET', KEYS[1] .. ':state', key) end)
 if other then return {'held', other} end
 return {'ok'}
@@ -202,7 +203,7 @@ GROUP = Script(
     + """
 -- A cluster's commit of one group. KEYS: {P:00}. ARGV: its part.
 local meta = KEYS[1] .. ':meta'
-if redis.call('HGET', meta, 'run') ~= run() then return {'epoch'} end
+if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
 local part = cmsgpack.unpack(ARGV[1])
 local other = differs(part, record)
 if other then return {'held', other} end
@@ -215,7 +216,7 @@ SAME = Script(
     _COMMON
     + """
 -- Whether a group is on the server it was on. KEYS: {P:00}.
-if redis.call('HGET', KEYS[1] .. ':meta', 'run') == run() then return 1 end
+if redis.call('HGET', KEYS[1] .. ':meta', 'server') == identity() then return 1 end
 return 0
 """
 )
@@ -226,7 +227,7 @@ ACCEPT = Script(
 -- Go on with the server that a group is on now, if it holds all. KEYS: {P:00}. ARGV: how many commits it must have seen.
 local n = tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
 if n < tonumber(ARGV[1]) then return n end
-redis.call('HSET', KEYS[1] .. ':meta', 'run', run(), 'n', n)
+redis.call('HSET', KEYS[1] .. ':meta', 'server', identity(), 'n', n)
 return -1
 """
 )
@@ -236,20 +237,20 @@ ENTER = Script(
     + """
 -- Make the store, or go on with it. KEYS: {P}. ARGV: a name for a new epoch, the client's epoch ('' for none) and n, 'read' or 'write',
 -- '1' if an epoch must begin. Answers ok with epoch and n, or none, emptied, or lost with the commits that are left of the client's epoch.
-local base, meta, server = KEYS[1], KEYS[1] .. ':meta', run()
-local found = redis.call('HMGET', meta, 'epoch', 'run', 'n')
+local base, meta, server = KEYS[1], KEYS[1] .. ':meta', identity()
+local found = redis.call('HMGET', meta, 'epoch', 'server', 'n')
 local epoch = found[1]
 if not epoch then
   if ARGV[2] ~= '' then return {'emptied'} end
   if ARGV[4] == 'read' then return {'none'} end
-  redis.call('HSET', meta, 'epoch', ARGV[1], 'run', server, 'n', 0)
+  redis.call('HSET', meta, 'epoch', ARGV[1], 'server', server, 'n', 0)
   redis.call('RPUSH', base .. ':epochs', ARGV[1] .. ' 0')
   return {'ok', ARGV[1], 0}
 end
 local n = tonumber(found[3])
 if ARGV[4] == 'write' and (found[2] ~= server or ARGV[5] == '1') then
   epoch = ARGV[1]
-  redis.call('HSET', meta, 'epoch', epoch, 'run', server)
+  redis.call('HSET', meta, 'epoch', epoch, 'server', server)
   redis.call('RPUSH', base .. ':epochs', epoch .. ' ' .. found[3])
   redis.call('LTRIM', base .. ':epochs', -1000, -1)
 end

@@ -7,7 +7,7 @@ What is guaranteed
   or more, reading on from the offsets is exact if events that a record holds already are passed over.
 - A commit whose answer was lost is looked up, and made once.
 - A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
-  replaced (by its run id). The first to find another server begins a new epoch and notes how many commits are left; every other writer is
+  replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are left; every other writer is
   refused until it has compared that with the last commit that it made. If one is missing, `LostError`. Otherwise it goes on.
 - On a standalone server what is left is the state after an earlier commit, so opening the store again and going on from its offsets is exact. On a
   cluster, where one master may have lost what another counts upon, each group of records counts its commits, and the rest holds how many it
@@ -325,7 +325,9 @@ class RedisStore:
             try:
                 (answer,) = self._servers.run([Call(self._base, scripts.RESOLVE, (self._writer, self._count))])
             except UnansweredError as error:
-                raise StoreError(f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them") from error
+                raise StoreError(
+                    f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
+                ) from error
         if answer[0] == b"ok":
             self._n = answer[1]
             self.outrun += answer[2]

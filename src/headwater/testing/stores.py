@@ -74,7 +74,22 @@ def records_are_kept_too(make: Open) -> None:
 
 def scans_rise(make: Open) -> None:
     """A scan gives every key that begins with its prefix, and no other, in the order of bytes."""
-    ends = [b"", b"\0", b"\0\xff", b"a", b"a\0", b"ab", b"b", b"\x7f", b"\x80", b"\xfe\xff", b"\xff", b"\xff\0", b"\xff\xff", b"\xff\xff\xff"]
+    ends = [
+        b"",
+        b"\0",
+        b"\0\xff",
+        b"a",
+        b"a\0",
+        b"ab",
+        b"b",
+        b"\x7f",
+        b"\x80",
+        b"\xfe\xff",
+        b"\xff",
+        b"\xff\0",
+        b"\xff\xff",
+        b"\xff\xff\xff",
+    ]
     keys = [space + end for space in _SPACES for end in ends]
     with _opened(make) as store:
         store.commit({key: key for key in random.Random(2).sample(keys, len(keys))}, {})
@@ -89,7 +104,14 @@ def nothing_is_written_unless_all_is_expected(make: Open) -> None:
     """A commit whose `expect` is wrong in one key, present or absent, changes nothing, and says so."""
     with _opened(make) as store:
         store.commit({b"o1": b"1", b"o2": b"", RECORD + b"k": record(1)}, {b"o1": None})
-        wrong: Sequence[Changes] = ({b"o1": None}, {b"o1": b""}, {b"o2": None}, {b"o3": b""}, {b"o1": b"1", b"o2": b"1"}, {RECORD + b"k": b"?"})
+        wrong: Sequence[Changes] = (
+            {b"o1": None},
+            {b"o1": b""},
+            {b"o2": None},
+            {b"o3": b""},
+            {b"o1": b"1", b"o2": b"1"},
+            {RECORD + b"k": b"?"},
+        )
         for expect in wrong:
             with _raises(FencedError):
                 store.commit({b"o1": b"2", b"o2": None, b"o4": b"4", RECORD + b"k": record(9), RECORD + b"n": record(9)}, expect)
