@@ -111,8 +111,10 @@ def clustered(folder, *options, masters=3):
     """The servers of a cluster without replicas."""
     servers = []
     try:
-        for number in range(masters):
-            servers.append(Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options))
+        servers += (
+            Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options)
+            for number in range(masters)
+        )
         bounds = [16384 * number // masters for number in range(masters + 1)]
         for number, server in enumerate(servers):
             with server.client as client:

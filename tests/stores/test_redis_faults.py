@@ -40,7 +40,7 @@ def opened(url, *more):
 
 @pytest.fixture
 def failover(tmp_path):
-    """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which puts the replica in the primary's place."""
+    """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which puts it in the primary's place."""
     primary = Server(tmp_path / "primary")
     proxy, link = Proxy(primary.port), Proxy(primary.port)
     replica = primary.replica(tmp_path / "replica", link.port)
@@ -201,8 +201,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path):
         with opened(proxy.url) as store:
             for to in range(1, 20):
                 proxy.cut_answers = to % 4
-                (before,) = [number(to - 1)] if to > 1 else [None]
-                store.commit({KEY: number(to)}, {KEY: before})
+                store.commit({KEY: number(to)}, {KEY: number(to - 1) if to > 1 else None})
             assert proxy.cut_answers == 0
             with server.client as client:
                 assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
@@ -248,13 +247,16 @@ def test_a_server_that_is_not_there(tmp_path):
 # ---------------------------------------------------------------- servers that refuse
 
 
+def fill(store):
+    for i in range(20):
+        store.commit({b"v%d" % i: b"x" * 1_000_000, KEY: number(i + 2)}, {KEY: number(i + 1)})
+
+
 def test_full_memory_is_an_error_and_writes_nothing(tmp_path):
     with serving(tmp_path, "--maxmemory", "8mb") as server, opened(server.url) as store:
         step(store, 1)
-        size = 1_000_000
         with pytest.raises(StoreError, match=r"Nothing was written\. Its memory is full: raise maxmemory"):
-            for i in range(20):
-                store.commit({b"v%d" % i: b"x" * size, KEY: number(i + 2)}, {KEY: number(i + 1)})
+            fill(store)
         held = offset(store)
         assert 2 <= held < 20
         assert len(list(store.scan(b"v"))) == held - 1
@@ -394,10 +396,10 @@ def restart(servers, number, forget=0):
 
 
 def master_of(servers, key):
-    for number, server in enumerate(servers):
+    for place, server in enumerate(servers):
         with server.client as client:
             if key in client.keys("*"):
-                return number
+                return place
     raise AssertionError(key)
 
 

@@ -16,7 +16,7 @@ _AT_ONCE = 10_000
 
 
 def back_up(store: OnlineStore, to: Path) -> None:
-    """Write all that a store holds into a new folder: what is not records first, so that records hold at least as much as the offsets say."""
+    """Write all that a store holds into a new folder: records last, so that they are complete through the offsets at least."""
     if to.exists():
         raise StoreError(f"{to} is there already; give a folder that is not")
     target = open_store(f"lmdb:{to}")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from headwater import clock
 from headwater.definitions.durations import micros
 from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
+from headwater.online_stores.redis_calls import Argument, Call, Options, Servers, UnansweredError
 from headwater.online_stores.redis_scripts import Script
-from headwater.online_stores.redis_store import Call, Options, RedisStore, Servers, UnansweredError
+from headwater.online_stores.redis_store import RedisStore
 
 try:
     import redis
@@ -23,6 +25,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("redis", "redis") from error
 
+_T = TypeVar("_T")
 _PAUSE = 0.05
 _AT_ONCE = 10_000
 _OWN = ("prefix", "replicas", "timeout")
@@ -35,8 +38,8 @@ _REDIRECTED = (redis.exceptions.AskError, redis.exceptions.TryAgainError, redis.
 def open_store(url: str, *, readonly: bool = False) -> RedisStore:
     """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names.
 
-    Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s) and `replicas=` (how many
-    must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
+    Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `replicas=` (how
+    many must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
     """
     given = dict(parse_qsl(urlsplit(url).query))
     for name in given:
@@ -88,7 +91,7 @@ class _Standalone:
         """See `Servers`."""
         return _persistently(lambda: _answers(self._client, calls, self.options, durable=durable, atomic=atomic), self.options, once=once)
 
-    def everywhere(self, *command: bytes | str | int) -> list[Any]:
+    def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
         return self.run([Call(b"", command)])
 
@@ -108,7 +111,7 @@ class _Cluster:
 
     def __init__(self, make: Callable[[], RedisCluster], options: Options) -> None:
         self.options = options
-        self._client = _persistently(make, options, once=False)
+        self._client = _persistently(make, options)
 
     def run(self, calls: Sequence[Call], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """See `Servers`. Nodes are asked one after the other; calls that a node has not answered yet are made again elsewhere."""
@@ -120,16 +123,16 @@ class _Cluster:
                 if place not in answers:
                     nodes.setdefault(self._client.nodes_manager.get_node_from_slot(key_slot(call.key)).name, []).append(place)
             for name, places in nodes.items():
-                client = self._client.get_redis_connection(self._client.get_node(node_name=name))
+                client = self._client.nodes_manager.nodes_cache[name].redis_connection
                 found = _answers(client, [calls[place] for place in places], self.options, durable=durable, atomic=atomic)
                 answers.update(zip(places, found, strict=True))
             return [answers[place] for place in range(len(calls))]
 
         return _persistently(attempt, self.options, once=once, refresh=self._client.nodes_manager.initialize)
 
-    def everywhere(self, *command: bytes | str | int) -> list[Any]:
+    def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
-        return [_persistently(lambda c=c: c.execute_command(*command), self.options, once=False) for c in self._masters()]
+        return [_persistently(partial(_ask, client, *command), self.options) for client in self._masters()]
 
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
         """See `Servers`."""
@@ -141,7 +144,7 @@ class _Cluster:
         self._client.close()
 
     def _masters(self) -> list[redis.Redis]:
-        return [self._client.get_redis_connection(node) for node in self._client.get_primaries()]
+        return [node.redis_connection for node in self._client.nodes_manager.get_nodes_by_server_type("primary")]
 
 
 def _answers(client: redis.Redis, calls: Sequence[Call], options: Options, *, durable: bool, atomic: bool) -> list[Any]:
@@ -162,27 +165,25 @@ def _answers(client: redis.Redis, calls: Sequence[Call], options: Options, *, du
     return answers
 
 
-def _command(call: Call, *, by_name: bool) -> tuple[bytes | str | int, ...]:
+def _command(call: Call, *, by_name: bool) -> tuple[Argument, ...]:
     if not isinstance(call.command, Script):
         return call.command
     start = ("EVALSHA", call.command.sha) if by_name else ("EVAL", call.command.text)
     return (*start, 1, call.key, *call.args)
 
 
-def _trip(
-    client: redis.Redis, commands: Sequence[tuple[bytes | str | int, ...]], options: Options, *, durable: bool, atomic: bool
-) -> list[Any]:
+def _trip(client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: Options, *, durable: bool, atomic: bool) -> list[Any]:
     durable = durable and options.replicas > 0
     if len(commands) == 1 and not durable:
         try:
-            return [client.execute_command(*commands[0])]
+            return [_ask(client, *commands[0])]
         except redis.exceptions.NoScriptError as error:
             return [error]
     with client.pipeline(transaction=atomic and not durable) as pipeline:
         for command in commands:
-            pipeline.execute_command(*command)
+            _ask(pipeline, *command)
         if durable:
-            pipeline.execute_command("WAIT", options.replicas, int(options.timeout * 500))
+            _ask(pipeline, "WAIT", options.replicas, int(options.timeout * 500))
         answers = pipeline.execute(raise_on_error=False)
     if durable:
         have = answers.pop()
@@ -194,17 +195,20 @@ def _trip(
     return answers
 
 
+def _ask(client: redis.Redis, *command: Argument) -> Any:  # noqa: ANN401, as the command has it
+    return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
 def _scan(client: redis.Redis, pattern: bytes, options: Options) -> Iterator[list[bytes]]:
     cursor = 0
     while True:
-        found = _persistently(lambda c=cursor: client.scan(c, match=pattern, count=1000), options, once=False)
-        cursor, keys = found
+        cursor, keys = _persistently(partial(_ask, client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000), options)
         yield keys
         if cursor == 0:
             return
 
 
-def _persistently(make: Callable[[], Any], options: Options, *, once: bool, refresh: Callable[[], object] = lambda: None) -> Any:  # noqa: ANN401
+def _persistently(make: Callable[[], _T], options: Options, *, once: bool = False, refresh: Callable[[], object] = lambda: None) -> _T:
     """What `make` returns; while the server cannot be reached, again for as long as the timeout says, unless `once`."""
     until = clock.stopwatch() + options.timeout
     while True:

@@ -71,7 +71,8 @@ def groups(prefix: bytes) -> list[bytes]:
 
 def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[Part, dict[bytes, Part]]:
     """What concerns the state, and what each group of records."""
-    state, records = Part(), {}
+    state = Part()
+    records: dict[bytes, Part] = {}
 
     def place(key: bytes) -> tuple[Part, bytes]:
         if not key.startswith(RECORD):

@@ -3,21 +3,24 @@
 What is guaranteed
 - On a standalone server a commit is one script: all of it or nothing, also when memory is full, also beside other writers.
 - On a cluster a commit is first the records, each group of them at once, then the rest in one script. After a crash between the two,
-  records are ahead of the offsets (and of one another, if a record that a commit expects changes in between); as each says what it is complete through, and makes way only for one that is complete through as much
-  or more, reading on from the offsets is exact if events that a record holds already are passed over.
+  records are ahead of the offsets (and of one another, if a record that a commit expects changes meanwhile). As each says what it is
+  complete through, and makes way only for one that is complete through as much or more, reading on from the offsets is exact if events
+  that a record holds already are passed over.
 - A commit whose answer was lost is looked up, and made once.
 - A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
-  replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are left; every other writer is
-  refused until it has compared that with the last commit that it made. If one is missing, `LostError`. Otherwise it goes on.
-- On a standalone server what is left is the state after an earlier commit, so opening the store again and going on from its offsets is exact. On a
-  cluster, where one master may have lost what another counts upon, each group of records counts its commits, and the rest holds how many it
-  must have; fewer is a `LostError` for everybody, until the store is made anew.
+  replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are
+  left; every other writer is refused until it has compared that with the last commit that it made. If one is missing, `LostError`;
+  otherwise it goes on, and the commit that was refused is made.
+- On a standalone server what is left is the state after an earlier commit, so opening the store again and going on from its offsets is
+  exact. On a cluster, where one master may have lost what another counts upon, each group of records counts its commits, and the rest
+  holds how many it must have; fewer is a `LostError` for everybody, until the store is made anew.
 
 What is not
 - A commit is as durable as the server is set up to make it: `appendfsync always` outlives a power failure, `everysec` may lose a second,
   and replicas lag, unless `replicas=` waits for them. What is lost then is found, as above, not prevented.
 - A server that was restarted empty before a writer was started anew looks like a store that was never made.
-- Reads see a commit at once, but on a cluster not all of it at the same moment, and `scan` of records is in no order.
+- Reads see a commit at once, but on a cluster not all of it at the same moment; and `scan` of records is in no order.
+- On a cluster a record is dropped whatever it is complete through; a commit that drops records should expect what they held.
 """
 
 from __future__ import annotations
@@ -27,16 +30,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from headwater import clock
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.online_stores import Changes
 from headwater.online_stores import redis_scripts as scripts
 from headwater.online_stores.backups import back_up
-from headwater.online_stores.redis_scripts import Part, Script
+from headwater.online_stores.redis_calls import Argument, Call, Options, Servers, UnansweredError
+from headwater.online_stores.redis_scripts import Part
 from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, RECORD
 
 _LEASE = 5.0
@@ -45,54 +48,6 @@ _LARGEST = 1 << 29
 _ATTEMPTS = 5
 _SAMPLE = 1000
 _AT_ONCE = 1000
-
-
-class UnansweredError(StoreError):
-    """The server cannot be reached."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a URL says. where: for messages; timeout: seconds."""
-
-    where: str
-    prefix: bytes
-    replicas: int
-    timeout: float
-
-
-@dataclass(frozen=True)
-class Call:
-    """A command, or a script with its arguments, for the server that has `key` (the only key of a script)."""
-
-    key: bytes
-    command: tuple[bytes | str | int, ...] | Script
-    args: tuple[bytes | str | int, ...] = ()
-
-
-class Servers(Protocol):
-    """The servers behind a URL. Every method raises StoreError, and UnansweredError where one cannot be reached."""
-
-    cluster: bool
-
-    def run(self, calls: Sequence[Call], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
-        """The answers to calls, one round trip for each server; again while it cannot be reached, unless `once`.
-
-        durable: wait for replicas; atomic: all that a server answers is of one moment.
-        """
-        ...
-
-    def everywhere(self, *command: bytes | str | int) -> list[Any]:
-        """The answer of every master."""
-        ...
-
-    def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
-        """The keys of all masters that fit a pattern, some at a time; one may come twice."""
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
 class RedisStore:
@@ -131,56 +86,6 @@ class RedisStore:
         answers = self._servers.run(calls, atomic=not self._servers.cluster)
         found: dict[bytes, bytes | None] = {}
         for some, values in zip([*records.values(), names], answers, strict=False):
-            found.update(zip(some, values, strict=True))
-        return [found[key] for key in keys]
-
-    def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
-        """The keys of all masters that fit a pattern, some at a time; one may come twice."""
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
-
-
-class RedisStore:
-    """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
-
-    partitioned = True
-
-    def __init__(self, servers: Servers, options: Options, *, readonly: bool = False) -> None:
-        self.outrun = 0
-        self._servers, self._options, self._readonly = servers, options, readonly
-        self._base = b"{%b}" % options.prefix
-        self._writer, self._count = secrets.token_hex(8), 0
-        self._epoch, self._n = b"", 0
-        self._lock = threading.RLock()
-        try:
-            if not readonly:
-                self._check_server()
-            self.check()
-            self._check_format()
-        except StoreError:
-            self.close()
-            raise
-
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `OnlineStore`; one round trip to each server; on a cluster, of one moment for each."""
-        if not keys:
-            return []
-        found: dict[bytes, bytes | None] = {}
-        names = [key for key in keys if not key.startswith(RECORD)]
-        calls = [Call(self._base, ("HMGET", self._base + b":state", *names))] if names else []
-        tags: dict[bytes, list[bytes]] = {}
-        for key in keys:
-            if key.startswith(RECORD):
-                tags.setdefault(self._group(key) if self._servers.cluster else b"", []).append(key)
-        calls += [Call(tag, ("MGET", *(self._group(key) + key for key in some))) for tag, some in tags.items()]
-        if names and tags and not self._servers.cluster:
-            calls = [Call(b"", ("MULTI",)), *calls, Call(b"", ("EXEC",))]
-        answers = self._servers.run(calls)
-        answers = answers[-1] if len(answers) == len(tags) + 3 and names and not self._servers.cluster else answers
-        for some, values in zip([*([names] if names else []), *tags.values()], answers, strict=True):
             found.update(zip(some, values, strict=True))
         return [found[key] for key in keys]
 
@@ -223,7 +128,7 @@ class RedisStore:
         with self._lock:
             moved = self._servers.cluster and not self._readonly and self._moved()
             mode = "read" if self._readonly else "write"
-            args = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
+            args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
             (answer,) = self._servers.run([Call(self._base, scripts.ENTER, args)])
             if answer[0] == b"none":
                 raise StoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
@@ -261,7 +166,8 @@ class RedisStore:
         """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
         names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")]
         total = sum(used or 0 for used in self._servers.run([Call(name, ("MEMORY", "USAGE", name)) for name in names]))
-        seen, sample = 0, []
+        sample: list[bytes] = []
+        seen = 0
         for keys in self._servers.scan(self._pattern(RECORD)):
             seen += len(keys)
             sample += keys[: max(0, _SAMPLE - len(sample))]
@@ -269,7 +175,7 @@ class RedisStore:
         return total + (sum(used) * seen // len(used) if used else 0)
 
     def backup(self, to: Path) -> None:
-        """See `OnlineStore`; a folder as that of an LMDB store. The state is of one moment; records are that of then or complete through more.
+        """See `OnlineStore`; the state is of one moment, records are those of then or complete through more.
 
         So going on from the offsets of a backup is exact, as after a crash.
         """
@@ -318,7 +224,7 @@ class RedisStore:
     def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None) -> list[Any]:
         """The script that makes a commit, and what became of it if no answer comes."""
         self._count += 1
-        args = (self._epoch, self._writer, self._count, state.packed(marks), *records)
+        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks), *records)
         try:
             (answer,) = self._servers.run([Call(self._base, scripts.COMMIT, args)], once=True, durable=True)
         except UnansweredError:
@@ -352,7 +258,7 @@ class RedisStore:
         short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
         if short:
             raise LostError(
-                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records, which the offsets count upon. {_REBUILD}"
+                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records, which offsets count upon. {_REBUILD}"
             )
 
     def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
