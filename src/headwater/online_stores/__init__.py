@@ -66,7 +66,7 @@ class OnlineStore(Protocol):
         ...
 
     def backup(self, to: Path) -> None:
-        """Write all of one moment into a new file or folder."""
+        """Write all of one moment into a new folder, which is an LMDB store; see `backups.restore`."""
         ...
 
     def close(self) -> None:
@@ -91,7 +91,8 @@ def open_store(url: str, *, readonly: bool = False) -> OnlineStore:
     """The online store at `url`.
 
     Args:
-        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db`.
+        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
+            `unix://`, `redis+cluster://host:port`.
         readonly: refuse to write; fails where there is no store yet.
 
     Raises:
