@@ -31,6 +31,11 @@ class Screen:
         else:
             _console(sys.stdout, None if sys.stdout.isatty() else WIDE).print(table)
 
+    def show_json(self, data: Mapping[str, object]) -> None:
+        """With --json, print a result; else nothing."""
+        if self.as_json:
+            self.show("", data)
+
     def say(self, text: str) -> None:
         """Print a remark; with --json nothing."""
         if not self.as_json:
