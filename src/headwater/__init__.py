@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
+    from headwater.serving.ingesting import ingest as ingest
 
 __version__ = "0.1.0"
 
@@ -101,6 +102,7 @@ _HOMES = {
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.plan": "Plan applied apply plan",
     "headwater.pipelines.train": "Trained train",
+    "headwater.serving.ingesting": "ingest",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -42,6 +42,11 @@ def catalog() -> str:
     return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
 
 
+def store() -> str:
+    """The URL of the online store: HEADWATER_STORE, else LMDB in `home()`."""
+    return os.environ.get("HEADWATER_STORE", "") or f"lmdb:{home() / 'online'}"
+
+
 def who() -> str:
     """Who runs this, as `user@host`."""
     try:

@@ -57,6 +57,22 @@ def same_catalog(given: argparse.Namespace) -> list[str]:
     return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
 
 
+def store(parser: argparse.ArgumentParser) -> None:
+    """Which online store."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="lmdb:FOLDER, or redis://HOST:PORT/DB (default: HEADWATER_STORE, else LMDB in headwater's home)",
+    )
+
+
+def same_store(given: argparse.Namespace) -> list[str]:
+    """The option that names the store again, for the next command; a URL that may hold a password is not repeated."""
+    if given.store is None:
+        return []
+    return ["--store", "URL" if "@" in given.store else given.store]
+
+
 def moment(text: str | None, flag: str) -> datetime | None:
     """The moment that an option names."""
     if text is None:

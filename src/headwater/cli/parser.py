@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import apply, backtest, dataset, demo, init, plan, train
+from headwater.cli import apply, backtest, dataset, demo, ingest, init, plan, train
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
-VERBS = {"demo": demo, "init": init, "dataset": dataset, "train": train, "backtest": backtest, "plan": plan, "apply": apply}
+VERBS = {
+    "demo": demo,
+    "init": init,
+    "dataset": dataset,
+    "train": train,
+    "backtest": backtest,
+    "plan": plan,
+    "apply": apply,
+    "ingest": ingest,
+}
 
 _HELP = """
 From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.
