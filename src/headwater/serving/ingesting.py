@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headwater import settings
 from headwater.definitions.project import Project
@@ -18,8 +19,10 @@ from headwater.online_stores import OnlineStore, open_store
 from headwater.pipelines.ingest import OnCommit
 from headwater.pipelines.ingest import ingest as run
 from headwater.pipelines.intake import Limits, streamed
-from headwater.pipelines.plan import CatalogLike, plan
 from headwater.pipelines.shard import Committed
+
+if TYPE_CHECKING:
+    from headwater.pipelines.plan import CatalogLike
 
 HTTP = "127.0.0.1:8321"
 
@@ -100,6 +103,8 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
     Raises:
         UsageError: a streaming view or its source is another one in the catalog, or in none.
     """
+    from headwater.pipelines.plan import plan
+
     made = plan(project, catalog)
     if not made.version:
         warnings.warn(
