@@ -66,15 +66,27 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.online_stores import OnlineStore as OnlineStore
+    from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
     from headwater.pipelines.dataset import Dataset as Dataset
     from headwater.pipelines.dataset import dataset as dataset
     from headwater.pipelines.dataset import reproduce as reproduce
+    from headwater.pipelines.explain import Explanation as Explanation
+    from headwater.pipelines.explain import explain as explain
     from headwater.pipelines.historical import get_historical_features as get_historical_features
+    from headwater.pipelines.materialize import Materialized as Materialized
+    from headwater.pipelines.materialize import materialize as materialize
+    from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
+    from headwater.pipelines.online import get_online_features as get_online_features
+    from headwater.pipelines.parity import Parity as Parity
+    from headwater.pipelines.parity import parity as parity
     from headwater.pipelines.plan import Plan as Plan
-    from headwater.pipelines.plan import applied as applied
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
+    from headwater.pipelines.replay import replay as replay
+    from headwater.pipelines.status import Status as Status
+    from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
@@ -100,7 +112,14 @@ _HOMES = {
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
-    "headwater.pipelines.plan": "Plan applied apply plan",
+    "headwater.pipelines.explain": "Explanation explain",
+    "headwater.pipelines.materialize": "Materialized materialize",
+    "headwater.pipelines.online": "OnlineFeatures get_online_features",
+    "headwater.pipelines.parity": "Parity parity",
+    "headwater.pipelines.replay": "replay",
+    "headwater.pipelines.status": "Status status",
+    "headwater.online_stores": "OnlineStore open_store",
+    "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
 }

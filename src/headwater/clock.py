@@ -27,6 +27,15 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def moment(micros_since: int) -> datetime:
+    """Microseconds since 1970 UTC as a tz-aware moment.
+
+    >>> moment(1_000_000).isoformat()
+    '1970-01-01T00:00:01+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=micros_since)
+
+
 def now_micros() -> int:
     """The present moment in microseconds since 1970 UTC."""
     return time.time_ns() // 1000

@@ -10,6 +10,7 @@
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
+    │       └── LostError   a server has lost what this process had written
     ├── UsageError          a call's arguments do not fit together
     ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
@@ -50,6 +51,10 @@ class StaleError(StoreError):
 
 class FencedError(StoreError):
     """Another process has written what this one was about to; nothing was written."""
+
+
+class LostError(FencedError):
+    """A server of an online store was replaced by one that lacks what this process had written; nothing more was written."""
 
 
 class RetentionError(DataError):

@@ -37,14 +37,14 @@ def secret(name: str) -> str:
     return given
 
 
+def store() -> str:
+    """Where the online store is, a URL: HEADWATER_STORE, else LMDB in `home()`."""
+    return os.environ.get("HEADWATER_STORE", "") or f"lmdb:{home() / 'online'}"
+
+
 def catalog() -> str:
     """Where the catalog lies, a file or a URL: HEADWATER_CATALOG, else a file in `home()`."""
     return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
-
-
-def store() -> str:
-    """The URL of the online store: HEADWATER_STORE, else LMDB in `home()`."""
-    return os.environ.get("HEADWATER_STORE", "") or f"lmdb:{home() / 'online'}"
 
 
 def who() -> str:

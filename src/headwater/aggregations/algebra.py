@@ -62,6 +62,7 @@ class Finish:
     use: Use
     window: Window
     output: int = 0
+    K: I64 | None = None  # of states that were stored: by when a thing must be known; None is T
 
 
 class Family(Protocol):

@@ -42,7 +42,7 @@ class _Opens:
 
 
 class _Queues:
-    """What is stored: read at T, everything that is stored is known."""
+    """What is stored: every event that is stored is known."""
 
     def ranges(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(Use((), use.where), spans)
@@ -62,9 +62,8 @@ class _Queues:
 
     def finish(self, state: State, how: Finish) -> Column:
         sizes, t, ends = (part.astype(np.int64, copy=False) for part in state)
-        T = np.repeat(how.T, sizes)
-        after = how.events.ended_after
-        still = (ends >= T) | (ends > T - after)  # not `ends + after`: what never ends is as late as int64 can say
+        T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
+        still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
         np.add.at(age, rows, (T - t)[still])

@@ -84,8 +84,8 @@ class Stored:
         states = tuple(self._merged(slot, _taken(slot, _joined(a, b), order), place) for slot, a, b in pairs)
         return Tiles(key[place == 0], start[place == 0], states)
 
-    def answers(self, tiles: Tiles, keys: int, T: I64) -> list[Answers]:
-        """The value of each of `wanted` for each key as of its own T, int64 (keys)."""
+    def answers(self, tiles: Tiles, keys: int, T: I64, K: I64) -> list[Answers]:
+        """The value of each of `wanted` for each key as of its own T and K, int64 (keys)."""
         states: dict[tuple[Window, Family, Use], State] = {}
         of = tiles.key
         for window in dict.fromkeys(w.window for w in self.wanted):
@@ -102,7 +102,7 @@ class Stored:
         none = Events(np.zeros(1, np.int64), NOTHING, NOTHING, 0, NOTHING, self.columns, ended_after=self.ended_after)
         made = []
         for w in self.wanted:
-            how = Finish(w.function, dict(w.params), T, none, w.use, w.window, w.output)
+            how = Finish(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
             made.append(self._family(w).finish(states[w.window, self._family(w), w.use], how))
         return made
 

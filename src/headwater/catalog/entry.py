@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,9 +41,10 @@ class Entry:
         """Its kind and name."""
         return Key(self.kind, self.name)
 
-    def says(self) -> tuple[Mapping[str, object], str | None]:
-        """What makes it the same definition as another of its key."""
-        return self.definition, self.tiles
+    @property
+    def says(self) -> tuple[str, str | None]:
+        """What makes it the same definition as another of its key; the order of features counts."""
+        return json.dumps(self.definition), self.tiles
 
 
 Entries = Mapping[Key, Entry]

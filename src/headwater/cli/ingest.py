@@ -30,9 +30,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater ingest`."""
     options.project(parser, model=False)
     options.store(parser)
-    parser.add_argument(
-        "--folder", metavar="DIR", help="where accepted events are archived and refused records kept (default: headwater's home)"
-    )
     parser.add_argument("--batch", type=int, default=10_000, metavar="N", help="records in one commit at most (default: %(default)s)")
     parser.add_argument("--linger", type=float, default=0.02, metavar="SECONDS", help="how long to wait for records (default: %(default)s)")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import datetime, timedelta
+from pathlib import Path
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -50,27 +51,36 @@ def catalog(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def store(parser: argparse.ArgumentParser) -> None:
+    """Which online store, and where what belongs to it is kept."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="the online store: lmdb:FOLDER or redis://host:port/db (default: HEADWATER_STORE, else LMDB in headwater's home)",
+    )
+    parser.add_argument(
+        "--folder", metavar="FOLDER", help="where the archive of streams and refused records are kept (default: headwater's home)"
+    )
+
+
+def same_store(given: argparse.Namespace) -> list[str]:
+    """The options that name the store again, for the next command; a URL with a password is not repeated."""
+    url = [] if given.store is None else ["--store", "URL" if "@" in given.store else given.store]
+    return url + ([] if given.folder is None else ["--folder", given.folder])
+
+
+def place(given: argparse.Namespace) -> Path:
+    """The folder that was given, or headwater's home."""
+    from headwater import settings
+
+    return settings.home() if given.folder is None else Path(given.folder)
+
+
 def same_catalog(given: argparse.Namespace) -> list[str]:
     """The option that names the catalog again, for the next command; a URL is not repeated, since it may hold a password."""
     if given.catalog is None:
         return []
     return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
-
-
-def store(parser: argparse.ArgumentParser) -> None:
-    """Which online store."""
-    parser.add_argument(
-        "--store",
-        metavar="URL",
-        help="lmdb:FOLDER, or redis://HOST:PORT/DB (default: HEADWATER_STORE, else LMDB in headwater's home)",
-    )
-
-
-def same_store(given: argparse.Namespace) -> list[str]:
-    """The option that names the store again, for the next command; a URL that may hold a password is not repeated."""
-    if given.store is None:
-        return []
-    return ["--store", "URL" if "@" in given.store else given.store]
 
 
 def moment(text: str | None, flag: str) -> datetime | None:

@@ -8,19 +8,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import apply, backtest, dataset, demo, ingest, init, plan, train
+from headwater.cli import apply, backtest, dataset, demo, explain, ingest, init, materialize, parity, plan, status, train
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
 VERBS = {
-    "demo": demo,
-    "init": init,
-    "dataset": dataset,
-    "train": train,
-    "backtest": backtest,
-    "plan": plan,
-    "apply": apply,
-    "ingest": ingest,
+    verb.__name__.rpartition(".")[2]: verb
+    for verb in (demo, init, dataset, train, backtest, plan, apply, materialize, ingest, status, explain, parity)
 }
 
 _HELP = """

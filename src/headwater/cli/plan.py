@@ -44,4 +44,4 @@ def lines(text: str) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    return Group(*(Padding(Text(line.lstrip()), (0, 0, 0, len(line) - len(line.lstrip()))) for line in text.splitlines()))
+    return Group(*(Padding(Text(line.lstrip()), (0, 0, 0, len(line) - len(line.lstrip())), expand=False) for line in text.splitlines()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from glob import glob
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from headwater import clock
 from headwater.connectors.feeds import Assigned, Records, Revoked
+from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError
@@ -65,7 +65,7 @@ class FileFeed:
 
     def _find(self) -> None:
         """Take up files that are new."""
-        new = sorted(path for path in glob(self._spec.path) if path not in self._ends and Path(path).is_file())
+        new = [path for path in named(self._spec.path) if path not in self._ends and Path(path).is_file()]
         if not new:
             return
         known = self._assigned(new)

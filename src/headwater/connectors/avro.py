@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -27,7 +28,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     """
     assert isinstance(stream, KafkaTopic)
     if stream.registry is not None:
-        schemas = Schemas(stream.registry, "AVRO", lambda text, _: _parsed(text))
+        schemas = Schemas(stream.registry, "AVRO", _parsed)
 
         def read(payload: bytes) -> msgspec.Struct:
             number, body = split(payload)
@@ -42,13 +43,23 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     return lambda payload: _row(payload, schema, row)
 
 
-def _parsed(text: str) -> object:
-    return fastavro.parse_schema(json.loads(text))
+def _parsed(text: str, references: Mapping[str, str] = MappingProxyType({})) -> object:
+    """A schema, after those that it refers to."""
+    named: dict[str, dict[str, object]] = {}
+    for said in references.values():
+        fastavro.parse_schema(_read(said), named_schemas=named)
+    return fastavro.parse_schema(_read(text), named_schemas=named)
+
+
+def _read(text: str) -> dict[str, object]:
+    """The schema as it is written, but for the type UUID: it would make objects of texts."""
+    found: dict[str, object] = json.loads(text, object_hook=lambda o: {k: v for k, v in o.items() if (k, v) != ("logicalType", "uuid")})
+    return found
 
 
 def _row(body: bytes, schema: object, row: type[msgspec.Struct]) -> msgspec.Struct:
     rest = io.BytesIO(body)
-    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[call-arg, arg-type]
+    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[arg-type]
     if rest.tell() != len(body):
         raise ValueError(f"{len(body) - rest.tell()} bytes more than a record of its schema has")
     if not isinstance(record, dict):

@@ -34,6 +34,7 @@ _READERS: Final[Mapping[str, str]] = {
     "avro": "headwater.connectors.avro",
     "protobuf": "headwater.connectors.protobuf",
 }
+_CHUNK: Final = 4_096  # records whose objects stay in the processor's cache
 _TYPED: Final = frozenset({"avro", "protobuf"})  # these have types for moments
 
 
@@ -75,7 +76,7 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
     read = _reader(stream, row)
     fields = [attrgetter(name) for name in row.__struct_fields__]
 
-    def decode(payloads: Sequence[bytes | None]) -> Decoded:
+    def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
         made, kept, refused = _rows(payloads, read)
         columns: list[pl.Series] = []
         unfit: dict[int, str] = {}
@@ -83,7 +84,7 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
             values = list(map(field, made))
             column = _column(values, dtype, stream, source.timezone)
             columns.append(column.alias(name))
-            if column.null_count() != values.count(None):
+            if (nulls := column.null_count()) and nulls != values.count(None):
                 lost = (n for n in column.is_null().arg_true() if values[n] is not None)
                 unfit |= {n: f"{_shown(values[n])} is no {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
         frame = pl.DataFrame(columns)
@@ -94,7 +95,20 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
             frame, kept = frame.filter(keep), kept[keep]
         return Decoded(frame, kept, refused)
 
+    def decode(payloads: Sequence[bytes | None]) -> Decoded:
+        return _joined([decode_some(payloads[n : n + _CHUNK]) for n in range(0, max(len(payloads), 1), _CHUNK)])
+
     return decode
+
+
+def _joined(parts: Sequence[Decoded]) -> Decoded:
+    if len(parts) == 1:
+        return parts[0]
+    return Decoded(
+        pl.concat([part.frame for part in parts], rechunk=True),
+        np.concatenate([part.rows + n * _CHUNK for n, part in enumerate(parts)]),
+        [(position + n * _CHUNK, why) for n, part in enumerate(parts) for position, why in part.refused],
+    )
 
 
 def _reader(stream: Stream, row: type[msgspec.Struct]) -> Read:
@@ -140,6 +154,10 @@ def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezo
         utc = micros_of(values, stream.timestamps, timezone).cast(pl.Datetime("us", "UTC"))
         local = utc.dt.convert_time_zone(dtype.time_zone or timezone or "UTC")
         return (local if dtype.time_zone else local.dt.replace_time_zone(None)).dt.cast_time_unit(dtype.time_unit)
+    if dtype == pl.Float32:
+        wide = pl.Series(values, dtype=pl.Float64)
+        narrow = wide.cast(pl.Float32)
+        return narrow.set(narrow.is_infinite() & wide.is_finite(), None)
     try:
         return pl.Series(values, dtype=dtype, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):

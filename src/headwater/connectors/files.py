@@ -14,12 +14,7 @@ def found(path: str, ending: str) -> list[str]:
         DataError: nothing is there, or only empty files.
     """
     place = Path(path)
-    if place.is_dir():
-        names = sorted(str(p) for p in place.rglob(f"*{ending}"))
-    elif place.is_file():
-        names = [path]
-    else:
-        names = sorted(str(p) for p in Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
+    names = sorted(str(p) for p in place.rglob(f"*{ending}")) if place.is_dir() else named(path)
     if not names:
         beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
         where = f"in {place.parent}: {nearest(place.name, beside)}" if beside else f"the folder {place.parent} does not exist"
@@ -27,3 +22,11 @@ def found(path: str, ending: str) -> list[str]:
     if all(Path(name).stat().st_size == 0 for name in names):
         raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
     return names
+
+
+def named(path: str) -> list[str]:
+    """The file of that name, or what the glob finds, sorted."""
+    place = Path(path)
+    if place.is_file():
+        return [path]
+    return sorted(str(p) for p in Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))

@@ -34,6 +34,7 @@ _DEFAULTS: Final = {
     "partition.assignment.strategy": "cooperative-sticky",
     "topic.metadata.refresh.interval.ms": 10_000,  # in which a growing topic's new partitions are found
     "fetch.queue.backoff.ms": 20,  # the default of a second stalls a reader that is quicker than that
+    "reconnect.backoff.max.ms": 1_000,  # so that events are fresh soon after a broker is back
     "log_level": 2,  # what matters comes as an error, and is logged here
 }
 _FIXED: Final = {
@@ -108,13 +109,15 @@ class KafkaFeed:
             messages = self._consumer.consume(1, timeout)
             if messages and most > 1:
                 messages += self._consumer.consume(most - 1, 0)
-        if any(map(ck.Message.error, messages)):
+        stamps = _stamps(messages)
+        if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
             messages = self._told_of_errors(messages)
+            stamps = _stamps(messages)
         if self._failure:
             raise self._failure
         if not messages and not self._moved and not self._reached:
             return None
-        records = self._records(messages)
+        records = self._records(messages, stamps[:, 1] * 1000)
         return records if records.ends else None
 
     def lag(self) -> Mapping[str, int]:
@@ -133,12 +136,11 @@ class KafkaFeed:
 
     # ---- records
 
-    def _records(self, messages: Sequence[ck.Message]) -> Records:
+    def _records(self, messages: Sequence[ck.Message], at: I64) -> Records:
         n = len(messages)
         number = np.fromiter(map(ck.Message.partition, messages), np.int64, n)
         offset = np.fromiter(map(ck.Message.offset, messages), np.int64, n)
         payloads = list(map(ck.Message.value, messages))
-        at = np.fromiter(chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * n)[1::2] * 1000
         fresh = self._not_yet(number, offset)
         if not fresh.all():
             number, offset, at = number[fresh], offset[fresh], at[fresh]
@@ -193,7 +195,7 @@ class KafkaFeed:
     def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
         begun = []
         try:
-            known = self._assigned([str(tp.partition) for tp in given])
+            known = self._assigned([str(tp.partition) for tp in given]) if given else {}
             self._any_known |= bool(known)
             begun = [ck.TopicPartition(tp.topic, tp.partition, self._start(tp.partition, known.get(str(tp.partition)))) for tp in given]
         except HeadwaterError as error:  # this is called inside librdkafka; `poll` raises it
@@ -202,15 +204,17 @@ class KafkaFeed:
         (consumer.incremental_assign if self._incremental else consumer.assign)(begun)
 
     def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
-        for tp in given:
-            self._ends.pop(tp.partition, None)
-            self._moved.discard(tp.partition)
-        if self._incremental:
-            consumer.incremental_unassign(given)
-        else:
-            consumer.unassign()
-        if given:
-            self._revoked([str(tp.partition) for tp in given])
+        try:
+            if given:
+                self._revoked([str(tp.partition) for tp in given])  # first: others get them as soon as they are given up
+        finally:
+            for tp in given:
+                self._ends.pop(tp.partition, None)
+                self._moved.discard(tp.partition)
+            if self._incremental:
+                consumer.incremental_unassign(given)
+            else:
+                consumer.unassign()
 
     def _start(self, partition: int, wanted: int | None) -> int:
         """The offset at which to begin, for certain one that the topic has or will have next.
@@ -288,6 +292,11 @@ class KafkaFeed:
             _LOG.warning("%s: %s; trying again until a broker answers", self._spec, error.str())
         if error.code() != _ALL_DOWN:  # which says less than what comes before it
             self._complaint = error
+
+
+def _stamps(messages: Sequence[ck.Message]) -> I64:
+    """int64 (n, 2): what kind of time each message gives, 0 for none, and the time in milliseconds."""
+    return np.fromiter(chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * len(messages)).reshape(-1, 2)
 
 
 def _committed(error: ck.KafkaError | None, partitions: Sequence[ck.TopicPartition]) -> None:

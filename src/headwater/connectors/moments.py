@@ -10,13 +10,17 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from headwater.connectors.iso import parse_iso
 from headwater.definitions.moments import EPOCH
 from headwater.definitions.streams import Timestamps
 
 _MICROS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _EARLIEST: Final = -62_135_596_800_000_000  # the years that Python knows, 1 to 9999
 _LATEST: Final = 253_402_300_799_999_999
-_COMMON: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-5][0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+_SHAPE: Final = re.compile(  # what every version of Python reads alike
+    r"[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4})"
+    r"([T ]([01][0-9]|2[0-3])(:?[0-5][0-9](:?[0-5][0-9]([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
 
 
 def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | None) -> pl.Series:
@@ -39,13 +43,21 @@ def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | 
 
 def _texts(values: Sequence[object]) -> pl.Series:
     """Those of the usual shape."""
-    texts = pl.Series(values, dtype=pl.String)
-    usual = texts.set(~texts.str.contains(_COMMON), None)
-    return usual.str.to_datetime("%+", time_unit="us", strict=False).dt.timestamp("us")
+    texts = [value for value in values if value is not None]
+    found, fits = parse_iso(texts)  # type: ignore[arg-type] # else a TypeError
+    made = pl.Series(found, dtype=pl.Int64)
+    if not fits.all():
+        made = made.set(pl.Series(~fits), None)
+    if len(texts) == len(values):
+        return made
+    here = [n for n, value in enumerate(values) if value is not None]
+    return pl.Series([None] * len(values), dtype=pl.Int64).scatter(here, made)
 
 
 def _numbers(values: Sequence[object], unit: int) -> pl.Series:
     """Those that are whole."""
+    if not set(map(type, values)) <= {int, type(None)}:
+        raise TypeError("a number beside others")
     numbers = pl.Series(values, dtype=pl.Int64)
     return numbers.set(~numbers.is_between(_EARLIEST // unit, _LATEST // unit), None) * unit
 
@@ -58,7 +70,7 @@ def _one(value: object, timestamps: Timestamps, timezone: str | None) -> int | N
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
         made = round(value * _MICROS[timestamps]) if is_number else None  # type: ignore[operator]
         return made if made is not None and _EARLIEST <= made <= _LATEST else None
-    if not isinstance(value, str) or not re.match(r"[0-9]{4}", value):
+    if not isinstance(value, str) or not _SHAPE.fullmatch(value):
         return None
     try:
         return _micros(datetime.fromisoformat(value), timezone)

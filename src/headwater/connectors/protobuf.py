@@ -114,6 +114,8 @@ def _path(rest: bytes) -> tuple[tuple[int, ...], bytes]:
     path = []
     for _ in range(count):
         index, at = _varint(rest, at)
+        if index < 0:
+            raise ValueError(f"names the message type {index}")
         path.append(index)
     return tuple(path), rest[at:]
 

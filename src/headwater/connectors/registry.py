@@ -8,6 +8,7 @@ import struct
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from headwater import settings
@@ -35,13 +36,20 @@ def split(payload: bytes) -> tuple[int, bytes]:
     return _HEAD.unpack_from(payload)[1], payload[_HEAD.size :]
 
 
+@dataclass(frozen=True)
+class _None:
+    """Why a number stands for no schema."""
+
+    why: str
+
+
 class Schemas(Generic[T]):
     """The schemas of a registry by number, each asked for once and made into what `made` makes of its text and those it refers to."""
 
     def __init__(self, registry: Registry, kind: str, made: Callable[[str, Mapping[str, str]], T]) -> None:
         self._registry, self._kind, self._made = registry, kind, made
         self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
-        self._known: dict[int, T | str] = {}
+        self._known: dict[int, T | _None] = {}
 
     def __getitem__(self, number: int) -> T:
         """The schema of that number.
@@ -53,21 +61,21 @@ class Schemas(Generic[T]):
         if number not in self._known:
             self._known[number] = self._asked(number)
         found = self._known[number]
-        if isinstance(found, str):
-            raise ValueError(found)  # noqa: TRY004 (the text says what is wrong with the record)
+        if isinstance(found, _None):
+            raise ValueError(found.why)  # noqa: TRY004 (it is the record that is wrong)
         return found
 
-    def _asked(self, number: int) -> T | str:
+    def _asked(self, number: int) -> T | _None:
         answer = self._get(f"/schemas/ids/{number}{self._form}")
         if answer is None:
-            return f"the registry has no schema {number}"
+            return _None(f"the registry has no schema {number}")
         kind = answer.get("schemaType", "AVRO")
         if kind != self._kind:
-            return f"schema {number} of the registry is {kind}, not {self._kind}"
+            return _None(f"schema {number} of the registry is {kind}, not {self._kind}")
         return self._made(str(answer["schema"]), self._references(answer))
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
-        """The text of every schema that this one refers to, directly or not, by the name it is referred to; what is needed first comes first."""
+        """The text of every schema that this one refers to, directly or not, by name; what is needed first comes first."""
         found: dict[str, str] = {}
         given = answer.get("references", [])
         for one in given if isinstance(given, list) else []:

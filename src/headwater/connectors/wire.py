@@ -15,8 +15,6 @@ from headwater.errors import DefinitionError
 
 Kind = Any  # a type, made at run time
 
-_FLOAT32: Final = 3.4028234663852886e38
-
 
 def _bounded(kind: Kind, low: float | None, high: float | None) -> Kind:
     return Annotated[kind, msgspec.Meta(ge=low, le=high)]
@@ -35,7 +33,7 @@ _PLAIN: Final[Mapping[object, Kind]] = {
     pl.UInt16: _bounded(int, 0, 2**16 - 1),
     pl.UInt32: _bounded(int, 0, 2**32 - 1),
     pl.UInt64: _bounded(int, 0, None),  # msgspec takes no bound beyond int64; the column refuses what is too large
-    pl.Float32: _bounded(float, -_FLOAT32, _FLOAT32),
+    pl.Float32: float,  # of which NaN is one; the column refuses what is too large
     pl.Float64: float,
     pl.Decimal: Decimal,
     pl.Date: date,

@@ -170,20 +170,24 @@ def called(source: Source) -> str:
     return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
 
 
-def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str]) -> pl.LazyFrame:
+def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str], *, known: bool = False) -> pl.LazyFrame:
     """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
 
-    Whatever is wrong with a row's values is left to the caller; windows go by the event time.
+    Whatever is wrong with a row's values is left to the caller; windows go by the event time. `known`: with KNOWN, by the source's rule.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype.
     """
     chosen = _chosen(source, keys, columns, also)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
-    wanted.append(moment(source.timestamp_field, chosen.schema, source.timezone, called(source)).alias(TIME))
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, called(source))
+    wanted.append(time.alias(TIME))
     if source.id_field is not None:
         column(source.id_field, chosen.schema, called(source))
         wanted.append(pl.col(source.id_field).alias(IDENT))
+    if known:
+        named = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, called(source))
+        wanted.append((time + source.delay if named is None else named).alias(KNOWN))
     return chosen.frame.select(*wanted, *also)
 
 

@@ -97,14 +97,14 @@ class ViewTiles:
         made = self.records.dump(tiles, np.full(len(keys), through), words)
         return dict(zip(keys, made, strict=True))
 
-    def values(self, records: Sequence[Sequence[bytes]], T: I64) -> tuple[list[pl.Series], list[pl.Series]]:
-        """Features and their statuses for each key as of its T, int64 (keys), of its records (one for each partition that has one)."""
+    def values(self, records: Sequence[Sequence[bytes]], T: I64, K: I64) -> tuple[list[pl.Series], list[pl.Series]]:
+        """Features and their statuses for each key as of its T and K, int64 (keys), of its records, one for each partition that has one."""
         flat = [record for parts in records for record in parts]
         of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
         tiles, _, words = self.records.load(flat)
         tiles = replace(tiles, key=of[tiles.key])
         _, finish = wanted_by(self.query)
-        answers = finish(self.records.stored.answers(tiles, len(records), T), T)
+        answers = finish(self.records.stored.answers(tiles, len(records), T, K), K)
         coded = {name: self._coded(name, words) for name in self.query.columns}
         features = []
         for feature, answer in zip(self.view.outputs, answers, strict=False):

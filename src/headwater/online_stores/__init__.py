@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+from headwater import settings
 from headwater.errors import UsageError
 
 _STORES: Mapping[str, str] = {
@@ -65,7 +66,7 @@ class OnlineStore(Protocol):
         ...
 
     def backup(self, to: Path) -> None:
-        """Write all of one moment into a new file or folder."""
+        """Write all of one moment into a new folder, which is an LMDB store; see `backups.restore`."""
         ...
 
     def close(self) -> None:
@@ -73,11 +74,25 @@ class OnlineStore(Protocol):
         ...
 
 
+@contextmanager
+def opened(store: OnlineStore | str | None, *, readonly: bool = False) -> Iterator[OnlineStore]:
+    """An online store that was given as such, by its URL, or not at all: then that of the settings. It is closed if it was opened here."""
+    if store is not None and not isinstance(store, str):
+        yield store
+        return
+    made = open_store(settings.store() if store is None else store, readonly=readonly)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 def open_store(url: str, *, readonly: bool = False) -> OnlineStore:
     """The online store at `url`.
 
     Args:
-        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db`.
+        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
+            `unix://`, `redis+cluster://host:port`.
         readonly: refuse to write; fails where there is no store yet.
 
     Raises:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import parse_qs, urlsplit
 
 import lmdb
@@ -41,20 +42,22 @@ class LmdbStore:
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(folder), map_size=size, readonly=readonly, max_readers=1024, create=not readonly)
+            room = max(size, _SIZE) if readonly else size  # only what writes is bounded
+            self._env = lmdb.open(str(folder), map_size=room, readonly=readonly, max_readers=1024, create=not readonly)
+            self._env.reader_check()  # lets go of the pages that processes which were killed were reading
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
         self._check_format(readonly=readonly)
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._env.begin() as transaction:
-            return [transaction.get(key) for key in keys]
+        with self._reading() as transaction:
+            return [cast("bytes | None", transaction.get(key)) for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._env.begin() as transaction, transaction.cursor() as cursor:
+        with self._reading() as transaction, transaction.cursor() as cursor:
             if not cursor.set_range(prefix):
                 return
-            for key, value in cursor:
+            for key, value in cast("Iterator[tuple[bytes, bytes]]", iter(cursor)):
                 if not key.startswith(prefix):
                     return
                 yield key, value
@@ -81,7 +84,7 @@ class LmdbStore:
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
         until = clock.stopwatch() + wait
-        with (self.folder / f"{name}.lease").open("ab") as file:
+        with self._lease_file(name) as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,6 +113,20 @@ class LmdbStore:
     def close(self) -> None:
         self._env.close()
 
+    @contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction]:
+        try:
+            with self._env.begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}") from error
+
+    def _lease_file(self, name: str) -> BinaryIO:
+        try:
+            return (self.folder / f"{name}.lease").open("ab")
+        except OSError as error:
+            raise StoreError(f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}") from error
+
     def _check_format(self, *, readonly: bool) -> None:
         found = self.get([FORMAT_KEY])[0]
         if found is None and not readonly:
@@ -125,7 +142,11 @@ class LmdbStore:
 def _remedy(error: Exception) -> str:
     if isinstance(error, lmdb.MapFullError):
         return "It has reached its size= limit: give more, such as lmdb:FOLDER?size=200GB, or remove views and compact it"
-    if isinstance(error, lmdb.DiskError) or "No space" in str(error):
+    if isinstance(error, lmdb.MapResizedError):
+        return "Another process has opened it with a larger size= and filled it: start this one again, with the same size="
+    if "already open in this process" in str(error):
+        return "A process opens a store once: share what open_store returned, from several threads too"
+    if any(said in str(error) for said in ("No space", "File too large", "quota", "Input/output")):  # the last: a write cut short
         return "Make room on the disk; ingestion goes on from the last commit"
     if "Permission" in str(error) or "Read-only" in str(error) or isinstance(error, lmdb.ReadonlyError):
         return "Give the process the right to write there"

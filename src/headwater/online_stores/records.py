@@ -98,6 +98,11 @@ class Records:
         data, places = out.tobytes(), (at * 8).tolist()
         return [data[a:b] for a, b in itertools.pairwise(places)]
 
+    @staticmethod
+    def none(through: int) -> bytes:
+        """A record that says that its key has no tiles."""
+        return np.array([kernels.FORMAT, through, 0, 0], np.int64).tobytes()
+
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
         rest = iter(arrays)
         return tuple(tuple(next(rest) if part.whole else next(rest).view(np.float64) for part in slot.parts) for slot in self.stored.slots)

@@ -25,6 +25,7 @@ class State(msgspec.Struct, frozen=True):
     view: its name. schema: the columns that its records are made of, as an empty Arrow stream.
     cuts: of a batch view, those that are whole, rising; the last two at most.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
+    from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
     exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
     """
 
@@ -32,6 +33,7 @@ class State(msgspec.Struct, frozen=True):
     schema: bytes
     cuts: list[Cut] = []
     seeded: int | None = None
+    from_history: int = 0
     exact_from: int = 0
 
     @property

@@ -18,6 +18,7 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
+from headwater.definitions.streams import push
 from headwater.engines.events import IDENT, arrived
 from headwater.engines.reading import TIME, collect
 from headwater.engines.tiles import ViewTiles
@@ -25,6 +26,7 @@ from headwater.logs.rolling import KNOWN_AT
 
 ROW, PARTITION, OFFSET, AT = "headwater_row", "headwater_partition", "headwater_offset", "headwater_received_at"
 UTC = pl.Datetime("us", "UTC")
+COPY = "a copy of an event that was accepted before"
 DEAD_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
     PARTITION: pl.String(),
@@ -42,15 +44,15 @@ class Arrived:
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
     events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`.
     dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT. filtered: how many rows the filter leaves out.
-    kept: int64, the record of each of `rows`. refused: int64, the record of each of `dead`.
+    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`.
     """
 
     rows: pl.DataFrame
+    kept: I64
     events: pl.DataFrame
     dead: pl.DataFrame
-    filtered: int
-    kept: I64
     refused: I64
+    filtered: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Acceptance:
         if records.frame is not None:
             rows, kept, refused = records.frame, np.arange(records.frame.height), []
         else:
-            decoded = self._decode(records.payloads)
+            decoded = self.decode(records.payloads)
             rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
         places = pl.DataFrame(
             {
@@ -113,7 +115,7 @@ class Acceptance:
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
             found = found.filter(~bad)
             gone += which.tolist()
-        return Arrived(rows, found, pl.concat(dead), rows.height - len(reasons), kept, np.array(gone, np.int64))
+        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), rows.height - len(reasons))
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands."""
@@ -125,7 +127,7 @@ class Acceptance:
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
         """The columns of the stream."""
-        return stream_schema(self.source, self._unselected)
+        return stream_schema(self._streamed, self._unselected)
 
     @property
     def _keys(self) -> list[str]:
@@ -138,8 +140,14 @@ class Acceptance:
         return sorted({c for view in self.views for c in view.read_columns if known is not None and c not in known})
 
     @cached_property
-    def _decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
-        return decoder(self.source, self._unselected)
+    def decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
+        """What makes rows of payloads."""
+        return decoder(self._streamed, self._unselected)
+
+    @property
+    def _streamed(self) -> Source:
+        """The source; one that only its history is replayed of, with a stream of the same columns."""
+        return self.source if self.source.stream is not None else replace(self.source, stream=push(at_least_once=True))
 
     def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
         """Why each event is refused, or null."""
@@ -163,6 +171,16 @@ class Acceptance:
             if wrong.any():
                 reason = reason.set(wrong.fill_null(value=False), why)
         return reason
+
+
+def copies(records: Records, arrived: Arrived, rows: Sequence[int]) -> pl.DataFrame:
+    """Some rows as refused ones: copies of events that were accepted before."""
+    which = arrived.kept[list(rows)].tolist()
+    payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
+    own = pl.DataFrame({"reason": [COPY] * len(which), "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
+    return pl.concat(
+        [own.select("reason"), arrived.rows[list(rows)].select(PARTITION, OFFSET, AT), own.select("payload")], how="horizontal"
+    )
 
 
 def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:

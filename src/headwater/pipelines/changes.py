@@ -48,7 +48,7 @@ def changes(held: Held, new: Entries) -> tuple[Change, ...]:
             found.append(Change(key.kind, key.name, "removed"))
         elif before is None:
             found.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
-        elif before.says() != after.says():
+        elif before.says != after.says:
             details = tuple(_details(before, after, old, new))
             found.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
     told: set[str] = set()  # a feature that a view lost is not told again of the service
@@ -65,9 +65,13 @@ def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterato
     fields = dict.fromkeys([*before.definition, *after.definition])
     for name in fields:
         one, other = before.definition.get(name), after.definition.get(name)
-        if one == other or name in HIDDEN:
+        if name in HIDDEN:
             continue
-        if name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        if isinstance(one, Mapping) and one == other and list(one) != list(other):
+            yield f"{name} in another order"
+        elif one == other:
+            continue
+        elif name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from _features(one, other)
         elif isinstance(one, Mapping) and isinstance(other, Mapping) and not (is_said(one) or is_said(other)):
             for part in dict.fromkeys([*one, *other]):
@@ -99,7 +103,8 @@ def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterat
 def _tiles_fields(entry: Entry) -> list[object]:
     features = entry.definition["features"]
     assert isinstance(features, Mapping)
-    return [entry.definition["keys"], list(features.values()), _is_batch(entry) and entry.definition["freshness"]]
+    ttl = "ttl" in entry.definition
+    return [entry.definition["keys"], list(features.values()), ttl, _is_batch(entry) and entry.definition["freshness"]]
 
 
 def _is_batch(entry: Entry) -> bool:
@@ -135,8 +140,6 @@ def _features(one: Mapping[str, object], other: Mapping[str, object]) -> Iterato
     for name in one:
         if name in other and one[name] != other[name]:
             yield _different(f"feature {name}", one[name], other[name])
-    if not gone and not come and not names and dict(one) == dict(other) and list(one) != list(other):
-        yield "features in another order"
 
 
 def _different(name: str, one: object, other: object) -> str:
@@ -200,7 +203,7 @@ def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
     assert isinstance(before, Mapping)
     assert isinstance(later, Mapping)
     same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
-    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now]}
+    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now] and full[n] not in lost}
     lost |= {full[name]: "which would mean something else" for name in features if name in after and after[name] != features[name]}
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost
@@ -224,7 +227,7 @@ def _readers(old: Entry, held: Held, new: Entries) -> Iterator[tuple[str, list[s
             yield f"model {key.name}", _read(entry, old, held.live)
     for project, entries in held.others.items():
         same = entries.get(old.key)
-        if same is not None and same.says() == old.says() and old.kind == "view":
+        if same is not None and same.says == old.says and old.kind == "view":
             for key, entry in entries.items():
                 if key.kind == "model":
                     yield f"model {key.name} of project {project}", _read(entry, old, entries)

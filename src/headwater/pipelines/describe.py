@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 from headwater.catalog.entry import Entries, Entry, Key
-from headwater.definitions.base import Definition, canonical, is_expr
+from headwater.definitions.base import Definition, canonical
 from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Table
 from headwater.definitions.durations import text
@@ -187,7 +187,8 @@ def _said(value: object) -> object:
         return value
     if isinstance(value, FeatureRef):
         return value.name
-    shown = str(value) if is_expr(value) else type(value).__name__  # a connector's text may hold secrets
+    written = type(value).__str__ is not object.__str__  # else it is what Python makes of all fields, secrets included
+    shown = str(value) if written else type(value).__name__
     return {"text": shown, "id": _hash(value)}
 
 

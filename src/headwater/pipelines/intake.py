@@ -80,8 +80,17 @@ class Intake:
     inbox: where its events come in, if they are pushed.
     """
 
-    def __init__(self, source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits) -> None:
-        self.source, self.store, self.folder, self.limits = source, store, folder, limits
+    def __init__(
+        self,
+        source: Source,
+        views: Sequence[FeatureView],
+        store: OnlineStore,
+        folder: Path | None,
+        limits: Limits,
+        *,
+        replayed_from: int | None = None,
+    ) -> None:
+        self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
         self.acceptance.warm()
         self.inbox: Inbox | None = None
@@ -89,7 +98,7 @@ class Intake:
         self._shards: dict[str | None, Shard] = {}
         self._lock = threading.RLock()  # partitions come and go between commits
         if not store.partitioned:
-            self._shard(None)
+            self.shard(None)
 
     @property
     def shards(self) -> list[Shard]:
@@ -115,7 +124,7 @@ class Intake:
         """Commit records, each read when `turns` were as they say, one shard after the other."""
         with self._lock:
             if not self.store.partitioned:
-                return [self._apply(self._shard(None), [some for some, _ in records], now, known)]
+                return [self._apply(self.shard(None), [some for some, _ in records], now, known)]
             if not records:
                 return [shard.apply([], now, known) for shard in self.shards]
             made = []
@@ -128,7 +137,7 @@ class Intake:
     def skip(self, partition: str, to: int, now: int) -> Committed:
         """Commit that a partition is read on from `to`; what lies between is lost."""
         with self._lock:
-            return self._shard(partition).skip(partition, to, now)
+            return self.shard(partition).skip(partition, to, now)
 
     def due(self) -> int | None:
         """When the first event that is held happens."""
@@ -142,12 +151,14 @@ class Intake:
             for space in (spaces.ARCHIVE, spaces.DEAD):
                 self._roller(shard.partition, space).roll(least=least)
 
-    def _shard(self, partition: str | None) -> Shard:
+    def shard(self, partition: str | None) -> Shard:
         """The shard that a partition's records go to; its views are filled with their past before it is given."""
         name = partition if self.store.partitioned else None
         if name not in self._shards:
             shard = Shard(self.acceptance, self.store, name, archive=self.folder is not None)
-            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), clock.now_micros()).items():
+            replayed = self.replayed_from is not None
+            now = clock.now_micros() if self.replayed_from is None else self.replayed_from
+            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), now, replayed=replayed).items():
                 _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
             self._shards[name] = shard
         return self._shards[name]
@@ -155,7 +166,7 @@ class Intake:
     def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
         """The offsets to read on from, of those partitions that are known."""
         with self._lock:
-            ends = {name: self._shard(name).ends for name in partitions}
+            ends = {name: self.shard(name).ends for name in partitions}
         return {name: known[name] for name, known in ends.items() if name in known}
 
     def _apply(self, shard: Shard, records: Sequence[Records], now: int, known: int | None) -> Committed:

@@ -24,28 +24,29 @@ from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import StaleError, StoreError
-from headwater.online_stores import OnlineStore, open_store, spaces
+from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, decoded, read_state
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.shard import Progress
 
 _REFRESH = 1.0  # seconds after which a reader looks for new partitions
-_SLOTS = ("0", "1")
+SLOTS = ("0", "1")
 
 
 @dataclass(frozen=True)
 class Served:
-    """The values of a view for n rows: features and their statuses, as of T by what was known at K, int64 microseconds, the same for all.
+    """The values of a view for n rows: features and statuses, as of T by what was known at K, microseconds, the same for all.
 
-    sequence: of the last commit that counts; of a batch view none. stale: whether the view promises fresher values.
+    sequences: by partition (None where there is one writer), the last commit that counts; of a batch view none.
+    stale: whether the view promises fresher values.
     """
 
     features: list[pl.Series]
     statuses: list[pl.Series]
     T: int
     K: int
-    sequence: int
+    sequences: Mapping[str | None, int]
     stale: bool
 
 
@@ -93,10 +94,16 @@ class OnlineView:
             [s.gather(rows) for s in served.statuses],
             served.T,
             served.K,
-            served.sequence,
+            served.sequences,
             served.stale,
         )
         return _stale(self.view, served) if served.stale else served
+
+    def places(self, key: bytes) -> list[bytes]:
+        """Where the records of a key of a streaming view stand, as far as partitions are known."""
+        name = spaces.PROGRESS + spaces.name(self.view.source.name)
+        parts = [part[len(name) : -1].decode() for part, _ in self.store.scan(name)] if self.store.partitioned else [None]
+        return [spaces.record(self.view.tiles_fingerprint, key, part) for part in parts]
 
     def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes | None], I64]:
         """The distinct keys, None for one that is null, and which each row has."""
@@ -120,22 +127,22 @@ class OnlineView:
         name = spaces.PROGRESS + spaces.name(self.view.source.name)
         if now - self._looked > _REFRESH or not self._shards:
             self._shards, self._looked = [key for key, _ in self.store.scan(name)] or [name], now
-        parts = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
+        parts: list[str | None] = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
         fingerprint = self.view.tiles_fingerprint
         places = [b"" if key is None else spaces.record(fingerprint, key, part) for key in keys for part in parts]
         found = self.store.get([*self._shards, *(p or spaces.FORMAT_KEY for p in places)])
-        progress = [msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)] if p is not None] or [Progress()]
-        T, K = max(t, *(p.at for p in progress)) if len(progress) > 1 else max(t, progress[0].at), min(p.known for p in progress)
+        progress = [Progress() if p is None else msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)]]
+        T, K = max(t, *(p.at for p in progress)), min(p.known for p in progress)
         values = [v if p and v is not None else b"" for p, v in zip(places, found[len(self._shards) :], strict=True)]
         grouped = [values[i : i + len(parts)] for i in range(0, len(values), len(parts))]
-        features, statuses = self.tiles.values(grouped, np.full(len(keys), T))
+        features, statuses = self.tiles.values(grouped, *(np.full(len(keys), T),) * 2)
         stale = t - K > getattr(self.view.freshness, "lag", 0) or self.state.exact_from > T
-        return Served(features, statuses, T, min(K, T), max(p.sequence for p in progress), stale)
+        return Served(features, statuses, T, min(K, T), {part: p.sequence for part, p in zip(parts, progress, strict=True)}, stale)
 
     def _batch(self, keys: Sequence[bytes | None], t: int) -> Served:
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
         fingerprint = self.view.tiles_fingerprint
-        places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in _SLOTS]
+        places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in SLOTS]
         found = self.store.get([spaces.state(fingerprint), *places])
         state = decoded(found[0])
         cuts = [cut for cut in (state.cuts if state is not None else []) if due >= cut.T]
@@ -148,8 +155,8 @@ class OnlineView:
             (found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))
         ]
         chosen = [newest(pair, cut.T) for pair in pairs]
-        features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T))
-        return Served(features, statuses, cut.T, cut.K, -1, bool(due > cut.T))
+        features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T), np.full(len(keys), cut.K))
+        return Served(features, statuses, cut.T, cut.K, {}, bool(due > cut.T))
 
 
 def newest(records: Sequence[bytes], cut: int) -> bytes:
@@ -163,7 +170,7 @@ def get_online_features(
     features: FeatureService | Member | Sequence[Member],
     rows: ArrowFrame | Sequence[Mapping[str, object]],
     *,
-    store: OnlineStore | str,
+    store: OnlineStore | str | None = None,
     at: datetime | None = None,
     details: bool = False,
 ) -> pl.DataFrame:
@@ -172,7 +179,7 @@ def get_online_features(
     Args:
         features: a feature service, or features, views and request features.
         rows: keys and request fields; a frame with an Arrow interface, or a list of mappings.
-        store: an online store, or its URL.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
             its view promises.
@@ -182,12 +189,8 @@ def get_online_features(
         StoreError: a view that is not in the store.
         StaleError: values older than promised, of a view with on_stale="refuse".
     """
-    opened = open_store(store, readonly=True) if isinstance(store, str) else store
-    try:
-        return OnlineFeatures(as_service(features), opened).read(rows, at=at, details=details)
-    finally:
-        if isinstance(store, str):
-            opened.close()
+    with opened(store, readonly=True) as mine:
+        return OnlineFeatures(as_service(features), mine).read(rows, at=at, details=details)
 
 
 class OnlineFeatures:
@@ -248,4 +251,4 @@ def _stale(view: FeatureView, served: Served) -> Served:
     rows = len(served.features[0])
     nothing = [s.clear(rows) for s in served.features]
     fallback = asides.status_series("", np.full(rows, asides.STATUSES.index("fallback")))
-    return Served(nothing, [fallback.alias(s.name) for s in served.statuses], served.T, served.K, served.sequence, served.stale)
+    return Served(nothing, [fallback.alias(s.name) for s in served.statuses], served.T, served.K, served.sequences, served.stale)

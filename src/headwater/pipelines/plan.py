@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 
 from headwater import clock
 from headwater.catalog.database import Catalog
 from headwater.catalog.entry import Entry, Held
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.errors import DefinitionError, UsageError
 from headwater.pipelines.changes import Change, changes
@@ -24,7 +25,8 @@ class Plan:
     """What a project would change in a catalog; printed, it is a table.
 
     Args:
-        project, catalog: their names.
+        project: its name.
+        catalog: where it lies.
         version: the project's version in the catalog that it is compared with; 0 where it was never applied.
         changes: what is added, changed and removed, by kind and name.
         lints: what no pipeline can do (`refused`), and what is probably not meant (`warning`).
@@ -136,7 +138,8 @@ def apply(
     Whoever else applies at the same time waits, and then compares with what was made here. No state of an online store is touched.
 
     Args:
-        project, catalog: as for `plan`.
+        project: the definitions.
+        catalog: as for `plan`.
         allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
         allow_breaking: let go what models of the catalog still read, or will find to mean something else.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
@@ -176,6 +179,22 @@ def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, En
     return {key.name: entry for key, entry in held.live.items() if key.kind == "view"}
 
 
+def check_applied(project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None) -> None:
+    """Refuse to run views that were not applied, or whose stored state would be another than what was applied.
+
+    Raises:
+        UsageError: naming each of them.
+    """
+    found = applied(project.name, catalog)
+    wrong = [
+        f"view {view.name} {'is not in the catalog' if view.name not in found else 'differs from what was applied'}"
+        for view in views
+        if view.name not in found or found[view.name].tiles != view.tiles_fingerprint
+    ]
+    if wrong:
+        raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
+
+
 def _catalog(given: CatalogLike | None) -> Catalog:
     return given if isinstance(given, Catalog) else Catalog(given)
 
@@ -207,7 +226,7 @@ def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int
 
 
 def _differs(entry: Entry, held: Entry | None) -> bool:
-    return held is None or not held.live or held.says() != entry.says() or held.fingerprint != entry.fingerprint
+    return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
 
 
 def _as_dict(change: Change) -> dict[str, object]:

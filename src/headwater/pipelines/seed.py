@@ -8,7 +8,6 @@ that what both hold counts once. Without ids that cannot be told, and values are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import polars as pl
@@ -37,8 +36,10 @@ def new_views(shard: Shard) -> list[ViewTiles]:
     return found
 
 
-def seed(shard: Shard, archive: Roller, now: int) -> dict[str, int]:
+def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> dict[str, int]:
     """Fill the views that are new with their past, as of `now`, microseconds; how many events each was given.
+
+    replayed: the stream is the history's own continuation, so that nothing can be in both.
 
     What a killed run left of it is removed first. Nothing else may write to the shard meanwhile.
     """
@@ -56,25 +57,25 @@ def seed(shard: Shard, archive: Roller, now: int) -> dict[str, int]:
         T = max(now, shard.progress.at)
         parts = _history(shard.source, tiles, T) if foreign else _archived(shard, archive)
         counts[tiles.view.name] = sum(_add(shard, tiles, part, T) for part in parts)
-        done = replace_state(state, shard, tiles, T, foreign=foreign and shard.source.history is not None)
+        done = _whole(state, shard, tiles, T, foreign=foreign and shard.source.history is not None, replayed=replayed)
         shard.store.commit({spaces.state(tiles.view.tiles_fingerprint): encoded(done)}, {})
     return counts
 
 
-def replace_state(state: State, shard: Shard, tiles: ViewTiles, T: int, *, foreign: bool) -> State:
+def _whole(state: State, shard: Shard, tiles: ViewTiles, T: int, *, foreign: bool, replayed: bool) -> State:
     """The state of a view whose records are whole now."""
     exact = 0
-    if foreign and shard.source.id_field is None:
+    if foreign and shard.source.id_field is None and not replayed:
         reaches = [w.reach for w in tiles.records.stored.ladder.windows]
         exact = FAR if None in reaches else T + max(r for r in reaches if r is not None)
-    return State(state.view, state.schema, [], shard.progress.sequence, exact)
+    return State(state.view, state.schema, [], shard.progress.sequence, T if foreign else 0, exact)
 
 
 def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     """Of a history that headwater did not write: from when on the stream is to be read, microseconds, and the ids that both may hold."""
     if source.history is None or source.id_field is None:
         return None
-    events = read_events(source, [], [], Reach(None, now, FAR), [], Notes())
+    events = read_events(source, [], [], Reach(None, now, now), [], Notes())
     if not events.height:
         return None
     last, horizon = int(events[TIME].max()), micros(source.id_horizon, "id_horizon")  # type: ignore[arg-type]
@@ -96,8 +97,7 @@ def _history(source: Source, tiles: ViewTiles, T: int) -> Iterator[pl.DataFrame]
     reaches = [w.reach for w in tiles.records.stored.ladder.windows]
     first = None if None in reaches else T - max(r for r in reaches if r is not None)
     columns = sorted(tiles.view.read_columns - set(tiles.view.keys))
-    known = replace(source, stream=None)
-    events = read_events(known, tiles.view.keys, columns, Reach(first, T, FAR), [], Notes())
+    events = read_events(source, tiles.view.keys, columns, Reach(first, T, T), [], Notes())
     for place in range(0, events.height, _ROWS):
         yield events.slice(place, _ROWS)
 

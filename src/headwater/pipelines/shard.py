@@ -28,7 +28,7 @@ from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of
+from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.ids import Ids, known_of
 
 FILTERED, ACCEPTED, COPY, HELD, REFUSED = range(5)
@@ -284,6 +284,8 @@ class _Draft:
         self.ids.append(checked.block)
         self.counts["copies"] += events.height - int(accepted.sum())
         self.counts["conflicts"] += checked.conflicts
+        if not accepted.all():
+            self.dead.append(copies(records, arrived, events[ROW].filter(~accepted).to_list()))
         return events.filter(accepted)
 
     def _refuse(self, records: Records, arrived: Arrived) -> None:

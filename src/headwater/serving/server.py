@@ -73,8 +73,8 @@ class _Thread(threading.Thread):
             log_enabled=False,
         )
         serving = self._loop.create_task(self._server.serve())
-        while not serving.done() and not await self._listens():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 (granian tells nobody when it listens)
+        while not serving.done() and not await self._listens():  # noqa: ASYNC110 (granian tells nobody when it listens)
+            await asyncio.sleep(0.005)
         self.begun.set()
         await serving
 

@@ -1,0 +1,80 @@
+"""Explain a value: the events that count, those that do not and why, the tiles they are in, the value served and the value made anew."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.cli import options
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from headwater.definitions.project import Project
+    from headwater.pipelines.explain import Explanation
+
+SUMMARY = "explain a value: the events that count, and why others do not"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `headwater explain`."""
+    parser.add_argument("feature", metavar="FEATURE", help="its full name, such as card__mean_amount_30d")
+    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="the keys of its view")
+    options.project(parser, model=False)
+    options.store(parser)
+    parser.add_argument("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now, with the value served)")
+    parser.add_argument("--events", type=int, default=20, metavar="N", help="how many events to show, the latest (default: %(default)s)")
+    options.as_json(parser)
+
+
+def run(given: argparse.Namespace, screen: Screen) -> None:
+    """Find out, and print."""
+    project = load(given.project).project
+    at = options.moment(given.at, "--at")
+    keys = _keys(project, given)
+    from headwater.pipelines.explain import explain
+
+    found = explain(project, given.feature, keys, store=given.store, folder=options.place(given), at=at)
+    screen.show(_shown(found, given.events), found.to_dict(given.events))
+    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+
+
+def _keys(project: Project, given: argparse.Namespace) -> dict[str, object]:
+    """The keys as values of the types that the view's keys have."""
+    said = dict(part.partition("=")[::2] for part in ",".join(given.keys).split(",") if part)
+    for name, text in said.items():
+        if not text:
+            raise UsageError(f"the key {name!r} has no value; write {name}=VALUE")
+    from headwater.pipelines.explain import typed_keys
+
+    return typed_keys(project, given.feature, said)
+
+
+def _shown(found: Explanation, events: int) -> RenderableType:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    window = f"T {clock.moment(found.T).isoformat()}, K {clock.moment(found.K).isoformat()}, age {found.age:.3f} s"
+    served = f"online {found.online!r}, " if found.served else ""
+    lines = [
+        Text(f"{found.feature} of {dict(found.keys)} at {clock.moment(found.at).isoformat()}"),
+        Text(f"{served}offline {found.offline!r}, status {found.status}"),
+        Text(window),
+    ]
+    table = Table(*found.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
+    for row in found.events.head(events).iter_rows():
+        table.add_row(*("" if v is None else str(v) for v in row))
+    counted = int(found.events["counts"].sum())
+    lines.append(Text(f"{counted:,} of {found.events.height:,} events of the key count" + (":" if found.events.height else "")))
+    if not found.tiles.height:
+        return Group(*lines, table)
+    tiles = Table("tile begins", "events", box=box.SIMPLE_HEAD, show_edge=False)
+    for start, count in found.tiles.iter_rows():
+        tiles.add_row("before every other window" if start is None else start.isoformat(), str(count))
+    return Group(*lines, table, tiles)

@@ -1,0 +1,94 @@
+"""Compute batch views up to their last cut, and publish each cut at once; from cron or Airflow, or on its own with --watch."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.cli import options
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from headwater.definitions.project import Project
+    from headwater.online_stores import OnlineStore
+    from headwater.pipelines.materialize import Materialized
+
+SUMMARY = "compute batch views up to their last cut, and publish it"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `headwater materialize`."""
+    parser.add_argument("views", nargs="*", metavar="VIEW", help="which batch views (default: all)")
+    options.project(parser, model=False)
+    options.store(parser)
+    options.memory(parser)
+    parser.add_argument("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)")
+    parser.add_argument("--watch", action="store_true", help="stay, and compute every cut as soon as it can be")
+    options.as_json(parser)
+
+
+def run(given: argparse.Namespace, screen: Screen) -> None:
+    """Bring every view to its last cut."""
+    project = load(given.project).project
+    at = options.moment(given.at, "--at")
+    from headwater.online_stores import opened
+
+    with opened(given.store) as store:
+        _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
+        while given.watch:
+            _wait(project, given)
+            _once(project, given, screen, store, clock.now_micros())
+    screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
+
+
+def _wait(project: Project, given: argparse.Namespace) -> None:
+    from headwater.pipelines.materialize import batch_views, next_due
+
+    due = next_due(batch_views(project, given.views), clock.now_micros())
+    while (left := (due - clock.now_micros()) / 1e6) >= 0:
+        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+
+
+def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:
+    from headwater.pipelines.materialize import batch_views, materialize_view
+
+    with screen.progress() as tick:
+        made = [materialize_view(view, store, t, memory=given.memory, tick=tick) for view in batch_views(project, given.views)]
+    screen.show(_table(made), {"views": [_said(m) for m in made]})
+    for one in made:
+        screen.left_out(one.left_out)
+
+
+def _said(made: Materialized) -> dict[str, object]:
+    before = None if made.before is None or made.done_before else _moment(made.before.T)
+    return {
+        "view": made.view,
+        "cut": _moment(made.cut.T),
+        "known_until": _moment(made.cut.K),
+        "cut_before": before,
+        "events_added": made.events,
+        "keys_written": made.keys,
+        "left_out": made.left_out,
+        "was_there": made.done_before,
+    }
+
+
+def _moment(micros: int) -> str:
+    return clock.moment(micros).isoformat()
+
+
+def _table(made: list[Materialized]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("view", "cut", "before", "events added", "keys written", box=box.SIMPLE_HEAD, show_edge=False)
+    for one in made:
+        said = _said(one)
+        what = "was there" if one.done_before else f"{one.events:,}"
+        table.add_row(one.view, str(said["cut"]), str(said["cut_before"] or "-"), what, "" if one.done_before else f"{one.keys:,}")
+    return table

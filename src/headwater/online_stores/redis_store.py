@@ -1,0 +1,308 @@
+"""The online store of several machines: Redis or Valkey, where each part of a key is written by the owner of its partition.
+
+What is guaranteed
+- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also beside other writers.
+- On a cluster a commit is first the records, each group of them at once, then the rest in one script. After a crash between the two,
+  records are ahead of the offsets (and of one another, if a record that a commit expects changes meanwhile). As each says what it is
+  complete through, and makes way only for one that is complete through as much or more, reading on from the offsets is exact if events
+  that a record holds already are passed over.
+- A commit whose answer was lost is looked up, and made once.
+- A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
+  replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are
+  left; every other writer is refused until it has compared that with the last commit that it made. If one is missing, `LostError`;
+  otherwise it goes on, and the commit that was refused is made.
+- On a standalone server what is left is the state after an earlier commit, so opening the store again and going on from its offsets is
+  exact. On a cluster, where one master may have lost what another counts upon, each group of records counts its commits, and the rest
+  holds how many it must have; fewer is a `LostError` for everybody, until the store is made anew.
+
+What is not
+- A commit is as durable as the server is set up to make it: `appendfsync always` outlives a power failure, `everysec` may lose a second,
+  and replicas lag, unless `replicas=` waits for them. What is lost then is found, as above, not prevented.
+- A server that was restarted empty before a writer was started anew looks like a store that was never made.
+- Reads see a commit at once, but on a cluster not all of it at the same moment; and `scan` of records is in no order.
+- On a cluster a record is dropped whatever it is complete through; a commit that drops records should expect what they held.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from headwater import clock
+from headwater.errors import FencedError, LostError, StoreError
+from headwater.online_stores import Changes
+from headwater.online_stores import redis_scripts as scripts
+from headwater.online_stores.backups import back_up
+from headwater.online_stores.redis_calls import Argument, Call, Options, Servers, UnansweredError
+from headwater.online_stores.redis_scripts import Part
+from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, RECORD
+
+_LEASE = 5.0
+_LEASE_POLL = 0.05
+_LARGEST = 1 << 29
+_ATTEMPTS = 5
+_SAMPLE = 1000
+_AT_ONCE = 1000
+
+
+class RedisStore:
+    """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
+
+    partitioned = True
+
+    def __init__(self, servers: Servers, options: Options, *, readonly: bool = False) -> None:
+        self.outrun = 0
+        self._servers, self._options, self._readonly = servers, options, readonly
+        self._base = b"{%b}" % options.prefix
+        self._writer, self._count = secrets.token_hex(8), 0
+        self._epoch, self._n = b"", 0
+        self._lock = threading.RLock()
+        try:
+            if not readonly:
+                self._check_server()
+            self.check()
+            self._check_format()
+        except StoreError:
+            self.close()
+            raise
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `OnlineStore`; one round trip to each server; on a cluster, of one moment for each."""
+        if not keys:
+            return []
+        names = [key for key in keys if not key.startswith(RECORD)]
+        records: dict[bytes, list[bytes]] = {}
+        for key in keys:
+            if key.startswith(RECORD):
+                records.setdefault(self._group(key) if self._servers.cluster else b"", []).append(key)
+        calls = [Call(tag, ("MGET", *(self._group(key) + key for key in some))) for tag, some in records.items()]
+        if names:
+            calls.append(Call(self._base, ("HMGET", self._base + b":state", *names)))
+        answers = self._servers.run(calls, atomic=not self._servers.cluster)
+        found: dict[bytes, bytes | None] = {}
+        for some, values in zip([*records.values(), names], answers, strict=False):
+            found.update(zip(some, values, strict=True))
+        return [found[key] for key in keys]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """See `OnlineStore`; of one moment and in order, but for records: those come last, in no order, as they are when they are read."""
+        if not prefix.startswith(RECORD):
+            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, _bounds(prefix))])
+            yield from zip(flat[::2], flat[1::2], strict=True)
+        if RECORD.startswith(prefix) or prefix.startswith(RECORD):
+            yield from self._records(prefix or RECORD)
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """See `OnlineStore`; when a server was replaced, finds out first whether it holds all that this writer wrote.
+
+        Raises:
+            LostError: it does not; nothing was written, and this store writes no more.
+        """
+        if self._readonly:
+            raise StoreError(f"{self._options.where} was opened to be read only; open it for writing")
+        state, records = scripts.parted(self._options.prefix, changes, expect)
+        if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
+            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; commit less at once")
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                answer = self._spread(state, records, expect) if self._servers.cluster else self._final(state, list(scripts.blobs(records)))
+                if answer[0] == b"ok":
+                    return
+                if answer[0] == b"held":
+                    raise self._fenced(answer[1])
+                if answer[0] == b"epoch":
+                    self.check()
+        raise StoreError(f"{self._options.where} was replaced, or fell silent, {_ATTEMPTS} times during one commit; nothing was written")
+
+    def check(self) -> None:
+        """Go on with the servers as they are, if they hold every commit that this client made.
+
+        Raises:
+            LostError: they do not.
+        """
+        with self._lock:
+            moved = self._servers.cluster and not self._readonly and self._moved()
+            mode = "read" if self._readonly else "write"
+            args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
+            (answer,) = self._servers.run([Call(self._base, scripts.ENTER, args)])
+            if answer[0] == b"none":
+                raise StoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
+            if answer[0] == b"emptied":
+                raise LostError(f"{self._options.where} was restarted empty: all {self._n} commits are lost. {_REBUILD}")
+            if answer[0] == b"lost":
+                left = "an earlier state" if answer[1] < 0 else f"{answer[1]} commits"
+                raise LostError(
+                    f"{self._options.where} was replaced by a server that holds {left}; this process had made commit {self._n}. {_REOPEN}"
+                )
+            if moved:
+                self._accept()
+            self._epoch = answer[1]
+
+    @contextmanager
+    def lease(self, name: str, *, wait: float) -> Iterator[None]:
+        """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
+        key, token = self._base + b":lease:" + name.encode(), secrets.token_hex(16)
+        until = clock.stopwatch() + wait
+        while self._servers.run([Call(key, ("SET", key, token, "NX", "PX", int(_LEASE * 1000)))])[0] is None:
+            if clock.stopwatch() >= until:
+                raise StoreError(f"another process holds the lease {name!r} of {self._options.where}; stop it, or wait longer")
+            time.sleep(_LEASE_POLL)
+        stop = threading.Event()
+        renewal = threading.Thread(target=self._renew, args=(key, token, stop), daemon=True)
+        renewal.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            renewal.join()
+            self._quietly(Call(key, scripts.RELEASE, (token,)))
+
+    def size(self) -> int:
+        """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
+        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")]
+        total = sum(used or 0 for used in self._servers.run([Call(name, ("MEMORY", "USAGE", name)) for name in names]))
+        sample: list[bytes] = []
+        seen = 0
+        for keys in self._servers.scan(self._pattern(RECORD)):
+            seen += len(keys)
+            sample += keys[: max(0, _SAMPLE - len(sample))]
+        used = [n for n in self._servers.run([Call(key, ("MEMORY", "USAGE", key)) for key in sample]) if n] if sample else []
+        return total + (sum(used) * seen // len(used) if used else 0)
+
+    def backup(self, to: Path) -> None:
+        """See `OnlineStore`; the state is of one moment, records are those of then or complete through more.
+
+        So going on from the offsets of a backup is exact, as after a crash.
+        """
+        back_up(self, to)
+
+    def close(self) -> None:
+        """See `OnlineStore`."""
+        self._servers.close()
+
+    def _group(self, key: bytes) -> bytes:
+        return scripts.group(self._options.prefix, key)
+
+    def _pattern(self, prefix: bytes) -> bytes:
+        escaped = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in prefix)
+        return b"{" + self._options.prefix + b":[0-9a-f][0-9a-f]}" + escaped + b"*"
+
+    def _records(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        seen: set[bytes] = set()
+        for names in self._servers.scan(self._pattern(prefix)):
+            fresh = {name.partition(b"}")[2] for name in names} - seen
+            seen |= fresh
+            keys = sorted(fresh)
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                yield from ((key, value) for key, value in zip(some, self.get(some), strict=True) if value is not None)
+
+    def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes) -> list[Any]:
+        """A commit on a cluster. What is expected is looked at before anything is written, and again in each script."""
+        if not records:
+            return self._final(state, [])
+        (answer,) = self._servers.run([Call(self._base, scripts.EXPECT, (self._epoch, state.packed()))])
+        if answer[0] != b"ok":
+            return list(answer)
+        known = [key for key in expect if key.startswith(RECORD)]
+        for key, value in zip(known, self.get(known), strict=True):
+            if value != expect[key]:
+                return [b"held", key]
+        answers = self._servers.run([Call(tag, scripts.GROUP, (part.packed(),)) for tag, part in records.items()], durable=True)
+        for kind in (b"epoch", b"held"):
+            if other := next((answer for answer in answers if answer[0] == kind), None):
+                return list(other)
+        self.outrun += sum(answer[2] for answer in answers)
+        marks = {tag: answer[1] for tag, answer in zip(records, answers, strict=True)}
+        return self._final(state, [], marks)
+
+    def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None) -> list[Any]:
+        """The script that makes a commit, and what became of it if no answer comes."""
+        self._count += 1
+        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks), *records)
+        try:
+            (answer,) = self._servers.run([Call(self._base, scripts.COMMIT, args)], once=True, durable=True)
+        except UnansweredError:
+            try:
+                (answer,) = self._servers.run([Call(self._base, scripts.RESOLVE, (self._writer, self._count))])
+            except UnansweredError as error:
+                raise StoreError(
+                    f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
+                ) from error
+        if answer[0] == b"ok":
+            self._n = answer[1]
+            self.outrun += answer[2]
+        return list(answer)
+
+    def _fenced(self, key: bytes) -> FencedError:
+        return FencedError(
+            f"{self._options.where} was written by another process meanwhile ({key.rpartition(b'}')[2][:40]!r}); nothing was written. "
+            "A partition has one process that ingests it; read the offsets again, and go on from them"
+        )
+
+    def _moved(self) -> bool:
+        """Whether a group of records is on another server than it was, or a new one."""
+        return not all(self._servers.run([Call(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
+
+    def _accept(self) -> None:
+        """Go on with groups on other servers. The new epoch has begun: whoever has not seen it cannot mark what is lost as there."""
+        (flat,) = self._servers.run([Call(self._base, ("HGETALL", self._base + b":marks"))])
+        marks = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+        tags = scripts.groups(self._options.prefix)
+        left = self._servers.run([Call(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags])
+        short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
+        if short:
+            raise LostError(
+                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records, which offsets count upon. {_REBUILD}"
+            )
+
+    def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
+        while not stop.wait(_LEASE / 3):
+            self._quietly(Call(key, scripts.RENEW, (token, int(_LEASE * 1000))))
+
+    def _quietly(self, call: Call) -> None:
+        """A lease that cannot be renewed or released expires; the next commit says why."""
+        try:
+            self._servers.run([call], once=True)
+        except StoreError:
+            return
+
+    def _check_server(self) -> None:
+        for said in self._servers.everywhere("INFO"):
+            info = said if isinstance(said, dict) else {}
+            policy = info.get("maxmemory_policy", "noeviction")
+            if info.get("maxmemory") and policy != "noeviction":
+                raise StoreError(
+                    f"{self._options.where} drops keys when its memory is full (maxmemory-policy {policy}), and values would be wrong without a "
+                    "sign; set `maxmemory-policy noeviction`"
+                )
+            if info.get("role") == "slave":
+                raise StoreError(f"{self._options.where} is a replica, which cannot be written; give the address of the primary")
+
+    def _check_format(self) -> None:
+        (found,) = self.get([FORMAT_KEY])
+        if found is None and not self._readonly:
+            self.commit({FORMAT_KEY: FORMAT}, {})
+        elif found not in (None, FORMAT):
+            raise StoreError(
+                f"the online store in {self._options.where} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version "
+                "that wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
+            )
+
+
+_REOPEN = "Nothing was written. Open the store again, and go on from the offsets that it holds"
+_REBUILD = (
+    "Nothing was written. Give the store an empty database or another prefix=, and make it anew from the archive "
+    "(see `headwater materialize` and the page on operations)"
+)
+
+
+def _bounds(prefix: bytes) -> tuple[bytes, bytes]:
+    """As ZRANGEBYLEX takes them: from the prefix to the least key that is above all that begin with it."""
+    short = prefix.rstrip(b"\xff")
+    return (b"[" + prefix if prefix else b"-", b"(" + short[:-1] + bytes([short[-1] + 1]) if short else b"+")

@@ -1,0 +1,339 @@
+"""Why a value is what it is: the events that counted, those that did not and why, the tiles they are in, and the value made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.compute.as_of import as_of
+from headwater.compute.tiles import ALL
+from headwater.definitions.connectors import Frame
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.freshness import Batch
+from headwater.definitions.project import Project
+from headwater.definitions.source import Source
+from headwater.engines.events import Notes, Reach, arrived, read_events
+from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.tiles import key_bytes
+from headwater.errors import UsageError, nearest
+from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.pipelines.accept import COPY, ROW, Acceptance
+from headwater.pipelines.historical import tables
+from headwater.pipelines.intake import Limits
+from headwater.pipelines.online import SLOTS, OnlineView, Served, newest
+from headwater.pipelines.parity import Offline
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR = 2**60
+WHY = "why"
+COUNTS = "counts"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A value and what it is made of.
+
+    T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.
+    events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
+    tiles: `start`, and how many `events`.
+    """
+
+    feature: str
+    keys: Mapping[str, object]
+    at: int
+    T: int
+    K: int
+    status: str
+    online: object
+    offline: object
+    served: bool
+    events: pl.DataFrame
+    tiles: pl.DataFrame
+
+    def to_dict(self, events: int) -> dict[str, object]:
+        """The value and its latest events, as JSON can say it."""
+        said = {"feature": self.feature, "keys": dict(self.keys), "status": self.status, "online": self.online, "offline": self.offline}
+        moments = {name: clock.moment(at).isoformat() for name, at in (("at", self.at), ("T", self.T), ("K", self.K))}
+        tables = {"events": self.events.head(events).to_dicts(), "tiles": self.tiles.to_dicts()}
+        made: dict[str, object] = json.loads(json.dumps({**said, **moments, "age": self.age, "served": self.served, **tables}, default=str))
+        return made
+
+    @property
+    def age(self) -> float:
+        """Seconds from K to the moment of asking."""
+        return (self.at - self.K) / 1e6
+
+
+def explain_feature(
+    view: FeatureView, feature: str, keys: Mapping[str, object], store: OnlineStore | None, folder: Path | None, *, at: int | None = None
+) -> Explanation:
+    """Explain one feature of a view for one key.
+
+    Args:
+        view: the feature's view.
+        feature: its name, with or without the view's.
+        keys: the view's keys.
+        store: the online store; None explains the history alone.
+        folder: where the archive of streams lies.
+        at: the moment of asking, microseconds; None is now, where the online value is read too.
+
+    Raises:
+        DefinitionError: the view has no such feature.
+        UsageError: a key that the view does not have, or one that is missing.
+    """
+    chosen = next(f for f in view.outputs if f.name == view[feature].feature)
+    view = view.root
+    for name in {*view.keys} ^ {*keys}:
+        raise UsageError(
+            f"feature view {view.name!r} has the keys {list(view.keys)}, and {list(keys)} were given; {nearest(name, view.keys)}"
+        )
+    t = clock.now_micros() if at is None else at
+    online = None if store is None else OnlineView(view, store)
+    served = _served(view, online, keys, t, now=at is None)
+    T, K = served.T, served.K
+    events = _Events(view, store, folder).of(keys, served)
+    said = _judged(view, chosen, events, T, K)
+    counted = said.filter(pl.col(COUNTS) | pl.col(WHY).str.starts_with("outside") | pl.col(WHY).str.starts_with("filtered: where"))
+    frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+    rows = events.filter(pl.col(ROW).is_in(counted[ROW].implode()) & pl.col("__ok"))
+    found = Offline(view, store, folder).answer(view.outputs, rows.drop("__ok", "__why", ROW), frame, served) if store is not None else []
+    place = [f.name for f in view.outputs].index(chosen.name)
+    offline = found[place][0] if found else None
+    status = str(found[len(view.outputs) + place][0]) if found else "unknown"
+    mine = served.features[place][0] if served.features else None
+    tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
+    near = (pl.col("timestamp").dt.epoch("us") - T).abs()
+    shown = said.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
+    return Explanation(f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles)
+
+
+def explain(
+    project: Project,
+    feature: str,
+    keys: Mapping[str, object],
+    *,
+    store: OnlineStore | str | None = None,
+    folder: Path | None = None,
+    at: datetime | None = None,
+) -> Explanation:
+    """Why a feature has the value that it has, or had at another moment.
+
+    Args:
+        project: whose feature.
+        feature: its full name, such as `card__mean_amount_30d`.
+        keys: the keys of its view.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        at: the moment of asking, tz-aware; None is now, and reads the online value too.
+
+    Raises:
+        UsageError: a feature or key that there is not.
+        StoreError: a view that is not in the store.
+    """
+    view = _view_of(project, feature)
+    place = settings.home() if folder is None else folder
+    with opened(store, readonly=True) as mine:
+        return explain_feature(view, feature, keys, mine, place, at=None if at is None else clock.micros(at))
+
+
+def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict[str, object]:
+    """Keys that were given as texts, in the types of the feature's view.
+
+    Raises:
+        UsageError: a feature or key that there is not, or a text that is no such value.
+    """
+    view = _view_of(project, feature)
+    if isinstance(view.freshness, Batch) or view.source.stream is None:
+        made = tables(0, 0, Notes())
+        made.read(view.source, view.keys, None)
+        schema = dict(arrived(made.readable(view.source), view.keys, [], []).collect_schema())
+    else:
+        acceptance = Acceptance(view.source, (view,), 0)
+        schema = dict(acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).schema)
+    found: dict[str, object] = {}
+    for name, text in texts.items():
+        if name not in view.keys:
+            raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
+        value = (
+            pl.Series([text]).cast(schema[name], strict=False)[0]
+            if schema[name] != pl.Boolean
+            else {"true": True, "false": False}.get(text)
+        )
+        if value is None:
+            raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
+        found[name] = value
+    return found
+
+
+def _view_of(project: Project, feature: str) -> FeatureView:
+    named = {name: view.root for view in project.views for name in view.root.feature_names}
+    if feature not in named:
+        raise UsageError(f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}")
+    return named[feature]
+
+
+_NO_TILES = pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "events": pl.Int64})
+
+
+def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> Served:
+    """What is served now, or the T and K of another moment."""
+    if online is not None and now:
+        frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+        return online.read(frame, t)
+    if isinstance(view.freshness, Batch):
+        (T,), (K,) = as_of(view.freshness, np.array([t]))
+        return Served([], [], int(T), int(K), {}, stale=False)
+    return Served([], [], t, t, {None: _FAR}, stale=False)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """The events of one key, with `__ok`, whether each was accepted, and `__why` not."""
+
+    view: FeatureView
+    store: OnlineStore | None
+    folder: Path | None
+
+    def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
+        """Keys, columns, TIME, KNOWN, ROW, `__ok`, `__why`."""
+        mine = pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+        if isinstance(self.view.freshness, Batch) or self.store is None:
+            return self._of_history(mine, served, None)
+        parts = [self._archived(mine), self._copies(mine)]
+        begun = OnlineView(self.view, self.store).state.from_history
+        if begun and self.view.source.history is not None:
+            parts.append(self._of_history(mine, served, begun))
+        found = pl.concat([part for part in parts if part is not None], how="diagonal_relaxed")
+        return found.drop(ROW).with_row_index(ROW)
+
+    def _of_history(self, mine: pl.Expr, served: Served, until: int | None) -> pl.DataFrame:
+        columns = sorted(self.view.read_columns - set(self.view.keys))
+        made = tables(served.T, _FAR, Notes())
+        made.read(self.view.source, {*self.view.keys, *columns}, None)
+        source = made.readable(self.view.source)
+        numbered = _numbered(source)
+        every = collect(arrived(replace(numbered, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
+        passing = collect(arrived(numbered, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
+        kept = read_events(numbered, self.view.keys, [*columns, ROW], Reach(None, _FAR, _FAR), [], Notes()).filter(mine)[ROW]
+        why = (
+            pl.when(~pl.col(ROW).is_in(passing.implode()))
+            .then(pl.lit("filtered: the source's filter leaves it out"))
+            .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
+            .then(pl.lit("filtered: it has no time"))
+            .when(~pl.col(ROW).is_in(kept.implode()))
+            .then(pl.lit("duplicate: " + COPY if source.changes is None else "corrected or deleted"))
+        )
+        found = every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
+        return (
+            found
+            if until is None
+            else found.filter(pl.col(TIME) < until, pl.col(KNOWN) <= until).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
+        )
+
+    def _archived(self, mine: pl.Expr) -> pl.DataFrame:
+        """What was accepted; known from its commit on."""
+        acceptance, found = self._acceptance(), []
+        for partition in self._partitions():
+            rows = self._roller(partition, spaces.ARCHIVE).rows()
+            if rows is not None:
+                table = rows.collect()
+                events = acceptance.events_of(table.select(list(acceptance.schema)))
+                found.append(events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), table[SEQUENCE]).filter(mine))
+        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
+        every = pl.concat([nothing, *found], how="diagonal_relaxed").drop(SEQUENCE, strict=False)
+        return every.with_columns(pl.lit(None, pl.String).alias("__why"), pl.lit(value=True).alias("__ok"))
+
+    def _copies(self, mine: pl.Expr) -> pl.DataFrame | None:
+        """What was left out as copies."""
+        acceptance, found = self._acceptance(), []
+        for partition in self._partitions():
+            rows = self._roller(partition, spaces.DEAD).rows()
+            table = None if rows is None else rows.filter(pl.col("reason") == COPY).collect()
+            if table is not None and table.height and self.view.source.stream is not None:
+                decoded = acceptance.decode(table["payload"].to_list())
+                events = acceptance.events_of(decoded.frame)
+                known = table[KNOWN_AT].dt.epoch("us").gather(decoded.rows).gather(events[ROW])
+                found.append(events.with_columns(known.alias(KNOWN)).filter(mine))
+        if not found:
+            return None
+        return pl.concat(found).with_columns(pl.lit("duplicate: " + COPY).alias("__why"), pl.lit(value=False).alias("__ok"))
+
+    def _acceptance(self) -> Acceptance:
+        return Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+
+    def _roller(self, partition: str | None, space: bytes) -> Roller:
+        assert self.store is not None
+        folder = (self.folder or Path()) / ("archive" if space == spaces.ARCHIVE else "dead_letters")
+        return Roller(self.store, space, folder, self.view.source.name, partition)
+
+    def _partitions(self) -> list[str | None]:
+        assert self.store is not None
+        if not self.store.partitioned:
+            return [None]
+        name = spaces.PROGRESS + spaces.name(self.view.source.name)
+        return [key[len(name) : -1].decode() for key, _ in self.store.scan(name)]
+
+
+def _numbered(source: Source) -> Source:
+    """The source over its table with the number of each row, which is selected too."""
+    from headwater.connectors import scan
+
+    table = scan(source.table).with_row_index(ROW).collect()
+    return replace(source, history=Frame(table), select=None if source.select is None else [*source.select, ROW])
+
+
+def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
+    """The events with their times as moments, whether each counts, and why."""
+    window = feature.window
+    begin = None if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
+    end = T if not window.offset else (T - window.offset) // window.hop * window.hop
+    a = feature.aggregation
+    checks: list[tuple[pl.Expr, str]] = [
+        (pl.col(KNOWN) > K, "late: it became known after K"),
+        (pl.col(TIME) >= end, f"outside: it happened at or after {_moment(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
+    ]
+    if begin is not None:
+        checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
+    if a.where is not None:
+        checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
+    nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]
+    for name in nullable:
+        missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()
+        checks.append((missing, f"filtered: {name} is null"))
+    why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
+    shown = [*view.keys, *dict.fromkeys(c for c in feature.reads if c not in view.keys)]
+    moments = [
+        pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
+        pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+    ]
+    made = events.select(ROW, *moments, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
+    return made.with_columns(pl.col(WHY).fill_null("it counts"))
+
+
+def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T: int) -> pl.DataFrame:
+    """The tiles of the key's records: where each begins, and how many events it holds."""
+    frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
+    typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
+    key = key_bytes(typed)[0] if view.keys else b""
+    places = (
+        [spaces.record(view.tiles_fingerprint, key, slot) for slot in SLOTS] if isinstance(view.freshness, Batch) else online.places(key)
+    )
+    found = [record or b"" for record in online.store.get(places)]
+    records = [newest(found, T)] if isinstance(view.freshness, Batch) else found
+    tiles, _, _ = online.tiles.records.load(records)
+    counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
+    starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]
+    return pl.DataFrame({"start": starts, "events": tiles.states[counted][0]}, schema=_NO_TILES.schema).sort("start", nulls_last=False)
+
+
+def _moment(micros_: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros_)

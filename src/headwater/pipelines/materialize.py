@@ -1,0 +1,308 @@
+"""Materialization: batch views from their history into the online store, cut by cut.
+
+A run adds to the records of the cut before exactly the events of its own (T, K) that were not in that cut's. It writes them beside those
+that are being read, and publishes all keys at once by one commit, at the end. So a run that was killed has changed nothing that is
+read, and the next one goes on from what it has done. Readers take a cut up when its delay is over (`pipelines.online`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.compute.arrays import LASTS
+from headwater.compute.as_of import as_of
+from headwater.definitions.durations import DAY
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Batch
+from headwater.definitions.project import Project
+from headwater.definitions.sizes import Size, in_bytes
+from headwater.definitions.source import Source
+from headwater.engines.events import GONE, IDENT, Notes, Reach, Scan, arrived, scan_events
+from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.split import bucket_files, hash_of, split
+from headwater.engines.tiles import ViewTiles
+from headwater.engines.workplace import renamed, workplace
+from headwater.errors import UsageError, nearest
+from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores.states import Cut, State, encoded, read_state, schema_bytes
+from headwater.pipelines.historical import tables
+from headwater.pipelines.online import SLOTS, newest
+
+_EVENT = 400  # bytes an event takes at most while its tiles are made
+_KEYS = 50_000  # whose records are written in one commit
+
+Tick = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events and keys it touched, what it left out."""
+
+    view: str
+    cut: Cut
+    before: Cut | None
+    events: int
+    keys: int
+    left_out: dict[str, int]
+
+    @property
+    def done_before(self) -> bool:
+        """Whether the store had the cut already."""
+        return self.before == self.cut
+
+
+def next_cut(view: FeatureView, t: int) -> tuple[int, int]:
+    """T and K of the last cut that a job at `t` can compute: K has passed.
+
+    Raises:
+        UsageError: the view is not a batch view.
+    """
+    if not isinstance(view.freshness, Batch):
+        raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
+    (T,), (K,) = as_of(replace(view.freshness, delay=view.freshness.wait), np.array([t]))
+    return int(T), int(K)
+
+
+def materialize_view(
+    view: FeatureView, store: OnlineStore, t: int, *, memory: Size | None = None, tick: Tick | None = None, wait: float = 60.0
+) -> Materialized:
+    """Bring the records of a batch view to its last cut at `t`, microseconds.
+
+    Args:
+        view: which view; an alias shares the records of its view.
+        store: where to.
+        t: the moment of the job.
+        memory: what events may take while they are worked on, such as "4GB"; None is whatever they take.
+        tick: called with what is being done, how much is done, and of how much.
+        wait: seconds to wait for another run of the same view.
+
+    Raises:
+        UsageError: the view is not a batch view.
+        DataError: its history cannot be read.
+        StoreError: the store cannot be written, or another run of this view is under way.
+    """
+    view = view.root
+    T, K = next_cut(view, t)
+    with store.lease(f"materialize-{view.tiles_fingerprint}", wait=wait):
+        state = read_state(store, view.tiles_fingerprint)
+        before = state.cuts[-1] if state is not None and state.cuts else None
+        if before is not None and before.T >= T:
+            return Materialized(view.name, before, before, 0, 0, {})
+        run = _Run(view, store, T, K, before, memory, tick)
+        return run.publish(state)
+
+
+class _Run:
+    """One cut of one view."""
+
+    def __init__(
+        self, view: FeatureView, store: OnlineStore, T: int, K: int, before: Cut | None, memory: Size | None, tick: Tick | None
+    ) -> None:
+        self.view, self.store, self.T, self.K, self.before, self.tick = view, store, T, K, before, tick
+        self.memory = None if memory is None else in_bytes(memory, "memory")
+        windows = [f.window.reach for f in view.outputs]
+        self.first = None if None in windows else T - max(w for w in windows if w is not None)
+        self.anew = view.source.changes is not None  # what was merged cannot be taken back: every cut is made of all events
+        self.columns = sorted(view.read_columns - set(view.keys))
+        self.source = self._readable()
+        schema = arrived(self.source, view.keys, self.columns, []).collect_schema()
+        self.tiles = ViewTiles(view, dict(schema))
+        self.tiles.check()
+        self.notes = Notes()
+
+    def publish(self, state: State | None) -> Materialized:
+        """Add the events, then say that the cut is whole."""
+        name = f"materialize-{self.view.tiles_fingerprint}"
+        events = keys = 0
+        with workplace(name, f"{self.T}-{self.K}-{self.memory}") as folder:
+            for part, done in self._parts(folder):
+                if done.exists():
+                    said = json.loads(done.read_text(encoding="utf-8"))
+                else:
+                    said = self._add(collect(part, f"source {self.source.name!r}"))
+                    with renamed(done) as draft:
+                        draft.write_text(json.dumps(said), encoding="utf-8")
+                events, keys = events + said[0], keys + said[1]
+            if self.anew:
+                self._bury()
+        cut = Cut(self.T, self.K, events)
+        old = [] if state is None else state.cuts
+        made = State(self.view.name, schema_bytes(self.tiles.schema), [*old, cut][-2:])
+        self.store.commit({spaces.state(self.view.tiles_fingerprint): encoded(made)}, {})
+        return Materialized(self.view.name, cut, self.before, events, keys, dict(self.notes.left_out))
+
+    def _readable(self) -> Source:
+        made = tables(self.T, self.K, Notes())
+        made.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
+        return made.readable(self.view.source)
+
+    def _parts(self, folder: Path) -> Iterator[tuple[pl.LazyFrame, Path]]:
+        """The events to add, by keys, and the file that says that a part of them has been added."""
+        scan = scan_events(self.source, self.view.keys, self.columns, Reach(self._since(), self.T, self.K), [])
+        count = scan.near.select(pl.len()).collect().item() if self.memory is not None else 0
+        buckets = 1 if self.memory is None else max(1, -(-count * _EVENT // self.memory))
+        if buckets == 1:
+            rows = scan.counting(collect(scan.frame, scan.what), self.notes)
+            yield self._fresh(rows.lazy()), folder / "0.done"
+            return
+        place = folder / "events"
+        if not place.exists():
+            with renamed(place) as draft:
+                self._deal(scan, buckets, draft)
+        for bucket in range(buckets):
+            files = [file for of in sorted(place.glob("part*")) for file in bucket_files([of], bucket)]
+            if self.tick is not None:
+                self.tick(self.view.name, bucket, buckets)
+            if files:
+                yield pl.scan_parquet(files, hive_partitioning=False), folder / f"{bucket}.done"
+
+    def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:
+        """Write the events that are to be added into folders, by a hash of their keys."""
+        bucket = hash_of({key: self.tiles.schema[key] for key in self.view.keys}) % buckets
+        if scan.source.id_field is None:
+            split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.what)
+            return
+        split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.what)
+        for of in range(buckets):
+            files = bucket_files([draft / "ids"], of)
+            if files:
+                rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), self.notes)
+                split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.what)
+            for file in files:
+                file.unlink()
+
+    def _since(self) -> int | None:
+        """Before which time no event can be new to this cut."""
+        if self.before is None or self.anew or self.source.known_at_field is not None or self.source.id_field is not None:
+            return self.first
+        since = min(self.before.T, self.before.K - self.source.delay + 1)
+        return since if self.first is None else max(since, self.first)
+
+    def _fresh(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Those of the events known by K that were not in the cut before."""
+        schema = rows.collect_schema()
+        known = pl.col(KNOWN) if KNOWN in schema else pl.col(TIME) + (self.source.delay if self.source.window_on == "timestamp" else 0)
+        rows = rows.filter(known <= self.K)
+        if GONE in schema:
+            rows = rows.filter(pl.col(GONE) > self.K, pl.col(GONE) <= LASTS)
+        if self.before is None or self.anew:
+            return rows
+        return rows.filter((pl.col(TIME) >= self.before.T) | (known > self.before.K))
+
+    def _add(self, events: pl.DataFrame) -> tuple[int, int]:
+        """Write the records of all keys that have events among these; how many events and keys."""
+        if not events.height:
+            return 0, 0
+        keys = self.tiles.keyed(events)[2]
+        if len(keys) <= _KEYS:
+            return events.height, self._write(events)
+        shares = -(-len(keys) // _KEYS)
+        share = events.select(hash_of({key: self.tiles.schema[key] for key in self.view.keys}) // 65_537 % shares).to_series()
+        return events.height, sum(self._write(events.filter(share == n)) for n in range(shares))
+
+    def _write(self, events: pl.DataFrame) -> int:
+        slots: dict[bytes, bytes] = {}
+
+        def fetch(keys: list[bytes]) -> list[bytes]:
+            found = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
+            base = []
+            for key, *pair in zip(keys, found[::2], found[1::2], strict=True):
+                old = [] if self.before is None else [newest([p or b"" for p in pair], self.before.T)]
+                record = old[0] if old else b""
+                slots[key] = self._place(key, "1" if record and record == pair[0] else "0")
+                base.append(b"" if self.anew else record)
+            return base
+
+        made = self.tiles.update(events, self.T, self.T, fetch)
+        self.store.commit({slots[key]: record or None for key, record in made.items()}, {})
+        return len(made)
+
+    def _bury(self) -> None:
+        """Of a view that is made anew: keys that have no events any more get records of none."""
+        prefix = spaces.records(self.view.tiles_fingerprint)
+        stale: dict[bytes, dict[bytes, bytes]] = {}
+        for place, record in self.store.scan(prefix):
+            stale.setdefault(place[:-1], {})[place[-1:]] = record
+        nothing = self.tiles.records.none(self.T)
+        changes: dict[bytes, bytes | None] = {}
+        for stem, slots in stale.items():
+            through = {slot: int.from_bytes(record[8:16], "little", signed=True) for slot, record in slots.items()}
+            if max(through.values()) < self.T:
+                last = max(through, key=lambda slot: through[slot])
+                changes[stem + (b"1" if last == b"0" else b"0")] = nothing
+        if changes:
+            self.store.commit(changes, {})
+
+    def _place(self, key: bytes, slot: str) -> bytes:
+        return spaces.record(self.view.tiles_fingerprint, key, slot)
+
+
+def materialize(
+    project: Project,
+    views: Sequence[str] = (),
+    *,
+    store: OnlineStore | str | None = None,
+    at: datetime | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+) -> list[Materialized]:
+    """Bring the batch views of a project to the last cut that can be computed: T and K of each have passed.
+
+    To be called once for every cut, after its `wait`: from cron, Airflow, or `headwater materialize --watch`. A cut that the store has
+    is not made again, and a run that was killed is gone on with.
+
+    Args:
+        project: whose views.
+        views: names of batch views; none is all of them.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        at: the moment of the job, tz-aware; None is now.
+        memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
+        tick: called with what is being done, how much is done, and of how much.
+
+    Raises:
+        UsageError: a name that no batch view has.
+        DataError: a history that cannot be read.
+        StoreError: the store cannot be written, or another run of a view is under way.
+    """
+    chosen = batch_views(project, views)
+    t = clock.now_micros() if at is None else clock.micros(at)
+    with opened(store) as mine:
+        return [materialize_view(view, mine, t, memory=memory, tick=tick) for view in chosen]
+
+
+def batch_views(project: Project, names: Sequence[str] = ()) -> list[FeatureView]:
+    """The batch views of a project, without aliases, or those of these names.
+
+    Raises:
+        UsageError: there is none, or none of a name.
+    """
+    found = {view.root.name: view.root for view in project.views if isinstance(view.root.freshness, Batch)}
+    for name in names:
+        if name not in found:
+            raise UsageError(f"project {project.name!r} has no batch view {name!r}; {nearest(name, found)}")
+    if not found:
+        raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
+    return [found[name] for name in dict.fromkeys(names or found)]
+
+
+def next_due(views: Sequence[FeatureView], t: int) -> int:
+    """When the next cut of any of these batch views can be computed, after `t`; microseconds."""
+    return min(_due_after(view, t) for view in views)
+
+
+def _due_after(view: FeatureView, t: int) -> int:
+    assert isinstance(view.freshness, Batch)
+    low, high = t, t + 2 * view.freshness.every + 2 * DAY  # cuts by a local clock are up to a day and an hour apart from even ones
+    now = next_cut(view, t)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if next_cut(view, middle) == now else (low, middle)
+    return high

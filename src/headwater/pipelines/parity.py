@@ -1,0 +1,275 @@
+"""Parity: what the online store serves now, beside what training would compute of the same events.
+
+Of a streaming view, offline is the archive (and the history that the view began with) up to the very commit that was served, as of the
+moment served; of a batch view, its history at the cut served. Values must be equal; sums, means and variances of floats to within 1e-9 of
+the size of what was added up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.compute.arrays import F64, Bool
+from headwater.definitions import aggregation as make
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.freshness import Batch, Streaming
+from headwater.definitions.project import Project
+from headwater.engines import local
+from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.local import Query, Request
+from headwater.engines.reading import KNOWN
+from headwater.errors import UsageError, nearest
+from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.pipelines.accept import Acceptance
+from headwater.pipelines.historical import tables
+from headwater.pipelines.intake import Limits
+from headwater.pipelines.online import OnlineView, Served
+
+_ABS = "__abs_"
+_ADDING = frozenset({"sum", "mean", "var", "std", "decayed_sum", "decayed_mean", "rate", "ratio"})
+_TOLERANCE = 1e-9
+_ROWS = 1_000
+
+
+def _json(value: object) -> object:
+    """A value as JSON can say it."""
+    return json.loads(json.dumps(value, default=str))
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A value that differs: the feature, the row's keys, both values, and why."""
+
+    feature: str
+    keys: Mapping[str, object]
+    online: object
+    offline: object
+    reason: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ."""
+
+    view: str
+    rows: int
+    values: int
+    T: int
+    K: int
+    events: int
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, object]:
+        """What was compared, as JSON can say it."""
+        differ = [_json(dataclasses.asdict(m)) for m in self.mismatches]
+        moments = {"T": clock.moment(self.T).isoformat(), "K": clock.moment(self.K).isoformat()}
+        return {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
+
+    def __str__(self) -> str:
+        word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
+        return f"{self.view}: {len(self.mismatches)} {word} in {self.values:,} values of {self.rows:,} keys, made of {self.events:,} events"
+
+
+def parity(
+    project: Project,
+    views: Sequence[str] = (),
+    *,
+    store: OnlineStore | str | None = None,
+    folder: Path | None = None,
+    rows: int = _ROWS,
+    at: datetime | None = None,
+    seed: int = 0,
+) -> list[Parity]:
+    """Compare what the online store serves now with what training computes of the same events, for every view that is in it.
+
+    Args:
+        project: whose views.
+        views: names of views; none is all batch and streaming ones.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        rows: how many keys of each view at most.
+        at: the moment of asking, tz-aware; None is now.
+        seed: of the draw of keys.
+
+    Raises:
+        UsageError: a name that no view has.
+        StoreError: a view that is not in the store.
+        DataError: a history or an archive that cannot be read.
+    """
+    found = {v.root.name: v.root for v in project.views if isinstance(v.root.freshness, Batch | Streaming)}
+    for name in views:
+        if name not in found:
+            raise UsageError(f"project {project.name!r} has no batch or streaming view {name!r}; {nearest(name, found)}")
+    t = None if at is None else clock.micros(at)
+    place = settings.home() if folder is None else folder
+    with opened(store, readonly=True) as mine:
+        return [check_view(found[name], mine, place, rows=rows, at=t, seed=seed) for name in dict.fromkeys(views or found)]
+
+
+@dataclass
+class Offline:
+    """The events of a view as training has them, and the values that they make.
+
+    folder: where the archive of streams lies.
+    """
+
+    view: FeatureView
+    store: OnlineStore
+    folder: Path | None
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """What the view's features read, beside its keys."""
+        return sorted(self.view.read_columns - set(self.view.keys))
+
+    def events(self, served: Served) -> pl.DataFrame:
+        """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
+        T, K = served.T, served.K
+        if isinstance(self.view.freshness, Batch):
+            reaches = [f.window.reach for f in self.view.outputs]
+            first = None if None in reaches else T - max(r for r in reaches if r is not None)
+            made = tables(T, K, Notes())
+            made.read(self.view.source, {*self.view.keys, *self.columns}, first)
+            return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(first, T, K), [], Notes())
+        return pl.concat([self._archived(served.sequences), *self._before()], how="diagonal_relaxed")
+
+    def _archived(self, sequences: Mapping[str | None, int]) -> pl.DataFrame:
+        acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+        found = []
+        for partition, sequence in sequences.items():
+            rows = (
+                None
+                if self.folder is None
+                else Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition).rows()
+            )
+            if rows is not None:
+                kept = rows.filter(pl.col(SEQUENCE) <= sequence).collect()
+                events = acceptance.events_of(kept.select(list(acceptance.schema)))
+                found.append(events.with_columns(kept[KNOWN_AT].dt.epoch("us").alias(KNOWN)))
+        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
+        return pl.concat([nothing, *found])
+
+    def _before(self) -> list[pl.DataFrame]:
+        """The history that the view began with, where it did."""
+        begun = OnlineView(self.view, self.store).state.from_history
+        if self.view.source.history is None or not begun:
+            return []
+        events = read_events(self.view.source, self.view.keys, self.columns, Reach(None, begun, begun), [], Notes())
+        return [events.with_columns(pl.lit(0, pl.Int64).alias(KNOWN))]
+
+    def answer(self, features: Sequence[Feature], events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> list[pl.Series]:
+        """Features, then their statuses, for rows with these keys, at what was served."""
+        windows = tuple(dict.fromkeys(f.window for f in self.view.outputs))
+        query = Query(self.view.source, self.view.keys, features, self.view.expires_after, retained=windows)
+        T = np.full(keys.height, served.T)
+        K = np.full(keys.height, served.K) if isinstance(self.view.freshness, Batch) else T
+        return local.answer(query, events, [Request(keys, T, T, K)])[0]
+
+
+def check_view(
+    view: FeatureView, store: OnlineStore, folder: Path | None, *, rows: int = _ROWS, at: int | None = None, seed: int = 0
+) -> Parity:
+    """Compare the values of a view for some keys, drawn from its events, and for one that has none.
+
+    Args:
+        view: which view.
+        store: what is served.
+        folder: where the archive of streams lies.
+        rows: how many keys at most.
+        at: the moment of asking, microseconds; None is now.
+        seed: of the draw.
+
+    Raises:
+        StoreError: the view is not in the store.
+        DataError: its history or archive cannot be read.
+    """
+    offline, online = Offline(view.root, store, folder), OnlineView(view.root, store)
+    t = clock.now_micros() if at is None else at
+    drawn = _keys(offline, online, t, rows, seed)
+    served = online.read(drawn, t)
+    events = offline.events(served)
+    found = offline.answer(view.outputs, events, drawn, served)
+    values, statuses = found[: len(view.outputs)], found[len(view.outputs) : 2 * len(view.outputs)]
+    mismatches: list[Mismatch] = []
+    for feature, mine, theirs, said, told in zip(view.outputs, served.features, values, served.statuses, statuses, strict=True):
+        alike = _alike(feature, mine, theirs, lambda f=feature: _sizes(offline, f, events, drawn, served))  # type: ignore[misc]
+        same = said.cast(pl.String) == told.cast(pl.String)
+        for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
+            reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
+            mismatches.append(Mismatch(f"{view.name}__{feature.name}", drawn.row(row, named=True), mine[row], theirs[row], reason))
+    return Parity(view.name, drawn.height, drawn.height * len(view.outputs), served.T, served.K, events.height, mismatches)
+
+
+def _keys(offline: Offline, online: OnlineView, t: int, rows: int, seed: int) -> pl.DataFrame:
+    """Keys that have events, drawn evenly among keys, and one that is null."""
+    names = list(offline.view.keys)
+    if not names:
+        return pl.DataFrame({"": [0]})
+    nobody = pl.DataFrame({name: [None] for name in names}, schema={name: online.state.dtypes[name] for name in names})
+    served = online.read(nobody, t)
+    every = offline.events(served).select(names).drop_nulls().unique().sort(names)
+    chosen = np.sort(np.random.default_rng(seed).permutation(every.height)[:rows])
+    return pl.concat([every[chosen], nobody], how="vertical_relaxed")
+
+
+def _alike(feature: Feature, online: pl.Series, offline: pl.Series, sizes: Callable[[], F64]) -> Bool:
+    """Whether each pair of values is equal, or close enough for floats that are added up."""
+    equal = _equal(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
+    if equal.all() or feature.aggregation.function not in _ADDING or not online.dtype.is_float():
+        return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
+    a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), sizes()
+    if feature.aggregation.function == "std":
+        a, b, size = a**2, b**2, size**2 + b**2
+    elif feature.aggregation.function == "var":
+        size = size**2 + np.abs(b)
+    close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
+    return equal | close
+
+
+def _equal(online: pl.Series, offline: pl.Series) -> Bool:
+    return np.array([bool(a == b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
+
+
+def _close_maps(online: pl.Series, offline: pl.Series) -> Bool:
+    """Maps of floats that were added up: the same keys in the same order, values within 1e-9 of the largest."""
+
+    def close(a: object, b: object) -> bool:
+        mine, theirs = _items(a), _items(b)
+        if mine is None or theirs is None or [k for k, _ in mine] != [k for k, _ in theirs]:
+            return False
+        size = max((abs(v) for _, v in theirs if isinstance(v, float)), default=0.0)
+        return all(
+            x == y or (isinstance(x, float) and isinstance(y, float) and abs(x - y) <= _TOLERANCE * max(size, 1.0))
+            for (_, x), (_, y) in zip(mine, theirs, strict=True)
+        )
+
+    return np.array([close(a, b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
+
+
+def _items(value: object) -> list[tuple[object, object]] | None:
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, list):
+        return [(v["key"], v["value"]) for v in value]
+    return None
+
+
+def _sizes(offline: Offline, feature: Feature, events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> F64:
+    """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
+    a, column = feature.aggregation, feature.columns[0]
+    larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
+    kind = make.mean if a.function in ("mean", "var", "std") else make.sum
+    size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
+    return np.asarray(offline.answer([size], larger, keys, served)[0].fill_null(0).to_numpy(), np.float64)

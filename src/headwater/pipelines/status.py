@@ -1,0 +1,142 @@
+"""How an online store stands: each stream and view of a project, and what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.compute.as_of import as_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Batch, Streaming
+from headwater.definitions.project import Project
+from headwater.logs.rolling import Roller
+from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores.states import read_state
+from headwater.pipelines.shard import Progress
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """A source's stream, or one partition of it: what was read, as of when, and what became of the records.
+
+    known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
+    archived: events in the archive. dead: refused records by reason.
+    """
+
+    source: str
+    partition: str | None
+    commits: int
+    known: int
+    latest: int
+    held: int
+    archived: int
+    counts: Mapping[str, int]
+    dead: Mapping[str, int]
+
+    def behind(self, now: int) -> float:
+        """Seconds since everything received had been read."""
+        return (now - self.known) / 1e6
+
+
+@dataclass(frozen=True)
+class ViewStatus:
+    """A view: its freshness, how it stands ("current", "stale", "filling", "absent", "approximate"), how old its values are.
+
+    age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
+    """
+
+    view: str
+    freshness: str
+    stands: str
+    age: float | None
+    T: int | None
+    keys: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """An online store; `now` in microseconds, `size` in bytes."""
+
+    now: int
+    size: int
+    streams: list[StreamStatus]
+    views: list[ViewStatus]
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return cast("dict[str, object]", msgspec.to_builtins(self))
+
+
+def status(project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, now: int | None = None) -> Status:
+    """How the streams and views of a project stand in its online store.
+
+    Args:
+        project: whose.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        now: microseconds; None is the present.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    t = clock.now_micros() if now is None else now
+    place = settings.home() if folder is None else folder
+    with opened(store, readonly=True) as mine:
+        streams = [s for source in project.sources for s in _streams(mine, source.name, place)]
+        views = list({view.root.name: view.root for view in project.views}.values())
+        return Status(t, mine.size(), streams, [_view(mine, view, t) for view in views])
+
+
+def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus]:
+    found = []
+    prefix = spaces.PROGRESS + spaces.name(source)
+    for key, value in store.scan(prefix):
+        partition = key[len(prefix) : -1].decode() or None
+        progress = msgspec.msgpack.decode(value, type=Progress)
+        name = source if partition is None else f"{source}\0{partition}"
+        held = sum(pl.read_ipc_stream(rows).height for _, rows in store.scan(spaces.HELD + spaces.name(name)))
+        archive = Roller(store, spaces.ARCHIVE, folder / "archive", source, partition).rows()
+        dead = Roller(store, spaces.DEAD, folder / "dead_letters", source, partition).rows()
+        reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
+        archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
+        found.append(
+            StreamStatus(source, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
+        )
+    return found
+
+
+def _view(store: OnlineStore, view: FeatureView, t: int) -> ViewStatus:
+    keys, size, last = 0, 0, b""
+    for place, record in store.scan(spaces.records(view.tiles_fingerprint)):
+        key = place[:-1] if isinstance(view.freshness, Batch) else place  # a batch view has up to two records a key
+        keys, size, last = keys + (key != last), size + len(record), key
+    stands, age, T = _standing(store, view, t)
+    return ViewStatus(view.name, str(view.freshness), stands, age, T, keys, size)
+
+
+def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
+    state = read_state(store, view.tiles_fingerprint)
+    if isinstance(view.freshness, Batch):
+        (due,), (_,) = as_of(view.freshness, np.array([t]))
+        cuts = [] if state is None else [cut for cut in state.cuts if due >= cut.T]
+        if not cuts:
+            return "absent", None, None
+        return "current" if due == cuts[-1].T else "stale", (t - cuts[-1].K) / 1e6, cuts[-1].T
+    if not isinstance(view.freshness, Streaming):
+        return "not stored", None, None
+    if state is None or state.seeded is None:
+        return "absent" if state is None else "filling", None, None
+    prefix = spaces.PROGRESS + spaces.name(view.source.name)
+    known = [msgspec.msgpack.decode(value, type=Progress).known for _, value in store.scan(prefix)]
+    age = (t - min(known)) / 1e6 if known else None
+    if state.exact_from > t:
+        return "approximate", age, None
+    return "current" if age is not None and age <= view.freshness.lag / 1e6 else "stale", age, None

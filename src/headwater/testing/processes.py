@@ -1,0 +1,47 @@
+"""Functions in processes of their own, which can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds that a process may take to say something."""
+
+
+class Process:
+    """`function(pipe, *args)`, which must be picklable, in a process of its own; it sends steps while it runs, and its result last."""
+
+    def __init__(self, function: Callable[..., None], *args: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=function, args=(theirs, *args), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait(self) -> Any:  # noqa: ANN401, whatever the function sends
+        """What it sends next."""
+        assert self._pipe.poll(PATIENCE), "the other process says nothing"
+        return self._pipe.recv()
+
+    def answer(self) -> Any:  # noqa: ANN401
+        """The last that it sends."""
+        answer = self.wait()
+        self._process.join(PATIENCE)
+        assert self._process.exitcode == 0, f"the other process ended with {self._process.exitcode}"
+        return answer
+
+    def kill(self) -> int:
+        """End it, and the last number that it sent."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join(PATIENCE)
+        last = 0
+        with contextlib.suppress(EOFError):
+            while self._pipe.poll(0):
+                last = self._pipe.recv()
+        return last

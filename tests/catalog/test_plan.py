@@ -1,0 +1,308 @@
+"""What a plan says of planted changes: before, after, and what follows."""
+
+import json
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import DefinitionError
+from tests.catalog.shop import BATCH, LARGE, labels, model, project, source, view
+
+STREAM = hw.streaming("2s")
+USER = view()
+KEYED = source(select=["user", "friend", "amount", LARGE])
+DISTANCE = hw.RequestField("distance", float)
+
+
+def rated(**more):
+    return source().enriched("rated", [view(**more)])
+
+
+@hw.request_feature
+def cents(amount: float) -> int:
+    return round(amount * 100)
+
+
+def otherwise():
+    @hw.request_feature
+    def cents(amount: float) -> int:
+        return round(amount * 1000)
+
+    return cents
+
+
+B, X = "backfill", "breaking"
+
+# before, after -> what is said of each definition that changes, and texts that stand in the plan
+CHANGES = {
+    "nothing": (project(), project(), {}, []),
+    "a window": (
+        project(),
+        project(view(windows=["2h", "1d"])),
+        {"view user": {B, X}, "service churn_v1": set()},
+        [
+            "features removed: count_1h, mean_amount_1h",
+            "features added: count_2h, mean_amount_2h",
+            "model churn reads user__count_1h, user__mean_amount_1h, which would be gone",
+        ],
+    ),
+    "one more feature": (
+        project(),
+        project(view(features=[hw.count(), hw.mean("amount"), hw.max("amount")])),
+        {"view user": {B}, "service churn_v1": set()},
+        ["features added: max_amount_1h, max_amount_1d"],
+    ),
+    "a feature nobody reads": (
+        project(USER["count_1h"]),
+        project(view(features=[hw.count()])["count_1h"]),
+        {"view user": {B}},
+        ["features removed: mean_amount_1h, mean_amount_1d"],
+    ),
+    "another name": (
+        project(view(features=[hw.count(), hw.mean("amount", name="usual")])),
+        project(view(features=[hw.count(), hw.mean("amount", name="typical")])),
+        {"view user": {X}, "service churn_v1": set()},
+        [
+            "features renamed: usual_1h → typical_1h, usual_1d → typical_1d",
+            "the stored state stays",
+            "user__usual_1d, which would be renamed",
+        ],
+    ),
+    "another meaning under the same name": (
+        project(view(features=[hw.mean("amount", name="spent")])),
+        project(view(features=[hw.sum("amount", name="spent")])),
+        {"view user": {B, X}},
+        ["feature spent_1h: mean(amount) over 1h, in steps of 1m → sum(amount) over 1h, in steps of 1m", "would mean something else"],
+    ),
+    "another order of features": (
+        project(view(features=[hw.count(), hw.mean("amount")])),
+        project(view(features=[hw.mean("amount"), hw.count()])),
+        {"view user": {B}, "service churn_v1": set()},
+        ["features in another order"],
+    ),
+    "another hop": (project(), project(view(hop="30s")), {"view user": {B, X}}, ["in steps of 1m → count() over 1h, in steps of 30s"]),
+    "other keys": (
+        project(view(source=KEYED)),
+        project(view(source=KEYED, keys=["user", "friend"])),
+        {"view user": {B, X}},
+        [
+            "keys: user → user, friend",
+            "user__count_1h, user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which would be of other keys",
+        ],
+    ),
+    "a ttl, which needs the time of the last event": (project(), project(view(ttl="7d")), {"view user": {B}}, ["ttl: none → 7d"]),
+    "another ttl": (
+        project(view(ttl="7d")),
+        project(view(ttl="9d")),
+        {"view user": set()},
+        ["ttl: 7d → 9d", "the stored state stays"],
+    ),
+    "on_stale": (project(), project(view(on_stale="null")), {"view user": set()}, ["on_stale: previous → null", "the stored state stays"]),
+    "batch to streaming": (
+        project(),
+        project(view(freshness=STREAM)),
+        {"view user": {B}},
+        ["freshness: batch every 1d UTC, delay 4h → streaming 2s", "made anew for the stream, seeded from history"],
+    ),
+    "streaming to batch": (project(view(freshness=STREAM)), project(), {"view user": {B}}, ["streaming 2s → batch every 1d UTC"]),
+    "another lag": (
+        project(view(freshness=STREAM)),
+        project(view(freshness=hw.streaming("1m"))),
+        {"view user": set()},
+        ["freshness: streaming 2s → streaming 1m", "the stored state stays"],
+    ),
+    "another wait": (
+        project(),
+        project(view(freshness=hw.batch("1d", delay="4h", wait="1h"))),
+        {"view user": {B}},
+        ["delay 4h → batch every 1d UTC, delay 4h, wait 1h"],
+    ),
+    "a filter": (
+        project(),
+        project(view(source=source(filter=pl.col("amount") > 0))),
+        {"source clicks": set(), "view user": {B, X}},
+        ['filter: none → [(col("amount")) > (dyn int: 0)]', "its source clicks has another filter", "which would count other events"],
+    ),
+    "a filter below every view": (
+        project(view(), view(name="both", features=[hw.count(where="large")])),
+        project(
+            *(view(source=source(filter=pl.col("amount") > 0), **v) for v in ({}, {"name": "both", "features": [hw.count(where="large")]}))
+        ),
+        {"source clicks": set(), "view user": {B, X}, "view both": {B, X}},
+        [],
+    ),
+    "what a column is made of": (
+        project(view(features=[hw.count(), hw.mean("large")])),
+        project(
+            view(features=[hw.count(), hw.mean("large")], source=source(select=["user", "amount", (pl.col("amount") > 20).alias("large")]))
+        ),
+        {"source clicks": set(), "view user": {B, X}},
+        [
+            'select large: [(col("amount")) > (dyn int: 10)].alias("large") → [(col("amount")) > (dyn int: 20)].alias("large")',
+            "its source clicks has another select",
+            "model churn reads user__mean_large_1h, user__mean_large_1d, which would be made of other values",
+        ],
+    ),
+    "a column nobody reads": (
+        project(),
+        project(view(source=source(select=["user", "amount", LARGE, "page"]))),
+        {"source clicks": set()},
+        ["select page: none → page"],
+    ),
+    "where the history of a batch lies": (
+        project(),
+        project(view(source=source(history=hw.parquet("elsewhere.parquet")))),
+        {"source clicks": set(), "view user": {B}},
+        ["history: clicks.parquet → elsewhere.parquet"],
+    ),
+    "where the history of a stream lies": (
+        project(view(freshness=STREAM)),
+        project(view(freshness=STREAM, source=source(history=hw.parquet("elsewhere.parquet")))),
+        {"source clicks": set()},
+        [],
+    ),
+    "what a text of an expression leaves out": (
+        project(view(source=source(filter=pl.col("at").dt.convert_time_zone("America/New_York").dt.hour() < 8))),
+        project(view(source=source(filter=pl.col("at").dt.convert_time_zone("Europe/Oslo").dt.hour() < 8))),
+        {"source clicks": set(), "view user": {B, X}},
+        ["filter: differs in what"],
+    ),
+    "one view more": (
+        project(),
+        project(USER, view(name="more")),
+        {"view more": {B}, "service churn_v1": set()},
+        ["features added: more__count_1h"],
+    ),
+    "an alias": (
+        project(),
+        project(USER, USER.alias("friend", keys={"user": "friend"})),
+        {"view friend": set(), "service churn_v1": set()},
+        [],
+    ),
+    "another fill of an alias": (
+        project(USER, USER.alias("friend", keys={"user": "friend"})),
+        project(USER, USER.alias("friend", keys={"user": "buddy"})),
+        {"view friend": {X}},
+        ["request_keys user: friend → buddy", "of other keys"],
+    ),
+    "a view that is gone": (
+        project(USER, view(name="more")),
+        project(),
+        {"view more": {X}, "service churn_v1": set()},
+        ["model churn reads more__count_1h, more__count_1d, more__mean_amount_1h, more__mean_amount_1d, of a view that is removed"],
+    ),
+    "a service that reads less": (
+        project(USER),
+        project(USER["count_1h"]),
+        {"service churn_v1": {X}},
+        ["model churn reads user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which would be no longer served to it"],
+    ),
+    "another order in a service": (
+        project(USER, DISTANCE),
+        project(DISTANCE, USER),
+        {"service churn_v1": set()},
+        ["features in another order"],
+    ),
+    "a request field": (project(USER), project(USER, DISTANCE), {"service churn_v1": set()}, ["features added: distance"]),
+    "the body of a request feature": (
+        project(USER, cents),
+        project(USER, otherwise()),
+        {"service churn_v1": {X}},
+        ["feature cents: differs in what cents(amount) -> int does not show", "model churn reads cents, which would mean something else"],
+    ),
+    "a model that is gone, with what only it read": (
+        project(models=[model(), model([view(name="other")], name="late", service="late_v1")]),
+        project(models=[model()]),
+        {"view other": set(), "service late_v1": set(), "model late": set()},
+        ["model late", "stays live until it is applied with allow_destroy (--allow-destroy)"],
+    ),
+    "labels": (project(), project(labels=labels(known_after="2d")), {"labels leaving": set()}, ["known_after: 1d → 2d"]),
+    "a model's default": (project(), project(default=0.5), {"model churn": set()}, ["default: none → 0.5"]),
+    "what events are enriched with": (
+        project(view(name="chained", source=rated(windows=["1h"]))),
+        project(view(name="chained", source=rated(windows=["2h"]))),
+        {"source rated": set(), "view chained": {B, X}, "view user": {B}},
+        ["features: ", "its source rated has another history"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "expected", "said"), CHANGES.values(), ids=CHANGES)
+def test_a_change_is_told(before, after, expected, said, tmp_path):
+    catalog = tmp_path / "catalog.sqlite"
+    hw.apply(before, catalog)
+    made = hw.plan(after, catalog)
+    found = {f"{c.kind} {c.name}": {B} & {B * c.needs_backfill} | {X} & {X * bool(c.breaking)} for c in made.changes}
+    assert found == expected
+    text = str(made)
+    blamed = {c.name for c in made.changes for detail in c.details if "its source" in detail}
+    assert not blamed or any(key.startswith("source ") for key in expected), "a source is blamed that did not change"
+    assert [part for part in said if part not in text] == []
+    assert set(made.needs_backfill) == {key.split()[1] for key, what in expected.items() if B in what}
+    json.dumps(made.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("before", "after", "expected", "said"), CHANGES.values(), ids=CHANGES)
+def test_what_was_applied_is_no_change(before, after, expected, said, tmp_path):
+    catalog = tmp_path / "catalog.sqlite"
+    hw.apply(before, catalog)
+    done = hw.apply(after, catalog, allow_destroy=True, allow_breaking=True)
+    assert done.applied == (2 if expected else None)
+    assert hw.plan(after, catalog).changes == ()
+    assert hw.plan(before, catalog).changes != () or not expected
+
+
+def test_all_is_added_at_first(tmp_path):
+    made = hw.plan(project(), tmp_path / "catalog.sqlite")
+    assert [(c.action, c.kind) for c in made.changes] == [("added", kind) for kind in ("source", "view", "service", "labels", "model")]
+    assert made.version == 0
+    assert made.needs_backfill == ("user",)
+    assert made.breaking == ()
+    assert not (tmp_path / "catalog.sqlite").exists()
+
+
+def test_a_model_of_another_project_is_broken_too(tmp_path):
+    catalog = tmp_path / "catalog.sqlite"
+    hw.apply(project(), catalog)
+    hw.apply(project(name="fraud", models=[model([USER["count_1h"]], name="fraud", service="fraud_v1")]), catalog)
+    made = hw.plan(project(view(windows=["1d"])), catalog)
+    assert any("model fraud of project fraud reads user__count_1h, which would be gone" in said for said in made.breaking)
+
+
+def test_another_project_s_view_of_the_same_name_is_another_view(tmp_path):
+    catalog = tmp_path / "catalog.sqlite"
+    hw.apply(project(view(windows=["1h"])), catalog)
+    hw.apply(project(view(windows=["1h", "7d"]), name="fraud", models=None), catalog)
+    assert all("fraud" not in said for said in hw.plan(project(view(windows=["1d"])), catalog).breaking)
+
+
+def test_two_services_of_one_name_are_refused(tmp_path):
+    two = hw.Project("shop", [model(), model([USER["count_1h"]], name="late")])
+    with pytest.raises(DefinitionError, match="two feature services are named 'churn_v1'"):
+        hw.plan(two, tmp_path / "catalog.sqlite")
+
+
+def test_secrets_of_a_connector_are_not_kept(tmp_path):
+    class Broker:
+        def __repr__(self):
+            return "Broker(password='hunter2')"
+
+    class Topic(Broker):
+        def __str__(self):
+            return "the topic clicks"
+
+    for broker, said in ((Broker(), b"Broker"), (Topic(), b"the topic clicks")):
+        events = source()
+        events.__dict__["stream"] = broker
+        hw.apply(project(view(source=events)), tmp_path / "catalog.sqlite")
+        kept = (tmp_path / "catalog.sqlite").read_bytes()
+        assert b"hunter2" not in kept
+        assert said in kept
+
+
+def test_the_same_definitions_written_twice_are_the_same(tmp_path):
+    hw.apply(project(), tmp_path / "catalog.sqlite")
+    again = project(replace(view(), freshness=BATCH))
+    assert hw.apply(again, tmp_path / "catalog.sqlite").applied is None

@@ -1,0 +1,206 @@
+"""Real servers for tests: on 127.0.0.1 and a free port, in a folder of the test's, stopped by their own process id."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+BINARIES = {name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return port if port < 50_000 else port - 20_000  # a cluster's bus listens 10000 above
+
+
+class Server:
+    """One server, which can be killed, stopped for a while, and started again with or without what it held."""
+
+    def __init__(self, folder, *options, binary="redis-server", port=None):
+        if binary not in BINARIES:
+            pytest.skip(f"needs {binary}")
+        self.folder, self.binary, self.options = folder, BINARIES[binary], options
+        self.port = port or free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def client(self):
+        return redis.Redis(host="127.0.0.1", port=self.port, protocol=2)
+
+    def start(self, *more):
+        command = [
+            self.binary,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+            *self.options,
+            *more,
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 20
+        while True:
+            try:
+                with self.client as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                if time.monotonic() > until or self.process.poll() is not None:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+
+    def replica(self, folder, port=None):
+        """A server that copies this one (by way of a port that leads here), and has all by now."""
+        copy = Server(folder, "--replicaof", "127.0.0.1", str(port or self.port))
+        until = time.monotonic() + 20
+        with copy.client as client:
+            while client.info("replication")["master_link_status"] != "up":
+                assert time.monotonic() < until, "the replica does not come up"
+                time.sleep(0.02)
+        return copy
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.resume()
+            self.kill()
+
+
+@contextmanager
+def serving(folder, *options, binary="redis-server"):
+    server = Server(folder, *options, binary=binary)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def clustered(folder, *options, masters=3):
+    """The servers of a cluster without replicas."""
+    servers = []
+    try:
+        servers += (
+            Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options)
+            for number in range(masters)
+        )
+        bounds = [16384 * number // masters for number in range(masters + 1)]
+        for number, server in enumerate(servers):
+            with server.client as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+        until = time.monotonic() + 30
+        for server in servers:
+            while not whole(server, masters):
+                assert time.monotonic() < until, "the cluster does not come together"
+                time.sleep(0.05)
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
+
+
+def whole(server, masters):
+    """Whether a server sees all of its cluster."""
+    with server.client as client:
+        info = client.execute_command("CLUSTER", "INFO")
+        info = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split("\r\n") if ":" in line)
+        return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == masters
+
+
+class Proxy:
+    """A port that leads to a server, and can be led to another one; so many answers can be cut off."""
+
+    def __init__(self, port):
+        self.target, self.cut_answers = port, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open, self._threads = [], []
+        self._run(self._accept)
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def switch(self, port):
+        self.target = port
+        for each in self._open:
+            _shut(each)
+
+    def close(self):
+        _shut(self._listener)
+        self.switch(0)
+        for thread in self._threads:
+            thread.join(10)
+        for each in (self._listener, *self._open):
+            each.close()
+
+    def _run(self, function, *args):
+        self._threads.append(threading.Thread(target=function, args=args, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self):
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                there = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                here.close()
+                continue
+            self._open += [here, there]
+            self._run(self._pump, here, there, False)
+            self._run(self._pump, there, here, True)
+
+    def _pump(self, source, sink, answers):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if answers and self.cut_answers:
+                    self.cut_answers -= 1
+                    break
+                sink.sendall(data)
+        _shut(source)
+        _shut(sink)
+
+
+def _shut(each):
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+
+
+def is_root():
+    return os.geteuid() == 0

@@ -1,0 +1,20 @@
+"""Every law of online stores, on LMDB, Redis, a cluster of three masters, and Valkey where there is one."""
+
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.testing import stores
+
+
+@pytest.mark.parametrize("law", stores.LAWS)
+def test_law(law, make_store):
+    stores.LAWS[law](make_store, Random(0))
+
+
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@given(random=st.randoms(use_true_random=False))
+def test_any_store_is_a_map(make_store, random):
+    stores.it_is_a_map(make_store, random)
