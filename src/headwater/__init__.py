@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
+    from headwater.serving.ingesting import ingest as ingest
 
 __version__ = "0.1.0"
 
@@ -120,6 +121,7 @@ _HOMES = {
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
+    "headwater.serving.ingesting": "ingest",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

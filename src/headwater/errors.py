@@ -6,6 +6,7 @@
     ├── DataError           the data do not fit the definition
     │   └── RetentionError  a stream no longer has what would have to be read next
     ├── ConnectError        a broker or registry does not answer, or refuses
+    ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
@@ -72,6 +73,10 @@ class RetentionError(DataError):
 
 class ConnectError(HeadwaterError):
     """A broker or a registry does not answer, or refuses."""
+
+
+class BusyError(HeadwaterError):
+    """Too much waits to be ingested, or ingestion is stopping; the same may be sent again."""
 
 
 class UsageError(HeadwaterError):

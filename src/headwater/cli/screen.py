@@ -74,6 +74,15 @@ class Screen:
         with _console(sys.stderr).status(what):
             yield
 
+    @contextmanager
+    def live(self, what: str) -> Iterator[Callable[[str], None] | None]:
+        """A function that changes the one line that says how it goes, where someone watches."""
+        if self.as_json or not sys.stderr.isatty():
+            yield None
+            return
+        with _console(sys.stderr).status(what) as status:
+            yield status.update
+
     def take_warnings(self, *, every: bool) -> None:
         """Print headwater's own warnings as one line each, and those of libraries only with --debug."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
 
 from headwater.compute.arrays import I64
 from headwater.definitions.enriched import bottom_of
@@ -33,6 +35,7 @@ class Records:
     ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
     payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come decoded.
+    ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
     partitions: Sequence[str]
@@ -42,6 +45,28 @@ class Records:
     ends: Mapping[str, int]
     payloads: Sequence[bytes | None] = field(default_factory=list)
     frame: pl.DataFrame | None = None
+    ids: pl.Series | None = None
+
+    def take(self, index: I64) -> Records:
+        """Some of the records, by position; `ends` stay."""
+        return replace(
+            self,
+            partition=self.partition[index],
+            offset=self.offset[index],
+            at=self.at[index],
+            payloads=[self.payloads[i] for i in index.tolist()] if len(self.payloads) else [],
+            frame=None if self.frame is None else self.frame[index],
+            ids=None if self.ids is None else self.ids.gather(index),
+        )
+
+    def of(self, partition: str) -> Iterator[Records]:
+        """Those of one partition; nothing where it does not move."""
+        if partition not in self.ends:
+            return
+        names = list(self.partitions)
+        index = np.flatnonzero(self.partition == names.index(partition)) if partition in names else np.empty(0, np.int64)
+        own = self.take(index)
+        yield replace(own, partitions=[partition], partition=np.zeros(len(index), np.int64), ends={partition: self.ends[partition]})
 
 
 class Feed(Protocol):
@@ -86,7 +111,7 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> Feed:
     stream = bottom_of(source).stream
     if type(stream).__name__ not in _FEEDS:
         raise DefinitionError(
-            f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; headwater serve receives pushed events"
+            f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
     made: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked)
     return made

@@ -9,6 +9,8 @@ FORMAT_KEY = b"mformat"
 FORMAT = b"1"
 SEQUENCE = b"msequence"
 """How many commits have been made."""
+RECEIVER = b"mreceiver"
+"""The address at which the process that ingests receives pushed events."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
 _LONGEST = 400

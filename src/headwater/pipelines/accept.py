@@ -44,13 +44,14 @@ class Arrived:
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
     events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`.
     dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT. filtered: how many rows the filter leaves out.
-    kept: int64, the position of each row among the records.
+    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`.
     """
 
     rows: pl.DataFrame
     kept: I64
     events: pl.DataFrame
     dead: pl.DataFrame
+    refused: I64
     filtered: int
 
 
@@ -78,6 +79,15 @@ class Acceptance:
             tiles.check()
         return made
 
+    def warm(self) -> None:
+        """Load what the first events would have to wait for: kernels are compiled once, and read from disk by each process."""
+        none = self.events_of(pl.DataFrame(schema=self.schema))
+        row = pl.DataFrame([pl.Series(name, [None], dtype) for name, dtype in none.schema.items()])
+        told = [name for name in none.columns if name in {TIME, IDENT, *self._keys}]
+        event = row.with_columns(pl.Series(name, [0]).cast(none.schema[name], strict=False) for name in told)
+        for tiles in self.tiles:
+            tiles.update(event, 1, 0, lambda keys: [b""] * len(keys))
+
     def __call__(self, records: Records) -> Arrived:
         """The events of some records."""
         if records.frame is not None:
@@ -94,7 +104,8 @@ class Acceptance:
             schema={PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC},
         )
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
-        dead = [_dead(places, [n for n, _ in refused], [why for _, why in refused], [records.payloads[n] for n, _ in refused])]
+        gone = [n for n, _ in refused]
+        dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
         found = self.events_of(rows)
         reasons = self._reasons(found, rows)
         bad = reasons.is_not_null()
@@ -103,11 +114,12 @@ class Acceptance:
             payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
             found = found.filter(~bad)
-        return Arrived(rows, kept, found, pl.concat(dead), rows.height - len(reasons))
+            gone += which.tolist()
+        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), rows.height - len(reasons))
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands."""
-        keys = list(dict.fromkeys(key for view in self.views for key in view.keys))
+        keys = self._keys
         columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
         source = replace(self.source, history=Frame(rows.with_row_index(ROW)))
         return collect(arrived(source, keys, columns, [ROW]), f"source {self.source.name!r}")
@@ -116,6 +128,10 @@ class Acceptance:
     def schema(self) -> Mapping[str, pl.DataType]:
         """The columns of the stream."""
         return stream_schema(self._streamed, self._unselected)
+
+    @property
+    def _keys(self) -> list[str]:
+        return list(dict.fromkeys(key for view in self.views for key in view.keys))
 
     @property
     def _unselected(self) -> list[str]:

@@ -28,7 +28,7 @@ from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import COPY, ROW, Acceptance
 from headwater.pipelines.historical import tables
-from headwater.pipelines.ingest import Limits
+from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import SLOTS, OnlineView, Served, newest
 from headwater.pipelines.parity import Offline
 

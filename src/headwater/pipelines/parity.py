@@ -34,7 +34,7 @@ from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.historical import tables
-from headwater.pipelines.ingest import Limits
+from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
 
 _ABS = "__abs_"

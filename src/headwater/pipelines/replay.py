@@ -23,7 +23,7 @@ from headwater.engines.reading import KNOWN, collect
 from headwater.errors import UsageError
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.accept import ROW
-from headwater.pipelines.ingest import Intake, Limits
+from headwater.pipelines.intake import Intake, Limits
 from headwater.pipelines.shard import Committed
 
 _PARTITION = "history"
@@ -104,7 +104,7 @@ def replay(
             due = tape.intake.due()
             if records or (due is not None and due < now):
                 before = clock.stopwatch()
-                committed += tape.intake.commit(records, now, now)
+                committed += tape.intake.commit([(some, {}) for some in records], now, now)
                 seconds.append(clock.stopwatch() - before)
                 tape.intake.roll(least=limits.roll)
         yield Step(now, committed, seconds)
@@ -128,6 +128,7 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
 
 def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits, start: int) -> _Tape:
     intake = Intake(source, views, store, folder, limits, replayed_from=start)
+    intake.shard(_PARTITION)
     table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
     found = collect(arrived(_over(source, table), [], [], [ROW], known=True), f"source {source.name!r}")
     found = found.filter(pl.col(KNOWN) > start).sort(KNOWN, ROW)

@@ -10,32 +10,46 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from headwater import clock
 from headwater.connectors.feeds import Records
 from headwater.definitions.durations import micros
+from headwater.definitions.streams import Pushed
 from headwater.engines.events import IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, content_of, copies
+from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.ids import Ids, known_of
+
+FILTERED, ACCEPTED, COPY, HELD, REFUSED = range(5)
+"""What became of a record."""
 
 
 @dataclass(frozen=True)
 class Committed:
-    """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused."""
+    """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused.
+
+    known: all that was received by then is readable, microseconds. seconds: that it took.
+    fates: of each of the `Records` committed, what became of its records, int8 (n).
+    """
 
     sequence: int
     at: int
     counts: Mapping[str, int]
     dead: pl.DataFrame
+    known: int = 0
+    seconds: float = 0.0
+    fates: Sequence[NDArray[np.int8]] = ()
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -90,7 +104,7 @@ class Shard:
         if self.partition is not None:
             ends = {name: end for name, end in ends.items() if name == self.partition}
         ids, blocks = None, []
-        if self.source.id_field is not None:
+        if self.source.id_field is not None or isinstance(self.source.stream, Pushed):
             ids = Ids(micros(self.source.id_horizon, "id_horizon"))
             for key, value in self.store.scan(spaces.IDS + spaces.name(self.name)):
                 ids.load(value, progress.at)
@@ -140,6 +154,13 @@ class Shard:
             draft.add(some)
         return draft.commit()
 
+    def skip(self, partition: str, to: int, now: int) -> Committed:
+        """Commit that a partition is read on from the offset `to`, and count what lies between as lost; raises as `apply` does."""
+        draft = _Draft(self, max(now, self._memory.progress.at), 0)
+        draft.counts["lost"] += max(0, to - draft.ends.get(partition, 0))
+        draft.ends[partition] = max(to, draft.ends.get(partition, 0))
+        return draft.commit()
+
 
 _DUE = "headwater_due"
 _NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
@@ -149,12 +170,15 @@ class _Draft:
     """A commit in the making."""
 
     def __init__(self, shard: Shard, now: int, known: int) -> None:
+        self.since = clock.stopwatch()
         self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
         self.known = max(known, self.memory.progress.known)
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
-        self.dead: list[pl.DataFrame] = []
+        self.dead: list[pl.DataFrame] = []  # what is new of it
+        self.refused: list[pl.DataFrame] = []
+        self.fates: list[NDArray[np.int8]] = []
         self.ids: list[bytes] = []
         self.held: dict[bytes, pl.DataFrame | None] = {}
         self.waiting: list[pl.DataFrame] = []
@@ -176,25 +200,23 @@ class _Draft:
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
         records = unread
         arrived = self.shard.acceptance(records)
+        fates = np.full(len(records.offset), REFUSED, np.int8)
+        fates[arrived.kept] = FILTERED
+        fates[arrived.refused] = REFUSED
+        self.fates.append(fates)
         self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
         self.counts["records"] += len(records.offset)
         self.counts["filtered"] += arrived.filtered
-        self.counts["dead"] += arrived.dead.height
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
-        if arrived.dead.height:
-            self.dead.append(arrived.dead)
+        self._refuse(records, arrived)
         events = arrived.events
-        if self.memory.ids is not None and events.height:
-            checked = self.memory.ids.accept(events[IDENT], content_of(events), self.now)
-            self.ids.append(checked.block)
-            self.counts["copies"] += events.height - int(checked.accepted.sum())
-            self.counts["conflicts"] += checked.conflicts
-            if not checked.accepted.all():
-                self.dead.append(copies(records, arrived, events[ROW].filter(~checked.accepted).to_list()))
-            events = events.filter(checked.accepted)
+        fates[arrived.kept[events[ROW].to_numpy()]] = COPY
+        events = self._no_copies(records, arrived)
+        fates[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
         later = events[TIME] >= self.now
         if later.any():
+            fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
             self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(_DUE)))
             self.counts["held"] += int(later.sum())
             events = events.filter(~later)
@@ -241,9 +263,47 @@ class _Draft:
             raise
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
-        return Committed(
-            sequence, self.now, {name: n for name, n in self.counts.items() if n}, pl.concat(self.dead) if self.dead else _NONE
-        )
+        refused = pl.concat(self.refused) if self.refused else _NONE
+        counts = {name: n for name, n in self.counts.items() if n}
+        return Committed(sequence, self.now, counts, refused, self.known, clock.stopwatch() - self.since, self.fates)
+
+    def _no_copies(self, records: Records, arrived: Arrived) -> pl.DataFrame:
+        """The events that are no copies of others, by their ids or, where they carry none, those of their records."""
+        events, ids = arrived.events, self.memory.ids
+        if ids is None or not events.height:
+            return events
+        given = events[IDENT] if IDENT in events.columns else None
+        if given is None and records.ids is not None:
+            given = records.ids.gather(arrived.kept[events[ROW].to_numpy()])
+        if given is None:
+            return events
+        said = given.is_not_null().to_numpy()
+        checked = ids.accept(given.filter(said), content_of(events)[said], self.now)
+        accepted = ~said
+        accepted[said] = checked.accepted
+        self.ids.append(checked.block)
+        self.counts["copies"] += events.height - int(accepted.sum())
+        self.counts["conflicts"] += checked.conflicts
+        if not accepted.all():
+            self.dead.append(copies(records, arrived, events[ROW].filter(~accepted).to_list()))
+        return events.filter(accepted)
+
+    def _refuse(self, records: Records, arrived: Arrived) -> None:
+        """Keep what was refused; what may be sent again, only the first time."""
+        dead = arrived.dead
+        if not dead.height:
+            return
+        self.refused.append(dead)
+        if records.ids is not None and self.memory.ids is not None:
+            given = records.ids.gather(arrived.refused).fill_null("")
+            said = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(given, dead["payload"], strict=True)]
+            checked = self.memory.ids.accept(pl.Series(said, dtype=pl.String), np.zeros(len(said), np.int64), self.now)
+            self.ids.append(checked.block)
+            dead = dead.filter(checked.accepted)
+            self.counts["refused_again"] += len(said) - dead.height
+        if dead.height:
+            self.counts["dead"] += dead.height
+            self.dead.append(dead)
 
     def _count_in(self, rows: pl.DataFrame, what: str) -> None:
         """Rows that were checked before."""
@@ -300,15 +360,7 @@ def _unread(records: Records, ends: Mapping[str, int], since: int) -> Records:
     fresh = (records.offset >= floor) & (records.at >= since)
     if fresh.all():
         return records
-    index = np.flatnonzero(fresh)
-    return replace(
-        records,
-        partition=records.partition[index],
-        offset=records.offset[index],
-        at=records.at[index],
-        payloads=[records.payloads[i] for i in index.tolist()] if records.payloads else [],
-        frame=None if records.frame is None else records.frame[index],
-    )
+    return records.take(np.flatnonzero(fresh))
 
 
 def _bytes(frame: pl.DataFrame) -> bytes:

@@ -1,0 +1,133 @@
+"""Read the streams of a project into its online store, until it is stopped: features are fresh, and each event counts once."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.cli import options
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from headwater.definitions.source import Source
+    from headwater.pipelines.shard import Committed
+
+SUMMARY = "read streams into the online store, and keep features fresh"
+
+_EVERY = 0.5  # seconds between two looks of the live line
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `headwater ingest`."""
+    options.project(parser, model=False)
+    options.store(parser)
+    parser.add_argument("--batch", type=int, default=10_000, metavar="N", help="records in one commit at most (default: %(default)s)")
+    parser.add_argument("--linger", type=float, default=0.02, metavar="SECONDS", help="how long to wait for records (default: %(default)s)")
+    parser.add_argument(
+        "--future", default="1d", metavar="DURATION", help="refuse events later than this after they were received (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--http",
+        default="127.0.0.1:8321",
+        metavar="HOST:PORT",
+        help="where pushed events are received, if a source has them; `none` leaves them to another process (default: %(default)s)",
+    )
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics")
+    parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
+    parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
+    options.catalog(parser)
+    parser.add_argument("--allow-unapplied", action="store_true", help="run definitions that the catalog does not hold as they are")
+
+
+def run(given: argparse.Namespace, screen: Screen) -> None:
+    """Ingest until told to stop."""
+    project = load(given.project).project
+    from headwater.pipelines.intake import Limits
+    from headwater.serving.ingesting import ingest
+
+    if given.batch < 1 or given.linger < 0:
+        raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
+    limits = Limits(batch=given.batch, linger=given.linger, future=given.future, accept_loss=given.accept_loss)
+    tally = _Tally(screen)
+    with _stopped(screen) as stop, tally.live():
+        ingest(
+            project,
+            given.store,
+            folder=given.folder,
+            limits=limits,
+            http=None if given.http == "none" else given.http,
+            metrics_port=given.metrics_port,
+            once=given.once,
+            catalog=given.catalog,
+            allow_unapplied=given.allow_unapplied,
+            stop=stop,
+            on_commit=tally.committed,
+        )
+    screen.say(str(tally))
+    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+
+
+class _Tally:
+    """What has been committed by this process, for whoever watches."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._counts: Counter[str] = Counter()
+        self._left: dict[str, int] = {}
+        self._since = clock.stopwatch()
+        self._shown = (self._since, 0)
+        self._update: Callable[[str], None] | None = None
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """A line that says how it goes, where someone watches."""
+        with self._screen.live("reading on from what the store holds") as self._update:
+            yield
+
+    def committed(self, source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
+        """Count a commit."""
+        if not self._counts["commits"]:
+            self._screen.say(f"the first commit was made after {clock.stopwatch() - self._since:.1f} s")
+        self._counts.update(committed.counts)
+        self._counts["commits"] += 1
+        self._left[source.name] = sum(lag.values())
+        now = clock.stopwatch()
+        if self._update is not None and now - self._shown[0] > _EVERY:
+            rate = (self._counts["records"] - self._shown[1]) / (now - self._shown[0])
+            left = ", ".join(f"{name} {n:,}" for name, n in self._left.items())
+            self._update(f"{self} · {rate:,.0f} records/s · left to read: {left} · commit {committed.seconds * 1e3:.0f} ms")
+            self._shown = (now, self._counts["records"])
+
+    def __str__(self) -> str:
+        said = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
+        said += [f"{n:,} {name}" for name in ("copies", "held", "filtered", "dead", "lost") if (n := self._counts[name])]
+        return " · ".join([*said, f"{self._counts['commits']:,} commits"])
+
+
+@contextmanager
+def _stopped(screen: Screen) -> Iterator[threading.Event]:
+    """An event that is set by the first signal to end; the second one ends the process at once."""
+    stop = threading.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        for one in signals:
+            signal.signal(one, signal.SIG_DFL)
+        screen.say("stopping after this commit; once more stops at once")
+
+    before = {one: signal.signal(one, told) for one in signals}
+    try:
+        yield stop
+    finally:
+        for one, old in before.items():
+            signal.signal(one, old)

@@ -1,0 +1,182 @@
+"""One source's way into the online store: shards that commit its records, and files that its archive is rolled into."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headwater import clock, settings
+from headwater.connectors.feeds import Assigned, Feed, Records, Revoked, open_feed
+from headwater.connectors.pushed import Inbox, PushedFeed
+from headwater.definitions.durations import Duration, micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Streaming
+from headwater.definitions.source import Enriched, Source
+from headwater.errors import DefinitionError
+from headwater.logs.rolling import Roller
+from headwater.online_stores import OnlineStore, spaces
+from headwater.pipelines.accept import OFFSET, Acceptance
+from headwater.pipelines.seed import seed
+from headwater.pipelines.shard import Committed, Shard
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How records become commits.
+
+    batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
+    later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
+    where a stream no longer has what is to be read next, and count what is lost.
+    """
+
+    batch: int = 10_000
+    linger: float = 0.02
+    future: Duration = "1d"
+    roll: int = 32_000_000
+    wait: float = 60.0
+    accept_loss: bool = False
+
+
+def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
+    """The views that a stream feeds, by source, without aliases.
+
+    Raises:
+        DefinitionError: a streaming view whose source has no stream, or is enriched.
+    """
+    found: dict[Source, dict[str, FeatureView]] = {}
+    for view in dict.fromkeys(v.root for v in views):
+        if not isinstance(view.freshness, Streaming):
+            continue
+        what = f"feature view {view.name!r} is streaming"
+        if isinstance(view.source.history, Enriched):
+            raise DefinitionError(
+                f"{what}, and its source {view.source.name!r} is enriched; chained views are read from history: use batch()"
+            )
+        if view.source.changes is not None:
+            raise DefinitionError(
+                f"{what}, and its source {view.source.name!r} has changes={view.source.changes!r}; a stream of corrections cannot be "
+                "taken back from what was merged: use batch()"
+            )
+        if view.source.stream is None:
+            raise DefinitionError(
+                f"{what}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
+            )
+        found.setdefault(view.source, {})[view.tiles_fingerprint] = view
+    return {source: tuple(named.values()) for source, named in found.items()}
+
+
+Turns = Mapping[str, int]
+"""Partition -> how often it was given to others; records read before the last time are not to be committed."""
+
+
+class Intake:
+    """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
+
+    inbox: where its events come in, if they are pushed.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        views: Sequence[FeatureView],
+        store: OnlineStore,
+        folder: Path | None,
+        limits: Limits,
+        *,
+        replayed_from: int | None = None,
+    ) -> None:
+        self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
+        self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
+        self.acceptance.warm()
+        self.inbox: Inbox | None = None
+        self.turns: Turns = {}
+        self._shards: dict[str | None, Shard] = {}
+        self._lock = threading.RLock()  # partitions come and go between commits
+        if not store.partitioned:
+            self.shard(None)
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Those that are open."""
+        return list(self._shards.values())
+
+    def open(self) -> Feed:
+        """Begin to read the stream."""
+        assigned: Assigned = self._ends
+        revoked: Revoked = self.forget
+        return open_feed(self.source, assigned, revoked) if self.inbox is None else PushedFeed(self.inbox, assigned, revoked)
+
+    def forget(self, partitions: Sequence[str]) -> None:
+        """Others write these partitions from now on."""
+        if not self.store.partitioned:
+            return
+        with self._lock:
+            self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
+            for name in partitions:
+                self._shards.pop(name, None)
+
+    def commit(self, records: Sequence[tuple[Records, Turns]], now: int, known: int | None = None) -> list[Committed]:
+        """Commit records, each read when `turns` were as they say, one shard after the other."""
+        with self._lock:
+            if not self.store.partitioned:
+                return [self._apply(self.shard(None), [some for some, _ in records], now, known)]
+            if not records:
+                return [shard.apply([], now, known) for shard in self.shards]
+            made = []
+            for name in dict.fromkeys(p for some, _ in records for p in some.ends):
+                mine = [own for some, turns in records if turns.get(name) == self.turns.get(name) for own in some.of(name)]
+                if mine and name in self._shards:
+                    made.append(self._apply(self._shards[name], mine, now, known))
+            return made
+
+    def skip(self, partition: str, to: int, now: int) -> Committed:
+        """Commit that a partition is read on from `to`; what lies between is lost."""
+        with self._lock:
+            return self.shard(partition).skip(partition, to, now)
+
+    def due(self) -> int | None:
+        """When the first event that is held happens."""
+        return min((due for shard in self.shards if (due := shard.due()) is not None), default=None)
+
+    def roll(self, *, least: int) -> None:
+        """Move blocks of the archive and of refused records into files."""
+        if self.folder is None:
+            return
+        for shard in self.shards:
+            for space in (spaces.ARCHIVE, spaces.DEAD):
+                self._roller(shard.partition, space).roll(least=least)
+
+    def shard(self, partition: str | None) -> Shard:
+        """The shard that a partition's records go to; its views are filled with their past before it is given."""
+        name = partition if self.store.partitioned else None
+        if name not in self._shards:
+            shard = Shard(self.acceptance, self.store, name, archive=self.folder is not None)
+            replayed = self.replayed_from is not None
+            now = clock.now_micros() if self.replayed_from is None else self.replayed_from
+            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), now, replayed=replayed).items():
+                _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
+            self._shards[name] = shard
+        return self._shards[name]
+
+    def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
+        """The offsets to read on from, of those partitions that are known."""
+        with self._lock:
+            ends = {name: self.shard(name).ends for name in partitions}
+        return {name: known[name] for name, known in ends.items() if name in known}
+
+    def _apply(self, shard: Shard, records: Sequence[Records], now: int, known: int | None) -> Committed:
+        made = shard.apply(records, now, known)
+        if self.inbox is not None:
+            reasons = dict(zip(made.dead[OFFSET].to_list(), made.dead["reason"].to_list(), strict=True))
+            for some, fates in zip(records, made.fates, strict=True):
+                self.inbox.settle(int(some.offset[0]), fates, reasons, made.sequence)
+        return made
+
+    def _roller(self, partition: str | None, space: bytes) -> Roller:
+        folder = self.folder or settings.home()
+        return Roller(self.store, space, folder / ("archive" if space == spaces.ARCHIVE else "dead_letters"), self.source.name, partition)

@@ -1,0 +1,143 @@
+"""Ingestion as a process: a store by its URL, a server for pushed events, numbers for watchers, and the catalog's consent."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater import settings
+from headwater.definitions.project import Project
+from headwater.definitions.source import Source
+from headwater.definitions.streams import Pushed
+from headwater.errors import UsageError
+from headwater.online_stores import OnlineStore, open_store
+from headwater.pipelines.ingest import OnCommit
+from headwater.pipelines.ingest import ingest as run
+from headwater.pipelines.intake import Limits, streamed
+from headwater.pipelines.shard import Committed
+
+if TYPE_CHECKING:
+    from headwater.pipelines.plan import CatalogLike
+
+HTTP = "127.0.0.1:8321"
+
+
+class UnappliedWarning(UserWarning):
+    """A project runs that no catalog holds."""
+
+
+def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
+    project: Project,
+    store: OnlineStore | str | None = None,
+    *,
+    folder: str | PathLike[str] | None = None,
+    limits: Limits | None = None,
+    http: str | None = HTTP,
+    metrics_port: int | None = None,
+    once: bool = False,
+    catalog: CatalogLike | None = None,
+    allow_unapplied: bool = False,
+    stop: threading.Event | None = None,
+    on_commit: OnCommit | None = None,
+) -> None:
+    """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
+
+    Args:
+        project: its streaming views are kept up to date.
+        store: an online store, or its URL; None takes HEADWATER_STORE, else LMDB in headwater's home.
+        folder: where accepted events (`archive`) and refused records (`dead_letters`) are kept; None is headwater's home.
+        limits: how records become commits.
+        http: HOST:PORT at which pushed events are received, where a source is `hw.push()`; None leaves those sources to another process.
+        metrics_port: of 127.0.0.1, for Prometheus; None shows none.
+        once: end when everything that the streams hold has been committed; pushed sources hold nothing.
+        catalog: as for `plan`.
+        allow_unapplied: run what the catalog does not hold as it is.
+        stop: ends it after the commit under way.
+        on_commit: called after each commit with the source, the commit, and what is left to read by partition.
+
+    Raises:
+        UsageError: no view is streaming, the catalog holds other definitions, or an address is taken.
+        DefinitionError: a streaming view that cannot be fed.
+        StoreError: the store cannot be written, or another process ingests into it.
+        RetentionError: a stream no longer has what is to be read next; `Limits(accept_loss=True)` goes on without.
+        ConnectError: a stream does not answer.
+    """
+    if not allow_unapplied:
+        check_applied(project, catalog)
+    pushed = any(isinstance(source.stream, Pushed) for source in streamed(project.views))
+    with ExitStack() as stack:
+        told = [on_commit] if on_commit is not None else []
+        if metrics_port is not None:
+            from headwater.serving.metrics import Metrics
+
+            told.append(stack.enter_context(Metrics().served(metrics_port)).committed)
+        receive = None
+        if pushed and http is not None and not once:
+            from headwater.serving.receiver import receiver
+
+            receive = receiver(*address(http))
+        url = settings.store() if store is None else store
+        opened = open_store(url) if isinstance(url, str) else url
+        if isinstance(url, str):
+            stack.callback(opened.close)
+        run(
+            project,
+            opened,
+            folder=Path(folder) if folder is not None else settings.home(),
+            limits=limits,
+            receive=receive,
+            once=once,
+            stop=stop,
+            on_commit=_all(told),
+        )
+
+
+def check_applied(project: Project, catalog: CatalogLike | None) -> None:
+    """Refuse to ingest for definitions that the catalog holds otherwise; warn where it holds none.
+
+    Raises:
+        UsageError: a streaming view or its source is another one in the catalog, or in none.
+    """
+    from headwater.pipelines.plan import plan
+
+    made = plan(project, catalog)
+    if not made.version:
+        warnings.warn(
+            f"project {project.name!r} is in no catalog ({made.catalog}); `headwater apply` keeps what pipelines run",
+            UnappliedWarning,
+            stacklevel=3,
+        )
+        return
+    views = streamed(project.views)
+    mine = {("source", source.name) for source in views} | {("view", view.name) for some in views.values() for view in some}
+    other = [f"{change.kind} {change.name}" for change in made.changes if (change.kind, change.name) in mine]
+    if other:
+        raise UsageError(
+            f"project {project.name!r} differs from what was applied to the catalog {made.catalog}: {', '.join(other)}. Run `headwater apply`, or "
+            "ingest for it as it is with --allow-unapplied"
+        )
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT.
+
+    >>> address("127.0.0.1:80"), address("[::1]:80")
+    (('127.0.0.1', 80), ('::1', 80))
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"the address is {text!r}; give HOST:PORT, such as {HTTP}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _all(told: list[OnCommit]) -> OnCommit | None:
+    def tell(source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
+        for one in told:
+            one(source, committed, lag)
+
+    return tell if told else None

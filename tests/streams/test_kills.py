@@ -1,0 +1,61 @@
+"""Ingestion is killed at random moments, again and again: every event counts once, and the control shows that the test would see it."""
+
+import signal
+import statistics
+from pathlib import Path
+
+SPLIT = Path(__file__).with_name("split_commits.py")
+
+
+def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
+    here = world('hw.appended("log-*.ndjson", schema=schema)')
+    writers = [here.appender(tmp_path / f"log-{n}.ndjson", rate=2000) for n in range(2)]
+    for writer in writers:
+        writer.start()
+    starts = here.killed(kills)
+    for writer in writers:
+        writer.end()
+    here.once()
+    here.check()
+    report(f"{kills} kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}")
+
+
+def test_pushed_events_count_once(world, kills, report):
+    here = world("hw.push(schema=schema)")
+    senders = [here.sender(number) for number in range(4)]
+    for sender in senders:
+        sender.start()
+    starts = here.killed(kills)
+    last = here.start()
+    here.begun(last)
+    for sender in senders:
+        sender.over.set()
+    for sender in senders:
+        sender.join(60)
+    assert not any(sender.is_alive() for sender in senders)
+    assert [sender.problem for sender in senders if sender.problem] == []
+    last.send_signal(signal.SIGTERM)
+    assert last.wait(30) == 0, last.log.read_text()
+    here.check()
+    tries, batches, hung_up = (sum(getattr(s, name) for s in senders) for name in ("tries", "batches", "hung_up"))
+    sent = f"{batches:,} batches sent {tries:,} times, {hung_up:,} answers not heard"
+    report(f"{kills} kills, {len(here.good):,} pushed events and {here.refused:,} bad ones, {sent}: exact; {begun(starts)}")
+
+
+def test_offsets_in_another_transaction_are_found_out(tmp_path, kills, report, world_at):
+    here = world_at(f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)', script=SPLIT)
+    for done in range(1, kills + 1):
+        writer = here.appender(tmp_path / "log.ndjson")
+        writer.start()
+        here.killed(1, seed=done)
+        writer.end()
+        here.once()
+        if here.found() != here.expected():
+            break
+    counted = sum(count for count, _ in here.found().values())
+    assert counted > len(here.good), f"{kills} kills, and nothing was counted twice"
+    report(f"the control, offsets in a transaction of their own: {counted - len(here.good):,} events counted twice after {done} kills")
+
+
+def begun(starts):
+    return f"{statistics.median(starts):.2f} s from start to first commit"
