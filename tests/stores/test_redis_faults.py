@@ -1,6 +1,8 @@
 """What Redis does at its worst, on real servers: what is lost is found, and nothing is written twice."""
 
 import contextlib
+import shutil
+import subprocess
 import threading
 import time
 
@@ -8,9 +10,10 @@ import pytest
 
 from headwater.errors import FencedError, LostError, StoreError, UsageError
 from headwater.online_stores import open_store
+from headwater.online_stores.backups import restore, restore_into
 from headwater.online_stores.spaces import OFFSET, RECORD, as_number, number
 from headwater.testing.stores import record
-from tests.stores.servers import Proxy, Server, clustered, serving, whole
+from tests.stores.servers import Proxy, Server, clustered, free_port, serving, whole
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 KEY = OFFSET + b"p"
@@ -302,6 +305,23 @@ def test_replicas_that_are_asked_for(tmp_path):
             replica.close()
 
 
+def test_a_replica_can_be_read_and_may_come_and_go(tmp_path):
+    with serving(tmp_path / "a") as server, opened(server.url) as store:
+        step(store, 1)
+        replica = server.replica(tmp_path / "b")  # the first one gives the primary a new replication id
+        try:
+            step(store, 2)
+            catch_up(store, replica)
+            reader = open_store(replica.url, readonly=True)
+            assert offset(reader) == 2
+            assert len(list(reader.scan(RECORD))) == 300
+            reader.close()
+        finally:
+            replica.close()
+        step(store, 3)
+        assert offset(store) == 3
+
+
 def test_passwords_are_used_and_never_shown(tmp_path):
     with serving(tmp_path) as server:
         with server.client as client:
@@ -321,6 +341,36 @@ def test_a_user_that_may_not_write(tmp_path):
             client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info")
         with pytest.raises(StoreError, match=r"Allow the user EVAL"):
             open_store(server.url.replace("//", "//reader:pw@"))
+
+
+def test_a_certificate(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    how = [
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+        "-days",
+        "1",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", "req", "-x509", *how], check=True, capture_output=True)
+    port = free_port()
+    more = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    with serving(tmp_path / "server", *more):
+        with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}") as store:
+            step(store, 3)
+            assert offset(store) == 3
+        with pytest.raises(StoreError, match=r"does not answer.*certificate"):
+            open_store(f"rediss://127.0.0.1:{port}/0?timeout=300ms")
 
 
 def test_a_socket(tmp_path):
@@ -366,6 +416,53 @@ def test_reading_where_there_is_no_store(tmp_path):
         with pytest.raises(StoreError, match="read only"):
             reader.commit({}, {})
         reader.close()
+
+
+# ---------------------------------------------------------------- backups
+
+
+def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_offset(tmp_path):
+    with serving(tmp_path / "server") as server, opened(server.url, server.url + "?prefix=again") as (store, again):
+        step(store, 1)
+        stop = threading.Event()
+
+        def write():
+            for to in range(2, 10_000):
+                if stop.is_set():
+                    return
+                step(store, to)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            time.sleep(0.1)
+            store.backup(tmp_path / "backup")
+        finally:
+            stop.set()
+            writer.join()
+        restore_into(tmp_path / "backup", again)
+        assert 1 < offset(again) <= offset(store)
+        throughs = [as_number(value[8:16]) for _, value in again.scan(RECORD)]
+        assert len(throughs) == 300
+        assert min(throughs) >= offset(again)
+
+
+def test_a_backup_of_another_kind_is_refused(tmp_path):
+    with serving(tmp_path / "server") as server, opened(server.url) as store, opened(f"lmdb:{tmp_path}/lmdb") as lmdb:
+        step(store, 1)
+        lmdb.commit({KEY: number(1)}, {})
+        store.backup(tmp_path / "a")
+        lmdb.backup(tmp_path / "b")
+        with pytest.raises(StoreError, match=r"is a backup of Redis.*restore it into Redis"):
+            restore(tmp_path / "a", f"lmdb:{tmp_path}/new")
+        with pytest.raises(StoreError, match=r"is a backup of LMDB.*restore it into LMDB"):
+            restore(tmp_path / "b", server.url + "?prefix=new")
+        with pytest.raises(StoreError, match="not empty"):
+            restore(tmp_path / "a", server.url)
+        restore(tmp_path / "a", server.url + "?prefix=new")
+        restore(tmp_path / "b", f"lmdb:{tmp_path}/new")
+        with opened(server.url + "?prefix=new") as new:
+            assert dict(new.scan(b"")) == dict(store.scan(b""))
 
 
 # ---------------------------------------------------------------- clusters
