@@ -9,8 +9,10 @@ import time
 import pytest
 
 from headwater.errors import FencedError, LostError, StoreError, UsageError
-from headwater.online_stores import open_store
+from headwater.online_stores import open_store, redis_store
+from headwater.online_stores import redis_scripts as scripts
 from headwater.online_stores.backups import restore, restore_into
+from headwater.online_stores.redis_calls import Call
 from headwater.online_stores.spaces import OFFSET, RECORD, as_number, number
 from headwater.testing.stores import record
 from tests.stores.servers import Proxy, Server, clustered, free_port, serving, whole
@@ -221,6 +223,52 @@ def test_a_commit_that_never_arrived_is_made_again(tmp_path):
             store.commit({KEY: number(2)}, {KEY: number(1)})
             assert offset(store) == 2
         proxy.close()
+
+
+def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
+    """It may still lie in a buffer when its writer has looked it up."""
+    with serving(tmp_path) as server, opened(server.url) as store:
+        state, _ = scripts.parted(b"headwater", {KEY: number(1)}, {})
+        late = Call(store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed()))
+        assert store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 7))]) == [[b"not"]]
+        assert store._servers.run([late]) == [[b"late"]]
+        assert offset(store) == 0
+        store._count = 7
+        store.commit({KEY: number(2)}, {})
+        assert store._servers.run([late]) == [[b"late"]]
+        assert offset(store) == 2
+        (found,) = store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 8))])
+        assert found == [b"ok", store._n, 0]
+
+
+def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
+    with serving(tmp_path) as server, opened(server.url, server.url) as (store, reader):
+        key = MANY[0] + b"\0p"
+        store.commit({KEY: number(0), key: record(0)}, {})
+        more = [OFFSET + b"%060d" % i for i in range(2000)]  # more than a server reads at once
+
+        def write():
+            for to in range(1, 2000):
+                store.commit({KEY: number(to), key: record(to)}, {})
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        seen = []
+        while writer.is_alive():
+            at, *_, held = reader.get([KEY, *more, key])
+            seen.append(as_number(at))
+            assert as_number(held[8:16]) == as_number(at)
+        writer.join()
+        assert len(set(seen)) > 10
+
+
+def test_a_lease_lasts_as_long_as_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "_LEASE", 0.4)
+    with serving(tmp_path) as server, opened(server.url, server.url) as (store, other):
+        with store.lease("ingest", wait=0), pytest.raises(StoreError, match="holds the lease 'ingest'"), other.lease("ingest", wait=1.5):
+            pass
+        with other.lease("ingest", wait=0):
+            pass
 
 
 def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
