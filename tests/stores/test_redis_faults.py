@@ -3,12 +3,13 @@
 import contextlib
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from headwater.errors import FencedError, LostError, StoreError, UsageError
+from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
 from headwater.online_stores import open_store, redis_store
 from headwater.online_stores import redis_scripts as scripts
 from headwater.online_stores.backups import restore, restore_into
@@ -451,6 +452,13 @@ def test_prefixes_and_databases_are_apart(tmp_path):
 def test_bad_urls(url, said):
     with pytest.raises(UsageError, match=said):
         open_store(url)
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "headwater.online_stores.redis", raising=False)
+    with pytest.raises(MissingExtraError, match=r"headwater\[redis\]"):
+        open_store("redis://127.0.0.1/0")
 
 
 def test_reading_where_there_is_no_store(tmp_path):
