@@ -45,11 +45,18 @@ def opened(url, *more):
 
 
 @pytest.fixture
-def failover(tmp_path):
+def closing():
+    """Closes what it is given when the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda each: stack.enter_context(contextlib.closing(each))
+
+
+@pytest.fixture
+def failover(tmp_path, closing):
     """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which puts it in the primary's place."""
-    primary = Server(tmp_path / "primary")
-    proxy, link = Proxy(primary.port), Proxy(primary.port)
-    replica = primary.replica(tmp_path / "replica", link.port)
+    primary = closing(Server(tmp_path / "primary"))
+    proxy, link = closing(Proxy(primary.port)), closing(Proxy(primary.port))
+    replica = closing(primary.replica(tmp_path / "replica", link.port))
 
     def cut():
         link.switch(1)  # nobody there
@@ -60,9 +67,7 @@ def failover(tmp_path):
             client.execute_command("REPLICAOF", "NO", "ONE")
         proxy.switch(replica.port)
 
-    yield proxy, replica, cut, fail
-    for each in (proxy, link, primary, replica):
-        each.close()
+    return proxy, replica, cut, fail
 
 
 def catch_up(store, replica):
@@ -174,11 +179,11 @@ def test_a_writer_whose_whole_epoch_is_lost_is_fenced(tmp_path):
             assert offset(new) == 11
 
 
-def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path):
+def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path, closing):
     """The same process, which took over the state of a replica that lacked a commit."""
     with serving(tmp_path / "a") as server, opened(server.url) as store:
-        link = Proxy(server.port)
-        replica = server.replica(tmp_path / "b", link.port)
+        link = closing(Proxy(server.port))
+        replica = closing(server.replica(tmp_path / "b", link.port))
         step(store, 5)
         catch_up(store, replica)
         link.switch(1)
@@ -194,16 +199,14 @@ def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path):
         with pytest.raises(LostError):
             store.commit({KEY: number(7)}, {})
         assert offset(store) == 5
-        for each in (replica, link):
-            each.close()
 
 
 # ---------------------------------------------------------------- answers that do not come
 
 
-def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path):
+def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
     with serving(tmp_path) as server:
-        proxy = Proxy(server.port)
+        proxy = closing(Proxy(server.port))
         with opened(proxy.url) as store:
             for to in range(1, 20):
                 proxy.cut_answers = to % 4
@@ -211,19 +214,17 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path):
             assert proxy.cut_answers == 0
             with server.client as client:
                 assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
-        proxy.close()
 
 
-def test_a_commit_that_never_arrived_is_made_again(tmp_path):
+def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
     with serving(tmp_path, *AOF) as server:
-        proxy = Proxy(server.port)
+        proxy = closing(Proxy(server.port))
         with opened(proxy.url) as store:
             step(store, 1)
             proxy.switch(1)  # nobody there
             threading.Timer(0.5, proxy.switch, [server.port]).start()
             store.commit({KEY: number(2)}, {KEY: number(1)})
             assert offset(store) == 2
-        proxy.close()
 
 
 def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
@@ -340,33 +341,26 @@ def test_a_replica_is_refused_and_a_primary_that_becomes_one_too(tmp_path):
             step(store, 2)
 
 
-def test_replicas_that_are_asked_for(tmp_path):
+def test_replicas_that_are_asked_for(tmp_path, closing):
     with serving(tmp_path / "a") as server:
         with pytest.raises(StoreError, match=r"0 replicas have it and replicas=1"):
             open_store(server.url + "?replicas=1&timeout=400ms")
-        replica = server.replica(tmp_path / "b")
-        try:
-            with opened(server.url + "?replicas=1") as store:
-                step(store, 1)
-                with replica.client as client:
-                    assert client.hget("{headwater}:state", KEY) == number(1)
-        finally:
-            replica.close()
+        replica = closing(server.replica(tmp_path / "b"))
+        with opened(server.url + "?replicas=1") as store, replica.client as client:
+            step(store, 1)
+            assert client.hget("{headwater}:state", KEY) == number(1)
 
 
-def test_a_replica_can_be_read_and_may_come_and_go(tmp_path):
+def test_a_replica_can_be_read_and_may_come_and_go(tmp_path, closing):
     with serving(tmp_path / "a") as server, opened(server.url) as store:
         step(store, 1)
-        replica = server.replica(tmp_path / "b")  # the first one gives the primary a new replication id
-        try:
-            step(store, 2)
-            catch_up(store, replica)
-            reader = open_store(replica.url, readonly=True)
+        replica = closing(server.replica(tmp_path / "b"))  # the first one gives the primary a new replication id
+        step(store, 2)
+        catch_up(store, replica)
+        with contextlib.closing(open_store(replica.url, readonly=True)) as reader:
             assert offset(reader) == 2
             assert len(list(reader.scan(RECORD))) == 300
-            reader.close()
-        finally:
-            replica.close()
+        replica.kill()
         step(store, 3)
         assert offset(store) == 3
 
