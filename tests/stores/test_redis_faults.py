@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pytest
 
@@ -199,6 +201,44 @@ def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path, clo
         with pytest.raises(LostError):
             store.commit({KEY: number(7)}, {})
         assert offset(store) == 5
+
+
+def count_on(url, stop, made):
+    """Commit batches until told to stop, as an ingest does: after an error it goes on from the offset that is stored."""
+    with opened(url) as store:
+        to = 0
+        while not stop.is_set():
+            try:
+                step(store, to + 1)
+                made.append(to + 1)
+            except LostError:
+                raise
+            except StoreError:
+                made.append(None)
+            to = offset(store)
+
+
+def test_kills_of_the_server_amid_commits(tmp_path):
+    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and what is there is whole."""
+    random, stop, made = Random(5), threading.Event(), []
+    with serving(tmp_path, *AOF) as server:
+        open_store(server.url).close()
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(count_on, server.url, stop, made)
+            for _ in range(10):
+                time.sleep(0.05 + random.random() / 10)
+                server.kill()
+                server.start()
+            stop.set()
+            writer.result()
+        with opened(server.url) as store:
+            answered = [to for to in made if to is not None]
+            assert answered == sorted(set(answered))
+            assert len(answered) > 20
+            assert {value for _, value in store.scan(RECORD)} == {record(offset(store))}
+            assert offset(store) >= answered[-1]
+            with server.client as client:
+                assert int(client.hget("{headwater}:meta", "n")) == offset(store) + 1, "a commit was made twice"
 
 
 # ---------------------------------------------------------------- answers that do not come
@@ -575,6 +615,24 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
         for _ in range(2):
             with pytest.raises(LostError):
                 open_store(url)
+
+
+def test_kills_of_masters_amid_commits(cluster):
+    servers, url = cluster
+    random, stop, made = Random(6), threading.Event(), []
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(count_on, url, stop, made)
+        for _ in range(5):
+            time.sleep(random.random() / 2)
+            restart(servers, random.randrange(3))
+        stop.set()
+        writer.result()
+    with opened(url) as store:
+        answered = [to for to in made if to is not None]
+        assert len(answered) > 10
+        assert offset(store) >= answered[-1]
+        assert {as_number(value[8:16]) for _, value in store.scan(RECORD)} <= {offset(store), offset(store) + 1}
+        assert min(as_number(value[8:16]) for _, value in store.scan(RECORD)) >= offset(store)
 
 
 def test_offsets_that_a_master_lost_are_read_on_from(cluster):
