@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,16 +12,23 @@ import time
 from contextlib import contextmanager
 
 import pytest
-import redis
+
+try:
+    import redis
+except ImportError:
+    redis = None
 
 BINARIES = {name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))}
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return port if port < 50_000 else port - 20_000  # a cluster's bus listens 10000 above
+    """A port that nothing listens on, nor on the one 10000 above, which is that of a cluster's bus."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 class Server:
@@ -29,6 +37,8 @@ class Server:
     def __init__(self, folder, *options, binary="redis-server", port=None):
         if binary not in BINARIES:
             pytest.skip(f"needs {binary}")
+        if redis is None:
+            pytest.skip("needs the extra redis")
         self.folder, self.binary, self.options = folder, BINARIES[binary], options
         self.port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)

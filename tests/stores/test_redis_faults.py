@@ -1,16 +1,24 @@
 """What Redis does at its worst, on real servers: what is lost is found, and nothing is written twice."""
 
 import contextlib
+import shutil
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pytest
 
-from headwater.errors import FencedError, LostError, StoreError, UsageError
-from headwater.online_stores import open_store
+from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
+from headwater.online_stores import open_store, redis_store
+from headwater.online_stores import redis_scripts as scripts
+from headwater.online_stores.backups import restore, restore_into
+from headwater.online_stores.redis_calls import Call
 from headwater.online_stores.spaces import OFFSET, RECORD, as_number, number
 from headwater.testing.stores import record
-from tests.stores.servers import Proxy, Server, clustered, serving, whole
+from tests.stores.servers import Proxy, Server, clustered, free_port, serving, whole
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 KEY = OFFSET + b"p"
@@ -39,11 +47,18 @@ def opened(url, *more):
 
 
 @pytest.fixture
-def failover(tmp_path):
+def closing():
+    """Closes what it is given when the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda each: stack.enter_context(contextlib.closing(each))
+
+
+@pytest.fixture
+def failover(tmp_path, closing):
     """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which puts it in the primary's place."""
-    primary = Server(tmp_path / "primary")
-    proxy, link = Proxy(primary.port), Proxy(primary.port)
-    replica = primary.replica(tmp_path / "replica", link.port)
+    primary = closing(Server(tmp_path / "primary"))
+    proxy, link = closing(Proxy(primary.port)), closing(Proxy(primary.port))
+    replica = closing(primary.replica(tmp_path / "replica", link.port))
 
     def cut():
         link.switch(1)  # nobody there
@@ -54,9 +69,7 @@ def failover(tmp_path):
             client.execute_command("REPLICAOF", "NO", "ONE")
         proxy.switch(replica.port)
 
-    yield proxy, replica, cut, fail
-    for each in (proxy, link, primary, replica):
-        each.close()
+    return proxy, replica, cut, fail
 
 
 def catch_up(store, replica):
@@ -168,11 +181,11 @@ def test_a_writer_whose_whole_epoch_is_lost_is_fenced(tmp_path):
             assert offset(new) == 11
 
 
-def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path):
+def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path, closing):
     """The same process, which took over the state of a replica that lacked a commit."""
     with serving(tmp_path / "a") as server, opened(server.url) as store:
-        link = Proxy(server.port)
-        replica = server.replica(tmp_path / "b", link.port)
+        link = closing(Proxy(server.port))
+        replica = closing(server.replica(tmp_path / "b", link.port))
         step(store, 5)
         catch_up(store, replica)
         link.switch(1)
@@ -188,16 +201,52 @@ def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path):
         with pytest.raises(LostError):
             store.commit({KEY: number(7)}, {})
         assert offset(store) == 5
-        for each in (replica, link):
-            each.close()
+
+
+def count_on(url, stop, made):
+    """Commit batches until told to stop, as an ingest does: after an error it goes on from the offset that is stored."""
+    with opened(url) as store:
+        to = 0
+        while not stop.is_set():
+            try:
+                step(store, to + 1)
+                made.append(to + 1)
+            except LostError:
+                raise
+            except StoreError:
+                made.append(None)
+            to = offset(store)
+
+
+def test_kills_of_the_server_amid_commits(tmp_path):
+    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and what is there is whole."""
+    random, stop, made = Random(5), threading.Event(), []
+    with serving(tmp_path, *AOF) as server:
+        open_store(server.url).close()
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(count_on, server.url, stop, made)
+            for _ in range(10):
+                time.sleep(0.05 + random.random() / 10)
+                server.kill()
+                server.start()
+            stop.set()
+            writer.result()
+        with opened(server.url) as store:
+            answered = [to for to in made if to is not None]
+            assert answered == sorted(set(answered))
+            assert len(answered) > 20
+            assert {value for _, value in store.scan(RECORD)} == {record(offset(store))}
+            assert offset(store) >= answered[-1]
+            with server.client as client:
+                assert int(client.hget("{headwater}:meta", "n")) == offset(store) + 1, "a commit was made twice"
 
 
 # ---------------------------------------------------------------- answers that do not come
 
 
-def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path):
+def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
     with serving(tmp_path) as server:
-        proxy = Proxy(server.port)
+        proxy = closing(Proxy(server.port))
         with opened(proxy.url) as store:
             for to in range(1, 20):
                 proxy.cut_answers = to % 4
@@ -205,19 +254,63 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path):
             assert proxy.cut_answers == 0
             with server.client as client:
                 assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
-        proxy.close()
 
 
-def test_a_commit_that_never_arrived_is_made_again(tmp_path):
+def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
     with serving(tmp_path, *AOF) as server:
-        proxy = Proxy(server.port)
+        proxy = closing(Proxy(server.port))
         with opened(proxy.url) as store:
             step(store, 1)
             proxy.switch(1)  # nobody there
             threading.Timer(0.5, proxy.switch, [server.port]).start()
             store.commit({KEY: number(2)}, {KEY: number(1)})
             assert offset(store) == 2
-        proxy.close()
+
+
+def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
+    """It may still lie in a buffer when its writer has looked it up."""
+    with serving(tmp_path) as server, opened(server.url) as store:
+        state, _ = scripts.parted(b"headwater", {KEY: number(1)}, {})
+        late = Call(store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed()))
+        assert store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 7))]) == [[b"not"]]
+        assert store._servers.run([late]) == [[b"late"]]
+        assert offset(store) == 0
+        store._count = 7
+        store.commit({KEY: number(2)}, {})
+        assert store._servers.run([late]) == [[b"late"]]
+        assert offset(store) == 2
+        (found,) = store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 8))])
+        assert found == [b"ok", store._n, 0]
+
+
+def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
+    with serving(tmp_path) as server, opened(server.url, server.url) as (store, reader):
+        key = MANY[0] + b"\0p"
+        store.commit({KEY: number(0), key: record(0)}, {})
+        more = [OFFSET + b"%060d" % i for i in range(2000)]  # more than a server reads at once
+
+        def write():
+            for to in range(1, 2000):
+                store.commit({KEY: number(to), key: record(to)}, {})
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        seen = []
+        while writer.is_alive():
+            at, *_, held = reader.get([KEY, *more, key])
+            seen.append(as_number(at))
+            assert as_number(held[8:16]) == as_number(at)
+        writer.join()
+        assert len(set(seen)) > 10
+
+
+def test_a_lease_lasts_as_long_as_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "_LEASE", 0.4)
+    with serving(tmp_path) as server, opened(server.url, server.url) as (store, other):
+        with store.lease("ingest", wait=0), pytest.raises(StoreError, match="holds the lease 'ingest'"), other.lease("ingest", wait=1.5):
+            pass
+        with other.lease("ingest", wait=0):
+            pass
 
 
 def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
@@ -288,18 +381,28 @@ def test_a_replica_is_refused_and_a_primary_that_becomes_one_too(tmp_path):
             step(store, 2)
 
 
-def test_replicas_that_are_asked_for(tmp_path):
+def test_replicas_that_are_asked_for(tmp_path, closing):
     with serving(tmp_path / "a") as server:
         with pytest.raises(StoreError, match=r"0 replicas have it and replicas=1"):
             open_store(server.url + "?replicas=1&timeout=400ms")
-        replica = server.replica(tmp_path / "b")
-        try:
-            with opened(server.url + "?replicas=1") as store:
-                step(store, 1)
-                with replica.client as client:
-                    assert client.hget("{headwater}:state", KEY) == number(1)
-        finally:
-            replica.close()
+        replica = closing(server.replica(tmp_path / "b"))
+        with opened(server.url + "?replicas=1") as store, replica.client as client:
+            step(store, 1)
+            assert client.hget("{headwater}:state", KEY) == number(1)
+
+
+def test_a_replica_can_be_read_and_may_come_and_go(tmp_path, closing):
+    with serving(tmp_path / "a") as server, opened(server.url) as store:
+        step(store, 1)
+        replica = closing(server.replica(tmp_path / "b"))  # the first one gives the primary a new replication id
+        step(store, 2)
+        catch_up(store, replica)
+        with contextlib.closing(open_store(replica.url, readonly=True)) as reader:
+            assert offset(reader) == 2
+            assert len(list(reader.scan(RECORD))) == 300
+        replica.kill()
+        step(store, 3)
+        assert offset(store) == 3
 
 
 def test_passwords_are_used_and_never_shown(tmp_path):
@@ -321,6 +424,36 @@ def test_a_user_that_may_not_write(tmp_path):
             client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info")
         with pytest.raises(StoreError, match=r"Allow the user EVAL"):
             open_store(server.url.replace("//", "//reader:pw@"))
+
+
+def test_a_certificate(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    how = [
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+        "-days",
+        "1",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", "req", "-x509", *how], check=True, capture_output=True)
+    port = free_port()
+    more = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    with serving(tmp_path / "server", *more):
+        with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}") as store:
+            step(store, 3)
+            assert offset(store) == 3
+        with pytest.raises(StoreError, match=r"does not answer.*certificate"):
+            open_store(f"rediss://127.0.0.1:{port}/0?timeout=300ms")
 
 
 def test_a_socket(tmp_path):
@@ -355,6 +488,13 @@ def test_bad_urls(url, said):
         open_store(url)
 
 
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "headwater.online_stores.redis", raising=False)
+    with pytest.raises(MissingExtraError, match=r"headwater\[redis\]"):
+        open_store("redis://127.0.0.1/0")
+
+
 def test_reading_where_there_is_no_store(tmp_path):
     with serving(tmp_path) as server:
         with pytest.raises(StoreError, match="no online store"):
@@ -366,6 +506,53 @@ def test_reading_where_there_is_no_store(tmp_path):
         with pytest.raises(StoreError, match="read only"):
             reader.commit({}, {})
         reader.close()
+
+
+# ---------------------------------------------------------------- backups
+
+
+def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_offset(tmp_path):
+    with serving(tmp_path / "server") as server, opened(server.url, server.url + "?prefix=again") as (store, again):
+        step(store, 1)
+        stop = threading.Event()
+
+        def write():
+            for to in range(2, 10_000):
+                if stop.is_set():
+                    return
+                step(store, to)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            time.sleep(0.1)
+            store.backup(tmp_path / "backup")
+        finally:
+            stop.set()
+            writer.join()
+        restore_into(tmp_path / "backup", again)
+        assert 1 < offset(again) <= offset(store)
+        throughs = [as_number(value[8:16]) for _, value in again.scan(RECORD)]
+        assert len(throughs) == 300
+        assert min(throughs) >= offset(again)
+
+
+def test_a_backup_of_another_kind_is_refused(tmp_path):
+    with serving(tmp_path / "server") as server, opened(server.url) as store, opened(f"lmdb:{tmp_path}/lmdb") as lmdb:
+        step(store, 1)
+        lmdb.commit({KEY: number(1)}, {})
+        store.backup(tmp_path / "a")
+        lmdb.backup(tmp_path / "b")
+        with pytest.raises(StoreError, match=r"is a backup of Redis.*restore it into Redis"):
+            restore(tmp_path / "a", f"lmdb:{tmp_path}/new")
+        with pytest.raises(StoreError, match=r"is a backup of LMDB.*restore it into LMDB"):
+            restore(tmp_path / "b", server.url + "?prefix=new")
+        with pytest.raises(StoreError, match="not empty"):
+            restore(tmp_path / "a", server.url)
+        restore(tmp_path / "a", server.url + "?prefix=new")
+        restore(tmp_path / "b", f"lmdb:{tmp_path}/new")
+        with opened(server.url + "?prefix=new") as new:
+            assert dict(new.scan(b"")) == dict(store.scan(b""))
 
 
 # ---------------------------------------------------------------- clusters
@@ -428,6 +615,24 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
         for _ in range(2):
             with pytest.raises(LostError):
                 open_store(url)
+
+
+def test_kills_of_masters_amid_commits(cluster):
+    servers, url = cluster
+    random, stop, made = Random(6), threading.Event(), []
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(count_on, url, stop, made)
+        for _ in range(5):
+            time.sleep(random.random() / 2)
+            restart(servers, random.randrange(3))
+        stop.set()
+        writer.result()
+    with opened(url) as store:
+        answered = [to for to in made if to is not None]
+        assert len(answered) > 10
+        assert offset(store) >= answered[-1]
+        assert {as_number(value[8:16]) for _, value in store.scan(RECORD)} <= {offset(store), offset(store) + 1}
+        assert min(as_number(value[8:16]) for _, value in store.scan(RECORD)) >= offset(store)
 
 
 def test_offsets_that_a_master_lost_are_read_on_from(cluster):

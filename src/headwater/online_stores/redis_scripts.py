@@ -6,7 +6,7 @@ With P the store's prefix, the server holds
     {P}:epochs                every epoch and the n with which it began
     {P}:writer:ID             the last commit that a writer tried, and its n; for a day
     {P}:lease:NAME            who holds it, until it expires
-    {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key, so that each group is in one slot of a cluster
+    {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key without its partition, each group in one slot
     {P:00}:meta, {P}:marks    on a cluster: how many commits a group has seen, and how many it must have seen
 What is between braces decides on the slot.
 """
@@ -60,8 +60,9 @@ def _array(items: Sequence[bytes]) -> bytes:
 
 
 def group(prefix: bytes, key: bytes) -> bytes:
-    """The tag of the group that a record is in."""
-    return b"{%b:%02x}" % (prefix, zlib.crc32(key) % GROUPS)
+    """The tag of the group that a record is in: the same for all partitions of a key, which are read together."""
+    whole = key.rpartition(b"\0")[0] or key
+    return b"{%b:%02x}" % (prefix, zlib.crc32(whole) % GROUPS)
 
 
 def groups(prefix: bytes) -> list[bytes]:

@@ -249,8 +249,8 @@ def records_never_go_back(make: Open, _: Random) -> None:
         if not store.partitioned:
             return
         at = None
-        for through in (5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1):
-            mine = record(through, b"%d" % through)
+        for place, through in enumerate((5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)):
+            mine = record(through, b"%d" % place)
             store.commit({key: mine, b"o": number(through)}, {})
             at = mine if at is None or through >= struct.unpack("<q", at[8:16])[0] else at
             assert store.get([key, b"o"]) == [at, number(through)], f"after a record that is complete through {through}"
