@@ -15,6 +15,7 @@ from headwater.aggregations.sums import SUMS
 from headwater.compute import folds
 from headwater.compute.arrays import F64, Column
 from headwater.compute.layer import Spans, Use
+from headwater.compute.rows import ADD
 from headwater.definitions.durations import SECOND
 
 
@@ -43,7 +44,7 @@ class _Fractions(_Added):
         return spans.counted(Use((), use.where)), true
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part()
+        return Part(op=ADD), Part(op=ADD)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)

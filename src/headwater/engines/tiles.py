@@ -25,6 +25,8 @@ from headwater.online_stores.records import Records
 Fetch = Callable[[list[bytes]], list[bytes]]
 """Keys -> the record of each, empty where there is none."""
 
+_NO_WORDS = pl.Series(dtype=pl.String)
+
 
 @dataclass(frozen=True)
 class ViewTiles:
@@ -90,6 +92,9 @@ class ViewTiles:
         events, number, keys = self.keyed(events)
         if not keys:
             return {}
+        if self.records.how is not None:
+            new = self.records.stored.of_events(self._arrays(events, number, len(keys), _NO_WORDS), T)
+            return dict(zip(keys, self.records.add(fetch(keys), new, T, through), strict=True))
         texts = self._texts(events)
         old, _, words = self.records.load(fetch(keys), texts)
         new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
@@ -118,7 +123,7 @@ class ViewTiles:
 
     def _texts(self, events: pl.DataFrame) -> pl.Series:
         """The distinct texts of all columns that hold some."""
-        names = [*self.records.texts, *([IDENT] if self.records.ids else [])]
+        names = [*self.records.texts, *([IDENT] if self.records.ids and self.records.idents else [])]
         parts = [events[name].cast(pl.String).unique() for name in names]
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
@@ -134,12 +139,13 @@ class ViewTiles:
         t = t[order]
         ident = NOTHING
         if IDENT in self.schema:
-            ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
-            ident = ids.cast(pl.Int64).to_numpy()[order]
             places, group = tied(starts, t)
             if len(places):
-                moved = places[np.lexsort((ident[places], group))]
-                order[places], ident[places] = order[moved], ident[moved]
+                rank = events[IDENT][order[places]].rank("dense").to_numpy()
+                order[places] = order[places[np.lexsort((rank, group))]]
+            if self.records.idents:
+                ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
+                ident = ids.cast(pl.Int64).to_numpy()[order]
         columns = {}
         hashes = of_texts(words) if self.records.texts and told_apart(self.view.outputs) else None
         for name in self.query.columns:

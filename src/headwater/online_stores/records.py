@@ -13,12 +13,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from headwater.aggregations.algebra import State
 from headwater.aggregations.stored import Stored, Tiles
+from headwater.compute import rows
 from headwater.compute.arrays import I64, NOTHING
 from headwater.errors import StoreError
 from headwater.online_stores import kernels
@@ -37,13 +39,39 @@ class Records:
     @cached_property
     def _layout(self) -> I64:
         """Of each array of the states: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
-        rows = []
+        layout = []
         for slot in self.stored.slots:
             ragged = any(part.entry for part in slot.parts)
             for place, part in enumerate(slot.parts):
                 text = part.column in self.texts or (part.ident and self.ids)
-                rows.append((int(part.entry), int(text), int(ragged and place == 0)))
-        return np.array(rows, np.int64).reshape(-1, 3)
+                layout.append((int(part.entry), int(text), int(ragged and place == 0)))
+        return np.array(layout, np.int64).reshape(-1, 3)
+
+    @cached_property
+    def how(self) -> I64 | None:
+        """The program (see `compute.rows`) by which rows of these states are merged; None where that takes more than loops over numbers."""
+        states = [[(part.op, part.whole) for part in slot.parts] for slot in self.stored.slots]
+        if self._layout[:, :2].any() or any(op is None for state in states for op, _ in state):
+            return None
+        return rows.program(cast("list[list[tuple[int, bool]]]", states))
+
+    @cached_property
+    def idents(self) -> bool:
+        """Whether states hold ids."""
+        return any(part.ident for slot in self.stored.slots for part in slot.parts)
+
+    def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
+        """What `load`, `Stored.merge` and `dump` make of records and new tiles, to the bit, in one walk; where `how` is not None."""
+        assert self.how is not None
+        ladder, count = self.stored.ladder, len(records)
+        words, at = _joined(records)
+        new_at = np.searchsorted(new.key, np.arange(count + 1))
+        flat = np.array([array.view(np.int64) for state in new.states for array in state])
+        out = np.empty(len(words) + kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
+        out_at = np.empty(count + 1, np.int64)
+        steps = np.array(ladder.steps, np.int64)
+        kernels.add(words, at, new_at, new.start, flat, through, steps, ladder.cuts(T), self.how, out, out_at)
+        return _cut(out[: out_at[-1]], out_at)
 
     def load(self, records: Sequence[bytes], also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
         """The tiles of records, keyed by their positions; what each is complete through, int64; and the texts.
@@ -53,17 +81,14 @@ class Records:
         Raises:
             StoreError: a record of another format.
         """
-        words = np.frombuffer(b"".join(records), np.int64)
-        at = np.cumsum([0, *(len(r) >> 3 for r in records)])
+        words, at = _joined(records)
         through = np.full(len(records), -1)
         some = np.flatnonzero(at[1:] > at[:-1])
         through[some] = words[at[some] + 1]
-        if len(some) and not (words[at[some]] == kernels.FORMAT).all():
-            raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
         layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
-        rows = kernels.measure(words, at, layout, counts)
+        count = kernels.measure(words, at, layout, counts)
         base = np.concatenate([[0], np.cumsum(counts)])
-        key, start, flat = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(base[-1], np.int64)
+        key, start, flat = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(base[-1], np.int64)
         texts_at = np.zeros(len(records), np.int64)
         kernels.load(words, at, layout, base[:-1].copy(), key, start, flat, texts_at)
         arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
@@ -95,8 +120,7 @@ class Records:
         out = np.zeros(at[-1], np.int64)
         spelling = np.frombuffer(b"".join(spelt), np.uint8)
         kernels.dump(tiles.start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, out.view(np.uint8))
-        data, places = out.tobytes(), (at * 8).tolist()
-        return [data[a:b] for a, b in itertools.pairwise(places)]
+        return _cut(out, at)
 
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
         rest = iter(arrays)
@@ -113,8 +137,8 @@ class Records:
 
     def _entry_ends(self, arrays: Sequence[I64]) -> I64:
         """For each array of entries, where those of each row end, from a leading 0: int64 (arrays, rows + 1); of the others nothing."""
-        rows = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
-        ends = np.zeros((len(arrays), rows + 1), np.int64)
+        count = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
+        ends = np.zeros((len(arrays), count + 1), np.int64)
         sizes = NOTHING
         for place, (entry, _, first) in enumerate(self._layout.tolist()):
             if first:
@@ -135,6 +159,26 @@ class Records:
                     begin = (first + count) * 8 + end
             begins.append(len(found))
         return _Texts(pl.Series(found, dtype=pl.String), np.array(begins))
+
+
+def _joined(records: Sequence[bytes]) -> tuple[I64, I64]:
+    """The words of records, and where each begins: int64 (records + 1).
+
+    Raises:
+        StoreError: a record of another format.
+    """
+    words = np.frombuffer(b"".join(records), np.int64)
+    at = np.zeros(len(records) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) >> 3, out=at[1:])
+    if not (words[at[:-1][at[1:] > at[:-1]]] == kernels.FORMAT).all():
+        raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
+    return words, at
+
+
+def _cut(words: I64, at: I64) -> list[bytes]:
+    """Records, of their words and where each begins."""
+    data, places = words.tobytes(), (at * 8).tolist()
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 @dataclass(frozen=True)
