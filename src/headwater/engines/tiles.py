@@ -11,7 +11,7 @@ import polars as pl
 
 from headwater.aggregations.stored import Stored
 from headwater.compute.arrays import I64, NOTHING, Column, Events
-from headwater.compute.codes import order_of, tied
+from headwater.compute.codes import numbered, order_of, tied
 from headwater.compute.hashes import of_texts
 from headwater.definitions.feature_view import FeatureView
 from headwater.engines import asides
@@ -64,7 +64,7 @@ class ViewTiles:
                 check_accepts(feature.aggregation.function, self.schema[name], f"source {self.view.source.name!r}: the column {name!r}")
 
     def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
-        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key."""
+        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key, mostly rising."""
         if not self.view.keys:
             return events, np.zeros(events.height, np.int64), [b""] if events.height else []
         names = list(self.view.keys)
@@ -73,9 +73,12 @@ class ViewTiles:
             if events.select(names).null_count().sum_horizontal()[0]
             else events
         )
-        distinct = whole.select(names).unique().with_row_index("__number")
-        number = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
-        return whole, number.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
+        if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
+            number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
+            return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
+        distinct = whole.select(names).unique().sort(names).with_row_index("__number")
+        codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
+        return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
 
     def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> dict[bytes, bytes]:
         """The records of every key that has events among these, as of T: what `fetch` gives with the events added.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 FORMAT_KEY = b"mformat"
 FORMAT = b"1"
@@ -21,10 +22,15 @@ def name(text: str) -> bytes:
 
 def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
     """Where the record of a key stands; `tiles` is the fingerprint of what is stored."""
-    if len(key) > _LONGEST:
-        key = key[:64] + b"\0" + hashlib.sha256(key).digest()
-    end = b"" if partition is None else b"\0" + partition.encode()
-    return RECORD + bytes.fromhex(tiles) + key + end
+    return places(tiles, [key], partition)[0]
+
+
+def places(tiles: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
+    """Where the records of some keys stand."""
+    begin, end = records(tiles), b"" if partition is None else b"\0" + partition.encode()
+    if keys and max(map(len, keys)) > _LONGEST:
+        keys = [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
+    return [begin + key + end for key in keys] if end else [begin + key for key in keys]
 
 
 def records(tiles: str) -> bytes:
