@@ -16,7 +16,7 @@ class _Counts:
         return (left[0] + right[0],)
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return (Part(op=ADD),)
+        return (Part(op=ADD, counts=use),)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[0])

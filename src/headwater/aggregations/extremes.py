@@ -28,7 +28,7 @@ class _Extremes:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         name = use.columns[0]
-        return Part(op=ADD), Part(kinds[name], column=name, op=self.op)
+        return Part(op=ADD, counts=use), Part(kinds[name], column=name, op=self.op)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1], state[0] > 0)

@@ -30,7 +30,7 @@ class _Sums:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         whole = kinds[use.columns[0]]
-        return Part(op=ADD), Part(whole, op=ADD), *([Part(whole=False, op=ADD)] if whole else [])
+        return Part(op=ADD, counts=use), Part(whole, op=ADD), *([Part(whole=False, op=ADD)] if whole else [])
 
     def finish(self, state: State, how: Finish) -> Column:
         n, total = state[0], state[1]

@@ -23,21 +23,23 @@ SOME, LESS, MORE = 4, 5, 6
 _PICK = 7
 
 
-def program(states: Sequence[Sequence[tuple[int, bool]]]) -> I64:
-    """The program for states one after the other: of each its columns, as an operation and whether the column is int64.
+def program(states: Sequence[Sequence[tuple[int, bool, int]]]) -> I64:
+    """The program for some states: of each its numbers, as an operation, whether it is int64, and its column.
 
-    >>> program([[(ADD, True), (GREATEST, False)]]).tolist()
+    Numbers that several states share are merged once.
+
+    >>> program([[(ADD, True, 0), (GREATEST, False, 1)], [(ADD, True, 0)]]).tolist()
     [[0, 0, 0], [2, 1, 1]]
     """
-    rows: list[tuple[int, int, int]] = []
-    first = 0
-    for columns in states:
-        if any(op == SOME for op, _ in columns):
-            rows.append((_PICK, first, len(columns)))
-        own = columns[:1] if columns[0][0] == MOMENTS else columns
-        rows += [(op, first + place, int(not whole)) for place, (op, whole) in enumerate(own)]
-        first += len(columns)
-    return np.array(rows, np.int64).reshape(-1, 3)
+    made: list[tuple[int, int, int]] = []
+    known: set[int] = set()
+    for numbers in states:
+        if any(op == SOME for op, _, _ in numbers):
+            made.append((_PICK, numbers[0][2], len(numbers)))
+        own = numbers[:1] if numbers[0][0] == MOMENTS else numbers
+        made += [(op, column, int(not whole)) for op, whole, column in own if column not in known]
+        known |= {column for _, _, column in numbers}
+    return np.array(made, np.int64).reshape(-1, 3)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -1,7 +1,7 @@
 """A record: the tiles of one key of a view as bytes.
 
 Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of texts p; the starts of the tiles (n); then the
-arrays of each slot's state, in order: n numbers, or as many entries as the slot's sizes say; where each text ends (p); and the texts in
+arrays of the slots' states, in order, each that several slots share once: n numbers, or as many entries as the slot's sizes say; where each text ends (p); and the texts in
 UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own texts, which are sorted.
 
 `through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
@@ -22,6 +22,7 @@ from headwater.aggregations.algebra import State
 from headwater.aggregations.stored import Stored, Tiles
 from headwater.compute import rows
 from headwater.compute.arrays import I64, NOTHING
+from headwater.compute.layer import Use
 from headwater.errors import StoreError
 from headwater.online_stores import kernels
 
@@ -37,12 +38,28 @@ class Records:
     ids: bool = False
 
     @cached_property
-    def _layout(self) -> I64:
-        """Of each array of the states: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
-        layout = []
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """For each slot, which of the record's arrays each array of its state is: counts of the same events are written once."""
+        known: dict[Use, int] = {}
+        made, count = [], 0
         for slot in self.stored.slots:
+            mine = []
+            for part in slot.parts:
+                place = count if part.counts is None else known.setdefault(part.counts, count)
+                count += place == count
+                mine.append(place)
+            made.append(tuple(mine))
+        return tuple(made)
+
+    @cached_property
+    def _layout(self) -> I64:
+        """Of each array of a record: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
+        layout: list[tuple[int, int, int]] = []
+        for slot, columns in zip(self.stored.slots, self.columns, strict=True):
             ragged = any(part.entry for part in slot.parts)
-            for place, part in enumerate(slot.parts):
+            for place, (part, column) in enumerate(zip(slot.parts, columns, strict=True)):
+                if column < len(layout):
+                    continue
                 text = part.column in self.texts or (part.ident and self.ids)
                 layout.append((int(part.entry), int(text), int(ragged and place == 0)))
         return np.array(layout, np.int64).reshape(-1, 3)
@@ -50,10 +67,13 @@ class Records:
     @cached_property
     def how(self) -> I64 | None:
         """The program (see `compute.rows`) by which rows of these states are merged; None where that takes more than loops over numbers."""
-        states = [[(part.op, part.whole) for part in slot.parts] for slot in self.stored.slots]
-        if self._layout[:, :2].any() or any(op is None for state in states for op, _ in state):
+        if self._layout[:, :2].any() or any(part.op is None for slot in self.stored.slots for part in slot.parts):
             return None
-        return rows.program(cast("list[list[tuple[int, bool]]]", states))
+        states = [
+            [(cast("int", part.op), part.whole, column) for part, column in zip(slot.parts, columns, strict=True)]
+            for slot, columns in zip(self.stored.slots, self.columns, strict=True)
+        ]
+        return rows.program(states)
 
     @cached_property
     def idents(self) -> bool:
@@ -66,7 +86,7 @@ class Records:
         ladder, count = self.stored.ladder, len(records)
         words, at = _joined(records)
         new_at = np.searchsorted(new.key, np.arange(count + 1))
-        flat = np.array([array.view(np.int64) for state in new.states for array in state])
+        flat = np.array(self._arrays(new.states))
         out = np.empty(len(words) + kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
         out_at = np.empty(count + 1, np.int64)
         steps = np.array(ladder.steps, np.int64)
@@ -102,7 +122,7 @@ class Records:
 
     def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> list[bytes]:
         """A record for each of `through`, of the tiles whose key is its position; empty bytes where there are none."""
-        arrays = [array.view(np.int64) for state in tiles.states for array in state]
+        arrays = self._arrays(tiles.states)
         count, layout = len(through), self._layout
         bounds = np.searchsorted(tiles.key, np.arange(count + 1))
         pairs = [(place, of) for place, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
@@ -123,8 +143,16 @@ class Records:
         return _cut(out, at)
 
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
-        rest = iter(arrays)
-        return tuple(tuple(next(rest) if part.whole else next(rest).view(np.float64) for part in slot.parts) for slot in self.stored.slots)
+        pairs = zip(self.stored.slots, self.columns, strict=True)
+        return tuple(
+            tuple(arrays[c] if part.whole else arrays[c].view(np.float64) for part, c in zip(slot.parts, columns, strict=True))
+            for slot, columns in pairs
+        )
+
+    def _arrays(self, states: Sequence[State]) -> list[I64]:
+        """The arrays of a record, as words."""
+        found = {c: array for columns, state in zip(self.columns, states, strict=True) for c, array in zip(columns, state, strict=True)}
+        return [found[c].view(np.int64) for c in range(len(found))]
 
     def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
         """Each array that holds texts, and the key of each of its values."""
