@@ -113,7 +113,7 @@ class ViewTiles:
         tiles = replace(tiles, key=of[tiles.key])
         _, finish = wanted_by(self.query)
         answers = finish(self.records.stored.answers(tiles, len(records), T), T)
-        coded = {name: self._coded(name, words) for name in self.query.columns}
+        coded = {name: self.coded(name, words) for name in self.query.columns}
         features = []
         for feature, answer in zip(self.view.outputs, answers, strict=False):
             a = feature.aggregation
@@ -130,7 +130,7 @@ class ViewTiles:
         parts = [events[name].cast(pl.String).unique() for name in names]
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
-    def _coded(self, name: str, words: pl.Series) -> Coded:
+    def coded(self, name: str, words: pl.Series = _NO_WORDS) -> Coded:
         how = encode(pl.Series(dtype=self.schema[name]))[1]
         return Coded(how.dtype, words) if name in self.records.texts else how
 

@@ -10,6 +10,8 @@ from headwater.compute.tiles import GONE, placed
 
 FORMAT = 1
 HEAD = 4
+NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
+"""A record of no tiles."""
 
 
 @nb.njit(nogil=True, cache=True)

@@ -11,6 +11,9 @@ FORMAT = b"1"
 SEQUENCE = b"msequence"
 """How many commits have been made."""
 
+NOWHERE = b"n"
+"""A key that never holds anything."""
+
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
 _LONGEST = 400
 
@@ -28,9 +31,15 @@ def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
 def places(tiles: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
     """Where the records of some keys stand."""
     begin, end = records(tiles), b"" if partition is None else b"\0" + partition.encode()
-    if keys and max(map(len, keys)) > _LONGEST:
-        keys = [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
+    keys = shortened(keys)
     return [begin + key + end for key in keys] if end else [begin + key for key in keys]
+
+
+def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
+    """Keys of a view as they stand in those of the store: those that are too long by their hash."""
+    if not keys or max(map(len, keys)) <= _LONGEST:
+        return keys
+    return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
 
 
 def records(tiles: str) -> bytes:
