@@ -27,13 +27,17 @@ PRESENT, EMPTY, MISSING, EXPIRED = range(4)
 
 
 @nb.njit(nogil=True, cache=True)
-def answer(words, plan, T, keys, values, said):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
 
-    words: the records, view after view, key after key, as many for each as the view's section says. T: int64 (views). values: int64
-    (features, keys), float64 bit by bit where a feature is one. said: uint8 (features, keys), statuses, with NULL where it is.
+    words: T of each view; then the records, view after view, key after key, as many for each as the view's section says. out: the
+    values, int64 (features, keys), float64 bit by bit where a feature is one; then a byte each, its status, with NULL where it is.
     """
-    p, nulls = 0, 0
+    p, nulls, size = plan[0], 0, 0
+    for view in range(plan[0]):
+        size += plan[plan[1 + view] + 3]
+    values = out[: size * keys].reshape(size, keys)
+    said = out[size * keys :].view(np.uint8)[: size * keys].reshape(size, keys)
     for view in range(plan[0]):
         at = plan[1 + view]
         columns, count, steps, features = plan[at], plan[at + 1], plan[at + 2], plan[at + 3]
@@ -58,10 +62,10 @@ def answer(words, plan, T, keys, values, said):  # type: ignore[no-untyped-def] 
                 rows = np.empty((2 * (tiles + 1), columns), np.int64)
             some = False
             for w in range(count):
-                _window(words, begin, records, windows[w], T[view], how, neutral, rows)
+                _window(words, begin, records, windows[w], words[view], how, neutral, rows)
                 states[w] = rows[0]
                 some |= rows[0, everything] > 0
-            nulls += _features(states, states.view(np.float64), wanted, T[view], limit, some, key, values, said)
+            nulls += _features(states, states.view(np.float64), wanted, words[view], limit, some, key, values, said)
     return nulls
 
 

@@ -19,7 +19,8 @@ from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.states import Cut, State, decoded, read_state
 from headwater.pipelines.shard import Progress
 
-_REFRESH = 1.0  # seconds after which a reader looks for new partitions
+REFRESH = 1.0
+"""Seconds after which a reader looks for new partitions."""
 
 
 class Moment(NamedTuple):
@@ -36,6 +37,11 @@ class Moment(NamedTuple):
 
 class Heads(Protocol):
     """What is read of a store beside the records of a view."""
+
+    @property
+    def like(self) -> object:
+        """Equal for views whose moments are always the same."""
+        ...
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
@@ -66,13 +72,18 @@ class StreamHeads:
     view: FeatureView
     store: OnlineStore
     _found: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
-    _looked: float = -_REFRESH
+    _looked: float = -REFRESH
     _state: State | None = None
     _said: tuple[list[bytes | None], tuple[int, int, int]] = ([], (0, 0, 0))
 
+    @property
+    def like(self) -> object:
+        state = self._whole()
+        return self.view.source.name, self.view.freshness, state.exact_from
+
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         now = clock.stopwatch()
-        if now - self._looked > _REFRESH or not self._found[0]:
+        if now - self._looked > REFRESH or not self._found[0]:
             name = spaces.PROGRESS + spaces.name(self.view.source.name)
             keys = [key for key, _ in self.store.scan(name)] or [name]
             self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
@@ -80,11 +91,7 @@ class StreamHeads:
         return self._found
 
     def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        state = self._state
-        if state is None or state.seeded is None:
-            state = self._state = read_state(self.store, self.view.tiles_fingerprint)
-            if state is None or state.seeded is None:
-                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
+        state = self._state or self._whole()
         said, (latest, earliest, sequence) = self._said
         if found != said:
             progress = [msgspec.msgpack.decode(p, type=Progress) for p in found if p is not None] or [Progress()]
@@ -97,6 +104,14 @@ class StreamHeads:
     def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
         return list(records)
 
+    def _whole(self) -> State:
+        if self._state is None:
+            state = read_state(self.store, self.view.tiles_fingerprint)
+            if state is None or state.seeded is None:
+                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
+            self._state = state
+        return self._state
+
 
 @dataclass
 class BatchHeads:
@@ -104,6 +119,10 @@ class BatchHeads:
 
     view: FeatureView
     _said: tuple[bytes | None, list[Cut]] = (None, [])
+
+    @property
+    def like(self) -> object:
+        return self.view.tiles_fingerprint, self.view.freshness
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         return (spaces.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from headwater import clock
 from headwater.compute.arrays import I64
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.engines import answers
@@ -19,9 +21,10 @@ from headwater.engines.tiles import ViewTiles
 from headwater.errors import StoreError
 from headwater.online_stores import OnlineStore, kernels, spaces
 from headwater.online_stores.answers import NULL, answer
-from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back
+from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
 
-Encode = Callable[[object], bytes]
+Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
+Arrange = Callable[[list[object]], Sequence[object]]
 U8 = NDArray[np.uint8]
 
 
@@ -64,32 +67,16 @@ class Part:
         """The columns of the request that hold its keys."""
         return tuple(str(self.view.request_key(key)) for key in self.view.keys)
 
-    @cached_property
-    def _begin(self) -> bytes:
-        return spaces.records(self.view.tiles_fingerprint)
-
-    def places(self, columns: Sequence[Sequence[object]], count: int, ends: Sequence[bytes]) -> list[bytes]:
-        """Where the records of `count` keys stand, those of one key together.
+    def keys(self, request: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """The bytes of each key, as `engines.tiles.key_bytes`; None for one that is null.
 
         Raises:
             UnusualKeyError: a key of another type than the view's.
         """
-        begin = self._begin
+        columns = [encode(request[name]) for encode, name in zip(self.encode, self.columns, strict=True)]
         if len(columns) == 1:
-            encode = self.encode[0]
-            keys = [None if value is None else encode(value) for value in columns[0]]
-        else:
-            keys = [self._joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
-        if None in keys or len(ends) > 1:
-            return [spaces.NOWHERE if key is None else begin + _short(key) + end for key in keys for end in ends]
-        return [begin + _short(key) + ends[0] for key in keys]  # type: ignore[arg-type]
-
-    def _joined(self, values: Sequence[object]) -> bytes | None:
-        """As `engines.tiles.key_bytes`, one key of several columns."""
-        if None in values:
-            return None
-        parts = [encode(value) for encode, value in zip(self.encode, values, strict=True)]
-        return b"".join([*(len(part).to_bytes(4, "big") + part for part in parts[:-1]), parts[-1]])
+            return columns[0]
+        return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
 
 
 def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[str]) -> Part | None:
@@ -101,6 +88,26 @@ def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[s
     return Part(view, heads, tiles, made, tuple(encode))  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Where a read finds what: as long as nobody has looked for partitions again.
+
+    heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
+    group: of each view. begins, ends: what its records' keys begin with, and end with.
+    """
+
+    heads: list[bytes]
+    groups: list[tuple[Heads, int, int]]
+    group: list[int]
+    begins: list[bytes]
+    ends: list[Sequence[bytes]]
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether every key has one record in each view, without an ending."""
+        return all(list(ends) == [b""] for ends in self.ends)
+
+
 class Quick:
     """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
 
@@ -108,7 +115,8 @@ class Quick:
         self.store, self.parts, self.names = store, parts, names
         at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
         self._order = [at[name] for name in names]
-        self._plans: dict[tuple[int, ...], tuple[answers.Plan, Callable[[list[object]], Sequence[object]]]] = {}
+        self._plans: dict[tuple[int, ...], tuple[answers.Plan, Arrange]] = {}
+        self._known: tuple[float, _Layout] | None = None
 
     def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
         """The features of `count` keys, asked for at t.
@@ -119,9 +127,10 @@ class Quick:
         """
         if not self.parts:
             return Answers([], [], [])
-        plan, arranged, found, moments = self._found([[request[name] for name in part.columns] for part in self.parts], count, t)
-        values, said, nulls = self._answered(plan, found, count, moments)
-        columns: list[list[object]] = list(arranged([*values[: plan.reals].view(np.float64).tolist(), *values[plan.reals :].tolist()]))  # type: ignore[arg-type]
+        plan, arranged, out, nulls, moments = self._answer(request, count, t)
+        width = len(plan.order)
+        words, said = out[: width * count].reshape(width, count), out[width * count :].view(np.uint8)[: width * count].reshape(width, count)
+        columns: list[list[object]] = list(arranged([*words[: plan.reals].view(np.float64).tolist(), *words[plan.reals :].tolist()]))  # type: ignore[arg-type]
         for place, meant in plan.meant:
             columns[place] = [v if code & NULL else meant(v) for v, code in zip(columns[place], said[place].tolist(), strict=True)]
         if nulls:
@@ -129,15 +138,14 @@ class Quick:
                 columns[place] = [None if code & NULL else v for v, code in zip(columns[place], said[place].tolist(), strict=True)]
             said &= NULL - 1
         whole = said.tobytes()
-        return Answers(columns, [whole[i : i + count] for i in range(0, len(whole), max(count, 1))], moments)
+        return Answers(columns, [whole[i * count : (i + 1) * count] for i in range(width)], moments)
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
         """As `read`, of one key."""
-        plan, arranged, found, moments = self._found([[(request[name],) for name in part.columns] for part in self.parts], 1, t)
-        words, said, nulls = self._answered(plan, found, 1, moments)
-        flat = words.ravel()
-        values = list(arranged(flat[: plan.reals].view(np.float64).tolist() + flat[plan.reals :].tolist()))
-        codes = said.tobytes()
+        plan, arranged, out, nulls, moments = self._answer({name: (value,) for name, value in request.items()}, 1, t)
+        width = len(plan.order)
+        values = list(arranged(out[: plan.reals].view(np.float64).tolist() + out[plan.reals : width].tolist()))
+        codes = out[width:].tobytes()[:width]
         for place, meant in plan.meant:
             if not codes[place] & NULL:
                 values[place] = meant(values[place])
@@ -146,51 +154,77 @@ class Quick:
             codes = codes.translate(_STATUS)
         return Answer(values, codes, moments)
 
-    def _found(
-        self, columns: Sequence[Sequence[Sequence[object]]], count: int, t: int
-    ) -> tuple[answers.Plan, Callable[[list[object]], Sequence[object]], bytes, list[Moment]]:
-        """The plan, what brings values into their order, the records, and the moment of each view."""
-        wanted: list[bytes] = []
-        sizes = []
-        for part, keys in zip(self.parts, columns, strict=True):
-            heads, ends = part.heads.look()
-            wanted += heads
-            wanted += part.places(keys, count, ends)
-            sizes.append((len(heads), len(ends) * count))
+    def _answer(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
+        """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
+        layout = self._layout()
+        wanted = layout.heads.copy()
+        for part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
+            keys = part.keys(request, count)
+            if None in keys or not layout.single:
+                wanted += [spaces.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
+            else:
+                wanted += [begin + key for key in keys]  # type: ignore[operator]
         found = self.store.get(wanted)
-        moments, counts, at = [], [], 0
-        records: list[bytes | None] = []
-        for part, (heads_size, size) in zip(self.parts, sizes, strict=True):
-            moment = part.heads.moment(found[at : at + heads_size], t)
-            at += heads_size
-            chosen = part.heads.chosen(found[at : at + size], moment)
-            at += size
-            moments.append(moment)
-            counts.append(len(chosen))
-            records += chosen
-        plan, arranged = self._planned(tuple(counts), count)
-        return plan, arranged, b"".join([record or kernels.NONE for record in records]), moments
-
-    def _answered(self, plan: answers.Plan, records: bytes, count: int, moments: Sequence[Moment]) -> tuple[I64, U8, int]:
-        """The words of values (features, keys), floats before others; what is said of them (features, keys); how many are null."""
-        values, said = np.empty((len(plan.order), count), np.int64), np.empty((len(plan.order), count), np.uint8)
-        T = np.array([moment[0] for moment in moments], np.int64)
-        nulls = answer(np.frombuffer(records, np.int64), plan.words, T, count, values, said)
+        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
+        moments = [grouped[group] for group in layout.group]
+        records, sizes = self._chosen(found, layout, moments, count)
+        plan, arranged = self._planned(sizes)
+        data = b"".join([moment[0].to_bytes(8, "little", signed=True) for moment in moments] + [record or kernels.NONE for record in records])
+        places = len(plan.order) * count
+        out = np.empty(places + (places + 7) // 8, np.int64)
+        nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        for view, (part, moment) in enumerate(zip(self.parts, moments, strict=True)):
-            if moment.stale and falls_back(part.view, moment):
-                said[[of == view for of, _ in self._order]] = FALLBACK | NULL
-                nulls += 1
-        return values, said, nulls
+        if any(moment[3] for moment in grouped):
+            nulls += self._fall_back(out[places:].view(np.uint8)[:places].reshape(len(plan.order), count), moments)
+        return plan, arranged, out, nulls, moments
 
-    def _planned(self, sizes: tuple[int, ...], count: int) -> tuple[answers.Plan, Callable[[list[object]], Sequence[object]]]:
-        each = sizes if count == 1 else tuple(size // max(count, 1) for size in sizes)
-        known = self._plans.get(each)
+    def _chosen(
+        self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
+    ) -> tuple[Sequence[bytes | None], tuple[int, ...]]:
+        """The records that count, and how many there are of each key in each view."""
+        at = len(layout.heads)
+        if layout.single:
+            return found[at:], (1,) * len(self.parts)
+        records: list[bytes | None] = []
+        sizes = []
+        for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
+            chosen = part.heads.chosen(found[at : at + count * len(ends)], moment)
+            at += count * len(ends)
+            records += chosen
+            sizes.append(len(chosen) // max(count, 1))
+        return records, tuple(sizes)
+
+    def _fall_back(self, said: U8, moments: Sequence[Moment]) -> int:
+        """Mark all features of views that serve nothing stale; how many there are."""
+        gone = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
+        said[[gone[view] for view, _ in self._order]] = FALLBACK | NULL
+        return sum(gone)
+
+    def _layout(self) -> _Layout:
+        now = clock.stopwatch()
+        if self._known is not None and now - self._known[0] < REFRESH:
+            return self._known[1]
+        layout = _Layout([], [], [], [], [])
+        known: dict[object, int] = {}
+        for part in self.parts:
+            heads, ends = part.heads.look()
+            if part.heads.like not in known:
+                known[part.heads.like] = len(layout.groups)
+                layout.groups.append((part.heads, len(layout.heads), len(layout.heads) + len(heads)))
+                layout.heads.extend(heads)
+            layout.group.append(known[part.heads.like])
+            layout.begins.append(spaces.records(part.view.tiles_fingerprint))
+            layout.ends.append(ends)
+        self._known = now, layout
+        return layout
+
+    def _planned(self, sizes: tuple[int, ...]) -> tuple[answers.Plan, Arrange]:
+        known = self._plans.get(sizes)
         if known is None:
-            plan = answers.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, each, strict=True)], self._order)
+            plan = answers.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
             same = plan.order == tuple(range(len(plan.order)))
-            known = self._plans[each] = plan, _same if same else itemgetter(*plan.order)
+            known = self._plans[sizes] = plan, _same if same else itemgetter(*plan.order)
         return known
 
 
@@ -198,21 +232,36 @@ def _same(values: list[object]) -> list[object]:
     return values
 
 
-def _whole(value: object) -> bytes:
-    if type(value) is not int or not -(2**63) <= value < 2**63:
+def _joined(values: Sequence[bytes | None]) -> bytes | None:
+    """One key of several columns."""
+    if None in values:
+        return None
+    parts = cast("Sequence[bytes]", values)
+    return b"".join([*(len(part).to_bytes(4, "big") + part for part in parts[:-1]), parts[-1]])
+
+
+def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
+    kinds = set(map(type, values))
+    try:
+        if kinds == {int}:
+            data = struct.pack(f">{len(values)}q", *values)
+            return (data,) if len(values) == 1 else [data[i : i + 8] for i in range(0, len(data), 8)]
+        if kinds <= {int, type(None)}:
+            return [None if value is None else struct.pack(">q", value) for value in values]
+    except struct.error as error:
+        raise UnusualKeyError from error
+    raise UnusualKeyError
+
+
+def _text(values: Sequence[object]) -> Sequence[bytes | None]:
+    if not set(map(type, values)) <= {str, type(None)}:
         raise UnusualKeyError
-    return value.to_bytes(8, "big", signed=True)
-
-
-def _text(value: object) -> bytes:
-    if type(value) is not str:
+    made = [None if value is None else cast("str", value).encode() for value in values]
+    if max((len(key) for key in made if key is not None), default=0) > _LONG:
         raise UnusualKeyError
-    return value.encode()
+    return made
 
 
-def _short(key: bytes) -> bytes:
-    return key if len(key) < 64 else spaces.shortened([key])[0]
-
-
+_LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _STATUS = bytes(code & (NULL - 1) for code in range(256))

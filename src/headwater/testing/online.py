@@ -26,7 +26,8 @@ from headwater.testing.clocks import as_micros
 from headwater.testing.naive import agree, evaluate
 
 _FAR = 2**60
-_ROWS = 3  # of a case: each takes all events again
+_ROWS = 2  # of a case: each takes all events again
+_PAIRED = {"min_by", "max_by", "ratio"}  # whose columns belong together
 
 
 @dataclass
@@ -50,6 +51,9 @@ def online_is_offline(aggregation: Aggregation, random: Random) -> None:
 
     Reads of plain values give just what reads of frames do, whether loops or the general way make them.
     """
+    if aggregation.function not in _PAIRED and random.random() < 0.5:  # without texts more is done by compiled loops
+        numbers = tuple(name for name in aggregation.columns if name != "word")
+        aggregation = replace(aggregation, columns=numbers or aggregation.columns)
     given = case(random, [aggregation], late=False)
     view = replace(
         given.view,
@@ -113,12 +117,12 @@ def _batches(tiles: ViewTiles, store: Kept, events: pl.DataFrame, partition: str
 def _plain_as_frames(features: OnlineFeatures, T: int, random: Random) -> None:
     keys = [random.choice([1, 2, 3, None]) for _ in range(random.randint(1, 5))]
     columns, statuses, moments = features.rows({"key": keys}, t=T)
-    ones = [features.row({"key": key}, t=T) for key in keys]
+    ones = [features.row({"key": key}, t=T) for key in keys[:2]]
     (view,) = features.views.values()
     served = view.read(pl.DataFrame({"key": keys}, schema={"key": pl.Int64}), T)
     codes = [[asides.STATUSES.index(status) for status in series.to_list()] for series in served.statuses]
     assert repr(columns) == repr([series.to_list() for series in served.features]), f"{columns} and {served.features}"
     assert [list(said) for said in statuses] == codes, f"{statuses} and {codes}"
     assert moments == [served.moment]
-    assert repr([list(row) for row in zip(*columns, strict=True)]) == repr([one.values for one in ones])
-    assert [bytes(said) for said in zip(*statuses, strict=True)] == [one.statuses for one in ones]
+    assert repr([list(row) for row in zip(*columns, strict=True)][:2]) == repr([one.values for one in ones])
+    assert [bytes(said) for said in zip(*statuses, strict=True)][:2] == [one.statuses for one in ones]
