@@ -21,8 +21,6 @@ from headwater.engines.local import wanted_of
 from headwater.engines.tiles import ViewTiles
 from headwater.online_stores import answers as loops
 
-_PLAIN = {"int", "float", "sum"}
-
 
 @dataclass(frozen=True)
 class Made:
@@ -56,16 +54,12 @@ def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
 
 
 _How = Callable[[Wanted, tuple[int, ...], bool], tuple[tuple[int, ...], bool]]
+"""What is wanted, its columns, and whether its (first) column is int64 -> how it is made of which columns; whether it is a float."""
 
 
 def _rough(columns: tuple[int, ...]) -> tuple[int, int]:
     """The columns of a sum: the total, and for integers that as a float."""
     return columns[1], columns[2] if len(columns) == 3 else -1
-
-
-def _ratio(wanted: Wanted, c: tuple[int, ...], whole: bool) -> tuple[tuple[int, ...], bool]:
-    split = 3 if whole else 2
-    return (loops.RATIO, *_rough(c[:split]), *_rough(c[split:])), True
 
 
 _HOW: Mapping[str, _How] = {
@@ -84,21 +78,20 @@ _HOW: Mapping[str, _How] = {
     "max_by": lambda _, c, whole: ((loops.KEPT, c[4], c[0]), not whole),
     "rate": lambda w, c, __: ((loops.RATE, *(_rough(c) if w.use.columns else (c[0], -2)), cast("int", w.window.length)), True),
     "fraction": lambda _, c, __: ((loops.FRACTION, c[0], c[1]), True),
-    "ratio": _ratio,
+    "ratio": lambda _, c, whole: ((loops.RATIO, *_rough(c[: 3 if whole else 2]), *_rough(c[3 if whole else 2 :])), True),
 }
 
 
 def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
     """What makes the user's value of a number that is of the column's type; None where it is that."""
     dtype = tiles.schema[feature.columns[feature.column]]
-    if dtype in (pl.Int64, pl.Float64, pl.Null) or (dtype.is_integer() and dtype != pl.UInt64):
+    if dtype.is_numeric() or dtype == pl.Null:
         return None
     if dtype == pl.Boolean:
         return bool
     coded = tiles.coded(feature.columns[feature.column])
-    kind = np.float64 if tiles.records.stored.kinds[feature.columns[feature.column]] is False else np.int64
     function = feature.aggregation.function
-    return lambda value: decode(Column(np.array([value], kind)), function, coded, "").item()
+    return lambda value: decode(Column(np.array([value], np.int64)), function, coded, "").item()
 
 
 def _columns(tiles: ViewTiles, wanted: Wanted) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ PRESENT, EMPTY, MISSING, EXPIRED = range(4)
 
 
 @nb.njit(nogil=True, cache=True)
-def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
 
     words: T of each view; then the records, view after view, key after key, as many for each as the view's section says. out: the
@@ -110,11 +110,11 @@ def _features(states, reals, wanted, T, limit, some, key, values, said):  # type
             v, valid = state[a], abs(numbers[b] - state[a]) < _FAR
         elif kind == MEAN:
             x, valid = _total(state, numbers, b, c) / max(state[a], 1), state[a] > 0
-        elif kind == KEPT or kind == LATEST:
+        elif kind in (KEPT, LATEST):
             v, x, valid = state[a], numbers[a], state[b] > 0
             if kind == LATEST:
                 valid = valid and state[c] > 0
-        elif kind == DEVIATION or kind == VARIANCE:
+        elif kind in (DEVIATION, VARIANCE):
             freedom = state[a] - c
             x, valid = numbers[b] / max(freedom, 1), freedom > 0
             if kind == DEVIATION:

@@ -1,8 +1,9 @@
 """A record: the tiles of one key of a view as bytes.
 
 Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of texts p; the starts of the tiles (n); then the
-arrays of the slots' states, in order, each that several slots share once: n numbers, or as many entries as the slot's sizes say; where each text ends (p); and the texts in
-UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own texts, which are sorted.
+arrays of the slots' states, in order, those that several slots share once: n numbers, or as many entries as the slot's sizes say; where
+each text ends (p); and the texts in UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own
+texts, which are sorted.
 
 `through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
 """

@@ -206,9 +206,9 @@ class OnlineFeatures:
             if view.name not in moments:
                 served = self.views[view.name].read(_keys(view, frame, series), t)
                 moments[view.name] = served.moment
-                for name, values, status in zip(view.feature_names, served.features, served.statuses, strict=True):
-                    series[name] = values
-                    found[name] = values.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
+                for name, made, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                    series[name] = made
+                    found[name] = made.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
         self._add_request(frame, series)
         for name in self.names:
             if name not in found:

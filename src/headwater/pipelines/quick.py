@@ -73,9 +73,9 @@ class Part:
         Raises:
             UnusualKeyError: a key of another type than the view's.
         """
+        if len(self.encode) == 1:
+            return self.encode[0](request[self.columns[0]])
         columns = [encode(request[name]) for encode, name in zip(self.encode, self.columns, strict=True)]
-        if len(columns) == 1:
-            return columns[0]
         return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
 
 
@@ -169,7 +169,9 @@ class Quick:
         moments = [grouped[group] for group in layout.group]
         records, sizes = self._chosen(found, layout, moments, count)
         plan, arranged = self._planned(sizes)
-        data = b"".join([moment[0].to_bytes(8, "little", signed=True) for moment in moments] + [record or kernels.NONE for record in records])
+        data = b"".join(
+            [moment[0].to_bytes(8, "little", signed=True) for moment in moments] + [record or kernels.NONE for record in records]
+        )
         places = len(plan.order) * count
         out = np.empty(places + (places + 7) // 8, np.int64)
         nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
@@ -241,13 +243,15 @@ def _joined(values: Sequence[bytes | None]) -> bytes | None:
 
 
 def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
-    kinds = set(map(type, values))
     try:
+        if len(values) == 1 and type(values[0]) is int:
+            return (_PACK(values[0]),)
+        kinds = set(map(type, values))
         if kinds == {int}:
             data = struct.pack(f">{len(values)}q", *values)
-            return (data,) if len(values) == 1 else [data[i : i + 8] for i in range(0, len(data), 8)]
+            return [data[i : i + 8] for i in range(0, len(data), 8)]
         if kinds <= {int, type(None)}:
-            return [None if value is None else struct.pack(">q", value) for value in values]
+            return [None if value is None else _PACK(value) for value in values]
     except struct.error as error:
         raise UnusualKeyError from error
     raise UnusualKeyError
@@ -262,6 +266,7 @@ def _text(values: Sequence[object]) -> Sequence[bytes | None]:
     return made
 
 
+_PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _STATUS = bytes(code & (NULL - 1) for code in range(256))
