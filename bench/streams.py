@@ -6,6 +6,7 @@ live ones of each key that a batch touches: minutes for the last hour, hours for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lmdb
@@ -21,39 +22,42 @@ from headwater.pipelines.shard import Shard
 USERS = 100_000
 HOURS = 48
 BEGIN = 1_760_000_000_000_000
+KEYS = ("user_id", "merchant_id", "device_id")
 WINDOWS = ["10m", "1h", "1d"]
 DAY = 86_400_000_000
 
 
-def payments(count: int, seed: int, hours: int = HOURS) -> pl.DataFrame:
+def payments(count: int, seed: int, hours: int = HOURS, users: int = USERS) -> pl.DataFrame:
     """Some users pay far more often than others; one payment in twenty comes up to 5 seconds late."""
     r = np.random.default_rng(seed)
-    share = np.cumsum(1 / np.arange(1, USERS + 1) ** 1.1)
-    user = r.permutation(USERS)[np.searchsorted(share / share[-1], r.random(count) * (1 - 1e-9))]
+    share = np.cumsum(1 / np.arange(1, users + 1) ** 1.1)
+    user = r.permutation(users)[np.searchsorted(share / share[-1], r.random(count) * (1 - 1e-9))]
     ts = np.sort(r.integers(0, hours * 3_600_000_000, count)) + BEGIN
     ts -= np.where(r.random(count) < 0.05, r.integers(0, 5_000_000, count), 0)
-    frame = pl.DataFrame({"user_id": user.astype(np.int64), "amount": np.round(r.lognormal(3, 1, count), 2), "ts": ts})
+    columns = {"user_id": user, "merchant_id": r.permutation(user), "device_id": r.permutation(user)}
+    frame = pl.DataFrame({**columns, "amount": np.round(r.lognormal(3, 1, count), 2), "ts": ts})
     return frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")), pl.int_range(count).alias("id"))
 
 
-def view(name: str = "user", *, ids: bool = False) -> hw.FeatureView:
-    """Count, sum and maximum over three windows: 9 features."""
-    stream = hw.push(schema={"user_id": int, "amount": float, "ts": pl.Datetime("us", "UTC"), "id": int})
-    source = hw.Source(f"payments_{name}", stream=stream, timestamp_field="ts", id_field="id" if ids else None)
+def views(*keys: str, ids: bool = False) -> list[hw.FeatureView]:
+    """For each key, count, sum and maximum over three windows: 9 features."""
+    schema = {**dict.fromkeys(KEYS, int), "amount": float, "ts": pl.Datetime("us", "UTC"), "id": int}
+    source = hw.Source("payments", stream=hw.push(schema=schema), timestamp_field="ts", id_field="id" if ids else None)
     features = [hw.count(), hw.sum("amount"), hw.max("amount")]
-    return hw.FeatureView(name, source=source, keys=["user_id"], features=features, windows=WINDOWS, freshness=hw.streaming("2s"))
+    fresh = hw.streaming("2s")
+    return [hw.FeatureView(key[:-3], source=source, keys=[key], features=features, windows=WINDOWS, freshness=fresh) for key in keys]
 
 
-def shard(of: hw.FeatureView, store: OnlineStore, partition: str | None = None, *, archive: bool = False) -> Shard:
-    """What writes a view's stream into a store."""
-    return Shard(Acceptance(of.source, (of,), DAY), store, partition, archive=archive)
+def shard(of: Sequence[hw.FeatureView], store: OnlineStore, partition: str | None = None, *, archive: bool = False) -> Shard:
+    """What writes the stream of some views into a store."""
+    return Shard(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive)
 
 
-def batch(frame: pl.DataFrame, first: int) -> tuple[Records, int]:
+def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[Records, int]:
     """Some payments as a feed gives them, and the moment at which the last came."""
     at = frame["ts"].dt.epoch("us").to_numpy()
     count = frame.height
-    records = Records(["0"], np.zeros(count, np.int64), np.arange(first, first + count), at, {"0": first + count}, frame=frame)
+    records = Records([partition], np.zeros(count, np.int64), np.arange(first, first + count), at, {partition: first + count}, frame=frame)
     return records, int(at.max()) + 1
 
 
