@@ -93,7 +93,8 @@ class _Layout:
     """Where a read finds what: as long as nobody has looked for partitions again.
 
     heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
-    group: of each view. begins, ends: what its records' keys begin with, and end with.
+    group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
+    keys, what goes before, how a value becomes bytes, and the column.
     """
 
     heads: list[bytes]
@@ -101,11 +102,17 @@ class _Layout:
     group: list[int]
     begins: list[bytes]
     ends: list[Sequence[bytes]]
+    keys: list[tuple[bytes, Callable[[object], bytes], str]]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether every key has one record in each view, without an ending."""
+        return all(list(ends) == [b""] for ends in self.ends)
 
     @cached_property
     def single(self) -> bool:
-        """Whether every key has one record in each view, without an ending."""
-        return all(list(ends) == [b""] for ends in self.ends)
+        """Whether besides it is of one column."""
+        return self.plain and len(self.keys) == len(self.begins)
 
 
 class Quick:
@@ -127,7 +134,7 @@ class Quick:
         """
         if not self.parts:
             return Answers([], [], [])
-        plan, arranged, out, nulls, moments = self._answer(request, count, t)
+        plan, arranged, out, nulls, moments = self._answer(*self._found(request, count), count, t)
         width = len(plan.order)
         words, said = out[: width * count].reshape(width, count), out[width * count :].view(np.uint8)[: width * count].reshape(width, count)
         columns: list[list[object]] = list(arranged([*words[: plan.reals].view(np.float64).tolist(), *words[plan.reals :].tolist()]))  # type: ignore[arg-type]
@@ -141,8 +148,13 @@ class Quick:
         return Answers(columns, [whole[i * count : (i + 1) * count] for i in range(width)], moments)
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
-        """As `read`, of one key."""
-        plan, arranged, out, nulls, moments = self._answer({name: (value,) for name, value in request.items()}, 1, t)
+        """As `read`, of one key, which is not null."""
+        layout = self._layout()
+        if layout.single:
+            found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
+        else:
+            layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
+        plan, arranged, out, nulls, moments = self._answer(layout, found, 1, t)
         width = len(plan.order)
         values = list(arranged(out[: plan.reals].view(np.float64).tolist() + out[plan.reals : width].tolist()))
         codes = out[width:].tobytes()[:width]
@@ -150,21 +162,26 @@ class Quick:
             if not codes[place] & NULL:
                 values[place] = meant(values[place])
         if nulls:
-            values = [None if code & NULL else value for value, code in zip(values, codes, strict=True)]
+            for place, code in enumerate(codes):
+                if code & NULL:
+                    values[place] = None
             codes = codes.translate(_STATUS)
         return Answer(values, codes, moments)
 
-    def _answer(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
-        """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
+    def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
+        """What the store holds for some keys, and where it is."""
         layout = self._layout()
         wanted = layout.heads.copy()
         for part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
             keys = part.keys(request, count)
-            if None in keys or not layout.single:
+            if None in keys or not layout.plain:
                 wanted += [spaces.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
             else:
                 wanted += [begin + key for key in keys]  # type: ignore[operator]
-        found = self.store.get(wanted)
+        return layout, self.store.get(wanted)
+
+    def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
+        """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
         grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
         records, sizes = self._chosen(found, layout, moments, count)
@@ -177,7 +194,7 @@ class Quick:
         nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        if any(moment[3] for moment in grouped):
+        if any([moment[3] for moment in grouped]):
             nulls += self._fall_back(out[places:].view(np.uint8)[:places].reshape(len(plan.order), count), moments)
         return plan, arranged, out, nulls, moments
 
@@ -186,7 +203,7 @@ class Quick:
     ) -> tuple[Sequence[bytes | None], tuple[int, ...]]:
         """The records that count, and how many there are of each key in each view."""
         at = len(layout.heads)
-        if layout.single:
+        if layout.plain:
             return found[at:], (1,) * len(self.parts)
         records: list[bytes | None] = []
         sizes = []
@@ -207,7 +224,7 @@ class Quick:
         now = clock.stopwatch()
         if self._known is not None and now - self._known[0] < REFRESH:
             return self._known[1]
-        layout = _Layout([], [], [], [], [])
+        layout = _Layout([], [], [], [], [], [])
         known: dict[object, int] = {}
         for part in self.parts:
             heads, ends = part.heads.look()
@@ -218,6 +235,8 @@ class Quick:
             layout.group.append(known[part.heads.like])
             layout.begins.append(spaces.records(part.view.tiles_fingerprint))
             layout.ends.append(ends)
+            if len(part.columns) == 1:
+                layout.keys.append((layout.begins[-1], _ONE[part.encode[0]], part.columns[0]))
         self._known = now, layout
         return layout
 
@@ -244,8 +263,6 @@ def _joined(values: Sequence[bytes | None]) -> bytes | None:
 
 def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
     try:
-        if len(values) == 1 and type(values[0]) is int:
-            return (_PACK(values[0]),)
         kinds = set(map(type, values))
         if kinds == {int}:
             data = struct.pack(f">{len(values)}q", *values)
@@ -266,7 +283,21 @@ def _text(values: Sequence[object]) -> Sequence[bytes | None]:
     return made
 
 
+def _one_whole(value: object) -> bytes:
+    if type(value) is not int or not _LEAST <= value <= _MOST:
+        raise UnusualKeyError
+    return _PACK(value)
+
+
+def _one_text(value: object) -> bytes:
+    if type(value) is not str or len(value) > _LONG // 4:
+        raise UnusualKeyError
+    return value.encode()
+
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
+_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
 _STATUS = bytes(code & (NULL - 1) for code in range(256))
