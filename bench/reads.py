@@ -1,4 +1,6 @@
-"""Reads of 27 features of 3 views for one key and for many, beside LMDB by hand: `python -m bench.reads PARTITIONS EVENTS REPEATS` prints JSON.
+"""Reads of 27 features of 3 views for one key and for many, beside LMDB by hand.
+
+`python -m bench.reads PARTITIONS EVENTS REPEATS` prints JSON.
 
 By hand: three gets in one transaction, the windows summed up by a compiled loop that knows them, values without statuses.
 """
@@ -11,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numba as nb
 import numpy as np
-import polars as pl
 
 import headwater as hw
 from bench.measure import peak_mb
@@ -23,6 +25,9 @@ from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.lmdb import LmdbStore
 from headwater.online_stores.states import State, encoded, schema_bytes
 from headwater.pipelines.online import OnlineFeatures
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MANY = 100
 

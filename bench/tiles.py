@@ -8,12 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from bench.measure import peak_mb
 from bench.streams import ByHand, batch, payments, shard, views
 from headwater.online_stores import open_store
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CASES = {"100k": 100_000, "10k": 10_000}
 _FIRST = 3  # batches that are not measured: loops are compiled, and files grow

@@ -180,7 +180,9 @@ class Quick:
                 wanted += [begin + key for key in keys]  # type: ignore[operator]
         return layout, self.store.get(wanted)
 
-    def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
+    def _answer(
+        self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int
+    ) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
         """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
         grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
@@ -194,7 +196,7 @@ class Quick:
         nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        if any([moment[3] for moment in grouped]):
+        if True in [moment[3] for moment in grouped]:
             nulls += self._fall_back(out[places:].view(np.uint8)[:places].reshape(len(plan.order), count), moments)
         return plan, arranged, out, nulls, moments
 
