@@ -28,7 +28,7 @@ def main(case: str, events: str, repeats: str) -> None:
     frame = payments(int(events), seed=2)
     parts = [frame[at : at + rows] for at in range(0, frame.height, rows)]
     found: dict[str, list[float]] = {"ours": [], "busy": [], "peer": []}
-    _ours(parts[: _FIRST + 1], also)
+    _ours(parts[: _FIRST + 1], also)  # what loops are compiled with
     for _ in range(int(repeats)):
         wall, busy = _ours(parts, also)
         found["ours"].append(wall)
