@@ -234,6 +234,46 @@ def _quiet(command: list[str]) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env=clean(), stdout=subprocess.DEVNULL)
 
 
+def tiles(settings: Settings) -> list[dict]:
+    """Batches of events into LMDB, each commit on the disk before the next begins; the rate of its last batches, not the first ones."""
+    goals = {"100k": 800, "10k": 300, "100k ids": 400, "10k ids": 150, "100k archive": None}
+    rows = []
+    for case, goal in goals.items():
+        events = settings.of(300_000 if case.startswith("10k") else 1_500_000)
+        found = _bench(settings, "tiles", case, events, min(settings.repeats, 3))
+        sides = compared(*({"seconds": found[side]} for side in ("ours", "peer")))
+        beside = {"peer_name": "LMDB by hand, tiles kept in memory and written sparse", "ours_busy": [round(v) for v in found["busy"]]}
+        size = {key: found[key] for key in ("events", "batch", "peak_mb")}
+        name = f"durable tiles in batches of {case.replace(' ', ', with ')}"
+        rows.append({"name": name, "goal": goal and f">= {goal} k events/s", **sides, "unit": "k events/s", **_ABSOLUTE, **beside, **size})
+    return rows
+
+
+def reads(settings: Settings) -> list[dict]:
+    """27 features of 3 views out of LMDB, values with statuses; also of keys that have a record in each of many partitions."""
+    rows = []
+    for partitions, events in ((1, 300_000), (8, 64_000), (64, 64_000)):
+        found = _bench(settings, "reads", partitions, max(settings.of(events), 4_000), settings.repeats)
+        for many, keys, goal in (("one", "1 key", "<= 12 us"), ("many", "100 keys, each", "<= 3 us")):
+            name = f"online read in process, 27 features of 3 views, {keys}"
+            size = {key: found[key] for key in ("events", "bytes_a_record", "peak_mb")} | {"ours_busy": _busy(found, many)}
+            if partitions == 1:
+                sides = compared(*({"seconds": found[side]} for side in (many, f"peer {many}")))
+                beside = {"peer_name": "LMDB by hand, values alone", "peer_busy": _busy(found, f"peer {many}")}
+                rows.append({"name": name, "goal": goal, **sides, "unit": "us", **_ABSOLUTE, **beside, **size})
+            else:
+                ours = round(float(np.median(found[many])), 2)
+                none = {"goal": None, "peer": None, "ratio": None, "unit": "us"}
+                rows.append({"name": f"{name}, a record in each of {partitions} partitions", "ours": ours, **none, **size})
+    return rows
+
+
+def _busy(found: dict, side: str) -> list[float]:
+    return [round(v, 2) for v in found[f"{side} busy"]]
+
+
+_ABSOLUTE = {"absolute": True, "goal_is_for": "ours"}
+
 ROWS: Mapping[str, Row] = {
     "windows": _beside_sort("integer keys", "<= 2.5"),
     "windows_shuffled": _beside_sort("integer keys, shuffled", "<= 2.5"),
@@ -245,4 +285,6 @@ ROWS: Mapping[str, Row] = {
     "wide": wide,
     "larger": larger,
     "starts": starts,
+    "tiles": tiles,
+    "reads": reads,
 }

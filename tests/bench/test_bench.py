@@ -55,6 +55,12 @@ def test_both_sides_give_the_same_answers(results):
     assert row["equal"] is True
 
 
+def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
+    found = _bench(tmp_path / "results.json", "--only", "tiles", "--only", "reads")
+    assert [row["row"] for row in found] == ["tiles"] * 5 + ["reads"] * 6
+    assert all(row["ours"] > 0 for row in found)
+
+
 def test_results_of_other_rows_are_kept_when_asked(tmp_path):
     output = tmp_path / "results.json"
     output.write_text(json.dumps([{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]), encoding="utf-8")

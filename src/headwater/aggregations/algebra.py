@@ -31,12 +31,16 @@ class Part:
 
     entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
     column: whose values these are, so that texts among them can be told to a state of other events. ident: ids of events, likewise.
+    op: how `merge` makes one number of two, where it is one of the ways of `compute.rows`; so that compiled loops do as `merge` does.
+    counts: where the number is how many events count for this; states that hold the same number share it where they are stored.
     """
 
     whole: bool = True  # int64, else float64
     entry: bool = False
     column: str | None = None
     ident: bool = False
+    op: int | None = None
+    counts: Use | None = None
 
 
 Kinds = Mapping[str, bool]

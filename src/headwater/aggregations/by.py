@@ -14,6 +14,7 @@ from headwater.aggregations.ties import in_time
 from headwater.compute import folds
 from headwater.compute.arrays import I64, Column, Values
 from headwater.compute.layer import Layer, Spans, Use
+from headwater.compute.rows import LESS, MORE, SOME
 
 
 class _By:
@@ -42,7 +43,8 @@ class _By:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         column, by = use.columns
-        return Part(), Part(kinds[by], column=by), Part(), Part(ident=True), Part(kinds[column], column=column)
+        first = Part(kinds[by], column=by, op=MORE if self.greatest else LESS)
+        return Part(op=SOME), first, Part(op=MORE), Part(ident=True, op=MORE), Part(kinds[column], column=column, op=MORE)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[4], state[0] > 0)

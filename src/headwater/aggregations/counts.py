@@ -5,6 +5,7 @@ from __future__ import annotations
 from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
+from headwater.compute.rows import ADD
 
 
 class _Counts:
@@ -15,7 +16,7 @@ class _Counts:
         return (left[0] + right[0],)
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return (Part(),)
+        return (Part(op=ADD, counts=use),)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[0])

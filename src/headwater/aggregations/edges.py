@@ -14,6 +14,7 @@ from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import NOTHING, Column, Events, Values
 from headwater.compute.layer import Layer, Spans, Use
+from headwater.compute.rows import LESS, MORE, SOME
 from headwater.definitions.durations import SECOND
 
 
@@ -52,10 +53,11 @@ class _Edges:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         names = use.columns if self.whole_row else use.columns[:1]
-        values = [Part(kinds[name], column=name) for name in names]
+        op = MORE if self.newest else LESS
+        values = [Part(kinds[name], column=name, op=op) for name in names]
         if self.whole_row:
-            values = [part for value in values for part in (Part(), value)]
-        return Part(), Part(ident=True), *(values or [Part()]), Part()
+            values = [part for value in values for part in (Part(op=op), value)]
+        return Part(op=op), Part(ident=True, op=op), *(values or [Part(op=op)]), Part(op=SOME)
 
     def finish(self, state: State, how: Finish) -> Column:
         some = state[-1] > 0

@@ -8,6 +8,7 @@ from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
+from headwater.compute.rows import ADD
 
 _WORST = {folds.LEAST: (np.inf, np.iinfo(np.int64).max), folds.GREATEST: (-np.inf, np.iinfo(np.int64).min)}
 
@@ -27,7 +28,7 @@ class _Extremes:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         name = use.columns[0]
-        return Part(), Part(kinds[name], column=name)
+        return Part(op=ADD, counts=use), Part(kinds[name], column=name, op=self.op)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1], state[0] > 0)

@@ -68,7 +68,7 @@ class Maps:
         name = self.by.use.columns[0]
         inner = self.inner.parts(Use(use.columns), kinds)
         own = Part(), Part(kinds[name], entry=True, column=name), Part(entry=True), Part(entry=True, ident=True)
-        return *own, *(replace(part, entry=True) for part in inner)
+        return *own, *(replace(part, entry=True, counts=None) for part in inner)
 
     def finish(self, state: State, how: Finish) -> Answers:
         sizes, category, t, ident, *inner = state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.aggregations.algebra import Finish, Kinds, Part, State
-from headwater.compute import folds
+from headwater.compute import folds, rows
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
 
@@ -22,7 +22,7 @@ class _Moments:
         return n + k, centre, square + more + apart * apart * (n * k / total)
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part(whole=False), Part(whole=False)
+        return Part(op=rows.MOMENTS), Part(whole=False, op=rows.MOMENTS), Part(whole=False, op=rows.MOMENTS)
 
     def finish(self, state: State, how: Finish) -> Column:
         n, _, square = state

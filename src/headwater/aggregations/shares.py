@@ -15,6 +15,7 @@ from headwater.aggregations.sums import SUMS
 from headwater.compute import folds
 from headwater.compute.arrays import F64, Column
 from headwater.compute.layer import Spans, Use
+from headwater.compute.rows import ADD
 from headwater.definitions.durations import SECOND
 
 
@@ -43,7 +44,7 @@ class _Fractions(_Added):
         return spans.counted(Use((), use.where)), true
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part()
+        return Part(op=ADD, counts=Use((), use.where)), Part(op=ADD)
 
     def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
@@ -55,7 +56,7 @@ class _Ratios(_Added):
         return *above, *below
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
-        return tuple(part for name in use.columns for part in SUMS.parts(Use((name,)), kinds))
+        return tuple(part for name in use.columns for part in SUMS.parts(Use((name,), use.where), kinds))
 
     def finish(self, state: State, how: Finish) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2

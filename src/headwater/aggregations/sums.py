@@ -12,6 +12,7 @@ from headwater.aggregations.algebra import Finish, Kinds, Part, State
 from headwater.compute import folds
 from headwater.compute.arrays import Column
 from headwater.compute.layer import Spans, Use
+from headwater.compute.rows import ADD
 
 
 class _Sums:
@@ -29,7 +30,7 @@ class _Sums:
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         whole = kinds[use.columns[0]]
-        return Part(), Part(whole), *([Part(whole=False)] if whole else [])
+        return Part(op=ADD, counts=use), Part(whole, op=ADD), *([Part(whole=False, op=ADD)] if whole else [])
 
     def finish(self, state: State, how: Finish) -> Column:
         n, total = state[0], state[1]

@@ -90,6 +90,21 @@ def _by_span(code: I64, t: I64, low: int, bits: int, threads: int) -> I64:
     return _dealt(t, low, max(bits - half, 0), 1 << half, fine, threads)[0]
 
 
+def numbered(values: I64) -> tuple[I64, I64]:
+    """The place of each value among the distinct ones, int64 (n), and these, rising.
+
+    >>> numbered(np.array([7, 3, 7]))
+    (array([1, 0, 1]), array([3, 7]))
+    """
+    number, first = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    count = _number(values, np.full(1 << max(2 * len(values), 2).bit_length(), -1), number, first)
+    distinct = first[:count]
+    order = np.argsort(distinct)
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    return rank[number], distinct[order]
+
+
 def tied(starts: I64, t: I64) -> tuple[I64, I64]:
     """The positions of sorted entries that share key and time with another, and which group each is in: int64 both."""
     same = t[1:] == t[:-1]
@@ -181,3 +196,19 @@ def _repeated(hashes, shift, seen, twice, out):  # type: ignore[no-untyped-def]
     for i in range(len(hashes)):
         bit = hashes[i] >> shift
         out[i] = (twice[bit >> np.uint64(3)] >> (bit & np.uint64(7))) & 1 == 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _number(values, table, number, first):  # type: ignore[no-untyped-def]
+    """Number values as they come; `first` holds each once. How many there are. table: -1 everywhere; a power of two of places."""
+    mask, count = len(table) - 1, 0
+    for i in range(len(values)):
+        h = values[i] * -7046029254386353131
+        p = (h ^ (h >> 29)) & mask
+        while table[p] >= 0 and first[table[p]] != values[i]:
+            p = (p + 1) & mask
+        if table[p] < 0:
+            table[p], first[count] = count, values[i]
+            count += 1
+        number[i] = table[p]
+    return count

@@ -83,27 +83,26 @@ def _tail(window: Window, T: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def _place(t, steps, cuts, out):  # type: ignore[no-untyped-def]
-    levels = len(steps)
     for i in range(len(t)):
-        if t[i] == ALL:
-            out[i] = ALL
-            continue
-        coarsest = steps[levels - 1] if levels else 0
-        if levels == 0:
-            out[i] = ALL
-            continue
-        start = t[i] // coarsest * coarsest
-        if start + coarsest <= cuts[levels + 1]:
-            out[i] = GONE
-            continue
-        if start + coarsest <= cuts[levels]:
-            out[i] = ALL
-            continue
-        for level in range(levels - 1, -1, -1):
-            start = t[i] // steps[level] * steps[level]
-            if start + steps[level] <= cuts[level] or level == 0:
-                out[i] = start
-                break
+        out[i] = placed(t[i], steps, cuts)
+
+
+@nb.njit(nogil=True, cache=True)
+def placed(t, steps, cuts):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """The start of the tile that something at t belongs to, with the steps and cuts of a ladder."""
+    levels = len(steps)
+    if t == ALL or levels == 0:
+        return ALL
+    start = t // steps[levels - 1] * steps[levels - 1]
+    if start + steps[levels - 1] <= cuts[levels + 1]:
+        return GONE
+    if start + steps[levels - 1] <= cuts[levels]:
+        return ALL
+    for level in range(levels - 1, 0, -1):
+        start = t // steps[level] * steps[level]
+        if start + steps[level] <= cuts[level]:
+            return start
+    return t // steps[0] * steps[0]
 
 
 @nb.njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from headwater.aggregations.stored import Stored
 from headwater.compute.arrays import I64, NOTHING, Column, Events
-from headwater.compute.codes import order_of, tied
+from headwater.compute.codes import numbered, order_of, tied
 from headwater.compute.hashes import of_texts
 from headwater.definitions.feature_view import FeatureView
 from headwater.engines import asides
@@ -24,6 +24,8 @@ from headwater.online_stores.records import Records
 
 Fetch = Callable[[list[bytes]], list[bytes]]
 """Keys -> the record of each, empty where there is none."""
+
+_NO_WORDS = pl.Series(dtype=pl.String)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class ViewTiles:
                 check_accepts(feature.aggregation.function, self.schema[name], f"source {self.view.source.name!r}: the column {name!r}")
 
     def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
-        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key."""
+        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key, mostly rising."""
         if not self.view.keys:
             return events, np.zeros(events.height, np.int64), [b""] if events.height else []
         names = list(self.view.keys)
@@ -71,9 +73,12 @@ class ViewTiles:
             if events.select(names).null_count().sum_horizontal()[0]
             else events
         )
-        distinct = whole.select(names).unique().with_row_index("__number")
-        number = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
-        return whole, number.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
+        if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
+            number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
+            return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
+        distinct = whole.select(names).unique().sort(names).with_row_index("__number")
+        codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
+        return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
 
     def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> dict[bytes, bytes]:
         """The records of every key that has events among these, as of T: what `fetch` gives with the events added.
@@ -90,6 +95,9 @@ class ViewTiles:
         events, number, keys = self.keyed(events)
         if not keys:
             return {}
+        if self.records.how is not None:
+            new = self.records.stored.of_events(self._arrays(events, number, len(keys), _NO_WORDS), T)
+            return dict(zip(keys, self.records.add(fetch(keys), new, T, through), strict=True))
         texts = self._texts(events)
         old, _, words = self.records.load(fetch(keys), texts)
         new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
@@ -105,7 +113,7 @@ class ViewTiles:
         tiles = replace(tiles, key=of[tiles.key])
         _, finish = wanted_by(self.query)
         answers = finish(self.records.stored.answers(tiles, len(records), T, K), K)
-        coded = {name: self._coded(name, words) for name in self.query.columns}
+        coded = {name: self.coded(name, words) for name in self.query.columns}
         features = []
         for feature, answer in zip(self.view.outputs, answers, strict=False):
             a = feature.aggregation
@@ -118,11 +126,11 @@ class ViewTiles:
 
     def _texts(self, events: pl.DataFrame) -> pl.Series:
         """The distinct texts of all columns that hold some."""
-        names = [*self.records.texts, *([IDENT] if self.records.ids else [])]
+        names = [*self.records.texts, *([IDENT] if self.records.ids and self.records.idents else [])]
         parts = [events[name].cast(pl.String).unique() for name in names]
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
-    def _coded(self, name: str, words: pl.Series) -> Coded:
+    def coded(self, name: str, words: pl.Series = _NO_WORDS) -> Coded:
         how = encode(pl.Series(dtype=self.schema[name]))[1]
         return Coded(how.dtype, words) if name in self.records.texts else how
 
@@ -134,12 +142,13 @@ class ViewTiles:
         t = t[order]
         ident = NOTHING
         if IDENT in self.schema:
-            ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
-            ident = ids.cast(pl.Int64).to_numpy()[order]
             places, group = tied(starts, t)
             if len(places):
-                moved = places[np.lexsort((ident[places], group))]
-                order[places], ident[places] = order[moved], ident[moved]
+                rank = events[IDENT][order[places]].rank("dense").to_numpy()
+                order[places] = order[places[np.lexsort((rank, group))]]
+            if self.records.idents:
+                ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
+                ident = ids.cast(pl.Int64).to_numpy()[order]
         columns = {}
         hashes = of_texts(words) if self.records.texts and told_apart(self.view.outputs) else None
         for name in self.query.columns:

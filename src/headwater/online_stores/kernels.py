@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import numba as nb
+import numpy as np
+
+from headwater.compute.rows import merged
+from headwater.compute.tiles import GONE, placed
 
 FORMAT = 1
 HEAD = 4
+NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
+"""A record of no tiles."""
 
 
 @nb.njit(nogil=True, cache=True)
@@ -106,3 +112,61 @@ def dump(start, bounds, layout, base, flat, ends, through, pool_at, text_ends, s
             p += 1
         for i in range(begin, text_ends[pool_at[r + 1]]):
             letters[p * 8 + i - begin] = spelling[i]
+
+
+@nb.njit(nogil=True, cache=True)
+def add(words, at, new_at, new_start, new, through, steps, cuts, how, out, out_at):  # type: ignore[no-untyped-def]
+    """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and `dump` do, in one walk.
+
+    at: where each old record begins. new_at: where the new tiles of each key begin. new: int64 (columns, tiles). how: a program of
+    `compute.rows`. out has room for all; out_at is where each record begins.
+    """
+    columns = len(new)
+    rows, starts = np.empty((256, columns), np.int64), np.empty(256, np.int64)
+    floats = rows.view(np.float64)
+    q = 0
+    for r in range(len(at) - 1):
+        out_at[r] = q
+        old = words[at[r] + 2] if at[r + 1] > at[r] else 0
+        first, last = new_at[r], new_at[r + 1]
+        if old + last - first > len(rows):
+            rows, starts = np.empty((2 * (old + last - first), columns), np.int64), np.empty(2 * (old + last - first), np.int64)
+            floats = rows.view(np.float64)
+        begin = at[r] + HEAD
+        used, run, i, j = 0, 0, 0, first
+        next_old = placed(words[begin], steps, cuts) if old else 0
+        while i < old or j < last:
+            mine = j == last or (i < old and next_old <= new_start[j])
+            start = next_old if mine else new_start[j]
+            if used > 0 and start != starts[used - 1] and start != GONE:
+                merged(how, rows, floats, run, used)
+                run += 1
+                starts[run], used = start, run
+            starts[used] = start
+            if mine:
+                p = begin + old + i
+                for c in range(columns):
+                    rows[used, c] = words[p]
+                    p += old
+                i += 1
+                if i < old:
+                    next_old = placed(words[begin + i], steps, cuts)
+            else:
+                for c in range(columns):
+                    rows[used, c] = new[c, j]
+                j += 1
+            used += start != GONE
+        if used == 0:
+            continue
+        merged(how, rows, floats, run, used)
+        n = run + 1
+        out[q], out[q + 1], out[q + 2], out[q + 3] = FORMAT, through, n, 0
+        q += HEAD
+        for i in range(n):
+            out[q + i] = starts[i]
+        q += n
+        for c in range(columns):
+            for i in range(n):
+                out[q + i] = rows[i, c]
+            q += n
+    out_at[len(at) - 1] = q

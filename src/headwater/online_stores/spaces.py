@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 FORMAT_KEY = b"mformat"
 FORMAT = b"1"
@@ -11,6 +12,9 @@ SEQUENCE = b"msequence"
 """How many commits have been made."""
 RECEIVER = b"mreceiver"
 """The address at which the process that ingests receives pushed events."""
+
+NOWHERE = b"n"
+"""A key that never holds anything."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
 _LONGEST = 400
@@ -23,10 +27,21 @@ def name(text: str) -> bytes:
 
 def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
     """Where the record of a key stands; `tiles` is the fingerprint of what is stored."""
-    if len(key) > _LONGEST:
-        key = key[:64] + b"\0" + hashlib.sha256(key).digest()
-    end = b"" if partition is None else b"\0" + partition.encode()
-    return RECORD + bytes.fromhex(tiles) + key + end
+    return places(tiles, [key], partition)[0]
+
+
+def places(tiles: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
+    """Where the records of some keys stand."""
+    begin, end = records(tiles), b"" if partition is None else b"\0" + partition.encode()
+    keys = shortened(keys)
+    return [begin + key + end for key in keys] if end else [begin + key for key in keys]
+
+
+def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
+    """Keys of a view as they stand in those of the store: those that are too long by their hash."""
+    if not keys or max(map(len, keys)) <= _LONGEST:
+        return keys
+    return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
 
 
 def records(tiles: str) -> bytes:

@@ -29,7 +29,8 @@ from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import COPY, ROW, Acceptance
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
-from headwater.pipelines.online import SLOTS, OnlineView, Served, newest
+from headwater.pipelines.moments import Moment, newest
+from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.parity import Offline
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,7 +100,7 @@ def explain_feature(
     t = clock.now_micros() if at is None else at
     online = None if store is None else OnlineView(view, store)
     served = _served(view, online, keys, t, now=at is None)
-    T, K = served.T, served.K
+    T, K = served.moment.T, served.moment.K
     events = _Events(view, store, folder).of(keys, served)
     said = _judged(view, chosen, events, T, K)
     counted = said.filter(pl.col(COUNTS) | pl.col(WHY).str.starts_with("outside") | pl.col(WHY).str.starts_with("filtered: where"))
@@ -191,8 +192,8 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
         return online.read(frame, t)
     if isinstance(view.freshness, Batch):
         (T,), (K,) = as_of(view.freshness, np.array([t]))
-        return Served([], [], int(T), int(K), {}, stale=False)
-    return Served([], [], t, t, {None: _FAR}, stale=False)
+        return Served([], [], Moment(int(T), int(K), {}, stale=False))
+    return Served([], [], Moment(t, t, {None: _FAR}, stale=False))
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class _Events:
 
     def _of_history(self, mine: pl.Expr, served: Served, until: int | None) -> pl.DataFrame:
         columns = sorted(self.view.read_columns - set(self.view.keys))
-        made = tables(served.T, _FAR, Notes())
+        made = tables(served.moment.T, _FAR, Notes())
         made.read(self.view.source, {*self.view.keys, *columns}, None)
         source = made.readable(self.view.source)
         numbered = _numbered(source)
@@ -324,11 +325,8 @@ def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T:
     frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
-    places = (
-        [spaces.record(view.tiles_fingerprint, key, slot) for slot in SLOTS] if isinstance(view.freshness, Batch) else online.places(key)
-    )
-    found = [record or b"" for record in online.store.get(places)]
-    records = [newest(found, T)] if isinstance(view.freshness, Batch) else found
+    found = online.store.get(online.places([key], online.heads.look()[1]))
+    records = [(record or b"") for record in ([newest(found, T)] if isinstance(view.freshness, Batch) else found)]
     tiles, _, _ = online.tiles.records.load(records)
     counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
     starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]

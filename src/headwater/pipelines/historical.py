@@ -146,7 +146,7 @@ class _Call:
 
 
 def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
-    check_request(service, requests.frame)
+    check_request(service, requests.frame.columns)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
     work = _Work(requests, levels, found, call)
     pending = list(service.views)
@@ -180,11 +180,11 @@ def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
     return found[name].alias(name) if name in found else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
 
 
-def check_request(service: FeatureService, frame: pl.DataFrame) -> None:
+def check_request(service: FeatureService, columns: Sequence[str]) -> None:
     """Refuse rows that lack a column, naming who needs it."""
     for column, who in service.needed_by().items():
-        if column not in frame.columns:
-            raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, frame.columns)}")
+        if column not in columns:
+            raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
 
 
 @dataclass(frozen=True)

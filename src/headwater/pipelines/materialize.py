@@ -34,7 +34,7 @@ from headwater.errors import UsageError, nearest
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import Cut, State, encoded, read_state, schema_bytes
 from headwater.pipelines.historical import tables
-from headwater.pipelines.online import SLOTS, newest
+from headwater.pipelines.moments import SLOTS, newest
 
 _EVENT = 400  # bytes an event takes at most while its tiles are made
 _KEYS = 50_000  # whose records are written in one commit
@@ -215,8 +215,7 @@ class _Run:
             found = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
             base = []
             for key, *pair in zip(keys, found[::2], found[1::2], strict=True):
-                old = [] if self.before is None else [newest([p or b"" for p in pair], self.before.T)]
-                record = old[0] if old else b""
+                record = (None if self.before is None else newest(pair, self.before.T)) or b""
                 slots[key] = self._place(key, "1" if record and record == pair[0] else "0")
                 base.append(b"" if self.anew else record)
             return base

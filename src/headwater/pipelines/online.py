@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import cast
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import I64
-from headwater.compute.as_of import as_of
 from headwater.connectors.frame import to_polars
 from headwater.definitions.connectors import ArrowFrame
 from headwater.definitions.feature_service import FeatureService, Member
@@ -23,31 +20,22 @@ from headwater.definitions.freshness import Batch
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
-from headwater.errors import StaleError, StoreError
+from headwater.errors import DataError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.online_stores.states import State, decoded, read_state
+from headwater.online_stores.states import State, read_state
 from headwater.pipelines.historical import as_service, check_request
+from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
+from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
 from headwater.pipelines.request_features import request_feature, request_field
-from headwater.pipelines.shard import Progress
-
-_REFRESH = 1.0  # seconds after which a reader looks for new partitions
-SLOTS = ("0", "1")
 
 
 @dataclass(frozen=True)
 class Served:
-    """The values of a view for n rows: features and statuses, as of T by what was known at K, microseconds, the same for all.
-
-    sequences: by partition (None where there is one writer), the last commit that counts; of a batch view none.
-    stale: whether the view promises fresher values.
-    """
+    """The values of a view for n rows, as of a moment that is the same for all: features and their statuses."""
 
     features: list[pl.Series]
     statuses: list[pl.Series]
-    T: int
-    K: int
-    sequences: Mapping[str | None, int]
-    stale: bool
+    moment: Moment
 
 
 @dataclass
@@ -60,8 +48,6 @@ class OnlineView:
 
     view: FeatureView
     store: OnlineStore
-    _shards: list[bytes] = field(default_factory=list)
-    _looked: float = -_REFRESH
 
     @cached_property
     def state(self) -> State:
@@ -79,6 +65,11 @@ class OnlineView:
         """How its records are read."""
         return ViewTiles(self.view.root, self.state.dtypes)
 
+    @cached_property
+    def heads(self) -> Heads:
+        """As of when its records are."""
+        return heads_of(self.view, self.store)
+
     def read(self, keys: pl.DataFrame, t: int) -> Served:
         """The values for rows with these keys, asked for at `t`, microseconds.
 
@@ -86,84 +77,41 @@ class OnlineView:
             DataError: keys of other types than the view's.
             StaleError: the values are older than promised, and the view says on_stale="refuse".
         """
-        some, index = self._coded(keys)
-        served = self._batch(some, t) if isinstance(self.view.freshness, Batch) else self._stream(some, t)
+        some, nulls, index = self._coded(keys)
+        heads, ends = self.heads.look()
+        places = [*self.places(some, ends), *[spaces.NOWHERE] * (len(ends) * nulls)]
+        found = self.store.get([*heads, *places])
+        moment = self.heads.moment(found[: len(heads)], t)
+        chosen = [record or b"" for record in self.heads.chosen(found[len(heads) :], moment)]
+        count = len(some) + nulls
+        each = len(chosen) // max(count, 1)
+        known = moment.K if isinstance(self.view.freshness, Batch) else moment.T  # whatever a stream has stored is known
+        grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
+        features, statuses = self.tiles.values(grouped, np.full(count, moment.T), np.full(count, known))
         rows = pl.Series(index)
-        served = Served(
-            [s.gather(rows) for s in served.features],
-            [s.gather(rows) for s in served.statuses],
-            served.T,
-            served.K,
-            served.sequences,
-            served.stale,
-        )
-        return _stale(self.view, served) if served.stale else served
+        served = Served([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], moment)
+        if not falls_back(self.view, moment):
+            return served
+        fallback = asides.status_series("", np.full(keys.height, FALLBACK))
+        return Served([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], moment)
 
-    def places(self, key: bytes) -> list[bytes]:
-        """Where the records of a key of a streaming view stand, as far as partitions are known."""
-        name = spaces.PROGRESS + spaces.name(self.view.source.name)
-        parts = [part[len(name) : -1].decode() for part, _ in self.store.scan(name)] if self.store.partitioned else [None]
-        return [spaces.record(self.view.tiles_fingerprint, key, part) for part in parts]
+    def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
+        """Where the records of some keys stand, key after key; `ends` as `Heads.look` gives them."""
+        begin = spaces.records(self.view.tiles_fingerprint)
+        return [begin + key + end for key in spaces.shortened(keys) for end in ends]
 
-    def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes | None], I64]:
-        """The distinct keys, None for one that is null, and which each row has."""
+    def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes], int, I64]:
+        """The distinct keys, how many null ones there are to stand behind them (1 or none), and which each row has."""
         names = list(self.view.keys)
         if not names:
-            return [b""], np.zeros(keys.height, np.int64)
+            return [b""], 0, np.zeros(keys.height, np.int64)
         what = f"feature view {self.view.name!r}"
         for name in names:
             check_types(name, self.state.dtypes[name], keys.schema[name], what)
         frame = keys.select(pl.col(name).cast(self.state.dtypes[name], strict=False) for name in names)
         whole = frame.drop_nulls().unique(maintain_order=True).with_row_index("__number")
         number = frame.join(whole, on=names, how="left", maintain_order="left")["__number"]
-        return [*key_bytes(whole.select(names)), None], number.fill_null(whole.height).cast(pl.Int64).to_numpy()
-
-    def _stream(self, keys: Sequence[bytes | None], t: int) -> Served:
-        if self.state.seeded is None:
-            self.__dict__.pop("state")
-            if self.state.seeded is None:
-                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
-        now = clock.stopwatch()
-        name = spaces.PROGRESS + spaces.name(self.view.source.name)
-        if now - self._looked > _REFRESH or not self._shards:
-            self._shards, self._looked = [key for key, _ in self.store.scan(name)] or [name], now
-        parts: list[str | None] = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
-        fingerprint = self.view.tiles_fingerprint
-        places = [b"" if key is None else spaces.record(fingerprint, key, part) for key in keys for part in parts]
-        found = self.store.get([*self._shards, *(p or spaces.FORMAT_KEY for p in places)])
-        progress = [Progress() if p is None else msgspec.msgpack.decode(p, type=Progress) for p in found[: len(self._shards)]]
-        T, K = max(t, *(p.at for p in progress)), min(p.known for p in progress)
-        values = [v if p and v is not None else b"" for p, v in zip(places, found[len(self._shards) :], strict=True)]
-        grouped = [values[i : i + len(parts)] for i in range(0, len(values), len(parts))]
-        features, statuses = self.tiles.values(grouped, *(np.full(len(keys), T),) * 2)
-        stale = t - K > getattr(self.view.freshness, "lag", 0) or self.state.exact_from > T
-        return Served(features, statuses, T, min(K, T), {part: p.sequence for part, p in zip(parts, progress, strict=True)}, stale)
-
-    def _batch(self, keys: Sequence[bytes | None], t: int) -> Served:
-        (due,), (_,) = as_of(self.view.freshness, np.array([t]))
-        fingerprint = self.view.tiles_fingerprint
-        places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in SLOTS]
-        found = self.store.get([spaces.state(fingerprint), *places])
-        state = decoded(found[0])
-        cuts = [cut for cut in (state.cuts if state is not None else []) if due >= cut.T]
-        if not cuts:
-            raise StoreError(
-                f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
-            )
-        cut = cuts[-1]
-        pairs = [
-            (found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))
-        ]
-        chosen = [newest(pair, cut.T) for pair in pairs]
-        features, statuses = self.tiles.values([[record] for record in chosen], np.full(len(keys), cut.T), np.full(len(keys), cut.K))
-        return Served(features, statuses, cut.T, cut.K, {}, bool(due > cut.T))
-
-
-def newest(records: Sequence[bytes], cut: int) -> bytes:
-    """Of the two records of a key in a batch view, the one to read at a cut; empty bytes where there is none."""
-    through = [int.from_bytes(r[8:16], "little", signed=True) if r else None for r in records]
-    best = max((n for n, at in enumerate(through) if at is not None and at <= cut), key=lambda n: cast("int", through[n]), default=None)
-    return b"" if best is None else records[best]
+        return key_bytes(whole.select(names)), 1, number.fill_null(whole.height).cast(pl.Int64).to_numpy()
 
 
 def get_online_features(
@@ -194,34 +142,108 @@ def get_online_features(
 
 
 class OnlineFeatures:
-    """A feature service over an online store; made once for many reads."""
+    """A feature service over an online store; made once for many reads.
+
+    `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
+    order; `of` says for each which of the answers' moments is its own, -1 where it is made of the request.
+    """
 
     def __init__(self, service: FeatureService, store: OnlineStore) -> None:
-        self.service = service
+        self.service, self.store = service, store
         self.views = {view.name: OnlineView(view, store) for view in service.views}
+        self.names = service.feature_names
+        owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
+        self.of = tuple(owners.get(name, -1) for name in self.names)
 
     def read(self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | None = None, details: bool = False) -> pl.DataFrame:
         """As `get_online_features`."""
         frame = to_polars(rows) if isinstance(rows, ArrowFrame) else pl.DataFrame(list(rows))
-        check_request(self.service, frame)
+        check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else clock.micros(at)
         found: dict[str, pl.Series] = {}
         beside: dict[str, tuple[pl.Series, int, bool]] = {}
         for view in self.service.views:
             served = self.views[view.name].read(_keys(view, frame, found), t)
-            for feature, series, status in zip(view.outputs, served.features, served.statuses, strict=True):
-                found[f"{view.name}__{feature.name}"] = series
-                beside[f"{view.name}__{feature.name}"] = status, t - served.K, served.stale
+            for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                found[name] = series
+                beside[name] = status, t - served.moment.K, served.moment.stale
+        self._add_request(frame, found)
+        columns = [found[name].alias(name) for name in self.names]
+        if details:
+            columns += [column for series in columns for column in _details(series, beside.get(series.name))]
+        return pl.DataFrame(columns)
+
+    def row(self, request: Mapping[str, object], *, t: int | None = None) -> Answer:
+        """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does."""
+        t = clock.now_micros() if t is None else t
+        if self._alone:
+            try:
+                return self._quick.one(request, t)
+            except (KeyError, UnusualKeyError):
+                pass  # the general way knows what to say
+        values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
+        return Answer([column[0] for column in values], b"".join(statuses), moments)
+
+    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None) -> Answers:
+        """As `row`, of requests whose keys and fields stand in columns."""
+        sizes = {len(column) for column in request.values()}
+        if len(sizes) != 1:
+            raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
+        return self._rows(request, sizes.pop(), clock.now_micros() if t is None else t)
+
+    def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        quick = self._quick
+        try:
+            got = quick.read(request, count, t)
+        except (KeyError, UnusualKeyError):
+            check_request(self.service, list(request))
+            got, quick = Answers([], [], []), Quick(self.store, [], [])
+        if self._alone and quick is self._quick:
+            return got
+        found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
+        moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
+        frame = pl.DataFrame({name: pl.Series(name, column, strict=False) for name, column in request.items()})
+        series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
+        for view in self.service.views:
+            if view.name not in moments:
+                served = self.views[view.name].read(_keys(view, frame, series), t)
+                moments[view.name] = served.moment
+                for name, made, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                    series[name] = made
+                    found[name] = made.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
+        self._add_request(frame, series)
+        for name in self.names:
+            if name not in found:
+                found[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
+        values, statuses = zip(*(found[name] for name in self.names), strict=True)
+        return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+
+    def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
+        """Add what is made of the request itself."""
         for member in self.service.request_fields:
             found[member.name] = request_field(member, frame)
         for function in self.service.request_features:
             if function.inputs or function.name not in found:
                 inputs = {p: found[ref.name] for p, ref in function.inputs.items()}
                 found[function.name] = request_feature(function, frame, inputs)
-        columns = [found[name].alias(name) for name in self.service.feature_names]
-        if details:
-            columns += [column for series in columns for column in _details(series, beside.get(series.name))]
-        return pl.DataFrame(columns)
+
+    @cached_property
+    def _quick(self) -> Quick:
+        """The views that loops can read."""
+        parts = []
+        for view in self.service.views:
+            online = self.views[view.name]
+            part = part_of(view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
+            parts += [] if part is None else [part]
+        made = [f"{part.view.name}__{one.feature.name}" for part in parts for one in part.made]
+        return Quick(
+            self.store, parts, [*(name for name in self.names if name in made), *(name for name in made if name not in self.names)]
+        )
+
+    @cached_property
+    def _alone(self) -> bool:
+        """Whether there is nothing but these."""
+        return tuple(self._quick.names) == tuple(self.names)
 
 
 def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:
@@ -238,17 +260,3 @@ def _details(series: pl.Series, said: tuple[pl.Series, int, bool] | None) -> lis
         pl.Series(f"{name}__age", np.full(len(series), age / 1e6)),
         pl.Series(f"{name}__stale", np.full(len(series), stale)),
     ]
-
-
-def _stale(view: FeatureView, served: Served) -> Served:
-    """What is served of values that are older than promised."""
-    if view.on_stale == "refuse":
-        raise StaleError(
-            f"feature view {view.name!r} is older than it promises ({view.freshness}), and says on_stale='refuse'; see `headwater status`"
-        )
-    if view.on_stale == "previous":
-        return served
-    rows = len(served.features[0])
-    nothing = [s.clear(rows) for s in served.features]
-    fallback = asides.status_series("", np.full(rows, asides.STATUSES.index("fallback")))
-    return Served(nothing, [fallback.alias(s.name) for s in served.statuses], served.T, served.K, served.sequences, served.stale)

@@ -136,14 +136,14 @@ class Offline:
 
     def events(self, served: Served) -> pl.DataFrame:
         """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
-        T, K = served.T, served.K
+        T, K = served.moment.T, served.moment.K
         if isinstance(self.view.freshness, Batch):
             reaches = [f.window.reach for f in self.view.outputs]
             first = None if None in reaches else T - max(r for r in reaches if r is not None)
             made = tables(T, K, Notes())
             made.read(self.view.source, {*self.view.keys, *self.columns}, first)
             return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(first, T, K), [], Notes())
-        return pl.concat([self._archived(served.sequences), *self._before()], how="diagonal_relaxed")
+        return pl.concat([self._archived(served.moment.sequences), *self._before()], how="diagonal_relaxed")
 
     def _archived(self, sequences: Mapping[str | None, int]) -> pl.DataFrame:
         acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
@@ -173,8 +173,8 @@ class Offline:
         """Features, then their statuses, for rows with these keys, at what was served."""
         windows = tuple(dict.fromkeys(f.window for f in self.view.outputs))
         query = Query(self.view.source, self.view.keys, features, self.view.expires_after, retained=windows)
-        T = np.full(keys.height, served.T)
-        K = np.full(keys.height, served.K) if isinstance(self.view.freshness, Batch) else T
+        T = np.full(keys.height, served.moment.T)
+        K = np.full(keys.height, served.moment.K) if isinstance(self.view.freshness, Batch) else T
         return local.answer(query, events, [Request(keys, T, T, K)])[0]
 
 
@@ -209,7 +209,7 @@ def check_view(
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
             reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", drawn.row(row, named=True), mine[row], theirs[row], reason))
-    return Parity(view.name, drawn.height, drawn.height * len(view.outputs), served.T, served.K, events.height, mismatches)
+    return Parity(view.name, drawn.height, drawn.height * len(view.outputs), served.moment.T, served.moment.K, events.height, mismatches)
 
 
 def _keys(offline: Offline, online: OnlineView, t: int, rows: int, seed: int) -> pl.DataFrame:

@@ -339,16 +339,10 @@ class _Draft:
         self.counts["outside"] += int((events[TIME] < reached).sum())
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.shard.acceptance.tiles:
-            place = partial(self._place, tiles)
-            made = tiles.update(events, self.now, sequence, lambda keys, place=place: self._fetch([place(key) for key in keys]))  # type: ignore[misc]
-            changes |= {place(key): record or None for key, record in made.items()}
+            fetch = _Fetch(self.shard, tiles)
+            made = tiles.update(events, self.now, sequence, fetch)
+            changes.update(zip(fetch.places, [record or None for record in made.values()], strict=True))
         return changes
-
-    def _place(self, tiles: ViewTiles, key: bytes) -> bytes:
-        return spaces.record(tiles.view.tiles_fingerprint, key, self.shard.partition)
-
-    def _fetch(self, places: list[bytes]) -> list[bytes]:
-        return [found or b"" for found in self.shard.store.get(places)]
 
     def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
         return rows.with_columns(pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
@@ -361,6 +355,18 @@ def _unread(records: Records, ends: Mapping[str, int], since: int) -> Records:
     if fresh.all():
         return records
     return records.take(np.flatnonzero(fresh))
+
+
+class _Fetch:
+    """Reads the records of keys, and remembers where they stand."""
+
+    def __init__(self, shard: Shard, tiles: ViewTiles) -> None:
+        self._shard, self._fingerprint = shard, tiles.view.tiles_fingerprint
+        self.places: list[bytes] = []
+
+    def __call__(self, keys: list[bytes]) -> list[bytes]:
+        self.places = spaces.places(self._fingerprint, keys, self._shard.partition)
+        return [found or b"" for found in self._shard.store.get(self.places)]
 
 
 def _bytes(frame: pl.DataFrame) -> bytes:

@@ -33,6 +33,7 @@ from headwater.pipelines.historical import get_historical_features
 from headwater.testing.cases import SCHEMA, Case, case
 from headwater.testing.clocks import as_micros
 from headwater.testing.naive import agree, evaluate
+from headwater.testing.online import online_is_offline
 from headwater.testing.references import REFERENCES, Reference, Value, in_order
 
 Law = Callable[[Aggregation, Random], None]
@@ -135,6 +136,7 @@ LAWS: Mapping[str, Law] = {
     "merging parts makes the whole": merging_parts_makes_the_whole,
     "nothing is neutral": nothing_is_neutral,
     "sweeping is merging": sweeping_is_merging,
+    "online is offline": online_is_offline,
 }
 """Every law by name."""
 

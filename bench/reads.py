@@ -1,0 +1,148 @@
+"""Reads of 27 features of 3 views for one key and for many, beside LMDB by hand.
+
+`python -m bench.reads PARTITIONS EVENTS REPEATS` prints JSON.
+
+By hand: three gets in one transaction, the windows summed up by a compiled loop that knows them, values without statuses.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+import headwater as hw
+from bench.measure import peak_mb
+from bench.streams import KEYS, ByHand, batch, payments, shard, views
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.lmdb import LmdbStore
+from headwater.online_stores.states import State, encoded, schema_bytes
+from headwater.pipelines.online import OnlineFeatures
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MANY = 100
+
+
+class Partitioned(LmdbStore):
+    """LMDB with a record for each key and partition, as stores of several writers hold."""
+
+    partitioned = True
+
+
+def main(partitions: str, events: str, repeats: str) -> None:
+    """Microseconds a key: of both sides in turns, for one key and for a hundred."""
+    parts, count = int(partitions), int(events)
+    users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # of which each has events in nearly every partition
+    frame = payments(count, seed=2, hours=24, users=users)
+    asked = np.random.default_rng(0).choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000).tolist()
+    now = int(frame["ts"].dt.epoch("us").max()) + 1  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        store = (LmdbStore if parts == 1 else Partitioned)(Path(ours))
+        features = _filled(store, frame, parts)
+        peer = _Reader(Path(theirs), frame, users) if parts == 1 else None
+        requests = [dict.fromkeys(KEYS, key) for key in asked]
+        batches = [dict.fromkeys(KEYS, asked[at : at + _MANY]) for at in range(0, len(asked), _MANY)]
+        sides: dict[str, Callable[[], object]] = {
+            "one": lambda: [features.row(request, t=now) for request in requests],
+            "many": lambda: [features.rows(request, t=now) for request in batches],
+        }
+        if peer is not None:
+            sides |= {"peer one": lambda: [peer.one(key) for key in asked], "peer many": lambda: [peer.many(r["user_id"]) for r in batches]}
+        found: dict[str, list[float]] = {side: [] for side in (*sides, *(f"{side} busy" for side in sides))}
+        for turn in range(int(repeats) + 1):
+            for side, work in sides.items():
+                begin, busy = time.perf_counter(), time.thread_time()
+                work()
+                if turn:
+                    found[side].append((time.perf_counter() - begin) / len(asked) * 1e6)
+                    found[f"{side} busy"].append((time.thread_time() - busy) / len(asked) * 1e6)
+        print(json.dumps({**found, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}))
+
+
+def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineFeatures:
+    of = views(*KEYS)
+    rows = frame.height // partitions
+    for number in range(partitions):
+        writer = shard(of, store, None if partitions == 1 else str(number))
+        mine = frame if partitions == 1 else frame.gather_every(partitions, number)
+        for at in range(0, rows, 100_000):
+            records, now = batch(mine[at : at + 100_000], at, str(number))
+            writer.apply([records], now)
+    said = {}
+    for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
+        said[spaces.state(view.tiles_fingerprint)] = encoded(State(view.name, schema_bytes(tiles.schema), seeded=0))
+    store.commit(said, {})
+    return OnlineFeatures(hw.FeatureService("service", of), store)
+
+
+def _size(store: OnlineStore) -> float:
+    sizes = [len(value) for _, value in store.scan(spaces.RECORD)]
+    return round(sum(sizes) / len(sizes), 1)
+
+
+class _Reader:
+    """Three times the store by hand, in one file."""
+
+    def __init__(self, folder: Path, frame: pl.DataFrame, users: int) -> None:
+        writer = ByHand(folder)
+        for at in range(0, frame.height, 100_000):
+            writer.apply(frame[at : at + 100_000], at)
+        self.env = writer.env
+        with self.env.begin(write=True) as transaction:
+            found = [(key, transaction.get(key)) for key in writer.keys[:users]]
+            transaction.cursor().putmulti([(view + key, value) for key, value in found if value for view in _VIEWS])
+        self.minute = int(frame["ts"].dt.epoch("us").max()) // 60_000_000  # type: ignore[call-overload]
+
+    def one(self, key: int) -> list[float]:
+        """The 27 values of a key."""
+        own = key.to_bytes(8, "big")
+        with self.env.begin() as transaction:
+            data = [transaction.get(view + own) for view in _VIEWS]
+        out = np.zeros((3, 9))
+        for view, value in enumerate(data):
+            if value is not None:
+                _windows(np.frombuffer(value, np.uint8), self.minute, out[view])
+        return out.ravel().tolist()
+
+    def many(self, keys: list[int]) -> list[list[float]]:
+        """Those of several."""
+        out = np.zeros((len(keys), 3, 9))
+        with self.env.begin() as transaction:
+            for place, key in enumerate(keys):
+                own = key.to_bytes(8, "big")
+                for view, name in enumerate(_VIEWS):
+                    value = transaction.get(name + own)
+                    if value is not None:
+                        _windows(np.frombuffer(value, np.uint8), self.minute, out[place, view])
+        return out.reshape(len(keys), 27).tolist()
+
+
+_VIEWS = (b"u", b"m", b"d")
+
+
+@nb.njit(cache=True)
+def _windows(data, now, out):
+    head = data[:8].view(np.uint32)
+    for i in range((len(data) - 8) // 20):
+        tile = data[8 + 20 * i : 28 + 20 * i]
+        t, n = tile[:4].view(np.int32)[0], tile[4:8].view(np.uint32)[0]
+        total, most = tile[8:16].view(np.float64)[0], tile[16:20].view(np.float32)[0]
+        minutes = i < head[1]
+        for w, inside in enumerate((minutes and t > now - 10, minutes and t > now - 60, not minutes and t > now // 60 - 24)):
+            if inside:
+                out[3 * w] += n
+                out[3 * w + 1] += total
+                out[3 * w + 2] = max(out[3 * w + 2], most)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

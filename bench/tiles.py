@@ -1,0 +1,74 @@
+"""Batches of events into durable tiles, beside LMDB by hand: `python -m bench.tiles CASE EVENTS REPEATS` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.measure import peak_mb
+from bench.streams import ByHand, batch, payments, shard, views
+from headwater.online_stores import open_store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CASES = {"100k": 100_000, "10k": 10_000}
+_FIRST = 3  # batches that are not measured: loops are compiled, and files grow
+
+
+def main(case: str, events: str, repeats: str) -> None:
+    """Thousands of events a second of each side, in turns, each time into a new store."""
+    size, *also = case.split()
+    rows = min(CASES[size], max(int(events) // 10, 100))
+    frame = payments(int(events), seed=2)
+    parts = [frame[at : at + rows] for at in range(0, frame.height, rows)]
+    found: dict[str, list[float]] = {"ours": [], "busy": [], "peer": []}
+    _ours(parts[: _FIRST + 1], also)  # what loops are compiled with
+    for _ in range(int(repeats)):
+        wall, busy = _ours(parts, also)
+        found["ours"].append(wall)
+        found["busy"].append(busy)
+        found["peer"].append(_by_hand(parts))
+    print(json.dumps({**found, "events": int(events), "batch": rows, "peak_mb": peak_mb()}))
+
+
+def _ours(parts: list[pl.DataFrame], also: list[str]) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"lmdb:{folder}")
+        writer = shard(views("user_id", ids="ids" in also), store, archive="archive" in also)
+
+        def apply(place: int) -> None:
+            records, now = batch(parts[place], place * parts[0].height)
+            writer.apply([records], now)
+
+        made = _rate(parts, apply)
+        store.close()
+        return made
+
+
+def _by_hand(parts: list[pl.DataFrame]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = ByHand(Path(folder))
+        made, _ = _rate(parts, lambda place: writer.apply(parts[place], place))
+        writer.env.close()
+        return made
+
+
+def _rate(parts: list[pl.DataFrame], apply: Callable[[int], None]) -> tuple[float, float]:
+    """Thousands of events a second, by the clock and by how long processors were busy."""
+    for place in range(_FIRST):
+        apply(place)
+    begin, busy = time.perf_counter(), time.process_time()
+    for place in range(_FIRST, len(parts)):
+        apply(place)
+    count = sum(part.height for part in parts[_FIRST:]) / 1000
+    return count / (time.perf_counter() - begin), count / (time.process_time() - busy)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

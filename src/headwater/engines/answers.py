@@ -1,0 +1,154 @@
+"""Which views are read by compiled loops alone, and the plan by which the loops answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.algebra import Family
+from headwater.aggregations.table import TABLE, stored_family
+from headwater.aggregations.windows import Wanted
+from headwater.compute.arrays import I64, Column
+from headwater.compute.layer import Use
+from headwater.definitions.feature_view import Feature
+from headwater.engines import asides
+from headwater.engines.columns import decode
+from headwater.engines.local import wanted_of
+from headwater.engines.tiles import ViewTiles
+from headwater.online_stores import answers as loops
+
+
+@dataclass(frozen=True)
+class Made:
+    """A feature as loops make it: how, of which columns; whether it is a float; and what makes the user's value of the number, if any."""
+
+    feature: Feature
+    how: tuple[int, int, int, int, int]
+    real: bool
+    meant: Callable[[object], object] | None
+
+
+def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[Made, ...] | None:
+    """How the features of these names of a view are made by loops, in the view's order; None where that takes more than loops."""
+    if tiles.records.how is None:
+        return None
+    made = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
+    return None if None in made else tuple(cast("list[Made]", made))
+
+
+def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
+    wanted = wanted_of(feature)
+    if wanted.by is not None:
+        return None
+    columns, kinds = _columns(tiles, wanted), tiles.records.stored.kinds
+    of = kinds.get(wanted.use.columns[feature.column if wanted.function == "latest" else 0], True) if wanted.use.columns else True
+    made = _HOW[wanted.function](wanted, columns, of) if wanted.function in _HOW else None
+    if made is None:
+        return None
+    how, real = made
+    return Made(feature, (*how, *(-1,) * (5 - len(how))), real, _meant(tiles, feature) if TABLE[wanted.function].gives == "same" else None)  # type: ignore[arg-type]
+
+
+_How = Callable[[Wanted, tuple[int, ...], bool], tuple[tuple[int, ...], bool]]
+"""What is wanted, its columns, and whether its (first) column is int64 -> how it is made of which columns; whether it is a float."""
+
+
+def _rough(columns: tuple[int, ...]) -> tuple[int, int]:
+    """The columns of a sum: the total, and for integers that as a float."""
+    return columns[1], columns[2] if len(columns) == 3 else -1
+
+
+_HOW: Mapping[str, _How] = {
+    "count": lambda _, c, __: ((loops.WHOLE, c[0]), False),
+    "sum": lambda _, c, whole: ((loops.SUM, *_rough(c)), False) if whole else ((loops.REAL, c[1]), True),
+    "mean": lambda _, c, __: ((loops.MEAN, c[0], *_rough(c)), True),
+    "min": lambda _, c, whole: ((loops.KEPT, c[1], c[0]), not whole),
+    "max": lambda _, c, whole: ((loops.KEPT, c[1], c[0]), not whole),
+    "std": lambda w, c, __: ((loops.DEVIATION, c[0], c[2], int(dict(w.params)["ddof"])), True),
+    "var": lambda w, c, __: ((loops.VARIANCE, c[0], c[2], int(dict(w.params)["ddof"])), True),
+    "first": lambda _, c, whole: ((loops.KEPT, c[2], c[-1]), not whole),
+    "last": lambda _, c, whole: ((loops.KEPT, c[2], c[-1]), not whole),
+    "latest": lambda w, c, whole: ((loops.LATEST, c[3 + 2 * w.output], c[-1], c[2 + 2 * w.output]), not whole),
+    "since_last": lambda _, c, __: ((loops.SINCE, c[0], c[-1]), True),
+    "min_by": lambda _, c, whole: ((loops.KEPT, c[4], c[0]), not whole),
+    "max_by": lambda _, c, whole: ((loops.KEPT, c[4], c[0]), not whole),
+    "rate": lambda w, c, __: ((loops.RATE, *(_rough(c) if w.use.columns else (c[0], -2)), cast("int", w.window.length)), True),
+    "fraction": lambda _, c, __: ((loops.FRACTION, c[0], c[1]), True),
+    "ratio": lambda _, c, whole: ((loops.RATIO, *_rough(c[: 3 if whole else 2]), *_rough(c[3 if whole else 2 :])), True),
+}
+
+
+def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
+    """What makes the user's value of a number that is of the column's type; None where it is that."""
+    dtype = tiles.schema[feature.columns[feature.column]]
+    if dtype.is_numeric() or dtype == pl.Null:
+        return None
+    if dtype == pl.Boolean:
+        return bool
+    coded = tiles.coded(feature.columns[feature.column])
+    function = feature.aggregation.function
+    return lambda value: decode(Column(np.array([value], np.int64)), function, coded, "").item()
+
+
+def _columns(tiles: ViewTiles, wanted: Wanted) -> tuple[int, ...]:
+    """The columns of a record that hold the state which `wanted` is made of."""
+    return _column_map(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use]
+
+
+def _column_map(tiles: ViewTiles) -> dict[tuple[Family, Use], tuple[int, ...]]:
+    slots = tiles.records.stored.slots
+    return {(slot.family, slot.use): columns for slot, columns in zip(slots, tiles.records.columns, strict=True)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `online_stores.answers.answer` goes by, for some views with so many records a key.
+
+    words: the plan. order: where each feature's value is among those that are floats followed by the others.
+    reals: how many are floats. meant: by feature, what makes the user's value of its number.
+    """
+
+    words: I64
+    order: tuple[int, ...]
+    reals: int
+    meant: tuple[tuple[int, Callable[[object], object]], ...]
+
+
+def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence[tuple[int, int]]) -> Plan:
+    """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
+    every = {(view, n): made for view, (_, features, _) in enumerate(views) for n, made in enumerate(features)}
+    rows = sorted(order, key=lambda at: not every[at].real)
+    places = {at: (order.index(at), row) for row, at in enumerate(rows)}
+    words: list[int] = [len(views), *(0 for _ in views)]
+    for view, (tiles, features, records) in enumerate(views):
+        words[1 + view] = len(words)
+        words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
+    meant = tuple((place, how) for place, at in enumerate(order) if (how := every[at].meant) is not None)
+    return Plan(np.array(words, np.int64), tuple(places[at][1] for at in order), sum(made.real for made in every.values()), meant)
+
+
+def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[tuple[int, int]]) -> list[int]:
+    how = tiles.records.how
+    assert how is not None
+    windows = list(dict.fromkeys(feature.window for feature in tiles.view.outputs))  # all of them say whether there is any event
+    nothing: dict[int, int] = {}
+    for state, columns in zip(tiles.records.stored.nothing, tiles.records.columns, strict=True):
+        nothing |= {column: int(array.view(np.int64)[0]) for array, column in zip(state, columns, strict=True)}
+    limit = -1 if tiles.view.expires_after is None else tiles.view.expires_after
+    everything = _columns(tiles, Wanted("count", Use(), windows[0]))[0]
+    section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
+    section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
+    section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
+    for made, (place, row) in zip(features, places, strict=True):
+        use, window = asides.counted(made.feature), made.feature.window
+        age = _columns(tiles, Wanted("since_last", use, window)) if limit >= 0 else (0, 0)
+        word = TABLE[made.feature.aggregation.function].null
+        kind, *operands = made.how
+        counted = _columns(tiles, Wanted("count", use, window))[0]
+        null = -1 if word == "present" else asides.STATUSES.index(word)
+        section += [kind, windows.index(window), *operands, int(made.real), counted, place, null, age[0], age[-1], row]
+    return section

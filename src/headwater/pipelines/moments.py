@@ -1,0 +1,174 @@
+"""As of when the records of a view are read: what the store says beside them, and which of a key's records count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
+import numpy as np
+
+from headwater import clock
+from headwater.compute.as_of import as_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Batch
+from headwater.engines.asides import STATUSES
+from headwater.errors import StaleError, StoreError
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.states import Cut, State, decoded, read_state
+from headwater.pipelines.shard import Progress
+
+_NONE: Mapping[str | None, int] = {}
+SLOTS = ("0", "1")
+"""What the places of a key's two records in a batch view end with."""
+REFRESH = 1.0
+"""Seconds after which a reader looks for new partitions."""
+
+
+class Moment(NamedTuple):
+    """What values are as of: T, by what was known at K, int64 microseconds.
+
+    sequences: by partition (None where there is one writer), the last commit that counts; none in a batch view.
+    stale: whether the view promises fresher values.
+    """
+
+    T: int
+    K: int
+    sequences: Mapping[str | None, int]
+    stale: bool
+
+
+class Heads(Protocol):
+    """What is read of a store beside the records of a view."""
+
+    @property
+    def like(self) -> object:
+        """Equal for views whose moments are always the same."""
+        ...
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
+        ...
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        """What is read now, of what the keys hold; asked for at t.
+
+        Raises:
+            StoreError: nothing whole is there yet.
+        """
+        ...
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+        """Of the records of some keys, key after key, those that count: as many for each."""
+        ...
+
+
+def heads_of(view: FeatureView, store: OnlineStore) -> Heads:
+    """What says as of when a view's records are."""
+    return BatchHeads(view) if isinstance(view.freshness, Batch) else StreamHeads(view, store)
+
+
+@dataclass
+class StreamHeads:
+    """The progress of a source's stream, of each partition where several processes write."""
+
+    view: FeatureView
+    store: OnlineStore
+    _found: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
+    _looked: float = -REFRESH
+    _state: State | None = None
+    _said: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
+
+    @property
+    def like(self) -> object:
+        state = self._whole()
+        return self.view.source.name, self.view.freshness, state.exact_from
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        now = clock.stopwatch()
+        if now - self._looked > REFRESH or not self._found[0]:
+            name = spaces.PROGRESS + spaces.name(self.view.source.name)
+            keys = [key for key, _ in self.store.scan(name)] or [name]
+            self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
+            self._looked = now
+        return self._found
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        state = self._state or self._whole()
+        said, (latest, known, sequences) = self._said
+        if found != said:
+            progress = [Progress() if p is None else msgspec.msgpack.decode(p, type=Progress) for p in found]
+            parts = [end[1:].decode() if end else None for end in self._found[1]]
+            latest, known = max(p.at for p in progress), min(p.known for p in progress)
+            sequences = {part: p.sequence for part, p in zip(parts, progress, strict=True)}
+            self._said = list(found), (latest, known, sequences)
+        T = max(t, latest)
+        stale = t - known > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
+        return Moment(T, known, sequences, stale)
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
+        return list(records)
+
+    def _whole(self) -> State:
+        if self._state is None:
+            state = read_state(self.store, self.view.tiles_fingerprint)
+            if state is None or state.seeded is None:
+                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
+            self._state = state
+        return self._state
+
+
+@dataclass
+class BatchHeads:
+    """The cuts of a batch view; each key has a record of two of them."""
+
+    view: FeatureView
+    _said: tuple[bytes | None, list[Cut]] = (None, [])
+
+    @property
+    def like(self) -> object:
+        return self.view.tiles_fingerprint, self.view.freshness
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        return (spaces.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        if found[0] != self._said[0]:
+            state = decoded(found[0])
+            self._said = found[0], [] if state is None else state.cuts
+        (due,), (_,) = as_of(self.view.freshness, np.array([t]))
+        cut = next((cut for cut in reversed(self._said[1]) if due >= cut.T), None)
+        if cut is None:
+            raise StoreError(
+                f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
+            )
+        return Moment(cut.T, cut.K, _NONE, bool(due > cut.T))
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+        return [newest(records[i : i + 2], moment.T) for i in range(0, len(records), 2)]
+
+
+FALLBACK = STATUSES.index("fallback")
+
+
+def falls_back(view: FeatureView, moment: Moment) -> bool:
+    """Whether no value of the view is served, since they are older than promised.
+
+    Raises:
+        StaleError: the view says on_stale="refuse".
+    """
+    if not moment.stale or view.on_stale == "previous":
+        return False
+    if view.on_stale == "refuse":
+        raise StaleError(
+            f"feature view {view.name!r} is older than it promises ({view.freshness}), and says on_stale='refuse'; see `headwater status`"
+        )
+    return True
+
+
+def newest(records: Sequence[bytes | None], cut: int) -> bytes | None:
+    """Of the two records of a key in a batch view, the one to read at a cut; None where there is none."""
+    through = [int.from_bytes(r[8:16], "little", signed=True) if r else None for r in records]
+    best = max((n for n, at in enumerate(through) if at is not None and at <= cut), key=lambda n: cast("int", through[n]), default=None)
+    return None if best is None else records[best]

@@ -1,0 +1,305 @@
+"""Reads of a feature service without frames: plain values in, plain values out, made by compiled loops in one call for all views."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater import clock
+from headwater.compute.arrays import I64
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.engines import answers
+from headwater.engines.tiles import ViewTiles
+from headwater.errors import StoreError
+from headwater.online_stores import OnlineStore, kernels, spaces
+from headwater.online_stores.answers import NULL, answer
+from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
+
+Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
+Arrange = Callable[[list[object]], Sequence[object]]
+U8 = NDArray[np.uint8]
+
+
+class UnusualKeyError(Exception):
+    """A key that only the general way knows what to do with."""
+
+
+class Answers(NamedTuple):
+    """Features of n keys.
+
+    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, places in
+    `engines.asides.STATUSES`. moments: as of when the values of each view are.
+    """
+
+    values: list[list[object]]
+    statuses: list[bytes]
+    moments: list[Moment]
+
+
+class Answer(NamedTuple):
+    """Features of one key: as `Answers`, without the lists."""
+
+    values: list[object]
+    statuses: bytes
+    moments: list[Moment]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A view that loops can read: what is said beside its records, how they are written, the features wanted, and how keys become bytes."""
+
+    view: FeatureView
+    heads: Heads
+    tiles: ViewTiles
+    made: tuple[answers.Made, ...]
+    encode: tuple[Encode, ...]
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the request that hold its keys."""
+        return tuple(str(self.view.request_key(key)) for key in self.view.keys)
+
+    def keys(self, request: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """The bytes of each key, as `engines.tiles.key_bytes`; None for one that is null.
+
+        Raises:
+            UnusualKeyError: a key of another type than the view's.
+        """
+        if len(self.encode) == 1:
+            return self.encode[0](request[self.columns[0]])
+        columns = [encode(request[name]) for encode, name in zip(self.encode, self.columns, strict=True)]
+        return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
+
+
+def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[str]) -> Part | None:
+    """The view as loops read it, its features of these names; None where only the general way can."""
+    made = answers.made_of(tiles, names)
+    encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
+    if made is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
+        return None
+    return Part(view, heads, tiles, made, tuple(encode))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a read finds what: as long as nobody has looked for partitions again.
+
+    heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
+    group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
+    keys, what goes before, how a value becomes bytes, and the column.
+    """
+
+    heads: list[bytes]
+    groups: list[tuple[Heads, int, int]]
+    group: list[int]
+    begins: list[bytes]
+    ends: list[Sequence[bytes]]
+    keys: list[tuple[bytes, Callable[[object], bytes], str]]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether every key has one record in each view, without an ending."""
+        return all(list(ends) == [b""] for ends in self.ends)
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether besides it is of one column."""
+        return self.plain and len(self.keys) == len(self.begins)
+
+
+class Quick:
+    """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
+
+    def __init__(self, store: OnlineStore, parts: Sequence[Part], names: Sequence[str]) -> None:
+        self.store, self.parts, self.names = store, parts, names
+        at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
+        self._order = [at[name] for name in names]
+        self._plans: dict[tuple[int, ...], tuple[answers.Plan, Arrange]] = {}
+        self._known: tuple[float, _Layout] | None = None
+
+    def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        """The features of `count` keys, asked for at t.
+
+        Raises:
+            UnusualKeyError: a key of another type than a view's.
+            StoreError: a view that is not whole in the store.
+        """
+        if not self.parts:
+            return Answers([], [], [])
+        plan, arranged, out, nulls, moments = self._answer(*self._found(request, count), count, t)
+        width = len(plan.order)
+        words, said = out[: width * count].reshape(width, count), out[width * count :].view(np.uint8)[: width * count].reshape(width, count)
+        columns: list[list[object]] = list(arranged([*words[: plan.reals].view(np.float64).tolist(), *words[plan.reals :].tolist()]))  # type: ignore[arg-type]
+        for place, meant in plan.meant:
+            columns[place] = [v if code & NULL else meant(v) for v, code in zip(columns[place], said[place].tolist(), strict=True)]
+        if nulls:
+            for place in np.flatnonzero((said & NULL).any(axis=1)).tolist():
+                columns[place] = [None if code & NULL else v for v, code in zip(columns[place], said[place].tolist(), strict=True)]
+            said &= NULL - 1
+        whole = said.tobytes()
+        return Answers(columns, [whole[i * count : (i + 1) * count] for i in range(width)], moments)
+
+    def one(self, request: Mapping[str, object], t: int) -> Answer:
+        """As `read`, of one key, which is not null."""
+        layout = self._layout()
+        if layout.single:
+            found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
+        else:
+            layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
+        plan, arranged, out, nulls, moments = self._answer(layout, found, 1, t)
+        width = len(plan.order)
+        values = list(arranged(out[: plan.reals].view(np.float64).tolist() + out[plan.reals : width].tolist()))
+        codes = out[width:].tobytes()[:width]
+        for place, meant in plan.meant:
+            if not codes[place] & NULL:
+                values[place] = meant(values[place])
+        if nulls:
+            for place, code in enumerate(codes):
+                if code & NULL:
+                    values[place] = None
+            codes = codes.translate(_STATUS)
+        return Answer(values, codes, moments)
+
+    def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
+        """What the store holds for some keys, and where it is."""
+        layout = self._layout()
+        wanted = layout.heads.copy()
+        for part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
+            keys = part.keys(request, count)
+            if None in keys or not layout.plain:
+                wanted += [spaces.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
+            else:
+                wanted += [begin + key for key in keys]  # type: ignore[operator]
+        return layout, self.store.get(wanted)
+
+    def _answer(
+        self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int
+    ) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
+        """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
+        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
+        moments = [grouped[group] for group in layout.group]
+        records, sizes = self._chosen(found, layout, moments, count)
+        plan, arranged = self._planned(sizes)
+        data = b"".join(
+            [moment[0].to_bytes(8, "little", signed=True) for moment in moments] + [record or kernels.NONE for record in records]
+        )
+        places = len(plan.order) * count
+        out = np.empty(places + (places + 7) // 8, np.int64)
+        nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
+        if nulls < 0:
+            raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
+        if True in [moment[3] for moment in grouped]:
+            nulls += self._fall_back(out[places:].view(np.uint8)[:places].reshape(len(plan.order), count), moments)
+        return plan, arranged, out, nulls, moments
+
+    def _chosen(
+        self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
+    ) -> tuple[Sequence[bytes | None], tuple[int, ...]]:
+        """The records that count, and how many there are of each key in each view."""
+        at = len(layout.heads)
+        if layout.plain:
+            return found[at:], (1,) * len(self.parts)
+        records: list[bytes | None] = []
+        sizes = []
+        for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
+            chosen = part.heads.chosen(found[at : at + count * len(ends)], moment)
+            at += count * len(ends)
+            records += chosen
+            sizes.append(len(chosen) // max(count, 1))
+        return records, tuple(sizes)
+
+    def _fall_back(self, said: U8, moments: Sequence[Moment]) -> int:
+        """Mark all features of views that serve nothing stale; how many there are."""
+        gone = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
+        said[[gone[view] for view, _ in self._order]] = FALLBACK | NULL
+        return sum(gone)
+
+    def _layout(self) -> _Layout:
+        now = clock.stopwatch()
+        if self._known is not None and now - self._known[0] < REFRESH:
+            return self._known[1]
+        layout = _Layout([], [], [], [], [], [])
+        known: dict[object, int] = {}
+        for part in self.parts:
+            heads, ends = part.heads.look()
+            if part.heads.like not in known:
+                known[part.heads.like] = len(layout.groups)
+                layout.groups.append((part.heads, len(layout.heads), len(layout.heads) + len(heads)))
+                layout.heads.extend(heads)
+            layout.group.append(known[part.heads.like])
+            layout.begins.append(spaces.records(part.view.tiles_fingerprint))
+            layout.ends.append(ends)
+            if len(part.columns) == 1:
+                layout.keys.append((layout.begins[-1], _ONE[part.encode[0]], part.columns[0]))
+        self._known = now, layout
+        return layout
+
+    def _planned(self, sizes: tuple[int, ...]) -> tuple[answers.Plan, Arrange]:
+        known = self._plans.get(sizes)
+        if known is None:
+            plan = answers.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
+            same = plan.order == tuple(range(len(plan.order)))
+            known = self._plans[sizes] = plan, _same if same else itemgetter(*plan.order)
+        return known
+
+
+def _same(values: list[object]) -> list[object]:
+    return values
+
+
+def _joined(values: Sequence[bytes | None]) -> bytes | None:
+    """One key of several columns."""
+    if None in values:
+        return None
+    parts = cast("Sequence[bytes]", values)
+    return b"".join([*(len(part).to_bytes(4, "big") + part for part in parts[:-1]), parts[-1]])
+
+
+def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
+    try:
+        kinds = set(map(type, values))
+        if kinds == {int}:
+            data = struct.pack(f">{len(values)}q", *values)
+            return [data[i : i + 8] for i in range(0, len(data), 8)]
+        if kinds <= {int, type(None)}:
+            return [None if value is None else _PACK(value) for value in values]
+    except struct.error as error:
+        raise UnusualKeyError from error
+    raise UnusualKeyError
+
+
+def _text(values: Sequence[object]) -> Sequence[bytes | None]:
+    if not set(map(type, values)) <= {str, type(None)}:
+        raise UnusualKeyError
+    made = [None if value is None else cast("str", value).encode() for value in values]
+    if max((len(key) for key in made if key is not None), default=0) > _LONG:
+        raise UnusualKeyError
+    return made
+
+
+def _one_whole(value: object) -> bytes:
+    if type(value) is not int or not _LEAST <= value <= _MOST:
+        raise UnusualKeyError
+    return _PACK(value)
+
+
+def _one_text(value: object) -> bytes:
+    if type(value) is not str or len(value) > _LONG // 4:
+        raise UnusualKeyError
+    return value.encode()
+
+
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_PACK = struct.Struct(">q").pack
+_LONG = 100  # bytes of a text; longer keys stand in the store by their hash
+_ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
+_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
+_STATUS = bytes(code & (NULL - 1) for code in range(256))

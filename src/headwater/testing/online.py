@@ -1,0 +1,128 @@
+"""The law that online is offline: of batches, partitions and records, what the definitions say of all events at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import cast
+
+import msgspec
+import polars as pl
+
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.freshness import on_request
+from headwater.engines import asides
+from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.reading import TIME
+from headwater.engines.tiles import ViewTiles
+from headwater.online_stores import spaces
+from headwater.online_stores.states import State, encoded, schema_bytes
+from headwater.pipelines.online import OnlineFeatures
+from headwater.pipelines.shard import Progress
+from headwater.testing.cases import Case, case
+from headwater.testing.clocks import as_micros
+from headwater.testing.naive import agree, evaluate
+
+_FAR = 2**60
+_ROWS = 2  # of a case: each takes all events again
+_PAIRED = {"min_by", "max_by", "ratio"}  # whose columns belong together
+
+
+@dataclass
+class Kept:
+    """What an online store holds, in a dictionary; enough to be read."""
+
+    partitioned: bool = False
+    values: dict[bytes, bytes] = field(default_factory=dict)
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `OnlineStore`."""
+        return [self.values.get(key) for key in keys]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As `OnlineStore`."""
+        return iter(sorted((key, value) for key, value in self.values.items() if key.startswith(prefix)))
+
+
+def online_is_offline(aggregation: Aggregation, random: Random) -> None:
+    """Events dealt out to batches, which come in any order, and to partitions: what is read of the records is what the reference says.
+
+    Reads of plain values give just what reads of frames do, whether loops or the general way make them.
+    """
+    if aggregation.function not in _PAIRED and random.random() < 0.5:  # without texts more is done by compiled loops
+        numbers = tuple(name for name in aggregation.columns if name != "word")
+        aggregation = replace(aggregation, columns=numbers or aggregation.columns)
+    given = case(random, [aggregation], late=False)
+    view = replace(
+        given.view,
+        freshness=on_request(),
+        source=replace(given.view.source, known_after="0s", window_on="timestamp", id_field=random.choice([None, "id"])),
+    )
+    given = replace(given, view=view)
+    answers = evaluate(view, given.events, given.rows)
+    for place, row in list(enumerate(given.rows))[:_ROWS]:
+        T = as_micros(row["timestamp"])  # type: ignore[arg-type]
+        features = ingested(given, T, random)
+        found = features.read(pl.DataFrame({"key": [row["key"]]}, schema={"key": pl.Int64}), at=row["timestamp"], details=True)  # type: ignore[arg-type]
+        for feature, name in zip(view.outputs, view.feature_names, strict=True):
+            value, answer = found[name].to_list()[0], answers[place][name]
+            squared = feature.aggregation.function == "std"
+            assert agree(answer, value, squared=squared), f"{name} of row {place} is {value!r} online, and should be {answer}; {given}"
+            status = found[asides.status_name(name)].to_list()[0]
+            assert status == answer.status, f"{name} of row {place} is {status} online, and should be {answer}; {given}"
+        _plain_as_frames(features, T, random)
+
+
+def ingested(given: Case, T: int, random: Random) -> OnlineFeatures:
+    """The view over a store that has taken in all events before T in some batches, of some partitions; its last commit was at T at most."""
+    view = given.readable()
+    columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})
+    events = read_events(view.source, view.keys, columns, Reach(None, _FAR, _FAR), [], Notes()).filter(pl.col(TIME) < T)
+    store = Kept(partitioned=random.random() < 0.5)
+    tiles = ViewTiles(view, events.schema)
+    names = ["0", "1"] if store.partitioned else [None]
+    part = pl.Series([random.randrange(len(names)) for _ in range(events.height)], dtype=pl.Int64)
+    for number, partition in enumerate(names):
+        at = _batches(tiles, store, events.filter(part == number), partition, T, random)
+        end = "" if partition is None else f"{partition}\0"
+        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end.encode()] = msgspec.msgpack.encode(Progress(0, at))
+    state = State(view.name, schema_bytes(events.schema), seeded=0, exact_from=-_FAR)
+    store.values[spaces.state(view.tiles_fingerprint)] = encoded(state)
+    return OnlineFeatures(FeatureService("service", [view]), store)  # type: ignore[arg-type]
+
+
+def _batches(tiles: ViewTiles, store: Kept, events: pl.DataFrame, partition: str | None, T: int, random: Random) -> int:
+    """Take in events in batches; the moment of the last."""
+    now, count = -_FAR, random.choice([1, 2, 4])
+    batch = pl.Series([random.randrange(count) for _ in range(events.height)], dtype=pl.Int64)
+    for number in range(count):
+        part = events.filter(batch == number)
+        if not part.height:
+            continue
+        soonest = max(now, cast("int", part[TIME].max()) + 1)
+        now = random.choice([soonest, soonest, T, (soonest + T) // 2])
+        places: list[bytes] = []
+
+        def fetch(keys: list[bytes], places: list[bytes] = places) -> list[bytes]:
+            places += spaces.places(tiles.view.tiles_fingerprint, keys, partition)
+            return [store.values.get(place, b"") for place in places]
+
+        made = tiles.update(part, now, number, fetch)
+        store.values |= zip(places, made.values(), strict=True)
+    return max(now, 0)
+
+
+def _plain_as_frames(features: OnlineFeatures, T: int, random: Random) -> None:
+    keys = [random.choice([1, 2, 3, None]) for _ in range(random.randint(1, 5))]
+    columns, statuses, moments = features.rows({"key": keys}, t=T)
+    ones = [features.row({"key": key}, t=T) for key in keys[:2]]
+    (view,) = features.views.values()
+    served = view.read(pl.DataFrame({"key": keys}, schema={"key": pl.Int64}), T)
+    codes = [[asides.STATUSES.index(status) for status in series.to_list()] for series in served.statuses]
+    assert repr(columns) == repr([series.to_list() for series in served.features]), f"{columns} and {served.features}"
+    assert [list(said) for said in statuses] == codes, f"{statuses} and {codes}"
+    assert moments == [served.moment]
+    assert repr([list(row) for row in zip(*columns, strict=True)][:2]) == repr([one.values for one in ones])
+    assert [bytes(said) for said in zip(*statuses, strict=True)][:2] == [one.statuses for one in ones]
