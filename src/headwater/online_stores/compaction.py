@@ -74,7 +74,7 @@ def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compact
     keys = iter([key for key, _ in store.scan(spaces.records(tiles))])
     while some := list(itertools.islice(keys, _AT_ONCE)):
         old = {key: value for key, value in zip(some, store.get(some), strict=True) if value is not None}
-        new = dict(zip(old, _shrunk(records, list(old.values()), T), strict=True))
+        new = dict(zip(old, shrunk(records, list(old.values()), T), strict=True))
         before += _size(old.items())
         left = _replace(store, old, {key: value or None for key, value in new.items() if len(value) < len(old[key])})
         busy += len(left)
@@ -82,7 +82,7 @@ def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compact
     return Compaction(before, after, busy)
 
 
-def _shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
+def shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
     """The records as of T; empty where nothing is left."""
     held, through, words = records.load(old)
     nothing = Tiles(NOTHING, NOTHING, tuple(tuple(part[:0] for part in state) for state in held.states))

@@ -16,9 +16,11 @@ from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.project import Project
-from headwater.logs.rolling import Roller
+from headwater.errors import UsageError, nearest
+from headwater.logs.rolling import KNOWN_AT, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import read_state
+from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
 from headwater.pipelines.shard import Progress
 
 
@@ -140,3 +142,20 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
     if state.exact_from > t:
         return "approximate", age, None
     return "current" if age is not None and age <= view.freshness.lag / 1e6 else "stale", age, None
+
+
+def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> pl.DataFrame:
+    """The records of a source that were refused, the latest first: `reason`, partition, offset, when received and refused, `payload`.
+
+    Raises:
+        UsageError: the project has no such source.
+    """
+    names = [s.name for s in project.sources]
+    if source not in names:
+        raise UsageError(f"project {project.name!r} has no source {source!r}; {nearest(source, names)}")
+    prefix = spaces.PROGRESS + spaces.name(source)
+    parts = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
+    rollers = [Roller(store, spaces.DEAD, folder / "dead_letters", source, part) for part in parts]
+    found = [rows.collect() for rows in (roller.rows() for roller in rollers) if rows is not None]
+    none = pl.DataFrame(schema=DEAD_SCHEMA)
+    return pl.concat([none, *(rows.select(none.columns) for rows in found)]).sort(KNOWN_AT, OFFSET, descending=True)

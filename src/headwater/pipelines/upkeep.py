@@ -1,0 +1,99 @@
+"""Upkeep of an online store: what no window reaches any more is dropped, while events are ingested and values are served."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import msgspec
+
+from headwater import clock
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Batch
+from headwater.definitions.project import Project
+from headwater.errors import FencedError
+from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores.compaction import Compaction, Size, compact, shrunk
+from headwater.online_stores.states import read_state
+from headwater.pipelines.moments import newest
+from headwater.pipelines.online import OnlineView
+from headwater.pipelines.shard import Progress
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a compaction found of a view, and left."""
+
+    view: str
+    compaction: Compaction
+
+
+def compact_store(project: Project, *, store: OnlineStore | str | None = None, now: int | None = None) -> list[Kept]:
+    """Drop the keys of a project's views that no window reaches any more, and the tiles of the others that none does.
+
+    Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
+    over. No value changes.
+
+    Args:
+        project: whose views.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        now: microseconds; None is the present.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    t = clock.now_micros() if now is None else now
+    with opened(store) as mine:
+        views = {view.root.tiles_fingerprint: view.root for view in project.views}.values()
+        return [Kept(view.name, _compacted(mine, view, t)) for view in views if read_state(mine, view.tiles_fingerprint) is not None]
+
+
+def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
+    online = OnlineView(view, store)
+    if isinstance(view.freshness, Batch):
+        cuts = online.state.cuts
+        return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
+    said = store.scan(spaces.PROGRESS + spaces.name(view.source.name))
+    at = [msgspec.msgpack.decode(value, type=Progress).at for _, value in said]
+    return compact(store, view.tiles_fingerprint, online.tiles.records, min([now, *at]))
+
+
+def _cuts(online: OnlineView, T: int) -> Compaction:
+    """Drop keys of a batch view whose record of the cut has no tile that is live at it, and that no later cut has added to."""
+    store, fingerprint = online.store, online.view.tiles_fingerprint
+    before, after, busy = Size(), Size(), 0
+    stems = iter(sorted({key[:-1] for key, _ in store.scan(spaces.records(fingerprint))}))
+    while some := list(itertools.islice(stems, _AT_ONCE)):
+        found = store.get([stem + slot for stem in some for slot in (b"0", b"1")])
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        read = [newest(pair, T) for pair in pairs]
+        later = [any(r is not None and _through(r) > T for r in pair) for pair in pairs]
+        empty = [not record for record in shrunk(online.tiles.records, [r or b"" for r in read], T)]
+        for stem, pair, gone, grown in zip(some, pairs, empty, later, strict=True):
+            mine = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
+            before += _size(mine)
+            if gone and not grown and not _dropped(store, mine):
+                busy += len(mine)
+            elif gone and not grown:
+                continue
+            after += _size(mine)
+    return Compaction(before, after, busy)
+
+
+def _dropped(store: OnlineStore, records: dict[bytes, bytes]) -> bool:
+    try:
+        store.commit(dict.fromkeys(records), records)
+    except FencedError:
+        return False
+    return True
+
+
+def _through(record: bytes) -> int:
+    return int.from_bytes(record[8:16], "little", signed=True)
+
+
+def _size(records: dict[bytes, bytes]) -> Size:
+    tiles = sum(int.from_bytes(record[16:24], "little") for record in records.values())
+    return Size(len(records), sum(len(key) + len(record) for key, record in records.items()), tiles)
