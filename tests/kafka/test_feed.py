@@ -194,6 +194,35 @@ def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_o
     assert store == dict.fromkeys("0123", 75)
 
 
+class LosingConsumer:
+    """A consumer that loses, or is given anew, its partition while it fetches records."""
+
+    def __init__(self, feed, consumer, then):
+        self.feed, self.consumer, self.then = feed, consumer, then
+
+    def consume(self, *given):
+        found = self.consumer.consume(*given)
+        if found:
+            self.feed._ends.clear()
+            self.feed._ends.update(self.then)
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self.consumer, name)
+
+
+@pytest.mark.parametrize(("then", "read"), [({}, []), ({0: 7}, [7, 8, 9])])
+def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_given(broker, reader, then, read):
+    topic = broker.topic()
+    one = reader(broker.source(topic))
+    one.until(lambda: one.store == {"0": 0})
+    one.feed._consumer = LosingConsumer(one.feed, one.feed._consumer, then)
+    broker.produce(topic, numbers(0, 10))
+    for _ in range(5):
+        one.poll()
+    assert [offset for offset, _ in one.read["0"]] == read
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
