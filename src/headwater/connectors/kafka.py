@@ -81,6 +81,7 @@ class KafkaFeed:
         assert isinstance(spec, KafkaTopic)
         self._spec, self._assigned, self._revoked = spec, assigned, revoked
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
+        self._highs: dict[int, int] = {}  # where each ended when it was assigned
         self._moved: set[int] = set()  # those of whose end nobody has been told
         self._reached: dict[int, int] = {}  # the ends of partitions that this poll came to
         self._failure: HeadwaterError | None = None
@@ -184,7 +185,7 @@ class KafkaFeed:
                 self._reached[p] = message.offset() or 0
             elif error.code() == _RESET:
                 self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
-            elif error.code() in _PASSING:
+            elif error.code() in _PASSING or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
                 self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
@@ -244,18 +245,23 @@ class KafkaFeed:
         )
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The first offset that the partition has, and the one after its last."""
-        try:
-            found = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=PATIENCE)
-        except ck.KafkaException as error:
-            raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
-        low, high = found
-        return int(low), int(high)
+        """The first offset that the partition has, and the one after its last; waits while it has no leader."""
+        since, where = clock.stopwatch(), ck.TopicPartition(self._spec.topic, partition)
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(where, timeout=PATIENCE)
+            except ck.KafkaException as error:
+                if clock.stopwatch() - since > 3 * PATIENCE or error.args[0].code() in _HOPELESS:
+                    raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
+                time.sleep(0.1)
+            else:
+                self._highs[partition] = int(high)
+                return int(low), int(high)
 
     def _high(self, partition: int) -> int:
         """The offset after the last record, as the latest answer of a broker said."""
         _, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), cached=True)
-        return int(high) if high >= 0 else self._watermarks(partition)[1]
+        return max(int(high), self._highs[partition])
 
     # ---- brokers
 
