@@ -45,7 +45,10 @@ _FIXED: Final = {
     "enable.partition.eof": True,  # says that records which nobody reads have been passed
 }
 # librdkafka's own errors begin with an underscore; they are as public as the others.
-_EOF, _RESET, _ALL_DOWN = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "ALL_BROKERS_DOWN"))
+_EOF, _RESET, _LATE, _DOWN, _ALL_DOWN = (
+    getattr(ck.KafkaError, f"_{name}")
+    for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED", "TRANSPORT", "ALL_BROKERS_DOWN")
+)
 _HOPELESS: Final = frozenset(
     {
         *(getattr(ck.KafkaError, name) for name in ("_AUTHENTICATION", "_SSL")),
@@ -55,7 +58,7 @@ _HOPELESS: Final = frozenset(
         ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
-_PASSING: Final = frozenset({_ALL_DOWN, *(getattr(ck.KafkaError, name) for name in ("_MAX_POLL_EXCEEDED", "_TRANSPORT"))})
+_PASSING: Final = frozenset({_ALL_DOWN, _DOWN})
 
 
 def settings_of(spec: KafkaTopic) -> dict[str, object]:
@@ -86,7 +89,7 @@ class KafkaFeed:
         self._reached: dict[int, int] = {}  # the ends of partitions that this poll came to
         self._failure: HeadwaterError | None = None
         self._complaint: ck.KafkaError | None = None
-        self._down = False
+        self._down = self._closing = False
         self._any_known = False
         told = {**_DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **_FIXED}
         self._incremental = told["partition.assignment.strategy"] == "cooperative-sticky" or told.get("group.protocol") == "consumer"
@@ -133,6 +136,7 @@ class KafkaFeed:
 
     def close(self) -> None:
         """See `Feed`."""
+        self._closing = True
         self._consumer.close()
 
     # ---- records
@@ -185,6 +189,9 @@ class KafkaFeed:
                 self._reached[p] = message.offset() or 0
             elif error.code() == _RESET:
                 self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
+            elif error.code() == _LATE:  # every partition is another reader's by now, and what was fetched before is no longer ours
+                _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
+                self._lose(list(self._ends))
             elif error.code() in _PASSING or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
@@ -194,6 +201,9 @@ class KafkaFeed:
     # ---- partitions
 
     def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+        if self._closing:  # it was under way, and is taken back at once
+            (consumer.incremental_assign if self._incremental else consumer.assign)(given)
+            return
         begun = []
         try:
             known = self._assigned([str(tp.partition) for tp in given]) if given else {}
@@ -206,16 +216,21 @@ class KafkaFeed:
 
     def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
         try:
-            if given:
-                self._revoked([str(tp.partition) for tp in given])  # first: others get them as soon as they are given up
+            self._lose([tp.partition for tp in given])  # first: others get them as soon as they are given up
         finally:
-            for tp in given:
-                self._ends.pop(tp.partition, None)
-                self._moved.discard(tp.partition)
             if self._incremental:
                 consumer.incremental_unassign(given)
             else:
                 consumer.unassign()
+
+    def _lose(self, partitions: Sequence[int]) -> None:
+        """Take these partitions for another reader's, and say so; once."""
+        mine = [p for p in partitions if p in self._ends]
+        for p in mine:
+            del self._ends[p]
+            self._moved.discard(p)
+        if mine:
+            self._revoked([str(p) for p in mine])
 
     def _start(self, partition: int, wanted: int | None) -> int:
         """The offset at which to begin, for certain one that the topic has or will have next.
