@@ -194,6 +194,55 @@ def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_o
     assert store == dict.fromkeys("0123", 75)
 
 
+def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_read(broker, reader):
+    topic, store = broker.topic(2), {}
+    away = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "300"}
+    source = broker.source(topic, options=away)
+    one = reader(source, store)
+    one.until(lambda: len(one.mine) == 2)
+    two = reader(source, store)
+    since = time.monotonic()
+    while not len(one.mine) == len(two.mine) == 1:
+        assert time.monotonic() - since < 15
+        one.poll(0.05)
+        two.poll(0.05)
+    for p in (0, 1):
+        broker.produce(topic, numbers(0, 5), p)
+    two.until(lambda: len(two.mine) == 2 and len(two.values) == 10)  # one has fetched its half, and is not polled
+    one.poll()
+    assert one.mine == set()
+    assert one.values == []
+
+
+class LosingConsumer:
+    """A consumer that loses, or is given anew, its partition while it fetches records."""
+
+    def __init__(self, feed, consumer, then):
+        self.feed, self.consumer, self.then = feed, consumer, then
+
+    def consume(self, *given):
+        found = self.consumer.consume(*given)
+        if found:
+            self.feed._ends.clear()
+            self.feed._ends.update(self.then)
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self.consumer, name)
+
+
+@pytest.mark.parametrize(("then", "read"), [({}, []), ({0: 7}, [7, 8, 9])])
+def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_given(broker, reader, then, read):
+    topic = broker.topic()
+    one = reader(broker.source(topic))
+    one.until(lambda: one.store == {"0": 0})
+    one.feed._consumer = LosingConsumer(one.feed, one.feed._consumer, then)
+    broker.produce(topic, numbers(0, 10))
+    for _ in range(5):
+        one.poll()
+    assert [offset for offset, _ in one.read["0"]] == read
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 

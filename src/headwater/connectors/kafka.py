@@ -45,7 +45,10 @@ _FIXED: Final = {
     "enable.partition.eof": True,  # says that records which nobody reads have been passed
 }
 # librdkafka's own errors begin with an underscore; they are as public as the others.
-_EOF, _RESET, _ALL_DOWN = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "ALL_BROKERS_DOWN"))
+_EOF, _RESET, _LATE, _DOWN, _ALL_DOWN = (
+    getattr(ck.KafkaError, f"_{name}")
+    for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED", "TRANSPORT", "ALL_BROKERS_DOWN")
+)
 _HOPELESS: Final = frozenset(
     {
         *(getattr(ck.KafkaError, name) for name in ("_AUTHENTICATION", "_SSL")),
@@ -55,7 +58,7 @@ _HOPELESS: Final = frozenset(
         ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
-_PASSING: Final = frozenset({_ALL_DOWN, *(getattr(ck.KafkaError, name) for name in ("_MAX_POLL_EXCEEDED", "_TRANSPORT"))})
+_PASSING: Final = frozenset({_ALL_DOWN, _DOWN})
 
 
 def settings_of(spec: KafkaTopic) -> dict[str, object]:
@@ -81,11 +84,12 @@ class KafkaFeed:
         assert isinstance(spec, KafkaTopic)
         self._spec, self._assigned, self._revoked = spec, assigned, revoked
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
+        self._highs: dict[int, int] = {}  # where each ended when it was assigned
         self._moved: set[int] = set()  # those of whose end nobody has been told
         self._reached: dict[int, int] = {}  # the ends of partitions that this poll came to
         self._failure: HeadwaterError | None = None
         self._complaint: ck.KafkaError | None = None
-        self._down = False
+        self._down = self._closing = False
         self._any_known = False
         told = {**_DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **_FIXED}
         self._incremental = told["partition.assignment.strategy"] == "cooperative-sticky" or told.get("group.protocol") == "consumer"
@@ -132,6 +136,7 @@ class KafkaFeed:
 
     def close(self) -> None:
         """See `Feed`."""
+        self._closing = True
         self._consumer.close()
 
     # ---- records
@@ -184,7 +189,10 @@ class KafkaFeed:
                 self._reached[p] = message.offset() or 0
             elif error.code() == _RESET:
                 self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
-            elif error.code() in _PASSING:
+            elif error.code() == _LATE:  # every partition is another reader's by now, and what was fetched before is no longer ours
+                _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
+                self._lose(list(self._ends))
+            elif error.code() in _PASSING or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
                 self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
@@ -193,6 +201,9 @@ class KafkaFeed:
     # ---- partitions
 
     def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+        if self._closing:  # it was under way, and is taken back at once
+            (consumer.incremental_assign if self._incremental else consumer.assign)(given)
+            return
         begun = []
         try:
             known = self._assigned([str(tp.partition) for tp in given]) if given else {}
@@ -205,16 +216,21 @@ class KafkaFeed:
 
     def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
         try:
-            if given:
-                self._revoked([str(tp.partition) for tp in given])  # first: others get them as soon as they are given up
+            self._lose([tp.partition for tp in given])  # first: others get them as soon as they are given up
         finally:
-            for tp in given:
-                self._ends.pop(tp.partition, None)
-                self._moved.discard(tp.partition)
             if self._incremental:
                 consumer.incremental_unassign(given)
             else:
                 consumer.unassign()
+
+    def _lose(self, partitions: Sequence[int]) -> None:
+        """Take these partitions for another reader's, and say so; once."""
+        mine = [p for p in partitions if p in self._ends]
+        for p in mine:
+            del self._ends[p]
+            self._moved.discard(p)
+        if mine:
+            self._revoked([str(p) for p in mine])
 
     def _start(self, partition: int, wanted: int | None) -> int:
         """The offset at which to begin, for certain one that the topic has or will have next.
@@ -244,18 +260,23 @@ class KafkaFeed:
         )
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The first offset that the partition has, and the one after its last."""
-        try:
-            found = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=PATIENCE)
-        except ck.KafkaException as error:
-            raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
-        low, high = found
-        return int(low), int(high)
+        """The first offset that the partition has, and the one after its last; waits while it has no leader."""
+        since, where = clock.stopwatch(), ck.TopicPartition(self._spec.topic, partition)
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(where, timeout=PATIENCE)
+            except ck.KafkaException as error:
+                if clock.stopwatch() - since > 3 * PATIENCE or error.args[0].code() in _HOPELESS:
+                    raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
+                time.sleep(0.1)
+            else:
+                self._highs[partition] = int(high)
+                return int(low), int(high)
 
     def _high(self, partition: int) -> int:
         """The offset after the last record, as the latest answer of a broker said."""
         _, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), cached=True)
-        return int(high) if high >= 0 else self._watermarks(partition)[1]
+        return max(int(high), self._highs[partition])
 
     # ---- brokers
 
