@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
@@ -29,6 +30,8 @@ except ImportError as error:
 _LOG = logging.getLogger(__name__)
 
 PATIENCE: Final = 10.0  # seconds in which a broker must answer when a feed is opened
+_RETURN: Final = 60.0  # seconds in which one must be back when partitions are given out
+_QUERY: Final = 2.0
 
 _DEFAULTS: Final = {
     "partition.assignment.strategy": "cooperative-sticky",
@@ -260,15 +263,18 @@ class KafkaFeed:
         )
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The first offset that the partition has, and the one after its last; waits while it has no leader."""
-        since, where = clock.stopwatch(), ck.TopicPartition(self._spec.topic, partition)
+        """The first offset that the partition has, and the one after its last; waits for a leader where it has none for a moment."""
+        since = clock.stopwatch()
         while True:
             try:
-                low, high = self._consumer.get_watermark_offsets(where, timeout=PATIENCE)
+                low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
             except ck.KafkaException as error:
-                if clock.stopwatch() - since > 3 * PATIENCE or error.args[0].code() in _HOPELESS:
-                    raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
+                told: ck.KafkaError = error.args[0]
+                if told.code() in _HOPELESS or clock.stopwatch() - since > _RETURN:
+                    raise ConnectError(f"{self._spec}, partition {partition}: {told.str()}") from error
                 time.sleep(0.1)
+                with suppress(ck.KafkaException):
+                    self._consumer.list_topics(self._spec.topic, timeout=1.0)  # else it goes by what it knew before a broker restarted
             else:
                 self._highs[partition] = int(high)
                 return int(low), int(high)
