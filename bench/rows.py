@@ -239,7 +239,7 @@ def tiles(settings: Settings) -> list[dict]:
     goals = {"100k": 800, "10k": 300, "100k ids": 400, "10k ids": 150, "100k archive": None}
     rows = []
     for case, goal in goals.items():
-        events = settings.of(300_000 if case.startswith("10k") else 1_500_000)
+        events = max(settings.of(300_000 if case.startswith("10k") else 1_500_000), 1_000)
         found = _bench(settings, "tiles", case, events, min(settings.repeats, 3))
         sides = compared(*({"seconds": found[side]} for side in ("ours", "peer")))
         beside = {"peer_name": "LMDB by hand, tiles kept in memory and written sparse", "ours_busy": [round(v) for v in found["busy"]]}
