@@ -145,12 +145,11 @@ class OnlineView:
         places = [spaces.FORMAT_KEY if key is None else spaces.record(fingerprint, key, slot) for key in keys for slot in SLOTS]
         found = self.store.get([spaces.state(fingerprint), *places])
         state = decoded(found[0])
-        cuts = [cut for cut in (state.cuts if state is not None else []) if due >= cut.T]
-        if not cuts:
+        cut = None if state is None else state.cut(int(due))
+        if cut is None:
             raise StoreError(
                 f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
             )
-        cut = cuts[-1]
         pairs = [
             (found[i] or b"", found[i + 1] or b"") if keys[n] is not None else (b"", b"") for n, i in enumerate(range(1, len(found), 2))
         ]
