@@ -83,7 +83,7 @@ class Stream(threading.Thread):
 
 def show(capsys, text):
     with capsys.disabled():
-        print(f"\n{text}")  # noqa: T201
+        print(f"\n{text}")
 
 
 def progress(url):

@@ -45,7 +45,7 @@ def stored(*views, at=T, partitioned=False):
         state = State(view.name, schema_bytes(events.schema), [Cut(T, T)] if batch else [], None if batch else 0)
         store.values[spaces.state(view.tiles_fingerprint)] = encoded(state)
         end = b"3\0" if partitioned else b""
-        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end] = msgspec.msgpack.encode(Progress(4, at))
+        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end] = msgspec.msgpack.encode(Progress(4, at, known=at))
     return store
 
 
@@ -74,7 +74,7 @@ def test_a_row_has_values_statuses_and_a_moment(partitioned):
     assert values == [2, 4.0, True, 5, NOON - timedelta(minutes=1)]
     assert [type(value) for value in values[:4]] == [int, float, bool, int]
     assert words(statuses) == ["present"] * 5
-    assert [tuple(moment) for moment in moments] == [(T + 5, T, 4, False)]
+    assert [tuple(moment) for moment in moments] == [(T + 5, T, {"3" if partitioned else None: 4}, False)]
 
 
 def test_nulls_have_their_statuses():
@@ -176,7 +176,7 @@ def test_a_key_that_is_a_feature():
 def test_a_batch_view_reads_the_record_of_the_last_whole_cut():
     nightly = view("nightly", hw.count(), freshness=hw.batch("1h"))
     values, statuses, moments = features(nightly).row({"user": 1}, t=T + 5)
-    assert (values, words(statuses), moments[0].T, moments[0].sequence) == ([2], ["present"], T, -1)
+    assert (values, words(statuses), moments[0].T, moments[0].sequences) == ([2], ["present"], T, {})
 
 
 def test_values_are_those_of_frames():

@@ -33,7 +33,7 @@ def report(capsys):
 
     def show(text):
         with capsys.disabled():
-            print(f"\n{text}")  # noqa: T201
+            print(f"\n{text}")
 
     return show
 

@@ -19,11 +19,21 @@ class Cut(msgspec.Struct, frozen=True):
     events: int = 0
 
 
+class Making(msgspec.Struct, frozen=True):
+    """A cut that is being written: its T, how its events are dealt into parts, and how many parts, events and keys are done."""
+
+    T: int
+    dealt: str = ""
+    parts: int = 0
+    events: int = 0
+    keys: int = 0
+
+
 class State(msgspec.Struct, frozen=True):
     """The records of a view.
 
     view: its name. schema: the columns that its records are made of, as an empty Arrow stream.
-    cuts: of a batch view, those that are whole, rising; the last two at most.
+    cuts: of a batch view, those that are whole, rising; the last two at most. making: the one after them, while it is not whole.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
     from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
     exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
@@ -35,6 +45,19 @@ class State(msgspec.Struct, frozen=True):
     seeded: int | None = None
     from_history: int = 0
     exact_from: int = 0
+    making: Making | None = None
+
+    def cut(self, due: int) -> Cut | None:
+        """The cut to read where that of `due` should be: the last whole one that is not later; None where none is whole.
+
+        A cut that is being written takes the room of the one before last, which nobody should read any more then. Whoever does, by a
+        clock that is behind, gets the next.
+        """
+        if not self.cuts:
+            return None
+        last = self.cuts[-1]
+        lost = self.making is not None and self.making.T > last.T
+        return last if lost else next((cut for cut in reversed(self.cuts) if due >= cut.T), self.cuts[0])
 
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]:

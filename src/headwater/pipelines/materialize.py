@@ -2,17 +2,20 @@
 
 A run adds to the records of the cut before exactly the events of its own (T, K) that were not in that cut's. It writes them beside those
 that are being read, and publishes all keys at once by one commit, at the end. So a run that was killed has changed nothing that is
-read, and the next one goes on from what it has done. Readers take a cut up when its delay is over (`pipelines.online`).
+read, and the next one goes on from what it has done. Readers take a cut up when its delay is over (`pipelines.online`), and no run is more
+than one cut ahead of them, since a key has room for two records.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -29,14 +32,15 @@ from headwater.engines.events import GONE, IDENT, Notes, Reach, Scan, arrived, s
 from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
-from headwater.engines.workplace import renamed, workplace
-from headwater.errors import UsageError, nearest
+from headwater.engines.workplace import read_json, renamed, workplace, write_json
+from headwater.errors import DataError, UsageError, nearest
 from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.online_stores.states import Cut, State, encoded, read_state, schema_bytes
+from headwater.online_stores.states import Cut, Making, State, encoded, read_state, schema_bytes
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import SLOTS, newest
 
 _EVENT = 400  # bytes an event takes at most while its tiles are made
+_LEFT_OUT = "left_out.json"
 _KEYS = 50_000  # whose records are written in one commit
 
 Tick = Callable[[str, int, int], None]
@@ -59,22 +63,30 @@ class Materialized:
         return self.before == self.cut
 
 
-def next_cut(view: FeatureView, t: int) -> tuple[int, int]:
-    """T and K of the last cut that a job at `t` can compute: K has passed.
+def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
+    """T and K of the cut that is to be read at `t`, and of the one after it where that can be computed: its K has passed.
 
     Raises:
         UsageError: the view is not a batch view.
     """
     if not isinstance(view.freshness, Batch):
         raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
-    (T,), (K,) = as_of(replace(view.freshness, delay=view.freshness.wait), np.array([t]))
+    computed = replace(view.freshness, delay=view.freshness.wait)
+    due, after = _last(view.freshness, t), _last(computed, t)
+    while (before := _last(computed, after[1] - 1)) > due:
+        after = before
+    return [due, after] if after > due else [due]
+
+
+def _last(batch: Batch, t: int) -> tuple[int, int]:
+    (T,), (K,) = as_of(batch, np.array([t]))
     return int(T), int(K)
 
 
 def materialize_view(
     view: FeatureView, store: OnlineStore, t: int, *, memory: Size | None = None, tick: Tick | None = None, wait: float = 60.0
 ) -> Materialized:
-    """Bring the records of a batch view to its last cut at `t`, microseconds.
+    """Bring the records of a batch view to the cut that is to be read at `t`, microseconds, and to the one after it where that can be.
 
     Args:
         view: which view; an alias shares the records of its view.
@@ -86,27 +98,36 @@ def materialize_view(
 
     Raises:
         UsageError: the view is not a batch view.
-        DataError: its history cannot be read.
+        DataError: its history cannot be read, or has columns of other types than at the cut before.
         StoreError: the store cannot be written, or another run of this view is under way.
     """
     view = view.root
-    T, K = next_cut(view, t)
+    cuts = cuts_at(view, t)
     with store.lease(f"materialize-{view.tiles_fingerprint}", wait=wait):
         state = read_state(store, view.tiles_fingerprint)
         before = state.cuts[-1] if state is not None and state.cuts else None
-        if before is not None and before.T >= T:
-            return Materialized(view.name, before, before, 0, 0, {})
-        run = _Run(view, store, T, K, before, memory, tick)
-        return run.publish(state)
+        made = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
+        for T, K in cuts:
+            if before is None or T > before.T:
+                made.append(_Run(view, store, T, K, state, memory, tick).publish())
+                state = read_state(store, view.tiles_fingerprint)
+                before = made[-1].cut
+    return _together(made)
+
+
+def _together(made: Sequence[Materialized]) -> Materialized:
+    """What runs did one after the other."""
+    events, keys = sum(m.events for m in made), sum(m.keys for m in made)
+    return Materialized(made[0].view, made[-1].cut, made[0].before, events, keys, made[-1].left_out)
 
 
 class _Run:
     """One cut of one view."""
 
     def __init__(
-        self, view: FeatureView, store: OnlineStore, T: int, K: int, before: Cut | None, memory: Size | None, tick: Tick | None
+        self, view: FeatureView, store: OnlineStore, T: int, K: int, state: State | None, memory: Size | None, tick: Tick | None
     ) -> None:
-        self.view, self.store, self.T, self.K, self.before, self.tick = view, store, T, K, before, tick
+        self.view, self.store, self.T, self.K, self.tick = view, store, T, K, tick
         self.memory = None if memory is None else in_bytes(memory, "memory")
         windows = [f.window.reach for f in view.outputs]
         self.first = None if None in windows else T - max(w for w in windows if w is not None)
@@ -117,67 +138,99 @@ class _Run:
         self.tiles = ViewTiles(view, dict(schema))
         self.tiles.check()
         self.notes = Notes()
+        self.state = State(view.name, schema_bytes(self.tiles.schema)) if state is None else state
+        self.before = self.state.cuts[-1] if self.state.cuts else None
+        self._check_types()
 
-    def publish(self, state: State | None) -> Materialized:
+    def publish(self) -> Materialized:
         """Add the events, then say that the cut is whole."""
-        name = f"materialize-{self.view.tiles_fingerprint}"
-        events = keys = 0
-        with workplace(name, f"{self.T}-{self.K}-{self.memory}") as folder:
-            for part, done in self._parts(folder):
-                if done.exists():
-                    said = json.loads(done.read_text(encoding="utf-8"))
-                else:
-                    said = self._add(collect(part, f"source {self.source.name!r}"))
-                    with renamed(done) as draft:
-                        draft.write_text(json.dumps(said), encoding="utf-8")
-                events, keys = events + said[0], keys + said[1]
-            if self.anew:
-                self._bury()
-        cut = Cut(self.T, self.K, events)
-        old = [] if state is None else state.cuts
-        made = State(self.view.name, schema_bytes(self.tiles.schema), [*old, cut][-2:])
-        self.store.commit({spaces.state(self.view.tiles_fingerprint): encoded(made)}, {})
-        return Materialized(self.view.name, cut, self.before, events, keys, dict(self.notes.left_out))
+        if self.memory is None:
+            done = self._of(None)
+        else:
+            base = 0 if self.before is None else self.before.T
+            with workplace(f"materialize-{self.view.tiles_fingerprint}", f"{self.T}-{self.K}-{base}-{self.memory}") as folder:
+                done = self._of(folder)
+        if self.anew:
+            self._bury()
+        cut = Cut(self.T, self.K, done.events)
+        self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
+        return Materialized(self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out))
+
+    def _of(self, folder: Path | None) -> Making:
+        """Write the records of all parts, from the first that is not done."""
+        parts, dealt = self._parts(folder)
+        was = self.state.making
+        done = was if was is not None and (was.T, was.dealt) == (self.T, dealt) else Making(self.T, dealt)
+        self._say(making=done)
+        for number in range(done.parts, len(parts)):
+            if self.tick is not None:
+                self.tick(self.view.name, number, len(parts))
+            events, keys = self._add(collect(parts[number], f"source {self.source.name!r}"))
+            done = Making(self.T, dealt, number + 1, done.events + events, done.keys + keys)
+            self._say(making=done)
+        return done
+
+    def _say(self, **more: object) -> None:
+        self.state = msgspec.structs.replace(self.state, **more)
+        self.store.commit({spaces.state(self.view.tiles_fingerprint): encoded(self.state)}, {})
+
+    def _check_types(self) -> None:
+        """Refuse columns of other types than those that the records are made of."""
+        for name, dtype in self.state.dtypes.items():
+            if self.tiles.schema.get(name) != dtype:
+                raise DataError(
+                    f"source {self.source.name!r}: the column {name!r} is {self.tiles.schema.get(name)}, and was {dtype} when {self.view.name!r} "
+                    "was materialized before; cast it in the source's select. A view whose source selects otherwise is made anew"
+                )
 
     def _readable(self) -> Source:
         made = tables(self.T, self.K, Notes())
         made.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
         return made.readable(self.view.source)
 
-    def _parts(self, folder: Path) -> Iterator[tuple[pl.LazyFrame, Path]]:
-        """The events to add, by keys, and the file that says that a part of them has been added."""
+    def _parts(self, folder: Path | None) -> tuple[list[pl.LazyFrame], str]:
+        """The events to add in parts by keys, which fit into memory, and how they were dealt."""
         scan = scan_events(self.source, self.view.keys, self.columns, Reach(self._since(), self.T, self.K), [])
-        count = scan.near.select(pl.len()).collect().item() if self.memory is not None else 0
+        count = 0 if self.memory is None else collect(scan.near.select(pl.len()), scan.what, streaming=True).item()
         buckets = 1 if self.memory is None else max(1, -(-count * _EVENT // self.memory))
-        if buckets == 1:
+        if folder is None or buckets == 1:
             rows = scan.counting(collect(scan.frame, scan.what), self.notes)
-            yield self._fresh(rows.lazy()), folder / "0.done"
-            return
+            return [self._fresh(rows.lazy())], "whole"
         place = folder / "events"
         if not place.exists():
             with renamed(place) as draft:
                 self._deal(scan, buckets, draft)
-        for bucket in range(buckets):
-            files = [file for of in sorted(place.glob("part*")) for file in bucket_files([of], bucket)]
-            if self.tick is not None:
-                self.tick(self.view.name, bucket, buckets)
-            if files:
-                yield pl.scan_parquet(files, hive_partitioning=False), folder / f"{bucket}.done"
+                write_json(draft / _LEFT_OUT, dict(self.notes.left_out))
+        self.notes.left_out.update(cast("dict[str, int]", read_json(place / _LEFT_OUT) or {}) if not self.notes.left_out else {})
+        files = [[file for of in sorted(place.glob("part*")) for file in bucket_files([of], bucket)] for bucket in range(buckets)]
+        parts = [pl.scan_parquet(some, hive_partitioning=False) for some in files if some]
+        return parts, f"{buckets} {len(parts)} {pl.__version__}"  # a hash is the same in one version of polars
 
     def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:
         """Write the events that are to be added into folders, by a hash of their keys."""
         bucket = hash_of({key: self.tiles.schema[key] for key in self.view.keys}) % buckets
         if scan.source.id_field is None:
+            self._count_uncertain(scan)
             split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.what)
             return
         split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.what)
         for of in range(buckets):
             files = bucket_files([draft / "ids"], of)
             if files:
-                rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), self.notes)
+                notes = Notes()
+                rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), notes)
+                self.notes.left_out.update(notes.left_out)
                 split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.what)
             for file in files:
                 file.unlink()
+
+    def _count_uncertain(self, scan: Scan) -> None:
+        """Count the rows without a time, as `Scan.counting` does of those that are in memory."""
+        names = {TIME: f"no {self.source.timestamp_field}", KNOWN: f"no {self.source.known_at_field}, so never known"}
+        found = [name for name in names if name in scan.frame.collect_schema()]
+        for name, rows in zip(found, collect(scan.frame.select(pl.col(found).null_count()), scan.what, streaming=True).row(0), strict=True):
+            if rows:
+                self.notes.leave_out(f"source {self.source.name}: {names[name]}", rows)
 
     def _since(self) -> int | None:
         """Before which time no event can be new to this cut."""
@@ -225,20 +278,17 @@ class _Run:
         return len(made)
 
     def _bury(self) -> None:
-        """Of a view that is made anew: keys that have no events any more get records of none."""
-        prefix = spaces.records(self.view.tiles_fingerprint)
-        stale: dict[bytes, dict[bytes, bytes]] = {}
-        for place, record in self.store.scan(prefix):
-            stale.setdefault(place[:-1], {})[place[-1:]] = record
-        nothing = self.tiles.records.none(self.T)
-        changes: dict[bytes, bytes | None] = {}
-        for stem, slots in stale.items():
-            through = {slot: int.from_bytes(record[8:16], "little", signed=True) for slot, record in slots.items()}
-            if max(through.values()) < self.T:
-                last = max(through, key=lambda slot: through[slot])
-                changes[stem + (b"1" if last == b"0" else b"0")] = nothing
-        if changes:
-            self.store.commit(changes, {})
+        """Of a view that is made anew: keys that have no events any more get records of none, beside those that are being read."""
+        nothing, read = self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
+        buried: list[bytes] = []
+        for stem, places in groupby(self.store.scan(spaces.records(self.view.tiles_fingerprint)), key=lambda found: found[0][:-1]):
+            held = {place[-1:].decode(): record for place, record in places}
+            pair = [held.get(slot, b"") for slot in SLOTS]
+            last, kept = newest(pair, self.T), newest(pair, read)
+            if last and last[8:16] != nothing[8:16] and last[16:] != nothing[16:]:
+                buried.append(stem + ("1" if kept and kept == pair[0] else "0").encode())
+        for first in range(0, len(buried), _KEYS):
+            self.store.commit(dict.fromkeys(buried[first : first + _KEYS], nothing), {})
 
     def _place(self, key: bytes, slot: str) -> bytes:
         return spaces.record(self.view.tiles_fingerprint, key, slot)
@@ -253,7 +303,7 @@ def materialize(
     memory: Size | None = None,
     tick: Tick | None = None,
 ) -> list[Materialized]:
-    """Bring the batch views of a project to the last cut that can be computed: T and K of each have passed.
+    """Bring the batch views of a project to the cut that is to be read now, and to the one after it where that can be computed.
 
     To be called once for every cut, after its `wait`: from cron, Airflow, or `headwater materialize --watch`. A cut that the store has
     is not made again, and a run that was killed is gone on with.
@@ -300,8 +350,8 @@ def next_due(views: Sequence[FeatureView], t: int) -> int:
 def _due_after(view: FeatureView, t: int) -> int:
     assert isinstance(view.freshness, Batch)
     low, high = t, t + 2 * view.freshness.every + 2 * DAY  # cuts by a local clock are up to a day and an hour apart from even ones
-    now = next_cut(view, t)
+    now = cuts_at(view, t)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if next_cut(view, middle) == now else (low, middle)
+        low, high = (middle, high) if cuts_at(view, middle) == now else (low, middle)
     return high

@@ -16,7 +16,7 @@ from headwater.definitions.freshness import Batch
 from headwater.engines.asides import STATUSES
 from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, spaces
-from headwater.online_stores.states import Cut, State, decoded, read_state
+from headwater.online_stores.states import State, decoded, read_state
 from headwater.pipelines.shard import Progress
 
 _NONE: Mapping[str | None, int] = {}
@@ -124,7 +124,7 @@ class BatchHeads:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
-    _said: tuple[bytes | None, list[Cut]] = (None, [])
+    _said: tuple[bytes | None, State | None] = (None, None)
 
     @property
     def like(self) -> object:
@@ -135,10 +135,10 @@ class BatchHeads:
 
     def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
         if found[0] != self._said[0]:
-            state = decoded(found[0])
-            self._said = found[0], [] if state is None else state.cuts
+            self._said = found[0], decoded(found[0])
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
-        cut = next((cut for cut in reversed(self._said[1]) if due >= cut.T), None)
+        state = self._said[1]
+        cut = None if state is None else state.cut(int(due))
         if cut is None:
             raise StoreError(
                 f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"

@@ -128,10 +128,10 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
     state = read_state(store, view.tiles_fingerprint)
     if isinstance(view.freshness, Batch):
         (due,), (_,) = as_of(view.freshness, np.array([t]))
-        cuts = [] if state is None else [cut for cut in state.cuts if due >= cut.T]
-        if not cuts:
+        cut = None if state is None else state.cut(int(due))
+        if cut is None:
             return "absent", None, None
-        return "current" if due == cuts[-1].T else "stale", (t - cuts[-1].K) / 1e6, cuts[-1].T
+        return "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
     if not isinstance(view.freshness, Streaming):
         return "not stored", None, None
     if state is None or state.seeded is None:

@@ -1,0 +1,57 @@
+"""What tests run in processes of their own."""
+
+from contextlib import closing
+
+import headwater as hw
+from headwater.pipelines import materialize
+from headwater.pipelines.materialize import materialize_view
+from headwater.pipelines.online import OnlineView
+from tests.operate.conftest import frame, micros, view_of
+
+KEYS = 4000
+
+
+def many():
+    """A view of 12,000 events of 4,000 keys: three each, one of them before the first hour, of amount 1, 10 and 100."""
+    rows = [(key, 3600 * n + 0.1 + key / 8000, 10.0**n) for key in range(KEYS) for n in range(3)]
+    return view_of(frame(rows), freshness=hw.batch("1h", delay="10m"), features=[hw.sum("amount")], windows=["300d"])
+
+
+def materialize_slowly(pipe, url, hours):
+    """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
+    materialize._EVENT = 1_000_000
+    materialize._KEYS = 100
+    with closing(hw.open_store(url)) as store:
+        commit, made = store.commit, 0
+
+        def told(changes, expect):
+            nonlocal made
+            commit(changes, expect)
+            made += 1
+            pipe.send(made)
+
+        store.commit = told
+        materialize_view(many(), store, micros(3600 * hours), memory="1000MB")
+        pipe.send("done")
+
+
+def read_all(pipe, url, keys, moments):
+    """Read all keys at each of the moments, again and again; says which values were seen together at which moment and T."""
+    with closing(hw.open_store(url, readonly=True)) as store:
+        online, seen, ended = OnlineView(many(), store), set(), False
+        asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")
+        while not ended:
+            ended = store.get([b"end"])[0] is not None
+            for t in moments:
+                served = online.read(asked, t)
+                if not seen:
+                    pipe.send("reading")
+                seen.add((t, served.moment.T, served.moment.stale, *sorted(set(served.features[0].to_list()))))
+        pipe.send(seen)
+
+
+def materialize_at(pipe, url, t, wait):
+    """Materialize, and say what was done."""
+    with closing(hw.open_store(url)) as store:
+        made = materialize_view(many(), store, t, wait=wait)
+        pipe.send((made.cut.T, made.events))
