@@ -141,7 +141,6 @@ class Acceptance:
                 reason = reason.set(wrong.fill_null(value=False), why)
         return reason
 
-
     def _sound(self, events: pl.DataFrame, rows: pl.DataFrame) -> bool:
         """Whether nothing is wrong with any event: as most batches are; quicker than to find out which one is."""
         told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
