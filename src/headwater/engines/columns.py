@@ -46,7 +46,9 @@ def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
     """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
     dtype = series.dtype
     if dtype.is_float() or dtype.is_decimal():
-        return series.cast(pl.Float64).fill_nan(None), Coded(pl.Float64() if dtype.is_decimal() else dtype)
+        floats = series.cast(pl.Float64)
+        nans = len(floats) > 0 and bool(np.isnan(floats.to_numpy()).any())  # or nulls, which numpy does not tell from them
+        return floats.fill_nan(None) if nans else floats, Coded(pl.Float64() if dtype.is_decimal() else dtype)
     if dtype.is_integer() or dtype == pl.Boolean:
         return series.cast(pl.Int64), Coded(dtype)
     if isinstance(dtype, pl.Datetime):

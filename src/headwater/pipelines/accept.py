@@ -151,6 +151,8 @@ class Acceptance:
 
     def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
         """Why each event is refused, or null."""
+        if self._sound(events, rows):
+            return _NO_REASON.new_from_index(0, events.height)
         source = self.source
         late = events[TIME] - rows[AT].dt.epoch("us").gather(events[ROW])
         checks = [(events[TIME].is_null(), f"no {source.timestamp_field}")]
@@ -171,6 +173,29 @@ class Acceptance:
             if wrong.any():
                 reason = reason.set(wrong.fill_null(value=False), why)
         return reason
+
+    def _sound(self, events: pl.DataFrame, rows: pl.DataFrame) -> bool:
+        """Whether nothing is wrong with any event: as most batches are; quicker than to find out which one is."""
+        told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
+        if not events.height or any(events[name].null_count() for name in told):
+            return False
+        received = rows[AT].to_physical().to_numpy()
+        if len(received) > events.height:
+            received = received[events[ROW].to_numpy()]
+        if int((events[TIME].to_numpy() - received).max()) > self.future:
+            return False
+        numbers = [series for series in events if series.dtype.is_float() or (series.dtype == pl.UInt64 and series.name != IDENT)]
+        return all(_finite(series) for series in numbers)
+
+
+_NO_REASON = pl.Series("reason", [None], pl.String)
+
+
+def _finite(series: pl.Series) -> bool:
+    """Whether floats are finite (null and NaN are), and unsigned integers within int64."""
+    if series.dtype.is_float():
+        return not np.isinf(series.to_numpy()).any()
+    return int(series.max() or 0) < 2**63  # type: ignore[arg-type]
 
 
 def copies(records: Records, arrived: Arrived, rows: Sequence[int]) -> pl.DataFrame:
