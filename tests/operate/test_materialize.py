@@ -13,7 +13,7 @@ from headwater.pipelines.materialize import cuts_at, materialize_view, next_due
 from headwater.pipelines.online import OnlineView
 from headwater.testing.processes import Process
 from tests.operate.children import KEYS, many, materialize_at, materialize_slowly, read_all
-from tests.operate.conftest import at, frame, micros, view_of
+from tests.operate.conftest import at, frame, micros, project_of, view_of
 
 HOUR = 3600
 US = 1e-6
@@ -313,16 +313,10 @@ def test_when_the_next_cut_can_be_made(freshness, now, due):
 def test_the_batch_views_of_a_project_by_name(store):
     day = view_of(frame([(1, 10, 1.0)]), freshness=hw.batch("1h"), name="day")
     live = view_of(frame([(1, 10, 1.0)]), freshness=hw.on_request(), name="live")
-    project = _project(day, live)
+    project = project_of(day, live)
     (made,) = hw.materialize(project, store=store, at=at(HOUR))
     assert (made.view, made.events, made.before) == ("day", 1, None)
     with pytest.raises(UsageError, match=r"has no batch view 'dya'.*'day'"):
         hw.materialize(project, ["dya"], store=store)
     with pytest.raises(UsageError, match="no batch view"):
-        hw.materialize(_project(live), store=store)
-
-
-def _project(*views):
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
-    model = hw.Model("model", task="regression", features=hw.FeatureService("service", list(views)), labels=labels)
-    return hw.Project("project", [model])
+        hw.materialize(project_of(live), store=store)

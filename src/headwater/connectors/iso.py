@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
+import numba as nb
 import numpy as np
 
 from headwater.compute.arrays import I64, Bool
-
-_DATE: Final = 19  # characters of 2024-05-01T10:00:00
-_SIGNS: Final = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
-_LONGEST: Final = _DATE + 7 + 6
 
 
 def parse_iso(texts: Sequence[str]) -> tuple[I64, Bool]:
@@ -21,55 +17,80 @@ def parse_iso(texts: Sequence[str]) -> tuple[I64, Bool]:
     (array([1500000,       0,       0]), array([ True,  True, False]))
     """
     found, fits = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.bool_)
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    for length in np.flatnonzero(np.bincount(np.minimum(lengths, _LONGEST + 1))).tolist():
-        if _DATE < length <= _LONGEST:
-            at = np.flatnonzero(lengths == length)
-            same = texts if len(at) == len(texts) else [texts[n] for n in at.tolist()]
-            letters = np.frombuffer("".join(same).encode("ascii", "replace"), np.uint8).reshape(len(at), length)
-            found[at], fits[at] = _of_length(np.ascontiguousarray(letters.T))
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    letters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)  # one byte a character
+    _parse(letters, ends, found, fits)
     return found, fits
 
 
-def _of_length(letters: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> tuple[I64, Bool]:
-    """The same of texts of one length. letters: uint8 (length, n)."""
-    length = len(letters)
-    is_z = letters[-1] == ord("Z")
-    found, fits = np.zeros(letters.shape[1], np.int64), np.zeros(letters.shape[1], np.bool_)
-    for chosen, end in ((is_z, length - 1), (~is_z, length - 6)):
-        if end >= _DATE and end != _DATE + 1 and chosen.any():
-            part = letters if chosen.all() else np.ascontiguousarray(letters[:, chosen])
-            found[chosen], fits[chosen] = _parsed(part, end)
-    return found, fits
+@nb.njit(nogil=True, cache=True)
+def _number(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: int) -> int:
+    """The digits of begin:end as a number; -1 where one is none."""
+    value = 0
+    for i in range(begin, end):
+        digit = int(letters[i]) - 48
+        if digit < 0 or digit > 9:
+            return -1
+        value = value * 10 + digit
+    return value
 
 
-def _parsed(letters: np.ndarray[tuple[int, int], np.dtype[np.uint8]], end: int) -> tuple[I64, Bool]:
-    """The same of texts whose fraction of a second ends at `end`, and then comes Z or an offset."""
-    digits = letters - np.uint8(ord("0"))  # what is no digit wraps around to more than 9
+@nb.njit(nogil=True, cache=True)
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01, by Hinnant's days_from_civil; -1_000_000 where the month has no such day."""
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    last = 29 if month == 2 and leap else 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
+    if year < 1 or month < 1 or month > 12 or day < 1 or day > last:
+        return -1_000_000
+    y = year - (month <= 2)
+    era = y // 400
+    of_era = y - era * 400
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
-    def number(begin: int, stop: int) -> I64:
-        value: I64 = digits[begin].astype(np.int64)
-        for place in range(begin + 1, stop):
-            value = value * 10 + digits[place]
-        return value
 
-    places = [p for p in range(_DATE) if p not in _SIGNS] + list(range(_DATE + 1, end))
-    fits = (digits[places] <= 9).all(axis=0)
-    for place, sign in _SIGNS.items():
-        fits &= letters[place] == ord(sign)
-    if end > _DATE:
-        fits &= letters[_DATE] == ord(".")
-    year, month, day = number(0, 4), number(5, 7), number(8, 10)
-    hour, minute, second = number(11, 13), number(14, 16), number(17, 19)
-    fits &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
-    months = np.where(fits, (year - 1970) * 12 + month - 1, 0)
-    first, following = (m.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for m in (months, months + 1))
-    fits &= first + day <= following
-    seconds = (((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second
-    if len(letters) - end == 6:
-        ahead, h, m = letters[end] == ord("+"), number(end + 1, end + 3), number(end + 4, end + 6)
-        fits &= (ahead | (letters[end] == ord("-"))) & (letters[end + 3] == ord(":")) & (h < 24) & (m < 60)
-        fits &= (digits[[end + 1, end + 2, end + 4, end + 5]] <= 9).all(axis=0)
-        seconds -= np.where(ahead, 60, -60) * (h * 60 + m)
-    micros = number(_DATE + 1, end) * 10 ** (6 - (end - _DATE - 1)) if end > _DATE else 0
-    return np.where(fits, seconds * 1_000_000 + micros, 0), fits
+@nb.njit(nogil=True, cache=True)
+def _one(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: int) -> tuple[int, bool]:  # noqa: C901, PLR0912 (a shape, place by place)
+    """One text's microseconds, and whether it is of the shape."""
+    size = end - begin
+    if size < 20 or size > 32:
+        return 0, False
+    if letters[begin + 4] != 45 or letters[begin + 7] != 45 or letters[begin + 10] != 84:  # - - T
+        return 0, False
+    if letters[begin + 13] != 58 or letters[begin + 16] != 58:  # : :
+        return 0, False
+    days = _days(_number(letters, begin, begin + 4), _number(letters, begin + 5, begin + 7), _number(letters, begin + 8, begin + 10))
+    hour, minute = _number(letters, begin + 11, begin + 13), _number(letters, begin + 14, begin + 16)
+    second = _number(letters, begin + 17, begin + 19)
+    if days == -1_000_000 or hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+        return 0, False
+    stop, behind = end - 1, 0
+    if letters[end - 1] != 90:  # Z
+        stop = end - 6
+        if stop < begin + 19 or letters[stop + 3] != 58:
+            return 0, False
+        h, m = _number(letters, stop + 1, stop + 3), _number(letters, stop + 4, stop + 6)
+        if h < 0 or h > 23 or m < 0 or m > 59:
+            return 0, False
+        if letters[stop] == 43:  # +
+            behind = (h * 60 + m) * 60
+        elif letters[stop] == 45:
+            behind = -(h * 60 + m) * 60
+        else:
+            return 0, False
+    micros = 0
+    if stop > begin + 19:
+        micros = _number(letters, begin + 20, stop)
+        if letters[begin + 19] != 46 or stop == begin + 20 or stop > begin + 26 or micros < 0:  # .
+            return 0, False
+        for _ in range(begin + 26 - stop):
+            micros *= 10
+    return (((days * 24 + hour) * 60 + minute) * 60 + second - behind) * 1_000_000 + micros, True
+
+
+@nb.njit(nogil=True, cache=True)
+def _parse(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], ends: I64, found: I64, fits: Bool) -> None:
+    begin = 0
+    for n in range(len(ends)):
+        found[n], fits[n] = _one(letters, begin, ends[n])
+        begin = ends[n]

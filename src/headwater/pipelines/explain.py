@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from headwater import clock, settings
+from headwater.compute.arrays import LASTS
 from headwater.compute.as_of import as_of
 from headwater.compute.tiles import ALL
+from headwater.connectors import scan
+from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
-from headwater.engines.events import Notes, Reach, arrived, read_events
+from headwater.engines.events import GONE, Notes, Reach, arrived, read_events
 from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
@@ -31,7 +34,7 @@ from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.moments import Moment, newest
 from headwater.pipelines.online import OnlineView, Served
-from headwater.pipelines.parity import Offline
+from headwater.pipelines.parity import answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**60
@@ -103,13 +106,11 @@ def explain_feature(
     T, K = served.moment.T, served.moment.K
     events = _Events(view, store, folder).of(keys, served)
     said = _judged(view, chosen, events, T, K)
-    counted = said.filter(pl.col(COUNTS) | pl.col(WHY).str.starts_with("outside") | pl.col(WHY).str.starts_with("filtered: where"))
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
-    rows = events.filter(pl.col(ROW).is_in(counted[ROW].implode()) & pl.col("__ok"))
-    found = Offline(view, store, folder).answer(view.outputs, rows.drop("__ok", "__why", ROW), frame, served) if store is not None else []
+    rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
+    found = answer(view, view.outputs, rows, frame, served)
     place = [f.name for f in view.outputs].index(chosen.name)
-    offline = found[place][0] if found else None
-    status = str(found[len(view.outputs) + place][0]) if found else "unknown"
+    offline, status = found[place][0], str(found[len(view.outputs) + place][0])
     mine = served.features[place][0] if served.features else None
     tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
     near = (pl.col("timestamp").dt.epoch("us") - T).abs()
@@ -164,15 +165,28 @@ def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict
     for name, text in texts.items():
         if name not in view.keys:
             raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
-        value = (
-            pl.Series([text]).cast(schema[name], strict=False)[0]
-            if schema[name] != pl.Boolean
-            else {"true": True, "false": False}.get(text)
-        )
+        value = _typed(text, schema[name])
         if value is None:
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
         found[name] = value
     return found
+
+
+def _typed(text: str, dtype: pl.DataType) -> object:
+    """What a text says in a type; None where it says nothing of the kind."""
+    try:
+        match dtype:
+            case pl.Boolean():
+                return {"true": True, "false": False}.get(text)
+            case pl.Date():
+                return date.fromisoformat(text)
+            case pl.Datetime(time_zone=zone):
+                moment = datetime.fromisoformat(text)
+                return moment if (moment.tzinfo is None) == (zone is None) else None
+            case _:
+                return pl.Series([text]).cast(dtype, strict=False)[0]
+    except ValueError:
+        return None
 
 
 def _view_of(project: Project, feature: str) -> FeatureView:
@@ -205,68 +219,73 @@ class _Events:
     folder: Path | None
 
     def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
-        """Keys, columns, TIME, KNOWN, ROW, `__ok`, `__why`."""
-        mine = pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
         if isinstance(self.view.freshness, Batch) or self.store is None:
-            return self._of_history(mine, served, None)
-        parts = [self._archived(mine), self._copies(mine)]
+            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
+        mine = _mine(keys)
+        parts = [*self._archived(mine, served), *self._refused(mine, served)]
         begun = OnlineView(self.view, self.store).state.from_history
         if begun and self.view.source.history is not None:
-            parts.append(self._of_history(mine, served, begun))
-        found = pl.concat([part for part in parts if part is not None], how="diagonal_relaxed")
-        return found.drop(ROW).with_row_index(ROW)
+            before = self._of_history(keys, served).filter(pl.col(TIME) < begun, pl.col(KNOWN) <= begun)
+            parts.append(before.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(value=False).alias("__late")))
+        return pl.concat(parts, how="diagonal_relaxed").drop(ROW).with_row_index(ROW)
 
-    def _of_history(self, mine: pl.Expr, served: Served, until: int | None) -> pl.DataFrame:
+    def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
         columns = sorted(self.view.read_columns - set(self.view.keys))
         made = tables(served.moment.T, _FAR, Notes())
         made.read(self.view.source, {*self.view.keys, *columns}, None)
-        source = made.readable(self.view.source)
-        numbered = _numbered(source)
-        every = collect(arrived(replace(numbered, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
-        passing = collect(arrived(numbered, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
-        kept = read_events(numbered, self.view.keys, [*columns, ROW], Reach(None, _FAR, _FAR), [], Notes()).filter(mine)[ROW]
+        source, mine = _numbered(made.readable(self.view.source), keys), _mine(keys)
+        every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
+        passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
+        kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, _FAR, _FAR), [], Notes()).filter(mine)
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
             .then(pl.lit("filtered: the source's filter leaves it out"))
             .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
             .then(pl.lit("filtered: it has no time"))
-            .when(~pl.col(ROW).is_in(kept.implode()))
-            .then(pl.lit("duplicate: " + COPY if source.changes is None else "corrected or deleted"))
+            .when(~pl.col(ROW).is_in(kept[ROW].implode()))
+            .then(pl.lit("duplicate: " + COPY if source.changes is None else "corrected: it takes an event back, or changes nothing"))
         )
-        found = every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
-        return (
-            found
-            if until is None
-            else found.filter(pl.col(TIME) < until, pl.col(KNOWN) <= until).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
-        )
+        if source.window_on == "known_at":
+            every = every.with_columns(pl.col(KNOWN).alias(TIME))
+        if GONE in kept.columns:
+            every = every.join(kept.select(ROW, GONE), on=ROW, how="left", maintain_order="left").with_columns(
+                pl.col(GONE).fill_null(LASTS)
+            )
+        return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
 
-    def _archived(self, mine: pl.Expr) -> pl.DataFrame:
+    def _archived(self, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
         """What was accepted; known from its commit on."""
-        acceptance, found = self._acceptance(), []
+        acceptance = self._acceptance()
+        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
+        found = [nothing.with_columns(pl.lit(value=False).alias("__late"))]
         for partition in self._partitions():
             rows = self._roller(partition, spaces.ARCHIVE).rows()
             if rows is not None:
                 table = rows.collect()
+                late = (table[SEQUENCE] > served.moment.sequences.get(partition, _FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
                 events = acceptance.events_of(table.select(list(acceptance.schema)))
-                found.append(events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), table[SEQUENCE]).filter(mine))
-        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
-        every = pl.concat([nothing, *found], how="diagonal_relaxed").drop(SEQUENCE, strict=False)
-        return every.with_columns(pl.lit(None, pl.String).alias("__why"), pl.lit(value=True).alias("__ok"))
+                known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+                found.append(events.with_columns(known, late.alias("__late")).filter(mine))
+        return [part.with_columns(pl.lit(None, pl.String).alias("__why"), pl.lit(value=True).alias("__ok")) for part in found]
 
-    def _copies(self, mine: pl.Expr) -> pl.DataFrame | None:
-        """What was left out as copies."""
+    def _refused(self, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
+        """What was left out as copies, or refused, as far as it says a key."""
         acceptance, found = self._acceptance(), []
-        for partition in self._partitions():
+        for partition in self._partitions() if self.view.source.stream is not None else []:
             rows = self._roller(partition, spaces.DEAD).rows()
-            table = None if rows is None else rows.filter(pl.col("reason") == COPY).collect()
-            if table is not None and table.height and self.view.source.stream is not None:
-                decoded = acceptance.decode(table["payload"].to_list())
-                events = acceptance.events_of(decoded.frame)
-                known = table[KNOWN_AT].dt.epoch("us").gather(decoded.rows).gather(events[ROW])
-                found.append(events.with_columns(known.alias(KNOWN)).filter(mine))
-        if not found:
-            return None
-        return pl.concat(found).with_columns(pl.lit("duplicate: " + COPY).alias("__why"), pl.lit(value=False).alias("__ok"))
+            if rows is None:
+                continue
+            table = rows.collect()
+            decoded = acceptance.decode(table["payload"].to_list())
+            events = acceptance.events_of(decoded.frame)
+            said = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
+            copy = pl.lit("duplicate: ") + pl.col("reason")
+            why = said.select(pl.when(pl.col("reason") == COPY).then(copy).otherwise(pl.lit("refused: ") + pl.col("reason")))
+            known = said[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.moment.T).alias("__late"))
+            found.append(events.with_columns(pl.lit(value=False).alias("__ok")).filter(mine))
+        return found
 
     def _acceptance(self) -> Acceptance:
         return Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
@@ -284,12 +303,21 @@ class _Events:
         return [key[len(name) : -1].decode() for key, _ in self.store.scan(name)]
 
 
-def _numbered(source: Source) -> Source:
-    """The source over its table with the number of each row, which is selected too."""
-    from headwater.connectors import scan
+def _mine(keys: Mapping[str, object]) -> pl.Expr:
+    return pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
 
-    table = scan(source.table).with_row_index(ROW).collect()
-    return replace(source, history=Frame(table), select=None if source.select is None else [*source.select, ROW])
+
+def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
+    """The source over the rows of its table that are of a key, or share an id with one that is; each row's number is selected too."""
+    made = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
+    mine = pl.all_horizontal(made.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+    table = scan(source.table)
+    if source.id_field is not None and keys:
+        ident = made.get(source.id_field, pl.col(source.id_field))
+        ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
+        mine = mine | ident.is_in(ids.implode())
+    rows = collect(table.filter(mine), source.name).with_row_index(ROW)
+    return replace(source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW])
 
 
 def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
@@ -299,13 +327,18 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
     end = T if not window.offset else (T - window.offset) // window.hop * window.hop
     a = feature.aggregation
     checks: list[tuple[pl.Expr, str]] = [
-        (pl.col(KNOWN) > K, "late: it became known after K"),
+        (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
         (pl.col(TIME) >= end, f"outside: it happened at or after {_moment(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
     ]
+    if GONE in events.columns:
+        checks.append((pl.col(GONE) <= K, "corrected or deleted, and K knows it"))
     if begin is not None:
         checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
     if a.where is not None:
         checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
+    if a.function in ("open_count", "open_age"):
+        ended, known = pl.col(feature.columns[0]).dt.epoch("us"), K if isinstance(view.freshness, Batch) else T
+        checks.append(((ended < T) & (ended + view.source.delay <= known), f"ended: its {feature.columns[0]} is before T"))
     nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]
     for name in nullable:
         missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()

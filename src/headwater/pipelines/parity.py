@@ -36,6 +36,7 @@ from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
+from headwater.pipelines.strays import Stray, strays
 
 _ABS = "__abs_"
 _ADDING = frozenset({"sum", "mean", "var", "std", "decayed_sum", "decayed_mean", "rate", "ratio"})
@@ -120,7 +121,7 @@ def parity(
 
 @dataclass
 class Offline:
-    """The events of a view as training has them, and the values that they make.
+    """The events of a view as training has them.
 
     folder: where the archive of streams lies.
     """
@@ -169,13 +170,14 @@ class Offline:
         events = read_events(self.view.source, self.view.keys, self.columns, Reach(None, begun, begun), [], Notes())
         return [events.with_columns(pl.lit(0, pl.Int64).alias(KNOWN))]
 
-    def answer(self, features: Sequence[Feature], events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> list[pl.Series]:
-        """Features, then their statuses, for rows with these keys, at what was served."""
-        windows = tuple(dict.fromkeys(f.window for f in self.view.outputs))
-        query = Query(self.view.source, self.view.keys, features, self.view.expires_after, retained=windows)
-        T = np.full(keys.height, served.moment.T)
-        K = np.full(keys.height, served.moment.K) if isinstance(self.view.freshness, Batch) else T
-        return local.answer(query, events, [Request(keys, T, T, K)])[0]
+
+def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> list[pl.Series]:
+    """Features of a view, then their statuses, made anew of its events, for rows with these keys, at what was served."""
+    windows = tuple(dict.fromkeys(f.window for f in view.outputs))
+    query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
+    T = np.full(keys.height, served.moment.T)
+    K = np.full(keys.height, served.moment.K) if isinstance(view.freshness, Batch) else T
+    return local.answer(query, events, [Request(keys, T, T, K)])[0]
 
 
 def check_view(
@@ -197,31 +199,63 @@ def check_view(
     """
     offline, online = Offline(view.root, store, folder), OnlineView(view.root, store)
     t = clock.now_micros() if at is None else at
-    drawn = _keys(offline, online, t, rows, seed)
+    every, nobody = _keys(offline, online, t)
+    drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)
     events = offline.events(served)
-    found = offline.answer(view.outputs, events, drawn, served)
+    found = answer(offline.view, view.outputs, events, drawn, served)
     values, statuses = found[: len(view.outputs)], found[len(view.outputs) : 2 * len(view.outputs)]
     mismatches: list[Mismatch] = []
     for feature, mine, theirs, said, told in zip(view.outputs, served.features, values, served.statuses, statuses, strict=True):
-        alike = _alike(feature, mine, theirs, lambda f=feature: _sizes(offline, f, events, drawn, served))  # type: ignore[misc]
+        alike = _alike(feature, mine, theirs, lambda f=feature: _sizes(offline.view, f, events, drawn, served))  # type: ignore[misc]
         same = said.cast(pl.String) == told.cast(pl.String)
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
             reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
-            mismatches.append(Mismatch(f"{view.name}__{feature.name}", drawn.row(row, named=True), mine[row], theirs[row], reason))
+            keys = drawn.row(row, named=True) if view.keys else {}
+            mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
+    stray = _strays(offline, online, every, served.moment.T, rows)
+    mismatches += _of_strays(online, stray, found, served) if stray else []
     return Parity(view.name, drawn.height, drawn.height * len(view.outputs), served.moment.T, served.moment.K, events.height, mismatches)
 
 
-def _keys(offline: Offline, online: OnlineView, t: int, rows: int, seed: int) -> pl.DataFrame:
-    """Keys that have events, drawn evenly among keys, and one that is null."""
+def _keys(offline: Offline, online: OnlineView, t: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The keys that have events, sorted; and one that is null."""
     names = list(offline.view.keys)
     if not names:
-        return pl.DataFrame({"": [0]})
+        return pl.DataFrame({"": pl.Series([], dtype=pl.Int64)}), pl.DataFrame({"": [0]})
     nobody = pl.DataFrame({name: [None] for name in names}, schema={name: online.state.dtypes[name] for name in names})
     served = online.read(nobody, t)
-    every = offline.events(served).select(names).drop_nulls().unique().sort(names)
+    return offline.events(served).select(names).drop_nulls().unique().sort(names), nobody
+
+
+def _drawn(every: pl.DataFrame, nobody: pl.DataFrame, rows: int, seed: int) -> pl.DataFrame:
+    """Some of the keys, all as likely, and the null one, last."""
     chosen = np.sort(np.random.default_rng(seed).permutation(every.height)[:rows])
     return pl.concat([every[chosen], nobody], how="vertical_relaxed")
+
+
+def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, most: int) -> list[Stray]:
+    """Keys that the store has records of and no event names, not even one that was committed meanwhile."""
+    found = strays(online, every, T, most) if offline.view.keys else []
+    if not found or isinstance(offline.view.freshness, Batch):
+        return found
+    named = set(_keys(offline, online, T)[0].iter_rows())
+    return [(keys, records) for keys, records in found if tuple(keys.values()) not in named]
+
+
+def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Series], served: Served) -> list[Mismatch]:
+    """Their values that are not those of the null key, the last of `found`."""
+    view = online.view.root
+    K = served.moment.K if isinstance(view.freshness, Batch) else served.moment.T
+    values, statuses = online.tiles.values([records for _, records in stray], *(np.full(len(stray), at) for at in (served.moment.T, K)))
+    mismatches = []
+    for place, feature in enumerate(view.outputs):
+        nothing, missing = found[place][-1], found[len(view.outputs) + place][-1]
+        for (keys, _), value, status in zip(stray, values[place].to_list(), statuses[place].to_list(), strict=True):
+            if status != missing:
+                reason = "the store has a record of a key that no event names"
+                mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, value, nothing, reason))
+    return mismatches
 
 
 def _alike(feature: Feature, online: pl.Series, offline: pl.Series, sizes: Callable[[], F64]) -> Bool:
@@ -266,10 +300,10 @@ def _items(value: object) -> list[tuple[object, object]] | None:
     return None
 
 
-def _sizes(offline: Offline, feature: Feature, events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> F64:
+def _sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> F64:
     """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
     kind = make.mean if a.function in ("mean", "var", "std") else make.sum
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
-    return np.asarray(offline.answer([size], larger, keys, served)[0].fill_null(0).to_numpy(), np.float64)
+    return np.asarray(answer(view, [size], larger, keys, served)[0].fill_null(0).to_numpy(), np.float64)
