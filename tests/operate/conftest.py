@@ -97,7 +97,7 @@ class Flow:
 
     def __init__(self, views, store, folder, **more):
         self.intake = Intake(views[0].source, views, store, folder, Limits(), **more)
-        self.offset = max(self.intake.ends(["0"]).values(), default=0)
+        self.offset = self.intake.shard(None).ends.get("0", 0)
 
     def send(self, events, now, partition="0"):
         """Commit records at `now`, in seconds; each a mapping whose times are seconds."""
@@ -108,4 +108,4 @@ class Flow:
         self.offset += n
         self.intake.shard(partition)
         records = Records([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
-        return self.intake.commit([records], micros(now))
+        return self.intake.commit([(records, dict(self.intake.turns))], micros(now))
