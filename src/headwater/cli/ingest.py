@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater ingest`."""
     options.project(parser, model=False)
     options.store(parser)
-    parser.add_argument("--batch", type=int, default=10_000, metavar="N", help="records in one commit at most (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=50_000, metavar="N", help="records in one commit at most (default: %(default)s)")
     parser.add_argument("--linger", type=float, default=0.02, metavar="SECONDS", help="how long to wait for records (default: %(default)s)")
     parser.add_argument(
         "--future", default="1d", metavar="DURATION", help="refuse events later than this after they were received (default: %(default)s)"

@@ -34,7 +34,7 @@ class Limits:
     where a stream no longer has what is to be read next, and count what is lost.
     """
 
-    batch: int = 10_000
+    batch: int = 50_000
     linger: float = 0.02
     future: Duration = "1d"
     roll: int = 32_000_000
