@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -108,30 +110,38 @@ def _column_map(tiles: ViewTiles) -> dict[tuple[Family, Use], tuple[int, ...]]:
 class Plan:
     """What `online_stores.answers.answer` goes by, for some views with so many records a key.
 
-    words: the plan. order: where each feature's value is among those that are floats followed by the others.
-    reals: how many are floats. meant: by feature, what makes the user's value of its number.
+    words: the plan. reals: of each feature, whether it is a float. meant: by place, what makes the user's value of a number.
     """
 
     words: I64
-    order: tuple[int, ...]
-    reals: int
+    reals: tuple[bool, ...]
     meant: tuple[tuple[int, Callable[[object], object]], ...]
+
+    def room(self, keys: int) -> int:
+        """How many words the answers of so many keys take."""
+        places = len(self.reals) * keys
+        return places + (2 * places + 7) // 8
+
+    @cached_property
+    def unpack(self) -> Callable[..., tuple[object, ...]]:
+        """What makes the values of one key, the bytes of their statuses, and the bytes that say which are null, of the answers' words."""
+        size = len(self.reals)
+        return struct.Struct(f"={''.join('d' if real else 'q' for real in self.reals)}{size}s{size}s").unpack_from
 
 
 def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence[tuple[int, int]]) -> Plan:
     """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
-    every = {(view, n): made for view, (_, features, _) in enumerate(views) for n, made in enumerate(features)}
-    rows = sorted(order, key=lambda at: not every[at].real)
-    places = {at: (order.index(at), row) for row, at in enumerate(rows)}
+    places = {at: place for place, at in enumerate(order)}
     words: list[int] = [len(views), *(0 for _ in views)]
     for view, (tiles, features, records) in enumerate(views):
         words[1 + view] = len(words)
         words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
-    meant = tuple((place, how) for place, at in enumerate(order) if (how := every[at].meant) is not None)
-    return Plan(np.array(words, np.int64), tuple(places[at][1] for at in order), sum(made.real for made in every.values()), meant)
+    made = [views[view][1][n] for view, n in order]
+    meant = tuple((place, one.meant) for place, one in enumerate(made) if one.meant is not None)
+    return Plan(np.array(words, np.int64), tuple(one.real for one in made), meant)
 
 
-def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[tuple[int, int]]) -> list[int]:
+def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[int]) -> list[int]:
     how = tiles.records.how
     assert how is not None
     windows = list(dict.fromkeys(feature.window for feature in tiles.view.outputs))  # all of them say whether there is any event
@@ -143,12 +153,12 @@ def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: S
     section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
     section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
     section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
-    for made, (place, row) in zip(features, places, strict=True):
+    for made, place in zip(features, places, strict=True):
         use, window = asides.counted(made.feature), made.feature.window
         age = _columns(tiles, Wanted("since_last", use, window)) if limit >= 0 else (0, 0)
         word = TABLE[made.feature.aggregation.function].null
         kind, *operands = made.how
         counted = _columns(tiles, Wanted("count", use, window))[0]
         null = -1 if word == "present" else asides.STATUSES.index(word)
-        section += [kind, windows.index(window), *operands, int(made.real), counted, place, null, age[0], age[-1], row]
+        section += [kind, windows.index(window), *operands, int(made.real), counted, place, null, age[0], age[-1]]
     return section

@@ -17,9 +17,7 @@ from headwater.compute.tiles import ALL
 from headwater.definitions.durations import SECOND
 from headwater.online_stores.kernels import FORMAT, HEAD
 
-SECTION, WIDTH = 8, 13
-NULL = 16
-"""Set in what is said of a feature beside its status: its value is null."""
+SECTION, WIDTH = 8, 12
 WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
 """How a value is made of up to four columns of the state of a window."""
 _FAR = 2.0**62
@@ -31,13 +29,14 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
 
     words: T of each view; then the records, view after view, key after key, as many for each as the view's section says. out: the
-    values, int64 (features, keys), float64 bit by bit where a feature is one; then a byte each, its status, with NULL where it is.
+    values, int64 (features, keys), float64 bit by bit where a feature is one; then a byte each, its status; and one, 1 where it is null.
     """
     p, nulls, size = plan[0], 0, 0
     for view in range(plan[0]):
         size += plan[plan[1 + view] + 3]
     values = out[: size * keys].reshape(size, keys)
-    said = out[size * keys :].view(np.uint8)[: size * keys].reshape(size, keys)
+    tail = out[size * keys :].view(np.uint8)
+    said, gone = tail[: size * keys].reshape(size, keys), tail[size * keys : 2 * size * keys].reshape(size, keys)
     for view in range(plan[0]):
         at = plan[1 + view]
         columns, count, steps, features = plan[at], plan[at + 1], plan[at + 2], plan[at + 3]
@@ -65,7 +64,7 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
                 _window(words, begin, records, windows[w], words[view], how, neutral, rows)
                 states[w] = rows[0]
                 some |= rows[0, everything] > 0
-            nulls += _features(states, states.view(np.float64), wanted, words[view], limit, some, key, values, said)
+            nulls += _features(states, states.view(np.float64), wanted, words[view], limit, some, key, values, said, gone)
     return nulls
 
 
@@ -93,7 +92,7 @@ def _window(words, begin, records, window, T, how, neutral, rows):  # type: igno
 
 
 @nb.njit(nogil=True, cache=True)
-def _features(states, reals, wanted, T, limit, some, key, values, said):  # type: ignore[no-untyped-def]
+def _features(states, reals, wanted, T, limit, some, key, values, said, gone):  # type: ignore[no-untyped-def]
     """Finish every feature of a view for one key, as its family does; how many are null."""
     nulls = 0
     floats = values.view(np.float64)
@@ -137,14 +136,12 @@ def _features(states, reals, wanted, T, limit, some, key, values, said):  # type
             age = (T - state[wanted[f, 10]]) / SECOND
             if np.rint(age * SECOND) > limit:
                 status, valid = EXPIRED, False
-        if not valid:
-            status |= NULL
-            nulls += 1
-        said[place, key] = status
+        nulls += not valid
+        said[place, key], gone[place, key] = status, not valid
         if real:
-            floats[wanted[f, 12], key] = x
+            floats[place, key] = x
         else:
-            values[wanted[f, 12], key] = v
+            values[place, key] = v
     return nulls
 
 

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,11 +19,10 @@ from headwater.engines import answers
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import StoreError
 from headwater.online_stores import OnlineStore, kernels, spaces
-from headwater.online_stores.answers import NULL, answer
+from headwater.online_stores.answers import answer
 from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
 
 Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
-Arrange = Callable[[list[object]], Sequence[object]]
 U8 = NDArray[np.uint8]
 
 
@@ -122,7 +120,7 @@ class Quick:
         self.store, self.parts, self.names = store, parts, names
         at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
         self._order = [at[name] for name in names]
-        self._plans: dict[tuple[int, ...], tuple[answers.Plan, Arrange]] = {}
+        self._plans: dict[tuple[int, ...], answers.Plan] = {}
         self._known: tuple[float, _Layout] | None = None
 
     def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
@@ -134,18 +132,15 @@ class Quick:
         """
         if not self.parts:
             return Answers([], [], [])
-        plan, arranged, out, nulls, moments = self._answer(*self._found(request, count), count, t)
-        width = len(plan.order)
-        words, said = out[: width * count].reshape(width, count), out[width * count :].view(np.uint8)[: width * count].reshape(width, count)
-        columns: list[list[object]] = list(arranged([*words[: plan.reals].view(np.float64).tolist(), *words[plan.reals :].tolist()]))  # type: ignore[arg-type]
+        plan, out, nulls, moments = self._answer(*self._found(request, count), count, t)
+        words, said, gone = _cut(plan, out, count)
+        floats = words.view(np.float64)
+        columns: list[list[object]] = [(floats if real else words)[place].tolist() for place, real in enumerate(plan.reals)]
         for place, meant in plan.meant:
-            columns[place] = [v if code & NULL else meant(v) for v, code in zip(columns[place], said[place].tolist(), strict=True)]
-        if nulls:
-            for place in np.flatnonzero((said & NULL).any(axis=1)).tolist():
-                columns[place] = [None if code & NULL else v for v, code in zip(columns[place], said[place].tolist(), strict=True)]
-            said &= NULL - 1
-        whole = said.tobytes()
-        return Answers(columns, [whole[i * count : (i + 1) * count] for i in range(width)], moments)
+            columns[place] = [v if null else meant(v) for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
+        for place in np.flatnonzero(gone.any(axis=1)).tolist() if nulls else ():
+            columns[place] = [None if null else v for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
+        return Answers(columns, [row.tobytes() for row in said], moments)
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
         """As `read`, of one key, which is not null."""
@@ -154,19 +149,18 @@ class Quick:
             found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
         else:
             layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
-        plan, arranged, out, nulls, moments = self._answer(layout, found, 1, t)
-        width = len(plan.order)
-        values = list(arranged(out[: plan.reals].view(np.float64).tolist() + out[plan.reals : width].tolist()))
-        codes = out[width:].tobytes()[:width]
+        plan, out, nulls, moments = self._answer(layout, found, 1, t)
+        *values, statuses, gone = plan.unpack(out)
+        said, null = cast("bytes", statuses), cast("bytes", gone)
         for place, meant in plan.meant:
-            if not codes[place] & NULL:
+            if not null[place]:
                 values[place] = meant(values[place])
         if nulls:
-            for place, code in enumerate(codes):
-                if code & NULL:
-                    values[place] = None
-            codes = codes.translate(_STATUS)
-        return Answer(values, codes, moments)
+            place = null.find(1)
+            while place >= 0:
+                values[place] = None
+                place = null.find(1, place + 1)
+        return Answer(values, said, moments)
 
     def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
@@ -180,33 +174,29 @@ class Quick:
                 wanted += [begin + key for key in keys]  # type: ignore[operator]
         return layout, self.store.get(wanted)
 
-    def _answer(
-        self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int
-    ) -> tuple[answers.Plan, Arrange, I64, int, list[Moment]]:
-        """The words of values, floats before others, then what is said of each, a byte; both (features, keys). How many are null."""
+    def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[answers.Plan, I64, int, list[Moment]]:
+        """The words of the answers (see `answer`), and how many are null."""
         grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
-        records, sizes = self._chosen(found, layout, moments, count)
-        plan, arranged = self._planned(sizes)
-        data = b"".join(
-            [moment[0].to_bytes(8, "little", signed=True) for moment in moments] + [record or kernels.NONE for record in records]
-        )
-        places = len(plan.order) * count
-        out = np.empty(places + (places + 7) // 8, np.int64)
+        records, plan = self._chosen(found, layout, moments, count)
+        if None in records:
+            records = [record or kernels.NONE for record in records]
+        data = b"".join([*[moment[0].to_bytes(8, "little", signed=True) for moment in moments], *records])  # type: ignore[list-item]
+        out = np.empty(plan.room(count), np.int64)
         nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
         if True in [moment[3] for moment in grouped]:
-            nulls += self._fall_back(out[places:].view(np.uint8)[:places].reshape(len(plan.order), count), moments)
-        return plan, arranged, out, nulls, moments
+            nulls += self._fall_back(plan, out, count, moments)
+        return plan, out, nulls, moments
 
     def _chosen(
         self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
-    ) -> tuple[Sequence[bytes | None], tuple[int, ...]]:
-        """The records that count, and how many there are of each key in each view."""
+    ) -> tuple[Sequence[bytes | None], answers.Plan]:
+        """The records that count, and the plan for as many of each key."""
         at = len(layout.heads)
         if layout.plain:
-            return found[at:], (1,) * len(self.parts)
+            return found[at:], self._planned((1,) * len(self.parts))
         records: list[bytes | None] = []
         sizes = []
         for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
@@ -214,13 +204,15 @@ class Quick:
             at += count * len(ends)
             records += chosen
             sizes.append(len(chosen) // max(count, 1))
-        return records, tuple(sizes)
+        return records, self._planned(tuple(sizes))
 
-    def _fall_back(self, said: U8, moments: Sequence[Moment]) -> int:
-        """Mark all features of views that serve nothing stale; how many there are."""
-        gone = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
-        said[[gone[view] for view, _ in self._order]] = FALLBACK | NULL
-        return sum(gone)
+    def _fall_back(self, plan: answers.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
+        """Mark all features of views that serve nothing stale; whether there are any."""
+        _, said, gone = _cut(plan, out, count)
+        old = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
+        places = [old[view] for view, _ in self._order]
+        said[places], gone[places] = FALLBACK, 1
+        return int(any(old))
 
     def _layout(self) -> _Layout:
         now = clock.stopwatch()
@@ -242,17 +234,20 @@ class Quick:
         self._known = now, layout
         return layout
 
-    def _planned(self, sizes: tuple[int, ...]) -> tuple[answers.Plan, Arrange]:
+    def _planned(self, sizes: tuple[int, ...]) -> answers.Plan:
         known = self._plans.get(sizes)
         if known is None:
-            plan = answers.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
-            same = plan.order == tuple(range(len(plan.order)))
-            known = self._plans[sizes] = plan, _same if same else itemgetter(*plan.order)
+            known = answers.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
+            self._plans[sizes] = known
         return known
 
 
-def _same(values: list[object]) -> list[object]:
-    return values
+def _cut(plan: answers.Plan, out: I64, count: int) -> tuple[I64, U8, U8]:
+    """The answers' values, statuses, and which are null; all (features, keys)."""
+    size = len(plan.reals) * count
+    tail = out[size:].view(np.uint8)
+    words, said, gone = out[:size], tail[:size], tail[size : 2 * size]
+    return words.reshape(-1, count), said.reshape(-1, count), gone.reshape(-1, count)
 
 
 def _joined(values: Sequence[bytes | None]) -> bytes | None:
@@ -302,4 +297,3 @@ _PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
-_STATUS = bytes(code & (NULL - 1) for code in range(256))
