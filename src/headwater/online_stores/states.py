@@ -26,6 +26,7 @@ class State(msgspec.Struct, frozen=True):
     cuts: of a batch view, those that are whole, rising; the last two at most.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
     from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
+    by: in a store of several writers, the partition whose part holds the events of that history.
     exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
     """
 
@@ -35,6 +36,7 @@ class State(msgspec.Struct, frozen=True):
     seeded: int | None = None
     from_history: int = 0
     exact_from: int = 0
+    by: str = ""
 
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]:

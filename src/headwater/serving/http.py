@@ -55,7 +55,7 @@ async def body(scope: Scope, read: Read) -> bytes:
 
 
 async def _whole(read: Read) -> bytes | None:
-    """The body; None where it is too large. Of such a one the rest is read and let go, since most senders listen only when they are done."""
+    """The body; None where it is too large. The rest of such a one is read and let go: most senders listen only when they are done."""
     parts: list[bytes] = []
     size = 0
     while True:
