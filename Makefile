@@ -8,12 +8,13 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4
 
 export PYTHON VENV
 
-.PHONY: help demo dev test check format bench docs clean distclean
+.PHONY: help demo dev test trust check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
 	@echo 'make test       run the tests                                  (PYTEST_ARGS="-x -k hops")'
+	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make bench      measure the speed side by side, into bench/results.json'
@@ -35,6 +36,9 @@ dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+trust: $(VENV)/.installed-dev
+	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/streams tests/kafka tests/stores
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "lightgbm", "llvmlite", "msgspec", "numba", "numpy"} | {
+HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "granian", "httpx", "lightgbm", "llvmlite", "msgspec", "numba", "numpy"} | {
     *("pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"),
 }
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine

@@ -18,7 +18,8 @@ from pathlib import Path
 import polars as pl
 
 from headwater.cli.projects import load
-from headwater.online_stores import open_store
+from headwater.online_stores import open_store, spaces
+from headwater.online_stores.states import read_state
 from headwater.pipelines.accept import COPY
 from headwater.pipelines.online import OnlineView
 
@@ -130,9 +131,9 @@ class World:
             sums[f"u{n % USERS}"] += n
         return {user: (counts[user], sums[user]) for user in names()}
 
-    def found(self):
+    def found(self, name="view"):
         """By user, the count and the sum of the long window, as the store has them."""
-        view = load(str(self.folder / "features.py")).names["view"]
+        view = self.view(name)
         store = open_store(self.url, readonly=True)
         try:
             served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
@@ -140,6 +141,28 @@ class World:
             store.close()
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
         return dict(zip(names(), zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), strict=True), strict=True))
+
+    def view(self, name):
+        return load(str(self.folder / "features.py")).names[name]
+
+    def is_whole(self, name):
+        """Whether a view has been filled with its past."""
+        store = open_store(self.url)
+        try:
+            state = read_state(store, self.view(name).tiles_fingerprint)
+        finally:
+            store.close()
+        return state is not None and state.seeded is not None
+
+    def unfill(self, name):
+        """Take back that a view is whole, as if it had been killed just before."""
+        tiles = self.view(name).tiles_fingerprint
+        store = open_store(self.url)
+        try:
+            marks = [key for key, _ in store.scan(spaces.FILLED + bytes.fromhex(tiles))]
+            store.commit(dict.fromkeys([*marks, spaces.state(tiles)]), {})
+        finally:
+            store.close()
 
     def rows(self, what):
         """The archive or the dead letters; everything is in files after a graceful stop."""

@@ -16,7 +16,7 @@ RECEIVER = b"mreceiver"
 NOWHERE = b"n"
 """A key that never holds anything."""
 
-RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE, FILLED = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b", b"f"
 _LONGEST = 400
 
 
@@ -52,6 +52,11 @@ def records(tiles: str) -> bytes:
 def state(tiles: str) -> bytes:
     """Where it stands what is stored of a view."""
     return STATE + bytes.fromhex(tiles)
+
+
+def filled(tiles: str, partition: str | None) -> bytes:
+    """Where it stands that the records of one writer's part of a view begin with its past."""
+    return FILLED + bytes.fromhex(tiles) + (partition or "").encode()
 
 
 def offset(source: str, partition: str) -> bytes:

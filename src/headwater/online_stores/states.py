@@ -36,6 +36,7 @@ class State(msgspec.Struct, frozen=True):
     cuts: of a batch view, those that are whole, rising; the last two at most. making: the one after them, while it is not whole.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
     from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
+    by: in a store of several writers, the partition whose part holds the events of that history.
     exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
     """
 
@@ -45,6 +46,7 @@ class State(msgspec.Struct, frozen=True):
     seeded: int | None = None
     from_history: int = 0
     exact_from: int = 0
+    by: str = ""
     making: Making | None = None
 
     def cut(self, due: int) -> Cut | None:

@@ -64,6 +64,10 @@ class _Reading:
                     if not self.intake.limits.accept_loss:
                         raise
                     self._lose(error)
+                except FencedError as error:
+                    if not self.intake.store.partitioned:
+                        raise
+                    _LOG.warning("%s; beginning anew", error)  # a view was being filled with its past
         except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
             self.work.put(_Brought(self, self.generation, error=error))
 

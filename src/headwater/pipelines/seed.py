@@ -8,8 +8,10 @@ that what both hold counts once. Without ids that cannot be told, and values are
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
+import msgspec
 import polars as pl
 
 from headwater.definitions.durations import micros
@@ -17,23 +19,20 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
+from headwater.errors import FencedError
 from headwater.logs.rolling import Roller
-from headwater.online_stores import OnlineStore, spaces
-from headwater.online_stores.states import State, encoded, read_state, schema_bytes
-from headwater.pipelines.shard import Shard
+from headwater.online_stores import Changes, spaces
+from headwater.online_stores.states import State, decoded, encoded, schema_bytes
+from headwater.pipelines.shard import Progress, Shard
 
 FAR = 2**60
 _ROWS = 500_000  # of the past that are added in one commit
 
 
 def new_views(shard: Shard) -> list[ViewTiles]:
-    """The views of a shard whose records are not whole."""
-    found = []
-    for tiles in shard.acceptance.tiles:
-        state = read_state(shard.store, tiles.view.tiles_fingerprint)
-        if state is None or state.seeded is None:
-            found.append(tiles)
-    return found
+    """The views of which a shard's part does not begin with its past."""
+    places = [spaces.filled(tiles.view.tiles_fingerprint, shard.partition) for tiles in shard.acceptance.tiles]
+    return [tiles for tiles, found in zip(shard.acceptance.tiles, shard.store.get(places), strict=True) if found is None]
 
 
 def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> dict[str, int]:
@@ -41,34 +40,76 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
 
     replayed: the stream is the history's own continuation, so that nothing can be in both.
 
-    What a killed run left of it is removed first. Nothing else may write to the shard meanwhile.
+    In a store of several writers each fills its own part, and the first one adds the history. What a killed run left of a part is removed
+    first. Nothing else may write to the shard meanwhile.
+
+    Raises:
+        FencedError: another writer did.
     """
     counts: dict[str, int] = {}
     fresh = new_views(shard)
+    begun = {tiles.view.name: _begun(shard, tiles, now, replayed=replayed) for tiles in fresh}
     if fresh and not shard.progress.sequence:
-        shared = overlap(shard.source, now)
+        shared = overlap(shard.source, begun[fresh[0].view.name].from_history or now)
         if shared is not None:
             shard.begin(*shared, now)
-    foreign = shard.progress.sequence <= 1 and archive.rows() is None
     for tiles in fresh:
-        _clear(shard.store, tiles)
-        state = State(tiles.view.name, schema_bytes(tiles.schema))
-        shard.store.commit({spaces.state(tiles.view.tiles_fingerprint): encoded(state)}, {})
+        state = begun[tiles.view.name]
+        _clear(shard, tiles)
         T = max(now, shard.progress.at)
-        parts = _history(shard.source, tiles, T) if foreign else _archived(shard, archive)
-        counts[tiles.view.name] = sum(_add(shard, tiles, part, T) for part in parts)
-        done = _whole(state, shard, tiles, T, foreign=foreign and shard.source.history is not None, replayed=replayed)
-        shard.store.commit({spaces.state(tiles.view.tiles_fingerprint): encoded(done)}, {})
+        parts = [_archived(shard, archive)]
+        if state.from_history and state.by == (shard.partition or ""):
+            parts.append(_history(shard.source, tiles, state.from_history))
+        counts[tiles.view.name] = sum(_add(shard, tiles, events, T) for part in parts for events in part)
+        shard.store.commit({spaces.filled(tiles.view.tiles_fingerprint, shard.partition): b"1"}, _unmoved(shard))
+        _finish(shard, tiles)
     return counts
 
 
-def _whole(state: State, shard: Shard, tiles: ViewTiles, T: int, *, foreign: bool, replayed: bool) -> State:
-    """The state of a view whose records are whole now."""
-    exact = 0
-    if foreign and shard.source.id_field is None and not replayed:
-        reaches = [w.reach for w in tiles.records.stored.ladder.windows]
-        exact = FAR if None in reaches else T + max(r for r in reaches if r is not None)
-    return State(state.view, state.schema, [], shard.progress.sequence, T if foreign else 0, exact)
+def _begun(shard: Shard, tiles: ViewTiles, now: int, *, replayed: bool) -> State:
+    """What the first writer that comes upon a new view says of it; the others keep to that."""
+    place = spaces.state(tiles.view.tiles_fingerprint)
+    while (found := decoded(shard.store.get([place])[0])) is None:
+        known = shard.source.history is not None and not any(p.sequence > 1 for p in _progress(shard).values())
+        exact = 0
+        if (shard.source.id_field is None and not replayed and known) or (shard.source.history is not None and not known):
+            reaches = [w.reach for w in tiles.records.stored.ladder.windows]
+            exact = FAR if None in reaches else now + max(r for r in reaches if r is not None)
+        T = max(now, shard.progress.at) if known else 0
+        made = State(tiles.view.name, schema_bytes(tiles.schema), from_history=T, exact_from=exact, by=shard.partition or "")
+        with suppress(FencedError):
+            shard.store.commit({place: encoded(made)}, {place: None})
+    return found
+
+
+def _finish(shard: Shard, tiles: ViewTiles) -> None:
+    """Say that the view is whole, if every part of it that has a past is."""
+    fingerprint = tiles.view.tiles_fingerprint
+    place = spaces.state(fingerprint)
+    partitions = list(_progress(shard)) if shard.partition is not None else [None]
+    if None in shard.store.get([spaces.filled(fingerprint, partition) for partition in partitions]):
+        return
+    value = shard.store.get([place])[0]
+    state = decoded(value)
+    if state is not None and state.seeded is None:
+        with suppress(FencedError):  # another one has said it
+            whole = msgspec.structs.replace(state, seeded=shard.progress.sequence)
+            shard.store.commit({place: encoded(whole)}, {place: value})
+
+
+def _progress(shard: Shard) -> dict[str | None, Progress]:
+    """How far each part of the source's stream has been read."""
+    own = spaces.PROGRESS + spaces.name(shard.source.name)
+    found = {key[len(own) :].rstrip(b"\0").decode() or None: value for key, value in shard.store.scan(own)}
+    return {partition: msgspec.msgpack.decode(value, type=Progress) for partition, value in found.items()}
+
+
+def _unmoved(shard: Shard) -> Changes:
+    """What the store holds as long as nobody else writes to the shard's partition."""
+    if shard.partition is None:
+        return {}
+    end = shard.ends.get(shard.partition)
+    return {spaces.offset(shard.source.name, shard.partition): None if end is None else spaces.number(end)}
 
 
 def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
@@ -110,11 +151,14 @@ def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int) -> int:
     through = shard.ends.get(shard.partition, 0) if shard.partition is not None else shard.progress.sequence
     store = shard.store
     made = tiles.update(events, T, through, lambda keys: [found or b"" for found in store.get([place(key) for key in keys])])
-    store.commit({place(key): record or None for key, record in made.items()}, {})
+    store.commit({place(key): record or None for key, record in made.items()}, _unmoved(shard))
     return events.height
 
 
-def _clear(store: OnlineStore, tiles: ViewTiles) -> None:
-    keys = [key for key, _ in store.scan(spaces.records(tiles.view.tiles_fingerprint))]
+def _clear(shard: Shard, tiles: ViewTiles) -> None:
+    """Remove the records of the shard's part."""
+    keys = [key for key, _ in shard.store.scan(spaces.records(tiles.view.tiles_fingerprint))]
+    if shard.partition is not None:
+        keys = [key for key in keys if key.rpartition(b"\0")[2] == shard.partition.encode()]
     for first in range(0, len(keys), 10_000):
-        store.commit(dict.fromkeys(keys[first : first + 10_000]), {})
+        shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(shard))

@@ -18,6 +18,7 @@ App = Callable[[Scope, Read, Send], Awaitable[None]]
 
 LARGEST: Final = 10_000_000  # bytes of a body
 _SECONDS: Final = 30.0  # in which a body has to come
+_PATIENCE: Final = 10  # times the largest body are read before one is refused without being heard
 _JSON: Final = [(b"content-type", b"application/json")]
 
 
@@ -43,29 +44,32 @@ async def body(scope: Scope, read: Read) -> bytes:
     encoding = header(scope, b"content-encoding")
     if encoding not in (None, "", "identity"):
         raise Refused(415, f"the body is encoded as {encoding!r}; send it as it is")
-    said = header(scope, b"content-length")
-    if said is not None and said.isdigit() and int(said) > LARGEST:
-        raise _too_large()
     try:
         async with asyncio.timeout(_SECONDS):
-            return await _whole(read)
+            found = await _whole(read)
     except TimeoutError:
         raise Refused(408, f"the body has not come within {_SECONDS:.0f} seconds; send it again") from None
+    if found is None:
+        raise Refused(413, f"the body is larger than {LARGEST // 1_000_000} MB; send it in parts")
+    return found
 
 
-async def _whole(read: Read) -> bytes:
-    parts, size = [], 0
+async def _whole(read: Read) -> bytes | None:
+    """The body; None where it is too large. The rest of such a one is read and let go: most senders listen only when they are done."""
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await read()
         if message["type"] == "http.disconnect":
             raise Refused(400, "the sender has gone")
-        part = bytes(message.get("body", b""))
+        part = message.get("body", b"")
         size += len(part)
-        if size > LARGEST:
-            raise _too_large()
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        if size <= LARGEST:
+            parts.append(bytes(part))
+        else:
+            parts.clear()
+        if not message.get("more_body", False) or size > _PATIENCE * LARGEST:
+            return b"".join(parts) if size <= LARGEST else None
 
 
 async def answer(send: Send, status: int, said: object, more: Mapping[str, str] | None = None) -> None:
@@ -79,7 +83,3 @@ async def refuse(send: Send, refused: Refused) -> None:
     """Answer that a request is refused."""
     more = {} if refused.again is None else {"retry-after": str(refused.again)}
     await answer(send, refused.status, {"error": " ".join(str(refused).split())}, more)
-
-
-def _too_large() -> Refused:
-    return Refused(413, f"the body is larger than {LARGEST // 1_000_000} MB; send it in parts")

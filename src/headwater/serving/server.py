@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,16 +21,18 @@ _AT_ONCE: Final = 4096  # requests; one whose body comes slowly takes a place, a
 _LEAVING: Final = 2.0  # seconds for answers that are under way when the server stops
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 
+Closing = Callable[[], Awaitable[None]]
+
 
 @contextmanager
-def serving(app: App, host: str, port: int) -> Iterator[str]:
-    """Serve `app` while the context lasts; the address at which it is reached.
+def serving(app: App, host: str, port: int, *, closing: Closing | None = None) -> Iterator[str]:
+    """Serve `app` while the context lasts, and end with `closing`; the address at which it is reached.
 
     Raises:
         UsageError: the address is taken, or is none of this machine.
     """
     _check_free(host, port)
-    thread = _Thread(app, host, port)
+    thread = _Thread(app, host, port, closing)
     thread.start()
     thread.begun.wait()
     try:
@@ -42,10 +44,10 @@ def serving(app: App, host: str, port: int) -> Iterator[str]:
 
 
 class _Thread(threading.Thread):
-    def __init__(self, app: App, host: str, port: int) -> None:
+    def __init__(self, app: App, host: str, port: int, closing: Closing | None) -> None:
         super().__init__(name=f"serve {host}:{port}", daemon=True)
         self.begun = threading.Event()
-        self._app, self._host, self._port = app, host, port
+        self._app, self._host, self._port, self._closing = app, host, port, closing
         self._under_way = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
@@ -76,7 +78,11 @@ class _Thread(threading.Thread):
         while not serving.done() and not await self._listens():  # noqa: ASYNC110 (granian tells nobody when it listens)
             await asyncio.sleep(0.005)
         self.begun.set()
-        await serving
+        try:
+            await serving
+        finally:
+            if self._closing is not None:
+                await self._closing()
 
     async def _count(self, scope: Scope, read: Read, send: Send) -> None:
         self._under_way += 1
