@@ -32,9 +32,14 @@ def records(tiles: str) -> bytes:
     return RECORD + bytes.fromhex(tiles)
 
 
-def state(tiles: str) -> bytes:
-    """Where it stands what is stored of a view."""
-    return STATE + bytes.fromhex(tiles)
+def state(tiles: str, partition: str | None = None) -> bytes:
+    """Where it stands what is stored of a view; in a store of several writers, what is stored of a partition's part of it."""
+    return STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
+
+
+def begun(source: str) -> bytes:
+    """Where it stands what a source's stream began with."""
+    return STATE + b"source" + name(source)
 
 
 def offset(source: str, partition: str) -> bytes:

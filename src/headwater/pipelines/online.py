@@ -25,7 +25,7 @@ from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.online_stores.states import State, decoded, read_state
+from headwater.online_stores.states import State, decoded, read_state, read_stream
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.request_features import request_feature, request_field
 from headwater.pipelines.shard import Progress
@@ -66,9 +66,11 @@ class OnlineView:
     @cached_property
     def state(self) -> State:
         """What the store said of the view when it was first asked."""
-        found = read_state(self.store, self.view.tiles_fingerprint)
+        tiles = self.view.tiles_fingerprint
+        batch = isinstance(self.view.freshness, Batch)
+        found = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
         if found is None:
-            verb = "materialize" if isinstance(self.view.freshness, Batch) else "ingest"
+            verb = "materialize" if batch else "ingest"
             raise StoreError(
                 f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; run `headwater {verb}`"
             )
@@ -119,14 +121,17 @@ class OnlineView:
         return [*key_bytes(whole.select(names)), None], number.fill_null(whole.height).cast(pl.Int64).to_numpy()
 
     def _stream(self, keys: Sequence[bytes | None], t: int) -> Served:
+        now = clock.stopwatch()
+        name = spaces.PROGRESS + spaces.name(self.view.source.name)
+        if now - self._looked > _REFRESH or not self._shards:
+            known, self._shards = self._shards, [key for key, _ in self.store.scan(name)] or [name]
+            self._looked = now
+            if known != self._shards:
+                self.__dict__.pop("state", None)  # a partition that is new may not be whole
         if self.state.seeded is None:
             self.__dict__.pop("state")
             if self.state.seeded is None:
                 raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
-        now = clock.stopwatch()
-        name = spaces.PROGRESS + spaces.name(self.view.source.name)
-        if now - self._looked > _REFRESH or not self._shards:
-            self._shards, self._looked = [key for key, _ in self.store.scan(name)] or [name], now
         parts: list[str | None] = [key[len(name) : -1].decode() for key in self._shards] if self.store.partitioned else [None]
         fingerprint = self.view.tiles_fingerprint
         places = [b"" if key is None else spaces.record(fingerprint, key, part) for key in keys for part in parts]

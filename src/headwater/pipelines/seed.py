@@ -1,15 +1,21 @@
 """Seeding: a streaming view that is new in a store begins with the past, so that its first values are whole.
 
 From headwater's own archive: every event that was accepted up to a commit, and the stream from there on. From a history that headwater did
-not write: its events, and of the stream what was received from `id_horizon` before its last event on, with the ids of that stretch, so
-that what both hold counts once. Without ids that cannot be told, and values are called approximate until the longest window has passed.
+not write, which is what was there before the stream's first commit: its events, and of the stream what was received from `id_horizon`
+before its last event on, with the ids of that stretch, so that what both hold counts once. Without ids that cannot be told, and values
+are called approximate until the longest window has passed; so they are where the archive does not hold all that was accepted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import count
+from typing import cast
 
+import msgspec
 import polars as pl
 
 from headwater.definitions.durations import micros
@@ -17,9 +23,10 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
+from headwater.errors import FencedError
 from headwater.logs.rolling import Roller
-from headwater.online_stores import OnlineStore, spaces
-from headwater.online_stores.states import State, encoded, read_state, schema_bytes
+from headwater.online_stores import spaces
+from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
 from headwater.pipelines.shard import Shard
 
 FAR = 2**60
@@ -28,12 +35,8 @@ _ROWS = 500_000  # of the past that are added in one commit
 
 def new_views(shard: Shard) -> list[ViewTiles]:
     """The views of a shard whose records are not whole."""
-    found = []
-    for tiles in shard.acceptance.tiles:
-        state = read_state(shard.store, tiles.view.tiles_fingerprint)
-        if state is None or state.seeded is None:
-            found.append(tiles)
-    return found
+    states = [read_state(shard.store, tiles.view.tiles_fingerprint, shard.partition) for tiles in shard.acceptance.tiles]
+    return [tiles for tiles, state in zip(shard.acceptance.tiles, states, strict=True) if state is None or state.seeded is None]
 
 
 def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> dict[str, int]:
@@ -43,32 +46,97 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
 
     What a killed run left of it is removed first. Nothing else may write to the shard meanwhile.
     """
-    counts: dict[str, int] = {}
     fresh = new_views(shard)
-    if fresh and not shard.progress.sequence:
+    if not fresh:
+        return {}
+    if not shard.progress.sequence:
         shared = overlap(shard.source, now)
         if shared is not None:
             shard.begin(*shared, now)
-    foreign = shard.progress.sequence <= 1 and archive.rows() is None
+    T = max(now, shard.progress.at)
+    counts, past = {}, _Past(shard, archive, _begun(shard, archive, T), T, replayed=replayed)
     for tiles in fresh:
-        _clear(shard.store, tiles)
-        state = State(tiles.view.name, schema_bytes(tiles.schema))
-        shard.store.commit({spaces.state(tiles.view.tiles_fingerprint): encoded(state)}, {})
-        T = max(now, shard.progress.at)
-        parts = _history(shard.source, tiles, T) if foreign else _archived(shard, archive)
-        counts[tiles.view.name] = sum(_add(shard, tiles, part, T) for part in parts)
-        done = _whole(state, shard, tiles, T, foreign=foreign and shard.source.history is not None, replayed=replayed)
-        shard.store.commit({spaces.state(tiles.view.tiles_fingerprint): encoded(done)}, {})
+        _clear(shard, tiles)
+        place = spaces.state(tiles.view.tiles_fingerprint, shard.partition)
+        shard.store.commit({place: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, {})
+        counts[tiles.view.name] = past.fill(tiles)
+        shard.store.commit({place: encoded(past.state(tiles))}, {})
     return counts
 
 
-def _whole(state: State, shard: Shard, tiles: ViewTiles, T: int, *, foreign: bool, replayed: bool) -> State:
-    """The state of a view whose records are whole now."""
-    exact = 0
-    if foreign and shard.source.id_field is None and not replayed:
-        reaches = [w.reach for w in tiles.records.stored.ladder.windows]
-        exact = FAR if None in reaches else T + max(r for r in reaches if r is not None)
-    return State(state.view, state.schema, [], shard.progress.sequence, T if foreign else 0, exact)
+def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
+    """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
+    place = spaces.begun(shard.source.name)
+    found = shard.store.get([place])[0]
+    if found is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
+        with suppress(FencedError):  # another partition came first
+            shard.store.commit({place: msgspec.msgpack.encode(Begun(T, shard.partition))}, {place: None})
+        found = shard.store.get([place])[0]
+    return None if found is None else msgspec.msgpack.decode(found, type=Begun)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What is known of the time before a view, as of T."""
+
+    shard: Shard
+    archive: Roller
+    begun: Begun | None
+    T: int
+    replayed: bool
+
+    def fill(self, tiles: ViewTiles) -> int:
+        """Add the past to the records of a view; how many events."""
+        parts = [*self._history(tiles), *self._archived()]
+        through = self.shard.progress.sequence
+        if self.shard.partition is not None:  # there a record makes way only for one that is complete through more
+            through = self.shard.ends.get(self.shard.partition, 0)
+        return sum(
+            _add(self.shard, tiles, part(), self.T, through - left) for left, part in zip(count(len(parts) - 1, -1), parts, strict=False)
+        )
+
+    def state(self, tiles: ViewTiles) -> State:
+        """The state of a view whose records are whole now."""
+        until = 0 if self.begun is None else self.begun.until
+        doubtful = [until] if until and self.shard.source.id_field is None and not self.replayed else []
+        if self._missing:
+            doubtful.append(self.T)
+        reach = _reach(tiles)
+        exact = 0 if not doubtful else FAR if reach is None else max(doubtful) + reach
+        return State(tiles.view.name, schema_bytes(tiles.schema), [], self.shard.progress.sequence, until, exact)
+
+    @cached_property
+    def _missing(self) -> bool:
+        """Whether more was accepted than the archive holds."""
+        said = self.shard.progress.counts
+        return said.get("accepted", 0) + said.get("released", 0) > self._count
+
+    @cached_property
+    def _count(self) -> int:
+        rows = self.archive.rows()
+        return 0 if rows is None else int(rows.select(pl.len()).collect().item())
+
+    def _archived(self) -> list[Callable[[], pl.DataFrame]]:
+        def part(first: int) -> pl.DataFrame:
+            rows = cast("pl.LazyFrame", self.archive.rows()).slice(first, _ROWS)
+            return self.shard.acceptance.events_of(rows.select(list(self.shard.acceptance.schema)).collect())
+
+        return [partial(part, first) for first in range(0, self._count, _ROWS)]
+
+    def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
+        if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
+            return []
+        reach, view, until = _reach(tiles), tiles.view, self.begun.until
+        columns = sorted(view.read_columns - set(view.keys))
+        first = None if reach is None else self.T - reach
+        events = read_events(self.shard.source, view.keys, columns, Reach(first, until, until), [], Notes())
+        return [partial(events.slice, place, _ROWS) for place in range(0, events.height, _ROWS)]
+
+
+def _reach(tiles: ViewTiles) -> int | None:
+    """How far back the longest window of a view sees; None is without end."""
+    reaches = [w.reach for w in tiles.records.stored.ladder.windows]
+    return None if None in reaches else max(r for r in reaches if r is not None)
 
 
 def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
@@ -82,39 +150,19 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def _archived(shard: Shard, archive: Roller) -> Iterator[pl.DataFrame]:
-    rows = archive.rows()
-    if rows is None:
-        return
-    total = rows.select(pl.len()).collect().item()
-    for first in range(0, total, _ROWS):
-        yield shard.acceptance.events_of(rows.slice(first, _ROWS).select(list(shard.acceptance.schema)).collect())
-
-
-def _history(source: Source, tiles: ViewTiles, T: int) -> Iterator[pl.DataFrame]:
-    if source.history is None:
-        return
-    reaches = [w.reach for w in tiles.records.stored.ladder.windows]
-    first = None if None in reaches else T - max(r for r in reaches if r is not None)
-    columns = sorted(tiles.view.read_columns - set(tiles.view.keys))
-    events = read_events(source, tiles.view.keys, columns, Reach(first, T, T), [], Notes())
-    for place in range(0, events.height, _ROWS):
-        yield events.slice(place, _ROWS)
-
-
-def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int) -> int:
+def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int) -> int:
     events = events.filter(pl.col(TIME) < T)
     if not events.height:
         return 0
     place = partial(spaces.record, tiles.view.tiles_fingerprint, partition=shard.partition)
-    through = shard.ends.get(shard.partition, 0) if shard.partition is not None else shard.progress.sequence
     store = shard.store
     made = tiles.update(events, T, through, lambda keys: [found or b"" for found in store.get([place(key) for key in keys])])
     store.commit({place(key): record or None for key, record in made.items()}, {})
     return events.height
 
 
-def _clear(store: OnlineStore, tiles: ViewTiles) -> None:
-    keys = [key for key, _ in store.scan(spaces.records(tiles.view.tiles_fingerprint))]
+def _clear(shard: Shard, tiles: ViewTiles) -> None:
+    end = b"" if shard.partition is None else b"\0" + shard.partition.encode()
+    keys = [key for key, _ in shard.store.scan(spaces.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
     for first in range(0, len(keys), 10_000):
-        store.commit(dict.fromkeys(keys[first : first + 10_000]), {})
+        shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), {})
