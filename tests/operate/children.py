@@ -1,12 +1,15 @@
 """What tests run in processes of their own."""
 
+import time
 from contextlib import closing
+from pathlib import Path
 
 import headwater as hw
-from headwater.pipelines import materialize
+from headwater import clock
+from headwater.pipelines import materialize, seed
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
-from tests.operate.conftest import frame, micros, view_of
+from tests.operate.conftest import Flow, frame, micros, streaming_view, view_of
 
 KEYS = 4000
 
@@ -55,3 +58,23 @@ def materialize_at(pipe, url, t, wait):
     with closing(hw.open_store(url)) as store:
         made = materialize_view(many(), store, t, wait=wait)
         pipe.send((made.cut.T, made.events))
+
+
+def seed_slowly(pipe, url, folder):
+    """Open a stream with a view that is new, and fill it in parts of 8 events; says each commit, and takes its time after it."""
+    seed._ROWS = 8
+    clock.now_micros = lambda: micros(50)
+    with closing(hw.open_store(url)) as store:
+        commit, made = store.commit, 0
+
+        def told(changes, expect):
+            nonlocal made
+            commit(changes, expect)
+            made += 1
+            pipe.send(made)
+            time.sleep(0.2)
+
+        store.commit = told
+        sums = [hw.sum("amount"), hw.last_n("amount", k=3)]
+        Flow([streaming_view(sums), streaming_view(sums, name="new")], store, Path(folder))
+        time.sleep(60)

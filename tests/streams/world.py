@@ -19,7 +19,7 @@ import polars as pl
 
 from headwater.cli.projects import load
 from headwater.online_stores import open_store, spaces
-from headwater.online_stores.states import read_state
+from headwater.online_stores.states import read_stream
 from headwater.pipelines.accept import COPY
 from headwater.pipelines.online import OnlineView
 
@@ -149,7 +149,7 @@ class World:
         """Whether a view has been filled with its past."""
         store = open_store(self.url)
         try:
-            state = read_state(store, self.view(name).tiles_fingerprint)
+            state = read_stream(store, self.view(name).tiles_fingerprint, "visits")
         finally:
             store.close()
         return state is not None and state.seeded is not None
@@ -159,8 +159,7 @@ class World:
         tiles = self.view(name).tiles_fingerprint
         store = open_store(self.url)
         try:
-            marks = [key for key, _ in store.scan(spaces.FILLED + bytes.fromhex(tiles))]
-            store.commit(dict.fromkeys([*marks, spaces.state(tiles)]), {})
+            store.commit(dict.fromkeys([key for key, _ in store.scan(spaces.state(tiles))]), {})
         finally:
             store.close()
 

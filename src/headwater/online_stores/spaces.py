@@ -16,7 +16,7 @@ RECEIVER = b"mreceiver"
 NOWHERE = b"n"
 """A key that never holds anything."""
 
-RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE, FILLED = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b", b"f"
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
 _LONGEST = 400
 
 
@@ -49,14 +49,14 @@ def records(tiles: str) -> bytes:
     return RECORD + bytes.fromhex(tiles)
 
 
-def state(tiles: str) -> bytes:
-    """Where it stands what is stored of a view."""
-    return STATE + bytes.fromhex(tiles)
+def state(tiles: str, partition: str | None = None) -> bytes:
+    """Where it stands what is stored of a view; in a store of several writers, what is stored of a partition's part of it."""
+    return STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
 
 
-def filled(tiles: str, partition: str | None) -> bytes:
-    """Where it stands that the records of one writer's part of a view begin with its past."""
-    return FILLED + bytes.fromhex(tiles) + (partition or "").encode()
+def begun(source: str) -> bytes:
+    """Where it stands what a source's stream began with."""
+    return STATE + b"source" + name(source)
 
 
 def offset(source: str, partition: str) -> bytes:

@@ -36,7 +36,6 @@ class State(msgspec.Struct, frozen=True):
     cuts: of a batch view, those that are whole, rising; the last two at most. making: the one after them, while it is not whole.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
     from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
-    by: in a store of several writers, the partition whose part holds the events of that history.
     exact_from: from when on values are exact, microseconds; later than now where the past before the stream is not known.
     """
 
@@ -46,7 +45,6 @@ class State(msgspec.Struct, frozen=True):
     seeded: int | None = None
     from_history: int = 0
     exact_from: int = 0
-    by: str = ""
     making: Making | None = None
 
     def cut(self, due: int) -> Cut | None:
@@ -74,9 +72,35 @@ def schema_bytes(dtypes: Mapping[str, pl.DataType]) -> bytes:
     return out.getvalue()
 
 
-def read_state(store: OnlineStore, tiles: str) -> State | None:
-    """What is stored of a view; None where nothing is."""
-    return decoded(store.get([spaces.state(tiles)])[0])
+class Begun(msgspec.Struct, frozen=True):
+    """The history that a source's stream goes on from: its events before `until`, microseconds, in the part of one partition."""
+
+    until: int
+    partition: str | None = None
+
+
+def read_state(store: OnlineStore, tiles: str, partition: str | None = None) -> State | None:
+    """What is stored of a view, or of a partition's part of it; None where nothing is."""
+    return decoded(store.get([spaces.state(tiles, partition)])[0])
+
+
+def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
+    """What is stored of a streaming view: in a store of several writers, whole when the part of each partition is."""
+    if not store.partitioned:
+        return read_state(store, tiles)
+    prefix, name = spaces.state(tiles, ""), spaces.PROGRESS + spaces.name(source)
+    parts = {key[len(prefix) :]: msgspec.msgpack.decode(value, type=State) for key, value in store.scan(prefix)}
+    if not parts:
+        return None
+    begun = {key[len(name) : -1] for key, _ in store.scan(name)}
+    seeded = [part.seeded for part in parts.values()]
+    whole = begun <= parts.keys() and None not in seeded
+    return msgspec.structs.replace(
+        next(iter(parts.values())),
+        seeded=max(s for s in seeded if s is not None) if whole else None,
+        from_history=max(part.from_history for part in parts.values()),
+        exact_from=max(part.exact_from for part in parts.values()),
+    )
 
 
 def decoded(value: bytes | None) -> State | None:

@@ -16,7 +16,7 @@ from headwater.definitions.freshness import Batch
 from headwater.engines.asides import STATUSES
 from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, spaces
-from headwater.online_stores.states import State, decoded, read_state
+from headwater.online_stores.states import State, decoded, read_stream
 from headwater.pipelines.shard import Progress
 
 _NONE: Mapping[str | None, int] = {}
@@ -90,6 +90,8 @@ class StreamHeads:
         if now - self._looked > REFRESH or not self._found[0]:
             name = spaces.PROGRESS + spaces.name(self.view.source.name)
             keys = [key for key, _ in self.store.scan(name)] or [name]
+            if keys != self._found[0]:
+                self._state = None  # a partition that is new may not be whole
             self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
             self._looked = now
         return self._found
@@ -112,7 +114,7 @@ class StreamHeads:
 
     def _whole(self) -> State:
         if self._state is None:
-            state = read_state(self.store, self.view.tiles_fingerprint)
+            state = read_stream(self.store, self.view.tiles_fingerprint, self.view.source.name)
             if state is None or state.seeded is None:
                 raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
             self._state = state

@@ -22,7 +22,7 @@ from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import DataError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.online_stores.states import State, read_state
+from headwater.online_stores.states import State, read_state, read_stream
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
@@ -52,9 +52,11 @@ class OnlineView:
     @cached_property
     def state(self) -> State:
         """What the store said of the view when it was first asked."""
-        found = read_state(self.store, self.view.tiles_fingerprint)
+        tiles = self.view.tiles_fingerprint
+        batch = isinstance(self.view.freshness, Batch)
+        found = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
         if found is None:
-            verb = "materialize" if isinstance(self.view.freshness, Batch) else "ingest"
+            verb = "materialize" if batch else "ingest"
             raise StoreError(
                 f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; run `headwater {verb}`"
             )

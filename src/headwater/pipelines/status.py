@@ -19,7 +19,7 @@ from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.online_stores.states import read_state
+from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
 from headwater.pipelines.shard import Progress
 
@@ -125,8 +125,8 @@ def _view(store: OnlineStore, view: FeatureView, t: int) -> ViewStatus:
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
-    state = read_state(store, view.tiles_fingerprint)
     if isinstance(view.freshness, Batch):
+        state = read_state(store, view.tiles_fingerprint)
         (due,), (_,) = as_of(view.freshness, np.array([t]))
         cut = None if state is None else state.cut(int(due))
         if cut is None:
@@ -134,6 +134,7 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
         return "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
     if not isinstance(view.freshness, Streaming):
         return "not stored", None, None
+    state = read_stream(store, view.tiles_fingerprint, view.source.name)
     if state is None or state.seeded is None:
         return "absent" if state is None else "filling", None, None
     prefix = spaces.PROGRESS + spaces.name(view.source.name)

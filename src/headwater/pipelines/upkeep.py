@@ -14,7 +14,6 @@ from headwater.definitions.project import Project
 from headwater.errors import FencedError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.compaction import Compaction, Size, compact, shrunk
-from headwater.online_stores.states import read_state
 from headwater.pipelines.moments import newest
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.shard import Progress
@@ -47,7 +46,8 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
     t = clock.now_micros() if now is None else now
     with opened(store) as mine:
         views = {view.root.tiles_fingerprint: view.root for view in project.views}.values()
-        return [Kept(view.name, _compacted(mine, view, t)) for view in views if read_state(mine, view.tiles_fingerprint) is not None]
+        stored = [view for view in views if any(True for _ in mine.scan(spaces.state(view.tiles_fingerprint)))]
+        return [Kept(view.name, _compacted(mine, view, t)) for view in stored]
 
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
