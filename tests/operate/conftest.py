@@ -97,7 +97,7 @@ class Flow:
 
     def __init__(self, views, store, folder, **more):
         self.intake = Intake(views[0].source, views, store, folder, Limits(), **more)
-        self.offset = self.intake.shard(None).ends.get("0", 0)
+        self.offset = self.intake.shard("0").ends.get("0", 0)
 
     def send(self, events, now, partition="0"):
         """Commit records at `now`, in seconds; each a mapping whose times are seconds."""

@@ -43,7 +43,7 @@ def stored(*views, at=T, partitioned=False):
         made = tiles.update(events, T, T if batch else 0, lambda keys: [b""] * len(keys))
         store.values |= {spaces.record(view.tiles_fingerprint, key, partition): record for key, record in made.items()}
         state = State(view.name, schema_bytes(events.schema), [Cut(T, T)] if batch else [], None if batch else 0)
-        store.values[spaces.state(view.tiles_fingerprint)] = encoded(state)
+        store.values[spaces.state(view.tiles_fingerprint, "3" if partitioned and not batch else None)] = encoded(state)
         end = b"3\0" if partitioned else b""
         store.values[spaces.PROGRESS + spaces.name(view.source.name) + end] = msgspec.msgpack.encode(Progress(4, at, known=at))
     return store
