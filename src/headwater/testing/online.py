@@ -111,6 +111,9 @@ def _batches(tiles: ViewTiles, store: Kept, events: pl.DataFrame, partition: str
 
         made = tiles.update(part, now, number, fetch)
         store.values |= zip(places, made.values(), strict=True)
+        for place in places:
+            if not store.values[place]:
+                del store.values[place]
     return max(now, 0)
 
 
