@@ -4,6 +4,7 @@ import signal
 import statistics
 from pathlib import Path
 
+SMALL_FILES = Path(__file__).with_name("small_files.py")
 SPLIT = Path(__file__).with_name("split_commits.py")
 
 
@@ -18,6 +19,18 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     here.once()
     here.check()
     report(f"{kills} kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}")
+
+
+def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, report):
+    here = world('hw.appended("log-*.ndjson", schema=schema)', script=SMALL_FILES)
+    writer = here.appender(tmp_path / "log-0.ndjson", rate=2000)
+    writer.start()
+    here.killed(kills // 2, pause=0.5)
+    writer.end()
+    here.once()
+    here.check()
+    files = len(list(tmp_path.glob(".headwater/archive/**/*.parquet")))
+    report(f"{kills // 2} kills, {files:,} files of an archive, {len(here.good):,} rows: exact")
 
 
 def test_pushed_events_count_once(world, kills, report):

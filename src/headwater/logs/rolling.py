@@ -19,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from headwater.errors import StoreError
 from headwater.online_stores import OnlineStore, spaces
 
 KNOWN_AT = "headwater_known_at"
@@ -58,9 +59,15 @@ class Roller:
         day = frame[KNOWN_AT].max()
         assert isinstance(day, datetime)
         folder = self.place / f"headwater_date={day:%Y-%m-%d}"
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_quoted(self.partition)}-{first:012d}-{last:012d}.parquet"
-        _durable(frame, path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _durable(frame, path)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make room, or "
+                "give the right to write there, and start again"
+            ) from error
         self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
         return path
 
@@ -103,10 +110,14 @@ def _frame(data: bytes) -> pl.DataFrame:
 def _durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a file that is whole and on disk, or not there."""
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        frame.write_parquet(file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with draft.open("wb") as file:
+            frame.write_parquet(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)  # it would take the room that is missing
+        raise
     draft.replace(path)
     for folder in (path.parent, path.parent.parent):
         handle = os.open(folder, os.O_RDONLY)

@@ -31,7 +31,11 @@ def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
 
 
 class LmdbStore:
-    """See `OnlineStore`; commits are synchronous, so that they outlive the process and, as LMDB says of its files, the machine's power."""
+    """See `OnlineStore`; commits are synchronous: each is on the disk before `commit` returns.
+
+    That commits outlive the process is tested, by killing it. That they outlive the machine's power is what LMDB's authors say of its files
+    where the disk keeps what it was told to; it was not tested here.
+    """
 
     partitioned = False
 
