@@ -150,7 +150,9 @@ def streamed(store, tmp_path, clock):
     view = streaming_view([hw.sum("amount", where="flag"), hw.count()], schema=SCHEMA, source=source)
     flow = Flow([view], store, tmp_path)
     now = CUT
-    flow.send([event(1.0, now - 100, 1), event(5.0, now - HOUR, 5), event(6.0, now - HOUR - 61, 6), event(9.0, now - 50, 9, flag=False)], now)
+    flow.send(
+        [event(1.0, now - 100, 1), event(5.0, now - HOUR, 5), event(6.0, now - HOUR - 61, 6), event(9.0, now - 50, 9, flag=False)], now
+    )
     flow.send([event(None, now - 40, 10), event(7.0, now - 30, 1), event(8.0, now - 20, 8, passes=False)], now)
     return view, flow
 
@@ -200,7 +202,10 @@ def test_refused_records_say_why(store, tmp_path, clock):
     flow.send([{"key": 1, "at": 50, "amount": 1.0}, {"key": 1, "at": 10 * 86400, "amount": 2.0}], 60)
     clock(60)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert {r["amount"]: r["why"] for r in found.events.to_dicts()} == {1.0: "it counts", 2.0: "refused: at is more than 1d after it was received"}
+    assert {r["amount"]: r["why"] for r in found.events.to_dicts()} == {
+        1.0: "it counts",
+        2.0: "refused: at is more than 1d after it was received",
+    }
 
 
 def test_queues(store):

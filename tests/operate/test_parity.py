@@ -43,7 +43,9 @@ def streamed(store, tmp_path, clock):
 
 
 def found(view, store, folder, second=110, **more):
-    return [(m.feature, m.keys, m.online, m.offline, m.reason) for m in check_view(view, store, folder, at=micros(second), **more).mismatches]
+    return [
+        (m.feature, m.keys, m.online, m.offline, m.reason) for m in check_view(view, store, folder, at=micros(second), **more).mismatches
+    ]
 
 
 def test_what_is_equal_is_equal(streamed, store, tmp_path):
@@ -126,9 +128,14 @@ def test_keys_of_all_types_are_spelt_out(store, tmp_path):
     events = pl.DataFrame(keys).with_columns(at=pl.lit(at(10)), amount=pl.lit(1.0))
     view = view_of(events, freshness=hw.batch("1h"), keys=list(keys), source={"select": [*keys, "amount"]}, features=[hw.count()])
     materialize_view(view, store, micros(HOUR))
-    emptied = view_of(events.clear(), freshness=hw.batch("1h"), keys=list(keys), source={"select": [*keys, "amount"]}, features=[hw.count()])
+    emptied = view_of(
+        events.clear(), freshness=hw.batch("1h"), keys=list(keys), source={"select": [*keys, "amount"]}, features=[hw.count()]
+    )
     materialize_view(emptied, store, micros(HOUR))
-    moved = {spaces.records(emptied.tiles_fingerprint) + place[9:]: record for place, record in store.scan(spaces.records(view.tiles_fingerprint))}
+    moved = {
+        spaces.records(emptied.tiles_fingerprint) + place[9:]: record
+        for place, record in store.scan(spaces.records(view.tiles_fingerprint))
+    }
     store.commit(moved, {})
     strays = [m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches]
     assert sorted(strays, key=lambda k: k["word"]) == sorted(events.select(list(keys)).to_dicts(), key=lambda k: k["word"])

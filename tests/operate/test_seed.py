@@ -70,7 +70,9 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
     both.send(events(range(40, 44)), 45)
     for view in (old, new):
         assert check_view(view, either, tmp_path, at=micros(46)).mismatches == []
-    assert values(old, either, 46)[0][0] == values(new, either, 46)[0][0] == [sum(2.0**n for n in range(44) if n % 5 == k) for k in range(6)]
+    assert (
+        values(old, either, 46)[0][0] == values(new, either, 46)[0][0] == [sum(2.0**n for n in range(44) if n % 5 == k) for k in range(6)]
+    )
 
 
 def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock):
@@ -83,7 +85,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert read_stream(store, new.tiles_fingerprint, "events").seeded is None
         with pytest.raises(StoreError, match="still being filled"):
             values(new, store, 11)
-        said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(11)).views}
+        said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(11)).views}
         assert said == {"view": "current", "new": "filling"}
         both.intake.shard("1")
         assert values(new, store, 11) == values(old, store, 11)
@@ -120,7 +122,7 @@ def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_
     for second in (101, 100 + HOUR - 1, 100 + HOUR + 200):
         flow.send([], second)
         served = hw.get_online_features(hw.FeatureService("s", [view]), [{"key": 1}], store=store, at=at(second), details=True)
-        (said,) = status(project, store=store, folder=tmp_path, now=micros(second)).views
+        (said,) = status(project, store=store, folder=tmp_path, at=at(second)).views
         seen.append((said.stands, served["view__count_1h__stale"][0]))
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
 
@@ -135,7 +137,7 @@ def test_an_archive_that_lost_events_makes_a_new_view_approximate(store, tmp_pat
     clock(30)
     both = Flow([old, new], store, tmp_path)
     both.send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(31)).views}
+    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "approximate"}
 
 
@@ -144,7 +146,7 @@ def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_approximate(stor
     Flow([old], store, None).send(events(range(10)), 20)
     clock(30)
     Flow([old, new], store, None).send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(31)).views}
+    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "approximate"}
 
 

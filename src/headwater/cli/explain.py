@@ -45,10 +45,10 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 def _keys(project: Project, given: argparse.Namespace) -> dict[str, object]:
     """The keys as values of the types that the view's keys have."""
-    said = dict(part.partition("=")[::2] for part in ",".join(given.keys).split(",") if part)
-    for name, text in said.items():
-        if not text:
-            raise UsageError(f"the key {name!r} has no value; write {name}=VALUE")
+    for part in given.keys:
+        if "=" not in part:
+            raise UsageError(f"the key {part!r} has no value; write {part}=VALUE")
+    said = dict(part.partition("=")[::2] for part in given.keys)
     from headwater.pipelines.explain import typed_keys
 
     return typed_keys(project, given.feature, said)
