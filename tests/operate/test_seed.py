@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreError
+from headwater.errors import StoreError, UsageError
 from headwater.online_stores.states import read_stream
 from headwater.pipelines import seed as seeding
 from headwater.pipelines.ingest import Intake, Limits
@@ -178,3 +178,20 @@ def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
     monkeypatch.setattr(seeding, "_clear", lambda *_: pytest.fail("seeded again"))
     intake = Intake(view.source, [view], store, tmp_path, Limits())
     assert isinstance(intake.shard(None), Shard)
+
+
+def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path, clock):
+    views = [streaming_view(SUMS), streaming_view(SUMS, name="other")]
+    project = project_of(*views)
+    flow = Flow(views, either, tmp_path)
+    flow.send(events(range(10)), 20)
+    before = values(views[0], either, 30)
+    assert hw.forget(project, ["view"], store=either) == {"view": 5}
+    with pytest.raises(StoreError, match="not in the online store"):
+        values(views[0], either, 30)
+    assert values(views[1], either, 30) == before
+    clock(30)
+    Flow(views, either, tmp_path).intake.shard("0")
+    assert values(views[0], either, 30) == values(views[1], either, 30) == before
+    with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
+        hw.forget(project, ["vieww"], store=either)

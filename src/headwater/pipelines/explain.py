@@ -238,7 +238,7 @@ class _Events:
         begun = OnlineView(self.view, self.store).state.from_history
         if begun and self.view.source.history is not None:
             before = self._of_history(keys, served).filter(pl.col(TIME) < begun, pl.col(KNOWN) <= begun)
-            parts.append(before.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(value=False).alias("__late")))
+            parts.append(before.with_columns((pl.col(KNOWN) > served.T).alias("__late")))
         return pl.concat(parts, how="diagonal_relaxed").drop(ROW).with_row_index(ROW)
 
     def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
@@ -355,7 +355,7 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()
         checks.append((missing, f"filtered: {name} is null"))
     why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
-    shown = [*view.keys, *dict.fromkeys(c for c in feature.reads if c not in view.keys)]
+    shown = [c for c in dict.fromkeys(feature.reads) if c not in view.keys]
     moments = [
         pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
         pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),

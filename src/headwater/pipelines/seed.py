@@ -9,7 +9,6 @@ are called approximate until the longest window has passed; so they are where th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
@@ -24,7 +23,7 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
 from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
-from headwater.errors import FencedError
+from headwater.errors import FencedError, LostError
 from headwater.logs.rolling import Roller
 from headwater.online_stores import spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
@@ -70,8 +69,12 @@ def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
     place = spaces.begun(shard.source.name)
     found = shard.store.get([place])[0]
     if found is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
-        with suppress(FencedError):  # another partition came first
+        try:
             shard.store.commit({place: msgspec.msgpack.encode(Begun(T, shard.partition))}, {place: None})
+        except LostError:
+            raise
+        except FencedError:
+            pass  # another partition came first
         found = shard.store.get([place])[0]
     return None if found is None else msgspec.msgpack.decode(found, type=Begun)
 
