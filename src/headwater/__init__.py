@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from headwater.pipelines.dataset import reproduce as reproduce
     from headwater.pipelines.explain import Explanation as Explanation
     from headwater.pipelines.explain import explain as explain
+    from headwater.pipelines.forget import forget as forget
     from headwater.pipelines.historical import get_historical_features as get_historical_features
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
@@ -113,6 +114,7 @@ _HOMES = {
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.explain": "Explanation explain",
+    "headwater.pipelines.forget": "forget",
     "headwater.pipelines.materialize": "Materialized materialize",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",

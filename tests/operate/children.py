@@ -6,6 +6,8 @@ from pathlib import Path
 
 import headwater as hw
 from headwater import clock
+from headwater.logs import rolling
+from headwater.online_stores import spaces
 from headwater.pipelines import materialize, seed
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
@@ -77,4 +79,22 @@ def seed_slowly(pipe, url, folder):
         store.commit = told
         sums = [hw.sum("amount"), hw.last_n("amount", k=3)]
         Flow([streaming_view(sums), streaming_view(sums, name="new")], store, Path(folder))
+        time.sleep(60)
+
+
+def roll_and_say(pipe, url, folder):
+    """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
+    real = rolling._durable
+
+    def told(frame, path):
+        pipe.send("before")
+        real(frame, path)
+        pipe.send("file")
+        time.sleep(0.3)
+
+    rolling._durable = told
+    with closing(hw.open_store(url)) as store:
+        rolling.Roller(store, spaces.ARCHIVE, Path(folder), "events").roll()
+        pipe.send("deleted")
+        pipe.send("done")
         time.sleep(60)

@@ -99,8 +99,8 @@ class Flow:
         self.intake = Intake(views[0].source, views, store, folder, Limits(), **more)
         self.offset = self.intake.shard("0").ends.get("0", 0)
 
-    def send(self, events, now, partition="0"):
-        """Commit records at `now`, in seconds; each a mapping whose times are seconds."""
+    def send(self, events, now, partition="0", known=None):
+        """Commit records at `now`, in seconds; each a mapping whose times are seconds. All that came by `known` has been read then."""
         events = [{k: at(v).isoformat() if k in ("at", "until") and v is not None else v for k, v in e.items()} for e in events]
         n = len(events)
         offsets = np.arange(self.offset, self.offset + n)
@@ -108,4 +108,4 @@ class Flow:
         self.offset += n
         self.intake.shard(partition)
         records = Records([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
-        return self.intake.commit([(records, dict(self.intake.turns))], micros(now))
+        return self.intake.commit([(records, dict(self.intake.turns))], micros(now), None if known is None else micros(known))

@@ -9,7 +9,7 @@ import headwater as hw
 from headwater.errors import DefinitionError, UsageError
 from headwater.pipelines.explain import explain_feature, typed_keys
 from headwater.pipelines.materialize import materialize_view
-from headwater.pipelines.online import get_online_features
+from headwater.pipelines.online import OnlineView, get_online_features
 from tests.operate.conftest import Flow, at, frame, micros, project_of, streaming_view, view_of
 
 HOUR = 3600
@@ -182,18 +182,27 @@ def test_what_was_committed_behind_counts_as_it_does_in_the_store(store, tmp_pat
     view = streaming_view()
     flow = Flow([view], store, tmp_path)
     flow.send([{"key": 1, "at": 50, "amount": 1.0}], 60)
-    shard = flow.intake.shard(None)
-    assert shard.progress.known == micros(60)
-    clock(60)
-    flow.intake.commit([], micros(90), micros(70))
-    clock(95)
-    found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert (found.online, found.offline, found.K) == (1.0, 1.0, micros(70))
-    flow.send([{"key": 1, "at": 80, "amount": 1.0}], 96)
-    flow.intake.commit([], micros(97), micros(75))
+    flow.send([{"key": 1, "at": 80, "amount": 2.0}], 96, known=75)
     clock(97)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert (found.online, found.offline, reasons(found)) == (2.0, 2.0, {1.0: "it counts"})
+    assert (found.online, found.offline, found.K) == (3.0, 3.0, micros(75))
+    assert reasons(found) == {1.0: "it counts", 2.0: "it counts"}
+
+
+def test_what_is_committed_after_the_value_was_read_is_late(store, tmp_path, clock, monkeypatch):
+    view = streaming_view()
+    flow, read = Flow([view], store, tmp_path), OnlineView.read
+    flow.send([{"key": 1, "at": 50, "amount": 1.0}], 60)
+    clock(60)
+
+    def read_and_go_on(self, keys, t):
+        served = read(self, keys, t)
+        flow.send([{"key": 1, "at": 51, "amount": 2.0}], 60)  # at the same moment
+        return served
+
+    monkeypatch.setattr(OnlineView, "read", read_and_go_on)
+    found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
+    assert (found.online, found.offline, reasons(found)) == (1.0, 1.0, {1.0: "it counts", 2.0: "late"})
 
 
 def test_refused_records_say_why(store, tmp_path, clock):

@@ -48,9 +48,11 @@ def test_an_event_is_in_the_first_cut_whose_k_it_was_known_by(known, first, seco
 
 @pytest.mark.parametrize(("second", "counted"), [(HOUR - US, 1), (HOUR, 0)])
 def test_an_event_at_the_cut_is_not_in_it(second, counted, store):
-    view = view_of(frame([(1, second, 1.0), (1, 2 * HOUR, 0.0)]), freshness=hw.batch("1h"))
+    view = view_of(frame([(1, second, 1.0), (1, 2 * HOUR, 0.0)]), freshness=hw.batch("1h"), windows=["1d"])
     materialize_view(view, store, micros(HOUR))
     assert counts(view, store, HOUR) == [counted]
+    materialize_view(view, store, micros(2 * HOUR))
+    assert counts(view, store, 2 * HOUR) == [1]
 
 
 @pytest.mark.parametrize("ids", [False, True])

@@ -205,7 +205,7 @@ def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
 
 def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
     clock(1000)
-    view = streaming_view(windows=["10m", "300d"])
+    view = streaming_view(windows=["3h", "300d"])
     flow, stop, commits, errors = Flow([view], store, tmp_path), threading.Event(), [0], []
     flow.send(events_of([(0, 1, 1.0)]), 1)
 
@@ -214,7 +214,7 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
             n = 0
             while not stop.is_set():
                 n += 1
-                flow.send(events_of([(n % 300, 1000 + n / 100, 0.1), (n, 1000 + n / 100, 7.5)]), 1001 + n / 100)
+                flow.send(events_of([(n % 300, 1000 + n / 100, 0.1), (n, 1000 + n / 100, 7.5)]), 9000)  # all commits at one moment
                 flow.intake.roll(least=20_000)
                 commits[0] = n
         except BaseException as error:  # noqa: BLE001 (told below)

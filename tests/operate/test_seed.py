@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreError
+from headwater.errors import StoreError, UsageError
 from headwater.online_stores.states import read_stream
 from headwater.pipelines import seed as seeding
 from headwater.pipelines.ingest import Intake, Limits
@@ -85,7 +85,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert read_stream(store, new.tiles_fingerprint, "events").seeded is None
         with pytest.raises(StoreError, match="still being filled"):
             values(new, store, 11)
-        said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(11)).views}
+        said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(11)).views}
         assert said == {"view": "current", "new": "filling"}
         both.intake.shard("1")
         assert values(new, store, 11) == values(old, store, 11)
@@ -122,7 +122,7 @@ def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_
     for second in (101, 100 + HOUR - 1, 100 + HOUR + 200):
         flow.send([], second)
         served = hw.get_online_features(hw.FeatureService("s", [view]), [{"key": 1}], store=store, at=at(second), details=True)
-        (said,) = status(project, store=store, folder=tmp_path, now=micros(second)).views
+        (said,) = status(project, store=store, folder=tmp_path, at=at(second)).views
         seen.append((said.stands, served["view__count_1h__stale"][0]))
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
 
@@ -137,7 +137,7 @@ def test_an_archive_that_lost_events_makes_a_new_view_approximate(store, tmp_pat
     clock(30)
     both = Flow([old, new], store, tmp_path)
     both.send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(31)).views}
+    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "approximate"}
 
 
@@ -146,7 +146,7 @@ def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_approximate(stor
     Flow([old], store, None).send(events(range(10)), 20)
     clock(30)
     Flow([old, new], store, None).send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, now=micros(31)).views}
+    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "approximate"}
 
 
@@ -178,3 +178,20 @@ def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
     monkeypatch.setattr(seeding, "_clear", lambda *_: pytest.fail("seeded again"))
     intake = Intake(view.source, [view], store, tmp_path, Limits())
     assert isinstance(intake.shard(None), Shard)
+
+
+def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path, clock):
+    views = [streaming_view(SUMS), streaming_view(SUMS, name="other")]
+    project = project_of(*views)
+    flow = Flow(views, either, tmp_path)
+    flow.send(events(range(10)), 20)
+    before = values(views[0], either, 30)
+    assert hw.forget(project, ["view"], store=either) == {"view": 5}
+    with pytest.raises(StoreError, match="not in the online store"):
+        values(views[0], either, 30)
+    assert values(views[1], either, 30) == before
+    clock(30)
+    Flow(views, either, tmp_path).intake.shard("0")
+    assert values(views[0], either, 30) == values(views[1], either, 30) == before
+    with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
+        hw.forget(project, ["vieww"], store=either)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headwater import clock
@@ -45,10 +46,10 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 def _keys(project: Project, given: argparse.Namespace) -> dict[str, object]:
     """The keys as values of the types that the view's keys have."""
-    said = dict(part.partition("=")[::2] for part in ",".join(given.keys).split(",") if part)
-    for name, text in said.items():
-        if not text:
-            raise UsageError(f"the key {name!r} has no value; write {name}=VALUE")
+    for part in given.keys:
+        if "=" not in part:
+            raise UsageError(f"the key {part!r} has no value; write {part}=VALUE")
+    said = dict(part.partition("=")[::2] for part in given.keys)
     from headwater.pipelines.explain import typed_keys
 
     return typed_keys(project, given.feature, said)
@@ -69,12 +70,22 @@ def _shown(found: Explanation, events: int) -> RenderableType:
     ]
     table = Table(*found.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in found.events.head(events).iter_rows():
-        table.add_row(*("" if v is None else str(v) for v in row))
+        table.add_row(*map(_cell, row))
     counted = int(found.events["counts"].sum())
     lines.append(Text(f"{counted:,} of {found.events.height:,} events of the key count" + (":" if found.events.height else "")))
     if not found.tiles.height:
         return Group(*lines, table)
     tiles = Table("tile begins", "events", box=box.SIMPLE_HEAD, show_edge=False)
-    for start, count in found.tiles.iter_rows():
-        tiles.add_row("before every other window" if start is None else start.isoformat(), str(count))
+    for start, count in found.tiles.tail(events).iter_rows():
+        tiles.add_row("before all others" if start is None else _cell(start), str(count))
+    if found.tiles.height > events:
+        lines.insert(-1, Text(f"{found.tiles.height:,} tiles hold them, of which the last {events} are shown"))
     return Group(*lines, table, tiles)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S.%f}".removesuffix(".000000")
+    return "" if value is None else str(value)

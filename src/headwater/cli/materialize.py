@@ -10,6 +10,7 @@ from headwater import clock
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,6 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.memory(parser)
     parser.add_argument("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)")
     parser.add_argument("--watch", action="store_true", help="stay, and compute every cut as soon as it can be")
+    parser.add_argument(
+        "--anew", action="store_true", help="first remove what the store holds of these views, which cannot be read until they are made"
+    )
     options.as_json(parser)
 
 
@@ -39,11 +43,23 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.online_stores import opened
 
     with opened(given.store) as store:
+        if given.anew:
+            _forget(project, given, store)
         _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
         while given.watch:
             _wait(project, given)
             _once(project, given, screen, store, clock.now_micros())
     screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
+
+
+def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> None:
+    from headwater.pipelines.forget import forget_view
+    from headwater.pipelines.materialize import batch_views
+
+    if not given.views:
+        raise UsageError("--anew takes the names of the views that are to be made anew")
+    for view in batch_views(project, given.views):
+        forget_view(view, store)
 
 
 def _wait(project: Project, given: argparse.Namespace) -> None:

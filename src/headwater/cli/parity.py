@@ -41,10 +41,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.show(table(found), {"views": [one.to_dict() for one in found], "mismatches": len(differing)})
     if differing:
         worst = differing[0]
-        named = ",".join(f"{k}={v}" for k, v in worst.keys.items())
-        screen.next(
-            "headwater", "explain", worst.feature, *([named] if named else []), "--project", given.project, *options.same_store(given)
-        )
+        keys = [f"{name}={value}" for name, value in worst.keys.items() if value is not None]
+        screen.next("headwater", "explain", worst.feature, *keys, "--project", given.project, *options.same_store(given))
         raise HeadwaterError(f"{len(differing)} of {sum(one.values for one in found):,} values differ from what training computes")
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 

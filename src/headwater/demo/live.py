@@ -74,13 +74,12 @@ def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
     for name in ("online", "archive", "dead_letters"):
         shutil.rmtree(folder / name, ignore_errors=True)
     store = open_store(f"lmdb:{folder / 'online'}")
-    start, end = (clock.micros(BEGIN + timedelta(days=days)) for days in (0, DAYS))
     began = clock.stopwatch()
     seconds: list[float] = []
     parities: list[Parity] = []
     events = moments = 0
     try:
-        for number, step in enumerate(replay(views, store, start=start, end=end, step=_STEP, folder=folder), 1):
+        for number, step in enumerate(replay(views, store, start=BEGIN, end=BEGIN + timedelta(days=DAYS), step=_STEP, folder=folder), 1):
             events += sum(c.counts.get("accepted", 0) for c in step.committed)
             seconds += step.seconds
             if tick is not None:

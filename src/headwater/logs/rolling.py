@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +47,7 @@ class Roller:
 
     def roll(self, *, least: int = 1) -> Path | None:
         """Move all blocks into one file, if they hold so many bytes; the file."""
-        done = self._done()
+        done = _last(self._files())
         old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
         if old:
             self.store.commit(dict.fromkeys(old), {})
@@ -73,9 +73,9 @@ class Roller:
 
     def rows(self) -> pl.LazyFrame | None:
         """Everything, in files or not yet; None where there is nothing. Blocks come before files, so that rolling meanwhile loses none."""
-        blocks = list(self._blocks())
-        done = self._done()
-        parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(self._files())]
+        blocks, files = list(self._blocks()), self._files()
+        done = _last(files)
+        parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(files)]
         waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
         return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
 
@@ -88,9 +88,10 @@ class Roller:
     def _files(self) -> list[Path]:
         return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
 
-    def _done(self) -> int:
-        """The last commit that a file holds."""
-        return max((_parts(path)[2] for path in self._files()), default=-1)
+
+def _last(files: Sequence[Path]) -> int:
+    """The last commit that a file holds."""
+    return max((_parts(path)[2] for path in files), default=-1)
 
 
 def _parts(path: Path) -> tuple[str, int, int]:
@@ -99,8 +100,10 @@ def _parts(path: Path) -> tuple[str, int, int]:
 
 
 def _quoted(partition: str | None) -> str:
-    """A partition as a part of a file's name."""
-    return "all" if partition is None else re.sub(r"[^A-Za-z0-9_.]", lambda found: f"%{ord(found[0]):02X}", partition)
+    """A partition as a part of a file's name; "all" is that of the whole stream."""
+    if partition is None:
+        return "all"
+    return re.sub(r"^all$|[^A-Za-z0-9_.]", lambda found: "".join(f"%{ord(letter):02X}" for letter in found[0]), partition)
 
 
 def _frame(data: bytes) -> pl.DataFrame:

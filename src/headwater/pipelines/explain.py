@@ -21,6 +21,7 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch
+from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.engines.events import GONE, Notes, Reach, arrived, read_events
@@ -125,7 +126,7 @@ def explain(
     *,
     store: OnlineStore | str | None = None,
     folder: Path | None = None,
-    at: datetime | None = None,
+    at: datetime | str | None = None,
 ) -> Explanation:
     """Why a feature has the value that it has, or had at another moment.
 
@@ -135,16 +136,27 @@ def explain(
         keys: the keys of its view.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         folder: where ingestion keeps the archive; None is headwater's home.
-        at: the moment of asking, tz-aware; None is now, and reads the online value too.
+        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now, and reads the online value too.
 
     Raises:
         UsageError: a feature or key that there is not.
         StoreError: a view that is not in the store.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T11:00Z")
+    ...     found = hw.explain(project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z")
+    >>> found.offline, found.status, found.events["why"].value_counts(sort=True)["count"].to_list()
+    (5, 'present', [5, 1])
+    >>> found.events["why"][-1]
+    'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
     """
     view = _view_of(project, feature)
     place = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
-        return explain_feature(view, feature, keys, mine, place, at=None if at is None else clock.micros(at))
+        return explain_feature(view, feature, keys, mine, place, at=None if at is None else parse_moment(at, "at"))
 
 
 def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict[str, object]:
@@ -177,7 +189,7 @@ def _typed(text: str, dtype: pl.DataType) -> object:
     try:
         match dtype:
             case pl.Boolean():
-                return {"true": True, "false": False}.get(text)
+                return {"true": True, "false": False}.get(text.lower())
             case pl.Date():
                 return date.fromisoformat(text)
             case pl.Datetime(time_zone=zone):
@@ -227,7 +239,7 @@ class _Events:
         begun = OnlineView(self.view, self.store).state.from_history
         if begun and self.view.source.history is not None:
             before = self._of_history(keys, served).filter(pl.col(TIME) < begun, pl.col(KNOWN) <= begun)
-            parts.append(before.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(value=False).alias("__late")))
+            parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
         return pl.concat(parts, how="diagonal_relaxed").drop(ROW).with_row_index(ROW)
 
     def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
@@ -327,8 +339,8 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
     end = T if not window.offset else (T - window.offset) // window.hop * window.hop
     a = feature.aggregation
     checks: list[tuple[pl.Expr, str]] = [
-        (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
         (pl.col(TIME) >= end, f"outside: it happened at or after {_moment(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
+        (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
     ]
     if GONE in events.columns:
         checks.append((pl.col(GONE) <= K, "corrected or deleted, and K knows it"))
@@ -344,7 +356,7 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()
         checks.append((missing, f"filtered: {name} is null"))
     why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
-    shown = [*view.keys, *dict.fromkeys(c for c in feature.reads if c not in view.keys)]
+    shown = [c for c in dict.fromkeys(feature.reads) if c not in view.keys]
     moments = [
         pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
         pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),

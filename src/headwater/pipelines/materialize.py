@@ -25,6 +25,7 @@ from headwater.compute.as_of import as_of
 from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
+from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
@@ -299,7 +300,7 @@ def materialize(
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
-    at: datetime | None = None,
+    at: datetime | str | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
 ) -> list[Materialized]:
@@ -312,7 +313,7 @@ def materialize(
         project: whose views.
         views: names of batch views; none is all of them.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        at: the moment of the job, tz-aware; None is now.
+        at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
         memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
         tick: called with what is being done, how much is done, and of how much.
 
@@ -320,9 +321,19 @@ def materialize(
         UsageError: a name that no batch view has.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h", delay="10m"))
+    >>> with temporary_store() as store:
+    ...     for at in ("2024-05-01T11:00Z", "2024-05-01T12:00Z"):
+    ...         (made,) = hw.materialize(project, store=store, at=at)
+    ...         print(made.view, made.events, "events added")
+    user 10 events added
+    user 2 events added
     """
     chosen = batch_views(project, views)
-    t = clock.now_micros() if at is None else clock.micros(at)
+    t = clock.now_micros() if at is None else parse_moment(at, "at")
     with opened(store) as mine:
         return [materialize_view(view, mine, t, memory=memory, tick=tick) for view in chosen]
 

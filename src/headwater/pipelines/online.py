@@ -17,6 +17,7 @@ from headwater.definitions.connectors import ArrowFrame
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import Batch
+from headwater.definitions.moments import parse_moment
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
@@ -121,7 +122,7 @@ def get_online_features(
     rows: ArrowFrame | Sequence[Mapping[str, object]],
     *,
     store: OnlineStore | str | None = None,
-    at: datetime | None = None,
+    at: datetime | str | None = None,
     details: bool = False,
 ) -> pl.DataFrame:
     """The features of some rows as the online store has them now: one row out for each row in, in order.
@@ -130,7 +131,7 @@ def get_online_features(
         features: a feature service, or features, views and request features.
         rows: keys and request fields; a frame with an Arrow interface, or a list of mappings.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        at: the moment of asking, tz-aware; None is now. Never before what the store has taken in.
+        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
             its view promises.
 
@@ -138,6 +139,16 @@ def get_online_features(
         DataError: rows that lack a column, or keys of other types.
         StoreError: a view that is not in the store.
         StaleError: values older than promised, of a view with on_stale="refuse".
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h", delay="10m"))
+    >>> rows = [{"user": 1}, {"user": 3}]
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     found = hw.get_online_features(project.models[0].features, rows, store=store, at="2024-05-01T12:10Z", details=True)
+    >>> found.select("user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age").rows()
+    [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
     """
     with opened(store, readonly=True) as mine:
         return OnlineFeatures(as_service(features), mine).read(rows, at=at, details=details)
@@ -157,11 +168,13 @@ class OnlineFeatures:
         owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
         self.of = tuple(owners.get(name, -1) for name in self.names)
 
-    def read(self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | None = None, details: bool = False) -> pl.DataFrame:
+    def read(
+        self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
+    ) -> pl.DataFrame:
         """As `get_online_features`."""
         frame = to_polars(rows) if isinstance(rows, ArrowFrame) else pl.DataFrame(list(rows))
         check_request(self.service, frame.columns)
-        t = clock.now_micros() if at is None else clock.micros(at)
+        t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}
         beside: dict[str, tuple[pl.Series, int, bool]] = {}
         for view in self.service.views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from headwater.connectors.feeds import Records
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Streaming
+from headwater.definitions.moments import parse_moment
 from headwater.definitions.source import Source
 from headwater.engines.events import arrived
-from headwater.engines.reading import KNOWN, collect
+from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.errors import UsageError
-from headwater.online_stores import OnlineStore
+from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.accept import ROW
 from headwater.pipelines.intake import Intake, Limits
 from headwater.pipelines.shard import Committed
@@ -36,6 +38,11 @@ class Step:
     now: int
     committed: Sequence[Committed]
     seconds: Sequence[float]
+
+    @property
+    def moment(self) -> datetime:
+        """The clock's time."""
+        return clock.moment(self.now)
 
 
 @dataclass
@@ -64,6 +71,66 @@ class _Tape:
 
 def replay(
     views: Sequence[FeatureView],
+    store: OnlineStore | str | None = None,
+    *,
+    start: datetime | str,
+    end: datetime | str,
+    step: Duration = "1m",
+    speed: float | None = None,
+    folder: Path | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Step]:
+    """Play the history of streaming views into a store, as ingestion would have seen it.
+
+    The views begin with what was known at `start`. Then the clock goes on in steps, and each step commits what had become known by its
+    time. Between two steps, the store is as it would have been then. Copies are told apart by the steps that bring them, so `id_horizon`
+    should be much longer than a step.
+
+    Args:
+        views: streaming views; their sources need a history, and no stream.
+        store: an online store that none of these views is in, or its URL; None is that of the settings (HEADWATER_STORE).
+        start, end: tz-aware, or ISO 8601 with an offset.
+        step: how far the clock goes at once.
+        speed: seconds of the replay in a second; None is as fast as it can.
+        folder: where the archive is kept; None keeps none.
+        limits: how records become commits.
+
+    Raises:
+        UsageError: a view that is not streaming or is in the store already, a source without history, or no time between start and end.
+        DataError: a history that cannot be read.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visits
+    >>> view = visits(hw.streaming("2s"))
+    >>> with temporary_store() as store:
+    ...     for now in hw.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
+    ...         print(now.moment, hw.get_online_features(view, [{"user": 1}], store=store, at=now.moment)["user__count_1d"][0])
+    2024-05-01 11:00:00+00:00 5
+    2024-05-01 12:00:00+00:00 6
+    """
+    first, last = parse_moment(start, "start"), parse_moment(end, "end")
+    with opened(store) as mine:
+        yield from replay_views(views, mine, start=first, end=last, step=step, speed=speed, folder=folder, limits=limits)
+
+
+def span(text: str, what: str) -> tuple[datetime, datetime]:
+    """The two moments of `START..END`.
+
+    Raises:
+        UsageError: it is no such text.
+
+    >>> [str(at) for at in span("2024-05-01T10:00Z..2024-05-01T12:00Z", "--replay")]
+    ['2024-05-01 10:00:00+00:00', '2024-05-01 12:00:00+00:00']
+    """
+    start, dots, end = text.partition("..")
+    if not dots:
+        raise UsageError(f"{what} is {text!r}; write two moments with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
+    first, last = (clock.moment(parse_moment(at, what)) for at in (start, end))
+    return first, last
+
+
+def replay_views(
+    views: Sequence[FeatureView],
     store: OnlineStore,
     *,
     start: int,
@@ -73,40 +140,24 @@ def replay(
     folder: Path | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Step]:
-    """Play the history of streaming views into a store, as ingestion would have seen it.
-
-    The views begin with what was known at `start`. Then the clock goes on in steps, and each step commits what had become known by its
-    time. Between two steps, the store is as it would have been then.
-
-    Args:
-        views: streaming views; their sources need a history, and no stream.
-        store: an online store that none of these views is in.
-        start, end: microseconds UTC.
-        step: how far the clock goes at once.
-        speed: seconds of the replay in a second; None is as fast as it can.
-        folder: where the archive is kept; None keeps none.
-        limits: how records become commits.
-
-    Raises:
-        UsageError: a view that is not streaming, or a source without history.
-        DataError: a history that cannot be read.
-    """
+    """As `replay`; start and end are microseconds UTC."""
+    every = micros(step, "step")
+    if start >= end or not every:
+        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} in steps of {step} has no step")
     limits = limits or Limits()
     tapes = [_tape(source, mine, store, folder, limits, start) for source, mine in _sources(views).items()]
-    began, now, every = clock.stopwatch(), start, micros(step, "step")
+    began, now = clock.stopwatch(), start
     while now < end:
         now = min(now + every, end)
         if speed is not None:
             time.sleep(max((now - start) / 1e6 / speed - (clock.stopwatch() - began), 0.0))
         committed, seconds = [], []
         for tape in tapes:
-            records = tape.until(now, limits.batch)
-            due = tape.intake.due()
-            if records or (due is not None and due < now):
-                before = clock.stopwatch()
-                committed += tape.intake.commit([(some, {}) for some in records], now, now)
+            records, before = tape.until(now, limits.batch), clock.stopwatch()
+            committed += tape.intake.commit([(some, {}) for some in records], now, now)
+            if records:
                 seconds.append(clock.stopwatch() - before)
-                tape.intake.roll(least=limits.roll)
+            tape.intake.roll(least=limits.roll)
         yield Step(now, committed, seconds)
     for tape in tapes:
         tape.intake.commit([], end, end)
@@ -128,11 +179,13 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
 
 def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits, start: int) -> _Tape:
     intake = Intake(source, views, store, folder, limits, replayed_from=start)
-    intake.shard(_PARTITION)
+    shard = intake.shard(_PARTITION)
+    if shard.progress.at > start or shard.ends:
+        raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
     table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
     found = collect(arrived(_over(source, table), [], [], [ROW], known=True), f"source {source.name!r}")
-    found = found.filter(pl.col(KNOWN) > start).sort(KNOWN, ROW)
-    return _Tape(intake, table[found[ROW]], found[KNOWN].to_numpy())
+    late = found.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
+    return _Tape(intake, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
 
 
 def _over(source: Source, table: pl.DataFrame) -> Source:

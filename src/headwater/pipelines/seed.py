@@ -8,8 +8,7 @@ are called approximate until the longest window has passed; so they are where th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
@@ -19,11 +18,12 @@ import msgspec
 import polars as pl
 
 from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
-from headwater.engines.reading import TIME
+from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
-from headwater.errors import FencedError
+from headwater.errors import FencedError, LostError
 from headwater.logs.rolling import Roller
 from headwater.online_stores import Changes, spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
@@ -72,8 +72,12 @@ def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
     place = spaces.begun(shard.source.name)
     found = shard.store.get([place])[0]
     if found is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
-        with suppress(FencedError):  # another partition came first
+        try:
             shard.store.commit({place: msgspec.msgpack.encode(Begun(T, shard.partition))}, {place: None})
+        except LostError:
+            raise
+        except FencedError:
+            pass  # another partition came first
         found = shard.store.get([place])[0]
     return None if found is None else msgspec.msgpack.decode(found, type=Begun)
 
@@ -129,11 +133,20 @@ class _Past:
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
         if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
             return []
-        reach, view, until = _reach(tiles), tiles.view, self.begun.until
-        columns = sorted(view.read_columns - set(view.keys))
-        first = None if reach is None else self.T - reach
-        events = read_events(self.shard.source, view.keys, columns, Reach(first, until, until), [], Notes())
+        reach = _reach(tiles)
+        events = history_before(tiles.view, None if reach is None else self.T - reach, self.begun.until)
         return [partial(events.slice, place, _ROWS) for place in range(0, events.height, _ROWS)]
+
+
+def history_before(view: FeatureView, first: int | None, until: int) -> pl.DataFrame:
+    """The events of a view's history that had happened and were known by `until`, when its stream began; from `first` on at least."""
+    return _known_by(view.source, view.keys, sorted(view.read_columns - set(view.keys)), first, until)
+
+
+def _known_by(source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int) -> pl.DataFrame:
+    events = read_events(source, keys, columns, Reach(first, until, until), [], Notes())
+    late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
+    return events.filter(pl.col(TIME) + late <= until)
 
 
 def _reach(tiles: ViewTiles) -> int | None:
@@ -146,7 +159,7 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     """Of a history that headwater did not write: from when on the stream is to be read, microseconds, and the ids that both may hold."""
     if source.history is None or source.id_field is None:
         return None
-    events = read_events(source, [], [], Reach(None, now, now), [], Notes())
+    events = _known_by(source, [], [], None, now)
     if not events.height:
         return None
     last, horizon = int(events[TIME].max()), micros(source.id_horizon, "id_horizon")  # type: ignore[arg-type]

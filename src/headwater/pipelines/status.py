@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ from headwater import clock, settings
 from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Streaming
+from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, Roller
@@ -77,19 +79,32 @@ class Status:
         return cast("dict[str, object]", msgspec.to_builtins(self))
 
 
-def status(project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, now: int | None = None) -> Status:
+def status(
+    project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, at: datetime | str | None = None
+) -> Status:
     """How the streams and views of a project stand in its online store.
 
     Args:
         project: whose.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         folder: where ingestion keeps the archive; None is headwater's home.
-        now: microseconds; None is the present.
+        at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
 
     Raises:
         StoreError: there is no store.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     for at in ("2024-05-01T12:30Z", "2024-05-01T13:30Z"):
+    ...         (view,) = hw.status(project, store=store, at=at).views
+    ...         print(view.view, view.stands, view.age, view.keys)
+    user current 1800.0 2
+    user stale 5400.0 2
     """
-    t = clock.now_micros() if now is None else now
+    t = clock.now_micros() if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source.name, place)]

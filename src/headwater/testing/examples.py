@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -14,7 +16,9 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
+from headwater.definitions.project import Project
 from headwater.definitions.source import Source
+from headwater.online_stores import OnlineStore, open_store
 from headwater.pipelines.historical import get_historical_features
 
 _NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -38,6 +42,29 @@ def value_of(aggregation: Aggregation, *, window: Duration | Window = "1h", **co
     view = FeatureView("view", source=source, keys=["key"], features=[aggregation], windows=[window], freshness=on_request())
     asked = pl.DataFrame({"key": [1], "timestamp": [_NOON]})
     return get_historical_features(view, asked)[view.feature_names[0]].to_list()[0]
+
+
+def visits(freshness: Freshness) -> FeatureView:
+    """A view of the visits of two users in the hours up to noon on the first of May 2024: how many, and the pages they saw."""
+    at = [_NOON - timedelta(minutes=30 * i) for i in range(1, 13)]
+    seen = pl.DataFrame({"user": [1 + i % 2 for i in range(12)], "pages": list(range(12)), "at": at})
+    source = Source("visits", history=seen, timestamp_field="at", select=["user", "pages"])
+    return FeatureView("user", source=source, keys=["user"], features=[count(), mean("pages")], windows=["1d"], freshness=freshness)
+
+
+def visiting(freshness: Freshness) -> Project:
+    """A project of one model over `visits`."""
+    asked = pl.DataFrame({"user": [1, 2], "at": [_NOON, _NOON], "left": [True, False]})
+    labels = Labels("leaving", table=asked, timestamp_field="at", label="left", known_after="1d")
+    model = Model("churn", features=FeatureService("churn_v1", [visits(freshness)]), labels=labels, task="binary")
+    return Project("shop", [model])
+
+
+@contextmanager
+def temporary_store() -> Iterator[OnlineStore]:
+    """An online store that is gone when the context ends."""
+    with TemporaryDirectory() as folder, closing(open_store(f"lmdb:{folder}/online?size=100MB")) as store:
+        yield store
 
 
 def churn(events: int = 300, users: int = 10, freshness: Freshness | None = None) -> Model:

@@ -1,0 +1,144 @@
+"""From blocks to files: nothing lost, nothing twice, whenever the process ends."""
+
+import io
+import threading
+from contextlib import closing
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.logs import rolling
+from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.online_stores import spaces
+from headwater.testing.processes import Process
+from tests.operate.children import roll_and_say
+from tests.operate.conftest import at
+
+
+def put(store, sequence, numbers, partition=None, source="events"):
+    """A block, as a commit leaves it."""
+    name = source if partition is None else f"{source}\0{partition}"
+    rows = pl.DataFrame({"n": list(numbers)}).with_columns(
+        pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC"))
+    )
+    out = io.BytesIO()
+    rows.write_ipc_stream(out)
+    store.commit({spaces.block(spaces.ARCHIVE, name, sequence): out.getvalue()}, {})
+
+
+def roller(store, folder, partition=None, source="events"):
+    return Roller(store, spaces.ARCHIVE, folder, source, partition)
+
+
+def numbers(made):
+    rows = made.rows()
+    return [] if rows is None else sorted(rows.collect()["n"].to_list())
+
+
+def test_blocks_become_one_file_and_are_gone(store, tmp_path):
+    mine = roller(store, tmp_path)
+    assert (mine.roll(), numbers(mine)) == (None, [])
+    for sequence in (1, 2, 5):
+        put(store, sequence, [sequence * 10, sequence * 10 + 1])
+    before = numbers(mine)
+    assert mine.roll(least=1_000_000) is None
+    path = mine.roll()
+    assert path == tmp_path / "events" / "headwater_date=2024-05-01" / "all-000000000001-000000000005.parquet"
+    assert list(store.scan(spaces.ARCHIVE)) == []
+    assert numbers(mine) == before == [10, 11, 20, 21, 50, 51]
+    put(store, 6, [60])
+    assert numbers(mine) == [*before, 60]
+
+
+def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch):
+    mine = roller(store, tmp_path)
+    for sequence in (1, 2):
+        put(store, sequence, [sequence])
+    real, commit = rolling._durable, store.commit
+    monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        mine.roll()
+    monkeypatch.setattr(store, "commit", commit)
+    assert numbers(mine) == [1, 2]
+    put(store, 3, [3])
+    assert numbers(mine) == [1, 2, 3]
+    assert mine.roll() is not None
+    assert numbers(mine) == [1, 2, 3]
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    monkeypatch.setattr(rolling, "_durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
+    put(store, 4, [4])
+    monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        mine.roll()
+    monkeypatch.setattr(store, "commit", commit)
+    monkeypatch.setattr(rolling, "_durable", real)
+    assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
+    mine.roll()
+    assert numbers(mine) == [1, 2, 3, 4]
+
+
+def test_killed_while_rolling(tmp_path):
+    url = f"lmdb:{tmp_path}/online?size=1GB"
+    made = 0
+    for steps in (1, 2, 3, 4):
+        with closing(hw.open_store(url)) as store:
+            for _ in range(3):
+                made += 1
+                put(store, made, [made])
+        child = Process(roll_and_say, url, str(tmp_path / "archive"))
+        for _ in range(steps):
+            if child.wait() == "done":
+                break
+        child.kill()
+        with closing(hw.open_store(url)) as store:
+            assert numbers(roller(store, tmp_path / "archive")) == list(range(1, made + 1))
+
+
+def test_reading_while_another_thread_rolls(store, tmp_path):
+    mine, stop, failures = roller(store, tmp_path), threading.Event(), []
+    made = [0]
+
+    def write():
+        while not stop.is_set() and made[0] < 400:
+            put(store, made[0] + 1, [made[0] + 1])
+            made[0] += 1
+            if made[0] % 7 == 0:
+                mine.roll()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while thread.is_alive() and made[0] < 400:
+            least = made[0]
+            found = numbers(mine)
+            if found != list(range(1, len(found) + 1)) or len(found) < least:
+                failures.append((least, found))
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize(
+    "partition", ["0", "1-2", "a/b", "../up", "é ü", "x%41", "-", "all", "C:\\logs\\a.csv", "/var/log/events-2024-05-01-000000000001.json"]
+)
+def test_partitions_of_any_name(partition, store, tmp_path):
+    mine, other = roller(store, tmp_path, partition), roller(store, tmp_path, partition + "x")
+    alone = roller(store, tmp_path)
+    for made, first in ((mine, 1), (other, 10), (alone, 20)):
+        put(store, 1, [first], made.partition)
+        put(store, 2, [first + 1], made.partition)
+    for made in (mine, other, alone):
+        path = made.roll()
+        assert path.parent.parent == tmp_path / "events"
+    assert [numbers(made) for made in (mine, other, alone)] == [[1, 2], [10, 11], [20, 21]]
+
+
+def test_sources_whose_names_begin_alike(store, tmp_path):
+    put(store, 1, [1])
+    put(store, 1, [2], source="events2")
+    assert numbers(roller(store, tmp_path)) == [1]
+    roller(store, tmp_path).roll()
+    roller(store, tmp_path, source="events2").roll()
+    assert numbers(roller(store, tmp_path, source="events2")) == [2]
