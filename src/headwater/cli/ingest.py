@@ -18,7 +18,9 @@ from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.definitions.project import Project
     from headwater.definitions.source import Source
+    from headwater.pipelines.intake import Limits
     from headwater.pipelines.shard import Committed
 
 SUMMARY = "read streams into the online store, and keep features fresh"
@@ -44,6 +46,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics")
     parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
     parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
+    parser.add_argument(
+        "--replay",
+        metavar="START..END",
+        help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
+    )
+    parser.add_argument("--speed", type=float, metavar="N", help="with --replay, seconds of it in a second (default: as fast as it can)")
+    parser.add_argument(
+        "--step", default="1m", metavar="DURATION", help="with --replay, how far its clock goes at once (default: %(default)s)"
+    )
     options.catalog(parser)
     parser.add_argument("--allow-unapplied", action="store_true", help="run definitions that the catalog does not hold as they are")
 
@@ -58,6 +69,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
     limits = Limits(batch=given.batch, linger=given.linger, future=given.future, accept_loss=given.accept_loss)
     tally = _Tally(screen)
+    if given.replay is not None:
+        _replay(project, given, limits, tally, screen)
+        return
     with _stopped(screen) as stop, tally.live():
         ingest(
             project,
@@ -74,6 +88,36 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         )
     screen.say(str(tally))
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+
+
+def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: _Tally, screen: Screen) -> None:
+    """Play histories, as `hw.replay` does."""
+    start, dots, end = given.replay.partition("..")
+    if not dots or not start or not end:
+        raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
+    from headwater.definitions.freshness import Streaming
+    from headwater.pipelines.replay import replay
+
+    views = [view for view in project.views if isinstance(view.freshness, Streaming)]
+    if not views:
+        raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
+    with _stopped(screen) as stop, tally.live():
+        for step in replay(
+            views,
+            given.store,
+            start=start,
+            end=end,
+            step=given.step,
+            speed=given.speed,
+            folder=options.place(given),
+            limits=limits,
+        ):
+            for committed in step.committed:
+                tally.played(step.now, committed)
+            if stop.is_set():
+                break
+    screen.say(str(tally))
+    screen.next("headwater", "parity", "--project", given.project, "--at", end, *options.same_store(given))
 
 
 class _Tally:
@@ -106,6 +150,14 @@ class _Tally:
             left = ", ".join(f"{name} {n:,}" for name, n in self._left.items())
             self._update(f"{self} · {rate:,.0f} records/s · left to read: {left} · commit {committed.seconds * 1e3:.0f} ms")
             self._shown = (now, self._counts["records"])
+
+    def played(self, now: int, committed: Committed) -> None:
+        """Count a commit of a replay, whose clock says `now`."""
+        self._counts.update(committed.counts)
+        self._counts["commits"] += 1
+        if self._update is not None and clock.stopwatch() - self._shown[0] > _EVERY:
+            self._update(f"{clock.moment(now).isoformat()} · {self}")
+            self._shown = (clock.stopwatch(), self._counts["records"])
 
     def __str__(self) -> str:
         said = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
