@@ -10,6 +10,7 @@ import pytest
 import headwater as hw
 from headwater.online_stores import spaces
 from headwater.pipelines.materialize import materialize_view
+from headwater.pipelines.online import OnlineView
 from headwater.pipelines.parity import check_view
 from tests.operate.conftest import Flow, at, frame, micros, streaming_view, view_of
 
@@ -235,6 +236,19 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
     assert not errors
     print(f"8 rounds of parity, {rounds} commits during each")
     assert sum(rounds) > 0
+
+
+def test_what_is_committed_after_the_values_were_read_is_not_compared(streamed, store, tmp_path, monkeypatch):
+    view, flow = streamed
+    read = OnlineView.read
+
+    def read_and_go_on(self, keys, t):
+        served = read(self, keys, t)
+        flow.send(events_of([(1, 40, 8.0)]), 100)  # at the same moment
+        return served
+
+    monkeypatch.setattr(OnlineView, "read", read_and_go_on)
+    assert found(view, store, tmp_path) == []
 
 
 def test_a_view_without_keys(store, tmp_path, clock):

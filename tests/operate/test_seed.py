@@ -195,3 +195,48 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
     assert values(views[0], either, 30) == values(views[1], either, 30) == before
     with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
         hw.forget(project, ["vieww"], store=either)
+
+
+@pytest.mark.parametrize("rolled", [1, 3], ids=["in two files", "in one file"])
+def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, clock):
+    """The recipe of the page on operations: files that hold later commits are put aside, and the stream is read again."""
+    view, url = streaming_view(SUMS), f"lmdb:{tmp_path}/online?size=1GB"
+    with closing(hw.open_store(url)) as store:
+        flow = Flow([view], store, tmp_path)
+        for n in range(3):
+            flow.send(events(range(10 * n, 10 * n + 10)), 10 * n + 10)
+            if n + 1 == rolled:
+                flow.intake.roll(least=1)
+            if n == 1:
+                store.backup(tmp_path / "backup")
+        flow.intake.roll(least=1)
+        expected = values(view, store, 40)
+    with closing(hw.open_store(f"lmdb:{tmp_path}/backup?size=1GB")) as store:
+        with pytest.raises(StoreError, match="holds events up to commit 3, and the online store has made 2"):
+            Flow([view], store, tmp_path)
+        for path in (tmp_path / "archive").rglob("*.parquet"):
+            if int(path.stem.rpartition("-")[2]) > 2:
+                path.rename(path.with_suffix(".aside"))
+        flow = Flow([view], store, tmp_path)
+        assert flow.offset == 20
+        flow.send(events(range(20, 30)), 35)
+        flow.intake.roll(least=1)
+        assert values(view, store, 40) == expected
+        assert check_view(view, store, tmp_path, at=micros(40)).mismatches == []
+
+
+def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path, clock):
+    """The recipe of the page on operations: the old archive is the history of a new one, and ids tell what both hold."""
+    source = {"id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
+    first = streaming_view(SUMS, schema=WITH_ID, source=source)
+    with closing(hw.open_store(f"lmdb:{tmp_path}/lost?size=1GB")) as store:
+        flow = Flow([first], store, tmp_path / "old")
+        flow.send(events(range(20), ids=True), 25)
+        flow.intake.roll(least=1)
+    clock(30)
+    again = streaming_view(SUMS, schema=WITH_ID, source=source | {"history": hw.parquet(tmp_path / "old" / "archive" / "events")})
+    with closing(hw.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
+        flow = Flow([again], store, tmp_path / "new")
+        flow.send(events(range(5, 25), ids=True), 35)  # the stream holds less than all of it
+        assert values(again, store, 40)[0][0] == [sum(2.0**n for n in range(25) if n % 5 == k) for k in range(6)]
+        assert check_view(again, store, tmp_path / "new", at=micros(40)).mismatches == []

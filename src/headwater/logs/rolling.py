@@ -45,9 +45,14 @@ class Roller:
         """The folder of the source."""
         return self.folder / self.source
 
+    @property
+    def last(self) -> int:
+        """The last commit that a file holds; -1 where there is none."""
+        return _last(self._files())
+
     def roll(self, *, least: int = 1) -> Path | None:
         """Move all blocks into one file, if they hold so many bytes; the file."""
-        done = _last(self._files())
+        done = self.last
         old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
         if old:
             self.store.commit(dict.fromkeys(old), {})

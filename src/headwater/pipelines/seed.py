@@ -23,7 +23,7 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
 from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
-from headwater.errors import FencedError, LostError
+from headwater.errors import FencedError, LostError, StoreError
 from headwater.logs.rolling import Roller
 from headwater.online_stores import Changes, spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
@@ -48,7 +48,14 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
 
     Raises:
         FencedError: another process writes to the shard.
+        StoreError: the archive holds commits that the store has not made.
     """
+    if archive.last > shard.progress.sequence:
+        raise StoreError(
+            f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {shard.progress.sequence}: it "
+            "was restored or lost, or the archive is another store's. Put the files aside whose names end with a greater number, or name "
+            "another folder; see the page on operations"
+        )
     fresh = new_views(shard)
     if not fresh:
         return {}
