@@ -271,3 +271,13 @@ def test_a_type_that_no_record_carries_is_refused_when_the_decoder_is_made(dtype
 def test_columns_may_have_any_name():
     made = decoder(source({"a b": str, "class": int, "@t": float, "c0": bool}))([b'{"c0":true,"@t":1,"class":2,"a b":"x"}'])
     assert made.frame.to_dicts() == [{"a b": "x", "class": 2, "@t": 1.0, "c0": True}]
+
+
+def test_some_of_what_was_decoded_is_what_some_of_the_payloads_hold():
+    payloads = [GOOD, b"{", None, b'{"i":2}', b"[]", b'{"i":3}']
+    for index in ([0, 1, 2, 3, 4, 5], [1, 3, 4], [2], [], [0, 5]):
+        some = DECODE([payloads[n] for n in index])
+        taken = DECODE(payloads).take(np.array(index, np.int64), len(payloads))
+        assert taken.frame.equals(some.frame)
+        assert taken.rows.tolist() == some.rows.tolist()
+        assert taken.refused == some.refused

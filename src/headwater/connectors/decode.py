@@ -34,7 +34,7 @@ _READERS: Final[Mapping[str, str]] = {
     "avro": "headwater.connectors.avro",
     "protobuf": "headwater.connectors.protobuf",
 }
-_CHUNK: Final = 4_096  # records whose objects stay in the processor's cache
+_CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
 _TYPED: Final = frozenset({"avro", "protobuf"})  # these have types for moments
 
 
@@ -49,6 +49,14 @@ class Decoded:
     frame: pl.DataFrame
     rows: I64
     refused: list[tuple[int, str]]
+
+    def take(self, index: I64, count: int) -> Decoded:
+        """Those of some of the payloads, of which there are `count`: their positions, rising."""
+        place = np.full(count, -1)
+        place[index] = np.arange(len(index))
+        rows = place[self.rows]
+        refused = [(int(place[n]), why) for n, why in self.refused if place[n] >= 0]
+        return Decoded(self.frame.filter(rows >= 0), rows[rows >= 0], refused)
 
 
 def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[bytes | None]], Decoded]:

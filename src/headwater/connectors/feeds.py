@@ -17,6 +17,8 @@ from headwater.errors import DefinitionError
 if TYPE_CHECKING:
     import polars as pl
 
+    from headwater.connectors.decode import Decoded
+
 Assigned = Callable[[Sequence[str]], Mapping[str, int]]
 Revoked = Callable[[Sequence[str]], None]
 
@@ -34,7 +36,8 @@ class Records:
     offset: int64 (n). at: int64 (n), microseconds UTC, when the broker (or receiver) took it in.
     ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
-    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come decoded.
+    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows.
+    decoded: what payloads hold, where somebody has looked already.
     ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
@@ -46,6 +49,7 @@ class Records:
     payloads: Sequence[bytes | None] = field(default_factory=list)
     frame: pl.DataFrame | None = None
     ids: pl.Series | None = None
+    decoded: Decoded | None = None
 
     def take(self, index: I64) -> Records:
         """Some of the records, by position; `ends` stay."""
@@ -57,6 +61,7 @@ class Records:
             payloads=[self.payloads[i] for i in index.tolist()] if len(self.payloads) else [],
             frame=None if self.frame is None else self.frame[index],
             ids=None if self.ids is None else self.ids.gather(index),
+            decoded=None if self.decoded is None else self.decoded.take(index, len(self.offset)),
         )
 
     def of(self, partition: str) -> Iterator[Records]:

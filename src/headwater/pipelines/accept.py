@@ -93,7 +93,7 @@ class Acceptance:
         if records.frame is not None:
             rows, kept, refused = records.frame, np.arange(records.frame.height), []
         else:
-            decoded = self.decode(records.payloads)
+            decoded = records.decoded or self.decode(records.payloads)
             rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
         places = pl.DataFrame(
             {

@@ -1,4 +1,4 @@
-"""Ingestion: streams are read, each by a thread of its own, and one thread commits what they bring in micro-batches."""
+"""Ingestion: streams are read and decoded, each by a thread of its own, and one thread commits what they bring in micro-batches."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class _Reading:
                 records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
                 if records is not None:
-                    self.work.put(_Brought(self, generation, records, self._known(records, at), self.intake.turns))
+                    turns, known = self.intake.turns, self._known(records, at)
+                    self.work.put(_Brought(self, generation, self.intake.decoded(records), known, turns))
                     self._acknowledge(feed)
                 elif self._at_end(clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
                     idle = clock.stopwatch()

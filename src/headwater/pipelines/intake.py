@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headwater import clock, settings
@@ -110,6 +110,10 @@ class Intake:
         assigned: Assigned = self._ends
         revoked: Revoked = self.forget
         return open_feed(self.source, assigned, revoked) if self.inbox is None else PushedFeed(self.inbox, assigned, revoked)
+
+    def decoded(self, records: Records) -> Records:
+        """The records with what their payloads hold, so that whoever commits them need not look."""
+        return replace(records, decoded=self.acceptance.decode(records.payloads)) if records.frame is None else records
 
     def forget(self, partitions: Sequence[str]) -> None:
         """Others write these partitions from now on."""
