@@ -77,10 +77,11 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineF
         for at in range(0, rows, 100_000):
             records, now = batch(mine[at : at + 100_000], at, str(number))
             writer.apply([records], now)
-    said = {}
-    for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
-        said[spaces.state(view.tiles_fingerprint)] = encoded(State(view.name, schema_bytes(tiles.schema), seeded=0))
-    store.commit(said, {})
+        said = {}
+        for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
+            state = State(view.name, schema_bytes(tiles.schema), seeded=0)
+            said[spaces.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
+        store.commit(said, {})
     return OnlineFeatures(hw.FeatureService("service", of), store)
 
 

@@ -34,7 +34,7 @@ class Stream:
 
     def counts(self, T):
         """The count of each window as of T."""
-        features, _ = self.tiles.values([[self.record]], np.array([BASE + T]))
+        features, _ = self.tiles.values([[self.record]], np.array([BASE + T]), np.array([BASE + T]))
         return [f.to_list()[0] for f, name in zip(features, self.view.feature_names, strict=True) if "count" in name]
 
     @property

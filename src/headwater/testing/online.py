@@ -88,8 +88,8 @@ def ingested(given: Case, T: int, random: Random) -> OnlineFeatures:
         at = _batches(tiles, store, events.filter(part == number), partition, T, random)
         end = "" if partition is None else f"{partition}\0"
         store.values[spaces.PROGRESS + spaces.name(view.source.name) + end.encode()] = msgspec.msgpack.encode(Progress(0, at))
-    state = State(view.name, schema_bytes(events.schema), seeded=0, exact_from=-_FAR)
-    store.values[spaces.state(view.tiles_fingerprint)] = encoded(state)
+        state = State(view.name, schema_bytes(events.schema), seeded=0, exact_from=-_FAR)
+        store.values[spaces.state(view.tiles_fingerprint, partition)] = encoded(state)
     return OnlineFeatures(FeatureService("service", [view]), store)  # type: ignore[arg-type]
 
 
