@@ -36,8 +36,8 @@ class Records:
     offset: int64 (n). at: int64 (n), microseconds UTC, when the broker (or receiver) took it in.
     ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
-    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold, where
-    somebody has looked already.
+    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold,
+    where somebody has looked already.
     ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
