@@ -1,6 +1,7 @@
 """The job on Spark: `SPARK/bin/python on_spark.py SERVERS TOPIC EVENTS FOLDER JARS`.
 
-Structured Streaming, state in RocksDB, a checkpoint a batch. One query for three widths: each event is three rows. State is never dropped, which no run here is long enough to notice.
+Structured Streaming, state in RocksDB, a checkpoint a batch. One query for three
+widths: each event is three rows. State is never dropped, which no run here is long enough to notice.
 """
 
 import sys
