@@ -66,7 +66,10 @@ def line(row: dict) -> str:
     if "skipped" in row:
         return f"  skipped {row['name']}: {row['skipped']}"
     if row["goal"] is None:
-        return f"  {row['name']}: {row['ours']:g} {row['unit']}, peak {row['peak_mb']:,.0f} MB"
+        beside = "" if row["peer"] is None else f", peer {row['peer']:g}; ratio {row['ratio']:g}"
+        return f"  {row['name']}: {row['ours']:g} {row['unit']}{beside}" + (f", peak {row['peak_mb']:,.0f} MB" if "peak_mb" in row else "")
+    if row["peer"] is None:
+        return f"  {row['name']}: {row['ours']:g} {row['unit']}, goal {row['goal']}: {'met' if row['met'] else 'MISSED'}"
     low, high = row["spread"]
     said = "met" if row["met"] else "MISSED"
     return (

@@ -1,101 +1,177 @@
-"""A topic of JSON events: reading them with their values, and making rows of them.
+"""A topic of JSON payments into durable tiles, beside a consumer that only takes values out of messages.
 
-python -m bench.kafka EVENTS SERVERS      prints JSON; SERVERS from `scripts/kafka.sh DIR start`
+python -m bench.kafka fill SERVERS TOPIC EVENTS
+python -m bench.kafka measure SERVERS TOPIC EVENTS REPEATS      prints JSON; SERVERS from `scripts/kafka.sh DIR start`
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from bench.measure import ROOT, Skipped, peak_mb
+
+if TYPE_CHECKING:
+    import headwater as hw
 
 PARTITIONS = 4
+USERS = 100_000
+LATE = 5_000  # ms by which one event in twenty comes late, at most
 BATCH = 10_000
+WINDOWS = ["10m", "1h", "1d"]
 
 
-def produce(servers: str, topic: str, events: int) -> float:
-    """Make the topic and fill it with events of about 100 bytes; gives events a second."""
-    import random
+@contextmanager
+def broker() -> Iterator[str]:
+    """The address of a broker of its own."""
+    script = str(ROOT / "scripts" / "kafka.sh")
+    with tempfile.TemporaryDirectory() as folder:
+        started = subprocess.run([script, folder, "start"], capture_output=True, text=True, check=False)
+        if started.returncode:
+            raise Skipped(f"no broker: {started.stderr.strip()[-300:]}")
+        try:
+            yield started.stdout.strip()
+        finally:
+            subprocess.run([script, folder, "stop"], check=False, capture_output=True)
 
-    from confluent_kafka import Producer
+
+def make_topic(servers: str, topic: str) -> None:
+    """A topic without events."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": servers})  # a name: it must outlive what it is asked for
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result()
-    producer = Producer(
-        {"bootstrap.servers": servers, "linger.ms": 20, "batch.num.messages": 50_000, "queue.buffering.max.messages": 500_000}
-    )
-    draw, started = random.Random(1), time.perf_counter()
-    for n in range(events):
-        at = f"2024-05-01T{n // 3_600_000 % 24:02}:{n // 60_000 % 60:02}:{n // 1000 % 60:02}.{n % 1000:03}Z"
-        event = f'{{"id":"p{n}","card":"c{int(draw.paretovariate(1.1)) % 100_000}","amount":{draw.lognormvariate(3, 1):.2f},"authorised_at":"{at}"}}'
-        producer.produce(topic, event.encode(), partition=n % PARTITIONS)
-        if n % 10_000 == 0:
+
+
+def fill(servers: str, topic: str, events: int) -> None:
+    """Make the topic with payments of the last minutes, one a millisecond, of about 100 bytes; some cards pay far more often."""
+    import numpy as np
+    from confluent_kafka import Producer
+
+    make_topic(servers, topic)
+    room = {"queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1_000_000}
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "batch.num.messages": 50_000, **room})
+    r = np.random.default_rng(1)
+    share = np.cumsum(1 / np.arange(1, USERS + 1) ** 1.1)
+    cards = r.permutation(USERS)[np.searchsorted(share / share[-1], r.random(events) * (1 - 1e-9))]
+    at = int(time.time() * 1000) - events + np.arange(events)
+    at -= np.where(r.random(events) < 0.05, r.integers(0, LATE, events), 0)
+    moments = np.datetime_as_string(at.astype("datetime64[ms]")).tolist()
+    amounts = np.round(r.lognormal(3, 1, events), 2).tolist()
+    for n, (card, amount, moment) in enumerate(zip(cards.tolist(), amounts, moments, strict=True)):
+        value = f'{{"id":"p{n:07}","card":"c{card:05}","amount":{amount},"authorised_at":"{moment}Z"}}'
+        producer.produce(topic, value.encode(), f"c{card:05}", partition=card % PARTITIONS)
+        if n % BATCH == 0:
             producer.poll(0)
     producer.flush()
-    return events / (time.perf_counter() - started)
 
 
-def consumed(servers: str, topic: str, events: int) -> float:
-    """Events a second that `consume` and `value()` give: what nothing written in Python can exceed."""
+def project(servers: str, topic: str, *, probed: bool = False, pushed: bool = False) -> hw.Project:
+    """Count, sum and maximum of a card's payments over three windows; if probed, the latest `sent_at` too."""
+    import polars as pl
+
+    import headwater as hw
+
+    schema = {"id": str, "card": str, "amount": float, "authorised_at": pl.Datetime("us", "UTC")} | ({"sent_at": int} if probed else {})
+    topic_of = hw.kafka(topic, servers=servers, group=f"bench-{time.time_ns()}", schema=schema, start="earliest")
+    stream = hw.push(schema=schema, at_least_once=True) if pushed else topic_of
+    source = hw.Source("payments", timestamp_field="authorised_at", stream=stream)
+    features = [hw.count(), hw.sum("amount"), hw.max("amount"), *([hw.last("sent_at")] if probed else [])]
+    view = hw.FeatureView("card", source=source, keys=["card"], features=features, windows=WINDOWS, freshness=hw.streaming("2s"))
+    table = pl.DataFrame({"card": ["c"], "asked": [0], "y": [1]}).with_columns(pl.col("asked").cast(pl.Datetime("us", "UTC")))
+    labels = hw.Labels("l", table=table, timestamp_field="asked", label="y", known_after="1d")
+    return hw.Project("bench", [hw.Model("m", task="binary", features=hw.FeatureService("cards", [view]), labels=labels)])
+
+
+def consumed(servers: str, topic: str, events: int) -> tuple[float, float]:
+    """Thousands of events a second that `consume` and `value()` give, by the clock and by how long processors were busy."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer(
         {"bootstrap.servers": servers, "group.id": "bench-values", "enable.auto.commit": False, "fetch.queue.backoff.ms": 20}
     )
     consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    found, started = 0, None
+    found, since = 0, None
     while found < events:
         messages = consumer.consume(BATCH, 1.0)
-        started = started or time.perf_counter()
+        since = since or (time.perf_counter(), time.process_time())
         found += len([message.value() for message in messages])
-    assert started is not None
-    seconds = time.perf_counter() - started
+    assert since is not None
+    rates = _rates(events, since)
     consumer.close()
-    return events / seconds
+    return rates
 
 
-def fed(servers: str, topic: str, events: int, *, decode: bool) -> float:
-    """Events a second that a feed gives, as payloads or as rows."""
-    import polars as pl
+def ingested(servers: str, topic: str, events: int, *, archive: bool = False, seldom: bool = True) -> tuple[float, float]:
+    """The same of ingestion, as `headwater ingest` does it: from the first records that are read to the end of the last commit."""
+    from contextlib import nullcontext
 
-    import headwater as hw
-    from headwater.connectors.decode import decoder
-    from headwater.connectors.feeds import open_feed
+    from headwater.cli.ingest import seldom_collected
+    from headwater.connectors import kafka
+    from headwater.online_stores import open_store
+    from headwater.pipelines.ingest import ingest
 
-    schema = {"id": str, "card": str, "amount": float, "authorised_at": pl.Datetime("us", "UTC")}
-    stream = hw.kafka(topic, servers=servers, group=f"bench-{topic}-{decode}", schema=schema)
-    source = hw.Source("payments", timestamp_field="authorised_at", stream=stream)
-    made: Callable = decoder(source)
-    feed = open_feed(source, lambda _: {}, lambda _: None)
-    found, started = 0, None
-    try:
-        while found < events:
-            records = feed.poll(BATCH, 1.0)
-            started = started or (time.perf_counter() if records else None)
-            if records is not None:
-                found += made(records.payloads).frame.height if decode else len(records.payloads)
-        assert started is not None
-        return events / (time.perf_counter() - started)
-    finally:
-        feed.close()
+    since: list[tuple[float, float]] = []
+    last: list[tuple[float, float]] = []
+    counts: list[int] = []
+    poll, stop = kafka.KafkaFeed.poll, threading.Event()
+
+    def told(feed: kafka.KafkaFeed, most: int, timeout: float) -> object:
+        found = poll(feed, most, timeout)
+        if found is not None and len(found.offset) and not since:
+            since.append((time.perf_counter(), time.process_time()))
+        return found
+
+    def committed(_source: object, made: object, _lag: object) -> None:
+        counts.append(made.counts.get("accepted", 0))  # type: ignore[attr-defined]
+        last[:] = [_rates(events, since[0])] if since else []
+        if sum(counts) >= events:
+            stop.set()
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(kafka.KafkaFeed, "poll", told):
+        store = open_store(f"lmdb:{folder}/store")
+        with seldom_collected() if seldom else nullcontext():
+            ingest(project(servers, topic), store, folder=Path(folder) if archive else None, stop=stop, on_commit=committed)
+        store.close()
+    assert sum(counts) >= events, f"{sum(counts)} of {events} events were accepted"
+    return last[0]
 
 
-def measure(events: int, servers: str, repeats: int = 3) -> dict:
-    """Everything, in turns; the best of each, in events a second."""
-    topic = f"bench-{time.time_ns()}"
-    found: dict[str, float] = {"produced": produce(servers, topic, events)}
-    sides: dict[str, Callable[[], float]] = {
-        "consume with value()": lambda: consumed(servers, topic, events),
-        "feed": lambda: fed(servers, topic, events, decode=False),
-        "feed and rows": lambda: fed(servers, topic, events, decode=True),
+def _rates(events: int, since: tuple[float, float]) -> tuple[float, float]:
+    return events / (time.perf_counter() - since[0]) / 1000, events / (time.process_time() - since[1]) / 1000
+
+
+def measure(servers: str, topic: str, events: int, repeats: int) -> dict[str, list[float]]:
+    """Each side in turns; the first of ours unmeasured, since it loads kernels."""
+    ingested(servers, topic, min(events, 50_000))
+    sides = {
+        "values": lambda: consumed(servers, topic, events),
+        "ours": lambda: ingested(servers, topic, events),
+        "archive": lambda: ingested(servers, topic, events, archive=True),
+        "often": lambda: ingested(servers, topic, events, seldom=False),
     }
+    found: dict[str, list[float]] = {}
     for _ in range(repeats):
-        for name, side in sides.items():
-            found[name] = max(found.get(name, 0.0), side())
-    return {"events": events, **{name: round(value) for name, value in found.items()}}
+        for side, work in sides.items():
+            rate, busy = work()
+            found.setdefault(side, []).append(rate)
+            found.setdefault(f"{side} busy", []).append(busy)
+    return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), sys.argv[2])))
+    verb, servers, topic, events, *rest = sys.argv[1:]
+    if verb == "fill":
+        fill(servers, topic, int(events))
+        print("{}")
+    else:
+        print(json.dumps({**measure(servers, topic, int(events), int(rest[0])), "peak_mb": peak_mb()}))

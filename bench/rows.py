@@ -272,6 +272,68 @@ def _busy(found: dict, side: str) -> list[float]:
     return [round(v, 2) for v in found[f"{side} busy"]]
 
 
+def kafka(settings: Settings) -> list[dict]:
+    """JSON events of a real broker into durable tiles, in turns with a consumer that takes the values out and lets go of them."""
+    from bench.kafka import broker
+
+    events = settings.of(1_000_000)
+    with broker() as servers:
+        _bench(settings, "kafka", "fill", servers, "payments", events)
+        found = _bench(settings, "kafka", "measure", servers, "payments", events, min(settings.repeats, 5))
+    rows = []
+    cases = {"ours": ("", ">= 0.6"), "archive": (", with an archive", None), "often": (", collector of cycles as Python has it", None)}
+    for side, (also, goal) in cases.items():
+        sides = compared(*({"seconds": found[s], "busy": found[f"{s} busy"]} for s in (side, "values")))
+        size = {"events": events, "peak_mb": found["peak_mb"], "peer_name": "confluent-kafka: consume and value(), nothing else"}
+        rows.append({"name": f"Kafka JSON into durable tiles, one process{also}", "goal": goal, **sides, **size, "unit": "k events/s"})
+    return rows
+
+
+def visibility(settings: Settings) -> list[dict]:
+    """From producing an event to reading it, in another process each; at a half of the peak rate that `kafka` measures."""
+    from bench.kafka import broker
+
+    rows = []
+    with broker() as servers:
+        seconds = max(20 * settings.scale, 4)
+        events = settings.of(1_000_000)
+        _bench(settings, "kafka", "fill", servers, "payments", events)
+        peak = float(np.median(_bench(settings, "kafka", "measure", servers, "payments", events, 1)["archive"])) * 1000
+        for rate, goal in ((20_000, "<= 50 ms"), (int(peak / 2), "<= 250 ms"), (0, None)):
+            found = _bench(settings, "visibility", "measure", servers, rate, seconds)
+            name = f"event produced to readable, {f'{rate:,} events/s' if rate else '50 events/s by HTTP'}"
+            same = {"peer": None, "ratio": None, "unit": "ms", "spread": [found["p50"], found["most"]], "peak": round(peak)}
+            rows.append({"name": f"{name}, p99", "goal": goal, "ours": found["p99"], **same, **_ABSOLUTE, **found})
+    return rows
+
+
+def engines(settings: Settings) -> list[dict]:
+    """Other engines on the job of `kafka`; each is measured alone, since they take all processors."""
+    from bench import rivals
+    from bench.kafka import broker
+
+    shrink = settings.scale
+    sizes = sorted({size for engine in rivals.ENGINES.values() for size in (engine.small, engine.large)} | {1_000_000})
+    topics, rows = {size: f"payments-{size}" for size in sizes}, []
+    with broker() as servers:
+        for size, topic in topics.items():
+            _bench(settings, "kafka", "fill", servers, topic, max(int(size * shrink), 100))
+        ours = _bench(settings, "kafka", "measure", servers, topics[1_000_000], settings.of(1_000_000), min(settings.repeats, 3))
+        mine = round(float(np.median(ours["ours"])), 1)
+        for name, engine in rivals.ENGINES.items():
+            row = {"name": f"Kafka JSON into tiles: headwater beside {engine.title}", "peer_name": f"{engine.title}: {engine.does}"}
+            try:
+                found = rivals.measured(name, servers, topics, shrink)
+            except Skipped as reason:
+                rows.append({**row, "ours": mine, "peer": None, "ratio": None, "unit": "k events/s", "goal": None, "skipped": str(reason)})
+                continue
+            ratio = round(mine / found["rate"], 2)
+            both = {"ours": mine, "peer": round(found["rate"], 1), "ratio": ratio, "spread": [ratio, ratio], "unit": "k events/s"}
+            more = {"start": round(found["start"], 1), "peer_peak_mb": round(found["peak_mb"]), "peer_seconds": found["seconds"]}
+            rows.append({**row, "goal": ">= 3", **both, **more, "peak_mb": ours["peak_mb"]})
+    return rows
+
+
 _ABSOLUTE = {"absolute": True, "goal_is_for": "ours"}
 
 ROWS: Mapping[str, Row] = {
@@ -287,4 +349,7 @@ ROWS: Mapping[str, Row] = {
     "starts": starts,
     "tiles": tiles,
     "reads": reads,
+    "kafka": kafka,
+    "visibility": visibility,
+    "engines": engines,
 }

@@ -203,7 +203,8 @@ def test_values_are_those_that_python_reads(record):
         return
     if all(fits(name, value) for name, value in record.items() if name in SCHEMA):
         at = record.get("at") and datetime(2024, 5, 1, 10, tzinfo=UTC)
-        wanted = row(**{k: v for k, v in record.items() if k in SCHEMA} | {"at": at})
+        real = None if record.get("f") is None else float(record["f"])
+        wanted = row(**{k: v for k, v in record.items() if k in SCHEMA} | {"at": at, "f": real})
         assert found.frame.rows() == [wanted]
     else:
         assert found.frame.height == 0
@@ -281,3 +282,14 @@ def test_some_of_what_was_decoded_is_what_some_of_the_payloads_hold():
         assert taken.frame.equals(some.frame)
         assert taken.rows.tolist() == some.rows.tolist()
         assert taken.refused == some.refused
+
+
+def test_parts_in_one_are_what_all_payloads_hold():
+    payloads = [GOOD, b"{", None, b'{"i":2}', b"[]", b'{"i":3}']
+    whole = DECODE(payloads)
+    for cuts in ([0, 1, 6], [0, 0, 2, 5, 6], [0, 6]):
+        parts = [payloads[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        one = decode.in_one([(DECODE(part), len(part)) for part in parts])
+        assert one.frame.equals(whole.frame)
+        assert one.rows.tolist() == whole.rows.tolist()
+        assert one.refused == whole.refused

@@ -64,7 +64,7 @@ class Kept:
 
     def values(self, T, users="abcd"):
         features, _ = self.tiles.values(
-            [[record] if record else [] for record in self.fetch([u.encode() for u in users])], np.full(len(users), T)
+            [[record] if record else [] for record in self.fetch([u.encode() for u in users])], *[np.full(len(users), T)] * 2
         )
         return [series.to_list() for series in features]
 

@@ -191,8 +191,7 @@ def seldom_collected() -> Iterator[None]:
     """Have Python's collector look for cycles seldom, and never among what is there already.
 
     Records are made by the ten thousand and hold no cycles; at the usual thresholds, each batch has the collector walk through every
-    object of
-    every library some dozens of times.
+    object of every library some dozens of times.
     """
     before = gc.get_threshold()
     gc.collect()

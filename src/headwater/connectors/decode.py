@@ -104,18 +104,21 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
         return Decoded(frame, kept, refused)
 
     def decode(payloads: Sequence[bytes | None]) -> Decoded:
-        return _joined([decode_some(payloads[n : n + _CHUNK]) for n in range(0, max(len(payloads), 1), _CHUNK)])
+        pieces = [payloads[n : n + _CHUNK] for n in range(0, max(len(payloads), 1), _CHUNK)]
+        return in_one([(decode_some(piece), len(piece)) for piece in pieces])
 
     return decode
 
 
-def _joined(parts: Sequence[Decoded]) -> Decoded:
+def in_one(parts: Sequence[tuple[Decoded, int]]) -> Decoded:
+    """What payloads hold, of what parts of them do; each with the number of its payloads."""
     if len(parts) == 1:
-        return parts[0]
+        return parts[0][0]
+    begins = np.cumsum([0, *(count for _, count in parts)]).tolist()
     return Decoded(
-        pl.concat([part.frame for part in parts], rechunk=True),
-        np.concatenate([part.rows + n * _CHUNK for n, part in enumerate(parts)]),
-        [(position + n * _CHUNK, why) for n, part in enumerate(parts) for position, why in part.refused],
+        pl.concat([part.frame for part, _ in parts], rechunk=True),
+        np.concatenate([part.rows + begin for (part, _), begin in zip(parts, begins, strict=False)]),
+        [(n + begin, why) for (part, _), begin in zip(parts, begins, strict=False) for n, why in part.refused],
     )
 
 

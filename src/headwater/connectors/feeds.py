@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from headwater.compute.arrays import I64
+from headwater.connectors.decode import Decoded, in_one
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from headwater.connectors.decode import Decoded
 
 Assigned = Callable[[Sequence[str]], Mapping[str, int]]
 Revoked = Callable[[Sequence[str]], None]
@@ -36,8 +35,8 @@ class Records:
     offset: int64 (n). at: int64 (n), microseconds UTC, when the broker (or receiver) took it in.
     ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
-    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows.
-    decoded: what payloads hold, where somebody has looked already.
+    payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold,
+    where somebody has looked already.
     ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
@@ -72,6 +71,28 @@ class Records:
         index = np.flatnonzero(self.partition == names.index(partition)) if partition in names else np.empty(0, np.int64)
         own = self.take(index)
         yield replace(own, partitions=[partition], partition=np.zeros(len(index), np.int64), ends={partition: self.ends[partition]})
+
+
+def joined(parts: Sequence[Records]) -> list[Records]:
+    """Polls as one, the earlier first, where nobody needs them apart: small ones cost as much each as a large one.
+
+    Those with ids are answered for each on its own, and those that nobody has decoded are left as they are.
+    """
+    if len(parts) < 2 or any(part.decoded is None or part.ids is not None for part in parts):
+        return list(parts)
+    place = {name: n for n, name in enumerate(dict.fromkeys(name for part in parts for name in part.partitions))}
+    mine = [np.array([place[name] for name in part.partitions], np.int64)[part.partition] for part in parts]
+    return [
+        Records(
+            list(place),
+            np.concatenate(mine),
+            np.concatenate([part.offset for part in parts]),
+            np.concatenate([part.at for part in parts]),
+            {name: end for part in parts for name, end in part.ends.items()},
+            [payload for part in parts for payload in part.payloads],
+            decoded=in_one([(part.decoded, len(part.offset)) for part in parts if part.decoded is not None]),
+        )
+    ]
 
 
 class Feed(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
 _LOG = logging.getLogger(__name__)
-_AHEAD = 2  # polls that wait for their commit: what is read further ahead only takes memory
+_GATHER = 0.005  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
 _IDLE = 1.0  # seconds after which a commit without records says that nothing has come
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _LEASE, _PUSHED = "ingest", "pushed"
@@ -42,7 +43,7 @@ class _Reading:
     """A thread that reads one source, and what it has brought."""
 
     intake: Intake
-    work: queue.Queue[_Brought]
+    work: _Work
     stop: threading.Event
     once: bool = False
     generation: int = 0  # counted up to have the stream read anew, from what the store holds
@@ -77,6 +78,8 @@ class _Reading:
         feed = self.intake.open()
         try:
             while not self.stop.is_set() and generation == self.generation:
+                if self.work.qsize():
+                    time.sleep(_GATHER)
                 records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
                 if records is not None:
@@ -129,6 +132,26 @@ class _Brought:
     error: BaseException | None = None
 
 
+class _Work(queue.Queue[_Brought]):
+    """What waits for its commit, bounded by its records: many small polls may wait for a slow commit, and all go into the next one."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._waiting = 0
+
+    def _qsize(self) -> int:
+        return self._waiting
+
+    def _put(self, item: _Brought) -> None:
+        super()._put(item)
+        self._waiting += max(_events(item), 1)
+
+    def _get(self) -> _Brought:
+        item: _Brought = super()._get()
+        self._waiting -= max(_events(item), 1)
+        return item
+
+
 def ingest(
     project: Project,
     store: OnlineStore,
@@ -172,7 +195,7 @@ def ingest(
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED, wait=limits.wait))
         intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
-        work: queue.Queue[_Brought] = queue.Queue(_AHEAD * len(intakes))
+        work = _Work(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
         read = [intake for intake in intakes if intake.inbox is not None or intake.source not in pushed]
@@ -199,7 +222,7 @@ def _receiving(receive: Receive, intakes: Sequence[Intake], store: OnlineStore) 
 
 
 @contextmanager
-def _reading(readings: list[_Reading], work: queue.Queue[_Brought], stop: threading.Event) -> Iterator[list[_Reading]]:
+def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> Iterator[list[_Reading]]:
     """Threads that read; all have ended when the context does."""
     for reading in readings:
         reading.start()
@@ -214,7 +237,7 @@ def _reading(readings: list[_Reading], work: queue.Queue[_Brought], stop: thread
                 thread.join(0.05)
 
 
-def _drain(work: queue.Queue[_Brought]) -> None:
+def _drain(work: _Work) -> None:
     """Let go of what waits, so that nobody waits for room."""
     try:
         while True:
@@ -223,7 +246,7 @@ def _drain(work: queue.Queue[_Brought]) -> None:
         pass
 
 
-def _commits(readings: Sequence[_Reading], work: queue.Queue[_Brought], stop: threading.Event, on_commit: OnCommit | None) -> None:
+def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None) -> None:
     while not stop.is_set() and not all(reading.ended for reading in readings):
         brought = _next(work, readings)
         for reading in readings:
@@ -266,7 +289,7 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
     intake.roll(least=intake.limits.roll)
 
 
-def _next(work: queue.Queue[_Brought], readings: Sequence[_Reading]) -> list[_Brought]:
+def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:
     """What was brought, in order, as much as goes into a commit; nothing where a held event's time comes first."""
     now = clock.now_micros()
     dues = [due - now for reading in readings if (due := reading.intake.due()) is not None]

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater import clock
-from headwater.connectors.feeds import Records
+from headwater.connectors.feeds import Records, joined
 from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
 from headwater.engines.events import IDENT
@@ -150,7 +150,7 @@ class Shard:
         now = max(now, self._memory.progress.at)
         draft = _Draft(self, now, now if known is None else min(known, now))
         draft.release()
-        for some in records:
+        for some in joined([draft.unread(some) for some in records]):
             draft.add(some)
         return draft.commit()
 
@@ -194,17 +194,20 @@ class _Draft:
                 left = rows.filter(~come)
                 self.held[key] = left if left.height else None
 
-    def add(self, records: Records) -> None:
-        """Take in records; those that were read before are left out."""
+    def unread(self, records: Records) -> Records:
+        """The records without those that were read before, also in what this was called with earlier."""
         unread = _unread(records, self.ends, self.memory.progress.since)
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
-        records = unread
+        self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
+        return unread
+
+    def add(self, records: Records) -> None:
+        """Take in records."""
         arrived = self.shard.acceptance(records)
         fates = np.full(len(records.offset), REFUSED, np.int8)
         fates[arrived.kept] = FILTERED
         fates[arrived.refused] = REFUSED
         self.fates.append(fates)
-        self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
         self.counts["records"] += len(records.offset)
         self.counts["filtered"] += arrived.filtered
         if len(records.at):

@@ -1,0 +1,182 @@
+"""How long after it was produced an event can be read, by three processes: one produces, one ingests, one reads.
+
+python -m bench.visibility measure SERVERS RATE SECONDS      prints JSON; a RATE of 0 pushes fifty events a second over HTTP instead
+
+Fifty cards are probes: each is paid with once a second, by an event that holds the moment at which it was sent. The reader asks for the
+latest of these moments of all fifty, again and again, a millisecond apart, and takes the time when it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from bench.kafka import PARTITIONS, USERS, make_topic, project
+from bench.measure import clean
+from headwater.pipelines.accept import Acceptance
+from headwater.pipelines.intake import streamed
+
+PROBES = [f"probe{n}" for n in range(50)]
+_START = 3.0  # seconds that are not measured
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured, and where."""
+
+    servers: str
+    topic: str
+    rate: int
+    seconds: float
+    store: str
+    port: int
+
+
+def measure(servers: str, rate: int, seconds: float) -> dict:
+    """Milliseconds from producing to reading: p50, p99 and the most; and how many events a second were produced."""
+    source, views = next(iter(streamed(project(servers, "seen", probed=True).views).items()))
+    Acceptance(source, views, 0).warm()  # kernels are compiled once on a machine, and not while one measures
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        job = Job(servers, f"seen-{time.time_ns()}", rate, seconds, f"lmdb:{folder}/store", free.getsockname()[1])
+        free.close()
+        if rate:
+            make_topic(servers, job.topic)
+        said = json.dumps(job.__dict__)
+        ingesting = _started("ingest", said)
+        try:
+            ingesting.stdout.readline()  # type: ignore[union-attr] # it reads
+            reading = _started("read", said)
+            producing = _started("produce", said)
+            produced, seen = (json.loads(process.communicate(timeout=seconds + 60)[0]) for process in (producing, reading))
+        finally:
+            ingesting.terminate()
+            ingesting.wait()
+    return {**produced, **seen}
+
+
+def _started(what: str, job: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench.visibility", what, job]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean())
+
+
+def ingest(job: Job) -> None:
+    """As `headwater ingest` does it, at its usual limits."""
+    from headwater.cli.ingest import seldom_collected
+    from headwater.serving.ingesting import ingest as run
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with seldom_collected():
+        print("{}", flush=True)
+        made = project(job.servers, job.topic, probed=True, pushed=not job.rate)
+        folder = Path(job.store.removeprefix("lmdb:")).parent
+        run(made, job.store, folder=folder, http=f"127.0.0.1:{job.port}", allow_unapplied=True, stop=stop)
+
+
+def produce(job: Job) -> None:
+    """Send events at an even rate, every fiftieth of a second one of a probe; print the rate that was reached."""
+    send = _sender(job) if job.rate else _pusher(job)
+    payloads = _payloads(100_000)
+    begin, sent, probes = time.perf_counter() + 1, 0, 0
+    while (now := time.perf_counter() - begin) < job.seconds + _START:
+        if probes < now * len(PROBES):
+            card = PROBES[probes % len(PROBES)]
+            send(_payment(card, 1.0, datetime.now(UTC), time.time_ns() // 1000), probes % PARTITIONS)
+            probes += 1
+        due = min(int(now * job.rate) - sent, 10_000)
+        for n in range(sent, sent + due):
+            send(payloads[n % len(payloads)], n % PARTITIONS)
+        sent += max(due, 0)
+        if due < 1_000:
+            time.sleep(0.001)
+    print(json.dumps({"produced": round(sent / (job.seconds + _START)), "probes": probes}))
+
+
+def read(job: Job) -> None:
+    """Look until everything has been sent; print how long events took."""
+    from headwater.errors import StoreError
+    from headwater.online_stores import open_store
+    from headwater.pipelines.online import OnlineFeatures
+
+    service = project(job.servers, job.topic, probed=True).models[0].features
+    latest = service.feature_names.index("card__last_sent_at_1h")
+    since, taken, known, features = time.perf_counter(), [], [None] * len(PROBES), None
+    while time.perf_counter() - since < job.seconds + 2 * _START:
+        time.sleep(0.001)
+        try:
+            features = features or OnlineFeatures(service, open_store(job.store, readonly=True))
+            found = features.rows({"card": PROBES}).values[latest]
+        except StoreError:
+            time.sleep(0.05)
+            features = None
+            continue
+        now = time.time_ns() // 1000
+        taken += [now - new for new, old in zip(found, known, strict=True) if new != old and time.perf_counter() - since > _START]
+        known = found
+    milliseconds = np.array(taken) / 1000
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    print(json.dumps({"seen": len(taken), "p50": round(p50, 2), "p99": round(p99, 2), "most": round(float(milliseconds.max()), 2)}))
+
+
+def _sender(job: Job):
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": job.servers, "queue.buffering.max.messages": 1_000_000})
+
+    def send(payload: str, partition: int) -> None:
+        producer.produce(job.topic, payload, partition=partition)
+        producer.poll(0)
+
+    return send
+
+
+def _pusher(job: Job):
+    import httpx
+
+    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}")
+    since = time.perf_counter()
+    while True:
+        try:
+            client.get("/")
+            break
+        except httpx.HTTPError:
+            assert time.perf_counter() - since < 30, "nothing receives"
+            time.sleep(0.1)
+
+    def send(payload: str, _partition: int) -> None:
+        client.post("/v1/events/payments", content=payload).raise_for_status()
+
+    return send
+
+
+def _payloads(count: int) -> list[str]:
+    """What no probe is, of the last second."""
+    r = np.random.default_rng(2)
+    share = np.cumsum(1 / np.arange(1, USERS + 1) ** 1.1)
+    cards = r.permutation(USERS)[np.searchsorted(share / share[-1], r.random(count) * (1 - 1e-9))].tolist()
+    return [_payment(f"c{card:05}", amount, datetime.now(UTC), 0) for card, amount in zip(cards, r.lognormal(3, 1, count), strict=True)]
+
+
+def _payment(card: str, amount: float, at: datetime, sent: int) -> str:
+    moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f'{{"id":"{sent}","card":"{card}","amount":{amount:.2f},"authorised_at":"{moment}","sent_at":{sent}}}'
+
+
+if __name__ == "__main__":
+    verb, *rest = sys.argv[1:]
+    if verb == "measure":
+        print(json.dumps(measure(rest[0], int(rest[1]), float(rest[2]))))
+    else:
+        {"ingest": ingest, "produce": produce, "read": read}[verb](Job(**json.loads(rest[0])))
