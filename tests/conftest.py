@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest.register_assert_rewrite("tests.streams.world")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too

@@ -1,5 +1,6 @@
 """JSON records to rows: what is kept, what is refused and why, and that neither depends on its neighbours."""
 
+import itertools
 import json
 import re
 from datetime import UTC, date, datetime, time
@@ -288,7 +289,7 @@ def test_parts_in_one_are_what_all_payloads_hold():
     payloads = [GOOD, b"{", None, b'{"i":2}', b"[]", b'{"i":3}']
     whole = DECODE(payloads)
     for cuts in ([0, 1, 6], [0, 0, 2, 5, 6], [0, 6]):
-        parts = [payloads[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [payloads[a:b] for a, b in itertools.pairwise(cuts)]
         one = decode.in_one([(DECODE(part), len(part)) for part in parts])
         assert one.frame.equals(whole.frame)
         assert one.rows.tolist() == whole.rows.tolist()
