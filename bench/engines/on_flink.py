@@ -3,6 +3,7 @@
 SQL over the topic as it is, state in RocksDB, a checkpoint each second.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,4 +38,5 @@ for width in (10, 60, 600):
         insert into tiles{width} select card, window_start, count(*), sum(amount), max(amount)
         from table(tumble(table payments, descriptor(ts), interval '{width}' second(3))) group by card, window_start, window_end
     """)
-all_of_them.execute().wait()
+done = all_of_them.execute().get_job_client().get_job_execution_result().result()
+print(json.dumps({"seconds": done.get_net_runtime() / 1000}))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,13 @@ def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
     found = _bench(tmp_path / "results.json", "--only", "tiles", "--only", "reads")
     assert [row["row"] for row in found] == ["tiles"] * 5 + ["reads"] * 6
     assert all(row["ours"] > 0 for row in found)
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("java", "mvn"))), reason="needs java and mvn, for a broker of Apache Kafka")
+def test_a_broker_is_measured_beside_a_consumer_that_makes_nothing_of_it(tmp_path):
+    found = _bench(tmp_path / "results.json", "--only", "kafka", "--only", "visibility")
+    assert [row["row"] for row in found] == ["kafka"] * 3 + ["visibility"] * 3
+    assert all(row["ours"] > 0 for row in found), found
 
 
 def test_results_of_other_rows_are_kept_when_asked(tmp_path):

@@ -76,6 +76,9 @@ class ViewTiles:
         if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
             number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
             return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
+        if len(names) == 1 and whole.schema[names[0]] == pl.String:  # as below, without queries, whose start counts where events are few
+            texts = whole[names[0]].unique().sort()
+            return whole, whole[names[0]].cast(pl.Enum(texts)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(texts.to_frame())
         distinct = whole.select(names).unique().sort(names).with_row_index("__number")
         codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
         return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
