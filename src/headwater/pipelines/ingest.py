@@ -51,6 +51,7 @@ class _Reading:
     thread: threading.Thread | None = None
     skipped: threading.Event = field(default_factory=threading.Event)
     ended: bool = False  # all that there was when it was read has been committed
+    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: what is left of ours is in files
 
     def start(self) -> None:
         self.thread = threading.Thread(target=self._run, name=f"read {self.intake.source.name}", daemon=True)
@@ -91,6 +92,8 @@ class _Reading:
                     self.work.put(_Brought(self, generation, None, at))
                     if self.once:
                         self.stop.wait()
+            if self.stop.is_set():
+                self.rolled.wait()
         finally:
             feed.close()
 
@@ -203,6 +206,8 @@ def ingest(
         _commits(readings, work, stop, on_commit)
         for intake in intakes:
             intake.roll(least=1)
+        for reading in readings:
+            reading.rolled.set()
 
 
 @contextmanager
@@ -231,6 +236,7 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
     finally:
         stop.set()
         for reading in readings:
+            reading.rolled.set()
             thread = cast("threading.Thread", reading.thread)
             while thread.is_alive():
                 _drain(work)
