@@ -26,7 +26,7 @@ from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
 _LOG = logging.getLogger(__name__)
-_GATHER = 0.005  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
+_GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
 _IDLE = 1.0  # seconds after which a commit without records says that nothing has come
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _LEASE, _PUSHED = "ingest", "pushed"
