@@ -74,7 +74,7 @@ class _Reading:
         feed = self.intake.open()
         try:
             while not self.stop.is_set() and generation == self.generation:
-                if self.work.qsize():
+                if self.work.qsize() and self.intake.inbox is None:  # who pushes waits for an answer
                     time.sleep(_GATHER)
                 records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
