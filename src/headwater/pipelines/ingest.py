@@ -26,7 +26,7 @@ from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
 _LOG = logging.getLogger(__name__)
-_GATHER = 0.005  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
+_GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
 _IDLE = 1.0  # seconds after which a commit without records says that nothing has come
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _LEASE, _PUSHED = "ingest", "pushed"
@@ -79,7 +79,7 @@ class _Reading:
         feed = self.intake.open()
         try:
             while not self.stop.is_set() and generation == self.generation:
-                if self.work.qsize():
+                if self.work.qsize() and self.intake.inbox is None:  # who pushes waits for an answer
                     time.sleep(_GATHER)
                 records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
