@@ -18,7 +18,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "granian", "httpx", "lightgbm", "llvmlite", "msgspec", "numba", "numpy"} | {
-    *("pandas", "plotly", "polars", "pyarrow", "rich", "scipy", "sklearn"),
+    *("pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
 }
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
