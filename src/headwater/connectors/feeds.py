@@ -111,6 +111,10 @@ class Feed(Protocol):
         """How far each assigned partition is behind its end: records (Kafka) or bytes (files)."""
         ...
 
+    def elsewhere(self) -> int:
+        """How many partitions that the stream had when it was opened are not assigned to this feed: others read them, or nobody yet."""
+        ...
+
     def acknowledge(self, ends: Mapping[str, int]) -> None:
         """Tell the stream how far one has read, for whoever watches; it decides nothing."""
         ...

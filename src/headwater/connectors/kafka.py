@@ -131,6 +131,10 @@ class KafkaFeed:
         """See `Feed`."""
         return {str(p): max(0, self._high(p) - end) for p, end in self._ends.items()}
 
+    def elsewhere(self) -> int:
+        """See `Feed`; a member that was killed keeps its partitions until its session ends."""
+        return len(set(self._first_partitions) - self._ends.keys())
+
     def acknowledge(self, ends: Mapping[str, int]) -> None:
         """See `Feed`."""
         mine = [ck.TopicPartition(self._spec.topic, int(p), end) for p, end in ends.items() if int(p) in self._ends]

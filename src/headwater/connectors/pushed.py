@@ -176,6 +176,10 @@ class PushedFeed:
         """See `Feed`; the events that wait."""
         return {PARTITION: self._inbox.waiting()}
 
+    def elsewhere(self) -> int:
+        """See `Feed`; there is one partition."""
+        return 0
+
     def acknowledge(self, ends: Mapping[str, int]) -> None:
         """See `Feed`; senders are answered by `Inbox.settle`."""
 

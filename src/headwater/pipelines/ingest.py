@@ -29,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 _GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
 _IDLE = 1.0  # seconds after which a commit without records says that nothing has come
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
+_GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
 _LEASE, _PUSHED = "ingest", "pushed"
 
 OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
@@ -87,7 +88,7 @@ class _Reading:
                     turns, known = self.intake.turns, self._known(records, at)
                     self.work.put(_Brought(self, generation, self.intake.decoded(records), known, turns))
                     self._acknowledge(feed)
-                elif self._at_end(clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
+                elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
                     idle = clock.stopwatch()
                     self.work.put(_Brought(self, generation, None, at))
                     if self.once:
@@ -97,8 +98,10 @@ class _Reading:
         finally:
             feed.close()
 
-    def _at_end(self, seconds: float) -> bool:
+    def _at_end(self, feed: Feed, seconds: float) -> bool:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
+        if self.once and seconds < _GHOSTS and feed.elsewhere():
+            return False
         given = self.lag or not isinstance(self.intake.source.stream, KafkaTopic) or seconds > _JOINING
         return bool(given) and not any(self.lag.values())
 
