@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.figures import PREFIX
+
 pytest.register_assert_rewrite("tests.streams.world")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -46,3 +48,16 @@ def _fail_where_no_skip_is_allowed(report):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
         report.longrepr = f"HEADWATER_NO_SKIPS=1, and this would be skipped: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    found = [
+        (report.nodeid, line.removeprefix(PREFIX))
+        for report in terminalreporter.stats.get("passed", [])
+        for line in report.capstdout.splitlines()
+        if line.startswith(PREFIX)
+    ]
+    if found:
+        terminalreporter.section("figures")
+    for name, text in found:
+        terminalreporter.line(f"{name.partition('::')[2]}: {text}")

@@ -10,6 +10,7 @@ import pytest
 
 from headwater.online_stores import open_store, spaces
 from headwater.pipelines.shard import Progress
+from tests.figures import figure
 from tests.stores.servers import serving
 from tests.streams.world import LONG, World, said, wait_until
 
@@ -81,9 +82,8 @@ class Stream(threading.Thread):
         self.end()
 
 
-def show(capsys, text):
-    with capsys.disabled():
-        print(f"\n{text}")
+def show(_capsys, text):
+    figure(text)
 
 
 def progress(url):

@@ -12,6 +12,7 @@ from headwater.pipelines import materialize
 from headwater.pipelines.materialize import cuts_at, materialize_view, next_due
 from headwater.pipelines.online import OnlineView
 from headwater.testing.processes import Process
+from tests.figures import figure
 from tests.operate.children import KEYS, many, materialize_at, materialize_slowly, read_all
 from tests.operate.conftest import at, frame, micros, project_of, view_of
 
@@ -225,7 +226,7 @@ def test_a_run_that_is_killed_changes_nothing_and_the_next_goes_on(tmp_path):
     with closing(hw.open_store(url)) as store:
         assert counts_of(store, 3 * HOUR) == [11.0] * KEYS  # due at 3:00 is the cut of 2:00, made first
         assert counts_of(store, 3 * HOUR + 600) == [111.0] * KEYS
-    print(f"{total} runs killed after {killed} commits")
+    figure(f"{total} runs killed after {killed} commits")
 
 
 def counts_of(store, second):

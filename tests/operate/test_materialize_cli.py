@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.figures import figure
+
 PROJECT = """
 import headwater as hw
 
@@ -73,7 +75,7 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
     assert [step % 5 for step in steps] == [0, 0]
     lateness = [(at - cut).total_seconds() for at, cut in zip(told, cuts, strict=True)][1:]
     assert min(lateness) >= 0
-    print(f"cuts were published {lateness} s after they could be computed")
+    figure(f"cuts were published {lateness} s after they could be computed")
 
 
 @pytest.mark.parametrize("rows", [int(os.environ.get("HEADWATER_MATERIALIZE_ROWS", "600_000"))])
@@ -94,5 +96,5 @@ def test_memory_stays_bounded(rows, tmp_path):
         peaks[memory] = int(said.split()[-1]) >> 10
         sums.append(round(time.perf_counter() - began, 1))
         (tmp_path / "online").rename(tmp_path / f"online{memory}")
-    print(f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), {peaks[None]} MB without a bound ({sums[1]} s)")
+    figure(f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), {peaks[None]} MB without a bound ({sums[1]} s)")
     assert peaks["60MB"] < 400

@@ -12,6 +12,7 @@ from headwater.online_stores import spaces
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.parity import check_view
+from tests.figures import figure
 from tests.operate.conftest import Flow, at, frame, micros, streaming_view, view_of
 
 HOUR = 3600
@@ -234,7 +235,7 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
         stop.set()
         thread.join(30)
     assert not errors
-    print(f"8 rounds of parity, {rounds} commits during each")
+    figure(f"8 rounds of parity, {rounds} commits during each")
     assert sum(rounds) > 0
 
 

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 
+from tests.figures import figure
 from tests.stores.servers import serving
 from tests.streams.world import LONG, World
 
@@ -28,14 +29,9 @@ def kills():
 
 
 @pytest.fixture
-def report(capsys):
+def report():
     """Prints the figure that a test found."""
-
-    def show(text):
-        with capsys.disabled():
-            print(f"\n{text}")
-
-    return show
+    return figure
 
 
 @pytest.fixture
