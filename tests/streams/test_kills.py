@@ -10,7 +10,9 @@ SPLIT = Path(__file__).with_name("split_commits.py")
 
 def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
-    writers = [here.appender(tmp_path / f"log-{n}.ndjson", rate=2000) for n in range(2)]
+    writers = [
+        here.appender(tmp_path / f"log-{n}.ndjson", rate=200 if kills > 20 else 2000) for n in range(2)
+    ]  # what waits grows while processes start
     for writer in writers:
         writer.start()
     starts = here.killed(kills)

@@ -72,7 +72,7 @@ class World:
     def once(self, *more):
         """Ingest all there is, and stop."""
         process = self.start("--once", *more)
-        assert process.wait(60) == 0, process.log.read_text()
+        assert process.wait(900 if LONG else 60) == 0, process.log.read_text()
 
     def killed(self, times, pause=0.25, seed=0):
         """Start and kill processes at random moments; the seconds from start to first commit."""
