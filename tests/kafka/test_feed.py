@@ -157,6 +157,19 @@ def test_acknowledged_offsets_are_seen_by_who_watches_the_group(broker, reader):
 # ---------------------------------------------------------------- several readers
 
 
+def test_partitions_that_others_hold_are_elsewhere(broker, reader):
+    topic = broker.topic(3)
+    options = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "300"}
+    source = broker.source(topic, options=options)
+    one = reader(source)
+    assert one.feed.elsewhere() == 3
+    one.until(lambda: len(one.mine) == 3)
+    assert one.feed.elsewhere() == 0
+    two = reader(source, one.store)
+    one.until(lambda: not two.poll(0.05) and {len(one.mine), len(two.mine)} == {1, 2})
+    assert one.feed.elsewhere() + two.feed.elsewhere() == 3
+
+
 @pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
 def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_once(broker, reader, strategy):
     topic = broker.topic(4)

@@ -82,10 +82,6 @@ class Stream(threading.Thread):
         self.end()
 
 
-def show(_capsys, text):
-    figure(text)
-
-
 def progress(url):
     store = open_store(url, readonly=True)
     try:
@@ -100,7 +96,7 @@ def end(process):
     assert process.wait(60) == 0, process.log.read_text()
 
 
-def test_a_broker_that_restarts(url, make, broker, topic, capsys):
+def test_a_broker_that_restarts(url, make, broker, topic):
     here = make(url)
     process = here.start()
     with Stream(here, broker, topic):
@@ -114,19 +110,19 @@ def test_a_broker_that_restarts(url, make, broker, topic, capsys):
     end(process)
     here.once()
     here.check()
-    show(capsys, f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact")
+    figure(f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact")
 
 
-def test_killed_processes(url, make, broker, topic, capsys):
+def test_killed_processes(url, make, broker, topic):
     here = make(url)
     with Stream(here, broker, topic):
         here.killed(KILLS)
     here.once()
     here.check()
-    show(capsys, f"{KILLS} kills: {len(here.good):,} events exact")
+    figure(f"{KILLS} kills: {len(here.good):,} events exact")
 
 
-def test_processes_that_come_and_go(redis_url, make, broker, topic, capsys):
+def test_processes_that_come_and_go(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
         first = here.start()
@@ -143,10 +139,10 @@ def test_processes_that_come_and_go(redis_url, make, broker, topic, capsys):
     end(third)
     here.once()
     here.check()
-    show(capsys, f"two processes, one joined, one left, one killed: {len(here.good):,} events exact")
+    figure(f"two processes, one joined, one left, one killed: {len(here.good):,} events exact")
 
 
-def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topic, capsys):
+def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
         sleeper, other = here.start(), here.start()
@@ -163,9 +159,7 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
     end(other)
     here.once()
     here.check()
-    show(
-        capsys, f"one of two stopped for 9 s and resumed, {'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact"
-    )
+    figure(f"one of two stopped for 9 s and resumed, {'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact")
 
 
 def test_aborted_transactions_never_count(url, make, broker, topic):
