@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
+SHARED_BY_ALL = [Path(__file__).resolve().parents[1] / name for name in ("conftest.py", "figures.py")]
 
 TESTS = """
 import pytest
@@ -60,7 +60,8 @@ def test_a_module_that_skips_itself_fails_too(tmp_path):
 def _run(tmp_path, environment, shared, module):
     tests = tmp_path / "checkout" / "tests"
     tests.mkdir(parents=True)
-    shutil.copy(CONFTEST, tests)
+    for file in SHARED_BY_ALL:
+        shutil.copy(file, tests)
     (tests / "test_module.py").write_text(module, encoding="utf-8")
     if shared:
         (tmp_path / "shared" / "something").mkdir(parents=True)
