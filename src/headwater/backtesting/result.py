@@ -23,7 +23,9 @@ class Estimate:
 class Paired:
     """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
 
-    `detectable` is the lift that this test would have seen in 80 % of cases (2.8 standard errors).
+    `low` and `high` are the 95 % interval of this step by itself. `p` is its p-value among the `family` of steps in that metric
+    (Holm), NaN on slices, whose intervals are widened instead. `detectable` is the lift that this test would have seen in 80 % of
+    cases (2.8 standard errors, more in a larger family).
     """
 
     from_: str
@@ -35,6 +37,8 @@ class Paired:
     detectable: float
     verdict: Verdict
     sentence: str  # the verdict in words: "LIFT of +0.104 [0.084, 0.121]", "not shown: at most +0.021; ..."
+    p: float = float("nan")
+    family: int = 1
 
 
 @dataclass(frozen=True)

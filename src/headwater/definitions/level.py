@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, Never, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
@@ -24,16 +26,19 @@ class Level(Definition):
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
             at every level: it is part of what these events say.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead. None leaves them as the model defines.
-        known_after: for some sources, how soon after their event time events are known instead.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
+            leaves them as the model defines.
+        known_after: for some sources, how soon after their event time events are known instead; for labels, how soon after the
+            request outcomes are known, so that their rows train earlier or later. A model whose label is an outcome(...) of a
+            source knows its outcomes by that source's.
 
     >>> Level(batch("1d", delay="4h")).features
     Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
     """
 
     features: Freshness | Mapping[FeatureView, Freshness] | None = None
-    predictions: Precomputed | None = None
-    known_after: Mapping[Source, Duration] = field(default_factory=dict)
+    predictions: Precomputed | OnRequest | None = None
+    known_after: Mapping[Source, Duration] | Mapping[Labels, Duration] | Mapping[Source | Labels, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
@@ -46,11 +51,17 @@ class Level(Definition):
             object.__setattr__(self, "features", dict(self.features))
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(f"Level: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...])")
-        for source in self.known_after:
+        if self.predictions is not None and not isinstance(self.predictions, Precomputed | OnRequest):
+            raise DefinitionError(
+                f"Level: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...]), or hw.on_request()"
+            )
+        late = {given: text(_micros(d, f"Level: known_after of {_named(given)!r}")) for given, d in self.known_after.items()}
+        for source, soon in late.items():
+            if isinstance(source, Labels):
+                _check_labels(source, soon)
+                continue
             if not isinstance(source, Source):
-                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources or labels to durations")
             if isinstance(source.history, Enriched):
                 raise DefinitionError(
                     f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
@@ -61,7 +72,6 @@ class Level(Definition):
                     f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
                     "correction would be known with what it corrects. Leave the source out"
                 )
-        late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
@@ -79,12 +89,27 @@ class Level(Definition):
     def _soon(self, source: Source) -> Source:
         if isinstance(source.history, Enriched):
             return over(source, self._soon)
-        soon = self.known_after.get(source)
+        soon = self._given.get(source)
         return source if soon is None else source.known_within(soon)
+
+    def outcome_known_after(self, model: Model) -> int | None:
+        """How long after the request the model's outcomes are known at this level, in microseconds; None: as the labels say."""
+        labels = model.labels
+        soon = self._given.get(labels)
+        if soon is not None:
+            return _micros(soon, "known_after")
+        if isinstance(labels.label, Outcome) and labels.label.source in self._given:
+            return labels.label.horizon + _micros(self._given[labels.label.source], "known_after")
+        return None
+
+    @property
+    def _given(self) -> Mapping[Source | Labels, Duration]:
+        return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
     def scoring(self, model: Model) -> Precomputed | None:
         """How the model's predictions are made at this level; None for on request."""
-        return model.predictions if self.predictions is None else self.predictions
+        chosen = model.predictions if self.predictions is None else self.predictions
+        return chosen if isinstance(chosen, Precomputed) else None
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""
@@ -106,6 +131,19 @@ class Level(Definition):
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
         return any(not isinstance(self.freshness(v), Never) for v in model.features.views)
+
+
+def _named(given: object) -> object:
+    return given.name if isinstance(given, Source | Labels) else given
+
+
+def _check_labels(labels: Labels, soon: str) -> None:
+    """Refuse an outcome that would be known before its horizon has passed."""
+    if isinstance(labels.label, Outcome) and _micros(soon, "known_after") < labels.label.horizon:
+        raise DefinitionError(
+            f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "
+            "give that or more, or a shorter within= to the outcome"
+        )
 
 
 def ladder(timezone: str = "UTC") -> dict[str, Level]:
