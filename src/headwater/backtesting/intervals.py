@@ -65,7 +65,7 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) 
 
 
 @dataclass(frozen=True, eq=False)
-class Refits:
+class Variation:
     """How a metric varies when models are trained again.
 
     `values` is float64 (levels, metrics, refits), with 0 refits if each level was trained once; `share` is how much of the
@@ -76,7 +76,7 @@ class Refits:
     share: float
 
     @classmethod
-    def none(cls, levels: int, metrics: int) -> Refits:
+    def none(cls, levels: int, metrics: int) -> Variation:
         """Every level was trained once."""
         return cls(np.empty((levels, metrics, 0)), 0.0)
 
@@ -103,7 +103,7 @@ class Evaluation:
     values: Floats
     replicates: Floats
     blocks: int
-    refits: Refits = field(default_factory=lambda: Refits.none(0, 0))
+    refits: Variation = field(default_factory=lambda: Variation.none(0, 0))
 
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
@@ -295,7 +295,7 @@ def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Eval
         return first
     values, replicates = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in ("values", "replicates"))
     again, share = (days, 1.0) if days else (seeds, 1 / len(seeds))
-    refits = Refits(np.stack([one.values for one in again], axis=-1), share)
+    refits = Variation(np.stack([one.values for one in again], axis=-1), share)
     return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
 
 

@@ -20,12 +20,12 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import Batch, Freshness, Never
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.request_feature import RequestFeature
-from headwater.definitions.sizes import Size
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.means import Means, Tick
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import Requests
 
 
@@ -50,16 +50,7 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
     return dict(levels)
 
 
-def level_rows(
-    model: Model,
-    requests: Requests,
-    levels: Mapping[str, Level],
-    notes: Notes,
-    *,
-    threads: int | None,
-    memory: Size | None = None,
-    tick: Tick | None,
-) -> dict[str, LevelRows]:
+def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, means: Means) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
     found = {}
@@ -67,12 +58,12 @@ def level_rows(
         reads = any(level.reads_history(model) for level in plain.values())
         # Where no event can count, no file is touched.
         service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
-        frames = feature_frames(service, requests, plain, notes, Means(threads, memory, tick))
+        frames = feature_frames(service, requests, plain, notes, means)
         found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
         if scoring is not None:
-            found[name] = _precomputed(model, requests, level, scoring, notes, threads, memory, tick)
+            found[name] = _precomputed(model, requests, level, scoring, notes, means)
     return {name: found[name] for name in levels}
 
 
@@ -86,10 +77,21 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
     scoring = level.scoring(model)
     if scoring is None:
         return model.features.views, level, t
-    views = [v for v in model.features.views if all(v.request_key(key) in scoring.keys for key in v.keys)]
+    views = _by_keys(model, scoring)
     T, K = as_of(scoring.freshness, t)
     fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}
     return views, Level(fresh, known_after=level.known_after), np.minimum(T, K)
+
+
+def _by_keys(model: Model, scoring: Precomputed) -> list[FeatureView]:
+    """The views that a job can read ahead: those of its keys, in a ranking also of the items that it puts in order."""
+    known = {*scoring.keys, *_items(model)}
+    views = (view for service in model.services for view in service.views)
+    return list({id(v): v for v in views if all(v.request_key(key) in known for key in v.keys)}.values())
+
+
+def _items(model: Model) -> tuple[str, ...]:
+    return (model.task.item,) if isinstance(model.task, Ranking) else ()
 
 
 def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
@@ -99,16 +101,7 @@ def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
     return dataclasses.replace(freshness, delay=delay, wait=min(freshness.wait, delay))
 
 
-def _precomputed(
-    model: Model,
-    requests: Requests,
-    level: Level,
-    scoring: Precomputed,
-    notes: Notes,
-    threads: int | None,
-    memory: Size | None,
-    tick: Tick | None,
-) -> LevelRows:
+def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, means: Means) -> LevelRows:
     """What a job sees that scores at the cut: views of the keys alone, as of the cut; keys without an event by then have no score."""
     if isinstance(scoring.freshness, Never):
         raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
@@ -121,7 +114,7 @@ def _precomputed(
                 f"model {model.name!r}: predictions are made ahead for {list(scoring.keys)}, and no view of these keys alone has the key "
                 f"{key!r}, so nothing says which are known; {nearest(key, columns)}"
             )
-    members = [m for m in model.features.features if _made_ahead(m, views)]
+    members = [m for m in model.features.features if made_ahead(m, views, _items(model))]
     keyed = {v.name: v for found in by_key.values() for v in found}
     seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
     counts = [
@@ -134,7 +127,7 @@ def _precomputed(
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
     service = FeatureService("precomputed", [*members, *counts])
-    frame = feature_frames(service, at_cut, {"": at}, notes, Means(threads, memory, tick))[""]
+    frame = feature_frames(service, at_cut, {"": at}, notes, means)[""]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
     )
@@ -144,11 +137,20 @@ def _precomputed(
     return LevelRows(frame, known.to_series().to_numpy(), note + (", ..." if len(left) > 6 else ""))
 
 
-def _made_ahead(member: Member, views: Sequence[FeatureView]) -> bool:
-    """Whether a job knows this feature: it reads these views alone, and no field of a request."""
+def made_ahead(member: Member, views: Sequence[FeatureView], items: Sequence[str] = ()) -> bool:
+    """Whether a job knows this feature: it reads these views alone, and no field of a request but the item of a ranking."""
     if isinstance(member, RequestFeature):
-        return not member.fields and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
+        return set(member.fields) <= set(items) and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
+    if isinstance(member, RequestField):
+        return member.name in items
     return (member.view if isinstance(member, FeatureRef) else member) in views
+
+
+def outcomes_known(model: Model, level: Level, requests: Requests) -> I64:
+    """When the outcome of each request is known at this level: int64 (rows), microseconds UTC."""
+    assert requests.known_at is not None
+    soon = level.outcome_known_after(model)
+    return requests.known_at if soon is None else requests.t + soon
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
@@ -172,6 +174,6 @@ def kind(level: Level, model: Model) -> Kind:
     return cast("Kind", level.kind(model))
 
 
-def filled(scores: F64, answered: Bool, default: float) -> F64:
-    """Scores with the default where the level has no answer, so that every level is judged on every request."""
-    return np.where(answered, scores, default)
+def filled(scores: F64, answered: Bool, default: float | F64) -> F64:
+    """Scores with the default (of several classes, one each) where the level has no answer, so that every level is judged on every request."""
+    return np.where(answered.reshape(-1, *[1] * (scores.ndim - 1)), scores, default)
