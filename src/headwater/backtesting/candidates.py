@@ -123,7 +123,7 @@ def _on_request(  # noqa: PLR0913, PLR0917 (what a list is made of)
     return made
 
 
-def _ahead(  # noqa: PLR0913, PLR0917 (what a list is made of)
+def _ahead(
     model: Model, task: Ranking, asks: Requests, numbers: I64, labelled: pl.DataFrame, level: Level, answered: Bool, means: Means
 ) -> Lists:
     """The candidates and features of lists that were made ahead, as of their cut; a list that nobody made has no candidate."""
@@ -149,7 +149,9 @@ def _candidates(found: pl.DataFrame, numbers: I64, labelled: pl.DataFrame) -> pl
     dtype = labelled.schema[_ITEM]
     parts = []
     for place, series in enumerate(found.get_columns()):
-        lists = series.cast(pl.List(dtype)) if series.dtype != pl.Null else pl.Series(series.name, [None] * len(series), dtype=pl.List(dtype))
+        lists = (
+            series.cast(pl.List(dtype)) if series.dtype != pl.Null else pl.Series(series.name, [None] * len(series), dtype=pl.List(dtype))
+        )
         one = pl.DataFrame({_GROUP: numbers, _ITEM: lists}).with_columns(pl.int_ranges(pl.col(_ITEM).list.len().fill_null(0)).alias(_ORDER))
         one = one.filter(pl.col(_ITEM).list.len() > 0).explode(_ITEM, _ORDER)
         parts.append(one.with_columns(pl.lit(place).alias("place")))
@@ -157,9 +159,7 @@ def _candidates(found: pl.DataFrame, numbers: I64, labelled: pl.DataFrame) -> pl
     return every.unique([_GROUP, _ITEM], keep="first", maintain_order=True).with_columns(pl.int_range(pl.len()).alias(_ORDER)).drop("place")
 
 
-def _requests_of(
-    model: Model, task: Ranking, requests: Requests, test: I64, asks: Requests, numbers: I64, pairs: pl.DataFrame
-) -> Requests:
+def _requests_of(model: Model, task: Ranking, requests: Requests, test: I64, asks: Requests, numbers: I64, pairs: pl.DataFrame) -> Requests:
     """A request for each pair: the labels' own row where there is one, else the list's first with another item."""
     of = np.searchsorted(numbers, pairs[_GROUP].to_numpy())
     row = pairs[_ROW].fill_null(-1).to_numpy()

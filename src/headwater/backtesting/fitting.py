@@ -13,7 +13,7 @@ from headwater.backtesting.effort import Tuning
 from headwater.backtesting.metrics import Beside, Blocks, Metric, Scored, operating_threshold
 from headwater.backtesting.metrics.money import Costs, cheapest_threshold
 from headwater.compute.arrays import F64, I64
-from headwater.definitions.model import Model
+from headwater.definitions.model import Estimator, Model
 from headwater.errors import UsageError
 from headwater.models.encoding import fit_encoding
 from headwater.models.estimators import default_estimator, is_fitted
@@ -26,7 +26,7 @@ _HELD_OUT = 0.75  # of the training rows are fitted to settle what is judged on 
 class _Settable(Protocol):
     def get_params(self) -> Mapping[str, object]: ...
 
-    def set_params(self, **params: object) -> object: ...
+    def set_params(self, **params: object) -> Estimator: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Fitter:
         if not self.tuning and not self.cuts:
             return Fit(self._fit(self.model, frame, train, seed))
         early, late = self._held_out(train)
-        tried = [(settings, self._fit(self._set(frame, early, settings, seed), frame, early, seed)) for settings in self._settings(frame, train)]
+        tried = [
+            (settings, self._fit(self._set(frame, early, settings, seed), frame, early, seed)) for settings in self._settings(frame, train)
+        ]
         settings, probe = max(tried, key=lambda one: self._merit(one[1], frame, late)) if len(tried) > 1 else tried[0]
         fitted = self._fit(self._set(frame, train, settings, seed), frame, train, seed)
         said = ", ".join(f"{name}={value}" for name, value in settings.items())

@@ -114,10 +114,7 @@ class Evaluation:
     def estimates(self, level: str) -> dict[str, Estimate]:
         """Each metric of one level with its 95 % interval, in the order of the metrics."""
         at = self.position(level)
-        return {
-            metric.name: Estimate(float(self.values[at, m]), *self.spread(at, m).interval())
-            for m, metric in enumerate(self.metrics)
-        }
+        return {metric.name: Estimate(float(self.values[at, m]), *self.spread(at, m).interval()) for m, metric in enumerate(self.metrics)}
 
     def spread(self, at: int, m: int, than: int | None = None) -> Spread:
         """How sure metric `m` of the level at `at` is, or its difference to the level at `than`."""
@@ -276,7 +273,9 @@ def evaluate(
     cuts, least, places = thresholds or {}, cheapest or {}, any(metric.task == "ranking" for metric in metrics)
     beside = beside or Beside()
     rows = [
-        Scored(level, outcome, _checked(f"scores of level {level!r}", score, blocks, places), blocks, cuts.get(level), least.get(level), beside)
+        Scored(
+            level, outcome, _checked(f"scores of level {level!r}", score, blocks, places), blocks, cuts.get(level), least.get(level), beside
+        )
         for level, score in scores.items()
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -175,5 +175,5 @@ def kind(level: Level, model: Model) -> Kind:
 
 
 def filled(scores: F64, answered: Bool, default: float | F64) -> F64:
-    """Scores with the default (of several classes, one each) where the level has no answer, so that every level is judged on every request."""
+    """Scores with the default (of several classes, one each) where the level has no answer, so that all are judged on every request."""
     return np.where(answered.reshape(-1, *[1] * (scores.ndim - 1)), scores, default)

@@ -21,7 +21,7 @@ from headwater.backtesting.judging import Judge
 from headwater.backtesting.leaks import audit
 from headwater.backtesting.metrics import Beside, Metric, resolve
 from headwater.backtesting.metrics import money as of_money
-from headwater.backtesting.result import BacktestResult, Money
+from headwater.backtesting.result import BacktestResult, Money, NewKeys
 from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, user_slices
 from headwater.backtesting.split import Split, describe, split_rows
 from headwater.backtesting.training import LevelScores, Trainer
@@ -180,6 +180,7 @@ class _Run:
         of_test = requests.take(test)
         costs = of_money.read_costs(self.costs, requests.frame) if self.costs is not None else None
         columns = self._columns(requests, costs, found)
+        blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
         chosen = user_slices(slices, requests.frame, parts.test)
         if any(level.reads_history(self.model) for level in self.levels.values()):
             chosen += cold_slices(self.model, requests, parts.test, cold_start, Means(self.threads, self.memory))
@@ -191,7 +192,6 @@ class _Run:
         training_done = clock.stopwatch()
         findings = audit(self.model, self.levels, requests, rows, found.y, parts, self.threads)
         beside = Beside(found.groups, columns).select(test)
-        blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
         judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, found.y[test], beside, blocks)
         everything = judge.everything()
         new_keys, chosen = self._newcomers(scores, of_test, chosen)
@@ -239,13 +239,17 @@ class _Run:
             check_classes(found.y[parts.train], f"model {self.model.name!r}, rows before the split")
             check_classes(found.y[parts.test], f"model {self.model.name!r}, rows after the split")
 
-    def _columns(self, requests: Requests, costs: of_money.Costs | None, found: Outcomes) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
+    def _columns(
+        self, requests: Requests, costs: of_money.Costs | None, found: Outcomes
+    ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
         """The columns that metrics read beside scores, (requests) each."""
         made = costs.columns(found.y) if costs else {}
         for metric in self.metrics:
             for name in metric.columns:
                 if name not in made and name not in requests.frame.columns:
-                    raise UsageError(f"metric {metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, requests.frame.columns)}")
+                    raise UsageError(
+                        f"metric {metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, requests.frame.columns)}"
+                    )
         return made | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in made}
 
     def _lists(
@@ -255,7 +259,7 @@ class _Run:
             return None
         return lists(self.model, requests, found.groups, self.levels, rows, np.flatnonzero(test), means)
 
-    def _trainer(  # noqa: PLR0913, PLR0917 (what was read before)
+    def _trainer(
         self,
         requests: Requests,
         found: Outcomes,
@@ -269,16 +273,15 @@ class _Run:
         fitter = Fitter(self.model, found, self._headline, cuts, columns, costs, self.tuning, self.seed)
         return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
 
-    def _newcomers(
-        self, scores: Mapping[str, LevelScores], of_test: Requests, chosen: list[Slice]
-    ) -> tuple[newcomers.NewKeys | None, list[Slice]]:
+    def _newcomers(self, scores: Mapping[str, LevelScores], of_test: Requests, chosen: list[Slice]) -> tuple[NewKeys | None, list[Slice]]:
         """The keys that nothing was made ahead for, and their requests as one more slice."""
         ahead = newcomers.ahead(self.model, self.levels)
         if ahead is None:
             return None, chosen
         name, made = ahead
         answered = scores[name].answered
-        return newcomers.count(made, answered, of_test.frame, of_test.t), [*chosen, newcomers.newcomers(made, answered)]
+        new = [] if answered.all() else [newcomers.newcomers(made, answered)]
+        return newcomers.count(made, answered, of_test.frame, of_test.t), [*chosen, *new]
 
     def _say(self, what: str, done: int, total: int) -> None:
         if self.tick is not None:

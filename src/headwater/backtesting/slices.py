@@ -85,7 +85,7 @@ def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple
 
 
 def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Means) -> list[Slice]:
-    """Relevance to items of which no event was known, and lists whose session (or user, or what a view of most keys is keyed by) has none."""
+    """Relevance to items of which no event was known, and lists whose session (or whatever a view has most keys of) has none."""
     of_item = [v for v in model.features.views if tuple(map(v.request_key, v.keys)) == (task.item,)]
     others = [v for v in _keyed(model) if task.item not in map(v.request_key, v.keys)]
     named = (("new item", of_item), ("first event", sorted(others, key=lambda v: -len(v.keys))))

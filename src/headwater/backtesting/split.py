@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,9 +75,8 @@ def _single(t: I64, split: str | datetime | None) -> Fold:
 
 
 def _rolling(t: I64, rolling: Rolling) -> list[Fold]:
-    cuts = rolling.cuts
     folds = []
-    for at, until in zip(cuts[:-1], cuts[1:], strict=True):
+    for at, until in pairwise(rolling.cuts):
         since = t.min() if rolling.train is None else at - rolling.train
         folds.append(Fold(at, (t >= since) & (t < at - rolling.gap), (t >= at) & (t < until)))
     return folds

@@ -8,9 +8,9 @@ from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, batch, on_request
-from headwater.definitions.level import Level
-from headwater.definitions.model import Model, precomputed
 from headwater.definitions.labels import Labels
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed, precomputed
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import UsageError
@@ -55,14 +55,15 @@ def sweep_known_after(
     """
     if isinstance(delays, str) or not len(delays):
         raise UsageError(f"sweep_known_after(delays={delays!r}): give a list of durations, such as ['7d', '1d', '1h']")
-    swept = tuple(sources) if sources is not None else (model.labels, *_of_outcomes(model))
+    swept: tuple[Source | Labels, ...] = (model.labels, *_of_outcomes(model)) if sources is None else tuple(sources)
     base = level or Level()
     given = {text(micros(delay, "sweep_known_after(delays)")) for delay in delays}
     if len(given) < len(delays):
         raise UsageError(f"sweep_known_after(delays={list(delays)!r}): a delay stands there twice")
     found = {}
     for delay in delays:
-        soon: dict[Source | Labels, Duration] = {**base.known_after, **dict.fromkeys(swept, delay)}
+        soon: dict[Source | Labels, Duration] = dict(base.known_after.items())
+        soon.update(dict.fromkeys(swept, delay))
         found[f"known after {text(micros(delay, 'a delay'))}"] = Level(base.features, base.predictions, soon)
     return found
 
@@ -107,7 +108,7 @@ def transitions(
     >>> list(transitions(hw.Model("m", task="binary", features=hw.FeatureService("v1", [user]), labels=labels)))
     ['made ahead', 'on request', 'fresher features']
     """
-    chosen = tuple(keys) if keys is not None else model.predictions.keys if model.predictions else _only_key(model)
+    chosen = tuple(keys) if keys is not None else _keys(model)
     live = fresh if fresh is not None else on_request()
     return {
         "made ahead": Level(nightly, precomputed(nightly, keys=chosen)),
@@ -116,7 +117,9 @@ def transitions(
     }
 
 
-def _only_key(model: Model) -> tuple[str, ...]:
+def _keys(model: Model) -> tuple[str, ...]:
+    if isinstance(model.predictions, Precomputed):
+        return model.predictions.keys
     items = (model.task.item,) if isinstance(model.task, Ranking) else ()
     named = {key for view in model.features.views for key in map(view.request_key, view.keys) if isinstance(key, str)} - set(items)
     if len(named) != 1:

@@ -104,12 +104,10 @@ def _of_metric(found: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_
     spreads = [found.spread(to, m, from_) if metric.higher_is_better else found.spread(from_, m, to) for from_, to in ends]
     together = holm([spread.p for spread in spreads]) if looks == 1 else [math.nan] * len(spreads)
     family = sum(not math.isnan(p) for p in together) or 1
-    return [
-        _compared(found, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)
-    ]
+    return [_compared(found, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)]
 
 
-def _compared(  # noqa: PLR0913, PLR0917 (a step, and how it is judged)
+def _compared(
     found: Evaluation, step: tuple[str, str], m: int, spread: Spread, min_lift: float, looks: int, family: int, p: float
 ) -> Paired:
     metric = found.metrics[m]

@@ -72,6 +72,7 @@ def _named(name: str | Metric, task: str) -> Metric:
     if found:
         other = " or ".join(str(m.task) for m in found)
         raise UsageError(f"metric {found[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
+    assert isinstance(name, str)
     patterns = [family.pattern for family in FAMILIES if family.pattern and task == family.metrics[0].task]
     also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
     raise UsageError(f"there is no metric {name!r}; {nearest(name, known)}{also}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.backtesting.metrics.base import Column, Floats, Metric, Scored
+from headwater.backtesting.metrics.base import Column, Floats, Metric, Scored, ratio
 from headwater.errors import UsageError
 
 
@@ -38,7 +38,7 @@ def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metr
         days = np.unique(rows.blocks.index)
         weights = rows.blocks.weights[days]
         drawn = weights.sum(axis=0)
-        return np.divide(values @ weights, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
+        return ratio(values @ weights, drawn)
 
     return Metric(f"card_precision@{k}", "binary", compute, columns=(card,))
 

@@ -37,7 +37,8 @@ def _groups(rows: Scored) -> _Groups:
     if given is None:
         raise UsageError(f"level {rows.level!r}: metrics of lists need the group of each row; pass Beside(groups=...)")
     _, first, of = np.unique(given, return_index=True, return_inverse=True)
-    return _Groups(of.astype(np.int64), first.astype(np.int64), np.bincount(of, weights=rows.y > 0, minlength=len(first)))
+    relevant = np.bincount(of, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
+    return _Groups(of.astype(np.int64), first.astype(np.int64), relevant)
 
 
 def _mean(rows: Scored, each: Callable[[_Groups], Floats]) -> Floats:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.backtesting.metrics.base import Column, Floats, Metric, Scored, ratio
+from headwater.backtesting.metrics.base import Column, Floats, Ints, Metric, Scored, ratio
 from headwater.definitions.base import is_expr
 from headwater.errors import DataError, UsageError, nearest
 
@@ -34,15 +34,15 @@ class Costs:
     values: Mapping[str, Floats]
     describes: Mapping[str, str]
 
-    def of(self, y: Floats, rows: object = slice(None)) -> tuple[Floats, Floats]:
-        """The cost of each row if it is flagged, and if not: float64 (rows) each."""
-        some = {kind: value[rows] for kind, value in self.values.items()}  # type: ignore[index]
+    def of(self, y: Floats, rows: Ints) -> tuple[Floats, Floats]:
+        """What each of these rows costs if it is flagged, and if not: float64 (rows) each; `y` and `rows`, int64, are (rows)."""
+        some = {kind: value[rows] for kind, value in self.values.items()}
         flagged = np.where(y > 0, some["true_positive"], some["false_positive"])
         return flagged, np.where(y > 0, some["false_negative"], some["true_negative"])
 
     def columns(self, y: Floats) -> dict[str, Column]:
         """The same as columns beside the rows, for the metric."""
-        flagged, passed = self.of(y)
+        flagged, passed = self.of(y, np.arange(len(y)))
         return {_FLAGGED: flagged, _PASSED: passed}
 
 
