@@ -46,11 +46,11 @@ class Lists:
             at[some] = places(self.group[some], fitted.score(self.frame[some]), self.order[some])
         return at[self.pair]
 
-    @property
-    def mean_length(self) -> float:
-        """Candidates a list."""
-        lists = len(np.unique(self.group))
-        return len(self.group) / lists if lists else 0.0
+    def says(self, y: F64) -> str:
+        """How much of what was relevant could be found, in words: `y` is float64 (test rows)."""
+        made = len(np.unique(self.group))
+        length = len(self.group) / made if made else 0.0
+        return f"{float((self.pair[y > 0] >= 0).mean()):.1%} of what was relevant is among the candidates, {length:.0f} a list"
 
 
 def lists(

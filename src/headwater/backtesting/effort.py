@@ -95,9 +95,8 @@ class Tuning:
             if name not in known:
                 raise UsageError(f"Tuning(space=): the estimator has no parameter {name!r}; it has {', '.join(sorted(known)[:20])}")
         random = np.random.default_rng(seed)
-        made: list[dict[str, object]] = [{}]
-        for _ in range(self.trials - 1):
-            made.append({name: list(values)[random.integers(len(values))] for name, values in space.items()})
+        drawn = [{name: list(values)[random.integers(len(values))] for name, values in space.items()} for _ in range(self.trials - 1)]
+        made: list[dict[str, object]] = [{}, *drawn]
         return [one for i, one in enumerate(made) if one not in made[:i]]
 
 

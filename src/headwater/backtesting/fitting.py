@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-import polars as pl
 
 from headwater.backtesting.effort import Tuning
 from headwater.backtesting.metrics import Beside, Blocks, Metric, Scored, operating_threshold
@@ -19,6 +18,9 @@ from headwater.models.encoding import fit_encoding
 from headwater.models.estimators import default_estimator, is_fitted
 from headwater.models.fit import Fitted, fit
 from headwater.models.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _HELD_OUT = 0.75  # of the training rows are fitted to settle what is judged on the rest
 

@@ -95,7 +95,7 @@ class Judge:
                     metrics=found.estimates(name),
                     coverage=float(answered.mean()) if len(answered) else float("nan"),
                     replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
-                    note=self._note(of, answered),
+                    note=self._note(of, answered, mask),
                     curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task == "binary" else None,
                     train_rows=of.trained[-1],
                 )
@@ -130,14 +130,19 @@ class Judge:
         whole = Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])  # metrics by day need the days
         return evaluate(self.metrics, self.y[mask], again, whole, thresholds, cheapest=cheapest, beside=self.beside.select(mask))
 
-    def _note(self, scores: LevelScores, answered: Bool) -> str:
+    def _note(self, scores: LevelScores, answered: Bool, mask: Bool) -> str:
         notes = [scores.note] if scores.note else []
         if scores.fitted.replayed:
             notes.append("the estimator was given fitted: replayed, not trained at this level")
         if not answered.all():
-            some = f"{int((~answered).sum())} requests are not answered"
+            some = f"{self._asked(~answered, mask)} are not answered"
             notes.append(f"{some}; {self._stand_in(scores)}")
         return "; ".join(notes)
+
+    def _asked(self, some: Bool, mask: Bool) -> str:
+        """How many requests these rows are: a list is one."""
+        groups = self.beside.groups
+        return f"{int(some.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][some]))} lists"
 
     def _stand_in(self, scores: LevelScores) -> str:
         if self.model.task_kind == "ranking":

@@ -10,10 +10,11 @@ import polars as pl
 
 from headwater.backtesting.result import LevelResult, NewKeys, SliceResult, Transition
 from headwater.backtesting.slices import Slice
-from headwater.compute.arrays import I64, Bool
+from headwater.compute.arrays import Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
+from headwater.pipelines.requests import Requests
 
 NAME = "new keys"
 
@@ -28,21 +29,20 @@ def newcomers(made: Precomputed, answered: Bool) -> Slice:
     return Slice(NAME, f"nothing was made ahead for their {', '.join(made.keys)}", ~answered)
 
 
-def count(made: Precomputed, answered: Bool, frame: pl.DataFrame, t: I64) -> NewKeys:
+def count(made: Precomputed, answered: Bool, asked: Requests) -> NewKeys:
     """How many keys are new a day (UTC), over the days of the test.
 
     A key is new on the first day on which it asks and nothing was made ahead for it.
 
     Args:
         made: how predictions are made ahead.
-        answered: bool (test rows), whether there was one.
-        frame: the requests.
-        t: int64 (test rows), when they ask.
+        answered: bool (requests), whether there was one.
+        asked: the requests of the test.
     """
-    new = frame.select(made.keys).filter(pl.Series(~answered)).unique().height
-    days = len(np.unique(t // DAY))
+    new = asked.frame.select(made.keys).filter(pl.Series(~answered)).unique().height
+    days = len(np.unique(asked.t // DAY))
     requests = int((~answered).sum())
-    return NewKeys(made.keys, new / max(days, 1), requests, requests / max(len(t), 1))
+    return NewKeys(made.keys, new / max(days, 1), requests, requests / max(len(asked.t), 1))
 
 
 def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelResult], slices: Sequence[SliceResult]) -> list[Transition]:

@@ -26,7 +26,7 @@ from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, u
 from headwater.backtesting.split import Split, describe, split_rows
 from headwater.backtesting.training import LevelScores, Trainer
 from headwater.backtesting.words import assumptions, definitions_text, how_sure
-from headwater.compute.arrays import F64, Bool
+from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
@@ -194,7 +194,7 @@ class _Run:
         beside = Beside(found.groups, columns).select(test)
         judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, found.y[test], beside, blocks)
         everything = judge.everything()
-        new_keys, chosen = self._newcomers(scores, of_test, chosen)
+        new_keys, chosen = self._newcomers(scores, of_test, beside.groups, chosen)
         looks = len(chosen) * max(1, len(self.levels) - 1)
         sliced = [judge.slice(part, looks) for part in chosen]
         freshest = list(scores.values())[-1].fitted
@@ -273,7 +273,9 @@ class _Run:
         fitter = Fitter(self.model, found, self._headline, cuts, columns, costs, self.tuning, self.seed)
         return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
 
-    def _newcomers(self, scores: Mapping[str, LevelScores], of_test: Requests, chosen: list[Slice]) -> tuple[NewKeys | None, list[Slice]]:
+    def _newcomers(
+        self, scores: Mapping[str, LevelScores], of_test: Requests, groups: I64 | None, chosen: list[Slice]
+    ) -> tuple[NewKeys | None, list[Slice]]:
         """The keys that nothing was made ahead for, and their requests as one more slice."""
         ahead = newcomers.ahead(self.model, self.levels)
         if ahead is None:
@@ -281,7 +283,8 @@ class _Run:
         name, made = ahead
         answered = scores[name].answered
         new = [] if answered.all() else [newcomers.newcomers(made, answered)]
-        return newcomers.count(made, answered, of_test.frame, of_test.t), [*chosen, *new]
+        asked = np.arange(len(answered)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        return newcomers.count(made, answered[asked], of_test.take(asked)), [*chosen, *new]
 
     def _say(self, what: str, done: int, total: int) -> None:
         if self.tick is not None:
@@ -297,7 +300,7 @@ def _by_list(requests: Requests, found: Outcomes) -> Requests:
     return Requests(requests.frame, first[found.groups], requests.label, requests.known_at, requests.left_out)
 
 
-def _money(costs: of_money.Costs | None, y: F64, test: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Money | None:
+def _money(costs: of_money.Costs | None, y: F64, test: I64) -> Money | None:
     if costs is None:
         return None
     flagged, passed = costs.of(y[test], test)

@@ -18,6 +18,7 @@ from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.level import Level
 from headwater.definitions.moments import moment_text
+from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, check_classes
 from headwater.pipelines.requests import Requests
@@ -97,7 +98,7 @@ class Trainer:
                 answered=level.answered[self.split.test],
                 default=first.default,
                 trained=first.trained,
-                note=level.note,
+                note=self._note(name),
                 replayed=self._replayed(name, freshest),
             )
         return made
@@ -153,6 +154,13 @@ class Trainer:
         if name == last or freshest.fits[0].fitted.replayed or not same:
             return None
         return self._scored(name, freshest.fits, freshest.defaults).score
+
+    def _note(self, name: str) -> str:
+        note, model = self.rows[name].note, self.fitter.model
+        if self.lists is None or not (isinstance(model.task, Ranking) and model.task.candidates):
+            return note
+        found = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
+        return f"{note}; {found}" if note else found
 
     def _default(self, fitted: Fitted, level: of_levels.LevelRows, train: I64, learnable: I64) -> float | F64:
         """What stands in for a request that is not answered; of several classes, the share of each."""
