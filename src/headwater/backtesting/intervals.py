@@ -5,10 +5,13 @@ rows would promise too much. Whole blocks (days) are drawn with replacement,
 and a level's metric is computed on each draw.
 
 A model that is trained again, with another seed or on other days, differs too.
-Where levels were refitted, the variance between refits is added to that of the
-resamples: of R seeds whose metric is averaged, 1/R of it; of refits on resampled
-training days, all of it, since there is one training period only. The interval
-is then Student's, with the degrees of freedom of Welch and Satterthwaite.
+Where levels were refitted, a difference varies by what all refits share, which
+are the test days, and by what each has of its own. The first is the covariance of
+two refits over the resamples: with the variance of their mean, M, and the mean of
+their variances, V, over R refits, (R M - V) / (R - 1). The second is the variance
+between refits: of R seeds whose metric is averaged, 1/R of it counts; of refits on
+resampled training days, all of it, since there is one training period only. The
+interval is then Student's, with the degrees of freedom of Satterthwaite.
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993
 (percentile interval); Künsch, "The jackknife and the bootstrap for general
@@ -68,17 +71,26 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) 
 class Variation:
     """How a metric varies when models are trained again.
 
-    `values` is float64 (levels, metrics, refits), with 0 refits if each level was trained once; `share` is how much of the
-    variance between refits the estimate has.
+    `values` is float64 (levels, metrics, refits), with 0 refits if each level was trained once, and `replicates` float64 (levels,
+    metrics, resamples, refits) the same on each resample; `share` is how much of the variance between refits the estimate has.
     """
 
     values: Floats
+    replicates: Floats
     share: float
 
     @classmethod
     def none(cls, levels: int, metrics: int) -> Variation:
         """Every level was trained once."""
-        return cls(np.empty((levels, metrics, 0)), 0.0)
+        return cls(np.empty((levels, metrics, 0)), np.empty((levels, metrics, 0, 0)), 0.0)
+
+    def of(self, at: int, m: int, than: int | None) -> tuple[Floats, Floats]:
+        """The values (refits,) and replicates (resamples, refits) of a level in a metric, or of its difference to another level."""
+        if not self.values.size:
+            return np.empty(0), np.empty((0, 0))
+        if than is None:
+            return self.values[at, m], self.replicates[at, m]
+        return self.values[at, m] - self.values[than, m], self.replicates[at, m] - self.replicates[than, m]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +131,9 @@ class Evaluation:
     def spread(self, at: int, m: int, than: int | None = None) -> Spread:
         """How sure metric `m` of the level at `at` is, or its difference to the level at `than`."""
         value, draws = self.values[at, m], self.replicates[at, m]
-        again = self.refits.values[at, m] if self.refits.values.size else np.empty(0)
         if than is not None:
             value, draws = value - self.values[than, m], draws - self.replicates[than, m]
-            again = again - self.refits.values[than, m] if self.refits.values.size else again
-        return Spread(float(value), draws, self.blocks, again, self.refits.share)
+        return Spread(float(value), draws, self.blocks, *self.refits.of(at, m, than), self.refits.share)
 
     @property
     def caution(self) -> str:
@@ -144,12 +154,13 @@ def too_few(blocks: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A value, what it is on each resample (resamples,) of `blocks` blocks, and at each refit (refits,)."""
+    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there."""
 
     value: float
     draws: Floats
     blocks: int
     again: Floats
+    redrawn: Floats
     share: float
 
     def interval(self, looks: int = 1) -> tuple[float, float]:
@@ -188,10 +199,13 @@ class Spread:
         """The standard error over resamples and refits, and its degrees of freedom; NaN where resamples allow no interval."""
         if math.isnan(interval(self.draws, self.blocks)[0]) or np.isnan(self.again).any():
             return math.nan, math.nan
-        tested = float(self._defined.var(ddof=1)) * self.blocks / (self.blocks - 1)  # resampled blocks vary a little too little
-        trained = self.share * float(self.again.var(ddof=1))
-        both = tested**2 / (self.blocks - 1) + trained**2 / (len(self.again) - 1)
-        return math.sqrt(tested + trained), (tested + trained) ** 2 / both if both else math.inf
+        refits, each = len(self.again), float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
+        mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
+        # Resampled blocks vary a little too little: one of them in as many as there are.
+        shared = max(0.0, refits * mean - each) / (refits - 1) * self.blocks / (self.blocks - 1)
+        own = self.share * float(self.again.var(ddof=1))
+        both = shared**2 / (self.blocks - 1) + own**2 / (refits - 1)
+        return math.sqrt(shared + own), (shared + own) ** 2 / both if both else math.inf
 
 
 def _student(share: float, freedom: float) -> float:
@@ -294,7 +308,7 @@ def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Eval
         return first
     values, replicates = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in ("values", "replicates"))
     again, share = (days, 1.0) if days else (seeds, 1 / len(seeds))
-    refits = Variation(np.stack([one.values for one in again], axis=-1), share)
+    refits = Variation(*(np.stack([getattr(one, name) for one in again], axis=-1) for name in ("values", "replicates")), share)
     return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
 
 

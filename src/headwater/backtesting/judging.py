@@ -106,8 +106,7 @@ class Judge:
     def _evaluate(self, mask: Bool, blocks: Blocks) -> Evaluation:
         """Every metric of every level on these rows, over all refits."""
         seeds = [self._of({name: of.seeds[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[0])]
-        plain = Blocks(blocks.index, blocks.weights[:, :1])  # of refits on other days only the values are read
-        days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, plain) for i in range(self._refits[1])]
+        days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[1])]
         return pooled(seeds, days)
 
     @property
