@@ -126,7 +126,10 @@ class Evaluation:
     def estimates(self, level: str) -> dict[str, Estimate]:
         """Each metric of one level with its 95 % interval, in the order of the metrics."""
         at = self.position(level)
-        return {metric.name: Estimate(float(self.values[at, m]), *self.spread(at, m).interval()) for m, metric in enumerate(self.metrics)}
+        return {
+            metric.name: Estimate(float(self.values[at, m]), *np.clip(self.spread(at, m).interval(), *metric.span).tolist())
+            for m, metric in enumerate(self.metrics)
+        }
 
     def spread(self, at: int, m: int, than: int | None = None) -> Spread:
         """How sure metric `m` of the level at `at` is, or its difference to the level at `than`."""
@@ -308,7 +311,7 @@ def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Eval
         return first
     values, replicates = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in ("values", "replicates"))
     again, share = (days, 1.0) if days else (seeds, 1 / len(seeds))
-    refits = Variation(*(np.stack([getattr(one, name) for one in again], axis=-1) for name in ("values", "replicates")), share)
+    refits = Variation(np.stack([one.values for one in again], axis=-1), np.stack([one.replicates for one in again], axis=-1), share)
     return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
 
 

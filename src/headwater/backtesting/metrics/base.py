@@ -146,7 +146,8 @@ class Metric:
     value first, then one value a resample, NaN where the metric is undefined.
     `min_lift` is the smallest change worth having: absolute, or a share of the
     first level's value if `relative`. `task` None fits every task. `columns` are
-    those of the labels that it reads; `cut` says which threshold it needs.
+    those of the labels that it reads; `cut` says which threshold it needs, and
+    `span` what values it can have.
 
     >>> from headwater.backtesting.metrics import resolve
     >>> resolve(["brier"], "binary")[0].higher_is_better
@@ -161,6 +162,7 @@ class Metric:
     relative: bool = False
     columns: tuple[str, ...] = ()
     cut: Literal["", "operating", "cheapest"] = ""
+    span: tuple[float, float] = (0.0, 1.0)
 
     def worth(self, first_value: float) -> float:
         """The smallest change worth having, in the metric's unit, given the first level's value.

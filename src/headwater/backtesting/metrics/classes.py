@@ -9,6 +9,8 @@ for multiple class problems", 2001, section 2 (one against the rest).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
@@ -54,7 +56,7 @@ def _mean_of_known(values: Floats) -> Floats:
 
 FAMILY = Family(
     (
-        Metric("log_loss", "multiclass", _log_loss, higher_is_better=False, relative=True),
+        Metric("log_loss", "multiclass", _log_loss, higher_is_better=False, relative=True, span=(0.0, math.inf)),
         Metric("accuracy", "multiclass", _accuracy),
         Metric("macro_f1", "multiclass", _macro_f1),
         Metric("auc_ovr", "multiclass", _auc),

@@ -9,6 +9,7 @@ Source: Koenker and Bassett, "Regression quantiles", 1978 (pinball loss).
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
 from headwater.errors import UsageError
 
+_ERROR = (0.0, math.inf)
 _PINBALL = re.compile(r"pinball@(0?\.\d+|[01](?:\.0*)?)")
 
 
@@ -57,16 +59,16 @@ def parse(name: str) -> Metric | None:
     q = float(found[1])
     if not 0 < q < 1:
         raise UsageError(f"{name!r}: the quantile lies between 0 and 1, as in pinball@0.9")
-    return Metric(f"pinball@{q:.10g}", "regression", lambda rows: _pinball(rows, q), higher_is_better=False, relative=True)
+    return Metric(f"pinball@{q:.10g}", "regression", lambda rows: _pinball(rows, q), higher_is_better=False, relative=True, span=_ERROR)
 
 
 FAMILY = Family(
     (
-        Metric("mae", "regression", _mae, higher_is_better=False, relative=True),
-        Metric("rmse", "regression", _rmse, higher_is_better=False, relative=True),
-        Metric("wape", "regression", _wape, higher_is_better=False, relative=True),
+        Metric("mae", "regression", _mae, higher_is_better=False, relative=True, span=_ERROR),
+        Metric("rmse", "regression", _rmse, higher_is_better=False, relative=True, span=_ERROR),
+        Metric("wape", "regression", _wape, higher_is_better=False, relative=True, span=_ERROR),
     ),
     parse,
     "pinball@Q for any Q between 0 and 1",
-    more=(Metric("mape", "regression", _mape, higher_is_better=False, relative=True),),
+    more=(Metric("mape", "regression", _mape, higher_is_better=False, relative=True, span=_ERROR),),
 )

@@ -108,7 +108,16 @@ def cheapest_threshold(score: Floats, flagged: Floats, passed: Floats) -> float:
 
 def cost_metric() -> Metric:
     """Money per 1,000 requests: the lower the better; a change of 0.5 % of the first level's is worth having."""
-    return Metric(NAME, "binary", _cost, higher_is_better=False, relative=True, columns=(_FLAGGED, _PASSED), cut="cheapest")
+    return Metric(
+        NAME,
+        "binary",
+        _cost,
+        higher_is_better=False,
+        relative=True,
+        columns=(_FLAGGED, _PASSED),
+        cut="cheapest",
+        span=(-math.inf, math.inf),
+    )
 
 
 def _cost(rows: Scored) -> Floats:

@@ -64,7 +64,7 @@ def metric(
         again = [_values(name, function, rows, np.repeat(np.arange(len(rows.y)), d), columns) for d in draws.T[1:]]
         return np.array([float(values), *map(float, again)])
 
-    return Metric(name, None, compute, higher_is_better, float(min_lift), relative, tuple(columns))
+    return Metric(name, None, compute, higher_is_better, float(min_lift), relative, tuple(columns), span=(-math.inf, math.inf))
 
 
 def _values(name: str, function: Function, rows: Scored, drawn: NDArray[np.int64], columns: Sequence[str]) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
@@ -21,7 +23,7 @@ def _brier(rows: Scored) -> Floats:
 
 FAMILY = Family(
     (
-        Metric("log_loss", "binary", _log_loss, higher_is_better=False, relative=True),
-        Metric("brier", "binary", _brier, higher_is_better=False, relative=True),
+        Metric("log_loss", "binary", _log_loss, higher_is_better=False, relative=True, span=(0.0, math.inf)),
+        Metric("brier", "binary", _brier, higher_is_better=False, relative=True, span=(0.0, math.inf)),
     )
 )
