@@ -50,7 +50,7 @@ class Lists:
         """How much of what was relevant could be found, in words: `y` is float64 (test rows)."""
         made = len(np.unique(self.group))
         length = len(self.group) / made if made else 0.0
-        return f"{float((self.pair[y > 0] >= 0).mean()):.1%} of what was relevant is among the candidates, {length:.0f} a list"
+        return f"{100 * float((self.pair[y > 0] >= 0).mean()):.1f} % of what was relevant is among the candidates, {length:.0f} a list"
 
 
 def lists(

@@ -142,7 +142,7 @@ class Level(Definition):
         words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in found.items())
         scoring = self.scoring(model)
         ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
-        soon = "".join(f"; {s.name} known after {d}" for s, d in self.known_after.items())
+        soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
         return (words or "no view is read") + ahead + soon
 
     def reads_history(self, model: Model) -> bool:

@@ -32,7 +32,7 @@ def lift_curve(result: BacktestResult) -> Json | None:
     places, ages = wording.places(result, result.headline), [point.at for point in points]
     line: Json = {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines+markers" if axis.is_curve(points) else "markers",
         "x": ages,
         "y": [point.estimate.value for point in points],
         "error_y": _error([point.estimate for point in points]),
