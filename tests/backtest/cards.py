@@ -32,7 +32,9 @@ def payments(seed=0, *, days=40, per_day=150, terminals=40, delay=7):
 
 def fraud(table, **rules):
     """The model as a user would write it, on these tables; with its views and the source of disputes."""
-    made = hw.Source("payments", history=table, timestamp_field="authorised_at", id_field="payment_id", select=["card", "terminal", "amount"])
+    made = hw.Source(
+        "payments", history=table, timestamp_field="authorised_at", id_field="payment_id", select=["card", "terminal", "amount"]
+    )
     disputes = hw.Source(
         "disputes", history=table, timestamp_field="authorised_at", known_at_field="resolved_at", select=["terminal", "is_fraud"]
     )

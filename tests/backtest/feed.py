@@ -35,8 +35,8 @@ def shop(seed=0, *, days=14, sessions=60, items=60, shown=8):
                 mine = alive[category[alive] == likes]
                 item = int(rng.choice(mine if rng.random() < 0.75 else fashion))
                 others = rng.choice(alive[alive != item], shown - 1, replace=False)
-                for candidate in rng.permutation([item, *others]):
-                    shows.append((f"r{request}", session, f"u{user}", previous, f"i{candidate}", at))
+                shown_now = rng.permutation([item, *others])
+                shows += [(f"r{request}", session, f"u{user}", previous, f"i{candidate}", at) for candidate in shown_now]
                 clicks.append((f"r{request}", session, f"u{user}", f"i{item}", previous, f"c{category[item]}", at + 20, f"e{request}"))
                 previous, at, request = f"i{item}", at + 60, request + 1
     of_click = ["request", "session", "user", "item", "previous_item", "category", "clicked_at", "event_id"]

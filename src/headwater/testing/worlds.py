@@ -23,9 +23,7 @@ _START = datetime(2024, 3, 4, tzinfo=UTC)
 _HOUR = 3600.0
 
 
-def equal_levels(
-    seed: int, *, days: int = 40, per_day: int = 60, estimator: Estimator | None = None
-) -> tuple[Model, Mapping[str, Level]]:
+def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Estimator | None = None) -> tuple[Model, Mapping[str, Level]]:
     """A model of machines that go bad and are mended, and two levels under other names that are the same.
 
     Days differ: some have more bad outcomes than others. Whoever claims a lift or a harm between the levels is wrong.
