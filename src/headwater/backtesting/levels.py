@@ -85,7 +85,7 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
     """
     scoring = level.scoring(model)
     if scoring is None:
-        return model.features.views, level, t
+        return model.features.views_in_history, level, t
     views = [v for v in model.features.views if all(v.request_key(key) in scoring.keys for key in v.keys)]
     T, K = as_of(scoring.freshness, t)
     fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}
@@ -154,10 +154,13 @@ def _made_ahead(member: Member, views: Sequence[FeatureView]) -> bool:
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
     """The mean of t - K over these requests and the views that read history, in seconds; None where none does.
 
+    Without what third parties are asked for with the request.
+
     Args:
         t: int64 (rows), when the requests ask.
     """
     views, fresh, asked = reading(model, level, t)
+    views = [v for v in views if v.third_party is None]
     known = {f.fingerprint: as_of(f, asked)[1] for v in views if not isinstance(f := fresh.freshness(v), Never)}
     ages = []
     for view in views:

@@ -1,12 +1,13 @@
-"""Request fields and functions, evaluated over rows."""
+"""Request fields, functions and answers of third parties, over rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
 
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import DTYPES, RequestFeature, RequestField
 from headwater.errors import DataError
 
@@ -53,6 +54,18 @@ def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mappin
         return pl.Series(feature.name, values, _POLARS[feature.dtype], strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{what} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}") from error
+
+
+def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
+    """What the history of a third party has answered, by name, in the types that its answers have; those that were computed.
+
+    Raises:
+        DataError: the history's column is of another kind.
+    """
+    for column, (_, dtype) in http.columns.items():
+        name = f"{http.name}__{column}"
+        if name in found:
+            yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
 
 
 def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
