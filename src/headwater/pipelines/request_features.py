@@ -68,6 +68,19 @@ def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[
             yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
 
 
+def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
+    """What a third party has answered online, by name: the columns of the rows that are named like the features; else its fallback values.
+
+    Raises:
+        DataError: a column is of another kind.
+    """
+    for name, (column, (_, dtype)) in zip(http.feature_names, http.columns.items(), strict=True):
+        if name in frame.columns:
+            yield name, _typed(frame[name], dtype, f"third-party features {http.name!r}: {name!r} of the rows")
+        else:
+            yield name, pl.Series(name, [http.fallback[column]], _POLARS[dtype]).new_from_index(0, frame.height)
+
+
 def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
     mine = series.dtype
     fits = {
