@@ -12,7 +12,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -74,7 +74,8 @@ class AnswerLog:
                 draft.replace(path)
             except (OSError, PolarsError) as error:
                 self.failed = str(error)
-                draft.unlink(missing_ok=True)
+                with suppress(OSError):
+                    draft.unlink(missing_ok=True)
                 with self._lock:
                     self._rows[name] = some + self._rows[name]
                 continue

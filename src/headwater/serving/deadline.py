@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +13,7 @@ from headwater.definitions.durations import SECOND, Duration, micros
 
 _GUESS: Final = 0.1  # of the budget, before anything was measured
 _MOST: Final = 0.5  # of the budget: one pause of the machine must not keep third parties from being asked
+_FEW: Final = 64  # measurements
 _CALLS: Final = "third party"
 
 
@@ -19,13 +21,14 @@ _CALLS: Final = "third party"
 class Deadline:
     """When an answer is due, and where its time went; made by `LatencyLimit.start` as a request arrives.
 
-    budget: seconds; None is without end. `stages` are seconds by name, in order, as `lap` has cut them.
+    budget: seconds; None is without end. `stages` are seconds by name, in order, as `lap` has cut them. granted: what third parties got.
     """
 
     budget: float | None = None
     now: Callable[[], float] = clock.stopwatch
     started: float = field(default=math.nan)
     stages: dict[str, float] = field(default_factory=dict)
+    granted: float = math.inf
     _cut: float = math.nan
 
     def __post_init__(self) -> None:
@@ -48,32 +51,35 @@ class Deadline:
         self._cut = now
 
 
-@dataclass
 class Pace:
-    """How long something takes lately at worst: the moving mean and four mean deviations (Jacobson, 1988, of round trips)."""
+    """How long something takes lately at worst: what 995 of 1,000 measurements do not exceed, by the last 512."""
 
-    mean: float | None = None
-    deviation: float = 0.0
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=512)
+        self._worst: float | None = None
+        self._count = 0
 
     def add(self, seconds: float) -> None:
         """Take in one more measurement."""
-        if self.mean is None:
-            self.mean, self.deviation = seconds, seconds / 2
-            return
-        self.deviation += (abs(seconds - self.mean) - self.deviation) / 4
-        self.mean += (seconds - self.mean) / 8
+        self._last.append(seconds)
+        self._count += 1
+        if self._count % 16 == 0 or self._count < 64 or seconds > (self._worst or 0.0):
+            found = sorted(self._last)
+            self._worst = found[math.ceil(0.995 * len(found)) - 1]
 
     def worst(self, guess: float) -> float:
-        """Seconds; `guess` before anything was measured."""
-        return guess if self.mean is None else self.mean + 4 * self.deviation
+        """Seconds; at least `guess` while there are few measurements."""
+        if self._worst is None:
+            return guess
+        return self._worst if self._count >= _FEW else max(self._worst, guess)
 
 
 class LatencyLimit:
     """A model's latency budget; one in each process, for all requests.
 
-    Third-party calls that still run when no more is left than the rest usually takes (reading, request features, the model: measured,
-    moving) are cut off. `late` counts answers that came after their time all the same, `cut_off` those that went out with third-party
-    features cut off.
+    Third-party calls that still run when no more is left than the rest takes at worst are cut off: reading, request features, the
+    model, and how much too late one wakes up, as measured of the last answers. `late` counts answers that came after their time all the
+    same, `cut_off` those that went out with third-party features cut off.
 
     >>> limit = LatencyLimit("80ms")
     >>> due = limit.start()
@@ -95,7 +101,8 @@ class LatencyLimit:
         """Seconds that third parties may still take; None without a budget."""
         if self.budget is None:
             return None
-        return deadline.left() - min(self._rest.worst(_GUESS * self.budget), _MOST * self.budget)
+        deadline.granted = deadline.left() - min(self._rest.worst(_GUESS * self.budget), _MOST * self.budget)
+        return deadline.granted
 
     def done(self, deadline: Deadline, *, cut_off: bool = False) -> None:
         """Learn from a request that was answered: what it took after `deadline.lap("third party")`."""
@@ -103,6 +110,7 @@ class LatencyLimit:
             return
         stages = list(deadline.stages)
         after = stages[stages.index(_CALLS) + 1 :] if _CALLS in stages else stages
-        self._rest.add(sum(deadline.stages[stage] for stage in after))
+        too_late = max(0.0, deadline.stages.get(_CALLS, 0.0) - max(deadline.granted, 0.0))
+        self._rest.add(too_late + sum(deadline.stages[stage] for stage in after))
         self.late += deadline.left() < 0
         self.cut_off += cut_off
