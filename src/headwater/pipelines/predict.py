@@ -117,7 +117,7 @@ class Predictor:
         if len(found.values[0]) <= _FEW:
             return [self.scorer.one(row) for row in zip(*found.values, strict=True)]
         columns = [pl.Series(name, values, strict=False) for name, values in zip(self.features.names, found.values, strict=True)]
-        return self.scorer.score(pl.DataFrame(columns)).tolist()
+        return list(map(float, self.scorer.score(pl.DataFrame(columns))))
 
 
 def _age(found: Answer | Answers, t: int) -> float:

@@ -68,6 +68,9 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True):
     known_at: datetime | None = None
 
 
+AnyAsked = Asked | AskedPrediction | AskedRanking
+
+
 class Reader:
     """Turns the rows of requests into what `OnlineFeatures` takes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -77,6 +78,7 @@ class Service:
             self.level(name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
+        self._loaded: dict[tuple[str, str | None], Scorer] = {}
         self._open: dict[tuple[str, str | None], Open] = {}
         self._predictors: dict[tuple[str, str | None], Predictor] = {}
 
@@ -160,8 +162,21 @@ class Service:
         known = self._predictors.get((model, level))
         if known is None:
             of = self.project.model(model)
-            known = Predictor(of, self.open(of.features.name, level).features, self._scorers(of, level))
+            known = Predictor(of, self.open(of.features.name, level).features, self.scorer(of, level))
             self._predictors[model, level] = known
+        return known
+
+    def lane(self) -> Service:
+        """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
+        made = copy.copy(self)
+        made._stack, made._open, made._predictors = ExitStack(), {}, {}
+        return made
+
+    def scorer(self, model: Model, level: str | None) -> Scorer:
+        """The fitted model that serves a model at a level."""
+        known = self._loaded.get((model.name, level))
+        if known is None:
+            known = self._loaded[model.name, level] = self._scorers(model, level)
         return known
 
     def level(self, name: str | None) -> Level | None:
