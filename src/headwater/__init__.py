@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
+    from headwater.definitions.arm import Arm as Arm
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
@@ -100,6 +101,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
+    "headwater.definitions.arm": "Arm",
     "headwater.backtesting.run": "Backtest backtest",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",

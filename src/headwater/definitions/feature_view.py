@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -186,6 +187,17 @@ class FeatureView(Definition):
                     f"alias {name!r} of {self.name!r}: {key!r} is filled with {given!r}; give a request column or a feature"
                 )
         return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
+
+    def at(self, freshness: Freshness) -> FeatureView:
+        """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""
+        if freshness == self.freshness:
+            return self
+        made = copy.copy(self)  # all else was checked when it was written; made anew, it would warn anew
+        for said in ("fingerprint", "tiles_fingerprint"):
+            made.__dict__.pop(said, None)
+        object.__setattr__(made, "freshness", freshness)
+        object.__setattr__(made, "base", None if self.base is None else self.base.at(freshness))
+        return made
 
     def _expand(self, aggregation: Aggregation) -> list[Feature]:
         windows: Sequence[object] = aggregation.windows or self.windows or [LIFETIME]

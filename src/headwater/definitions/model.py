@@ -12,7 +12,7 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, check_freshness
+from headwater.definitions.freshness import Freshness, OnRequest, check_freshness
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
@@ -73,7 +73,7 @@ class Model(Definition):
         estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
             boosting where LightGBM does not load (a regression is fitted to the absolute error by the one, the squared one by the other).
             A fitted one is replayed and never trained again.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead; None for on request.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead; None, or `on_request()`, for scores made when asked for.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
 
@@ -87,7 +87,7 @@ class Model(Definition):
     labels: Labels
     task: Task
     estimator: Estimator | None = field(default=None)
-    predictions: Precomputed | None = None
+    predictions: Precomputed | OnRequest | None = None
     latency_budget: Duration | None = None
     default: float | None = None
 
@@ -110,10 +110,7 @@ class Model(Definition):
             raise DefinitionError(
                 f"{what}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(
-                f"{what}: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...]), or leave it out"
-            )
+        check_predictions(self.predictions, what)
         if self.latency_budget is not None:
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
 
@@ -150,3 +147,11 @@ def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
             raise DefinitionError(
                 f"{what}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
             )
+
+
+def check_predictions(given: object, what: str) -> None:
+    """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
+    if given is not None and not isinstance(given, Precomputed | OnRequest):
+        raise DefinitionError(
+            f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
+        )
