@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model as Model
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.project import Project as Project
+    from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
     from headwater.definitions.source import Source as Source
@@ -109,6 +110,7 @@ _HOMES = {
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
+    "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",

@@ -60,13 +60,13 @@ class Project(Definition):
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that a model reads, and those that events are enriched with."""
-        return _unique([view for model in self.models for view in model.features.views_within])
+        """Every view that a model reads or finds candidates in, and those that events are enriched with."""
+        return _unique([view for model in self.models for view in model.views_within])
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every source that a view reads, those below an enriched one included."""
-        return _unique([source for model in self.models for source in model.features.sources])
+        return _unique([source for model in self.models for source in model.sources])
 
     def arm(self, model: str | None = None, level: str | None = None) -> Arm:
         """The model of that name (or the only one) at the level of that name (or as defined)."""

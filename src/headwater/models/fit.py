@@ -75,6 +75,8 @@ def fit(model: Model, frame: pl.DataFrame, label: F64, *, seed: int = 0, threads
     Raises:
         DataError: labels of one class, or an estimator that refuses the data.
     """
+    if model.task_kind in ("multiclass", "ranking"):
+        raise DataError(f"model {model.name!r} has the task {model.task_kind!r}, which is not trained yet; binary and regression are")
     if model.task == "binary":
         check_classes(label, f"model {model.name!r}, training rows")
     encoding = fit_encoding(frame)

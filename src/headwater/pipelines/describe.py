@@ -166,7 +166,7 @@ def _model(model: Model) -> dict[str, object]:
     return _without_none(
         features=model.features.name,
         labels=model.labels.name,
-        task=model.task,
+        task=str(model.task),
         estimator=_said(model.estimator),
         predictions=None if made is None else _predictions(made),
         latency_budget=model.latency_budget,
