@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
+    from headwater.definitions.arm import Arm as Arm
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
@@ -93,12 +94,15 @@ if TYPE_CHECKING:
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.serve import serve as serve
+    from headwater.serving.service import Service as Service
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
+    "headwater.definitions.arm": "Arm",
     "headwater.backtesting.run": "Backtest backtest",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
@@ -128,6 +132,8 @@ _HOMES = {
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
+    "headwater.serving.serve": "serve",
+    "headwater.serving.service": "Service",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -47,7 +47,7 @@ NAMES = ("ip__score", "ip__friend", "user__count_1d", "friend__count_1d", "risk"
 )
 def test_what_third_parties_say_feeds_keys_and_functions(party, ip, store, behaviour, expected, said):
     party.behaviour = behaviour
-    one = ip(response={"score": float, "friend": int}, fallback={"score": 0.25}, timeout="100ms")
+    one = ip(response={"score": float, "friend": int}, fallback={"score": 0.25}, timeout="100ms" if behaviour is hangs else "5s")
     online = OnlineFeatures(service(one), store)
     called, _ = ask(one, "a")
     request = {"user": 1, "amount": 10.0, "ip_address": "a"}

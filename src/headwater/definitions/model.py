@@ -12,7 +12,7 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, check_freshness
+from headwater.definitions.freshness import Freshness, OnRequest, check_freshness
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
@@ -21,6 +21,8 @@ from headwater.errors import DefinitionError, nearest
 TaskName = Literal["binary", "multiclass", "regression"]
 TaskKind = Literal["binary", "multiclass", "regression", "ranking"]
 Task = TaskName | Ranking
+Otherwise = Literal["default", "on_request"]
+OnStale = Literal["previous", "null", "refuse"]
 
 
 @runtime_checkable
@@ -38,17 +40,29 @@ class Precomputed(Definition):
 
     freshness: Freshness
     keys: tuple[str, ...]
+    otherwise: Otherwise = "default"
+    on_stale: OnStale = "previous"
+
+    @property
+    def on_request(self) -> bool:
+        """Whether a request for which no score was made is predicted when it comes."""
+        return self.otherwise == "on_request"
 
 
-def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
+def precomputed(
+    freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
+) -> Precomputed:
     """Scores made for every key known at the cut, and looked up when a request comes.
 
     A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
-    no score, and its request is not answered.
+    no score.
 
     Args:
         freshness: when the scores are made.
         keys: the request's columns that a score is looked up by.
+        otherwise: what a request without a score gets: the model's "default", or a prediction made "on_request".
+        on_stale: what it gets when the scores are older than promised: those of the cut before ("previous"), what a request without a
+            score gets ("null"), or an error ("refuse").
 
     >>> from headwater.definitions.freshness import batch
     >>> precomputed(batch("1d", delay="4h"), keys=["user"]).keys
@@ -57,7 +71,11 @@ def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
     check_freshness(freshness, "precomputed(): freshness")
     if isinstance(keys, str) or not keys:
         raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
-    return Precomputed(freshness, tuple(keys))
+    if otherwise not in ("default", "on_request"):
+        raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
+    if on_stale not in ("previous", "null", "refuse"):
+        raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
+    return Precomputed(freshness, tuple(keys), otherwise, on_stale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +91,7 @@ class Model(Definition):
         estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
             boosting where LightGBM does not load (a regression is fitted to the absolute error by the one, the squared one by the other).
             A fitted one is replayed and never trained again.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead; None for on request.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead; None, or `on_request()`, for scores made when asked for.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
 
@@ -87,7 +105,7 @@ class Model(Definition):
     labels: Labels
     task: Task
     estimator: Estimator | None = field(default=None)
-    predictions: Precomputed | None = None
+    predictions: Precomputed | OnRequest | None = None
     latency_budget: Duration | None = None
     default: float | None = None
 
@@ -110,10 +128,7 @@ class Model(Definition):
             raise DefinitionError(
                 f"{what}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(
-                f"{what}: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...]), or leave it out"
-            )
+        check_predictions(self.predictions, what)
         if self.latency_budget is not None:
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
 
@@ -150,3 +165,11 @@ def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
             raise DefinitionError(
                 f"{what}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
             )
+
+
+def check_predictions(given: object, what: str) -> None:
+    """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
+    if given is not None and not isinstance(given, Precomputed | OnRequest):
+        raise DefinitionError(
+            f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
+        )

@@ -22,7 +22,7 @@ from polars.exceptions import PolarsError
 
 from headwater import clock
 from headwater.definitions.http_features import HttpFeatures
-from headwater.serving.calls import Columns, Fields
+from headwater.serving.fetch import Columns, Fields
 
 MOST: Final = 200_000  # answers that wait to be written; what comes on top is dropped and counted
 _EVERY: Final = 60.0  # seconds between two files

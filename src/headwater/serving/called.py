@@ -32,7 +32,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Contact:
     """What one request learnt of one third party: how many rows by where their values came from, and seconds until it had them.
 
     reasons: why rows have fallback values.
@@ -54,7 +54,7 @@ class Called:
     values: dict[str, list[object]]
     statuses: dict[str, bytes]
     ages: dict[str, list[float | None]]
-    asked: dict[str, Asked]
+    asked: dict[str, Contact]
 
     @property
     def cut_off(self) -> bool:

@@ -24,8 +24,8 @@ from headwater.definitions.http_features import HttpFeatures
 from headwater.engines.asides import MISSING, PRESENT, STATUSES
 from headwater.errors import DataError
 from headwater.serving.breaker import Breaker
-from headwater.serving.called import Asked, Called, Tally
-from headwater.serving.calls import Caller, CallError, Columns, Fields, Places
+from headwater.serving.called import Called, Contact, Tally
+from headwater.serving.fetch import Caller, CallError, Columns, Fields, Places
 
 FALLBACK: Final = STATUSES.index("fallback")
 _PAUSE: Final = 0.05  # of the timeout: the longest first pause before a call is repeated; each next one may be twice as long
@@ -341,6 +341,6 @@ class _Look:
             called.values[name] = list(column)
             called.statuses[name] = bytes(MISSING if c == PRESENT and v is None else c for c, v in zip(codes, column, strict=True))
         called.ages[http.name] = ages
-        called.asked[http.name] = Asked(rows, self.seconds, reasons)
+        called.asked[http.name] = Contact(rows, self.seconds, reasons)
         self.party.tally.rows.update(rows)
         self.party.tally.rows.update({f"fallback: {reason}": n for reason, n in reasons.items()})
