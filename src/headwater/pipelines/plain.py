@@ -81,7 +81,9 @@ class Plain:
         own = [name for name, _ in self._fields] + [function.feature.name for function in self._functions]
         at |= {name: len(names) + place for place, name in enumerate(own)}
         order = [at[name] for name in service.feature_names]
-        self._pick = None if order == list(range(len(at))) else itemgetter(*order) if len(order) > 1 else itemgetter(slice(order[0], order[0] + 1))
+        self._pick = (
+            None if order == list(range(len(at))) else itemgetter(*order) if len(order) > 1 else itemgetter(slice(order[0], order[0] + 1))
+        )
 
     def one(self, request: Mapping[str, object], found: Sequence[object], statuses: bytes) -> tuple[list[object], bytes]:
         """Values and statuses of one request."""

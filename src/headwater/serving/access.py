@@ -95,7 +95,9 @@ class TokenFile:
         every = self.read()
         found = [one for one in every if token in (one.id, one.name)]
         if not found:
-            raise UsageError(f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}")
+            raise UsageError(
+                f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}"
+            )
         if len(found) > 1:
             raise UsageError(f"{len(found)} tokens are named {token!r}; give the id of one: {', '.join(one.id for one in found)}")
         self._write([one for one in every if one.id != found[0].id])
@@ -170,7 +172,9 @@ class Access:
         name = (host or b"").decode("latin-1").lower()
         bare = name.rpartition(":")[0] if re.search(r":\d+$", name) else name
         if bare not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", bare):
-            raise Denied(403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others")
+            raise Denied(
+                403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others"
+            )
         if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
             raise Denied(403, "a page of another site asks; without tokens this service answers none")
 

@@ -49,7 +49,11 @@ class FeatureWriter:
 
     def one(self, answer: Answer, t: int) -> bytes:
         """The features of one request, in full."""
-        return b'%b"%b","features":%b}' % (self._head, moment_text(t).encode(), self.features(answer.values, answer.statuses, answer.moments, t))
+        return b'%b"%b","features":%b}' % (
+            self._head,
+            moment_text(t).encode(),
+            self.features(answer.values, answer.statuses, answer.moments, t),
+        )
 
     def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
         """An object with an object a feature."""

@@ -28,10 +28,10 @@ from headwater.errors import (
     UsageError,
     nearest,
 )
-from headwater.serving import calls
+from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.asked import AnyAsked
-from headwater.serving.calls import Said
+from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.limits import Clock, check_depth, read_body
@@ -144,7 +144,7 @@ class App:
         assert bound.route.work is not None
         check_depth(data)
         asked = bound.decode(data)
-        rows = calls.size(asked)
+        rows = hot.size(asked)
         if rows <= _INLINE and not self.service.store.partitioned:
             return bound.route.work(self.service, bound.name, asked, clock.now_micros())
         return await self._lanes.run(lambda service: bound.route.work(service, bound.name, asked, clock.now_micros()))  # type: ignore[misc]
