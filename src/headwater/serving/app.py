@@ -35,7 +35,7 @@ from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.limits import Clock, check_depth, read_body
-from headwater.serving.numbers import Numbers
+from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.requestlog import Line, RequestLog
 from headwater.serving.routes import ROUTES, Route
 from headwater.serving.service import Service
@@ -57,6 +57,7 @@ class _Bound(NamedTuple):
     name: str
     decode: Callable[[bytes], AnyAsked] | None
     page: Asgi | None
+    numbers: RouteNumbers
 
 
 class App:
@@ -75,7 +76,8 @@ class App:
         self.service, self.routes, self.numbers = service, routes, Numbers()
         self.access = Access(tokens)
         self._log = log or RequestLog(None)
-        self._paths = _bound(service, routes)
+        self._paths = _bound(service, routes, self.numbers)
+        self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
         self._reading = Clock()
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
@@ -88,7 +90,7 @@ class App:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         own = headers.get(b"x-request-id", b"")
         number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
-        call = _Call(number)
+        call, bound = _Call(number), None
         try:
             bound = self._allowed(scope, headers, call)
             if bound.page is not None:
@@ -98,11 +100,11 @@ class App:
                 call.rows = said.rows
                 await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _JSON), (b"x-request-id", number)]})
                 await send({"type": "http.response.body", "body": said.body})
-                self.numbers.answer(bound.route.path, said.rows, said.statuses, said.how, said.stages)
+                bound.numbers.answer(said.rows, said.statuses, said.how, said.stages)
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
-        self.numbers.request(call.route, call.status, seconds)
+        (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
         self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
 
     def may_read(self, authorization: str | None) -> bool:
@@ -224,14 +226,14 @@ class _Lanes:
             self._free.put(service)
 
 
-def _bound(service: Service, routes: tuple[Route, ...]) -> dict[tuple[str, str], _Bound]:
+def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
     """Every path of every route."""
     found: dict[tuple[str, str], _Bound] = {}
     for route in routes:
         decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
-            found[route.method, route.begin + name] = _Bound(route, name, decode, page)
+            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path))
     return found
 
 
