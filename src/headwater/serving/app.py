@@ -31,6 +31,7 @@ from headwater.errors import (
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.asked import AnyAsked
+from headwater.serving.forwarder import Forwarder
 from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
@@ -80,6 +81,7 @@ class App:
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
         self._reading = Clock()
+        self._forwarder = Forwarder(service.store)
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
@@ -96,9 +98,12 @@ class App:
             if bound.page is not None:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
-                said = await self._said(bound, await read_body(read, headers, self._reading))
-                call.rows = said.rows
-                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _JSON), (b"x-request-id", number)]})
+                data = await read_body(read, headers, self._reading)
+                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data))
+                call.rows, call.status = said.rows, said.status
+                more = [(b"content-type", _JSON), (b"x-request-id", number)]
+                more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
+                await send({"type": "http.response.start", "status": said.status, "headers": more})
                 await send({"type": "http.response.body", "body": said.body})
                 bound.numbers.answer(said.rows, said.statuses, said.how, said.stages)
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
@@ -117,6 +122,7 @@ class App:
     async def close(self) -> None:
         """Let go of threads, and write what waits for the log."""
         self._lanes.close()
+        await self._forwarder.close()
         self._log.close()
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
@@ -150,6 +156,13 @@ class App:
         if rows <= _INLINE and not self.service.store.partitioned:
             return bound.route.work(self.service, bound.name, asked, clock.now_micros())
         return await self._lanes.run(lambda service: bound.route.work(service, bound.name, asked, clock.now_micros()))  # type: ignore[misc]
+
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
+        """The answer of the process that ingests."""
+        check_depth(data)
+        found = await self._forwarder.forward(bound.name, data, headers)
+        again = found.headers.get("retry-after", "")
+        return Said(found.content, 0, status=found.status_code, again=int(again) if again.isdigit() else None)
 
     async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
         """Have a page answer; the status."""

@@ -23,7 +23,7 @@ class Said(NamedTuple):
     """An answer: its body, how many rows it is about, and what watchers count.
 
     statuses: of features, places in `engines.asides.STATUSES`; one text of bytes a row or a feature. how: of each prediction. stages:
-    the seconds that each took.
+    the seconds that each took. again: in how many seconds to ask again.
     """
 
     body: bytes
@@ -31,6 +31,8 @@ class Said(NamedTuple):
     statuses: Sequence[bytes] = ()
     how: Sequence[str] = ()
     stages: Mapping[str, float] = {}
+    status: int = 200
+    again: int | None = None
 
 
 def size(asked: AnyAsked) -> int:

@@ -94,6 +94,10 @@ class _Described:
                 return _json(_rows(self._row(self.service.project.model(name).features), {"level": self._levels, **_FLAGS}))
             case "rank":
                 return _json(self._ranking(name))
+            case "events":
+                event: Schema = {"type": "object"}
+                lines = {"schema": {"type": "string", "description": "an object a line"}}
+                return {**_json({"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}), "application/x-ndjson": lines}
         return None
 
     def answer(self, route: Route, name: str) -> Schema:

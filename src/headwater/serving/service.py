@@ -179,7 +179,7 @@ class Service:
         for level in self.levels:
             for name, model in self.services.items():
                 found += _failure(lambda name=name, level=level: self._check(name, level))  # type: ignore[misc]
-                found += _failure(lambda model=model, level=level: self.predictor(model.name, level))  # type: ignore[misc]
+                found += _failure(lambda model=model, level=level: self.scorer(model, level))  # type: ignore[misc]
         return list(dict.fromkeys(found))
 
     def open(self, service: str, level: str | None) -> Open:
