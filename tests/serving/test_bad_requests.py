@@ -43,7 +43,7 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, {"rows": []}, 422, "0 rows; give 1 to 10,000"),
         (FEATURES, {"rows": [ROW] * 10_001}, 422, "10,001 rows; give 1 to 10,000"),
         (FEATURES, {"columns": {}}, 422, "0 rows; give 1 to 10,000"),
-        (FEATURES, {"columns": {**dict.fromkeys(ROW, [1]), "user": [1, 2]}}, 422, "the columns of the request hold [1, 2] values"),
+        (FEATURES, {"columns": {**{name: [1] for name in ROW}, "user": [1, 2]}}, 422, "the columns of the request hold [1, 2] values"),
         (FEATURES, {"row": ROW, "compact": "yes"}, 422, "Expected `bool`"),
         (FEATURES, {"row": ROW, "level": 3}, 422, "Expected `str | null`"),
         (RANK, {"row": {"user": 1}, "k": 0}, 422, "`int` >= 1"),

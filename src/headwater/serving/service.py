@@ -219,7 +219,7 @@ class Service:
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made._stack, made._open, made._predictors, made._rankers = ExitStack(), {}, {}, {}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
