@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +22,7 @@ from headwater.definitions.moments import parse_moment
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
-from headwater.errors import DataError, StoreError
+from headwater.errors import DataError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, read_state, read_stream
 from headwater.pipelines.historical import as_service, check_request
@@ -171,6 +172,19 @@ class OnlineFeatures:
         self.of = tuple(owners.get(name, -1) for name in self.names)
         self._asks = frozenset(service.needed_by())
 
+    def warm(self) -> None:
+        """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
+
+        Raises:
+            StoreError: a view that is not in the store.
+        """
+        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _asked(v)}
+        now = clock.now_micros()
+        with suppress(StaleError, UnusualKeyError):
+            pairs: dict[str, Sequence[object]] = {name: [value, None] for name, value in keys.items()}
+            self._quick.read(pairs, 2, now)
+            self._quick.one(keys, now)
+
     def read(
         self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
     ) -> pl.DataFrame:
@@ -199,8 +213,9 @@ class OnlineFeatures:
         """
         t = clock.now_micros() if t is None else t
         if said:
-            values, statuses, moments = self.row(request, t=t)
-            return Answer(values, b"".join(said.get(name, statuses[n : n + 1]) for n, name in enumerate(self.names)), moments)
+            found = self.row(request, t=t)
+            codes = [said.get(name, found.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            return found._replace(statuses=b"".join(codes))
         if self._plain is not None:
             try:
                 answer = self._quick.one(request, t)
@@ -307,6 +322,14 @@ class OnlineFeatures:
     def _alone(self) -> bool:
         """Whether there is nothing but these."""
         return tuple(self._quick.names) == tuple(self.names)
+
+
+def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
+    """The keys of a view that columns of the request fill, with these."""
+    for key in view.keys:
+        filled = view.request_key(key)
+        if isinstance(filled, str):
+            yield key, filled
 
 
 def _column(name: str, values: Sequence[object]) -> pl.Series:

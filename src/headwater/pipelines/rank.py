@@ -16,10 +16,10 @@ MOST_CANDIDATES = 10_000
 
 
 class Proposed(NamedTuple):
-    """A request's candidates in columns, `count` of them, with all that is known of each; and the seconds it took to find them."""
+    """A request's candidates in columns, `height` of them, with all that is known of each; and the seconds it took to find them."""
 
     columns: Mapping[str, list[object]]
-    count: int
+    height: int
     stages: Mapping[str, float]
 
 
@@ -72,13 +72,13 @@ class Ranker:
 
     def order(self, proposed: Proposed, k: int, *, t: int, beside: Beside | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
-        if not proposed.count:
+        if not proposed.height:
             return Order([], None, 0, proposed.stages, self.predictor.scorer.version)
         found = self.predictor.many(proposed.columns, t=t, beside=beside)
-        best = sorted(range(proposed.count), key=lambda n: -cast("float", found.predicted[n].value))[:k]
+        best = sorted(range(proposed.height), key=lambda n: -cast("float", found.predicted[n].value))[:k]
         items = proposed.columns[self.item]
         stages = {**proposed.stages, **found.stages}
-        return Order([(items[n], found.predicted[n]) for n in best], _taken(found, best), proposed.count, stages, found.version)
+        return Order([(items[n], found.predicted[n]) for n in best], _taken(found, best), proposed.height, stages, found.version)
 
     def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""

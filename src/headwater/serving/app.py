@@ -175,17 +175,18 @@ class App:
         near = hot.size(asked) <= _INLINE and not self.service.store.partitioned
         if near and not bound.others:
             return route.answer(self.service, name, asked, t, route.read(self.service, name, asked, t), None)
+        reads, answers = route.read, route.answer
         run = self._here if near else self._lanes.run
-        ready = await run(lambda service: route.read(service, name, asked, t))
+        ready = await run(lambda service: reads(service, name, asked, t))
         if not self.parties.asks(ready.service):
-            return await run(lambda service: route.answer(service, name, asked, t, ready, None))
+            return await run(lambda service: answers(service, name, asked, t, ready, None))
         limit = self.parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
         due.lap("request")
-        called = await self.parties.ask(ready.service, ready.told(), ready.count, t=t, limit=limit, due=due)
+        called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
         answered = beside(called)
-        said = await run(lambda service: route.answer(service, name, asked, t, ready, answered))
+        said = await run(lambda service: answers(service, name, asked, t, ready, answered))
         due.lap("answer")
         if limit is not None:
             limit.done(due, cut_off=called.cut_off)

@@ -23,13 +23,13 @@ MOST_ROWS = 10_000
 class Ready(NamedTuple):
     """A request that was read.
 
-    service: the feature service that it needs. row: of one row; else `columns`, with `count` rows. proposed: of a ranking.
+    service: the feature service that it needs. row: of one row; else `columns`, with `height` rows. proposed: of a ranking.
     """
 
     service: str
     row: Mapping[str, object] | None
     columns: Mapping[str, Sequence[object]]
-    count: int
+    height: int
     proposed: Proposed | None = None
 
     def told(self) -> Mapping[str, Sequence[object]]:
@@ -101,7 +101,7 @@ def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, be
     read = clock.stopwatch()
     form = writer.compact_many if asked.compact else writer.columns if asked.rows is UNSET else writer.rows
     body = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
-    return Said(body, ready.count, answers, stages={"read": read - begin, "write": clock.stopwatch() - read})
+    return Said(body, ready.height, answers, stages={"read": read - begin, "write": clock.stopwatch() - read})
 
 
 def read_prediction(service: Service, name: str, asked: AskedPrediction, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
@@ -135,7 +135,7 @@ def read_ranking(service: Service, name: str, asked: AskedRanking, t: int) -> Re
     if candidates is not None:
         candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]
     proposed = ranker.propose(reader.shared(asked.row, ranker.asks), candidates, t=t)
-    return Ready(of, None, proposed.columns, proposed.count, proposed)
+    return Ready(of, None, proposed.columns, proposed.height, proposed)
 
 
 def rank(service: Service, name: str, asked: AskedRanking, t: int, ready: Ready, beside: Beside | None) -> Said:
@@ -164,7 +164,7 @@ def _ready(service: Service, name: str, asked: Asked | AskedPrediction) -> Ready
     reader = service.open(name, asked.level).reader
     if type(asked.row) is dict:
         return Ready(name, reader.row(asked.row), {}, 1)
-    columns = reader.rows(cast("list[Row]", asked.rows)) if asked.columns is UNSET else reader.columns(cast("Columns", asked.columns))
+    columns = reader.rows(cast("list[Row]", asked.rows)) if asked.columns is UNSET else reader.columns(asked.columns)
     return Ready(name, None, columns, len(next(iter(columns.values()))) if columns else size(asked))
 
 

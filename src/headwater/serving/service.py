@@ -79,6 +79,7 @@ class Service:
             project.arm(project.models[0].name, name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
+        self._warm: set[tuple[str, str | None]] = set()
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
         self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
@@ -160,7 +161,7 @@ class Service:
         ranker, t = self.ranker(model, level), _moment(at)
         service = ranker.predictor.model.features.name
         proposed = ranker.propose(row, candidates, t=t)
-        beside = self._asked(service, proposed.columns, t, model) if proposed.count else None
+        beside = self._asked(service, proposed.columns, t, model) if proposed.height else None
         order = ranker.order(proposed, k, t=t, beside=beside)
         said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
@@ -177,7 +178,8 @@ class Service:
     def unready(self) -> list[str]:
         """What keeps this from answering everything, in sentences; empty where it is ready.
 
-        Ready means: the store can be read, every view is in it at the levels that have to be ready, and every model is loaded.
+        Ready means: the store can be read, every view is in it at the levels that have to be ready, what reads them is compiled, and every
+        model is loaded.
         """
         found = []
         for level in self.levels:
@@ -266,6 +268,9 @@ class Service:
         for view in online.views.values():
             heads, _ = view.heads.look()
             view.heads.moment(self.store.get(heads), clock.now_micros())
+        if (service, level) not in self._warm:
+            online.warm()
+            self._warm.add((service, level))
 
 
 def _moment(at: datetime | str | None) -> int:
