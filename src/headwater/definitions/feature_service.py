@@ -54,7 +54,7 @@ class FeatureService(Definition):
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """The columns of the model's input, in order."""
-        return tuple(name for member in self.features for name in _names(member))
+        return tuple(name for member in self.features for name in names_of(member))
 
     @cached_property
     def refs(self) -> tuple[FeatureRef, ...]:
@@ -209,7 +209,8 @@ def _chain(source: Source) -> Iterator[Source]:
         yield source
 
 
-def _names(member: Member) -> tuple[str, ...]:
+def names_of(member: Member) -> tuple[str, ...]:
+    """The names of its features, in order."""
     if isinstance(member, FeatureView):
         return member.feature_names
     return (member.name,)
