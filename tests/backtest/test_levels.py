@@ -296,8 +296,6 @@ def test_a_request_without_a_score_is_predicted_on_request(shop):
     assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
     result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
     assert level(result, "chain").coverage == 1.0
-    late = int((~known).filter(rows["asked"] >= day(18)).sum())
-    assert 0 < late < (~known).sum()
     assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import polars as pl
 
 from headwater.backtesting.result import Kind
 from headwater.compute.arrays import F64, I64, Bool
@@ -24,6 +23,9 @@ from headwater.pipelines.ahead import left_out, reading, rows_of
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
