@@ -13,7 +13,7 @@ from headwater.compute.arrays import I64, Bool
 from headwater.compute.as_of import as_of
 from headwater.definitions.aggregation import count
 from headwater.definitions.ahead import made_ahead, members_ahead, views_ahead
-from headwater.definitions.feature_service import FeatureService, names_of
+from headwater.definitions.feature_service import FeatureService, Member, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Freshness, Never, on_request
 from headwater.definitions.level import Level
@@ -89,8 +89,16 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
 
 def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
     """What a job sees of these requests at the cut that each would be answered from; keys without an event by then have no score."""
-    scoring = _scoring(model, level)
-    by_key = keyed_views(model, scoring)
+    return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, means)
+
+
+def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> Bool:
+    """Which of these requests a job has a score for: bool (rows), as `ahead_rows` says."""
+    return _with_known(model, [], requests, level, notes, means).known
+
+
+def _with_known(model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Means) -> AheadRows:
+    by_key = keyed_views(model, _scoring(model, level))
     views, fresh, cut = reading(model, level, requests.t)
     keyed = {v.name: v for found in by_key.values() for v in found}
     seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
@@ -102,8 +110,7 @@ def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, mea
     ]
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
-    service = FeatureService("precomputed", [*members_ahead(model, scoring), *counts])
-    frame = feature_frames(service, Requests(requests.frame, cut), {"": at}, notes, means)[""]
+    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, means)[""]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
     )
