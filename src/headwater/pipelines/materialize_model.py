@@ -84,8 +84,6 @@ def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
         raise UsageError("give active= or keys=: a list of keys is scored whole")
     which = Which(None if active is None else micros(active, "active"), None if keys is None else _frame(keys))
     sinks: list[Sink] = [] if table is None else [table]
-    if table is not None:
-        table.check()
     if files is not None:
         sinks.append(ScoreFiles(Path(files)))
     t = clock.now_micros() if at is None else parse_moment(at, "at")
@@ -95,8 +93,16 @@ def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
 
 
 def named(fitted: Fitted) -> str:
-    """A name for a fitted model that has none: the beginning of the SHA-256 of all that it is."""
-    return hashlib.sha256(pickle.dumps((fitted.estimator, fitted.encoding))).hexdigest()[:12]
+    """A name for a fitted model that has none: the beginning of the SHA-256 of all that it is.
+
+    Raises:
+        UsageError: it cannot be pickled.
+    """
+    try:
+        whole = pickle.dumps((fitted.estimator, fitted.encoding))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(f"{fitted.description} cannot be told from other models: {error}; name it with version=") from error
+    return hashlib.sha256(whole).hexdigest()[:12]
 
 
 def _frame(keys: ArrowFrame | Table) -> pl.DataFrame:

@@ -323,7 +323,7 @@ class Keys:
                 return self._one(request[self._name])
             except (KeyError, UnusualKeyError):
                 pass  # the general way knows what to say
-        return self.many({name: [request[name]] for name in self._dtypes if name in request}, 1)[0]
+        return self.many({name: [value] for name, value in request.items()}, 1)[0]
 
     def many(self, columns: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
         """As `one`, of requests whose keys stand in columns."""

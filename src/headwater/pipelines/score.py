@@ -55,6 +55,10 @@ _RECENT = 30 * DAY
 class Sink(Protocol):
     """Somewhere else that scores go to. What is there is replaced at once; it shows a cut as soon as it is written."""
 
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuse what cannot take these columns and `BESIDE`, before anything is scored."""
+        ...
+
     def holds(self, cut: ScoredCut) -> bool:
         """Whether that cut, of that version, is there."""
         ...
@@ -152,6 +156,8 @@ class Job:
         freshness = self.scoring.freshness
         assert isinstance(freshness, Batch)
         self._check_model()
+        for sink in self.sinks:
+            sink.check([*self.scoring.keys, *(self.names or (ITEMS, SCORES))])
         with self.store.lease(f"score-{self.fingerprint}", wait=wait):
             held = scores.read_scores(self.store, self.fingerprint)
             before = held.cuts[-1] if held is not None and held.cuts else None

@@ -60,14 +60,20 @@ class ScoreTable:
     def __str__(self) -> str:
         return f"{self.table} in {postgres.shown(self._engine.url)}"
 
-    def check(self) -> None:
-        """Refuse a database that does not answer, before anything is scored.
+    def check(self, columns: Sequence[str]) -> None:
+        """See `Sink`.
 
         Raises:
-            ConnectError: so it is.
+            ConnectError: the database does not answer.
+            DataError: there is a table of that name with other columns.
         """
-        with self._told(), self._engine.connect():
-            pass
+        with self._told(), self._engine.connect() as connection:
+            have = self._columns(connection)
+        if have and have != {*columns, *BESIDE}:
+            raise DataError(
+                f"the table {self} has the columns {sorted(have)}, and scores would be written to {[*columns, *BESIDE]}; name another table with "
+                "--table, or drop this one"
+            )
 
     def holds(self, cut: ScoredCut) -> bool:
         """See `Sink`."""
@@ -92,13 +98,7 @@ class ScoreTable:
     def _ready(self, connection: sa.Connection, schema: pl.Schema) -> list[str]:
         """Make the table where there is none, and empty it; its columns in the order in which rows are written."""
         types = {name: _type(dtype) for name, dtype in schema.items()} | _ABOUT
-        have = self._columns(connection)
-        if have and have != set(types):
-            raise DataError(
-                f"the table {self} has the columns {sorted(have)}, and scores would be written to {list(types)}; name another table with --table, "
-                "or drop this one"
-            )
-        if not have:
+        if not self._columns(connection):
             columns = ", ".join(f"{_quoted(name)} {kind}" for name, kind in types.items())
             connection.exec_driver_sql(f"CREATE TABLE {self._name} ({columns})")
         connection.exec_driver_sql(f"LOCK TABLE {self._name} IN SHARE ROW EXCLUSIVE MODE")  # one writer; readers go on
@@ -139,6 +139,9 @@ class ScoreFiles:
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """See `Sink`; any columns go into files."""
 
     def holds(self, cut: ScoredCut) -> bool:
         """See `Sink`."""
