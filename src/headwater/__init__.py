@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from headwater.definitions.freshness import never as never
     from headwater.definitions.freshness import on_request as on_request
     from headwater.definitions.freshness import streaming as streaming
+    from headwater.definitions.http_features import HttpFeatures as HttpFeatures
     from headwater.definitions.labels import Labels as Labels
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
@@ -112,6 +113,7 @@ _HOMES = {
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
+    "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",

@@ -111,7 +111,12 @@ def _label_rows(
     share = float(early.mean())
     if share == 0:
         return None
-    read = {c for v in model.features.views_within if v.source.name == source.name for c in _value_columns(v)}
+    read = {
+        c
+        for v in (*model.features.views_within, *model.features.views_in_history)
+        if v.source.name == source.name
+        for c in _value_columns(v)
+    }
     made_of_label = sorted({*(set(label_columns(source, labels)) & read), *filter_columns(source, labels)})
     used = sorted(c for c in read if not table_columns(source, c) <= _carried(model))
     says = f"It says that they are known at {_rule(bottom)}"

@@ -90,10 +90,13 @@ def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precom
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
     """The mean of t - K over these requests and the views that read history, in seconds; None where none does.
 
+    Without what third parties are asked for with the request.
+
     Args:
         t: int64 (rows), when the requests ask.
     """
     views, fresh, asked = reading(model, level, t)
+    views = [v for v in views if v.third_party is None]
     known = {f.fingerprint: as_of(f, asked)[1] for v in views if not isinstance(f := fresh.freshness(v), Never)}
     ages = []
     for view in views:

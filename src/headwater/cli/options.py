@@ -108,7 +108,9 @@ def as_json(parser: argparse.ArgumentParser) -> None:
 
 def tokens(parser: argparse.ArgumentParser) -> None:
     """Which file of tokens."""
-    parser.add_argument("--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)")
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    )
 
 
 def tokens_file(given: argparse.Namespace) -> Path:

@@ -8,7 +8,23 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import apply, backtest, dataset, demo, explain, ingest, init, materialize, parity, plan, serve, status, store, token, train
+from headwater.cli import (
+    apply,
+    backtest,
+    dataset,
+    demo,
+    explain,
+    ingest,
+    init,
+    materialize,
+    parity,
+    plan,
+    serve,
+    status,
+    store,
+    token,
+    train,
+)
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 

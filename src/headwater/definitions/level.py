@@ -13,6 +13,7 @@ from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
@@ -26,7 +27,8 @@ class Level(Definition):
     Args:
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
-            at every level: it is part of what these events say.
+            at every level: it is part of what these events say. So do third-party features, which are asked for with the request,
+            unless they are named: `{ip: never()}`.
         predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
             leaves them as the model defines.
         known_after: for some sources, how soon after their event time events are known instead.
@@ -35,19 +37,20 @@ class Level(Definition):
     Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
     """
 
-    features: Freshness | Mapping[FeatureView, Freshness] | None = None
+    features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
     predictions: Precomputed | OnRequest | None = None
     known_after: Mapping[Source, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
-            for view, freshness in self.features.items():
+            named = {v.view if isinstance(v, HttpFeatures) else v: freshness for v, freshness in self.features.items()}
+            for view, freshness in named.items():
                 if not isinstance(view, FeatureView):
                     raise DefinitionError(
                         f"Level: {view!r} is not a feature view; give one freshness, or a mapping from views to freshness"
                     )
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
-            object.__setattr__(self, "features", dict(self.features))
+            object.__setattr__(self, "features", named)
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
         check_predictions(self.predictions, "Level")
@@ -68,8 +71,8 @@ class Level(Definition):
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
-        """The freshness of `view` at this level."""
-        if self.features is None:
+        """The freshness of `view` at this level; a third party is asked with the request at each level that does not name it."""
+        if self.features is None or (view.third_party is not None and not isinstance(self.features, Mapping)):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
@@ -147,7 +150,7 @@ class Level(Definition):
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
-        return any(not isinstance(self.freshness(v), Never) for v in model.features.views)
+        return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
 
 
 def ladder(timezone: str = "UTC") -> dict[str, Level]:

@@ -53,7 +53,7 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
     """
     scoring = level.scoring(model)
     if scoring is None:
-        return model.features.views, level, t
+        return model.features.views_in_history, level, t
     views = views_ahead(model, scoring)
     T, K = as_of(scoring.freshness, t)
     fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}

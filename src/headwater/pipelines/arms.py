@@ -9,7 +9,7 @@ from functools import cached_property
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Measured, Never, Streaming
+from headwater.definitions.freshness import Batch, Measured, Never, Streaming, on_request
 from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.lints import refusals
@@ -36,6 +36,10 @@ def backtest_only(arm: Arm) -> str | None:
     soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
     if soon:
         return f"known_after of {soon[0]} asks what a backtest would make of events known sooner or later: served ones are known when they come"
+    asked = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
+    other = [f"third-party features {name} at {freshness} is how a backtest asks" for name, freshness in asked if freshness != on_request()]
+    if other:
+        return f"{other[0]}: a request asks them when it comes"
     scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
     if scoring is not None and not isinstance(scoring.freshness, Batch):
         return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"

@@ -31,12 +31,16 @@ from headwater.pipelines.requests import Requests, read_labels
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source."""
+    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
+
+    not_in_training: the model's features that no history supplies; they are no column.
+    """
 
     requests: Requests
     features: pl.DataFrame
     left_out: Counter[str]
     events: Mapping[str, int]
+    not_in_training: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -70,6 +74,8 @@ class Trained:
             "until": self.until.isoformat(),
             "rows": self.rows,
             "left_out": dict(self.left_out),
+            "not_in_training": list(self.model.features.not_in_training),
+            "third_party": {http.name: http.fingerprint for http in self.model.features.http_features},
         }
         return save(self.fitted, Path(folder), about)
 
@@ -105,8 +111,8 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(model.features, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
-    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
+    features = feature_frames(model.features.in_training, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
+    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
 
 
 def train(
