@@ -84,6 +84,19 @@ def test_third_parties_get_what_the_rest_does_not_need(takes, left):
     assert limit.late == (100 if takes > 0.08 else 0)
 
 
+def test_waking_up_too_late_is_part_of_what_the_rest_takes():
+    clock = Clock()
+    limit = LatencyLimit("80ms", now=clock)
+    for _ in range(100):
+        due = limit.start()
+        clock.at += limit.for_calls(due) + 0.003  # cut off, and 3 ms pass before anything goes on
+        due.lap("third party")
+        clock.at += 0.004
+        due.lap("model")
+        limit.done(due)
+    assert limit.for_calls(limit.start()) == pytest.approx(0.073, abs=1e-6)
+
+
 def test_without_a_budget_there_is_no_limit():
     limit = LatencyLimit(None)
     due = limit.start()
