@@ -231,7 +231,7 @@ class OnlineFeatures:
             check_request(self.service, list(request))
         found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
         moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
-        frame = pl.DataFrame({name: pl.Series(name, column, strict=False) for name, column in request.items()})
+        frame = pl.DataFrame([_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
         found |= self._fetched(frame, series)
         for view in self.service.views:
@@ -296,6 +296,18 @@ class OnlineFeatures:
     def _alone(self) -> bool:
         """Whether there is nothing but these."""
         return tuple(self._quick.names) == tuple(self.names)
+
+
+def _column(name: str, values: Sequence[object]) -> pl.Series:
+    """Plain values as a column.
+
+    Raises:
+        DataError: an integer of more than 64 bits.
+    """
+    for value in values:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
+    return pl.Series(name, values, strict=False)
 
 
 def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:
