@@ -55,7 +55,7 @@ class FeatureService(Definition):
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """The columns of the model's input, in order."""
-        return tuple(name for member in self.features for name in _names(member))
+        return tuple(name for member in self.features for name in names_of(member))
 
     @cached_property
     def refs(self) -> tuple[FeatureRef, ...]:
@@ -165,7 +165,7 @@ class FeatureService(Definition):
     def not_in_training(self) -> tuple[str, ...]:
         """The features that no history supplies: of third parties without one, and what is made of these."""
         kept = {id(member) for member in self._kept}
-        return tuple(name for member in self.features if id(member) not in kept for name in _names(member))
+        return tuple(name for member in self.features if id(member) not in kept for name in names_of(member))
 
     @cached_property
     def in_training(self) -> FeatureService:
@@ -281,7 +281,8 @@ def _views(member: Member) -> Iterator[FeatureView]:
         yield from (ref.view for ref in member.inputs.values())
 
 
-def _names(member: Member) -> tuple[str, ...]:
+def names_of(member: Member) -> tuple[str, ...]:
+    """The names of its features, in order."""
     if isinstance(member, FeatureView | HttpFeatures):
         return member.feature_names
     return (member.name,)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headwater.definitions.ahead import members_ahead
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.model import Model, Precomputed, check_predictions
+from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, UsageError
 
@@ -102,13 +104,32 @@ class Level(Definition):
         >>> print(Level(batch("1d")).service(churn()).view("user").freshness)
         every 1d at 00:00 UTC, published 0s later
         """
-        soon = [source.name for source in model.features.sources if source in self.known_after]
+        return self._served(model.features)
+
+    def feature_names(self, model: Model) -> tuple[str, ...]:
+        """The features that a prediction is made of at this level, in order: all, or those that can be known before a request comes."""
+        scoring = self.scoring(model)
+        if scoring is None or scoring.on_request:
+            return model.features.feature_names
+        return tuple(name for member in members_ahead(model, scoring) for name in names_of(member))
+
+    def retrieval(self, model: Model) -> FeatureService | None:
+        """What a ranking's candidates are found in, as fresh as this level says; None where each request brings its own.
+
+        Raises:
+            UsageError: as `service`.
+        """
+        found = model.task.retrieval if isinstance(model.task, Ranking) else None
+        return None if found is None else self._served(found)
+
+    def _served(self, service: FeatureService) -> FeatureService:
+        soon = [source.name for source in service.sources if source in self.known_after]
         if soon:
             raise UsageError(
                 f"a level with known_after={{{soon[0]}: ...}} is for backtests: served events are known when they come, and no level changes "
                 "that. Bring them sooner, say so in the source, and leave known_after out"
             )
-        return model.features.changed(lambda view: view.at(self.freshness(view)))
+        return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from headwater.aggregations.table import TABLE
@@ -14,7 +14,6 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import listed
@@ -51,11 +50,21 @@ def lints(project: Project) -> tuple[Lint, ...]:
     return tuple(found)
 
 
-def refusals(model: Model, service: FeatureService) -> list[str]:
-    """What no pipeline can do of a model that reads this service, in words."""
-    made = Project("project", [replace(model, features=service)])
-    rules = (look for severity, look in RULES.values() if severity == "refused")
-    return [f"view {view.name}: {message}" for look in rules for view, message, _ in look(made)]
+def refusals(views: Sequence[FeatureView]) -> list[str]:
+    """What no pipeline can do of these views, in words."""
+    return [f"view {view.name}: {message}" for look in REFUSALS.values() for view, message, _ in look(_Some(views))]
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Views that are no project."""
+
+    views: Sequence[FeatureView]
+
+
+class _Views(Protocol):
+    @property
+    def views(self) -> Sequence[FeatureView]: ...
 
 
 def grouped(found: Iterable[Lint]) -> list[str]:
@@ -77,7 +86,7 @@ def queryable(source: Source) -> bool:
 # ---------------------------------------------------------------- refused
 
 
-def _on_request(project: Project) -> Iterator[Finding]:
+def _on_request(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, OnRequest) and not queryable(view.source):
             yield (
@@ -87,7 +96,7 @@ def _on_request(project: Project) -> Iterator[Finding]:
             )
 
 
-def _own_freshness(project: Project) -> Iterator[Finding]:
+def _own_freshness(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Measured | Never):
             yield (
@@ -97,7 +106,7 @@ def _own_freshness(project: Project) -> Iterator[Finding]:
             )
 
 
-def _enriched(project: Project) -> Iterator[Finding]:
+def _enriched(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and isinstance(view.source.history, Enriched):
             yield (
@@ -107,7 +116,7 @@ def _enriched(project: Project) -> Iterator[Finding]:
             )
 
 
-def _corrections(project: Project) -> Iterator[Finding]:
+def _corrections(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and view.source.changes is not None:
             stuck = sorted({f"{a.function}()" for a in view.features if not TABLE[a.function].retracts})
@@ -119,7 +128,7 @@ def _corrections(project: Project) -> Iterator[Finding]:
                 )
 
 
-def _known_windows(project: Project) -> Iterator[Finding]:
+def _known_windows(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and view.source.window_on == "known_at":
             yield (
@@ -300,12 +309,17 @@ def _text_columns(source: Source) -> frozenset[str]:
     return frozenset(name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum))
 
 
+REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
+    "on-request": _on_request,
+    "own-freshness": _own_freshness,
+    "enriched-stream": _enriched,
+    "corrections": _corrections,
+    "known-windows": _known_windows,
+}
+"""The rules that stop an apply: each looks at views."""
+
 RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
-    "on-request": ("refused", _on_request),
-    "own-freshness": ("refused", _own_freshness),
-    "enriched-stream": ("refused", _enriched),
-    "corrections": ("refused", _corrections),
-    "known-windows": ("refused", _known_windows),
+    **{name: ("refused", look) for name, look in REFUSALS.items()},
     "no-stream": ("warning", _no_stream),
     "no-history": ("warning", _no_history),
     "within-delay": ("warning", _within_delay),
@@ -323,7 +337,7 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
 """Every rule by its name: whether it stops an apply, and what it looks for. docs/catalog.md lists them."""
 
 
-def _roots(project: Project) -> list[FeatureView]:
+def _roots(project: _Views) -> list[FeatureView]:
     """The views that have state, aliases left out."""
     return list(dict.fromkeys(view.root for view in project.views))
 

@@ -16,8 +16,9 @@ from headwater import clock
 from headwater.compute.arrays import I64
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.engines import answers
-from headwater.engines.tiles import ViewTiles
-from headwater.errors import StoreError
+from headwater.engines.keys import check_types
+from headwater.engines.tiles import ViewTiles, key_bytes
+from headwater.errors import DataError, StoreError, nearest
 from headwater.online_stores import OnlineStore, kernels, spaces
 from headwater.online_stores.answers import answer
 from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
@@ -309,3 +310,46 @@ _PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
+
+
+class Keys:
+    """Key columns as the bytes that records stand under; for plain whole numbers and texts, and others by frames.
+
+    Raises:
+        DataError: keys of a type that cannot be those.
+    """
+
+    def __init__(self, dtypes: Mapping[str, pl.DataType], what: str) -> None:
+        self._dtypes, self._what = dtypes, what
+        encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
+        self._encode = None if None in encode else cast("list[Encode]", encode)
+        self._one = _ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
+        self._name = next(iter(dtypes))
+
+    def one(self, request: Mapping[str, object]) -> bytes | None:
+        """The key of one request; None where a part of it is null."""
+        if self._one is not None:
+            try:
+                return self._one(request[self._name])
+            except (KeyError, UnusualKeyError):
+                pass  # the general way knows what to say
+        return self.many({name: [value] for name, value in request.items()}, 1)[0]
+
+    def many(self, columns: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """As `one`, of requests whose keys stand in columns."""
+        for name in self._dtypes:
+            if name not in columns:
+                raise DataError(f"the request has no {name!r}, which {self._what} is looked up by; {nearest(name, columns)}")
+        if self._encode is not None:
+            try:
+                parts = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
+                return parts[0] if len(parts) == 1 else [_joined(values) for values in zip(*parts, strict=True)]
+            except UnusualKeyError:
+                pass
+        frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})
+        for name, dtype in self._dtypes.items():
+            check_types(name, dtype, frame.schema[name], self._what)
+        frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
+        whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+        made = iter(spaces.shortened(key_bytes(frame.filter(whole))))
+        return [next(made) if some else None for some in whole.to_list()[:count]]
