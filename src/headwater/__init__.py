@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.serve import serve as serve
+    from headwater.serving.service import Service as Service
 
 __version__ = "0.1.0"
 
@@ -128,6 +130,8 @@ _HOMES = {
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
+    "headwater.serving.serve": "serve",
+    "headwater.serving.service": "Service",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

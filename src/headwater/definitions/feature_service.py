@@ -157,7 +157,7 @@ class FeatureService(Definition):
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
                 same = all(keys[key] is filled for key, filled in view.request_keys.items())
                 mine = change(view)
-                made[view.name] = mine if same else dataclasses.replace(mine, request_keys=keys)
+                made[view.name] = mine if same else mine.filled(keys)
             return made[view.name]
 
         def of_ref(ref: FeatureRef) -> FeatureRef:

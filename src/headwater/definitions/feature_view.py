@@ -206,11 +206,19 @@ class FeatureView(Definition):
         """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""
         if freshness == self.freshness:
             return self
-        made = copy.copy(self)  # all else was checked when it was written; made anew, it would warn anew
-        for said in ("fingerprint", "tiles_fingerprint"):
-            made.__dict__.pop(said, None)
-        object.__setattr__(made, "freshness", freshness)
-        object.__setattr__(made, "base", None if self.base is None else self.base.at(freshness))
+        return self._but(freshness=freshness, base=None if self.base is None else self.base.at(freshness))
+
+    def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
+        """This view with its keys filled from the same columns and features, as they are elsewhere."""
+        return self._but(request_keys=request_keys)
+
+    def _but(self, **fields: object) -> FeatureView:
+        """A copy; what it says was checked when it was written, and made anew it would warn anew."""
+        made = copy.copy(self)
+        for name in ("fingerprint", "tiles_fingerprint"):
+            made.__dict__.pop(name, None)
+        for name, value in fields.items():
+            object.__setattr__(made, name, value)
         return made
 
     def _expand(self, aggregation: Aggregation) -> list[Feature]:

@@ -68,7 +68,7 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
             raise DefinitionError(
                 f"{what}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
             )
-        found.setdefault(view.source, {})[view.tiles_fingerprint] = view
+        found.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
     return {source: tuple(named.values()) for source, named in found.items()}
 
 
