@@ -176,8 +176,8 @@ def freshness_data(freshness: Freshness) -> dict[str, Any]:
             return {"kind": "batch", **rule, "delay": freshness.delay, "wait": freshness.wait}
         case Streaming(lag=lag):
             return {"kind": "streaming", "lag": lag}
-        case Measured(ages=ages):
-            return {"kind": "measured", "worst": max(ages), "median": sorted(ages)[len(ages) // 2]}
+        case Measured(found=found):
+            return {"kind": "measured", "worst": found[-1], "median": found[len(found) // 2]}
         case OnRequest():
             return {"kind": "on_request"}
         case Never():
@@ -192,7 +192,7 @@ def freshness_from(data: Mapping[str, Any]) -> Freshness:
         case "streaming":
             return Streaming(data["lag"])
         case "measured":
-            return Measured((data["median"], data["worst"]), 0)
+            return Measured((data["median"], data["worst"]), None, 0)
         case "on_request":
             return OnRequest()
         case _:

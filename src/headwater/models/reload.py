@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from headwater.compute.arrays import F64
 from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
 from headwater.models.registry import ModelRegistry, Stamp
-from headwater.models.served import ServedModel
+from headwater.models.served import Score, ServedModel
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Check = Callable[[ServedModel], object]
 
@@ -38,6 +43,19 @@ class Reloading:
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self.served: ServedModel = self._load()
+
+    @property
+    def version(self) -> str:
+        """Which version is served now."""
+        return self.served.version
+
+    def one(self, values: Sequence[object]) -> Score:
+        """As `ServedModel.one`, by the version that is served now."""
+        return self.served.one(values)
+
+    def score(self, frame: pl.DataFrame) -> F64:
+        """As `ServedModel.score`, by the version that is served now."""
+        return self.served.score(frame)
 
     @property
     def moved(self) -> bool:
