@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -58,11 +60,19 @@ class MlflowModel(Fixed):
             raise MissingExtraError(str(error.name), "mlflow") from error
 
 
-def _load(folder: Path) -> Estimator:
+def _library() -> ModuleType:
     try:
-        import mlflow.pyfunc
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its own code while it loads
+            import mlflow.artifacts
+            import mlflow.pyfunc
     except ImportError as error:
         raise MissingExtraError("mlflow-skinny", "mlflow") from error
+    return mlflow
+
+
+def _load(folder: Path) -> Estimator:
+    mlflow = _library()
     try:
         pyfunc = mlflow.pyfunc.load_model(str(folder))
     except mlflow.exceptions.MlflowException as error:
@@ -78,10 +88,7 @@ def _load(folder: Path) -> Estimator:
 
 def _open(place: str) -> Estimator:
     """The model at a folder or URI, copied here first where it lies elsewhere."""
-    try:
-        import mlflow.artifacts
-    except ImportError as error:
-        raise MissingExtraError("mlflow-skinny", "mlflow") from error
+    mlflow = _library()
     try:
         return _load(Path(mlflow.artifacts.download_artifacts(artifact_uri=place)))
     except (mlflow.exceptions.MlflowException, OSError) as error:
