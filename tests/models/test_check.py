@@ -14,7 +14,9 @@ from headwater.errors import DataError
 from headwater.models.check import check, staler
 from headwater.models.manifest import definitions_of, freshness_data, freshness_from
 from headwater.models.served import ServedModel
-from headwater.pipelines.train import train
+from headwater.pipelines.train import train, training_set
+from tests.backtest.world import by_machine, day, world
+from tests.backtest.world import model as machine_model
 from tests.models.worlds import START, table
 
 BATCH, HOURLY, LIVE = hw.batch("1d", delay="4h"), hw.batch("1h", delay="15m"), hw.streaming("2s")
@@ -315,6 +317,74 @@ def test_predictions_made_ahead(fitted):
     assert check(of, ahead, trained(fitted, of, ahead)) == []
     later = dataclasses.replace(ahead, predictions=hw.precomputed(hw.batch("1d", delay="5h"), keys=["item"]))
     assert "predictions were made every 1d at 00:00 UTC, published 4h later in training" in refused(fitted, of, later, of=of, at=ahead)
+
+
+MACHINES = world(days=6, per_day=60)
+HOURLY_AHEAD = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"])
+
+
+def machines(**rules):
+    return machine_model(MACHINES, members=[by_machine(MACHINES.events), hw.RequestField("amount", float)], **rules)
+
+
+def test_a_model_whose_scores_are_made_ahead_is_trained_on_what_the_job_knows(tmp_path):
+    level = hw.Level(hw.batch("1h", delay="5m"), predictions=HOURLY_AHEAD)  # the job waits for features of its own cut
+    found = training_set(machines(), level=level, until=day(5))
+    assert found.features.columns == ["machine__last_state", "machine__mean_state_6h"]
+    asked = MACHINES.rows.filter(pl.col("known") <= day(5))
+    early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height  # before the first cut that an event is known by
+    assert found.left_out["no score would have been made ahead"] == early > 0
+    assert found.features.height == asked.height - early
+    cut = (found.requests.frame["asked"].dt.offset_by("-5m")).dt.truncate("1h")
+    expected = hw.get_historical_features(by_machine(MACHINES.events).at(hw.on_request()), found.requests.frame.with_columns(timestamp=cut))
+    assert found.features.equals(expected.select(found.features.columns))
+
+
+def test_scores_made_ahead_or_on_request_are_two_models(tmp_path):
+    registry, of = hw.ModelRegistry(tmp_path), machines()
+    ahead, asked = hw.Level(HOURLY, predictions=HOURLY_AHEAD), hw.Level(HOURLY)
+    for name, level in (("ahead", ahead), ("asked", asked)):
+        train(of, level=level, level_name=name, until=day(5)).register(registry)
+    served = {name: registry.open(of, name, trust=True) for name in ("ahead", "asked")}
+    assert check(of, ahead, served["ahead"]) == check(of, asked, served["asked"]) == []
+    with pytest.raises(DataError, match=r"it reads 'amount', which is not served"):
+        check(of, ahead, served["asked"])
+    with pytest.raises(DataError, match=r"'amount' is served, and it does not know it"):
+        check(of, asked, served["ahead"])
+
+
+def test_scores_that_stand_in_for_one_another_are_one_model():
+    scoring = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request")
+    level = hw.Level(HOURLY, predictions=scoring)
+    trained_ = train(machines(), level=level, until=day(5))
+    assert list(trained_.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h", "amount"]
+    assert trained_.left_out["no score would have been made ahead"] == 0
+
+
+def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_path):
+    def party(**rules):
+        return hw.HttpFeatures("ip", url="https://ip.example/v1/{item}", request={"item": str}, response={"score": float}, **rules)
+
+    of = defined([*views(), party(), hw.RequestField("noise", float)])
+    registry = hw.ModelRegistry(tmp_path)
+    train(of, until=START.replace(day=20), threads=1).register(registry)
+    served = registry.open(of)
+    assert served.manifest.not_in_training == ["ip__score"]
+    assert "ip__score" not in served.manifest.features
+    assert check(of, hw.Level(), served) == []
+    assert check(defined([*views(), hw.RequestField("noise", float)]), hw.Level(), served) == []
+
+
+def test_a_third_party_that_is_asked_otherwise_is_a_difference(fitted):
+    def of(**rules):
+        answers = hw.Source("answers", history=EVENTS.with_columns(score="noise"), timestamp_field="at", select=["item", "score"])
+        party = hw.HttpFeatures(
+            "ip", url="https://ip.example/v1/{item}", request={"item": str}, response={"score": float}, history=answers, **rules
+        )
+        return defined([*views(), party])
+
+    assert check(of(), hw.Level(), trained(fitted, of())) == []
+    assert "what 'ip' asks a third party is defined otherwise" in refused(fitted, of(fallback={"score": 0.5}), of=of())
 
 
 def test_a_model_that_was_trained_and_kept_passes_its_own_check(tmp_path):

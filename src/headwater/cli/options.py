@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from headwater import clock
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -97,6 +100,12 @@ def moment(text: str | None, flag: str) -> datetime | None:
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
 
 
+def wait_until(due: int) -> None:
+    """Sleep until a moment, microseconds, is over."""
+    while (left := (due - clock.now_micros()) / 1e6) >= 0:
+        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+
+
 def as_json(parser: argparse.ArgumentParser) -> None:
     """JSON instead of a table."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")
@@ -104,7 +113,9 @@ def as_json(parser: argparse.ArgumentParser) -> None:
 
 def tokens(parser: argparse.ArgumentParser) -> None:
     """Which file of tokens."""
-    parser.add_argument("--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)")
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    )
 
 
 def tokens_file(given: argparse.Namespace) -> Path:

@@ -18,7 +18,9 @@ _ACTIONS = ("new", "list", "revoke")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater token`."""
-    parser.add_argument("action", choices=_ACTIONS, help="new: make one, which is printed once; list: all of them; revoke TOKEN: take one away")
+    parser.add_argument(
+        "action", choices=_ACTIONS, help="new: make one, which is printed once; list: all of them; revoke TOKEN: take one away"
+    )
     parser.add_argument("token", nargs="?", metavar="TOKEN", help="the id or the name of the token to revoke")
     parser.add_argument(
         "--scope",
@@ -37,7 +39,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.serving.access import TokenFile
 
     if (given.token is not None) != (given.action == "revoke"):
-        raise UsageError(f"headwater token {given.action} {'needs the id or name of a token' if given.action == 'revoke' else 'takes nothing more'}")
+        raise UsageError(
+            f"headwater token {given.action} {'needs the id or name of a token' if given.action == 'revoke' else 'takes nothing more'}"
+        )
     file = TokenFile(options.tokens_file(given))
     if given.action == "new":
         made = file.add(given.name, given.scope)

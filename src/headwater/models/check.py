@@ -14,7 +14,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import moment_text
 from headwater.errors import DataError, nearest
-from headwater.models.manifest import Manifest, View, freshness_from, request_fingerprints, views_of
+from headwater.models.manifest import Manifest, View, definitions_of, freshness_from, request_fingerprints, trained_features, views_of
 from headwater.models.served import ServedModel
 
 _START = 19_723 * DAY  # 2024 begins
@@ -41,15 +41,15 @@ def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[st
     if manifest is None:
         return []
     views = views_of(model, level)
-    differences = [*_features(manifest, model), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
+    differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
     what = f"the fitted model of {model.name!r}" + (f", version {served.version}," if served.version else "")
     if differences:
         raise DataError(
             f"{what} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
             f"{model.name}), or go back to the definitions that it was trained with"
         )
-    stale, fresh = _ages(manifest, views)
     ahead = _ahead(manifest, model, level)
+    stale, fresh = _ages(manifest, views)
     if stale or ahead:
         raise DataError(
             f"{what} would be served staler features than it was trained on: {'; '.join([*stale, *ahead])}. Train it at the level that is served "
@@ -58,9 +58,9 @@ def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[st
     return fresh
 
 
-def _features(manifest: Manifest, model: Model) -> list[str]:
+def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     """Names and their order."""
-    known, given = manifest.features, list(model.features.feature_names)
+    known, given = manifest.features, list(trained_features(model, definitions_of(model, level, "")["level"]))
     gone = [f"it reads {name!r}, which is not served ({nearest(name, given)})" for name in known if name not in given]
     more = [f"{name!r} is served, and it does not know it" for name in given if name not in known]
     if gone or more or known == given:
@@ -77,6 +77,12 @@ def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) ->
         if name in manifest.views and manifest.views[name].values != one.values
     ]
     now = request_fingerprints(model)
+    parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
+    changed += [
+        f"what {name!r} asks a third party is defined otherwise"
+        for name, said in parties.items()
+        if manifest.third_party.get(name, said) != said
+    ]
     changed += [f"the request's {name!r} is made otherwise" for name, said in now.items() if manifest.request.get(name, said) != said]
     return changed
 

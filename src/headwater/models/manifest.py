@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ import msgspec
 from headwater.definitions.base import canonical
 from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, TaskKind
+from headwater.definitions.model import Model, Precomputed, TaskKind
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
 from headwater.models.outcomes import ClassName
@@ -59,7 +60,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of a fitted model; the file `manifest.json` beside it.
 
     task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars writes them and `kinds` as they are
-    encoded; `categories` of texts and `words` of lists by feature. request: a fingerprint of each request feature and field.
+    encoded; `categories` of texts and `words` of lists by feature. request, third_party: a fingerprint of each request
+    feature and field, and of what a third party says. not_in_training: features that no history supplies.
     level: its name, words, fingerprint, and where predictions are made ahead, how. data: the digest, columns, events and left-out rows of
     the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
     earlier. examples: rows that it must still score as it did.
@@ -81,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     feature_service: dict[str, str] = {}
     labels: dict[str, str] = {}
     request: dict[str, str] = {}
+    third_party: dict[str, str] = {}
+    not_in_training: list[str] = []
     views: dict[str, View] = {}
     level: dict[str, Any] = {}
     until: str = ""
@@ -122,7 +126,7 @@ def manifest_text(manifest: Manifest) -> bytes:
 
 def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any]:
     """What a manifest says of definitions: the fields from `model` to `level`."""
-    service, scoring = model.features, level.scoring(model)
+    service = model.features
     return {
         "model": model.name,
         "fingerprint": model.fingerprint,
@@ -134,11 +138,32 @@ def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any
             "name": level_name,
             "describe": level.describe(model),
             "fingerprint": level.fingerprint,
-            "predictions": None
-            if scoring is None
-            else {"says": str(scoring.freshness), "freshness": freshness_data(scoring.freshness), "keys": list(scoring.keys)},
+            "predictions": _ahead(level.scoring(model)),
         },
+        "not_in_training": list(service.not_in_training),
+        "third_party": {http.name: http.fingerprint for http in service.http_features},
     }
+
+
+def _ahead(scoring: Precomputed | None) -> dict[str, Any] | None:
+    if scoring is None:
+        return None
+    freshness = {"says": str(scoring.freshness), "freshness": freshness_data(scoring.freshness)}
+    return {**freshness, "keys": list(scoring.keys), "otherwise": scoring.otherwise}
+
+
+def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
+    """The features that a model is trained on, in order: those that history supplies, and where predictions are made ahead, a job knows.
+
+    Args:
+        model: the definition.
+        level: as a manifest says it.
+    """
+    known, ahead = model.features.in_training, level.get("predictions")
+    if ahead is None:
+        return known.feature_names
+    scoring = Precomputed(freshness_from(ahead["freshness"]), tuple(ahead["keys"]), ahead["otherwise"])
+    return Level(predictions=scoring).feature_names(replace(model, features=known))
 
 
 def views_of(model: Model, level: Level) -> dict[str, View]:
@@ -150,13 +175,13 @@ def views_of(model: Model, level: Level) -> dict[str, View]:
             freshness=freshness_data(level.freshness(view)),
             known_after=level.source(view).delay,
         )
-        for view in model.features.views
+        for view in model.features.in_training.views
     }
 
 
 def request_fingerprints(model: Model) -> dict[str, str]:
     """For each request feature and field that the model reads, 16 hexadecimal digits of all that it says."""
-    service = model.features
+    service = model.features.in_training
     said: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
     for made in service.request_features:
         said[made.name] = (made.function, made.fields, {name: ref.name for name, ref in made.inputs.items()}, made.dtype)

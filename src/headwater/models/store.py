@@ -17,7 +17,7 @@ from headwater.models.encoding import Encoding, Kind
 from headwater.models.fit import Fitted
 from headwater.models.formats import FORMATS, check_trust, format_named, format_of
 from headwater.models.formats.base import digest_of
-from headwater.models.manifest import Example, Kept, Manifest, library_versions, manifest_text, plain, read_manifest
+from headwater.models.manifest import Example, Kept, Manifest, library_versions, manifest_text, plain, read_manifest, trained_features
 from headwater.models.served import ServedModel, said
 
 MANIFEST = "manifest.json"
@@ -132,7 +132,7 @@ def _clear(folder: Path) -> None:
 
 
 def _check_features(manifest: Manifest, model: Model, folder: Path) -> None:
-    known, given = manifest.features, list(model.features.feature_names)
+    known, given = manifest.features, list(trained_features(model, manifest.level))
     if known == given:
         return
     missing, more = sorted(set(known) - set(given)), sorted(set(given) - set(known))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from headwater.models.metrics import measure
 from headwater.models.outcomes import Outcomes, outcomes
 from headwater.models.registry import ModelRegistry, Version
 from headwater.models.store import save
+from headwater.pipelines.ahead import rows_of
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
 from headwater.pipelines.historical import feature_frames
@@ -36,12 +37,16 @@ from headwater.pipelines.requests import Requests, read_labels
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source."""
+    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
+
+    not_in_training: the model's features that no history supplies; they are no column.
+    """
 
     requests: Requests
     features: pl.DataFrame
     left_out: Counter[str]
     events: Mapping[str, int]
+    not_in_training: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -102,8 +107,9 @@ def training_set(
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
-    `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
-    features, and gives those that it kept.
+    Where the level's predictions are made ahead, the features are what a job knows at the cut, and rows that it makes no score for are
+    left out. `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache`
+    keeps the features, and gives those that it kept.
 
     Raises:
         DataError: no outcome was known by then.
@@ -120,9 +126,30 @@ def training_set(
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
-    notes = Notes()
-    features = feature_frames(model.features, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
-    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
+    notes, at, service = Notes(), level or Level(), model.features.in_training
+    means = Means(threads, memory, tick, cache)
+    if at.scoring(model) is None:
+        features = feature_frames(service, requests, {"": at}, notes, means)[""]
+    else:
+        requests, features = _scored_ahead(replace(model, features=service), requests, at, notes, means)
+    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
+
+
+def _scored_ahead(model: Model, requests: Requests, level: Level, notes: Notes, means: Means) -> tuple[Requests, pl.DataFrame]:
+    """What a job would have known of these requests; those that no score would have been made for train only what answers them."""
+    made = rows_of(model, requests, level, notes, means)
+    scoring = level.scoring(model)
+    assert scoring is not None
+    if scoring.on_request or made.known.all():
+        return requests, made.frame
+    notes.left_out["no score would have been made ahead"] += int((~made.known).sum())
+    known = np.flatnonzero(made.known)
+    if not len(known):
+        raise DataError(
+            f"model {model.name!r}: no event of the keys of the {len(requests.t)} rows was known when scores were made; check the keys of "
+            "precomputed(), and that the sources' history begins before the labels"
+        )
+    return requests.take(known), made.frame[known]
 
 
 def train(  # noqa: PLR0913 (all but the model have a default)

@@ -25,7 +25,8 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 _LOOK: Final = 0.5  # seconds between two looks at the file
 _PREFIX: Final = "hw"
 _ID, _SECRET = 6, 32  # random bytes
-_FORM: Final = re.compile(r"hw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_BEGIN: Final = b"Bearer hw_"
+_OWN, _ID_ENDS = len(_BEGIN), len(_BEGIN) + 2 * _ID
 _NOBODY: Final = bytes(32)
 
 
@@ -95,7 +96,9 @@ class TokenFile:
         every = self.read()
         found = [one for one in every if token in (one.id, one.name)]
         if not found:
-            raise UsageError(f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}")
+            raise UsageError(
+                f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}"
+            )
         if len(found) > 1:
             raise UsageError(f"{len(found)} tokens are named {token!r}; give the id of one: {', '.join(one.id for one in found)}")
         self._write([one for one in every if one.id != found[0].id])
@@ -124,7 +127,7 @@ class Access:
     def __init__(self, tokens: Path | None) -> None:
         self._file = None if tokens is None else TokenFile(tokens)
         self._looked, self._stamp = clock.stopwatch(), _stamp(tokens)
-        self._known: Mapping[str, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
+        self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
         if self._file is not None and not self._known:
             raise UsageError(f"there is no token in {tokens}; make one with `headwater token new --scope predict`")
 
@@ -141,14 +144,10 @@ class Access:
         """
         if clock.stopwatch() - self._looked > _LOOK:
             self._look()
-        given = (authorization or b"").decode("latin-1")
-        kind, _, token = given.partition(" ")
-        found = _FORM.fullmatch(token)
-        if kind.lower() != "bearer" or found is None:
-            raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` makes one")
-        own, secret = found.groups()
-        expected, scopes = self._known.get(own, (_NOBODY, _NOTHING))
-        if not hmac.compare_digest(_digest(secret), expected):
+        if authorization is None or authorization[:_OWN] != _BEGIN:
+            authorization = _written(authorization)
+        expected, scopes = self._known.get(authorization[_OWN:_ID_ENDS], (_NOBODY, _NOTHING))
+        if not hmac.compare_digest(hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected):
             raise Denied(401, "the token is not known, or was revoked")
         return scopes
 
@@ -170,7 +169,9 @@ class Access:
         name = (host or b"").decode("latin-1").lower()
         bare = name.rpartition(":")[0] if re.search(r":\d+$", name) else name
         if bare not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", bare):
-            raise Denied(403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others")
+            raise Denied(
+                403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others"
+            )
         if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
             raise Denied(403, "a page of another site asks; without tokens this service answers none")
 
@@ -207,8 +208,20 @@ def check_bind(host: str, tokens: Path | None) -> None:
         )
 
 
-def _by_id(tokens: list[Token]) -> Mapping[str, tuple[bytes, frozenset[str]]]:
-    return {token.id: (bytes.fromhex(token.digest), frozenset(token.scopes)) for token in tokens}
+def _by_id(tokens: list[Token]) -> Mapping[bytes, tuple[bytes, frozenset[str]]]:
+    return {token.id.encode(): (bytes.fromhex(token.digest), frozenset(token.scopes)) for token in tokens}
+
+
+def _written(authorization: bytes | None) -> bytes:
+    """The header as it is usually written.
+
+    Raises:
+        Denied: it names no token of ours.
+    """
+    kind, _, token = (authorization or b"").strip().partition(b" ")
+    if kind.lower() != b"bearer" or not token.strip().startswith(b"hw_"):
+        raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` makes one")
+    return b"Bearer " + token.strip()
 
 
 def _digest(secret: str) -> bytes:

@@ -42,14 +42,23 @@ class FeatureWriter:
         self._of = features.of
         self._keys = [encode(name) + b':{"value":' for name in features.names]
         self._head = b'{"service":%b,"level":%b,"at":' % (encode(features.service.name), encode(level))
-        self._compact = self._head + b"%d," + b'"names":' + encode(list(features.names)).replace(b"%", b"%%") + b',"statuses":%b,"views":{'
-        views = [encode(view.name).replace(b"%", b"%%") for view in features.service.views]
-        self._compact += b",".join(view + b':{"T":%d,"K":%d,"age":%.6f,"stale":%b}' for view in views) + b'},"values":'
+        self._compact = (
+            self._head
+            + b"%d,"
+            + b'"names":'
+            + encode(list(features.names)).replace(b"%", b"%%")
+            + b',"statuses":%b,"views":{%b},"values":%b}'
+        )
+        self._views = [encode(view.name) + b":" for view in features.service.views]
         self._words: dict[bytes, bytes] = {}
 
     def one(self, answer: Answer, t: int) -> bytes:
         """The features of one request, in full."""
-        return b'%b"%b","features":%b}' % (self._head, moment_text(t).encode(), self.features(answer.values, answer.statuses, answer.moments, t))
+        return b'%b"%b","features":%b}' % (
+            self._head,
+            moment_text(t).encode(),
+            self.features(answer.values, answer.statuses, answer.moments, t),
+        )
 
     def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
         """An object with an object a feature."""
@@ -79,12 +88,23 @@ class FeatureWriter:
     def compact(self, answer: Answer, t: int) -> bytes:
         """The features of one request in compact form."""
         said = self._words.get(answer.statuses)
-        return self._compact % (t, said or self._told(answer.statuses), *_shared(answer.moments, t)) + encode(answer.values) + b"}"
+        return self._compact % (t, said or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
 
     def compact_many(self, answers: Answers, t: int) -> bytes:
         """Those of several: `values` and `statuses` hold an array a feature."""
         said = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
-        return self._compact % (t, said, *_shared(answers.moments, t)) + encode(answers.values) + b"}"
+        return self._compact % (t, said, self._shared(answers.moments, t), encode(answers.values))
+
+    def _shared(self, moments: Sequence[Moment], t: int) -> bytes:
+        """What is said once a view; views of one source mostly have one moment."""
+        parts, last, text = [], None, b""
+        for name, moment in zip(self._views, moments, strict=True):
+            if moment is not last:
+                last = moment
+                T, K, _, stale = moment
+                text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b}' % (T, K, (t - K) / 1e6, b"true" if stale else b"false")
+            parts.append(name + text)
+        return b",".join(parts)
 
     def _told(self, statuses: bytes) -> bytes:
         """Statuses as an array of words; the usual patterns are kept."""
@@ -125,10 +145,3 @@ def _end(T: int, K: int, t: int, *, stale: bool) -> list[bytes]:
         moment_text(K).encode(),
     )
     return [b'"status":' + word + end for word in _WORDS]
-
-
-def _shared(moments: Sequence[Moment], t: int) -> list[object]:
-    said: list[object] = []
-    for T, K, _, stale in moments:
-        said += (T, K, (t - K) / 1e6, b"true" if stale else b"false")
-    return said

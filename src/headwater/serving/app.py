@@ -24,18 +24,20 @@ from headwater.errors import (
     DataError,
     DefinitionError,
     MissingExtraError,
+    ModelError,
     StoreError,
     UsageError,
     nearest,
 )
-from headwater.serving import calls
+from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.asked import AnyAsked
-from headwater.serving.calls import Said
+from headwater.serving.forwarder import Forwarder
+from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.limits import Clock, check_depth, read_body
-from headwater.serving.numbers import Numbers
+from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.requestlog import Line, RequestLog
 from headwater.serving.routes import ROUTES, Route
 from headwater.serving.service import Service
@@ -57,6 +59,7 @@ class _Bound(NamedTuple):
     name: str
     decode: Callable[[bytes], AnyAsked] | None
     page: Asgi | None
+    numbers: RouteNumbers
 
 
 class App:
@@ -75,9 +78,11 @@ class App:
         self.service, self.routes, self.numbers = service, routes, Numbers()
         self.access = Access(tokens)
         self._log = log or RequestLog(None)
-        self._paths = _bound(service, routes)
+        self._paths = _bound(service, routes, self.numbers)
+        self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
         self._reading = Clock()
+        self._forwarder = Forwarder(service.store)
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
@@ -88,21 +93,24 @@ class App:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         own = headers.get(b"x-request-id", b"")
         number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
-        call = _Call(number)
+        call, bound = _Call(number), None
         try:
             bound = self._allowed(scope, headers, call)
             if bound.page is not None:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
-                said = await self._said(bound, await read_body(read, headers, self._reading))
-                call.rows = said.rows
-                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _JSON), (b"x-request-id", number)]})
+                data = await read_body(read, headers, self._reading)
+                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data))
+                call.rows, call.status = said.rows, said.status
+                more = [(b"content-type", _JSON), (b"x-request-id", number)]
+                more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
+                await send({"type": "http.response.start", "status": said.status, "headers": more})
                 await send({"type": "http.response.body", "body": said.body})
-                self.numbers.answer(bound.route.path, said.rows, said.statuses, said.how, said.stages)
+                bound.numbers.answer(said.rows, said.statuses, said.how, said.stages)
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
-        self.numbers.request(call.route, call.status, seconds)
+        (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
         self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
 
     def may_read(self, authorization: str | None) -> bool:
@@ -115,6 +123,7 @@ class App:
     async def close(self) -> None:
         """Let go of threads, and write what waits for the log."""
         self._lanes.close()
+        await self._forwarder.close()
         self._log.close()
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
@@ -144,10 +153,17 @@ class App:
         assert bound.route.work is not None
         check_depth(data)
         asked = bound.decode(data)
-        rows = calls.size(asked)
+        rows = hot.size(asked)
         if rows <= _INLINE and not self.service.store.partitioned:
             return bound.route.work(self.service, bound.name, asked, clock.now_micros())
         return await self._lanes.run(lambda service: bound.route.work(service, bound.name, asked, clock.now_micros()))  # type: ignore[misc]
+
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
+        """The answer of the process that ingests."""
+        check_depth(data)
+        found = await self._forwarder.forward(bound.name, data, headers)
+        again = found.headers.get("retry-after", "")
+        return Said(found.content, 0, status=found.status_code, again=int(again) if again.isdigit() else None)
 
     async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
         """Have a page answer; the status."""
@@ -224,14 +240,14 @@ class _Lanes:
             self._free.put(service)
 
 
-def _bound(service: Service, routes: tuple[Route, ...]) -> dict[tuple[str, str], _Bound]:
+def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
     """Every path of every route."""
     found: dict[tuple[str, str], _Bound] = {}
     for route in routes:
         decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
-            found[route.method, route.begin + name] = _Bound(route, name, decode, page)
+            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path))
     return found
 
 
@@ -249,7 +265,7 @@ def _told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
             return 400, f"the body is no JSON: {error}", []
         case BusyError():
             return 503, str(error), [(b"retry-after", b"1")]
-        case StoreError() | ConnectError():
+        case StoreError() | ConnectError() | ModelError():
             return 503, str(error), [(b"retry-after", b"5")]
         case DataError() | UsageError():
             return 422, str(error), []

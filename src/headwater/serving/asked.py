@@ -34,7 +34,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows of which predictions are asked for. features: with the features that each was made of. timing: with the seconds of each stage."""
+    """Rows of which predictions are asked for. features: with the features that each was made of. timing: with the time of each stage."""
 
     row: Row | UnsetType = UNSET
     rows: list[Row] | UnsetType = UNSET
@@ -108,12 +108,27 @@ class Reader:
                 self._check(row, f"row {place}: ")
         return self.columns({name: [row[name] for row in rows] for name in self._fields})
 
+    def shared(self, row: Row, also: Collection[str]) -> Mapping[str, object]:
+        """A part of a row: its fields are among those that are read, or `also`; none is missed here."""
+        unknown = sorted(row.keys() - self._fields - set(also))
+        if unknown:
+            known = {*self._fields, *also}
+            raise DataError(
+                f"the request has a field {unknown[0]!r}, which {self.service.name!r} does not read; {nearest(unknown[0], known)}"
+            )
+        for name, parse in self._moments:
+            if name in row:
+                row[name] = _moment(name, row[name], parse)  # type: ignore[assignment]
+        return row
+
     def _check(self, given: Collection[str], where: str = "") -> None:
         """Refuse fields that nothing reads, and those that are missing."""
         known = self.service.needed_by()
         unknown = sorted(set(given) - self._fields)
         if unknown:
-            raise DataError(f"{where}the request has a field {unknown[0]!r}, which {self.service.name!r} does not read; {nearest(unknown[0], known)}")
+            raise DataError(
+                f"{where}the request has a field {unknown[0]!r}, which {self.service.name!r} does not read; {nearest(unknown[0], known)}"
+            )
         for name, who in known.items():
             if name not in given:
                 raise DataError(f"{where}the request has no field {name!r}, which {', '.join(who)} needs")
@@ -145,7 +160,9 @@ def _moment(name: str, value: object, parse: Callable[[str], object]) -> object:
     except (ValueError, OverflowError):
         pass
     what = "a day, such as 2024-05-01" if parse is _day else "a moment, ISO 8601 with an offset, such as 2024-05-01T12:00:00Z"
-    raise DataError(f"the field {name!r} is {value!r}; give {what if parse is not _naive else 'a moment without an offset, such as 2024-05-01T12:00:00'}")
+    raise DataError(
+        f"the field {name!r} is {value!r}; give {what if parse is not _naive else 'a moment without an offset, such as 2024-05-01T12:00:00'}"
+    )
 
 
 def _day(text: str) -> date:

@@ -48,7 +48,7 @@ class RequestLog:
         """Take a line, unless the sample leaves it out."""
         if self._out is None:
             return
-        if line.status < 400:
+        if self._step < 1 and line.status < 400:
             self._owed += self._step
             if self._owed < 1:
                 return

@@ -9,10 +9,12 @@ from typing import Final, Literal, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater.serving import calls, pages
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.streams import Pushed
+from headwater.serving import hot, pages
 from headwater.serving.access import Scope
-from headwater.serving.asked import Asked, AskedPrediction
-from headwater.serving.calls import Said
+from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking
+from headwater.serving.hot import Said
 from headwater.serving.service import Service
 
 Work: TypeAlias = Callable[..., Said]
@@ -33,9 +35,10 @@ class Route:
     scope: Scope | None
     summary: str
     names: Callable[[Service], Iterable[str]] | None = None
-    asked: type[Asked | AskedPrediction] | None = None
+    asked: type[AnyAsked] | None = None
     work: Work | None = None
     page: Page | None = None
+    forwards: bool = False
 
     @property
     def parameter(self) -> str:
@@ -58,9 +61,21 @@ def models(service: Service) -> Iterable[str]:
     return [model.name for model in service.project.models]
 
 
+def rankings(service: Service) -> Iterable[str]:
+    """The models that put candidates in order."""
+    return [model.name for model in service.project.models if isinstance(model.task, Ranking)]
+
+
+def pushed(service: Service) -> Iterable[str]:
+    """The sources whose events are pushed."""
+    return [source.name for source in service.project.sources if isinstance(source.stream, Pushed)]
+
+
 ROUTES: Final = (
-    Route("POST", "/v1/features/{service}", "read", "Features of one row or several", services, Asked, calls.features),
-    Route("POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", models, AskedPrediction, calls.predict),
+    Route("POST", "/v1/features/{service}", "read", "Features of one row or several", services, Asked, hot.features),
+    Route("POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", models, AskedPrediction, hot.predict),
+    Route("POST", "/v1/rank/{model}", "predict", "The best candidates of a request", rankings, AskedRanking, hot.rank),
+    Route("POST", "/v1/events/{source}", "write", "Events for the process that ingests", pushed, forwards=True),
     Route("GET", "/v1/explain", "read", "Why a feature has the value that it has", page=pages.explain),
     Route("GET", "/healthz", None, "Whether the process answers", page=pages.healthz),
     Route("GET", "/readyz", None, "Whether everything can be answered", page=pages.readyz),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -12,19 +11,19 @@ from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
 from headwater import clock, settings
-from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
-from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.explain import Explanation, explain
 from headwater.pipelines.moments import Moment
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Predictor, Scorer
-from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions
+from headwater.pipelines.predict import How, Predictor, Scorer
+from headwater.pipelines.rank import Ranker
+from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader
 from headwater.serving.scorers import Scorers, given, in_folder
@@ -70,17 +69,20 @@ class Service:
         self.project = project
         self._folder = settings.home() if folder is None else Path(folder)
         self._scorers: Scorers = (
-            given(models) if isinstance(models, Mapping) else in_folder(settings.home() / "models" if models is None else Path(models), trust=trust)
+            given(models)
+            if isinstance(models, Mapping)
+            else in_folder(settings.home() / "models" if models is None else Path(models), trust=trust)
         )
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
-            self.level(name)
+            project.arm(project.models[0].name, name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
         self._open: dict[tuple[str, str | None], Open] = {}
         self._predictors: dict[tuple[str, str | None], Predictor] = {}
+        self._rankers: dict[tuple[str, str | None], Ranker] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +119,7 @@ class Service:
         """The predictions for one row or several; `features` with what each was made of. Else as `features`.
 
         Raises:
-            DataError: besides, a fitted model that is missing or reads other features.
+            ModelError: besides, a fitted model that is missing, or reads other features.
         """
         predictor, t = self.predictor(model, level), _moment(at)
         columns = _columns(rows)
@@ -127,8 +129,42 @@ class Service:
             online, answers = predictor.features, found.features
             said = [_values(online, *row, answers.moments, t) for row in _each(answers.values, answers.statuses)]
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
-        stages = {name: round(seconds * 1000, 4) for name, seconds in found.stages.items()}
-        return Predictions(model, predictor.scorer.version, level, clock.moment(t), made, stages)
+        return Predictions(model, predictor.scorer.version, level, clock.moment(t), made, _milliseconds(found.stages))
+
+    def rank(
+        self,
+        model: str,
+        row: Mapping[str, object],
+        *,
+        candidates: Sequence[object] | None = None,
+        k: int = 10,
+        level: str | None = None,
+        at: datetime | str | None = None,
+        features: bool = False,
+    ) -> Ranked:
+        """The best candidates of one request, the best first.
+
+        Args:
+            model: a model whose task is a Ranking.
+            row: what all candidates share, such as the user.
+            candidates: items, or mappings with the item and fields of its own; None takes those that the model retrieves.
+            k: how many of the best.
+            level, at, features: as for `predict`.
+
+        Raises:
+            UsageError: a model that ranks nothing. DataError, StoreError: as for `predict`.
+        """
+        ranker, t = self.ranker(model, level), _moment(at)
+        order = ranker.rank(row, candidates, k, t=t)
+        said: list[dict[str, FeatureValue]] | list[None] = [None] * len(order.items)
+        if features and order.features is not None:
+            online, answers = ranker.predictor.features, order.features
+            said = [_values(online, *each, answers.moments, t) for each in _each(answers.values, answers.statuses)]
+        items = [RankedItem(item, one.value, of) for (item, one), of in zip(order.items, said, strict=True)]
+        how: How
+        how, age = (order.items[0][1].how, order.items[0][1].age) if order.items else ("on_request", 0.0)
+        version = ranker.predictor.scorer.version
+        return Ranked(model, version, level, clock.moment(t), how, age, order.candidates, items, _milliseconds(order.stages))
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
@@ -143,7 +179,7 @@ class Service:
         for level in self.levels:
             for name, model in self.services.items():
                 found += _failure(lambda name=name, level=level: self._check(name, level))  # type: ignore[misc]
-                found += _failure(lambda model=model, level=level: self.predictor(model.name, level))  # type: ignore[misc]
+                found += _failure(lambda model=model, level=level: self.scorer(model, level))  # type: ignore[misc]
         return list(dict.fromkeys(found))
 
     def open(self, service: str, level: str | None) -> Open:
@@ -152,7 +188,7 @@ class Service:
         if known is None:
             if service not in self.services:
                 raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
-            features = OnlineFeatures(at_level(self.services[service].features, self.level(level)), self.store)
+            features = OnlineFeatures(self.project.arm(self.services[service].name, level).service, self.store)
             known = Open(features, Reader(features), FeatureWriter(features, level))
             self._open[service, level] = known
         return known
@@ -166,40 +202,45 @@ class Service:
             self._predictors[model, level] = known
         return known
 
+    def ranker(self, model: str, level: str | None) -> Ranker:
+        """A ranking model at a level, made once for many requests."""
+        known = self._rankers.get((model, level))
+        if known is None:
+            predictor, task = self.predictor(model, level), self.project.model(model).task
+            if not isinstance(task, Ranking):
+                raise UsageError(f"model {model!r} puts nothing in order: its task is {task!r}, and no hw.Ranking")
+            chosen, service = self.project.arm(model, level).level, task.retrieval
+            if service is not None:
+                service = service.changed(lambda view: view.at(chosen.freshness(view)))
+            known = Ranker(predictor, None if service is None else OnlineFeatures(service, self.store))
+            self._rankers[model, level] = known
+        return known
+
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made._stack, made._open, made._predictors = ExitStack(), {}, {}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
-        """The fitted model that serves a model at a level."""
+        """The fitted model that serves a model at a level.
+
+        Raises:
+            ModelError: there is none, or it is refused.
+        """
         known = self._loaded.get((model.name, level))
         if known is None:
-            known = self._loaded[model.name, level] = self._scorers(model, level)
+            try:
+                known = self._loaded[model.name, level] = self._scorers(model, level)
+            except (DataError, UsageError) as error:
+                raise ModelError(str(error)) from error
         return known
-
-    def level(self, name: str | None) -> Level | None:
-        """One of the project's levels."""
-        if name is None:
-            return None
-        if name not in self.project.levels:
-            raise UsageError(f"project {self.project.name!r} has no level {name!r}; {nearest(name, self.project.levels)}")
-        return self.project.levels[name]
 
     def _check(self, service: str, level: str | None) -> None:
         online = self.open(service, level).features
         for view in online.views.values():
             heads, _ = view.heads.look()
             view.heads.moment(self.store.get(heads), clock.now_micros())
-
-
-def at_level(service: FeatureService, level: Level | None) -> FeatureService:
-    """The service with its views as fresh as a level says."""
-    if level is None or level.features is None:
-        return service
-    made = {view.name: dataclasses.replace(view, freshness=level.freshness(view)) for view in service.views}
-    return FeatureService(service.name, [made.get(member.name, member) for member in service.features])  # type: ignore[call-overload]
 
 
 def _moment(at: datetime | str | None) -> int:
@@ -233,6 +274,10 @@ def _values(
         name: FeatureValue(value, STATUSES[code], *ends[of])
         for name, value, code, of in zip(online.names, values, statuses, online.of, strict=True)
     }
+
+
+def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds * 1000, 4) for name, seconds in stages.items()}
 
 
 def _failure(work: Callable[[], object]) -> list[str]:
