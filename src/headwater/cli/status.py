@@ -54,8 +54,18 @@ def _table(found: Status) -> RenderableType:
     for v in found.views:
         cut = "" if v.T is None else clock.moment(v.T).isoformat()
         views.add_row(v.view, v.freshness, v.stands, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
+    ahead = Table("predictions of", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
+    for p in found.predictions:
+        cut = "" if p.T is None else clock.moment(p.T).isoformat()
+        ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
     refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in found.streams for reason, n in s.dead.items()]
-    return Group(*([streams] if found.streams else []), views, *refused, Text(f"the store takes {_size(found.size)}"))
+    return Group(
+        *([streams] if found.streams else []),
+        views,
+        *([ahead] if found.predictions else []),
+        *refused,
+        Text(f"the store takes {_size(found.size)}"),
+    )
 
 
 def _age(seconds: float | None) -> str:

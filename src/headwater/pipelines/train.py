@@ -22,6 +22,7 @@ from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
 from headwater.models.outcomes import outcomes
 from headwater.models.store import save
+from headwater.pipelines.ahead import rows_of
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
@@ -92,6 +93,9 @@ def training_set(
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
+    At a level whose predictions are made ahead, a row has what the job knew that made its score. A row without a score is left out, unless
+    it is predicted on request: then it has all features, and the others have none that a job does not know.
+
     `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
     features, and gives those that it kept.
 
@@ -111,7 +115,20 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(model.features.in_training, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
+    means, at = Means(threads, memory, tick, cache), level or Level()
+    scoring = at.scoring(model)
+    if scoring is None:
+        features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]
+    else:
+        rows = rows_of(model, requests, at, notes, means)
+        some = np.flatnonzero(rows.known | scoring.on_request)
+        if not len(some):
+            raise DataError(
+                f"model {model.name!r}: no event of the keys {list(scoring.keys)} was known when scores would have been made for its labels; check "
+                "the keys of precomputed(), and that the sources' history begins before the labels"
+            )
+        left_out["no score was made ahead"] += len(requests.t) - len(some)
+        features, requests = rows.frame[some], requests.take(some)
     return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
 
 
