@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(given.project).project
+    from headwater.definitions.arm import AS_DEFINED
     from headwater.pipelines.status import status
 
     found = status(project, store=given.store, folder=options.place(given))
@@ -35,6 +36,11 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     absent = [v for v in found.views if v.stands == "absent"]
     batch = any("every" in v.freshness for v in absent)
     verb = "materialize" if batch else "ingest" if absent else "parity"
+    unmade = [p for p in found.predictions if p.stands == "absent"]
+    if unmade and not absent:
+        level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
+        screen.next("headwater", "materialize", unmade[0].model, *level, "--project", given.project, *options.same_store(given))
+        return
     screen.next("headwater", verb, "--project", given.project, *options.same_store(given))
 
 
