@@ -9,6 +9,7 @@ import headwater as hw
 from headwater.engines.asides import STATUSES
 from headwater.errors import DataError
 from headwater.pipelines.online import OnlineFeatures
+from headwater.pipelines.predict import Predictor
 from headwater.testing.examples import temporary_store, visiting
 from tests.third_party.parties import ask, hangs, says
 
@@ -74,6 +75,31 @@ def test_without_an_answer_the_values_are_the_fallback_ones(ip, store):
     assert found.select(f"{name}__status" for name in NAMES).row(0) == ("fallback", "fallback", "present", "missing", "present")
     answer = OnlineFeatures(service(one), store).row({"user": 1, "amount": 10.0, "ip_address": "a"}, t=T)
     assert [STATUSES[code] for code in answer.statuses] == ["fallback", "fallback", "present", "missing", "present"]
+
+
+class Sum:
+    """A scorer of the features that were in training."""
+
+    version = "1"
+
+    def one(self, values):
+        return float(sum(values))
+
+    def score(self, frame):
+        return frame.sum_horizontal().cast(pl.Float64).to_numpy()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_a_model_does_not_read_what_was_not_in_training(ip, store, rows):
+    view = visiting(hw.batch("1h", delay="10m")).models[0].features.views[0]
+    members = [hw.RequestField("a", float), ip(), view["count_1d"], hw.RequestField("b", float)]
+    base = visiting(hw.batch("1h")).models[0]
+    model = hw.Model("m", task="binary", labels=base.labels, features=hw.FeatureService("s", members))
+    predictor = Predictor(model, OnlineFeatures(model.features, store), Sum())
+    request = {"user": 1, "ip_address": "a", "a": 0.5, "b": 0.25, "ip__score": 100.0}
+    assert predictor.one(request, t=T).predicted.value == 6.75
+    many = predictor.many({name: [value] * rows for name, value in request.items()}, t=T)
+    assert [one.value for one in many.predicted] == [6.75] * rows
 
 
 def test_a_request_has_to_say_what_third_parties_are_asked(ip, store):
