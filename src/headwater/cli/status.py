@@ -60,7 +60,7 @@ def _table(found: Status) -> RenderableType:
     for v in found.views:
         cut = "" if v.T is None else clock.moment(v.T).isoformat()
         views.add_row(v.view, v.freshness, v.stands, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
-    ahead = Table("predictions of", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
+    ahead = Table("predictions", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
     for p in found.predictions:
         cut = "" if p.T is None else clock.moment(p.T).isoformat()
         ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
