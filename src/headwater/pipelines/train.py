@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -107,9 +107,11 @@ def training_set(
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
-    Where the level's predictions are made ahead, the features are what a job knows at the cut, and rows that it makes no score for are
-    left out. `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache`
-    keeps the features, and gives those that it kept.
+    At a level whose predictions are made ahead, a row has what the job knew that made its score. A row without a score is left out, unless
+    it is predicted on request: then it has all features, and the others have none that a job does not know.
+
+    `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
+    features, and gives those that it kept.
 
     Raises:
         DataError: no outcome was known by then.
@@ -126,30 +128,22 @@ def training_set(
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
-    notes, at, service = Notes(), level or Level(), model.features.in_training
-    means = Means(threads, memory, tick, cache)
-    if at.scoring(model) is None:
-        features = feature_frames(service, requests, {"": at}, notes, means)[""]
+    notes = Notes()
+    means, at = Means(threads, memory, tick, cache), level or Level()
+    scoring = at.scoring(model)
+    if scoring is None:
+        features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]
     else:
-        requests, features = _scored_ahead(replace(model, features=service), requests, at, notes, means)
+        rows = rows_of(model, requests, at, notes, means)
+        some = np.flatnonzero(rows.known | scoring.on_request)
+        if not len(some):
+            raise DataError(
+                f"model {model.name!r}: no event of the keys {list(scoring.keys)} was known when scores would have been made for its labels; check "
+                "the keys of precomputed(), and that the sources' history begins before the labels"
+            )
+        left_out["no score was made ahead"] += len(requests.t) - len(some)
+        features, requests = rows.frame[some], requests.take(some)
     return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
-
-
-def _scored_ahead(model: Model, requests: Requests, level: Level, notes: Notes, means: Means) -> tuple[Requests, pl.DataFrame]:
-    """What a job would have known of these requests; those that no score would have been made for train only what answers them."""
-    made = rows_of(model, requests, level, notes, means)
-    scoring = level.scoring(model)
-    assert scoring is not None
-    if scoring.on_request or made.known.all():
-        return requests, made.frame
-    notes.left_out["no score would have been made ahead"] += int((~made.known).sum())
-    known = np.flatnonzero(made.known)
-    if not len(known):
-        raise DataError(
-            f"model {model.name!r}: no event of the keys of the {len(requests.t)} rows was known when scores were made; check the keys of "
-            "precomputed(), and that the sources' history begins before the labels"
-        )
-    return requests.take(known), made.frame[known]
 
 
 def train(  # noqa: PLR0913 (all but the model have a default)
