@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from headwater.definitions.freshness import never as never
     from headwater.definitions.freshness import on_request as on_request
     from headwater.definitions.freshness import streaming as streaming
+    from headwater.definitions.http_features import HttpFeatures as HttpFeatures
     from headwater.definitions.labels import Labels as Labels
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
@@ -75,6 +76,8 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.models.formats import load_model as load_model
+    from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
@@ -85,8 +88,10 @@ if TYPE_CHECKING:
     from headwater.pipelines.explain import explain as explain
     from headwater.pipelines.forget import forget as forget
     from headwater.pipelines.historical import get_historical_features as get_historical_features
+    from headwater.pipelines.made_ahead import MadeAhead as MadeAhead
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
+    from headwater.pipelines.materialize_model import materialize_model as materialize_model
     from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
     from headwater.pipelines.online import get_online_features as get_online_features
     from headwater.pipelines.parity import Parity as Parity
@@ -95,11 +100,15 @@ if TYPE_CHECKING:
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.replay import replay as replay
+    from headwater.pipelines.score import Scored as Scored
+    from headwater.pipelines.score_tables import ScoreTable as ScoreTable
     from headwater.pipelines.status import Status as Status
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.serve import serve as serve
+    from headwater.serving.service import Service as Service
 
 __version__ = "0.1.0"
 
@@ -117,6 +126,7 @@ _HOMES = {
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
+    "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
@@ -131,15 +141,23 @@ _HOMES = {
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",
+    "headwater.pipelines.made_ahead": "MadeAhead",
     "headwater.pipelines.materialize": "Materialized materialize",
+    "headwater.pipelines.materialize_model": "materialize_model",
+    "headwater.pipelines.score": "Scored",
+    "headwater.pipelines.score_tables": "ScoreTable",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",
     "headwater.pipelines.status": "Status status",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
+    "headwater.serving.serve": "serve",
+    "headwater.serving.service": "Service",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

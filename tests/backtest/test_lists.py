@@ -230,3 +230,18 @@ def test_keys_of_transitions_are_named_where_there_are_several(tables):
     with pytest.raises(UsageError, match="are keyed by session, user; say what predictions are made ahead for"):
         hw.transitions(feed(*tables))
     assert hw.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)["made ahead"].predictions.keys == ("user",)
+
+
+def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
+    """A level of both: lists made nightly for who was known, on request for the others."""
+    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], on_request=True))
+    of, given = feed(*tables), {"split": SPLIT, "metrics": METRICS, "resamples": 0}
+    result = run.backtest(of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given).result
+    ahead, mixed = result.levels
+    assert (ahead.coverage < 1, mixed.coverage) == (True, 1.0)
+    part = next(part for part in result.slices if part.name == "new keys")
+    assert level(part, "lists made nightly").metrics["recall@50"].value == 0
+    assert level(part, "both").metrics["recall@50"].value > 0
+    alone = run.backtest(of, levels={"both": both}, **given).result
+    assert alone.new_keys == result.new_keys
+    assert alone.new_keys.requests > 0

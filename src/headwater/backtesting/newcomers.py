@@ -24,24 +24,24 @@ def ahead(model: Model, levels: Mapping[str, Level]) -> tuple[str, Precomputed] 
     return next(((name, made) for name, level in levels.items() if (made := level.scoring(model)) is not None), None)
 
 
-def newcomers(made: Precomputed, answered: Bool) -> Slice:
-    """The requests that nothing was made ahead for: `answered` is bool (test rows)."""
-    return Slice(NAME, f"nothing was made ahead for their {', '.join(made.keys)}", ~answered)
+def newcomers(made: Precomputed, known: Bool) -> Slice:
+    """The requests that nothing was made ahead for: `known` is bool (test rows), whether there was."""
+    return Slice(NAME, f"nothing was made ahead for their {', '.join(made.keys)}", ~known)
 
 
-def count(made: Precomputed, answered: Bool, asked: Requests) -> NewKeys:
+def count(made: Precomputed, known: Bool, asked: Requests) -> NewKeys:
     """How many keys are new a day (UTC), over the days of the test.
 
     A key is new on the first day on which it asks and nothing was made ahead for it.
 
     Args:
         made: how predictions are made ahead.
-        answered: bool (requests), whether there was one.
+        known: bool (requests), whether there was one.
         asked: the requests of the test.
     """
-    new = asked.frame.select(made.keys).filter(pl.Series(~answered)).unique().height
+    new = asked.frame.select(made.keys).filter(pl.Series(~known)).unique().height
     days = len(np.unique(asked.t // DAY))
-    requests = int((~answered).sum())
+    requests = int((~known).sum())
     return NewKeys(made.keys, new / max(days, 1), requests, requests / max(len(asked.t), 1))
 
 

@@ -176,3 +176,4 @@ class BacktestResult:
     money: Money | None = None  # where costs were given
     new_keys: NewKeys | None = None  # where a level's predictions are made ahead
     transitions: Sequence[Transition] = ()
+    not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from headwater.backtesting.metrics import money as of_money
 from headwater.backtesting.result import BacktestResult, Money, NewKeys
 from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, user_slices
 from headwater.backtesting.split import Split, describe, split_rows
-from headwater.backtesting.training import LevelScores, Trainer
+from headwater.backtesting.training import Trainer
 from headwater.backtesting.words import assumptions, definitions_text, how_sure
 from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
@@ -36,8 +36,8 @@ from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.models.fit import check_classes
+from headwater.models.manifest import library_versions
 from headwater.models.outcomes import Outcomes, outcomes
-from headwater.models.store import library_versions
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests, read_labels
@@ -102,6 +102,8 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split.
 
+    Features of a third party without `history=` are not in training: no level reads them, and the result says so.
+
     Args:
         model: what to train. An estimator that is fitted already is replayed at each level and never trained.
         levels: from stale to fresh, by name; the usual ladder (request only, daily, hourly, minute, instant) where None.
@@ -138,10 +140,13 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     check_cold_start(cold_start)
     effort = as_refits(refits), as_tuning(tune)
     of = of_levels.resolve_levels(levels)
+    known = model.features.in_training
+    trained = model if known is model.features else replace(model, features=known)
 
     def run(tick: Tick | None) -> Backtest:
-        made = _Run(model, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
-        return Backtest(made.result(split, slices or {}, cold_start))
+        made = _Run(trained, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
+        found = made.result(split, slices or {}, cold_start)
+        return Backtest(replace(found, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
     if progress is not True:
         return run(progress or None)
@@ -194,7 +199,7 @@ class _Run:
         beside = Beside(found.groups, columns).select(test)
         judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, found.y[test], beside, blocks)
         everything = judge.everything()
-        new_keys, chosen = self._newcomers(scores, of_test, beside.groups, chosen)
+        new_keys, chosen = self._newcomers(rows, parts.test, of_test, beside.groups, chosen)
         looks = len(chosen) * max(1, len(self.levels) - 1)
         sliced = [judge.slice(part, looks) for part in chosen]
         freshest = list(scores.values())[-1].fitted
@@ -274,17 +279,17 @@ class _Run:
         return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
 
     def _newcomers(
-        self, scores: Mapping[str, LevelScores], of_test: Requests, groups: I64 | None, chosen: list[Slice]
+        self, rows: Mapping[str, of_levels.LevelRows], test: Bool, of_test: Requests, groups: I64 | None, chosen: list[Slice]
     ) -> tuple[NewKeys | None, list[Slice]]:
         """The keys that nothing was made ahead for, and their requests as one more slice."""
         ahead = newcomers.ahead(self.model, self.levels)
         if ahead is None:
             return None, chosen
         name, made = ahead
-        answered = scores[name].answered
-        new = [] if answered.all() else [newcomers.newcomers(made, answered)]
-        asked = np.arange(len(answered)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
-        return newcomers.count(made, answered[asked], of_test.take(asked)), [*chosen, *new]
+        known = rows[name].ahead[test]
+        new = [] if known.all() else [newcomers.newcomers(made, known)]
+        asked = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        return newcomers.count(made, known[asked], of_test.take(asked)), [*chosen, *new]
 
     def _say(self, what: str, done: int, total: int) -> None:
         if self.tick is not None:

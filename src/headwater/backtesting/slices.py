@@ -87,7 +87,9 @@ def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple
 def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Means) -> list[Slice]:
     """Relevance to items of which no event was known, and for every key but the item, lists that come with its first event."""
     views = {tuple(map(str, map(v.request_key, v.keys))): v for v in reversed(_keyed(model))}
-    named = [("new item", (task.item,)) if keys == (task.item,) else (f"first event of {', '.join(keys)}", keys) for keys in reversed(views)]
+    named = [
+        ("new item", (task.item,)) if keys == (task.item,) else (f"first event of {', '.join(keys)}", keys) for keys in reversed(views)
+    ]
     named = [(name, keys) for name, keys in named if keys == (task.item,) or task.item not in keys]
     return [_cold(name, "had no event", views[keys], 1, rows, means) for name, keys in named]
 

@@ -105,9 +105,10 @@ def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: 
     if not dots or not start or not end:
         raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
     from headwater.definitions.freshness import Streaming
+    from headwater.pipelines.arms import stored
     from headwater.pipelines.replay import replay
 
-    views = [view for view in project.views if isinstance(view.freshness, Streaming)]
+    views = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
     if not views:
         raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
     with _stopped(screen) as stop, tally.live():

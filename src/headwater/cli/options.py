@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from headwater import clock
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -63,6 +66,11 @@ def store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def models(parser: argparse.ArgumentParser) -> None:
+    """Where versions of fitted models are kept."""
+    parser.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
+
+
 def same_store(given: argparse.Namespace) -> list[str]:
     """The options that name the store again, for the next command; a URL with a password is not repeated."""
     url = [] if given.store is None else ["--store", "URL" if "@" in given.store else given.store]
@@ -92,6 +100,26 @@ def moment(text: str | None, flag: str) -> datetime | None:
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
 
 
+def wait_until(due: int) -> None:
+    """Sleep until a moment, microseconds, is over."""
+    while (left := (due - clock.now_micros()) / 1e6) >= 0:
+        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+
+
 def as_json(parser: argparse.ArgumentParser) -> None:
     """JSON instead of a table."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")
+
+
+def tokens(parser: argparse.ArgumentParser) -> None:
+    """Which file of tokens."""
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    )
+
+
+def tokens_file(given: argparse.Namespace) -> Path:
+    """The file that was given, or the one in headwater's home."""
+    from headwater import settings
+
+    return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)

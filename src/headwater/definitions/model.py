@@ -21,6 +21,8 @@ from headwater.errors import DefinitionError, nearest
 TaskName = Literal["binary", "multiclass", "regression"]
 TaskKind = Literal["binary", "multiclass", "regression", "ranking"]
 Task = TaskName | Ranking
+Otherwise = Literal["default", "on_request"]
+OnStale = Literal["previous", "null", "refuse"]
 
 
 @runtime_checkable
@@ -38,17 +40,29 @@ class Precomputed(Definition):
 
     freshness: Freshness
     keys: tuple[str, ...]
+    otherwise: Otherwise = "default"
+    on_stale: OnStale = "previous"
+
+    @property
+    def on_request(self) -> bool:
+        """Whether a request for which no score was made is predicted when it comes."""
+        return self.otherwise == "on_request"
 
 
-def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
+def precomputed(
+    freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
+) -> Precomputed:
     """Scores made for every key known at the cut, and looked up when a request comes.
 
     A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
-    no score, and its request is not answered.
+    no score.
 
     Args:
         freshness: when the scores are made.
         keys: the request's columns that a score is looked up by.
+        otherwise: what a request without a score gets: the model's "default", or a prediction made "on_request".
+        on_stale: what it gets when the scores are older than promised: those of the cut before ("previous"), what a request without a
+            score gets ("null"), or an error ("refuse").
 
     >>> from headwater.definitions.freshness import batch
     >>> precomputed(batch("1d", delay="4h"), keys=["user"]).keys
@@ -57,7 +71,11 @@ def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
     check_freshness(freshness, "precomputed(): freshness")
     if isinstance(keys, str) or not keys:
         raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
-    return Precomputed(freshness, tuple(keys))
+    if otherwise not in ("default", "on_request"):
+        raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
+    if on_stale not in ("previous", "null", "refuse"):
+        raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
+    return Precomputed(freshness, tuple(keys), otherwise, on_stale)
 
 
 @dataclass(frozen=True, eq=False)

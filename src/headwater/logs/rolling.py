@@ -73,7 +73,7 @@ class Roller:
         path = folder / f"{_quoted(self.partition)}-{first:012d}-{last:012d}.parquet"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _durable(frame, path)
+            durable(frame, path)
         except OSError as error:
             raise StoreError(
                 f"{path} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make room, or "
@@ -131,7 +131,7 @@ def _frame(data: bytes) -> pl.DataFrame:
     return pl.read_ipc_stream(io.BytesIO(data))
 
 
-def _durable(frame: pl.DataFrame, path: Path) -> None:
+def durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a file that is whole and on disk, or not there."""
     draft = path.with_suffix(".draft")
     try:

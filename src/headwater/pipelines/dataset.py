@@ -22,7 +22,7 @@ from headwater.definitions.moments import EPOCH, parse_moment
 from headwater.definitions.sizes import Size
 from headwater.definitions.source import Source
 from headwater.errors import DataError, UsageError, nearest
-from headwater.models.store import library_versions
+from headwater.models.manifest import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
 from headwater.pipelines.means import Tick
@@ -112,6 +112,7 @@ def dataset(
         "tables": _tables(model),
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
+        "not_in_training": list(rows.not_in_training),
         "versions": library_versions(),
     }
     _write(frame, path)
@@ -191,7 +192,7 @@ def _asked(model: Model, level: Level) -> dict[str, object]:
         "model": model.name,
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
-        "views": {view.name: view.fingerprint for view in service.views},
+        "views": {view.name: view.fingerprint for view in service.views_in_history},
         "level": {"describe": level.describe(model), "fingerprint": level.fingerprint},
     }
 
@@ -200,7 +201,7 @@ def _tables(model: Model) -> dict[str, object]:
     """What each table that is read holds; labels and sources by name."""
     labels = model.labels
     found: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
-    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.views)
+    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.in_training.views_in_history)
     if isinstance(labels.label, Outcome):
         sources[labels.label.source] = None
     for source in sources:

@@ -36,7 +36,9 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
     hours = days * 24
     states = (np.cumsum(random.random((hours, 4)) < 0.1, axis=0) + random.integers(0, 2, 4)) % 2
     events = pl.concat(
-        pl.DataFrame({"machine": [m] * hours, "at": _times(np.arange(hours) * _HOUR), "state": states[:, m].astype(np.float64)})
+        pl.DataFrame(
+            {"machine": [m] * hours, "at": _times((np.arange(hours) * _HOUR).astype(np.float64)), "state": states[:, m].astype(np.float64)}
+        )
         for m in range(4)
     )
     n = days * per_day
