@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.logs.outcomes import Outcomes as Outcomes
+    from headwater.logs.outcomes import outcomes as outcomes
+    from headwater.logs.segments import served as served
+    from headwater.logs.served import ServedLog as ServedLog
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
@@ -78,6 +82,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.historical import get_historical_features as get_historical_features
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
+    from headwater.pipelines.measured import ages as ages
+    from headwater.pipelines.measured import measured_level as measured_level
     from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
     from headwater.pipelines.online import get_online_features as get_online_features
     from headwater.pipelines.parity import Parity as Parity
@@ -110,12 +116,16 @@ _HOMES = {
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
+    "headwater.logs.outcomes": "Outcomes outcomes",
+    "headwater.logs.segments": "served",
+    "headwater.logs.served": "ServedLog",
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",
     "headwater.pipelines.materialize": "Materialized materialize",
+    "headwater.pipelines.measured": "ages measured_level",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",

@@ -17,6 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.level(parser)
     options.until(parser)
     options.memory(parser)
+    options.from_log(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the estimator (default: %(default)s)")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where the model and its manifest go")
 
@@ -29,7 +30,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.pipelines.train import train
 
     with screen.progress() as tick:
-        trained = train(model, level=level, until=until, seed=given.seed, memory=given.memory, tick=tick)
+        trained = train(model, level=level, until=until, seed=given.seed, memory=given.memory, tick=tick, from_log=options.log_of(given))
     manifest = trained.save(given.output)
     screen.say(f"{trained.fitted.description}, trained on {trained.rows:,} rows")
     screen.left_out(trained.left_out)

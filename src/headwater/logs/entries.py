@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -32,6 +31,7 @@ VERSION, ARM, LEVEL, VIEWS = f"{PREFIX}version", f"{PREFIX}arm", f"{PREFIX}level
 PREDICTION, HOW, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX}latency_us"
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
+T = TypeVar("T")
 _SLICE = 512  # rows that are made columns of at once
 
 
@@ -125,7 +125,10 @@ class One(NamedTuple):
 
 
 class Many(NamedTuple):
-    """A request of n rows as it was answered: as `One`, its columns, values, statuses and predictions n long (`how` too, or one for all)."""
+    """A request of n rows as it was answered: as `One`, its columns, values, statuses and predictions n long; `how` too, or one for all.
+
+    height: n.
+    """
 
     about: About
     id: str
@@ -134,7 +137,7 @@ class Many(NamedTuple):
     values: Sequence[Sequence[object]]
     statuses: Sequence[bytes]
     moments: Sequence[AsOf]
-    count: int
+    height: int
     prediction: Sequence[object] | None = None
     how: Sequence[str] | str | None = None
     took: Sequence[int] = ()
@@ -161,7 +164,7 @@ def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, pl.DataFrame, int]
 
 def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
     """The frame with statuses as words."""
-    return frame.with_columns(status_series(status_name(name), frame[status_name(name)]) for name in about.features)
+    return frame.with_columns(status_series(status_name(name), frame[status_name(name)].to_numpy()) for name in about.features)
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
 
 
 def _of_many(about: About, entry: Many) -> _Columns:
-    n, width = entry.count, len(about.features)
+    n, width = entry.height, len(about.features)
     how: Sequence[str | None] = [entry.how] * n if entry.how is None or isinstance(entry.how, str) else entry.how
     return _Columns(
         [entry.id] * n,
@@ -214,7 +217,7 @@ def _of_many(about: About, entry: Many) -> _Columns:
     )
 
 
-def _turned(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:  # type: ignore[misc]
+def _turned(rows: Sequence[Sequence[T]], width: int) -> list[Sequence[T]]:
     return list(zip(*rows, strict=True)) if width else []
 
 

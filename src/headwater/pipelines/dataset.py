@@ -25,6 +25,7 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.models.store import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
+from headwater.pipelines.from_log import FromLog
 from headwater.pipelines.means import Tick
 from headwater.pipelines.train import TrainingSet, training_set
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ENDINGS = (".parquet", ".csv")
+LOG = "served log"
 _VERSION = 1
 
 
@@ -54,7 +56,7 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
 
-def dataset(
+def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two have a default)
     model: Model,
     output: str | Path,
     *,
@@ -64,6 +66,7 @@ def dataset(
     threads: int | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
+    from_log: str | Path | None = None,
 ) -> Dataset:
     """Write the model's training set, each feature as it would have been then, with a manifest beside it.
 
@@ -81,9 +84,11 @@ def dataset(
         threads: how many to use; the values do not depend on it.
         memory: what the process may hold, such as "4GB" (see `get_historical_features`).
         tick: called with a view's name, rows done and rows to do.
+        from_log: a folder with a served log: the rows that were served instead of those of the labels' table, with features and statuses as
+            they were served and the outcomes that were posted to `/v1/outcomes`. Nothing is computed.
 
     Raises:
-        UsageError: another ending, or lists in a CSV file.
+        UsageError: another ending, lists in a CSV file, or a level for what was served.
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
 
@@ -98,7 +103,8 @@ def dataset(
     path = _checked(Path(output))
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
     kept = Cache.usual() if cache is True else cache or None
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept)
+    log = None if from_log is None else FromLog.of(from_log, model)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept, from_log=log)
     if kept is not None:
         kept.prune()
     frame = rows.frame
@@ -109,10 +115,11 @@ def dataset(
         "digest": digest(frame),
         **_asked(model, level or Level()),
         "until": limit.isoformat(),
-        "tables": _tables(model),
+        "tables": _tables(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
         "versions": library_versions(),
+        **({} if log is None else {"served_by": dict(rows.served_by)}),
     }
     _write(frame, path)
     _replace(manifest_path(path), _json(manifest))
@@ -144,10 +151,14 @@ def reproduce(
     """
     path = _checked(Path(output))
     said = read_manifest(manifest)
-    changed = [*_changed_definitions(said, _asked(model, level or Level())), *_changed_tables(said, _tables(model))]
+    tables = said["tables"]
+    assert isinstance(tables, dict)
+    log = FromLog.said(tables[LOG]) if LOG in tables else None
+    now = _tables(model) if log is None else {LOG: log.contents()}
+    changed = [*_changed_definitions(said, _asked(model, level or Level())), *_changed_tables(said, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick)
+    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
     frame = rows.frame
     if digest(frame) != said["digest"]:
         mine, theirs = library_versions(), said["versions"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
-from headwater.errors import DataError
+from headwater.errors import DataError, UsageError
 from headwater.models.fit import Fitted, fit
 from headwater.models.store import save
 from headwater.pipelines.cache import Cache
+from headwater.pipelines.from_log import FromLog, logged
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
@@ -30,12 +31,16 @@ from headwater.pipelines.requests import Requests, check_finite, read_labels
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source."""
+    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
+
+    served_by: of rows from a served log, how many each version of the model answered.
+    """
 
     requests: Requests
     features: pl.DataFrame
     left_out: Counter[str]
     events: Mapping[str, int]
+    served_by: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -82,9 +87,11 @@ def training_set(
     memory: Size | None = None,
     tick: Tick | None = None,
     cache: Cache | None = None,
+    from_log: FromLog | None = None,
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
+    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted.
     `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
     features, and gives those that it kept.
 
@@ -92,6 +99,11 @@ def training_set(
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
+    if from_log is not None:
+        if level is not None:
+            raise UsageError("what was served is as fresh as it was then; give a level, or from_log=, and not both")
+        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), memory)
+        return TrainingSet(found.requests, found.features, found.left_out, {}, found.versions)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory)
     assert requests.known_at is not None
@@ -117,8 +129,11 @@ def train(
     threads: int | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
+    from_log: str | Path | None = None,
 ) -> Trained:
     """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
+
+    `from_log`: on exactly what was served, as the log of that folder has it, with the outcomes that were posted.
 
     `memory` bounds the computing of features, as in `get_historical_features`; the estimator takes what it takes.
 
@@ -127,7 +142,8 @@ def train(
         LeakError: a source would let the future into training data.
     """
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick)
+    log = None if from_log is None else FromLog.of(from_log, model)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
     assert rows.requests.label is not None
     y = rows.requests.label.to_numpy().astype(np.float64)
     check_finite(y, f"labels {model.labels.name!r}")
