@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.replay import replay as replay
+    from headwater.pipelines.served_parity import served_parity as served_parity
     from headwater.pipelines.status import Status as Status
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
@@ -129,6 +130,7 @@ _HOMES = {
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",
+    "headwater.pipelines.served_parity": "served_parity",
     "headwater.pipelines.status": "Status status",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",

@@ -8,6 +8,7 @@ import pytest
 import headwater as hw
 from headwater.engines.asides import STATUSES
 from headwater.logs.entries import About, Many, One
+from tests.cli.conftest import run  # noqa: F401 (a fixture)
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -87,3 +88,10 @@ def model(*, label="left", task="binary", table=None, name="churn", features=Non
     asked = pl.DataFrame({"user": [1], "at": [at(0)], "left": [True]}) if table is None else table
     labels = hw.Labels("leaving", table=asked, timestamp_field="at", label=label, **({"known_after": "1d"} | more))
     return hw.Model(name, features=hw.FeatureService("user_v1", [view]), labels=labels, task=task)
+
+
+def serve(log, features, of, number, request, second):
+    """Read the features of one request as they are at `second`, and log what was answered."""
+    got = features.row(request, t=micros(second))
+    log.put(One(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request", (100,)))
+    return got

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -137,7 +139,12 @@ def test_what_was_rolled_is_forgotten_after_its_time(tmp_path):
 
 def test_labels_made_of_events_take_none(tmp_path):
     clicks = hw.Source("clicks", timestamp_field="at", select=["user"])
-    labels = hw.Labels("clicked", table=pl.DataFrame({"user": [1], "at": [at(0)]}), timestamp_field="at", label=hw.outcome(clicks, hw.count(), keys=["user"], within="1h"))
+    labels = hw.Labels(
+        "clicked",
+        table=pl.DataFrame({"user": [1], "at": [at(0)]}),
+        timestamp_field="at",
+        label=hw.outcome(clicks, hw.count(), keys=["user"], within="1h"),
+    )
     with pytest.raises(UsageError, match="post those to /v1/events/clicks"):
         Outcomes(tmp_path, labels)
 
@@ -225,7 +232,13 @@ while True:
 
 @pytest.mark.parametrize("after", [1, 4, 25])
 def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(), env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     last = -1
     try:
         for line in child.stdout:
@@ -285,6 +298,49 @@ def test_threads_add_side_by_side(posted, tmp_path):
     for thread in threads:
         thread.join(60)
     assert hw.outcomes(tmp_path, posted.labels).height == 30 + 4 * 30
+
+
+def test_threads_that_wait_share_a_commit(posted, tmp_path):
+    said, results = [], {}
+    posted._journal.set_trace_callback(said.append)
+
+    def work(number):
+        results[number] = posted.add([{"request_id": f"{number}", "outcome": True}, {"request_id": "all", "outcome": True}, {"outcome": 1}])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    with posted._lock:
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 20
+        while len(posted._waiting) < 8 and time.monotonic() < end:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(60)
+    assert said.count("COMMIT") == 1
+    assert sorted((added.accepted, added.copies, len(added.refused)) for added in results.values()) == [(1, 1, 1)] * 7 + [(2, 0, 1)]
+    assert hw.outcomes(tmp_path, posted.labels).height == 9
+
+
+def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
+    def add(self, row, now):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Outcomes, "_add", add)
+    failed = []
+
+    def work(number):
+        try:
+            posted.add([{"request_id": f"{number}", "outcome": True}])
+        except StoreError as error:
+            failed.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    with posted._lock:
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(failed) == 4
 
 
 def test_reading_while_rows_are_rolled_misses_and_doubles_none(posted, tmp_path, monkeypatch):

@@ -44,7 +44,15 @@ def until(holds, seconds=20):
 def test_a_row_says_all_that_was_answered(tmp_path):
     of = about(["user__visits", "user__mean"], arm="stream", level="fast", stages=("read", "model"), request=("user", "amount"))
     moments = [as_of(10, age=3.5, cut=1, commits={"0": 4, "1": 9}, stale=True)]
-    entry = one(of, 10, (3, None), request={"user": 7, "amount": 1.5, "secret": "x"}, statuses=["present", "empty"], moments=moments, took=(150, 90, 40))
+    entry = one(
+        of,
+        10,
+        (3, None),
+        request={"user": 7, "amount": 1.5, "secret": "x"},
+        statuses=["present", "empty"],
+        moments=moments,
+        took=(150, 90, 40),
+    )
     assert written(tmp_path, entry).written == 1
     (row,) = hw.served(tmp_path, model="churn").collect().to_dicts()
     assert json.loads(row.pop("headwater_views")) == {"user": "f"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,18 @@ class Added:
     refused: Sequence[tuple[int, str]] = field(default=())
 
 
+@dataclass
+class _Batch:
+    """The rows of one call, when it came, and what became of them."""
+
+    rows: Sequence[Checked]
+    now: int
+    accepted: int = 0
+    corrections: int = 0
+    error: StoreError | None = None
+    settled: bool = False
+
+
 class Outcomes:
     """The outcomes of one `Labels`. Any thread and any process may add.
 
@@ -99,6 +112,7 @@ class Outcomes:
         self._rules: Rules = rules(labels, keys)
         self._remember = micros(remember, "outcomes: remember")
         self._lock = threading.Lock()
+        self._waiting: deque[_Batch] = deque()
         try:
             self.place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -125,21 +139,23 @@ class Outcomes:
     def add(self, rows: Sequence[Mapping[str, object]]) -> Added:
         """Take in rows; when this returns, those that were accepted are on disk. A bad row costs the others nothing.
 
+        It waits for the disk, so a server calls it in a thread; what several threads add meanwhile shares one commit.
+
         Raises:
             StoreError: the journal cannot be written; nothing of the rows was taken.
         """
         now = clock.now_micros()
         checked = [self._rules.check(row, now) for row in rows]
         refused = tuple((place, found) for place, found in enumerate(checked) if isinstance(found, str))
-        good = [found for found in checked if isinstance(found, Checked)]
-        accepted = corrections = 0
-        if good:
-            with self._lock, self._failing(), _transaction(self._journal):
-                for row in good:
-                    new, differs = self._add(row, now)
-                    accepted += new
-                    corrections += new and differs
-        return Added(accepted, len(good) - accepted, corrections, refused)
+        mine = _Batch([found for found in checked if isinstance(found, Checked)], now)
+        if mine.rows:
+            self._waiting.append(mine)
+            with self._lock:
+                if not mine.settled:  # else whoever had the lock has committed it
+                    self._commit()
+        if mine.error is not None:
+            raise mine.error
+        return Added(mine.accepted, len(mine.rows) - mine.accepted, mine.corrections, refused)
 
     def roll(self, *, least: int = 1) -> Path | None:
         """Move the rows of the journal into a file, where so many wait; the file. One process does, the others go on.
@@ -167,6 +183,20 @@ class Outcomes:
         """Close the journal; what was added is on disk already."""
         with self._lock:
             self._journal.close()
+
+    def _commit(self) -> None:
+        """Commit all that waits, or fail all of it."""
+        batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            with self._failing(), _transaction(self._journal):
+                for batch in batches:
+                    said = [self._add(row, batch.now) for row in batch.rows]
+                    batch.accepted, batch.corrections = sum(new for new, _ in said), sum(new and differs for new, differs in said)
+        except StoreError as error:
+            for batch in batches:
+                batch.error = error
+        for batch in batches:
+            batch.settled = True
 
     def _add(self, row: Checked, now: int) -> tuple[bool, bool]:
         """Whether the row is new, and whether it differs from what was known."""

@@ -117,7 +117,7 @@ def _duration(table: pl.DataFrame, name: str) -> pl.Expr:
     dtype, column = table.schema[name], pl.col(name)
     if isinstance(dtype, pl.Duration):
         return _positive(column.cast(pl.Duration("us"))).alias(name)
-    if not dtype.is_numeric():
+    if not dtype.is_numeric() and dtype != pl.Null:
         raise DataError(f"the table of ages: the column {name!r} is {dtype}; give durations, or numbers of seconds")
     seconds = column.cast(pl.Float64)
     there = pl.when(seconds.is_finite()).then(seconds)
