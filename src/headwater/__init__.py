@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
+    from headwater.definitions.arm import Arm as Arm
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model as Model
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.project import Project as Project
+    from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
     from headwater.definitions.source import Source as Source
@@ -98,12 +100,15 @@ if TYPE_CHECKING:
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.serve import serve as serve
+    from headwater.serving.service import Service as Service
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
+    "headwater.definitions.arm": "Arm",
     "headwater.backtesting.run": "Backtest backtest",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
@@ -114,6 +119,7 @@ _HOMES = {
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
+    "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
@@ -136,6 +142,8 @@ _HOMES = {
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
+    "headwater.serving.serve": "serve",
+    "headwater.serving.service": "Service",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -9,11 +9,11 @@ import pytest
 
 import headwater as hw
 from headwater.logs import rolling
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import spaces
 from headwater.testing.processes import Process
 from tests.operate.children import roll_and_say
-from tests.operate.conftest import at
+from tests.operate.conftest import Flow, at, streaming_view
 
 
 def put(store, sequence, numbers, partition=None, source="events"):
@@ -42,13 +42,28 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
     for sequence in (1, 2, 5):
         put(store, sequence, [sequence * 10, sequence * 10 + 1])
     before = numbers(mine)
-    assert mine.roll(least=1_000_000) is None
     path = mine.roll()
     assert path == tmp_path / "events" / "headwater_date=2024-05-01" / "all-000000000001-000000000005.parquet"
     assert list(store.scan(spaces.ARCHIVE)) == []
     assert numbers(mine) == before == [10, 11, 20, 21, 50, 51]
     put(store, 6, [60])
     assert numbers(mine) == [*before, 60]
+
+
+def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
+    """Over a restart, too; those of each space by themselves."""
+    view = streaming_view(source={"filter": pl.col("amount") > 0})
+    for n in range(2):
+        flow = Flow([view], store, tmp_path)  # anew
+        flow.send([{"key": 1, "at": n, "amount": 1.0}, {"key": 2, "at": n, "amount": -1.0 if n else 1.0}, {"key": "bad"}], 10)
+    sizes = {space: sum(len(block) for _, block in store.scan(space)) for space in FOLDERS}
+    assert sizes == flow.intake.shard(None).blocks
+    assert 0 < sizes[spaces.FILTERED] < sizes[spaces.ARCHIVE]
+    flow.intake.roll(least=sizes[spaces.ARCHIVE])
+    kept = {space: any(True for _ in store.scan(space)) for space in FOLDERS}
+    assert kept == {space: size < sizes[spaces.ARCHIVE] for space, size in sizes.items()}
+    flow.intake.roll(least=1)
+    assert [block for space in FOLDERS for block in store.scan(space)] == []
 
 
 def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch):

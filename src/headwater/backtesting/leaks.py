@@ -54,7 +54,7 @@ def audit(
     found = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
     found += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
     findings = [finding for finding in found if finding is not None]
-    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task)
+    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task_kind)
     if all(f.severity == "ok" for f in findings):
         looked = len({s.name for s in FeatureService("looked", list(views)).sources}) if views else 0
         message = f"no leak found: {looked} sources and {len(rows[freshest].frame.columns)} features looked at"

@@ -133,6 +133,8 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
                 memory=memory,
                 progress=shown,
             )
+    if model.task_kind not in _HEADLINE:
+        raise UsageError(f"model {model.name!r} has the task {model.task_kind!r}; backtest() judges {' and '.join(_HEADLINE)} models")
     tick = progress or None
     judged = _judged(metrics, model)
     _check_min_lift(min_lift, judged)
@@ -195,7 +197,7 @@ class _Run:
         looks = len(chosen) * max(1, len(self.levels) - 1)
         return BacktestResult(
             model=self.model.name,
-            task=self.model.task,
+            task=self.model.task_kind,
             headline=self._headline,
             higher_is_better={m.name: m.higher_is_better for m in self.metrics},
             min_lift=everything.min_lift,
@@ -217,7 +219,7 @@ class _Run:
     @property
     def _headline(self) -> str:
         names = [m.name for m in self.metrics]
-        return _HEADLINE[self.model.task] if _HEADLINE[self.model.task] in names else names[0]
+        return _HEADLINE[self.model.task_kind] if _HEADLINE[self.model.task_kind] in names else names[0]
 
     def _scores(self, rows: Mapping[str, of_levels.LevelRows], y: F64, train: I64, test: I64) -> dict[str, _Scores]:
         done = 0
@@ -328,7 +330,7 @@ def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence
 
 
 def _judged(names: Sequence[str] | None, model: Model) -> list[Metric]:
-    chosen = resolve(names, model.task)
+    chosen = resolve(names, model.task_kind)
     if model.task == "binary" and model.estimator is not None and not hasattr(model.estimator, "predict_proba"):
         chosen = [m for m in chosen if m.name not in ("log_loss", "brier", "calibration")] if names is None else chosen
     return chosen

@@ -58,23 +58,23 @@ def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> 
 
     if not given.views:
         raise UsageError("--anew takes the names of the views that are to be made anew")
-    for view in batch_views(project, given.views):
-        forget_view(view, store)
+    for one in batch_views(project, given.views):
+        forget_view(one.view, store)
 
 
 def _wait(project: Project, given: argparse.Namespace) -> None:
     from headwater.pipelines.materialize import batch_views, next_due
 
-    due = next_due(batch_views(project, given.views), clock.now_micros())
+    due = next_due([one.view for one in batch_views(project, given.views)], clock.now_micros())
     while (left := (due - clock.now_micros()) / 1e6) >= 0:
         time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
 def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:
-    from headwater.pipelines.materialize import batch_views, materialize_view
+    from headwater.pipelines.materialize import materialize
 
     with screen.progress() as tick:
-        made = [materialize_view(view, store, t, memory=given.memory, tick=tick) for view in batch_views(project, given.views)]
+        made = materialize(project, given.views, store=store, at=clock.moment(t), memory=given.memory, tick=tick)
     screen.show(_table(made), {"views": [_said(m) for m in made]})
     for one in made:
         screen.left_out(one.left_out)

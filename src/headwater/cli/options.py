@@ -115,3 +115,17 @@ def moment(text: str | None, flag: str) -> datetime | None:
 def as_json(parser: argparse.ArgumentParser) -> None:
     """JSON instead of a table."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")
+
+
+def tokens(parser: argparse.ArgumentParser) -> None:
+    """Which file of tokens."""
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    )
+
+
+def tokens_file(given: argparse.Namespace) -> Path:
+    """The file that was given, or the one in headwater's home."""
+    from headwater import settings
+
+    return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)

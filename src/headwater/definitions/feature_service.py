@@ -141,14 +141,23 @@ class FeatureService(Definition):
 
     def over(self, change: Callable[[Source], Source]) -> FeatureService:
         """The service with `change` made of the source of every view that is read; itself where that changes none."""
+
+        def of_view(view: FeatureView) -> FeatureView:
+            source = change(view.source)
+            return view if source is view.source else dataclasses.replace(view, source=source)
+
+        return self.changed(of_view)
+
+    def changed(self, change: Callable[[FeatureView], FeatureView]) -> FeatureService:
+        """The service with `change` made of every view that is read, whose name and features it keeps; itself where that changes none."""
         made: dict[str, FeatureView] = {}
 
         def of_view(view: FeatureView) -> FeatureView:
             if view.name not in made:
-                source = change(view.source)
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
-                same = source is view.source and all(keys[key] is filled for key, filled in view.request_keys.items())
-                made[view.name] = view if same else dataclasses.replace(view, source=source, request_keys=keys)
+                same = all(keys[key] is filled for key, filled in view.request_keys.items())
+                mine = change(view)
+                made[view.name] = mine if same else mine.filled(keys)
             return made[view.name]
 
         def of_ref(ref: FeatureRef) -> FeatureRef:

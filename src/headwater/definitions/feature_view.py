@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -186,6 +187,25 @@ class FeatureView(Definition):
                     f"alias {name!r} of {self.name!r}: {key!r} is filled with {given!r}; give a request column or a feature"
                 )
         return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
+
+    def at(self, freshness: Freshness) -> FeatureView:
+        """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""
+        if freshness == self.freshness:
+            return self
+        return self._but(freshness=freshness, base=None if self.base is None else self.base.at(freshness))
+
+    def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
+        """This view with its keys filled from the same columns and features, as they are elsewhere."""
+        return self._but(request_keys=request_keys)
+
+    def _but(self, **fields: object) -> FeatureView:
+        """A copy; what it says was checked when it was written, and made anew it would warn anew."""
+        made = copy.copy(self)
+        for name in ("fingerprint", "tiles_fingerprint"):
+            made.__dict__.pop(name, None)
+        for name, value in fields.items():
+            object.__setattr__(made, name, value)
+        return made
 
     def _expand(self, aggregation: Aggregation) -> list[Feature]:
         windows: Sequence[object] = aggregation.windows or self.windows or [LIFETIME]

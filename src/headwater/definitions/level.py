@@ -9,11 +9,12 @@ from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
+from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, Never, batch, check_freshness, kind_of, never, on_request
-from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.source import Enriched, Source
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class Level(Definition):
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
             at every level: it is part of what these events say.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead. None leaves them as the model defines.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
+            leaves them as the model defines.
         known_after: for some sources, how soon after their event time events are known instead.
 
     >>> Level(batch("1d", delay="4h")).features
@@ -32,7 +34,7 @@ class Level(Definition):
     """
 
     features: Freshness | Mapping[FeatureView, Freshness] | None = None
-    predictions: Precomputed | None = None
+    predictions: Precomputed | OnRequest | None = None
     known_after: Mapping[Source, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,8 +48,7 @@ class Level(Definition):
             object.__setattr__(self, "features", dict(self.features))
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(f"Level: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...])")
+        check_predictions(self.predictions, "Level")
         for source in self.known_after:
             if not isinstance(source, Source):
                 raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
@@ -83,8 +84,28 @@ class Level(Definition):
         return source if soon is None else source.known_within(soon)
 
     def scoring(self, model: Model) -> Precomputed | None:
-        """How the model's predictions are made at this level; None for on request."""
-        return model.predictions if self.predictions is None else self.predictions
+        """How the model's predictions are made ahead at this level; None where they are made on request."""
+        said = model.predictions if self.predictions is None else self.predictions
+        return said if isinstance(said, Precomputed) else None
+
+    def service(self, model: Model) -> FeatureService:
+        """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.
+
+        Raises:
+            UsageError: the level says when events of a source are known. A backtest can ask what that would change; events that are served
+                are known when they come.
+
+        >>> from headwater.testing.examples import churn
+        >>> print(Level(batch("1d")).service(churn()).view("user").freshness)
+        every 1d at 00:00 UTC, published 0s later
+        """
+        soon = [source.name for source in model.features.sources if source in self.known_after]
+        if soon:
+            raise UsageError(
+                f"a level with known_after={{{soon[0]}: ...}} is for backtests: served events are known when they come, and no level changes "
+                "that. Bring them sooner, say so in the source, and leave known_after out"
+            )
+        return model.features.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""

@@ -1,4 +1,5 @@
-"""From blocks that commits leave in the online store to parquet files: accepted events to the archive, refused records to the dead letters.
+"""From blocks that commits leave in the online store to parquet files: accepted events to the archive, rows that a source's filter leaves
+out beside it, refused records to the dead letters.
 
 A block is written with its commit, so nothing that was committed is missing and nothing else is there. Blocks are rolled into a file that
 is made durable before they are deleted. A file is named by the commits in it: after a crash between the two, blocks that a file holds
@@ -12,9 +13,10 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,8 @@ from headwater.online_stores import OnlineStore, spaces
 
 KNOWN_AT = "headwater_known_at"
 SEQUENCE = "headwater_sequence"
+FOLDERS: Mapping[bytes, str] = {spaces.ARCHIVE: "archive", spaces.DEAD: "dead_letters", spaces.FILTERED: "filtered"}
+"""Where the files of a space stand in a home."""
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
@@ -31,7 +35,8 @@ _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 class Roller:
     """Rolls one space of a store into files.
 
-    space: ARCHIVE or DEAD. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks these are.
+    space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks
+    these are. keep: microseconds; when a file is made, those that are older by more are removed; None keeps all.
     """
 
     store: OnlineStore
@@ -39,6 +44,7 @@ class Roller:
     folder: Path
     source: str
     partition: str | None = None
+    keep: int | None = None
 
     @property
     def place(self) -> Path:
@@ -50,14 +56,14 @@ class Roller:
         """The last commit that a file holds; -1 where there is none."""
         return _last(self._files())
 
-    def roll(self, *, least: int = 1) -> Path | None:
-        """Move all blocks into one file, if they hold so many bytes; the file."""
+    def roll(self) -> Path | None:
+        """Move all blocks into one file; the file."""
         done = self.last
         old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
         if old:
             self.store.commit(dict.fromkeys(old), {})
         blocks = list(self._blocks())
-        if not blocks or sum(len(value) for _, value in blocks) < least:
+        if not blocks:
             return None
         frame = pl.concat([_frame(value) for _, value in blocks])
         first, last = spaces.sequence_of(blocks[0][0]), spaces.sequence_of(blocks[-1][0])
@@ -74,6 +80,8 @@ class Roller:
                 "give the right to write there, and start again"
             ) from error
         self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
+        if self.keep is not None:
+            self._forget((day - timedelta(microseconds=self.keep)).date())
         return path
 
     def rows(self) -> pl.LazyFrame | None:
@@ -83,6 +91,14 @@ class Roller:
         parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(files)]
         waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
         return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
+
+    def _forget(self, before: date) -> None:
+        """Remove the files of days before this one."""
+        for path in self._files():
+            if path.parent.name < f"headwater_date={before:%Y-%m-%d}":
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # other partitions may have files of the day
+                    path.parent.rmdir()
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"

@@ -47,11 +47,14 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, object]) -> Path:
         (folder / "model.pkl").write_bytes(pickle.dumps(fitted.estimator))
     manifest = {
         **about,
-        "task": fitted.task,
+        "task": fitted.kind,
         "estimator": fitted.description,
         "kept": kept,
         "features": list(fitted.encoding.columns),
         "categories": {k: list(v) for k, v in fitted.encoding.categories.items()},
+        "words": {k: list(v) for k, v in fitted.encoding.words.items()},
+        "kinds": list(fitted.encoding.kinds),
+        "classes": list(fitted.classes),
         "versions": library_versions(),
     }
     path = folder / "manifest.json"
@@ -104,14 +107,26 @@ def load(folder: Path, model: Model, *, trust: bool = False) -> Fitted:
             "more; train it again"
         )
     kept = manifest["kept"]
-    encoding = Encoding(known, manifest["categories"])
+    encoding = Encoding(known, manifest["categories"], manifest["words"], manifest["kinds"])
     if kept["format"] == "lightgbm":
         import lightgbm
 
         booster = lightgbm.Booster(model_file=str(folder / kept["file"]))
-        return Fitted(cast("Estimator", _Booster(cast("_Predicts", booster))), encoding, manifest["task"], manifest["estimator"])
+        return Fitted(
+            cast("Estimator", _Booster(cast("_Predicts", booster))),
+            encoding,
+            manifest["task"],
+            manifest["estimator"],
+            classes=tuple(manifest["classes"]),
+        )
     if not trust:
         raise UsageError(
             f"the model at {folder} is pickled, and loading a pickle runs code; pass trust=True if you trust where it comes from"
         )
-    return Fitted(cast("Estimator", pickle.loads((folder / kept["file"]).read_bytes())), encoding, manifest["task"], manifest["estimator"])  # noqa: S301 (only when trusted)
+    return Fitted(
+        cast("Estimator", pickle.loads((folder / kept["file"]).read_bytes())),
+        encoding,
+        manifest["task"],
+        manifest["estimator"],
+        classes=tuple(manifest["classes"]),
+    )

@@ -16,7 +16,7 @@ RECEIVER = b"mreceiver"
 NOWHERE = b"n"
 """A key that never holds anything."""
 
-RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
 _LONGEST = 400
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import I64, NOTHING
 from headwater.connectors.decode import Decoded, decoder
 from headwater.connectors.feeds import Records
 from headwater.connectors.schemas import stream_schema
@@ -43,8 +43,9 @@ class Arrived:
 
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
     events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`.
-    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT. filtered: how many rows the filter leaves out.
-    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`.
+    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT.
+    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`. filtered: int64, the places in `rows`
+    of those that the filter leaves out.
     """
 
     rows: pl.DataFrame
@@ -52,7 +53,7 @@ class Arrived:
     events: pl.DataFrame
     dead: pl.DataFrame
     refused: I64
-    filtered: int
+    filtered: I64
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Acceptance:
         gone = [n for n, _ in refused]
         dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
         found = self.events_of(rows)
+        filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
         reasons = self._reasons(found, rows)
         bad = reasons.is_not_null()
         if bad.any():
@@ -116,7 +118,7 @@ class Acceptance:
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
             found = found.filter(~bad)
             gone += which.tolist()
-        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), rows.height - len(reasons))
+        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), filtered)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands."""

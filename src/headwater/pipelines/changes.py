@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from headwater.catalog.entry import Entries, Entry, Held, Key, Kind
+from headwater.errors import listed
 from headwater.pipelines.describe import HIDDEN, is_said
 
 Action = Literal["added", "changed", "removed"]
@@ -55,7 +56,7 @@ def changes(held: Held, new: Entries) -> tuple[Change, ...]:
     return tuple(replace(change, breaking=tuple(_breaking(change, held, new, told))) for change in found)
 
 
-_ORDER = ("source", "view", "service", "labels", "model")
+_ORDER = ("source", "view", "service", "labels", "model", "level")
 
 
 # ---------------------------------------------------------------- what is different
@@ -158,12 +159,6 @@ def shown(value: object) -> str:
     else:
         said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} … {said[-_SHOWN // 2 :]}"
-
-
-def listed(names: Iterable[str], most: int = 4) -> str:
-    """The first few of some names, and how many more there are."""
-    every = list(names)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 # ---------------------------------------------------------------- what breaks

@@ -28,7 +28,7 @@ from headwater.engines.events import GONE, Notes, Reach, arrived, read_events
 from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import COPY, ROW, Acceptance
 from headwater.pipelines.historical import tables
@@ -39,6 +39,7 @@ from headwater.pipelines.parity import Asked, answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**60
+_FILTERED = "filtered: the source's filter leaves it out"
 WHY = "why"
 COUNTS = "counts"
 
@@ -235,7 +236,7 @@ class _Events:
         if isinstance(self.view.freshness, Batch) or self.store is None:
             return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
         mine = _mine(keys)
-        parts = [*self._archived(mine, served), *self._refused(mine, served)]
+        parts = [*self._kept(spaces.ARCHIVE, mine, served), *self._refused(mine, served), *self._kept(spaces.FILTERED, mine, served)]
         begun = OnlineView(self.view, self.store).state.from_history
         if begun and self.view.source.history is not None:
             before = self._of_history(keys, served).filter(pl.col(TIME) < begun, pl.col(KNOWN) <= begun)
@@ -252,7 +253,7 @@ class _Events:
         kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, _FAR, _FAR), [], Notes()).filter(mine)
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
-            .then(pl.lit("filtered: the source's filter leaves it out"))
+            .then(pl.lit(_FILTERED))
             .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
             .then(pl.lit("filtered: it has no time"))
             .when(~pl.col(ROW).is_in(kept[ROW].implode()))
@@ -266,24 +267,24 @@ class _Events:
             )
         return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
 
-    def _archived(self, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
-        """What was accepted; known from its commit on."""
-        acceptance = self._acceptance()
-        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
-        found = [nothing.with_columns(pl.lit(value=False).alias("__late"))]
-        for partition in self._partitions():
-            rows = self._roller(partition, spaces.ARCHIVE).rows()
-            if rows is not None:
-                table = rows.collect()
-                late = (table[SEQUENCE] > served.moment.sequences.get(partition, _FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
-                events = acceptance.events_of(table.select(list(acceptance.schema)))
-                known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-                found.append(events.with_columns(known, late.alias("__late")).filter(mine))
-        return [part.with_columns(pl.lit(None, pl.String).alias("__why"), pl.lit(value=True).alias("__ok")) for part in found]
+    def _kept(self, space: bytes, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
+        """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
+        accepted, found = space == spaces.ARCHIVE, []
+        acceptance = self._acceptance(self.view.source if accepted else replace(self.view.source, filter=None))
+        schema = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64, **acceptance.schema}
+        for partition in self._partitions() or [None]:
+            rows = self._roller(partition, space).rows()
+            table = pl.DataFrame(schema=schema) if rows is None else rows.collect()
+            late = (table[SEQUENCE] > served.moment.sequences.get(partition, _FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
+            events = acceptance.events_of(table.select(list(acceptance.schema)))
+            known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+            why = pl.lit(None if accepted else _FILTERED, pl.String).alias("__why")
+            found.append(events.with_columns(known, late.alias("__late"), why, pl.lit(accepted).alias("__ok")).filter(mine))
+        return found
 
     def _refused(self, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
         """What was left out as copies, or refused, as far as it says a key."""
-        acceptance, found = self._acceptance(), []
+        acceptance, found = self._acceptance(self.view.source), []
         for partition in self._partitions() if self.view.source.stream is not None else []:
             rows = self._roller(partition, spaces.DEAD).rows()
             if rows is None:
@@ -299,13 +300,12 @@ class _Events:
             found.append(events.with_columns(pl.lit(value=False).alias("__ok")).filter(mine))
         return found
 
-    def _acceptance(self) -> Acceptance:
-        return Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+    def _acceptance(self, source: Source) -> Acceptance:
+        return Acceptance(source, (self.view,), micros(Limits().future, "future"))
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         assert self.store is not None
-        folder = (self.folder or Path()) / ("archive" if space == spaces.ARCHIVE else "dead_letters")
-        return Roller(self.store, space, folder, self.view.source.name, partition)
+        return Roller(self.store, space, (self.folder or Path()) / FOLDERS[space], self.view.source.name, partition)
 
     def _partitions(self) -> list[str | None]:
         assert self.store is not None

@@ -98,7 +98,7 @@ def logged(model: Model, files: FromLog, until: int, memory: Size | None = None)
     left_out: Counter[str] = Counter()
     rows = _complete(model, every, left_out).sort(AT, REQUEST, ROW)
     if isinstance(model.labels.label, Outcome):
-        rows, label, known = _from_events(model.labels, rows, memory)
+        rows, label, known = _from_events(model, rows, memory)
     else:
         rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
     chosen = np.flatnonzero(known <= until)
@@ -134,11 +134,12 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     return rows.filter(lacking["of"].list.len() == 0)
 
 
-def _from_events(labels: Labels, rows: pl.DataFrame, memory: Size | None) -> tuple[pl.DataFrame, pl.Series, I64]:
+def _from_events(model: Model, rows: pl.DataFrame, memory: Size | None) -> tuple[pl.DataFrame, pl.Series, I64]:
     """The outcome that the events after each request make, and when it is known."""
     t = rows[AT].dt.epoch("us").to_numpy()
-    assert labels.maturity is not None
-    return rows, observed(labels, Requests(rows, t), memory), t + labels.maturity
+    assert model.labels.maturity is not None
+    label = observed(model.labels, Requests(rows, t), memory, texts=model.task == "multiclass")
+    return rows, label, t + model.labels.maturity
 
 
 _UNKNOWN = 2**62  # when an outcome is known that is not

@@ -78,7 +78,7 @@ def get_historical_features(
     ['present', 'present', 'missing']
     """
     service = as_service(features)
-    requests = read_labels(rows, memory) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    requests = read_labels(rows, memory, texts=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     made = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
     clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:

@@ -22,6 +22,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
 from headwater.errors import FencedError, RetentionError, UsageError
 from headwater.online_stores import OnlineStore, spaces
+from headwater.pipelines.arms import stored
 from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
@@ -189,7 +190,7 @@ def ingest(
         ConnectError: a stream does not answer.
     """
     limits, stop = limits or Limits(), stop or threading.Event()
-    sources = streamed(project.views)
+    sources = streamed([one.view for one in stored(project)])
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]

@@ -12,9 +12,10 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
+from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
-from headwater.pipelines.changes import listed
+from headwater.errors import listed
 
 Severity = Literal["refused", "warning"]
 Finding = tuple[FeatureView | Source, str, str]  # of what, the message, the remedy
@@ -46,6 +47,13 @@ def lints(project: Project) -> tuple[Lint, ...]:
             kind = "view" if isinstance(subject, FeatureView) else "source"
             found.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
     return tuple(found)
+
+
+def refusals(model: Model, service: FeatureService) -> list[str]:
+    """What no pipeline can do of a model that reads this service, in words."""
+    made = Project("project", [replace(model, features=service)])
+    rules = (look for severity, look in RULES.values() if severity == "refused")
+    return [f"view {view.name}: {message}" for look in rules for view, message, _ in look(made)]
 
 
 def grouped(found: Iterable[Lint]) -> list[str]:

@@ -26,6 +26,7 @@ from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, read_state, read_stream
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
+from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
 from headwater.pipelines.request_features import request_feature, request_field
 
@@ -167,6 +168,7 @@ class OnlineFeatures:
         self.names = service.feature_names
         owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
         self.of = tuple(owners.get(name, -1) for name in self.names)
+        self._asks = frozenset(service.needed_by())
 
     def read(
         self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
@@ -191,10 +193,11 @@ class OnlineFeatures:
     def row(self, request: Mapping[str, object], *, t: int | None = None) -> Answer:
         """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does."""
         t = clock.now_micros() if t is None else t
-        if self._alone:
+        if self._plain is not None:
             try:
-                return self._quick.one(request, t)
-            except (KeyError, UnusualKeyError):
+                answer = self._quick.one(request, t)
+                return answer if self._alone else Answer(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+            except (KeyError, UnusualKeyError, UnusualValueError):
                 pass  # the general way knows what to say
         values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
         return Answer([column[0] for column in values], b"".join(statuses), moments)
@@ -213,8 +216,17 @@ class OnlineFeatures:
         except (KeyError, UnusualKeyError):
             check_request(self.service, list(request))
             got, quick = Answers([], [], []), Quick(self.store, [], [])
-        if self._alone and quick is self._quick:
-            return got
+        if self._plain is not None and quick is self._quick:
+            if self._alone:
+                return got
+            try:
+                return Answers(*self._plain.many(request, got.values, got.statuses, count), got.moments)
+            except KeyError:
+                check_request(self.service, list(request))
+            except UnusualValueError:
+                pass  # the general way knows what to say
+        elif not request.keys() >= self._asks:
+            check_request(self.service, list(request))
         found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
         moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
         frame = pl.DataFrame({name: pl.Series(name, column, strict=False) for name, column in request.items()})
@@ -254,6 +266,11 @@ class OnlineFeatures:
         return Quick(
             self.store, parts, [*(name for name in self.names if name in made), *(name for name in made if name not in self.names)]
         )
+
+    @cached_property
+    def _plain(self) -> Plain | None:
+        """What is made of the request itself, where loops read all views."""
+        return Plain(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
 
     @cached_property
     def _alone(self) -> bool:

@@ -31,10 +31,10 @@ from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
 from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN
-from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import Acceptance
+from headwater.pipelines.arms import chosen, stored
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
@@ -125,14 +125,12 @@ def parity(
     ...     print(*hw.parity(project, store=store, at="2024-05-01T12:10Z"))
     user: 0 mismatches in 6 values of 3 keys, made of 12 events
     """
-    found = {v.root.name: v.root for v in project.views if isinstance(v.root.freshness, Batch | Streaming)}
-    for name in views:
-        if name not in found:
-            raise UsageError(f"project {project.name!r} has no batch or streaming view {name!r}; {nearest(name, found)}")
+    found = [one for one in stored(project) if isinstance(one.view.freshness, Batch | Streaming)]
+    wanted = chosen(found, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
-        return [check_view(found[name], mine, place, rows=rows, at=t, seed=seed) for name in dict.fromkeys(views or found)]
+        return [dataclasses.replace(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), view=one.name) for one in wanted]
 
 
 @dataclass

@@ -144,6 +144,8 @@ class Quick:
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
         """As `read`, of one key, which is not null."""
+        if not self.parts:
+            return Answer([], b"", [])
         layout = self._layout()
         if layout.single:
             found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])

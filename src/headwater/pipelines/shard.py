@@ -1,8 +1,8 @@
 """What one writer owns of a source's stream, and how records are added to its views: one commit at a time, exactly once.
 
 A commit holds the tiles, the offsets to read on from, the ids, the events held for their time, the accepted events for the archive, the
-refused records with their reasons, and what was counted; all of it or nothing. It is made only if the store stands where this writer
-left it.
+rows that the source's filter leaves out, the refused records with their reasons, and what was counted; all of it or nothing. It is made
+only if the store stands where this writer left it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from headwater.definitions.streams import Pushed
 from headwater.engines.events import IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.ids import Ids, known_of
@@ -87,10 +87,15 @@ class Shard:
         store: the online store.
         partition: the partition's name; None for the whole stream.
         archive: whether accepted events are kept for training.
+        filtered: whether rows that the source's filter leaves out are kept for `explain`.
+
+    blocks: by space, how many bytes wait in the store to be moved into files.
     """
 
-    def __init__(self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True) -> None:
-        self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
+    def __init__(
+        self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True, filtered: bool = True
+    ) -> None:
+        self.acceptance, self.store, self.partition, self.archive, self.filtered = acceptance, store, partition, archive, filtered
         self.source = acceptance.source
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
         self.load()
@@ -110,6 +115,7 @@ class Shard:
                 ids.load(value, progress.at)
                 blocks.append((key, known_of(value)))
         held = {key: _frame(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
+        self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
         self._memory = _Memory(progress, ends, ids, blocks, held)
 
     @property
@@ -176,6 +182,7 @@ class _Draft:
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
+        self.filtered: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # what is new of it
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
@@ -209,7 +216,9 @@ class _Draft:
         fates[arrived.refused] = REFUSED
         self.fates.append(fates)
         self.counts["records"] += len(records.offset)
-        self.counts["filtered"] += arrived.filtered
+        self.counts["filtered"] += len(arrived.filtered)
+        if self.shard.filtered and len(arrived.filtered):
+            self.filtered.append(arrived.rows[arrived.filtered])
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
         self._refuse(records, arrived)
@@ -256,6 +265,8 @@ class _Draft:
             changes[blocks.pop(0)[0]] = None
         if self.rows and shard.archive:
             changes[own(spaces.ARCHIVE)] = _bytes(self._archived(pl.concat(self.rows), progress.sequence))
+        if self.filtered:
+            changes[own(spaces.FILTERED)] = _bytes(self._archived(pl.concat(self.filtered), progress.sequence))
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
             changes[own(spaces.DEAD)] = _bytes(refused.select(*DEAD_SCHEMA))
@@ -264,6 +275,8 @@ class _Draft:
         except BaseException:
             shard.load()  # ids were taken in for nothing
             raise
+        for space in FOLDERS:
+            shard.blocks[space] += len(changes.get(own(space)) or b"")
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else _NONE

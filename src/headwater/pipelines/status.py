@@ -23,6 +23,7 @@ from headwater.logs.rolling import KNOWN_AT, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
+from headwater.pipelines.arms import Stored, stored
 from headwater.pipelines.shard import Progress
 
 
@@ -108,8 +109,7 @@ def status(
     place = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source.name, place)]
-        views = list({view.root.name: view.root for view in project.views}.values())
-        return Status(t, mine.size(), streams, [_view(mine, view, t) for view in views])
+        return Status(t, mine.size(), streams, [_view(mine, one, t) for one in stored(project)])
 
 
 def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus]:
@@ -130,13 +130,14 @@ def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus
     return found
 
 
-def _view(store: OnlineStore, view: FeatureView, t: int) -> ViewStatus:
+def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
+    view = one.view
     keys, size, last = 0, 0, b""
     for place, record in store.scan(spaces.records(view.tiles_fingerprint)):
         key = place[:-1] if isinstance(view.freshness, Batch) else place  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
     stands, age, T = _standing(store, view, t)
-    return ViewStatus(view.name, str(view.freshness), stands, age, T, keys, size)
+    return ViewStatus(one.name, str(view.freshness), stands, age, T, keys, size)
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:

@@ -20,13 +20,14 @@ from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError
 from headwater.models.fit import Fitted, fit
+from headwater.models.outcomes import outcomes
 from headwater.models.store import save
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.from_log import FromLog, logged
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
-from headwater.pipelines.requests import Requests, check_finite, read_labels
+from headwater.pipelines.requests import Requests, read_labels
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def training_set(
         found = logged(model, from_log, parse_moment(until or clock.now(), "until"), memory)
         return TrainingSet(found.requests, found.features, found.left_out, {}, found.versions)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, memory)
+    requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
     assert requests.known_at is not None
     limit = parse_moment(until or clock.now(), "until")
     known = requests.known_at <= limit
@@ -145,11 +146,10 @@ def train(
     log = None if from_log is None else FromLog.of(from_log, model)
     rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
     assert rows.requests.label is not None
-    y = rows.requests.label.to_numpy().astype(np.float64)
-    check_finite(y, f"labels {model.labels.name!r}")
-    order = in_time_order(rows.requests, np.ones(len(y), np.bool_))
-    fitted = fit(model, rows.features[order], y[order], seed=seed, threads=threads)
-    return Trained(model, fitted, level or Level(), limit, len(y), rows.left_out)
+    order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
+    known = outcomes(model, rows.requests.label[order], rows.requests.frame[order])
+    fitted = fit(model, rows.features[order], known.y, classes=known.classes, groups=known.groups, seed=seed, threads=threads)
+    return Trained(model, fitted, level or Level(), limit, len(order), rows.left_out)
 
 
 def in_time_order(requests: Requests, chosen: Bool) -> I64:

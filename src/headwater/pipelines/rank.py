@@ -1,0 +1,96 @@
+"""Candidates of one request, put in order: those it brings, or those that the model's candidate features propose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from headwater import clock
+from headwater.definitions.ranking import Ranking
+from headwater.errors import DataError
+from headwater.pipelines.online import OnlineFeatures
+from headwater.pipelines.predict import Many, Predicted, Predictor
+from headwater.pipelines.quick import Answers
+
+MOST_CANDIDATES = 10_000
+
+
+class Order(NamedTuple):
+    """The best candidates, the best first.
+
+    items: each with its prediction. features: theirs, in the same order; None where none were read. candidates: how many there were.
+    stages: the seconds that each took.
+    """
+
+    items: list[tuple[object, Predicted]]
+    features: Answers | None
+    candidates: int
+    stages: Mapping[str, float]
+
+
+class Ranker:
+    """A ranking model at a level; made once for many requests.
+
+    Args:
+        predictor: scores candidates.
+        retrieval: the features that propose them; None where each request brings its own.
+
+    `asks` are fields that a request may have for the sake of the list, beside those that features are made of.
+    """
+
+    def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None) -> None:
+        assert isinstance(predictor.model.task, Ranking)
+        self.predictor, self.retrieval, self.item = predictor, retrieval, predictor.model.task.item
+        self.asks = frozenset([predictor.model.task.group, *(() if retrieval is None else retrieval.service.needed_by())])
+
+    def rank(self, request: Mapping[str, object], candidates: Sequence[object] | None, k: int, *, t: int | None = None) -> Order:
+        """The best `k` candidates, asked for at t: microseconds, None is now. Of equal scores, the one proposed first.
+
+        Args:
+            request: the fields that all candidates share.
+            candidates: items, or mappings with the item and fields of its own; None takes those that the model retrieves.
+            k: how many to give.
+
+        Raises:
+            DataError: candidates of several kinds, or without an item; none were given and the model retrieves none.
+            StoreError, StaleError: as `Predictor.one`.
+        """
+        t = clock.now_micros() if t is None else t
+        begin = clock.stopwatch()
+        own = self._retrieved(request, t) if candidates is None else self._given(candidates)
+        stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
+        items = own[self.item]
+        if not items:
+            return Order([], None, 0, stages)
+        count = len(items)
+        found = self.predictor.many({**{name: [value] * count for name, value in request.items()}, **own}, t=t)
+        best = sorted(range(count), key=lambda n: -found.predicted[n].value)[:k]
+        return Order([(items[n], found.predicted[n]) for n in best], _taken(found, best), count, {**stages, **found.stages})
+
+    def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
+        """Columns of what candidates say of themselves."""
+        if not any(isinstance(one, Mapping) for one in candidates):
+            return {self.item: list(candidates)}
+        rows = [one if isinstance(one, Mapping) else {} for one in candidates]
+        for place, row in enumerate(rows):
+            if row.keys() != rows[0].keys() or self.item not in row:
+                raise DataError(
+                    f"candidate {place} has the fields {sorted(row) or 'none'}; give all candidates as items, or all as objects with {self.item!r} "
+                    "and the same fields"
+                )
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _retrieved(self, request: Mapping[str, object], t: int) -> dict[str, list[object]]:
+        if self.retrieval is None:
+            raise DataError(f"model {self.predictor.model.name!r} retrieves no candidates; give them in the request")
+        lists = self.retrieval.row(request, t=t).values
+        every = dict.fromkeys(item for found in lists if isinstance(found, list) for item in found if item is not None)
+        return {self.item: list(every)[:MOST_CANDIDATES]}
+
+
+def _taken(found: Many, rows: Sequence[int]) -> Answers | None:
+    """The features of some rows."""
+    if found.features is None:
+        return None
+    values, statuses, moments = found.features
+    return Answers([[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments)
