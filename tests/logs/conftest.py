@@ -37,7 +37,7 @@ def as_of(second, *, age=2.0, cut=0.0, commits=None, stale=False):
     return micros(second - cut), micros(second - age), {None: 7} if commits is None else commits, stale
 
 
-def one(of, number, values=(3,), *, second=None, request=None, statuses=None, moments=None, prediction=0.25, how="on_request", took=(150,)):
+def one(of, number, values=(3,), *, second=None, request=None, statuses=None, moments=None, prediction=0.25, how="on_request", **more):
     """A request of one row, asked `number` seconds after midnight unless `second` says otherwise."""
     second = number if second is None else second
     said = statuses or ["present"] * len(values)
@@ -51,7 +51,7 @@ def one(of, number, values=(3,), *, second=None, request=None, statuses=None, mo
         [as_of(second) for _ in of.views] if moments is None else moments,
         prediction,
         how,
-        took,
+        **more,
     )
 
 
@@ -70,7 +70,6 @@ def many(of, number, values, *, request, prediction, second=None):
         height,
         prediction,
         "on_request",
-        (900,),
     )
 
 
@@ -93,5 +92,5 @@ def model(*, label="left", task="binary", table=None, name="churn", features=Non
 def serve(log, features, of, number, request, second):
     """Read the features of one request as they are at `second`, and log what was answered."""
     got = features.row(request, t=micros(second))
-    log.put(One(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request", (100,)))
+    log.put(One(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request"))
     return got

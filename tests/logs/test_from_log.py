@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.definitions.level import Level
-from headwater.errors import DataError, UsageError
+from headwater.errors import DataError
 from headwater.logs.entries import About
 from headwater.logs.outcomes import Outcomes
 from headwater.logs.served import ServedLog
@@ -184,8 +184,43 @@ def test_a_model_is_trained_on_what_was_served(tmp_path):
     scores = trained.fitted.score(pl.DataFrame({VISITS: [0, 9]}))
     assert scores[0] < 0.2
     assert scores[1] > 0.8
-    with pytest.raises(UsageError, match="as fresh as it was then"):
-        hw.train(model(), level=Level(hw.on_request()), from_log=tmp_path)
+
+
+def test_rows_of_a_level_are_those_that_were_served_at_it(tmp_path):
+    made, daily = model(), Level(hw.batch("1d"))
+    fast, slow = of_model(made), About.of("predict", "shop", daily.service(made), model="churn", version="1", level="daily")
+    write(tmp_path, one(fast, 1), one(slow, 2), one(slow, 3))
+    post(tmp_path, *(outcome(n, True, 100) for n in (1, 2, 3)))
+    found = {}
+    for name, level in (("all", None), ("daily", daily), ("as defined", Level())):
+        hw.dataset(made, tmp_path / "rows.parquet", level=level, until=LATER, from_log=tmp_path)
+        frame = pl.read_parquet(tmp_path / "rows.parquet")
+        found[name] = list(zip(frame["headwater_request"], frame["headwater_level"], strict=True))
+        hw.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=level)
+    assert found == {
+        "all": [("r1", None), ("r2", "daily"), ("r3", "daily")],
+        "daily": [("r2", "daily"), ("r3", "daily")],
+        "as defined": [("r1", None)],
+    }
+    with pytest.raises(DataError, match="made at another level"):
+        hw.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=daily)
+
+
+def test_an_answer_without_features_trains_nothing_and_is_said(tmp_path):
+    write(tmp_path, one(of_model(), 1), one(of_model().bare, 2, (), prediction=0.1, how="default", moments=[]))
+    post(tmp_path, outcome(1, True, 100), outcome(2, True, 100))
+    got = logged(model(), FromLog.of(tmp_path, model()), micros(1000))
+    assert got.left_out == {"served by version 1 without any feature": 1}
+    assert hw.served(tmp_path, model="churn").sort("headwater_at").collect()["headwater_prediction"].to_list() == [0.25, 0.1]
+
+
+@pytest.mark.parametrize(("label", "posted"), [(["no", "yes"], "yes"), ([1, 2], 2)])
+def test_classes_stay_what_they_are(tmp_path, label, posted):
+    table = pl.DataFrame({"user": [1, 2], "at": [at(0)] * 2, "left": label})
+    made = model(table=table, task="multiclass")
+    write(tmp_path, one(of_model(made), 1))
+    post(tmp_path, outcome(1, posted, 100), of=made)
+    assert logged(made, FromLog.of(tmp_path, made), micros(1000)).requests.label.to_list() == [posted]
 
 
 def test_nothing_served_and_nothing_posted(tmp_path):
@@ -210,6 +245,6 @@ def test_the_command(tmp_path, run):
     assert f"left out: 1 {NO_OUTCOME}" in done.stderr
     assert run("dataset", "--reproduce", "rows.manifest.json", "--output", "again.parquet").returncode == 0
     assert run("dataset", "--from-log", "--output", "rows.parquet").returncode == 1, "headwater's home has none"
-    bad = run("dataset", "--from-log", tmp_path, "--level", "daily", "--output", "rows.parquet")
-    assert bad.returncode == 2
-    assert "give a level, or from_log=, and not both" in bad.stderr
+    daily = run("dataset", "--from-log", tmp_path, "--level", "daily", "--until", LATER, "--output", "rows.parquet")
+    assert daily.returncode == 1
+    assert "'served at another level, or as views were defined before': 4" in daily.stderr

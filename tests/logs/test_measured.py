@@ -1,5 +1,6 @@
 """Ages that were measured, as a level of a backtest: drawn a request at a time; what was not there counts nothing."""
 
+import dataclasses
 from datetime import timedelta
 
 import numpy as np
@@ -73,6 +74,14 @@ def test_the_draw_depends_on_t_and_the_seed_alone(tmp_path):
     mixed = drawn(level, model, T[order])
     assert [mixed["fast"][i] for i in np.argsort(order)] == drawn(level, model)["fast"]
     assert drawn(hw.measured_level(model, tmp_path, seed=1), model) != drawn(level, model)
+
+
+def test_levels_are_measured_apart(tmp_path):
+    model, of = two_views()
+    log_of(tmp_path, of, [((1, 2), ["present", "present"])])
+    log_of(tmp_path, dataclasses.replace(of, level="daily"), [((30, 40), ["present", "present"])])
+    assert set(drawn(hw.measured_level(model, tmp_path), model)["fast"]) == {1}
+    assert set(drawn(hw.measured_level(model, tmp_path, level="daily"), model)["fast"]) == {30}
 
 
 def test_a_value_that_was_not_there_counts_nothing(tmp_path):

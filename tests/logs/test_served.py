@@ -51,7 +51,9 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         request={"user": 7, "amount": 1.5, "secret": "x"},
         statuses=["present", "empty"],
         moments=moments,
-        took=(150, 90, 40),
+        age=3.5,
+        seconds=150e-6,
+        stages={"read": 90e-6, "other": 1.0},
     )
     assert written(tmp_path, entry).written == 1
     (row,) = hw.served(tmp_path, model="churn").collect().to_dicts()
@@ -75,7 +77,8 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         "headwater_how": "on_request",
         "headwater_latency_us": 150,
         "headwater_latency_us__read": 90,
-        "headwater_latency_us__model": 40,
+        "headwater_latency_us__model": None,
+        "headwater_prediction_age": timedelta(seconds=3.5),
         "headwater_kind": "predict",
         "headwater_project": "shop",
         "headwater_service": "user_v1",

@@ -220,6 +220,31 @@ def test_what_cannot_be_compared_is_counted(streamed):
     assert (made.rows, made.values) == (2, 3)
 
 
+def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
+    rows = frame([(1, 10, 1.5), (1, HOUR + 1, 4.0)])
+    view = view_of(rows, freshness=hw.batch("1h"), windows=["1d"])
+    made = project_of(view)
+    project = hw.Project("project", made.models, levels={"late": hw.Level(hw.batch("1h", delay="30m"))})
+    world = World(project, view, store, tmp_path, flow=False)
+    late = project.arm("model", "late").service
+    for each in (view, late.views[0]):
+        for hour in (1, 2):
+            materialize_view(each, store, micros(hour * HOUR + 1800))
+    world.serve(2 * HOUR + 1860, key=1)
+    world.features, world.of = hw.OnlineFeatures(late, store), About.of("predict", "project", late, model="model", level="late")
+    world.serve(2 * HOUR + 1860, key=1)
+    got = world.serve(2 * HOUR + 1861, key=1)
+    world.log.put(One(world.of, "x", micros(2 * HOUR + 1862), {"key": 1}, [9, got.values[1]], got.statuses, got.moments))
+    gone = About.of("predict", "project", late, model="model", level="gone")
+    world.log.put(One(gone, "y", micros(2 * HOUR + 1863), {"key": 1}, got.values, got.statuses, got.moments))
+    said = {one.view: (one.values, [m.feature for m in one.mismatches], dict(one.notes)) for one in world.compared()}
+    assert said == {
+        "view": (2, [], {}),
+        "view@late": (6, ["view__count_1d"], {}),
+        "model@gone": (0, [], {"rows of a level that the project does not have": 1}),
+    }
+
+
 def test_rows_since_and_so_many(streamed):
     streamed.flow.send(events_of([(1, 10, 1.5)]), 100)
     for second in range(110, 120):

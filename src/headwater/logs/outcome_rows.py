@@ -120,6 +120,10 @@ class Rules:
             if value not in (0, 1):
                 raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is a boolean")
             return json.dumps(bool(value))
+        if dtype is not None and dtype.is_integer():
+            if int(value) != value:
+                raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is {dtype}")
+            return json.dumps(int(value))
         return json.dumps(float(value))
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".csv")
 LOG = "served log"
+_AS_SERVED = {"describe": "as it was served", "fingerprint": ""}
 _VERSION = 1
 
 
@@ -85,10 +86,10 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
         memory: what the process may hold, such as "4GB" (see `get_historical_features`).
         tick: called with a view's name, rows done and rows to do.
         from_log: a folder with a served log: the rows that were served instead of those of the labels' table, with features and statuses as
-            they were served and the outcomes that were posted to `/v1/outcomes`. Nothing is computed.
+            they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
 
     Raises:
-        UsageError: another ending, lists in a CSV file, or a level for what was served.
+        UsageError: another ending, or lists in a CSV file.
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
 
@@ -113,7 +114,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
         "rows": frame.height,
         "columns": {name: repr(dtype) for name, dtype in frame.schema.items()},
         "digest": digest(frame),
-        **_asked(model, level or Level()),
+        **_asked(model, level, log),
         "until": limit.isoformat(),
         "tables": _tables(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
@@ -155,7 +156,7 @@ def reproduce(
     assert isinstance(tables, dict)
     log = FromLog.said(tables[LOG]) if LOG in tables else None
     now = _tables(model) if log is None else {LOG: log.contents()}
-    changed = [*_changed_definitions(said, _asked(model, level or Level())), *_changed_tables(said, now)]
+    changed = [*_changed_definitions(said, _asked(model, level, log)), *_changed_tables(said, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
     rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
@@ -195,7 +196,7 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     return found
 
 
-def _asked(model: Model, level: Level) -> dict[str, object]:
+def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
     """What decides the rows, but for the data: names with their fingerprints."""
     service = model.features
     return {
@@ -203,8 +204,12 @@ def _asked(model: Model, level: Level) -> dict[str, object]:
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
         "views": {view.name: view.fingerprint for view in service.views},
-        "level": {"describe": level.describe(model), "fingerprint": level.fingerprint},
+        "level": _AS_SERVED if log is not None and level is None else _said(level or Level(), model),
     }
+
+
+def _said(level: Level, model: Model) -> dict[str, str]:
+    return {"describe": level.describe(model), "fingerprint": level.fingerprint}
 
 
 def _tables(model: Model) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from headwater import settings
 from headwater.compute.arrays import I64
 from headwater.connectors.state import digests
 from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import moment_text
 from headwater.definitions.sizes import Size
 from headwater.engines.asides import status_name
 from headwater.errors import DataError, nearest
-from headwater.logs.entries import AT, PREFIX, REQUEST, ROW, VERSION
+from headwater.logs.entries import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
 from headwater.logs.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
 from headwater.logs.outcomes import OUTCOMES, Outcomes, outcomes, rolled
 from headwater.logs.segments import SERVED, read, segments
@@ -85,22 +87,26 @@ class Logged:
     versions: Mapping[str, int]
 
 
-def logged(model: Model, files: FromLog, until: int, memory: Size | None = None) -> Logged:
+def logged(model: Model, files: FromLog, until: int, level: Level | None = None, memory: Size | None = None) -> Logged:
     """The rows that were served for a model and whose outcome was known by `until` (microseconds), as they were served.
 
-    Beside the request's columns stand `headwater_request`, `headwater_row`, `headwater_version` and each feature's status; rows of a
-    version that was served without one of today's features are left out, and counted by what they lack.
+    `level`: only those whose views were kept as they are at this level; None is all, whatever they were served at.
+
+    Beside the request's columns stand `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level` and each feature's
+    status; rows that were served without one of today's features are left out, and counted by version and by what they lack.
 
     Raises:
         DataError: no row has all features, or none an outcome by then.
     """
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
-    rows = _complete(model, every, left_out).sort(AT, REQUEST, ROW)
+    rows = _complete(model, every if level is None else _at(level, model, every, left_out), left_out).sort(AT, REQUEST, ROW)
     if isinstance(model.labels.label, Outcome):
         rows, label, known = _from_events(model, rows, memory)
     else:
         rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
+    if model.task != "multiclass":
+        label = label.cast(pl.Float64)
     chosen = np.flatnonzero(known <= until)
     left_out[NO_OUTCOME] += len(known) - len(chosen)
     if not len(chosen):
@@ -112,6 +118,14 @@ def logged(model: Model, files: FromLog, until: int, memory: Size | None = None)
     requests = Requests(own, rows[AT].dt.epoch("us").to_numpy(), label.rename(model.labels.label_name), known, left_out)
     counts = rows.group_by(pl.col(VERSION).fill_null("")).len().sort(VERSION)
     return Logged(requests, rows.select(model.features.feature_names), +left_out, dict(counts.iter_rows()))
+
+
+def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The rows that were served at a level."""
+    wanted = {view.name: view.tiles_fingerprint for view in level.service(model).views}
+    same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text) == wanted])
+    left_out["served at another level, or as views were defined before"] += int((~same).sum())
+    return rows.filter(same)
 
 
 def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
@@ -130,7 +144,8 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     said = pl.col("of").list.join(", ")
     counts = rows.select(VERSION).hstack(lacking).filter(pl.col("of").list.len() > 0).group_by(VERSION, said).len().sort(VERSION, "of")
     for version, of, count in counts.iter_rows():
-        left_out[f"served by version {version} without {of}" if version else f"served without {of}"] += count
+        what = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
+        left_out[f"served by version {version} {what}" if version else f"served {what}"] += count
     return rows.filter(lacking["of"].list.len() == 0)
 
 
@@ -172,8 +187,7 @@ def _from_outcomes(
     late = (rows["__first"] <= rows[AT]).fill_null(value=False)
     left_out[TOO_LATE] += int(late.sum())
     rows = rows.filter(~late)
-    label = rows[OUTCOME] if rows.schema[OUTCOME] == pl.String else rows[OUTCOME].cast(pl.Float64)
-    return rows.drop("__row", OUTCOME, "__at", "__first"), label, rows["__at"].fill_null(_UNKNOWN).to_numpy()
+    return rows.drop("__row", OUTCOME, "__at", "__first"), rows[OUTCOME], rows["__at"].fill_null(_UNKNOWN).to_numpy()
 
 
 def _identity(posted: pl.DataFrame) -> list[str]:
@@ -197,4 +211,4 @@ def _own(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     names = [name for name in rows.columns if "__" not in name and not name.startswith(PREFIX)]
     names = [name for name in names if name not in (*model.features.feature_names, asked)]
     statuses = [status_name(name) for name in model.features.feature_names]
-    return rows.select(pl.col(AT).alias(asked), *names, REQUEST, ROW, VERSION, *statuses)
+    return rows.select(pl.col(AT).alias(asked), *names, REQUEST, ROW, VERSION, LEVEL, *statuses)

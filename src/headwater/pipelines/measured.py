@@ -17,7 +17,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.engines.asides import status_name
 from headwater.errors import DataError, nearest
-from headwater.logs.entries import AT, REQUEST, ROW
+from headwater.logs.entries import AT, LEVEL, REQUEST, ROW
 from headwater.logs.segments import served
 
 _ROW = ("request", "row")
@@ -60,7 +60,14 @@ def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str]
     return pl.concat(parts).sort("at", "request", "row", "view").collect()
 
 
-def measured_level(model: Model, log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame, *, seed: int = 0, most: int = 10_000) -> Level:
+def measured_level(
+    model: Model,
+    log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame,
+    *,
+    level: str | None = None,
+    seed: int = 0,
+    most: int = 10_000,
+) -> Level:
     """A level at which each view is as old as it was in a served log: `measured(ages)` for each, drawn a whole request at a time.
 
     So views that were late together are late together in the backtest too. Views that are not in the log stay as they are defined.
@@ -69,6 +76,7 @@ def measured_level(model: Model, log: str | Path | pl.LazyFrame | pl.DataFrame |
         model: whose views; of a folder, what was served for it is read.
         log: the folder of a served log, what `served` or `ages` gave, or any table of ages: columns view and age (a duration, or seconds;
             null or infinite where the value was not there), and perhaps cut, at, and request, which says whose ages belong together.
+        level: of a folder, what was served at the level of that name; None is as each view defines.
         seed: of the draw.
         most: how many requests are kept, evenly over the log; draws repeat those.
 
@@ -82,7 +90,7 @@ def measured_level(model: Model, log: str | Path | pl.LazyFrame | pl.DataFrame |
     >>> level.describe(churn())
     'as old as 4 measured ages, the median 3s, 25.0% of them not there'
     """
-    table = _table(log, model)
+    table = _table(log, model, level)
     views = {view.name: view for view in model.features.views}
     found = table["view"].unique().to_list()
     unknown = sorted(set(found) - set(views))
@@ -99,9 +107,9 @@ def measured_level(model: Model, log: str | Path | pl.LazyFrame | pl.DataFrame |
     return Level(features)  # type: ignore[arg-type]
 
 
-def _table(log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame, model: Model) -> pl.DataFrame:
+def _table(log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame, model: Model, level: str | None) -> pl.DataFrame:
     """The ages: columns view, age and cut, durations that are null or at least nothing, and what says whose belong together."""
-    given = served(log, model=model.name) if isinstance(log, str | Path) else log
+    given = served(log, model=model.name).filter(pl.col(LEVEL).eq_missing(level)) if isinstance(log, str | Path) else log
     frame = given if isinstance(given, pl.LazyFrame | pl.DataFrame) else to_polars(given)
     if REQUEST in frame.lazy().collect_schema():
         frame = ages(frame).filter(pl.col("view").is_in([view.name for view in model.features.views]))

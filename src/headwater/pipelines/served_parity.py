@@ -26,7 +26,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.engines.asides import status_name
 from headwater.errors import DataError, UsageError, nearest
-from headwater.logs.entries import AT, PREFIX, REQUEST, VIEWS, sequences
+from headwater.logs.entries import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.logs.rolling import SEQUENCE
 from headwater.logs.segments import served
 from headwater.online_stores import OnlineStore, opened
@@ -78,8 +78,9 @@ def served_parity(
             except DataError as error:
                 nothing.append(error)
                 continue
-            for one in _Served(model.features, frame, mine, place).compared(views):
-                found[one.view] = _added(found[one.view], one) if one.view in found else one
+            for level, part in _by_level(frame):
+                for one in _compared(project, model, level, part, views, mine, place):
+                    found[one.view] = _added(found[one.view], one) if one.view in found else one
     if len(nothing) == len(project.models):
         raise nothing[0]
     return list(found.values())
@@ -93,6 +94,26 @@ def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, s
         frame = served(folder, service=model.features.name, since=since)
     every = frame.collect()
     return every[np.sort(np.random.default_rng(seed).permutation(every.height)[:rows])]
+
+
+def _by_level(frame: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
+    levels = frame[LEVEL].unique(maintain_order=True).to_list()
+    return [(level, frame.filter(pl.col(LEVEL).eq_missing(level))) for level in levels]
+
+
+def _compared(
+    project: Project, model: Model, level: str | None, rows: pl.DataFrame, views: Sequence[str], store: OnlineStore, folder: Path
+) -> list[Parity]:
+    """What was served at a level; the names of its views end with it, as those that are stored for it do."""
+    end = "" if level is None else f"@{level}"
+    try:
+        service = project.arm(model.name, level).service
+    except UsageError:
+        at = rows.select(pl.col(AT).dt.epoch("us").max()).item()
+        return [
+            Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
+        ]
+    return [replace(one, view=f"{one.view}{end}") for one in _Served(service, rows, store, folder).compared(views)]
 
 
 def _added(a: Parity, b: Parity) -> Parity:

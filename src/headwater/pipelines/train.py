@@ -18,7 +18,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
-from headwater.errors import DataError, UsageError
+from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
 from headwater.models.outcomes import outcomes
 from headwater.models.store import save
@@ -92,7 +92,8 @@ def training_set(
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
-    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted.
+    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
+    those that were served at it.
     `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
     features, and gives those that it kept.
 
@@ -101,9 +102,7 @@ def training_set(
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
-        if level is not None:
-            raise UsageError("what was served is as fresh as it was then; give a level, or from_log=, and not both")
-        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), memory)
+        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
         return TrainingSet(found.requests, found.features, found.left_out, {}, found.versions)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
@@ -134,7 +133,7 @@ def train(
 ) -> Trained:
     """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
 
-    `from_log`: on exactly what was served, as the log of that folder has it, with the outcomes that were posted.
+    `from_log`: on exactly what was served (with a level: at it), as the log of that folder has it, with the outcomes that were posted.
 
     `memory` bounds the computing of features, as in `get_historical_features`; the estimator takes what it takes.
 
