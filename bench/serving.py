@@ -52,7 +52,7 @@ def project() -> hw.Project:
     def ratio(amount: float, usual: float | None = of[0]["max_amount_1d"]) -> float | None:
         return amount / usual if usual else None
 
-    table = pl.DataFrame({**dict.fromkeys(KEYS, [1]), "asked": [0], "amount": [1.0], "bad": [1]})
+    table = pl.DataFrame({**{key: [1] for key in KEYS}, "asked": [0], "amount": [1.0], "bad": [1]})
     table = table.with_columns(pl.col("asked").cast(pl.Datetime("us", "UTC")))
     labels = hw.Labels("bad", table=table, timestamp_field="asked", label="bad", known_after="1d")
     plain = hw.Model("plain", features=hw.FeatureService("plain_v1", of), labels=labels, task="binary")

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from headwater.definitions.freshness import never as never
     from headwater.definitions.freshness import on_request as on_request
     from headwater.definitions.freshness import streaming as streaming
+    from headwater.definitions.http_features import HttpFeatures as HttpFeatures
     from headwater.definitions.labels import Labels as Labels
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
@@ -82,8 +83,10 @@ if TYPE_CHECKING:
     from headwater.pipelines.explain import explain as explain
     from headwater.pipelines.forget import forget as forget
     from headwater.pipelines.historical import get_historical_features as get_historical_features
+    from headwater.pipelines.made_ahead import MadeAhead as MadeAhead
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
+    from headwater.pipelines.materialize_model import materialize_model as materialize_model
     from headwater.pipelines.measured import ages as ages
     from headwater.pipelines.measured import measured_level as measured_level
     from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
@@ -94,6 +97,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.replay import replay as replay
+    from headwater.pipelines.score import Scored as Scored
+    from headwater.pipelines.score_tables import ScoreTable as ScoreTable
     from headwater.pipelines.served_parity import served_parity as served_parity
     from headwater.pipelines.status import Status as Status
     from headwater.pipelines.status import status as status
@@ -115,6 +120,7 @@ _HOMES = {
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
+    "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
@@ -131,8 +137,12 @@ _HOMES = {
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",
+    "headwater.pipelines.made_ahead": "MadeAhead",
     "headwater.pipelines.materialize": "Materialized materialize",
     "headwater.pipelines.measured": "ages measured_level",
+    "headwater.pipelines.materialize_model": "materialize_model",
+    "headwater.pipelines.score": "Scored",
+    "headwater.pipelines.score_tables": "ScoreTable",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",

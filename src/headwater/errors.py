@@ -11,6 +11,7 @@
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
     │       └── LostError   a server has lost what this process had written
+    ├── ModelError          no fitted model can be served, or it does not fit what is served
     ├── UsageError          a call's arguments do not fit together
     ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
@@ -77,6 +78,10 @@ class ConnectError(HeadwaterError):
 
 class BusyError(HeadwaterError):
     """Too much waits to be ingested, or ingestion is stopping; the same may be sent again."""
+
+
+class ModelError(HeadwaterError):
+    """No fitted model can be served, or it does not fit what is served."""
 
 
 class UsageError(HeadwaterError):

@@ -280,6 +280,25 @@ def test_functions_of_features_alone_can_be_made_ahead(shop):
     assert found.note == "made ahead without 2 of 6 features: amount, bigger"
 
 
+def test_a_request_without_a_score_is_predicted_on_request(shop):
+    buys, rows = shop
+    of = _shop_model(buys, rows)
+    ahead, instant = hw.Level(DAILY, predictions=AHEAD), hw.Level(DAILY)
+    chain = hw.Level(DAILY, predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
+    found = _rows(of, {"ahead": ahead, "chain": chain, "instant": instant})
+    known = pl.Series(found["ahead"].answered)
+    assert 0 < known.sum() < len(known)
+    assert found["chain"].answered.all()
+    assert found["chain"].frame.columns == list(of.features.feature_names) == list(chain.feature_names(of))
+    assert list(ahead.feature_names(of)) == found["ahead"].frame.columns
+    assert found["chain"].frame.drop("amount").filter(known).equals(found["ahead"].frame.filter(known))
+    assert found["chain"].frame["amount"].filter(known).null_count() == known.sum()  # no job knows what a request says
+    assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
+    result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
+    assert level(result, "chain").coverage == 1.0
+    assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note
+
+
 def test_every_key_of_a_score_must_be_known():
     at = [day(0)] * 2
     buys = pl.DataFrame({"user": [1, 2], "shop": ["a", "b"], "price": [1.0, 2.0], "at": at}).cast({"at": US})

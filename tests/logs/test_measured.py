@@ -207,13 +207,19 @@ def test_what_enriches_events_is_read_from_as_far_back_as_its_cuts_lie():
     day, hour = 86_400, 3600
     seen = pl.DataFrame({"user": [1, 1], "at": [at(10 * day - 1800), at(10 * day - 1200)]})
     paid = pl.DataFrame({"user": [1], "at": [at(11 * day)], "amount": [5.0]})
-    visits = hw.Source("visits", history=seen, timestamp_field="at", select=["user"])
+    clicks = hw.Source("clicks", history=seen, timestamp_field="at", select=["user"])
+    clicked = hw.FeatureView(
+        "clicked", source=clicks, keys=["user"], features=[hw.count(name="n")], windows=["1h"], freshness=hw.on_request()
+    )
+    visits = hw.Source("visits", history=seen, timestamp_field="at", select=["user"]).enriched("visits_rated", [clicked["n_1h"]])
     freshness = hw.measured(["1d"], cuts=["1d"])
-    view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count(name="visits")], windows=["1h"], freshness=freshness)
+    view = hw.FeatureView(
+        "user", source=visits, keys=["user"], features=[hw.sum("clicked__n_1h", name="visits")], windows=["1h"], freshness=freshness
+    )
     payments = hw.Source("payments", history=paid, timestamp_field="at", select=["user", "amount"])
     rated = payments.enriched("rated", [view["visits_1h"]])
     last = hw.FeatureView(
         "paid", source=rated, keys=["user"], features=[hw.last("user__visits_1h")], windows=["1h"], freshness=hw.on_request()
     )
     rows = pl.DataFrame({"user": [1], "timestamp": [at(11 * day + hour / 2)]})
-    assert hw.get_historical_features(last, rows)[last.feature_names[0]].to_list() == [2]
+    assert hw.get_historical_features(last, rows)[last.feature_names[0]].to_list() == [1], "the second visit saw the first click"

@@ -204,6 +204,42 @@ def test_what_is_made_of_the_request_is_made_again(store, tmp_path, monkeypatch)
     assert world.found() == [("cents", {"key": 1, "amount": 4.0, "headwater_request": "x"}, 399, 400, "the value differs")]
 
 
+def test_what_a_third_party_said_is_taken_from_the_log(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("headwater.clock.now_micros", lambda: micros(0))
+    view = streaming_view()
+    rates = hw.HttpFeatures(
+        "rates", url="http://127.0.0.1:9/rates", request={"currency": str}, response={"rate": float, "risk": float}, timeout="1s"
+    )
+    rate, risk = rates["rate"], rates["risk"]
+
+    @hw.request_feature
+    def cost(amount: float, rate: float | None = rate) -> float | None:
+        return None if rate is None else amount * rate
+
+    @hw.request_feature
+    def danger(amount: float, risk: float | None = risk) -> float | None:
+        return risk
+
+    world = World(project_of(view["count_1h"], rate, cost, danger), view, store, tmp_path)
+    world.flow.send(events_of([(1, 10, 1.5)]), 100)
+    got = hw.OnlineFeatures(hw.FeatureService("part", [view["count_1h"]]), store).row({"key": 1}, t=micros(110))
+    request = {"key": 1, "amount": 2.0, "currency": "eur"}
+    for number, total in enumerate((6.0, 7.0)):
+        values = [*got.values, 3.0, total, 0.5]
+        world.log.put(One(world.of, f"r{number}", micros(110), request, values, got.statuses + bytes(3), got.moments))
+    compared = {
+        one.view: (one.values, [(m.feature, m.online, m.offline) for m in one.mismatches], dict(one.notes)) for one in world.compared()
+    }
+    assert compared == {
+        "view": (2, [], {}),
+        "made of the request": (
+            2,
+            [("cost", 7.0, 6.0)],
+            {"values of third parties, taken from the log": 2, "values made of what a third party said, which was not logged": 2},
+        ),
+    }
+
+
 def test_what_cannot_be_compared_is_counted(streamed):
     streamed.flow.send(events_of([(1, 10, 1.5)]), 100)
     got = streamed.serve(110, key=1)

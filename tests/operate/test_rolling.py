@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.errors import StoreError
 from headwater.logs import rolling
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import spaces
+from headwater.online_stores.lmdb import LmdbStore
 from headwater.testing.processes import Process
 from tests.operate.children import roll_and_say
 from tests.operate.conftest import Flow, at, streaming_view
@@ -64,6 +66,76 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
     assert kept == {space: size < sizes[spaces.ARCHIVE] for space, size in sizes.items()}
     flow.intake.roll(least=1)
     assert [block for space in FOLDERS for block in store.scan(space)] == []
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Files are begun, and made when the test says so."""
+    begun, go, real = threading.Event(), threading.Event(), rolling._durable
+
+    def durable(frame, path):
+        begun.set()
+        assert go.wait(30)
+        real(frame, path)
+
+    monkeypatch.setattr(rolling, "_durable", durable)
+    yield begun, go
+    go.set()
+
+
+def amounts(folder):
+    return sorted(a for path in (folder / "archive").rglob("*.parquet") for a in pl.read_parquet(path)["amount"])
+
+
+def test_commits_go_on_while_a_file_is_made(store, tmp_path, slow):
+    begun, go = slow
+    flow = Flow([streaming_view()], store, tmp_path)
+    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+    flow.intake.roll(least=1, aside=True)
+    assert begun.wait(30)
+    flow.send([{"key": 1, "at": 2, "amount": 2.0}], 11)
+    flow.intake.roll(least=1, aside=True)  # the first one is not done
+    assert amounts(tmp_path) == []
+    go.set()
+    flow.intake.roll(least=1)
+    assert amounts(tmp_path) == [1.0, 2.0]
+    assert list(store.scan(spaces.ARCHIVE)) == []
+
+
+def test_what_goes_wrong_aside_is_raised_by_the_next_call(store, tmp_path):
+    flow = Flow([streaming_view()], store, tmp_path)
+    (tmp_path / "archive").write_text("in the way")
+    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+    flow.intake.roll(least=1, aside=True)
+    flow.intake.close()
+    with pytest.raises(StoreError, match="Nothing is lost"):
+        flow.intake.roll(least=1, aside=True)
+    (tmp_path / "archive").unlink()
+    Flow([streaming_view()], store, tmp_path).intake.roll(least=1)
+    assert amounts(tmp_path) == [1.0]
+
+
+def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
+    """Or both would make files of the same blocks."""
+    begun, go = slow
+
+    class Partitioned(LmdbStore):
+        partitioned = True
+
+    with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
+        flow = Flow([streaming_view()], store, tmp_path)
+        flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+        flow.intake.roll(least=1, aside=True)
+        assert begun.wait(30)
+        giving = threading.Thread(target=flow.intake.forget, args=(["0"],))
+        giving.start()
+        giving.join(0.2)
+        assert giving.is_alive()
+        go.set()
+        giving.join(30)
+        assert not giving.is_alive()
+        assert amounts(tmp_path) == [1.0]
+        assert flow.intake.shards == []
 
 
 def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch):

@@ -147,11 +147,15 @@ def test_features_that_are_too_old_give_the_default(store):
     past = int((NOW.timestamp() - 6 * 3600) * 1e6)
     materialize_view(old, store, past)
     service = hw.FeatureService("old_v1", [old])
-    models = [hw.Model(name, task="binary", features=service, labels=churn.labels, default=d) for name, d in (("with", 0.25), ("without", None))]
+    models = [
+        hw.Model(name, task="binary", features=service, labels=churn.labels, default=d) for name, d in (("with", 0.25), ("without", None))
+    ]
     with asking(store, hw.Project("shop", models), models={"with": Sum(), "without": Sum()}) as client:
         said = good(client.post("/v1/predict/with", json={"row": {"user": 1}}))["prediction"]
         assert said == {"value": 0.25, "how": "default", "age": 0}
-        assert [one["how"] for one in good(client.post("/v1/predict/with", json={"rows": [{"user": 1}] * 2}))["predictions"]] == ["default"] * 2
+        assert [one["how"] for one in good(client.post("/v1/predict/with", json={"rows": [{"user": 1}] * 2}))["predictions"]] == [
+            "default"
+        ] * 2
         refused = client.post("/v1/predict/without", json={"row": {"user": 1}})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert "on_stale='refuse'" in refused.json()["error"]

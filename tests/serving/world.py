@@ -78,7 +78,9 @@ feed = hw.Model(
 watched = hw.Model(
     "watched", task="binary", features=hw.FeatureService("watched_v1", [live]), labels=labels("seen", "seen", user=EVENTS["user"])
 )
-PROJECT = hw.Project("shop", [churn, plain, feed], levels={"nightly": hw.Level(nightly), "never there": hw.Level(hw.batch("1d", at="03:00"))})
+PROJECT = hw.Project(
+    "shop", [churn, plain, feed], levels={"nightly": hw.Level(nightly), "never there": hw.Level(hw.batch("1d", at="03:00"))}
+)
 ROW = {"user": 1, "amount": 12.5, "asked": "2024-05-01T12:30:00+02:00", "country": "no"}
 
 
@@ -113,9 +115,9 @@ def filled(store, *views):
 @contextmanager
 def asking(store, project=PROJECT, **options):
     """A client of the project, served."""
-    with hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **{"models": MODELS, **options}) as url:
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-            yield client
+    serving = hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **{"models": MODELS, **options})
+    with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        yield client
 
 
 class Lines:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.backtesting.levels import LevelRows, reading
+from headwater.backtesting.levels import LevelRows
 from headwater.backtesting.result import LeakFinding
 from headwater.backtesting.split import Split
 from headwater.compute.arrays import F64, I64, Bool
@@ -27,6 +27,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.events import Notes
 from headwater.engines.reading import collect, moment, selected
+from headwater.pipelines.ahead import reading
 from headwater.pipelines.historical import enriched_events, feature_frames
 from headwater.pipelines.leaks import filter_columns, label_columns, label_known
 from headwater.pipelines.means import Means
@@ -110,7 +111,12 @@ def _label_rows(
     share = float(early.mean())
     if share == 0:
         return None
-    read = {c for v in model.features.views_within if v.source.name == source.name for c in _value_columns(v)}
+    read = {
+        c
+        for v in (*model.features.views_within, *model.features.views_in_history)
+        if v.source.name == source.name
+        for c in _value_columns(v)
+    }
     made_of_label = sorted({*(set(label_columns(source, labels)) & read), *filter_columns(source, labels)})
     used = sorted(c for c in read if not table_columns(source, c) <= _carried(model))
     says = f"It says that they are known at {_rule(bottom)}"

@@ -122,3 +122,4 @@ class BacktestResult:
     assumptions: Sequence[str]  # "if the world does not react": what a backtest cannot see
     estimator: str
     encoded: Mapping[str, int]  # string column -> number of categories seen in training
+    not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them

@@ -93,6 +93,8 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split.
 
+    Features of a third party without `history=` are not in training: no level reads them, and the result says so.
+
     Args:
         model: what to train. An estimator that is fitted already is replayed at each level and never trained.
         levels: from stale to fresh, by name; the usual ladder (request only, daily, hourly, minute, instant) where None.
@@ -139,8 +141,11 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     judged = _judged(metrics, model)
     _check_min_lift(min_lift, judged)
     check_cold_start(cold_start)
-    run = _Run(model, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, memory, tick)
-    return Backtest(run.result(split, slices or {}, cold_start))
+    known = model.features.in_training
+    trained = model if known is model.features else replace(model, features=known)
+    run = _Run(trained, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, memory, tick)
+    found = run.result(split, slices or {}, cold_start)
+    return Backtest(replace(found, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
 
 @dataclass(frozen=True)

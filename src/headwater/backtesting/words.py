@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.source import Enriched, Source
@@ -25,6 +26,7 @@ def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
         f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, {known}",
     ]
     lines += [f"view {view.name}: {_view(view)}" for view in model.features.views_within]
+    lines += [f"third party {http.name}: {_third_party(http)}" for http in model.features.http_features]
     lines += [f"request field {f.name}: {f.dtype.__name__}" for f in model.features.request_fields]
     lines += [f"request feature {f.name}({', '.join(f.parameters)})" for f in model.features.request_features]
     lines += [f"level {name}: {level.describe(model)}" for name, level in levels.items()]
@@ -37,6 +39,12 @@ def _view(view: FeatureView) -> str:
     windows = ", ".join(dict.fromkeys(f.window.suffix for f in view.outputs))
     source = view.source
     return f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; {view.freshness}"
+
+
+def _third_party(http: HttpFeatures) -> str:
+    source = http.view.source
+    known = f"answers of source {source.name}{_events(source)}, the latest before the request" if http.trains else "not in training"
+    return f"{', '.join(http.response)} by ({', '.join(http.request)}) from {http.place}; {known}"
 
 
 def _events(source: Source) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from headwater import clock
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -110,6 +113,12 @@ def moment(text: str | None, flag: str) -> datetime | None:
     from headwater.definitions.moments import EPOCH, parse_moment
 
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
+
+
+def wait_until(due: int) -> None:
+    """Sleep until a moment, microseconds, is over."""
+    while (left := (due - clock.now_micros()) / 1e6) >= 0:
+        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

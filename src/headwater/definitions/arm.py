@@ -50,6 +50,12 @@ class Arm(Definition):
         return self.level.service(self.model)
 
     @property
+    def services(self) -> tuple[FeatureService, ...]:
+        """All that is read to answer a request, as fresh as the level says: what candidates are found in, if any are, and the features."""
+        retrieval = self.level.retrieval(self.model)
+        return (self.service,) if retrieval is None else (retrieval, self.service)
+
+    @property
     def scoring(self) -> Precomputed | None:
         """How predictions are made ahead; None where they are made on request."""
         return self.level.scoring(self.model)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 from headwater.definitions.aggregation import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
@@ -19,6 +19,9 @@ from headwater.definitions.durations import Duration, Window, as_window, micros,
 from headwater.definitions.freshness import Batch, Freshness, OnRequest, Streaming, check_freshness
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
+
+if TYPE_CHECKING:
+    from headwater.definitions.http_features import HttpFeatures
 
 LIFETIME = Window(None)
 
@@ -90,6 +93,7 @@ class FeatureView(Definition):
     on_stale: Literal["previous", "null", "refuse"] = "previous"
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
+    third_party: HttpFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # whose earlier answers the source has
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -222,7 +226,9 @@ class FeatureView(Definition):
             where = f"where_{aggregation.where}" if aggregation.where else ""
             split = f"by_{aggregation.secondary.column}" if aggregation.secondary else ""
             stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, split, where) if part)
-            if aggregation.name and len(groups) > 1:
+            if self.third_party is not None:
+                stem = label
+            elif aggregation.name and len(groups) > 1:
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
                 assert isinstance(window, Window)

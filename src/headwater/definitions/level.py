@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headwater.definitions.ahead import members_ahead
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.model import Model, Precomputed, check_predictions
+from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, UsageError
 
@@ -24,7 +27,8 @@ class Level(Definition):
     Args:
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
-            at every level: it is part of what these events say.
+            at every level: it is part of what these events say. So do third-party features, which are asked for with the request,
+            unless they are named: `{ip: never()}`.
         predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
             leaves them as the model defines.
         known_after: for some sources, how soon after their event time events are known instead.
@@ -33,19 +37,20 @@ class Level(Definition):
     Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
     """
 
-    features: Freshness | Mapping[FeatureView, Freshness] | None = None
+    features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
     predictions: Precomputed | OnRequest | None = None
     known_after: Mapping[Source, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
-            for view, freshness in self.features.items():
+            named = {v.view if isinstance(v, HttpFeatures) else v: freshness for v, freshness in self.features.items()}
+            for view, freshness in named.items():
                 if not isinstance(view, FeatureView):
                     raise DefinitionError(
                         f"Level: {view!r} is not a feature view; give one freshness, or a mapping from views to freshness"
                     )
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
-            object.__setattr__(self, "features", dict(self.features))
+            object.__setattr__(self, "features", named)
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
         check_predictions(self.predictions, "Level")
@@ -66,8 +71,8 @@ class Level(Definition):
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
-        """The freshness of `view` at this level."""
-        if self.features is None:
+        """The freshness of `view` at this level; a third party is asked with the request at each level that does not name it."""
+        if self.features is None or (view.third_party is not None and not isinstance(self.features, Mapping)):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
@@ -99,13 +104,32 @@ class Level(Definition):
         >>> print(Level(batch("1d")).service(churn()).view("user").freshness)
         every 1d at 00:00 UTC, published 0s later
         """
-        soon = [source.name for source in model.features.sources if source in self.known_after]
+        return self._served(model.features)
+
+    def feature_names(self, model: Model) -> tuple[str, ...]:
+        """The features that a prediction is made of at this level, in order: all, or those that can be known before a request comes."""
+        scoring = self.scoring(model)
+        if scoring is None or scoring.on_request:
+            return model.features.feature_names
+        return tuple(name for member in members_ahead(model, scoring) for name in names_of(member))
+
+    def retrieval(self, model: Model) -> FeatureService | None:
+        """What a ranking's candidates are found in, as fresh as this level says; None where each request brings its own.
+
+        Raises:
+            UsageError: as `service`.
+        """
+        found = model.task.retrieval if isinstance(model.task, Ranking) else None
+        return None if found is None else self._served(found)
+
+    def _served(self, service: FeatureService) -> FeatureService:
+        soon = [source.name for source in service.sources if source in self.known_after]
         if soon:
             raise UsageError(
                 f"a level with known_after={{{soon[0]}: ...}} is for backtests: served events are known when they come, and no level changes "
                 "that. Bring them sooner, say so in the source, and leave known_after out"
             )
-        return model.features.changed(lambda view: view.at(self.freshness(view)))
+        return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""
@@ -126,7 +150,7 @@ class Level(Definition):
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
-        return any(not isinstance(self.freshness(v), Never) for v in model.features.views)
+        return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
 
 
 def ladder(timezone: str = "UTC") -> dict[str, Level]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
@@ -50,6 +51,7 @@ class Project(Definition):
             Arm(level_name, self.models[0], level)  # which refuses what is none
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
+        _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
 
     @cached_property
@@ -94,7 +96,7 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source], what: str) -> None:
+def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures], what: str) -> None:
     names = [v.name for v in values]
     for value in values:
         if names.count(value.name) > 1:

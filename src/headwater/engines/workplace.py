@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import IO, cast
 
 from headwater import settings
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import ConnectError, HeadwaterError, StoreError, UsageError
 
 
 @contextmanager
 def workplace(query: str, state: str) -> Iterator[Path]:
     """The folder `work/query/state` of headwater's home, for this process alone.
 
-    It is removed when the work is done, and when the data or definitions are at fault; after anything else it stays, to go on from.
+    It is removed when the work is done, and when the data or definitions are at fault; after anything else it stays, to go on from: a
+    store or a database that cannot be written is not the work's fault.
     Folders of other states of the same query are removed: they cannot be gone on from.
 
     Raises:
@@ -38,6 +39,8 @@ def workplace(query: str, state: str) -> Iterator[Path]:
             (root / state).mkdir(exist_ok=True)
             try:
                 yield root / state
+            except (StoreError, ConnectError):
+                raise
             except HeadwaterError:
                 shutil.rmtree(root, ignore_errors=True)
                 raise

@@ -99,7 +99,7 @@ def load(folder: Path, model: Model, *, trust: bool = False) -> Fitted:
     if not path.is_file():
         raise DataError(f"no model at {folder}: {path.name} is missing; run headwater train")
     manifest = json.loads(path.read_text())
-    known, given = list(manifest["features"]), list(model.features.feature_names)
+    known, given = list(manifest["features"]), list(model.features.in_training.feature_names)
     if known != given:
         missing, more = sorted(set(known) - set(given)), sorted(set(given) - set(known))
         raise DataError(

@@ -31,20 +31,21 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
     words: T of each view; then the records, view after view, key after key, as many for each as the view's section says. out: the
     values, int64 (features, keys), float64 bit by bit where a feature is one; then a byte each, its status; and one, 1 where it is null.
     """
-    p, nulls, size, room, most = plan[0], 0, 0, 0, 0
+    p, nulls, size, room, most, windows = plan[0], 0, 0, 0, 0, 0
     for view in range(plan[0]):
         at = plan[1 + view]
         size += plan[at + 3]
-        room, most = max(room, plan[at] * plan[at + 1]), max(most, plan[at + 4])
+        room, most, windows = max(room, plan[at] * plan[at + 1]), max(most, plan[at + 4]), max(windows, plan[at + 1])
     values = out[: size * keys]
     tail = out[size * keys :].view(np.uint8)
     said, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
     reals, floats = words.view(np.float64), values.view(np.float64)
-    states, spans, bench = np.empty(room, np.int64), np.empty(4 * most, np.int64), np.empty(128)
+    states, edges, spans, bench = np.empty(room, np.int64), np.empty(2 * windows, np.int64), np.empty(4 * most, np.int64), np.empty(128)
     numbers = states.view(np.float64)
     for view in range(plan[0]):
         at, T = plan[1 + view], words[view]
         columns, records = plan[at], plan[at + 4]
+        _edges(plan, at, T, edges)
         for key in range(keys):
             begin, tiles = p, 0
             for _ in range(records):
@@ -54,27 +55,33 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
                 p += HEAD + words[p + 2] * (1 + columns)
             if tiles >= len(bench):
                 bench = np.empty(2 * (tiles + 1))
-            some = _windows(words, reals, begin, plan, at, T, spans, bench, states, numbers)
+            some = _windows(words, reals, begin, plan, at, edges, spans, bench, states, numbers)
             nulls += _features(plan, at, states, numbers, T, some, key, keys, values, floats, said, gone)
     return nulls
 
 
 @nb.njit(nogil=True, cache=True)
-def _windows(words, reals, begin, plan, view, T, spans, bench, states, numbers):  # type: ignore[no-untyped-def]
-    """The states of a view's windows for one key, into `states`: each of the tiles that `Ladder.begin` and `Ladder.end` say.
+def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
+    """Where each window of a view begins and ends, as `Ladder.begin` and `Ladder.end` say, into `edges`."""
+    for w in range(plan[view + 1]):
+        at = view + SECTION + 3 * w
+        length, hop, offset = plan[at], plan[at + 1], plan[at + 2]
+        edges[2 * w] = ALL if length < 0 else (T - offset - length) // hop * hop
+        edges[2 * w + 1] = T if offset == 0 else (T - offset) // hop * hop
+
+
+@nb.njit(nogil=True, cache=True)
+def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbers):  # type: ignore[no-untyped-def]
+    """The states of a view's windows for one key, into `states`: each of the tiles that begin between its edges.
 
     view: where its section begins. spans, to be filled: of each record where its columns begin, how many tiles it has, and the first and
     the end of those that count. bench: room for a column of all tiles. Whether there is any event.
     """
     columns, count, steps, records, everything = plan[view], plan[view + 1], plan[view + 2], plan[view + 4], plan[view + 6]
-    view += SECTION
-    how = view + 3 * count
+    how = view + SECTION + 3 * count
     neutral, some = how + 3 * steps, False
     for w in range(count):
-        length, hop, offset = plan[view + 3 * w], plan[view + 3 * w + 1], plan[view + 3 * w + 2]
-        first = ALL if length < 0 else (T - offset - length) // hop * hop
-        last = T if offset == 0 else (T - offset) // hop * hop
-        p, used = begin, 1
+        first, last, p, used = edges[2 * w], edges[2 * w + 1], begin, 1
         for r in range(records):
             n = words[p + 2]
             p += HEAD

@@ -97,14 +97,8 @@ class Acceptance:
         else:
             decoded = records.decoded or self.decode(records.payloads)
             rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
-        places = pl.DataFrame(
-            {
-                PARTITION: pl.Series(list(records.partitions), dtype=pl.String).gather(records.partition),
-                OFFSET: records.offset,
-                AT: pl.Series(records.at).cast(UTC),
-            },
-            schema={PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC},
-        )
+        partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
+        places = pl.DataFrame([partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)])
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
         gone = [n for n, _ in refused]
         dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
@@ -125,7 +119,7 @@ class Acceptance:
         keys = self._keys
         columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
         source = replace(self.source, history=Frame(rows.with_row_index(ROW)))
-        return collect(arrived(source, keys, columns, [ROW]), f"source {self.source.name!r}")
+        return collect(arrived(source, keys, columns, [ROW]), f"source {self.source.name!r}", held=True)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -191,6 +185,8 @@ class Acceptance:
         return all(_finite(series) for series in numbers)
 
 
+NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
+"""No refused rows."""
 _NO_REASON = pl.Series("reason", [None], pl.String)
 
 
@@ -212,6 +208,8 @@ def copies(records: Records, arrived: Arrived, rows: Sequence[int]) -> pl.DataFr
 
 
 def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:
+    if not which:
+        return NONE
     own = pl.DataFrame({"reason": reasons, "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
     return pl.concat([own.select("reason"), places[list(which)], own.select("payload")], how="horizontal")
 

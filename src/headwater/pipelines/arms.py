@@ -9,7 +9,7 @@ from functools import cached_property
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Measured, Never, Streaming
+from headwater.definitions.freshness import Batch, Measured, Never, Streaming, on_request
 from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.lints import refusals
@@ -33,16 +33,20 @@ def backtest_only(arm: Arm) -> str | None:
 
     Where predictions are made ahead, a job reads the history, and no view has to be kept, unless predictions on request stand in.
     """
-    soon = [source.name for source in arm.model.features.sources if source in arm.level.known_after]
+    soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
     if soon:
         return f"known_after of {soon[0]} asks what a backtest would make of events known sooner or later: served ones are known when they come"
-    scoring, views = arm.scoring, [view.root for view in arm.service.views]
+    asked = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
+    other = [f"third-party features {name} at {freshness} is how a backtest asks" for name, freshness in asked if freshness != on_request()]
+    if other:
+        return f"{other[0]}: a request asks them when it comes"
+    scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
     if scoring is not None and not isinstance(scoring.freshness, Batch):
         return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"
     if scoring is not None and not scoring.on_request:
         asked = (view for view in views if isinstance(view.freshness, Measured | Never))
         return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in asked), None)
-    said = refusals(arm.model, arm.service)
+    said = refusals(views)
     return said[0] if said else next(filter(None, map(_unfed, views)), None)
 
 
@@ -70,7 +74,7 @@ def stored(project: Project) -> tuple[Stored, ...]:
     levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
     for arm in served(project):
         if arm.name != AS_DEFINED and (arm.scoring is None or arm.scoring.on_request):
-            for view in arm.service.views_within:
+            for view in (view for service in arm.services for view in service.views_within):
                 names = levels.setdefault(view.root, [])
                 names.extend([] if arm.name in names else [arm.name])
     found: dict[str, Stored] = {}

@@ -119,6 +119,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
         "tables": _tables(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
+        "not_in_training": list(rows.not_in_training),
         "versions": library_versions(),
         **({} if log is None else {"served_by": dict(rows.served_by)}),
     }
@@ -203,7 +204,7 @@ def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, 
         "model": model.name,
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
-        "views": {view.name: view.fingerprint for view in service.views},
+        "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
         "level": _AS_SERVED if log is not None and level is None else _said(level or Level(), model),
     }
 
@@ -216,7 +217,7 @@ def _tables(model: Model) -> dict[str, object]:
     """What each table that is read holds; labels and sources by name."""
     labels = model.labels
     found: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
-    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.views)
+    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.in_training.views_in_history)
     if isinstance(labels.label, Outcome):
         sources[labels.label.source] = None
     for source in sources:

@@ -14,11 +14,12 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.freshness import Batch, Freshness, Measured, OnRequest, Streaming
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
-from headwater.definitions.request_feature import RequestField
+from headwater.definitions.request_feature import DTYPES, RequestField
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
 from headwater.pipelines.arms import Stored, replayed, stored
@@ -38,6 +39,7 @@ def describe(project: Project) -> Entries:
     entries = [
         *(Entry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
         *(Entry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
+        *(Entry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
         *(Entry("view", one.name, one.view.fingerprint, _view(one.view), one.view.tiles_fingerprint) for one in _of_levels(project)),
         *(Entry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
         *(Entry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
@@ -56,6 +58,7 @@ def describe(project: Project) -> Entries:
 _PLURAL = {
     "source": "sources",
     "view": "feature views",
+    "http": "third-party features",
     "service": "feature services",
     "labels": "labels",
     "model": "models",
@@ -126,6 +129,22 @@ def _view(view: FeatureView) -> dict[str, object]:
     )
 
 
+def _http(http: HttpFeatures) -> dict[str, object]:
+    """Without its headers, which may hold secrets."""
+    return _without_none(
+        url=http.url,
+        method=http.method,
+        request={name: DTYPES[dtype] for name, dtype in http.request.items()},
+        features={name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()},
+        fallback={name: _said(value) for name, value in http.fallback.items()},
+        history=None if http.history is None else http.history.name,
+        **{name: getattr(http, name) for name in _HOW},
+    )
+
+
+_HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "cache_entries", "concurrency", "breaker")
+
+
 def _service(service: FeatureService) -> dict[str, object]:
     members = {name: said for member in service.features for name, said in _member(member)}
     return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
@@ -135,7 +154,9 @@ def _member(member: Member) -> list[tuple[str, object]]:
     if isinstance(member, FeatureView):
         return [(name, f"of view {member.name}") for name in member.feature_names]
     if isinstance(member, FeatureRef):
-        return [(member.name, f"of view {member.view.name}")]
+        return [(member.name, f"of {'view' if member.view.third_party is None else 'third party'} {member.view.name}")]
+    if isinstance(member, HttpFeatures):
+        return [(name, f"of third party {member.name}") for name in member.feature_names]
     if isinstance(member, RequestField):
         return [(member.name, f"a request field, {member.dtype.__name__}")]
     inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}

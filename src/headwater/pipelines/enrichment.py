@@ -178,7 +178,7 @@ def _outputs(source: Source, names: Collection[str]) -> set[str]:
 
 
 def _views(service: FeatureService | None) -> list[tuple[FeatureView, Sequence[Feature]]]:
-    return [] if service is None else [(view, service.needed[view.name]) for view in service.views]
+    return [] if service is None else [(view, service.needed[view.name]) for view in service.views_in_history]
 
 
 def _only(service: FeatureService, names: Collection[str]) -> FeatureService | None:

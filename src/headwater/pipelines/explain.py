@@ -271,7 +271,7 @@ class _Events:
         """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
         accepted, found = space == spaces.ARCHIVE, []
         acceptance = self._acceptance(self.view.source if accepted else replace(self.view.source, filter=None))
-        schema = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64, **acceptance.schema}
+        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         for partition in self._partitions() or [None]:
             rows = self._roller(partition, space).rows()
             table = pl.DataFrame(schema=schema) if rows is None else rows.collect()

@@ -202,6 +202,8 @@ def ingest(
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED, wait=limits.wait))
         intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
+        for intake in intakes:
+            stack.callback(intake.close)
         work = _Work(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
@@ -296,7 +298,7 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
     for committed in made:
         if on_commit is not None:
             on_commit(intake.source, committed, reading.lag)
-    intake.roll(least=intake.limits.roll)
+    intake.roll(least=intake.limits.roll, aside=True)
 
 
 def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Intake:
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._shards: dict[str | None, Shard] = {}
+        self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if not store.partitioned:
             self.shard(None)
@@ -123,6 +125,7 @@ class Intake:
         if not self.store.partitioned:
             return
         with self._lock:
+            self._rolled()  # what is left of their blocks is for others to move
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._shards.pop(name, None)
@@ -150,14 +153,32 @@ class Intake:
         """When the first event that is held happens."""
         return min((due for shard in self.shards if (due := shard.due()) is not None), default=None)
 
-    def roll(self, *, least: int) -> None:
-        """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes."""
-        if self.folder is None:
+    def roll(self, *, least: int, aside: bool = False) -> None:
+        """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes.
+
+        aside: in a thread of its own, so that commits go on meanwhile; what goes wrong there, the next call raises.
+        """
+        if self.folder is None or (aside and self._rolling is not None and not self._rolling.done()):
             return
-        for shard in self.shards:
-            for space in [space for space, size in shard.blocks.items() if size >= least]:
-                self._roller(shard.partition, space).roll()
-                shard.blocks[space] = 0
+        with self._lock:
+            self._rolled()
+            due = [(shard, space) for shard in self.shards for space, size in shard.blocks.items() if size and size >= least]
+            for shard, space in due:
+                shard.blocks[space] = 0  # what is committed from here on is counted for the next file
+            self._rolling = _aside([self._roller(shard.partition, space) for shard, space in due]) if due else None
+            if not aside:
+                self._rolled()
+
+    def close(self) -> None:
+        """Wait for files that are being made; what goes wrong with them is seen when they are made again."""
+        if self._rolling is not None:
+            wait([self._rolling])
+
+    def _rolled(self) -> None:
+        """Wait for files that are being made, and raise what goes wrong."""
+        rolling, self._rolling = self._rolling, None
+        if rolling is not None:
+            rolling.result()
 
     def shard(self, partition: str | None) -> Shard:
         """The shard that a partition's records go to; its views are filled with their past before it is given."""
@@ -190,3 +211,19 @@ class Intake:
         folder = self.folder or settings.home()
         keep = self._keep if space == spaces.FILTERED else None
         return Roller(self.store, space, folder / FOLDERS[space], self.source.name, partition, keep)
+
+
+def _aside(rollers: Sequence[Roller]) -> Future[None]:
+    """Roll in a thread."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            for roller in rollers:
+                roller.roll()
+            done.set_result(None)
+        except BaseException as error:  # noqa: BLE001 (raised by whoever asks)
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="roll").start()
+    return done

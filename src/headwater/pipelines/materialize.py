@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import LASTS
-from headwater.compute.as_of import as_of
-from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
@@ -38,6 +35,7 @@ from headwater.errors import DataError, UsageError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import Cut, Making, State, encoded, read_state, schema_bytes
 from headwater.pipelines.arms import Stored, chosen, stored
+from headwater.pipelines.cuts import computable, due_after
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import SLOTS, newest
 
@@ -73,16 +71,7 @@ def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
     """
     if not isinstance(view.freshness, Batch):
         raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
-    computed = replace(view.freshness, delay=view.freshness.wait)
-    due, after = _last(view.freshness, t), _last(computed, t)
-    while (before := _last(computed, after[1] - 1)) > due:
-        after = before
-    return [due, after] if after > due else [due]
-
-
-def _last(batch: Batch, t: int) -> tuple[int, int]:
-    (T,), (K,) = as_of(batch, np.array([t]))
-    return int(T), int(K)
+    return computable(view.freshness, t)
 
 
 def materialize_view(
@@ -354,14 +343,4 @@ def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
 
 def next_due(views: Sequence[FeatureView], t: int) -> int:
     """When the next cut of any of these batch views can be computed, after `t`; microseconds."""
-    return min(_due_after(view, t) for view in views)
-
-
-def _due_after(view: FeatureView, t: int) -> int:
-    assert isinstance(view.freshness, Batch)
-    low, high = t, t + 2 * view.freshness.every + 2 * DAY  # cuts by a local clock are up to a day and an hour apart from even ones
-    now = cuts_at(view, t)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cuts_at(view, middle) == now else (low, middle)
-    return high
+    return min(due_after(cast("Batch", view.freshness), t) for view in views)

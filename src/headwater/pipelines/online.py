@@ -28,7 +28,7 @@ from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
 from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
-from headwater.pipelines.request_features import request_feature, request_field
+from headwater.pipelines.request_features import fetched, request_feature, request_field
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def get_online_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: keys and request fields; a frame with an Arrow interface, or a list of mappings.
+        rows: keys and request fields; a frame with an Arrow interface, or a list of mappings. What third parties say is taken from
+            columns named like their features (`serving.third_party` fetches it); where they lack, the values are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
@@ -179,6 +180,7 @@ class OnlineFeatures:
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}
         beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        self._add_fetched(frame, found, beside)
         for view in self.service.views:
             served = self.views[view.name].read(_keys(view, frame, found), t)
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
@@ -229,8 +231,9 @@ class OnlineFeatures:
             check_request(self.service, list(request))
         found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
         moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
-        frame = pl.DataFrame({name: pl.Series(name, column, strict=False) for name, column in request.items()})
+        frame = pl.DataFrame([_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
+        found |= self._fetched(frame, series)
         for view in self.service.views:
             if view.name not in moments:
                 served = self.views[view.name].read(_keys(view, frame, series), t)
@@ -244,6 +247,23 @@ class OnlineFeatures:
                 found[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
         values, statuses = zip(*(found[name] for name in self.names), strict=True)
         return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+
+    def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
+        """What third parties have answered and its statuses; added to `series`."""
+        beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        self._add_fetched(frame, series, beside)
+        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, _, _) in beside.items()}
+        return {name: (series[name].to_list(), codes) for name, codes in said.items()}
+
+    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, tuple[pl.Series, int, bool]]) -> None:
+        """Add what third parties have answered, and the statuses."""
+        for http in self.service.http_features:
+            for name, series in fetched(http, frame):
+                found[name] = series
+                codes = (
+                    np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
+                )
+                beside[name] = asides.status_series(name, codes), 0, False
 
     def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
         """Add what is made of the request itself."""
@@ -276,6 +296,18 @@ class OnlineFeatures:
     def _alone(self) -> bool:
         """Whether there is nothing but these."""
         return tuple(self._quick.names) == tuple(self.names)
+
+
+def _column(name: str, values: Sequence[object]) -> pl.Series:
+    """Plain values as a column.
+
+    Raises:
+        DataError: an integer of more than 64 bits.
+    """
+    for value in values:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
+    return pl.Series(name, values, strict=False)
 
 
 def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:

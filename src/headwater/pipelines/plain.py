@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.request_feature import RequestFeature
+from headwater.engines.asides import MISSING, PRESENT
 from headwater.pipelines.request_features import failed, returned
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -65,8 +66,8 @@ class _Function:
 class Plain:
     """What a service has beside the features of its views.
 
-    `found` are those, in the order of `names`; what comes out is all that the service has, in its own order, and a status for each:
-    places in `engines.asides.STATUSES`.
+    `found` are those, in the order of `names`; what third parties have answered stands in a request, under the names of the features.
+    What comes out is all that the service has, in its own order, and a status for each: places in `engines.asides.STATUSES`.
 
     Raises:
         KeyError: a request lacks a field.
@@ -75,6 +76,12 @@ class Plain:
     """
 
     def __init__(self, service: FeatureService, names: Sequence[str]) -> None:
+        self._fetched = [
+            (name, _TYPED[dtype])
+            for http in service.http_features
+            for name, (_, dtype) in zip(http.feature_names, http.columns.values(), strict=True)
+        ]
+        names = [*names, *(name for name, _ in self._fetched)]
         at = {name: place for place, name in enumerate(names)}
         self._fields = [(field.name, _TYPED[field.dtype]) for field in service.request_fields]
         self._functions = [_function(feature, at) for feature in service.request_features]
@@ -87,6 +94,9 @@ class Plain:
 
     def one(self, request: Mapping[str, object], found: Sequence[object], statuses: bytes) -> tuple[list[object], bytes]:
         """Values and statuses of one request."""
+        if self._fetched:
+            answers = [typed(request[name]) for name, typed in self._fetched]
+            found, statuses = [*found, *answers], statuses + bytes(_answered(answers))
         own = [typed(request[name]) for name, typed in self._fields]
         own += [function.one(request, found) for function in self._functions]
         values = [*found, *own]
@@ -97,6 +107,9 @@ class Plain:
         self, columns: Mapping[str, Sequence[object]], found: Sequence[list[object]], statuses: Sequence[bytes], count: int
     ) -> tuple[list[list[object]], list[bytes]]:
         """Those of many, for each feature."""
+        for name, typed in self._fetched:
+            answers = list(map(typed, columns[name]))
+            found, statuses = [*found, answers], [*statuses, bytes(_answered(answers))]
         for name, _ in self._fields:
             _check_alike(columns[name])
         for function in self._functions:
@@ -114,6 +127,10 @@ def _function(feature: RequestFeature, at: Mapping[str, int]) -> _Function:
     fields = tuple((name, _TYPED[feature.fields[name]]) if name in feature.fields else None for name in feature.parameters)
     places = tuple(at[feature.inputs[name].name] if name in feature.inputs else -1 for name in feature.parameters)
     return _Function(feature, fields, places)
+
+
+def _answered(values: Sequence[object]) -> Iterator[int]:
+    return (MISSING if value is None else PRESENT for value in values)
 
 
 def _check_alike(column: Sequence[object]) -> None:

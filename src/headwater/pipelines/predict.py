@@ -29,7 +29,7 @@ class Scorer(Protocol):
         ...
 
     def one(self, values: Sequence[object]) -> float:
-        """The score of one row: its features in the service's order, as `OnlineFeatures.row` gives them."""
+        """The score of one row: the features that are in training, in the service's order, as `OnlineFeatures.row` gives them."""
         ...
 
     def score(self, frame: pl.DataFrame) -> F64:
@@ -75,6 +75,8 @@ class Predictor:
 
     def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer) -> None:
         self.model, self.features, self.scorer = model, features, scorer
+        trained = model.features.in_training.feature_names
+        self._places = None if trained == features.names else [features.names.index(name) for name in trained]
 
     def one(self, request: Mapping[str, object], *, t: int | None = None) -> One:
         """The prediction for one request, asked for at t: microseconds, None is now.
@@ -93,7 +95,7 @@ class Predictor:
                 raise
             return One(Predicted(self.model.default, "default", 0.0), None, {"read": clock.stopwatch() - begin})
         read = clock.stopwatch()
-        value = self.scorer.one(found.values)
+        value = self.scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
         end = clock.stopwatch()
         return One(Predicted(value, "on_request", _age(found, t)), found, {"read": read - begin, "score": end - read})
 
@@ -114,9 +116,10 @@ class Predictor:
         return Many(made, found, {"read": read - begin, "score": clock.stopwatch() - read})
 
     def _scores(self, found: Answers) -> list[float]:
+        read = range(len(found.values)) if self._places is None else self._places
         if len(found.values[0]) <= _FEW:
-            return [self.scorer.one(row) for row in zip(*found.values, strict=True)]
-        columns = [pl.Series(name, values, strict=False) for name, values in zip(self.features.names, found.values, strict=True)]
+            return [self.scorer.one(row) for row in zip(*(found.values[place] for place in read), strict=True)]
+        columns = [pl.Series(self.features.names[place], found.values[place], strict=False) for place in read]
         return list(map(float, self.scorer.score(pl.DataFrame(columns))))
 
 

@@ -1,12 +1,13 @@
-"""Request fields and functions, evaluated over rows."""
+"""Request fields, functions and answers of third parties, over rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import DTYPES, RequestFeature, RequestField
 from headwater.errors import DataError
 
@@ -69,6 +70,31 @@ def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
         raise DataError(
             f"request feature {feature.name!r} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}"
         ) from error
+
+
+def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
+    """What the history of a third party has answered, by name, in the types that its answers have; those that were computed.
+
+    Raises:
+        DataError: the history's column is of another kind.
+    """
+    for column, (_, dtype) in http.columns.items():
+        name = f"{http.name}__{column}"
+        if name in found:
+            yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
+
+
+def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
+    """What a third party has answered online, by name: the columns of the rows that are named like the features; else its fallback values.
+
+    Raises:
+        DataError: a column is of another kind.
+    """
+    for name, (column, (_, dtype)) in zip(http.feature_names, http.columns.items(), strict=True):
+        if name in frame.columns:
+            yield name, _typed(frame[name], dtype, f"third-party features {http.name!r}: {name!r} of the rows")
+        else:
+            yield name, pl.Series(name, [http.fallback[column]], _POLARS[dtype]).new_from_index(0, frame.height)
 
 
 def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:

@@ -150,6 +150,9 @@ class _Served:
         same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.tiles_fingerprint])
         notes["rows of another definition of the view"] += int((~same).sum())
         rows = rows.filter(same)
+        if any(isinstance(f, FeatureRef) and not self._known(f.name) for f in map(view.request_key, view.keys)):
+            notes["rows whose key a third party said, which was not logged"] += rows.height
+            rows = rows.clear()
         if stream:
             notes["rows without a commit"] += rows[f"{view.name}__sequence"].null_count()
             rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
@@ -218,7 +221,8 @@ class _Served:
             for name in self.service.needed_by()
             if {name, f"{PREFIX}given_{name}"} & set(self.frame.columns)
         )
-        functions = [f for f in self.service.request_features if status_name(f.name) in self.frame.columns]
+        every = [f for f in self.service.request_features if status_name(f.name) in self.frame.columns]
+        functions = [f for f in every if all(self._known(ref.name) for ref in f.inputs.values())]
         values, mismatches = 0, []
         for function in functions:
             inputs = {p: self._input(ref.name) for p, ref in function.inputs.items()}
@@ -231,13 +235,19 @@ class _Served:
             for row in np.flatnonzero(~_equal(mine, theirs)).tolist():
                 keys = {**fields.row(int(chosen[row]), named=True), REQUEST: self.frame[REQUEST][int(chosen[row])]}
                 mismatches.append(Mismatch(function.name, keys, mine[row], theirs[row], "the value differs"))
-        computed = {*(r.name for r in self.service.refs), *(f.name for f in functions), *(f.name for f in self.service.request_fields)}
-        others = [name for name in self.service.feature_names if name not in computed and name in self.frame.columns]
-        notes = {"values of third parties, taken from the log": len(others) * self.frame.height} if others else {}
-        if not functions and not others:
+        others = [ref.name for ref in self.service.refs if ref.view.third_party is not None and ref.name in self.frame.columns]
+        notes = {
+            "values of third parties, taken from the log": len(others) * self.frame.height,
+            "values made of what a third party said, which was not logged": (len(every) - len(functions)) * self.frame.height,
+        }
+        if not every and not others:
             return None
         at = self.frame.select(pl.col(AT).dt.epoch("us").max()).item()
-        return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, notes)
+        return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, +Counter(notes))
+
+    def _known(self, name: str) -> bool:
+        """Whether a feature was logged, or was computed anew."""
+        return name in self.frame.columns or name in self.anew
 
     def _input(self, name: str) -> pl.Series:
         """A feature that fills a parameter: as it was logged, else computed anew."""

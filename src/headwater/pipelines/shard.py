@@ -28,7 +28,7 @@ from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
+from headwater.pipelines.accept import DEAD_SCHEMA, NONE, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.ids import Ids, known_of
 
 FILTERED, ACCEPTED, COPY, HELD, REFUSED = range(5)
@@ -169,7 +169,6 @@ class Shard:
 
 
 _DUE = "headwater_due"
-_NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
 
 
 class _Draft:
@@ -279,7 +278,7 @@ class _Draft:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
-        refused = pl.concat(self.refused) if self.refused else _NONE
+        refused = pl.concat(self.refused) if self.refused else NONE
         counts = {name: n for name, n in self.counts.items() if n}
         return Committed(sequence, self.now, counts, refused, self.known, clock.stopwatch() - self.since, self.fates)
 
@@ -332,7 +331,7 @@ class _Draft:
         self.counts["late"] += int((events[TIME] < self.latest).sum())
         self.latest = max(self.latest, int(events[TIME].max()))  # type: ignore[arg-type]
         self.rows.append(rows)
-        self.events.append(events.with_columns(rows[OFFSET]) if self.shard.partition is not None else events)
+        self.events.append(events.hstack([rows[OFFSET]]) if self.shard.partition is not None else events)
 
     def _progress(self) -> Progress:
         old = self.memory.progress
@@ -361,7 +360,8 @@ class _Draft:
         return changes
 
     def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
-        return rows.with_columns(pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
+        said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [self.now], pl.Int64).cast(UTC))
+        return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
 
 
 def _unread(records: Records, ends: Mapping[str, int], since: int) -> Records:

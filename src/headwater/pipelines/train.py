@@ -35,6 +35,7 @@ class TrainingSet:
     """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
 
     served_by: of rows from a served log, how many each version of the model answered.
+    not_in_training: the model's features that no history supplies; they are no column.
     """
 
     requests: Requests
@@ -42,6 +43,7 @@ class TrainingSet:
     left_out: Counter[str]
     events: Mapping[str, int]
     served_by: Mapping[str, int] = field(default_factory=dict)
+    not_in_training: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -75,6 +77,8 @@ class Trained:
             "until": self.until.isoformat(),
             "rows": self.rows,
             "left_out": dict(self.left_out),
+            "not_in_training": list(self.model.features.not_in_training),
+            "third_party": {http.name: http.fingerprint for http in self.model.features.http_features},
         }
         return save(self.fitted, Path(folder), about)
 
@@ -103,7 +107,7 @@ def training_set(
     """
     if from_log is not None:
         found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
-        return TrainingSet(found.requests, found.features, found.left_out, {}, found.versions)
+        return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
     assert requests.known_at is not None
@@ -116,8 +120,8 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    features = feature_frames(model.features, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
-    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events))
+    features = feature_frames(model.features.in_training, requests, {"": level or Level()}, notes, Means(threads, memory, tick, cache))[""]
+    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
 
 
 def train(

@@ -24,6 +24,7 @@ from headwater.errors import (
     DataError,
     DefinitionError,
     MissingExtraError,
+    ModelError,
     StoreError,
     UsageError,
     nearest,
@@ -264,7 +265,7 @@ def _told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
             return 400, f"the body is no JSON: {error}", []
         case BusyError():
             return 503, str(error), [(b"retry-after", b"1")]
-        case StoreError() | ConnectError():
+        case StoreError() | ConnectError() | ModelError():
             return 503, str(error), [(b"retry-after", b"5")]
         case DataError() | UsageError():
             return 422, str(error), []

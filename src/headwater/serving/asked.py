@@ -34,7 +34,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows of which predictions are asked for. features: with the features that each was made of. timing: with the seconds of each stage."""
+    """Rows of which predictions are asked for. features: with the features that each was made of. timing: with the time of each stage."""
 
     row: Row | UnsetType = UNSET
     rows: list[Row] | UnsetType = UNSET

@@ -37,7 +37,8 @@ function example(schema, depth = 0) {
     return Object.fromEntries(wanted.map(name => [name, example(schema.properties[name], depth + 1)]));
   }
   if (type === "array") return schema.items && depth < 6 ? [example(schema.items, depth + 1)] : [];
-  if (type === "string") return schema.format === "date-time" ? new Date().toISOString() : schema.format === "date" ? new Date().toISOString().slice(0, 10) : "text";
+  if (type === "string" && schema.format === "date-time") return new Date().toISOString();
+  if (type === "string") return schema.format === "date" ? new Date().toISOString().slice(0, 10) : "text";
   if (type === "integer") return Math.max(schema.minimum > -1e9 ? schema.minimum : 1, 1);
   if (type === "number") return 1.5;
   return type === "boolean" ? false : null;
@@ -64,13 +65,15 @@ function show(path, method, operation) {
     answer.hidden = false; answer.textContent = "...";
     try {
       const begin = performance.now();
-      const reply = await fetch(path + (query ? "?" + query : ""), { method: method.toUpperCase(), headers: { ...headers(), ...(body ? { "content-type": kind } : {}) }, body: body ? body.value : undefined });
+      const asked = body ? { body: body.value, headers: { ...headers(), "content-type": kind } } : { headers: headers() };
+      const reply = await fetch(path + (query ? "?" + query : ""), { method: method.toUpperCase(), ...asked });
       let text = await reply.text();
       try { text = JSON.stringify(JSON.parse(text), null, 1); } catch { /* shown as it is */ }
       answer.textContent = reply.status + " in " + (performance.now() - begin).toFixed(1) + " ms, request " + reply.headers.get("x-request-id") + "\\n" + text;
     } catch (error) { answer.textContent = String(error); }
   };
-  for (const [name, what] of [["Request", schema], ["Answer", Object.values((operation.responses["200"] || {}).content || {}).map(one => one.schema)[0]]]) {
+  const answers = Object.values((operation.responses["200"] || {}).content || {});
+  for (const [name, what] of [["Request", schema], ["Answer", answers.map(one => one.schema)[0]]]) {
     if (!what) continue;
     const more = make("details", "", box); make("summary", name + ": schema", more); make("pre", JSON.stringify(what, null, 1), more);
   }

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from headwater.errors import DataError
 from headwater.pipelines.explain import typed_keys
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+
     from headwater.serving.app import App
 
 _EVENTS = 20  # shown of an explanation, unless it says how many

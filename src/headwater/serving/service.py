@@ -16,7 +16,7 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
-from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.explain import Explanation, explain
 from headwater.pipelines.moments import Moment
@@ -119,7 +119,7 @@ class Service:
         """The predictions for one row or several; `features` with what each was made of. Else as `features`.
 
         Raises:
-            DataError: besides, a fitted model that is missing or reads other features.
+            ModelError: besides, a fitted model that is missing, or reads other features.
         """
         predictor, t = self.predictor(model, level), _moment(at)
         columns = _columns(rows)
@@ -219,14 +219,21 @@ class Service:
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made._stack, made._open, made._predictors, made._rankers = ExitStack(), {}, {}, {}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
-        """The fitted model that serves a model at a level."""
+        """The fitted model that serves a model at a level.
+
+        Raises:
+            ModelError: there is none, or it is refused.
+        """
         known = self._loaded.get((model.name, level))
         if known is None:
-            known = self._loaded[model.name, level] = self._scorers(model, level)
+            try:
+                known = self._loaded[model.name, level] = self._scorers(model, level)
+            except (DataError, UsageError) as error:
+                raise ModelError(str(error)) from error
         return known
 
     def _check(self, service: str, level: str | None) -> None:

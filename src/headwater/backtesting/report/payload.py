@@ -51,6 +51,7 @@ def to_json(result: BacktestResult) -> dict[str, object]:
         "fingerprint": result.fingerprint,
         "versions": dict(result.versions),
         "assumptions": list(result.assumptions),
+        "not_in_training": list(result.not_in_training),
         "estimator": result.estimator,
         "encoded": dict(result.encoded),
     }

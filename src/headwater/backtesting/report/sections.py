@@ -277,7 +277,13 @@ def assumptions(result: BacktestResult) -> Html:
     """What no backtest can see."""
     text = "A backtest replays the past. Its numbers carry over to production only if the world does not react to the model:"
     end = "An experiment in production measures what this page cannot."
-    return section("world", "If the world does not react", paragraph(text), bullets(result.assumptions), paragraph(end))
+    return section(
+        "world",
+        "If the world does not react",
+        paragraph(text),
+        bullets([*result.assumptions, *wording.not_in_training(result)]),
+        paragraph(end),
+    )
 
 
 def definitions(result: BacktestResult) -> Html:

@@ -172,6 +172,7 @@ class _Writer:
         return [
             self.text(f"rows: {wording.count(split.train_rows)} train, {wording.count(split.test_rows)} test{took}"),
             self.text(f"left out: {out or 'none'}"),
+            *(self.text(line, "yellow") for line in wording.not_in_training(self.result)),
             self.text(f"leak audit: {wording.audit_line(self.result)}", "bold red" if doubtful else ""),
             self._note("Brackets are 95 % intervals from a block bootstrap."),
         ]

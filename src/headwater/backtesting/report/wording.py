@@ -37,6 +37,13 @@ _MEANINGS = {
 _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 
 
+def not_in_training(result: BacktestResult) -> list[str]:
+    """A sentence about the features that no level reads, where there are any."""
+    names = result.not_in_training
+    said = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
+    return [said] if names else []
+
+
 def metric_label(metric: str) -> str:
     """A metric's name as a reader writes it.
 
