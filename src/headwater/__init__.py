@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from headwater.logs.outcomes import outcomes as outcomes
     from headwater.logs.segments import served as served
     from headwater.logs.served import ServedLog as ServedLog
+    from headwater.models.formats import load_model as load_model
+    from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
@@ -148,6 +150,8 @@ _HOMES = {
     "headwater.pipelines.replay": "replay",
     "headwater.pipelines.served_parity": "served_parity",
     "headwater.pipelines.status": "Status status",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",

@@ -12,6 +12,7 @@ from headwater.backtesting.levels import level_rows, mean_age
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError
 from headwater.pipelines.requests import read_labels
+from headwater.pipelines.train import training_set
 from tests.backtest.world import LEVELS, by_machine, day, labels, level, logistic, model, readings, world
 
 DAILY = hw.batch("1d", delay="4h")
@@ -297,6 +298,22 @@ def test_a_request_without_a_score_is_predicted_on_request(shop):
     result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
     assert level(result, "chain").coverage == 1.0
     assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note
+
+
+def test_a_model_is_trained_on_what_made_the_scores(shop):
+    """At a level with scores made ahead, a training row is what its job knew, and a row without a score trains nothing."""
+    of = _shop_model(*shop)
+    levels = {"ahead": STATUS_QUO["status quo"], "chain": hw.Level(DAILY, hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))}
+    found = _rows(of, levels)
+    for name, at in levels.items():
+        rows = training_set(of, level=at, until=day(40))
+        assert rows.features.equals(found[name].frame.filter(pl.Series(found[name].answered)))
+        assert rows.left_out.get("no score was made ahead", 0) == (~found[name].answered).sum()
+        assert len(rows.requests.t) == rows.features.height
+    assert (~found["ahead"].answered).any()
+    nobody = hw.Level(hw.never(), AHEAD)
+    with pytest.raises(DataError, match=r"no event of the keys \['user'\] was known when scores would have been made"):
+        training_set(of, level=nobody, until=day(40))
 
 
 def test_every_key_of_a_score_must_be_known():

@@ -71,14 +71,14 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
 @pytest.fixture
 def slow(monkeypatch):
     """Files are begun, and made when the test says so."""
-    begun, go, real = threading.Event(), threading.Event(), rolling._durable
+    begun, go, real = threading.Event(), threading.Event(), rolling.durable
 
     def durable(frame, path):
         begun.set()
         assert go.wait(30)
         real(frame, path)
 
-    monkeypatch.setattr(rolling, "_durable", durable)
+    monkeypatch.setattr(rolling, "durable", durable)
     yield begun, go
     go.set()
 

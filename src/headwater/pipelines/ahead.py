@@ -127,7 +127,7 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means:
     if not _scoring(model, level).on_request:
         return made
     asked = dataclasses.replace(level, predictions=on_request())
-    now = feature_frames(model.features, requests, {"": asked}, notes, means)[""]
+    now = feature_frames(model.features.in_training, requests, {"": asked}, notes, means)[""]
     known = pl.Series(made.known)
     columns = [
         made.frame[name].zip_with(known, now[name])

@@ -1,4 +1,4 @@
-"""Predictions of one model at one level: its features as they are now, its score, and how the answer came about."""
+"""Predictions of one model at one level: what was made ahead, or its features as they are now and their score; and how it came about."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from headwater.pipelines.quick import Answer, Answers
 How = Literal["precomputed", "on_request", "default"]
 """Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
 
+Score = float | list[float]
+"""A number, or of a multiclass model one for each class."""
+
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 
 
@@ -28,32 +31,47 @@ class Scorer(Protocol):
         """Which one it is."""
         ...
 
-    def one(self, values: Sequence[object]) -> float:
-        """The score of one row: the features that are in training, in the service's order, as `OnlineFeatures.row` gives them."""
+    def one(self, values: Sequence[object]) -> Score:
+        """The score of one row: its features in the service's order, as `OnlineFeatures.row` gives them."""
         ...
 
     def score(self, frame: pl.DataFrame) -> F64:
-        """The score of each row: float64 (rows)."""
+        """The score of each row: float64, (rows) or (rows, classes)."""
         ...
+
+
+class Beside(NamedTuple):
+    """What third parties have answered for some rows: values and statuses by the names of their features.
+
+    ages: by third party, the seconds since the oldest of its answers; none where all are fallback values.
+    """
+
+    values: Mapping[str, Sequence[object]]
+    statuses: Mapping[str, bytes]
+    ages: Mapping[str, float] = {}
 
 
 class Predicted(NamedTuple):
     """One prediction.
 
-    value: the score. how: it was made. age: seconds from when the oldest feature read was known to the moment of asking.
+    value: the score. how: it was made. age: seconds from when the oldest of what it is made of was known to the moment of asking.
     """
 
-    value: float
+    value: Score
     how: How
     age: float
 
 
 class One(NamedTuple):
-    """The prediction for one request, the features that it is made of (None where none were read), and the seconds each stage took."""
+    """The prediction for one request, the features that it is made of (None where none were read), and the seconds each stage took.
+
+    version: of the model that made it.
+    """
 
     predicted: Predicted
     features: Answer | None
     stages: Mapping[str, float]
+    version: str
 
 
 class Many(NamedTuple):
@@ -62,6 +80,7 @@ class Many(NamedTuple):
     predicted: list[Predicted]
     features: Answers | None
     stages: Mapping[str, float]
+    version: str
 
 
 class Predictor:
@@ -75,11 +94,14 @@ class Predictor:
 
     def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer) -> None:
         self.model, self.features, self.scorer = model, features, scorer
-        trained = model.features.in_training.feature_names
-        self._places = None if trained == features.names else [features.names.index(name) for name in trained]
 
-    def one(self, request: Mapping[str, object], *, t: int | None = None) -> One:
+    def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
         """The prediction for one request, asked for at t: microseconds, None is now.
+
+        Args:
+            request: its keys and fields.
+            t: the moment of asking.
+            beside: what third parties have answered.
 
         Raises:
             DataError: the request lacks a field, or has one of another type.
@@ -87,41 +109,58 @@ class Predictor:
             StaleError: they are older than promised, a view refuses that, and the model has no default.
         """
         t = clock.now_micros() if t is None else t
+        scorer = self.scorer
         begin = clock.stopwatch()
         try:
-            found = self.features.row(request, t=t)
+            if beside is None:
+                found = self.features.row(request, t=t)
+            else:
+                answered = {name: values[0] for name, values in beside.values.items()}
+                found = self.features.row({**request, **answered}, t=t, said=beside.statuses)
         except StaleError:
-            if self.model.default is None:
-                raise
-            return One(Predicted(self.model.default, "default", 0.0), None, {"read": clock.stopwatch() - begin})
+            return One(self._default(), None, {"read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        value = self.scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
-        end = clock.stopwatch()
-        return One(Predicted(value, "on_request", _age(found, t)), found, {"read": read - begin, "score": end - read})
+        value = scorer.one(found.values)
+        stages = {"read": read - begin, "score": clock.stopwatch() - read}
+        return One(Predicted(value, "on_request", _age(found, t, beside)), found, stages, scorer.version)
 
-    def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None) -> Many:
+    def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: Beside | None = None) -> Many:
         """As `one`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
+        scorer = self.scorer
         begin = clock.stopwatch()
         try:
-            found = self.features.rows(requests, t=t)
+            if beside is None:
+                found = self.features.rows(requests, t=t)
+            else:
+                found = self.features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
         except StaleError:
-            if self.model.default is None:
-                raise
             count = len(next(iter(requests.values())))
-            return Many([Predicted(self.model.default, "default", 0.0)] * count, None, {"read": clock.stopwatch() - begin})
+            return Many([self._default()] * count, None, {"read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        age = _age(found, t)
-        made = [Predicted(value, "on_request", age) for value in self._scores(found)]
-        return Many(made, found, {"read": read - begin, "score": clock.stopwatch() - read})
+        age = _age(found, t, beside)
+        made = [Predicted(value, "on_request", age) for value in _scores(scorer, self.features.names, found)]
+        return Many(made, found, {"read": read - begin, "score": clock.stopwatch() - read}, scorer.version)
 
-    def _scores(self, found: Answers) -> list[float]:
-        read = range(len(found.values)) if self._places is None else self._places
-        if len(found.values[0]) <= _FEW:
-            return [self.scorer.one(row) for row in zip(*(found.values[place] for place in read), strict=True)]
-        columns = [pl.Series(self.features.names[place], found.values[place], strict=False) for place in read]
-        return list(map(float, self.scorer.score(pl.DataFrame(columns))))
+    def _default(self) -> Predicted:
+        """What is answered where features are too old.
+
+        Raises:
+            StaleError: the model has no default; the one that is being handled.
+        """
+        if self.model.default is None:
+            raise  # noqa: PLE0704 (called by who handles a StaleError)
+        return Predicted(self.model.default, "default", 0.0)
 
 
-def _age(found: Answer | Answers, t: int) -> float:
-    return max((t - moment.K for moment in found.moments), default=0) / 1e6
+def _scores(scorer: Scorer, names: Sequence[str], found: Answers) -> list[Score]:
+    if len(found.values[0]) <= _FEW:
+        return [scorer.one(row) for row in zip(*found.values, strict=True)]
+    columns = [pl.Series(name, values, strict=False) for name, values in zip(names, found.values, strict=True)]
+    scores: list[Score] = scorer.score(pl.DataFrame(columns)).tolist()
+    return scores
+
+
+def _age(found: Answer | Answers, t: int, beside: Beside | None) -> float:
+    own = max((t - moment.K for moment in found.moments), default=0) / 1e6
+    return own if beside is None else max(own, *beside.ages.values(), 0.0)

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from headwater import clock
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Many, Predicted, Predictor
+from headwater.pipelines.predict import Beside, Many, Predicted, Predictor
 from headwater.pipelines.quick import Answers
 
 MOST_CANDIDATES = 10_000
+
+
+class Proposed(NamedTuple):
+    """A request's candidates in columns, `height` of them, with all that is known of each; and the seconds it took to find them."""
+
+    columns: Mapping[str, list[object]]
+    height: int
+    stages: Mapping[str, float]
 
 
 class Order(NamedTuple):
     """The best candidates, the best first.
 
     items: each with its prediction. features: theirs, in the same order; None where none were read. candidates: how many there were.
-    stages: the seconds that each took.
+    stages: the seconds that each took. version: of the model.
     """
 
     items: list[tuple[object, Predicted]]
     features: Answers | None
     candidates: int
     stages: Mapping[str, float]
+    version: str
 
 
 class Ranker:
@@ -43,29 +52,33 @@ class Ranker:
         self.predictor, self.retrieval, self.item = predictor, retrieval, predictor.model.task.item
         self.asks = frozenset([predictor.model.task.group, *(() if retrieval is None else retrieval.service.needed_by())])
 
-    def rank(self, request: Mapping[str, object], candidates: Sequence[object] | None, k: int, *, t: int | None = None) -> Order:
-        """The best `k` candidates, asked for at t: microseconds, None is now. Of equal scores, the one proposed first.
+    def propose(self, request: Mapping[str, object], candidates: Sequence[object] | None, *, t: int) -> Proposed:
+        """The candidates of a request, asked for at t: microseconds.
 
         Args:
             request: the fields that all candidates share.
             candidates: items, or mappings with the item and fields of its own; None takes those that the model retrieves.
-            k: how many to give.
+            t: the moment of asking.
 
         Raises:
             DataError: candidates of several kinds, or without an item; none were given and the model retrieves none.
-            StoreError, StaleError: as `Predictor.one`.
+            StoreError, StaleError: the features that propose cannot be read.
         """
-        t = clock.now_micros() if t is None else t
         begin = clock.stopwatch()
         own = self._retrieved(request, t) if candidates is None else self._given(candidates)
         stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
-        items = own[self.item]
-        if not items:
-            return Order([], None, 0, stages)
-        count = len(items)
-        found = self.predictor.many({**{name: [value] * count for name, value in request.items()}, **own}, t=t)
-        best = sorted(range(count), key=lambda n: -found.predicted[n].value)[:k]
-        return Order([(items[n], found.predicted[n]) for n in best], _taken(found, best), count, {**stages, **found.stages})
+        count = len(own[self.item])
+        return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
+
+    def order(self, proposed: Proposed, k: int, *, t: int, beside: Beside | None = None) -> Order:
+        """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
+        if not proposed.height:
+            return Order([], None, 0, proposed.stages, self.predictor.scorer.version)
+        found = self.predictor.many(proposed.columns, t=t, beside=beside)
+        best = sorted(range(proposed.height), key=lambda n: -cast("float", found.predicted[n].value))[:k]
+        items = proposed.columns[self.item]
+        stages = {**proposed.stages, **found.stages}
+        return Order([(items[n], found.predicted[n]) for n in best], _taken(found, best), proposed.height, stages, found.version)
 
     def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, cast
 
 from headwater import clock, settings
 from headwater.definitions.model import Model
@@ -19,17 +19,17 @@ from headwater.engines.asides import STATUSES
 from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.explain import Explanation, explain
-from headwater.pipelines.moments import Moment
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import How, Predictor, Scorer
+from headwater.pipelines.predict import Beside, How, Predictor, Scorer
+from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader
+from headwater.serving.parties import Asking
 from headwater.serving.scorers import Scorers, given, in_folder
 
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-T = TypeVar("T")
 
 
 class Open(NamedTuple):
@@ -79,7 +79,9 @@ class Service:
             project.arm(project.models[0].name, name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
+        self._warm: set[tuple[str, str | None]] = set()
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
+        self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
         self._predictors: dict[tuple[str, str | None], Predictor] = {}
         self._rankers: dict[tuple[str, str | None], Ranker] = {}
@@ -109,9 +111,10 @@ class Service:
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
         online, t = self.open(service, level).features, _moment(at)
-        found = online.rows(_columns(rows), t=t)
-        made = [_values(online, *row, found.moments, t) for row in _each(found.values, found.statuses)]
-        return Features(service, level, clock.moment(t), made)
+        columns = _columns(rows)
+        said = self._asked(service, columns, t, None)
+        found = online.rows(columns if said is None else {**columns, **said.values}, t=t, said=None if said is None else said.statuses)
+        return Features(service, level, clock.moment(t), self._told(service, level, found, said, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -123,13 +126,14 @@ class Service:
         """
         predictor, t = self.predictor(model, level), _moment(at)
         columns = _columns(rows)
-        found = predictor.many(columns, t=t)
-        said: list[dict[str, FeatureValue]] | list[None] = [None] * len(found.predicted)
+        service = predictor.model.features.name
+        beside = self._asked(service, columns, t, model)
+        found = predictor.many(columns, t=t, beside=beside)
+        said: Sequence[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
         if features and found.features is not None:
-            online, answers = predictor.features, found.features
-            said = [_values(online, *row, answers.moments, t) for row in _each(answers.values, answers.statuses)]
+            said = self._told(service, level, found.features, beside, t)
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
-        return Predictions(model, predictor.scorer.version, level, clock.moment(t), made, _milliseconds(found.stages))
+        return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
 
     def rank(
         self,
@@ -155,16 +159,17 @@ class Service:
             UsageError: a model that ranks nothing. DataError, StoreError: as for `predict`.
         """
         ranker, t = self.ranker(model, level), _moment(at)
-        order = ranker.rank(row, candidates, k, t=t)
-        said: list[dict[str, FeatureValue]] | list[None] = [None] * len(order.items)
+        service = ranker.predictor.model.features.name
+        proposed = ranker.propose(row, candidates, t=t)
+        beside = self._asked(service, proposed.columns, t, model) if proposed.height else None
+        order = ranker.order(proposed, k, t=t, beside=beside)
+        said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            online, answers = ranker.predictor.features, order.features
-            said = [_values(online, *each, answers.moments, t) for each in _each(answers.values, answers.statuses)]
-        items = [RankedItem(item, one.value, of) for (item, one), of in zip(order.items, said, strict=True)]
+            said = self._told(service, level, order.features, beside, t)
+        items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
         how: How
         how, age = (order.items[0][1].how, order.items[0][1].age) if order.items else ("on_request", 0.0)
-        version = ranker.predictor.scorer.version
-        return Ranked(model, version, level, clock.moment(t), how, age, order.candidates, items, _milliseconds(order.stages))
+        return Ranked(model, order.version, level, clock.moment(t), how, age, order.candidates, items, _milliseconds(order.stages))
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
@@ -173,7 +178,8 @@ class Service:
     def unready(self) -> list[str]:
         """What keeps this from answering everything, in sentences; empty where it is ready.
 
-        Ready means: the store can be read, every view is in it at the levels that have to be ready, and every model is loaded.
+        Ready means: the store can be read, every view is in it at the levels that have to be ready, what reads them is compiled, and every
+        model is loaded.
         """
         found = []
         for level in self.levels:
@@ -219,7 +225,7 @@ class Service:
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}, "_asking": None}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -236,11 +242,35 @@ class Service:
                 raise ModelError(str(error)) from error
         return known
 
+    def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> Beside | None:
+        """What third parties say of some rows; None where none is asked."""
+        if not self.services[service].features.http_features:
+            return None
+        if self._asking is None:
+            self._asking = Asking(self.project)
+            self._stack.callback(self._asking.close)
+        return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
+
+    def _told(self, service: str, level: str | None, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+        """The features of some rows, as they are told."""
+        writer = self.open(service, level).writer
+        moments = writer.moments(found.moments, beside, t)
+        ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
+        ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
+        made = []
+        for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
+            row = zip(writer.names, values, codes, writer.of, strict=True)
+            made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
+        return made
+
     def _check(self, service: str, level: str | None) -> None:
         online = self.open(service, level).features
         for view in online.views.values():
             heads, _ = view.heads.look()
             view.heads.moment(self.store.get(heads), clock.now_micros())
+        if (service, level) not in self._warm:
+            online.warm()
+            self._warm.add((service, level))
 
 
 def _moment(at: datetime | str | None) -> int:
@@ -258,22 +288,6 @@ def _columns(rows: Rows) -> dict[str, list[object]]:
         raise UsageError("no row was given; give one row, or a list of at least one")
     names = dict.fromkeys(name for row in every for name in row)
     return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}
-
-
-def _each(values: Sequence[list[object]], statuses: Sequence[bytes]) -> Iterable[tuple[tuple[object, ...], tuple[int, ...]]]:
-    return zip(zip(*values, strict=True), zip(*statuses, strict=True), strict=True)
-
-
-def _values(
-    online: OnlineFeatures, values: Sequence[object], statuses: Sequence[int], moments: Sequence[Moment], t: int
-) -> dict[str, FeatureValue]:
-    """One row's features, as they are told."""
-    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
-    return {
-        name: FeatureValue(value, STATUSES[code], *ends[of])
-        for name, value, code, of in zip(online.names, values, statuses, online.of, strict=True)
-    }
 
 
 def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
