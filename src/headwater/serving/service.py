@@ -63,7 +63,7 @@ class Service:
     Args:
         project: its models, and the feature services that they read.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by the models' names; None is `models` in
+        models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by model; None is `models` in
             headwater's home.
         levels: of the project's levels, those that have to be ready; any of them may be asked for. None: what each view defines is enough.
         folder: where ingestion keeps its archive, for `explain`; None is headwater's home.
