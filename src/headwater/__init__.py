@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.models.formats import load_model as load_model
+    from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
@@ -136,6 +138,8 @@ _HOMES = {
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",
     "headwater.pipelines.status": "Status status",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",

@@ -60,4 +60,6 @@ RANKING = hw.Ranking("request", "item")
 
 def imputed(estimator=None):
     """A pipeline that takes missing values."""
-    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), estimator or LogisticRegression())
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression() if estimator is None else estimator
+    )

@@ -30,7 +30,7 @@ from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.fit import Fitted, check_classes, fit
-from headwater.models.store import library_versions
+from headwater.models.manifest import library_versions
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Tick
 from headwater.pipelines.requests import check_finite, read_labels

@@ -68,7 +68,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "train", "--project", given.project, *chosen, "--output", f"models/{model.name}")
+    screen.next("headwater", "train", "--project", given.project, *chosen)
 
 
 def _levels(loaded: Loaded, names: str | None) -> Mapping[str, Level]:

@@ -66,6 +66,11 @@ def store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def models(parser: argparse.ArgumentParser) -> None:
+    """Where versions of fitted models are kept."""
+    parser.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
+
+
 def same_store(given: argparse.Namespace) -> list[str]:
     """The options that name the store again, for the next command; a URL with a password is not repeated."""
     url = [] if given.store is None else ["--store", "URL" if "@" in given.store else given.store]

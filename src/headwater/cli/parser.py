@@ -17,6 +17,7 @@ from headwater.cli import (
     ingest,
     init,
     materialize,
+    models,
     parity,
     plan,
     serve,
@@ -30,7 +31,24 @@ from headwater.errors import UsageError, nearest
 
 VERBS = {
     verb.__name__.rpartition(".")[2]: verb
-    for verb in (demo, init, dataset, train, backtest, plan, apply, materialize, ingest, serve, status, explain, parity, store, token)
+    for verb in (
+        demo,
+        init,
+        dataset,
+        train,
+        models,
+        backtest,
+        plan,
+        apply,
+        materialize,
+        ingest,
+        serve,
+        status,
+        explain,
+        parity,
+        store,
+        token,
+    )
 }
 
 _HELP = """

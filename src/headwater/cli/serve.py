@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.project(parser, model=False)
     options.store(parser)
     parser.add_argument("--http", default="127.0.0.1:8320", metavar="HOST:PORT", help="where to listen (default: %(default)s)")
-    parser.add_argument("--models", metavar="FOLDER", help="where fitted models are (default: models in headwater's home)")
+    options.models(parser)
     parser.add_argument("--trust", action="store_true", help="load models in formats that run code when they are loaded, such as pickle")
     parser.add_argument(
         "--level",

@@ -147,12 +147,26 @@ class FeatureView(Definition):
         streams = not isinstance(self.freshness, Batch)
         said = (
             self.root.name,
-            _reading(self.source, self.read_columns, without_history=streams),
+            _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
             [_state(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
             _kind(self.freshness) if streams else self.freshness,
         )
+        return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+
+    def values_fingerprint(self, features: Sequence[Feature]) -> str:
+        """16 hexadecimal digits of all that decides the values of these features but for how fresh they are, and of nothing else.
+
+        What a model was trained on and what it is served agree where it does: the tables and streams behind the source may be others.
+        """
+        read = frozenset(self.keys).union(*((*f.columns, *f.aggregation.beside) for f in features))
+        filled = {
+            key: (of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature]) if isinstance(of, FeatureRef) else of)
+            for key, of in self.request_keys.items()
+        }
+        events = _reading(self.source, read, without_history=True, without_stream=True)
+        said = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
         return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -282,7 +296,7 @@ class FeatureView(Definition):
             )
 
 
-def _reading(source: Source, columns: frozenset[str], *, without_history: bool) -> object:
+def _reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
     """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
     fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
     said = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
@@ -291,8 +305,8 @@ def _reading(source: Source, columns: frozenset[str], *, without_history: bool) 
         said["select"] = [item for item in source.select if output_name(item) in own]
     if without_history and not isinstance(source.history, Enriched):
         said.pop("history", None)
-    if not without_history:
-        said.pop("stream", None)  # a batch view reads the history alone
+    if without_stream:
+        said.pop("stream", None)
     return said
 
 

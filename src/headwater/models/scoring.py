@@ -48,16 +48,23 @@ def scores_of(estimator: Estimator, kind: TaskKind, classes: int, x: object) -> 
     """
     if kind == "multiclass":
         return _each_class(estimator, classes, x)
-    if kind in ("binary", "ranking") and hasattr(estimator, "predict_proba"):
-        shares = np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64)
-        if kind == "ranking" and shares.shape[1] > 2:
-            return shares @ _grades(estimator, shares.shape[1])
-        return np.ascontiguousarray(shares[:, -1])
-    if kind in ("binary", "ranking") and hasattr(estimator, "decision_function"):
+    if kind != "regression" and hasattr(estimator, "predict_proba"):
+        return _of_classes(estimator, kind, np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64))
+    if kind != "regression" and hasattr(estimator, "decision_function"):
         found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
         if found.ndim == 1:
             return found
-    return np.asarray(estimator.predict(x), np.float64).reshape(-1)
+    found = np.asarray(estimator.predict(x), np.float64)
+    return found if found.ndim == 1 else _of_classes(estimator, kind, found)
+
+
+def _of_classes(estimator: Estimator, kind: TaskKind, shares: F64) -> F64:
+    """One number a row, of a column for each class: the share of the last, or in a ranking the mean grade."""
+    if shares.shape[1] == 1:
+        return np.ascontiguousarray(shares[:, 0])
+    if kind == "regression" or (kind == "binary" and shares.shape[1] != 2):
+        raise DataError(f"{type(estimator).__name__} gives {shares.shape[1]} numbers a row, and a {kind} model has one")
+    return shares @ _grades(estimator, shares.shape[1]) if kind == "ranking" else np.ascontiguousarray(shares[:, -1])
 
 
 def _each_class(estimator: Estimator, classes: int, x: object) -> F64:

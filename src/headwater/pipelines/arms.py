@@ -44,8 +44,8 @@ def backtest_only(arm: Arm) -> str | None:
     if scoring is not None and not isinstance(scoring.freshness, Batch):
         return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"
     if scoring is not None and not scoring.on_request:
-        asked = (view for view in views if isinstance(view.freshness, Measured | Never))
-        return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in asked), None)
+        unmade = (view for view in views if isinstance(view.freshness, Measured | Never))
+        return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
     said = refusals(views)
     return said[0] if said else next(filter(None, map(_unfed, views)), None)
 

@@ -22,7 +22,7 @@ from headwater.definitions.moments import EPOCH, parse_moment
 from headwater.definitions.sizes import Size
 from headwater.definitions.source import Source
 from headwater.errors import DataError, UsageError, nearest
-from headwater.models.store import library_versions
+from headwater.models.manifest import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
 from headwater.pipelines.means import Tick

@@ -13,6 +13,7 @@ import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import I64, Bool
+from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
@@ -20,10 +21,14 @@ from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, fit
-from headwater.models.outcomes import outcomes
+from headwater.models.manifest import definitions_of
+from headwater.models.metrics import measure
+from headwater.models.outcomes import Outcomes, outcomes
+from headwater.models.registry import ModelRegistry, Version
 from headwater.models.store import save
 from headwater.pipelines.ahead import rows_of
 from headwater.pipelines.cache import Cache
+from headwater.pipelines.digest import digest
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
@@ -54,31 +59,40 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model fitted on the rows whose outcome was known by `until`."""
+    """A model fitted on the rows whose outcome was known by `until`.
+
+    level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
+    data: the training set as a manifest says it. examples: rows of it that a loaded model has to score alike.
+    """
 
     model: Model
     fitted: Fitted
     level: Level
+    level_name: str
     until: datetime
     rows: int
     left_out: Counter[str]
+    metrics: Mapping[str, Mapping[str, float]]
+    data: Mapping[str, object]
+    examples: pl.DataFrame
 
     def save(self, folder: str | Path) -> Path:
         """Write the estimator and its manifest into `folder`; returns the manifest's path."""
         about = {
-            "model": self.model.name,
-            "fingerprint": self.model.fingerprint,
-            "feature_service": self.model.features.name,
-            "views": {v.name: v.fingerprint for v in self.model.features.views},
-            "level": self.level.describe(self.model),
-            "level_fingerprint": self.level.fingerprint,
+            **definitions_of(self.model, self.level, self.level_name),
+            "dtypes": [repr(dtype) for dtype in self.examples.dtypes],
             "until": self.until.isoformat(),
             "rows": self.rows,
             "left_out": dict(self.left_out),
-            "not_in_training": list(self.model.features.not_in_training),
-            "third_party": {http.name: http.fingerprint for http in self.model.features.http_features},
+            "data": dict(self.data),
+            "metrics": {name: dict(found) for name, found in self.metrics.items()},
+            "created_at": clock.now().isoformat(timespec="seconds"),
         }
-        return save(self.fitted, Path(folder), about)
+        return save(self.fitted, Path(folder), about, self.examples)
+
+    def register(self, registry: ModelRegistry | None = None, *, promote: bool = True) -> Version:
+        """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home."""
+        return (registry or ModelRegistry()).add(self.model.name, self.save, level=self.level_name, promote=promote)
 
 
 def training_set(
@@ -132,11 +146,13 @@ def training_set(
     return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
 
 
-def train(
+def train(  # noqa: PLR0913 (all but the model have a default)
     model: Model,
     *,
     level: Level | None = None,
+    level_name: str | None = None,
     until: str | datetime | None = None,
+    holdout: str | datetime | None = None,
     seed: int = 0,
     threads: int | None = None,
     memory: Size | None = None,
@@ -144,7 +160,17 @@ def train(
 ) -> Trained:
     """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
 
-    `memory` bounds the computing of features, as in `get_historical_features`; the estimator takes what it takes.
+    Args:
+        model: what to fit; a fitted estimator is taken as it is.
+        level: how fresh the features are.
+        level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
+        until: rows train whose outcome was known by then.
+        holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. What is kept is trained
+            on all.
+        seed: of the estimator.
+        threads: how many to use.
+        memory: what the process may hold while features are computed, as in `get_historical_features`; the estimator takes what it takes.
+        tick: called with a view's name, rows done and rows to do.
 
     Raises:
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
@@ -154,9 +180,47 @@ def train(
     rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
-    known = outcomes(model, rows.requests.label[order], rows.requests.frame[order])
-    fitted = fit(model, rows.features[order], known.y, classes=known.classes, groups=known.groups, seed=seed, threads=threads)
-    return Trained(model, fitted, level or Level(), limit, len(order), rows.left_out)
+    known = outcomes(model, rows.requests.label, rows.requests.frame)
+    fitted = _fitted(model, rows, known, order, seed, threads)
+    metrics = {"training": measure(fitted, known, fitted.score(rows.features))}
+    if holdout is not None:
+        metrics["holdout"] = _held_out(model, rows, known, parse_moment(holdout, "holdout"), seed, threads)
+    name = level_name or (AS_DEFINED if level is None else level.describe(model))
+    examples = rows.features[_telling(rows.features)]
+    return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
+
+
+def _fitted(model: Model, rows: TrainingSet, known: Outcomes, order: I64, seed: int, threads: int | None) -> Fitted:
+    mine = known.take(order)
+    return fit(model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, seed=seed, threads=threads)
+
+
+def _held_out(model: Model, rows: TrainingSet, known: Outcomes, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
+    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before."""
+    assert rows.requests.known_at is not None
+    early = (rows.requests.t < start) & (rows.requests.known_at <= start)
+    late = np.flatnonzero(rows.requests.t >= start)
+    if not early.any() or not len(late):
+        raise DataError(
+            f"model {model.name!r}: {moment_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the rows ask "
+            f"from {moment_text(int(rows.requests.t.min()))} to {moment_text(int(rows.requests.t.max()))}"
+        )
+    fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, threads)
+    return measure(fitted, known.take(late), fitted.score(rows.features[late]))
+
+
+def _data(rows: TrainingSet) -> dict[str, object]:
+    """What a manifest says of the training set; the digest is that of `dataset` for the same rows."""
+    frame = rows.frame
+    columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
+    return {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)}
+
+
+def _telling(features: pl.DataFrame) -> list[int]:
+    """The positions of rows to keep as examples: the fullest, the emptiest, and one in between."""
+    nulls = features.select(pl.sum_horizontal(pl.all().is_null()).alias("nulls"))["nulls"]
+    order = nulls.arg_sort().to_list()
+    return sorted({order[0], order[len(order) // 2], order[-1]})
 
 
 def in_time_order(requests: Requests, chosen: Bool) -> I64:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from headwater.pipelines.predict import How
+from headwater.pipelines.predict import How, Score
 
 
 class FeatureValue(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Features(msgspec.Struct, frozen=True):
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """A prediction: its value, how it was made, and the age of the oldest feature that it is made of, in seconds."""
 
-    value: float
+    value: Score
     how: How
     age: float
     features: Mapping[str, FeatureValue] | None = None

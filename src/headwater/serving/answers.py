@@ -11,7 +11,7 @@ import msgspec
 from headwater.engines.asides import STATUSES
 from headwater.pipelines.moments import Moment
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Predicted
+from headwater.pipelines.predict import Beside, Predicted
 from headwater.pipelines.quick import Answer, Answers
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,12 +34,16 @@ class FeatureWriter:
     """Writes the features of one service at one level.
 
     In full, each feature is an object: value, status, stale, age in seconds, T and K in ISO 8601. In compact form, names, values and
-    statuses are arrays, and what a view's features share stands once a view: T and K in microseconds.
+    statuses are arrays, and what a view's features share stands once a view: T and K in microseconds. Third parties count as views: the
+    moments of answers are those that `moments` gives.
     """
 
     def __init__(self, features: OnlineFeatures, level: str | None) -> None:
         self.names = features.names
-        self._of = features.of
+        service = features.service
+        self._parties = [http.name for http in service.http_features]
+        owners = {name: len(service.views) + n for n, http in enumerate(service.http_features) for name in http.feature_names}
+        self.of = tuple(owners.get(name, of) for name, of in zip(features.names, features.of, strict=True))
         self._keys = [encode(name) + b':{"value":' for name in features.names]
         self._head = b'{"service":%b,"level":%b,"at":' % (encode(features.service.name), encode(level))
         self._compact = (
@@ -49,8 +53,13 @@ class FeatureWriter:
             + encode(list(features.names)).replace(b"%", b"%%")
             + b',"statuses":%b,"views":{%b},"values":%b}'
         )
-        self._views = [encode(view.name) + b":" for view in features.service.views]
+        self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
         self._words: dict[bytes, bytes] = {}
+
+    def moments(self, moments: Sequence[Moment], beside: Beside | None, t: int) -> list[Moment]:
+        """As of when the values of each view are, then the answers of each third party; of the request where there are none."""
+        ages = {} if beside is None else beside.ages
+        return [*moments, *(Moment(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 
     def one(self, answer: Answer, t: int) -> bytes:
         """The features of one request, in full."""
@@ -65,7 +74,7 @@ class FeatureWriter:
         ends = [*self._ends(moments, t), _end(t, t, t, stale=False)]
         parts = [
             b"%b%b,%b" % (key, encode(value), ends[of][status])
-            for key, value, status, of in zip(self._keys, values, statuses, self._of, strict=True)
+            for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
         ]
         return b"{" + b",".join(parts) + b"}"
 
@@ -79,7 +88,7 @@ class FeatureWriter:
         """The features of several requests, in full, each with the values and statuses of all rows."""
         parts = []
         ends = [*[(moment.T, moment.K, moment.stale) for moment in answers.moments], (t, t, False)]
-        for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self._of, strict=True):
+        for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
             T, K, stale = ends[of]
             said = {"stale": stale, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
             parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **said}))

@@ -32,15 +32,18 @@ from headwater.errors import (
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.asked import AnyAsked
+from headwater.serving.deadline import Deadline
 from headwater.serving.forwarder import Forwarder
 from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.limits import Clock, check_depth, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
+from headwater.serving.parties import Parties, beside
 from headwater.serving.requestlog import Line, RequestLog
 from headwater.serving.routes import ROUTES, Route
 from headwater.serving.service import Service
+from headwater.serving.third_party import OnAnswer
 
 T = TypeVar("T")
 
@@ -60,6 +63,7 @@ class _Bound(NamedTuple):
     decode: Callable[[bytes], AnyAsked] | None
     page: Asgi | None
     numbers: RouteNumbers
+    others: bool  # whether third parties are asked
 
 
 class App:
@@ -69,13 +73,25 @@ class App:
         service: what it answers from.
         tokens: the file of tokens; None answers this machine alone, without any.
         log: gets a line a request.
+        on_answer: told of each answer of a third party; it must not wait.
         routes: the table.
+
+    Raises:
+        UsageError: there is no token in the file, or the environment lacks a secret that a third party wants.
     """
 
     def __init__(
-        self, service: Service, *, tokens: Path | None = None, log: RequestLog | None = None, routes: tuple[Route, ...] = ROUTES
+        self,
+        service: Service,
+        *,
+        tokens: Path | None = None,
+        log: RequestLog | None = None,
+        on_answer: OnAnswer | None = None,
+        routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         self.service, self.routes, self.numbers = service, routes, Numbers()
+        self.parties = Parties(service.project, on_answer=on_answer)
+        self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
         self._log = log or RequestLog(None)
         self._paths = _bound(service, routes, self.numbers)
@@ -100,13 +116,13 @@ class App:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
                 data = await read_body(read, headers, self._reading)
-                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data))
+                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data, begin))
                 call.rows, call.status = said.rows, said.status
                 more = [(b"content-type", _JSON), (b"x-request-id", number)]
                 more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
                 await send({"type": "http.response.start", "status": said.status, "headers": more})
                 await send({"type": "http.response.body", "body": said.body})
-                bound.numbers.answer(said.rows, said.statuses, said.how, said.stages)
+                bound.numbers.answer(said)
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
@@ -124,6 +140,7 @@ class App:
         """Let go of threads, and write what waits for the log."""
         self._lanes.close()
         await self._forwarder.close()
+        await self.parties.close()
         self._log.close()
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
@@ -147,16 +164,36 @@ class App:
             raise self._lost(scope["method"], scope["path"])
         return bound
 
-    async def _said(self, bound: _Bound, data: bytes) -> Said:
+    async def _said(self, bound: _Bound, data: bytes, begin: float) -> Said:
         """The answer of a hot route."""
+        route, name = bound.route, bound.name
         assert bound.decode is not None
-        assert bound.route.work is not None
+        assert route.read is not None
+        assert route.answer is not None
         check_depth(data)
-        asked = bound.decode(data)
-        rows = hot.size(asked)
-        if rows <= _INLINE and not self.service.store.partitioned:
-            return bound.route.work(self.service, bound.name, asked, clock.now_micros())
-        return await self._lanes.run(lambda service: bound.route.work(service, bound.name, asked, clock.now_micros()))  # type: ignore[misc]
+        asked, t = bound.decode(data), clock.now_micros()
+        near = hot.size(asked) <= _INLINE and not self.service.store.partitioned
+        if near and not bound.others:
+            return route.answer(self.service, name, asked, t, route.read(self.service, name, asked, t), None)
+        reads, answers = route.read, route.answer
+        run = self._here if near else self._lanes.run
+        ready = await run(lambda service: reads(service, name, asked, t))
+        if not self.parties.asks(ready.service):
+            return await run(lambda service: answers(service, name, asked, t, ready, None))
+        limit = self.parties.limits.get(name)
+        due = Deadline(started=begin) if limit is None else limit.start(begin)
+        due.lap("request")
+        called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
+        due.lap("third party")
+        answered = beside(called)
+        said = await run(lambda service: answers(service, name, asked, t, ready, answered))
+        due.lap("answer")
+        if limit is not None:
+            limit.done(due, cut_off=called.cut_off)
+        return said
+
+    async def _here(self, work: Callable[[Service], T]) -> T:
+        return work(self.service)
 
     async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
         """The answer of the process that ingests."""
@@ -242,12 +279,13 @@ class _Lanes:
 
 def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
     """Every path of every route."""
+    asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
     found: dict[tuple[str, str], _Bound] = {}
     for route in routes:
         decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
-            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path))
+            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path), name in asking)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the hot routes answer: features, predictions and rankings, as JSON."""
+"""What the hot routes answer: features, predictions and rankings, as JSON. First a request is read, then it is answered."""
 
 from __future__ import annotations
 
@@ -9,30 +9,50 @@ from msgspec import UNSET
 
 from headwater import clock
 from headwater.errors import DataError
-from headwater.pipelines.predict import Predicted, Predictor
+from headwater.pipelines.predict import Beside, Many, Predicted, read_many, read_one
 from headwater.pipelines.quick import Answer, Answers
+from headwater.pipelines.rank import Proposed
 from headwater.serving.answers import FeatureWriter, encode, moment_text, predicted, timing
-from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Columns, Row
+from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
 from headwater.serving.service import Service
 
 MOST_ROWS = 10_000
 """Rows in one request."""
 
 
-class Said(NamedTuple):
-    """An answer: its body, how many rows it is about, and what watchers count.
+class Ready(NamedTuple):
+    """A request that was read.
 
-    statuses: of features, places in `engines.asides.STATUSES`; one text of bytes a row or a feature. how: of each prediction. stages:
-    the seconds that each took. again: in how many seconds to ask again.
+    service: the feature service that it needs. row: of one row; else `columns`, with `height` rows. proposed: of a ranking.
+    """
+
+    service: str
+    row: Mapping[str, object] | None
+    columns: Mapping[str, Sequence[object]]
+    height: int
+    proposed: Proposed | None = None
+
+    def told(self) -> Mapping[str, Sequence[object]]:
+        """The request in columns."""
+        return self.columns if self.row is None else {name: [value] for name, value in self.row.items()}
+
+
+class Said(NamedTuple):
+    """An answer: its body, how many rows it is about, and what watchers and logs want to know.
+
+    found: the features that were read, of one row or many. predicted: the predictions. version: of the model. stages: the seconds that
+    each took. again: in how many seconds to ask again. of: the rows whose features were read, where others were made ahead; None is all.
     """
 
     body: bytes
     rows: int
-    statuses: Sequence[bytes] = ()
-    how: Sequence[str] = ()
+    found: Answer | Answers | None = None
+    predicted: Sequence[Predicted] = ()
+    version: str | None = None
     stages: Mapping[str, float] = {}
     status: int = 200
     again: int | None = None
+    of: Sequence[int] | None = None
 
 
 def size(asked: AnyAsked) -> int:
@@ -56,82 +76,108 @@ def size(asked: AnyAsked) -> int:
     return 1
 
 
-def features(service: Service, name: str, asked: Asked, t: int) -> Said:
+def read_features(service: Service, name: str, asked: Asked, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
+    """Read what `POST /v1/features/{service}` was asked."""
+    return _ready(service.open(name, asked.level).reader, name, asked)
+
+
+def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, beside: Beside | None) -> Said:
     """`POST /v1/features/{service}`."""
     begin = clock.stopwatch()
-    online, reader, writer = service.open(name, asked.level)
-    if type(asked.row) is dict:
-        answer = online.row(reader.row(asked.row), t=t)
+    online, _, writer = service.open(name, asked.level)
+    if ready.row is not None:
+        answer = read_one(online, ready.row, t, beside)
         read = clock.stopwatch()
-        body = writer.compact(answer, t) if asked.compact else writer.one(answer, t)
-        return Said(body, 1, (answer.statuses,), (), {"read": read - begin, "write": clock.stopwatch() - read})
-    columns = asked.rows is UNSET
-    answers = online.rows(reader.columns(cast("Columns", asked.columns)) if columns else reader.rows(cast("list[Row]", asked.rows)), t=t)
+        told = answer if beside is None else answer._replace(moments=writer.moments(answer.moments, beside, t))
+        body = writer.compact(told, t) if asked.compact else writer.one(told, t)
+        return Said(body, 1, answer, stages={"read": read - begin, "write": clock.stopwatch() - read})
+    answers = read_many(online, ready.columns, t, beside)
     read = clock.stopwatch()
-    body = writer.compact_many(answers, t) if asked.compact else writer.columns(answers, t) if columns else writer.rows(answers, t)
-    return Said(body, len(answers.values[0]), answers.statuses, (), {"read": read - begin, "write": clock.stopwatch() - read})
+    form = writer.compact_many if asked.compact else writer.columns if asked.rows is UNSET else writer.rows
+    body = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
+    return Said(body, ready.height, answers, stages={"read": read - begin, "write": clock.stopwatch() - read})
 
 
-def predict(service: Service, name: str, asked: AskedPrediction, t: int) -> Said:
+def read_prediction(service: Service, name: str, asked: AskedPrediction, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
+    """Read what `POST /v1/predict/{model}` was asked."""
+    side = service.side(name, asked.level)
+    return _ready(side.reader, side.predictor.model.features.name, asked)
+
+
+def predict(service: Service, name: str, asked: AskedPrediction, t: int, ready: Ready, beside: Beside | None) -> Said:
     """`POST /v1/predict/{model}`."""
-    predictor = service.predictor(name, asked.level)
-    _, reader, writer = service.open(predictor.model.features.name, asked.level)
-    head = _head(name, predictor, asked.level, t)
-    if type(asked.row) is dict:
-        one, answer, stages = predictor.one(reader.row(asked.row), t=t)
-        told = _told(writer, answer, t) if asked.features else b""
-        tail = b',"timing":' + timing(stages) + b"}" if asked.timing else b"}"
-        body = b'%b,"prediction":%b%b}%b' % (head, predicted(one), told, tail)
-        return Said(body, 1, () if answer is None else (answer.statuses,), (one.how,), stages)
-    given = reader.rows(asked.rows) if type(asked.rows) is list else reader.columns(cast("Columns", asked.columns))
-    many, answers, stages = predictor.many(given, t=t)
-    tail = b',"timing":' + timing(stages) + b"}" if asked.timing else b"}"
-    made = b",".join(_parts(writer, many, answers if asked.features else None, t))
-    return Said(
-        b'%b,"predictions":[%b]%b' % (head, made, tail),
-        len(many),
-        () if answers is None else answers.statuses,
-        [one.how for one in many],
-        stages,
-    )
+    predictor, _, _, writer = service.side(name, asked.level)
+    if ready.row is not None:
+        one, answer, stages, version = predictor.one(ready.row, t=t, beside=beside)
+        told = b""
+        if asked.features and answer is not None:
+            told = b',"features":' + writer.features(answer.values, answer.statuses, writer.moments(answer.moments, beside, t), t)
+        body = b'%b,"prediction":%b%b}%b' % (_head(name, version, asked.level, t), predicted(one), told, _tail(asked, stages))
+        return Said(body, 1, answer, (one,), version, stages)
+    many = predictor.many(ready.columns, t=t, beside=beside)
+    made = b",".join(_parts(writer, many, beside, t) if asked.features else [predicted(one) + b"}" for one in many.predicted])
+    body = b'%b,"predictions":[%b]%b' % (_head(name, many.version, asked.level, t), made, _tail(asked, many.stages))
+    return Said(body, len(many.predicted), many.features, many.predicted, many.version, many.stages, of=many.rows)
 
 
-def rank(service: Service, name: str, asked: AskedRanking, t: int) -> Said:
-    """`POST /v1/rank/{model}`."""
+def read_ranking(service: Service, name: str, asked: AskedRanking, t: int) -> Ready:
+    """Read what `POST /v1/rank/{model}` was asked, and find the candidates."""
     ranker = service.ranker(name, asked.level)
-    _, reader, writer = service.open(ranker.predictor.model.features.name, asked.level)
-    candidates = asked.candidates
+    of, reader = ranker.predictor.model.features.name, service.side(name, asked.level).reader
+    candidates: Sequence[object] | None = asked.candidates
     if candidates is not None:
-        candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]  # type: ignore[misc]
-    order = ranker.rank(reader.shared(asked.row, ranker.asks), candidates, asked.k, t=t)
+        candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]
+    proposed = ranker.propose(reader.shared(asked.row, ranker.asks), candidates, t=t)
+    return Ready(of, None, proposed.columns, proposed.height, proposed)
+
+
+def rank(service: Service, name: str, asked: AskedRanking, t: int, ready: Ready, beside: Beside | None) -> Said:
+    """`POST /v1/rank/{model}`."""
+    assert ready.proposed is not None
+    ranker = service.ranker(name, asked.level)
+    order = ranker.order(ready.proposed, asked.k, t=t, beside=beside)
     answers = order.features
     parts = [b'{"item":%b,"score":%b' % (encode(item), encode(one.value)) for item, one in order.items]
     if asked.features and answers is not None:
-        rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-        parts = [b'%b,"features":%b' % (part, writer.features(*row, answers.moments, t)) for part, row in zip(parts, rows, strict=True)]
-    how, age = (order.items[0][1].how, order.items[0][1].age) if order.items else ("on_request", 0.0)
-    tail = b',"timing":' + timing(order.stages) + b"}" if asked.timing else b"}"
-    about = b'"how":"%b","age":%.6f,"candidates":%d' % (how.encode(), age, order.candidates)
-    body = b'%b,%b,"items":[%b]%b' % (_head(name, ranker.predictor, asked.level, t), about, b",".join(part + b"}" for part in parts), tail)
-    return Said(body, order.candidates, () if answers is None else answers.statuses, [how] * len(parts), order.stages)
+        writer = service.side(name, asked.level).writer
+        parts = [b'%b,"features":%b' % (part, row) for part, row in zip(parts, _rows(writer, answers, beside, t), strict=True)]
+    about = b'"how":"%b","age":%.6f,"candidates":%d' % (order.how.encode(), order.age, order.candidates)
+    items = b",".join(part + b"}" for part in parts)
+    body = b'%b,%b,"items":[%b]%b' % (_head(name, order.version, asked.level, t), about, items, _tail(asked, order.stages))
+    return Said(body, order.candidates, answers, [one for _, one in order.items], order.version, order.stages)
 
 
-def _head(name: str, predictor: Predictor, level: str | None, t: int) -> bytes:
+def _ready(reader: Reader, name: str, asked: Asked | AskedPrediction) -> Ready:
+    if type(asked.row) is dict:
+        return Ready(name, reader.row(asked.row), {}, 1)
+    columns = reader.rows(cast("list[Row]", asked.rows)) if asked.columns is UNSET else reader.columns(asked.columns)
+    return Ready(name, None, columns, len(next(iter(columns.values()))) if columns else size(asked))
+
+
+def _head(name: str, version: str, level: str | None, t: int) -> bytes:
     """What every prediction begins with."""
-    said = (encode(name), encode(predictor.scorer.version), encode(level), moment_text(t).encode())
-    return b'{"model":%b,"version":%b,"level":%b,"at":"%b"' % said
+    return b'{"model":%b,"version":%b,"level":%b,"at":"%b"' % (encode(name), encode(version), encode(level), moment_text(t).encode())
 
 
-def _parts(writer: FeatureWriter, many: Sequence[Predicted], answers: Answers | None, t: int) -> list[bytes]:
-    if answers is None:
-        return [predicted(one) + b"}" for one in many]
+def _tail(asked: AskedPrediction | AskedRanking, stages: Mapping[str, float]) -> bytes:
+    return b',"timing":' + timing(stages) + b"}" if asked.timing else b"}"
+
+
+def _parts(writer: FeatureWriter, many: Many, beside: Beside | None, t: int) -> list[bytes]:
+    """Predictions with the features that they are made of; what was made ahead has none here."""
+    told = [b""] * len(many.predicted)
+    if many.features is not None:
+        own = beside if beside is None or many.rows is None else beside.take(many.rows)
+        for n, row in zip(range(len(told)) if many.rows is None else many.rows, _rows(writer, many.features, own, t), strict=True):
+            told[n] = b',"features":' + row
+    return [b"%b%b}" % (predicted(one), features) for one, features in zip(many.predicted, told, strict=True)]
+
+
+def _rows(writer: FeatureWriter, answers: Answers, beside: Beside | None, t: int) -> list[bytes]:
+    """The features of each row."""
     rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-    return [b'%b,"features":%b}' % (predicted(one), writer.features(*row, answers.moments, t)) for one, row in zip(many, rows, strict=True)]
-
-
-def _told(writer: FeatureWriter, answer: Answer | None, t: int) -> bytes:
-    """A prediction's features."""
-    return b"" if answer is None else b',"features":' + writer.features(answer.values, answer.statuses, answer.moments, t)
+    moments = writer.moments(answers.moments, beside, t)
+    return [writer.features(*row, moments, t) for row in rows]
 
 
 def _checked(count: int, what: str) -> int:

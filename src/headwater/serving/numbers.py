@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, cast
 
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from headwater.compute.arrays import I64
 from headwater.engines.asides import STATUSES
+from headwater.pipelines.quick import Answer
+from headwater.serving.hot import Said
 
 _BOUNDS: Final = (
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -65,14 +67,18 @@ class RouteNumbers:
         if self.requests[status] % _FOLD == 0:
             self.fold()
 
-    def answer(self, rows: int, statuses: Sequence[bytes], how: Sequence[str], stages: Mapping[str, float]) -> None:
+    def answer(self, said: Said) -> None:
         """Count what an answer said."""
-        self.rows += rows
-        for codes in statuses:
-            self._patterns[codes] += 1
-        for one in how:
-            self.how[one] += 1
-        for stage, seconds in stages.items():
+        self.rows += said.rows
+        found = said.found
+        if type(found) is Answer:
+            self._patterns[found.statuses] += 1
+        elif found is not None:
+            for codes in cast("list[bytes]", found.statuses):
+                self._patterns[codes] += 1
+        for one in said.predicted:
+            self.how[one.how] += 1
+        for stage, seconds in said.stages.items():
             self.stages[stage].add(seconds)
 
     def fold(self) -> None:
@@ -91,6 +97,7 @@ class Numbers:
         self._registry = CollectorRegistry()
         self._routes: dict[str, RouteNumbers] = {}
         self._statuses = np.zeros(len(STATUSES), np.int64)
+        self._more: list[Callable[[], Iterable[Metric]]] = []
         self._registry.register(self)
 
     def route(self, path: str) -> RouteNumbers:
@@ -98,6 +105,10 @@ class Numbers:
         if path not in self._routes:
             self._routes[path] = RouteNumbers(self._statuses)
         return self._routes[path]
+
+    def also(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Show what others have counted."""
+        self._more.append(collect)
 
     def text(self) -> bytes:
         """All of it, in the text format of Prometheus."""
@@ -126,3 +137,5 @@ class Numbers:
         for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
             statuses.add_metric([word], count)
         yield from (requests, rows, statuses, how, latency, stages)
+        for collect in self._more:
+            yield from collect()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.streams import Pushed
+from headwater.pipelines.predict import Beside
 from headwater.serving import hot, pages
 from headwater.serving.access import Scope
 from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking
-from headwater.serving.hot import Said
+from headwater.serving.hot import Ready, Said
 from headwater.serving.service import Service
 
-Work: TypeAlias = Callable[..., Said]
+Read: TypeAlias = Callable[[Service, str, Any, int], Ready]
+Answer: TypeAlias = Callable[[Service, str, Any, int, Ready, Beside | None], Said]
 Page: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
@@ -26,8 +28,8 @@ class Route:
     """One route.
 
     method, path: the path has one `{name}` at most, at its end. scope: that a token needs; None answers everybody. summary: what it does.
-    names: what may stand for `{name}`. work: for the hot ones, what makes an answer of the service, the name, what was `asked`, and the
-    moment of asking. page: for the others, of Starlette's request. forwards: for events, which another process takes.
+    names: what may stand for `{name}`. read, answer: for the hot ones, how what was `asked` is read and answered. page: for the others, of
+    Starlette's request. forwards: for events, which another process takes.
     """
 
     method: Literal["GET", "POST"]
@@ -36,7 +38,8 @@ class Route:
     summary: str
     names: Callable[[Service], Iterable[str]] | None = None
     asked: type[AnyAsked] | None = None
-    work: Work | None = None
+    read: Read | None = None
+    answer: Answer | None = None
     page: Page | None = None
     forwards: bool = False
 
@@ -72,9 +75,18 @@ def pushed(service: Service) -> Iterable[str]:
 
 
 ROUTES: Final = (
-    Route("POST", "/v1/features/{service}", "read", "Features of one row or several", services, Asked, hot.features),
-    Route("POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", models, AskedPrediction, hot.predict),
-    Route("POST", "/v1/rank/{model}", "predict", "The best candidates of a request", rankings, AskedRanking, hot.rank),
+    Route("POST", "/v1/features/{service}", "read", "Features of one row or several", services, Asked, hot.read_features, hot.features),
+    Route(
+        "POST",
+        "/v1/predict/{model}",
+        "predict",
+        "Predictions for one row or several",
+        models,
+        AskedPrediction,
+        hot.read_prediction,
+        hot.predict,
+    ),
+    Route("POST", "/v1/rank/{model}", "predict", "The best candidates of a request", rankings, AskedRanking, hot.read_ranking, hot.rank),
     Route("POST", "/v1/events/{source}", "write", "Events for the process that ingests", pushed, forwards=True),
     Route("GET", "/v1/explain", "read", "Why a feature has the value that it has", page=pages.explain),
     Route("GET", "/healthz", None, "Whether the process answers", page=pages.healthz),

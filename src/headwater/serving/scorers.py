@@ -10,10 +10,12 @@ from typing import Protocol
 import polars as pl
 
 from headwater.compute.arrays import F64
+from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
 from headwater.errors import DataError
 from headwater.models.fit import Fitted
-from headwater.models.store import load
+from headwater.models.registry import ModelRegistry
+from headwater.models.store import MANIFEST, load
 from headwater.pipelines.predict import Scorer
 
 
@@ -48,12 +50,14 @@ class Scorers(Protocol):
 
 
 def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
-    """Models that `headwater train` has put into `folder`, each in a folder of its own name."""
+    """The current versions that `headwater train` keeps in `folder`, or with --output each in a folder of its own name."""
 
     def find(model: Model, level: str | None) -> Scorer:
         place = folder / model.name / level if level is not None and (folder / model.name / level).is_dir() else folder / model.name
+        if not (place / MANIFEST).is_file():
+            place = ModelRegistry(folder).current(model.name, level or AS_DEFINED).folder
         fitted = load(place, model, trust=trust)
-        return FittedScorer(fitted, hashlib.sha256((place / "manifest.json").read_bytes()).hexdigest()[:12])
+        return FittedScorer(fitted, hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest()[:12])
 
     return find
 

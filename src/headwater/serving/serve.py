@@ -64,6 +64,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     known = Path(tokens) if tokens is not None else home if home.exists() else None
     check_bind(host, known)
     with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
+        service.unready()  # and so, what can be is compiled and loaded before anybody asks
         app = App(service, tokens=known, log=RequestLog(log, sample=sample))
         with serving(app, host, port, closing=app.close) as url:
             yield url

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, cast
 
 from headwater import clock, settings
+from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
@@ -18,24 +20,37 @@ from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
 from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
 from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores.scores import read_scores
+from headwater.pipelines.arms import backtest_only
 from headwater.pipelines.explain import Explanation, explain
-from headwater.pipelines.moments import Moment
+from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import How, Predictor, Scorer
+from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
+from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
+from headwater.pipelines.score import fingerprint
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
-from headwater.serving.asked import Reader
+from headwater.serving.asked import Reader, key_types, moments_of
+from headwater.serving.parties import Asking
 from headwater.serving.scorers import Scorers, given, in_folder
 
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-T = TypeVar("T")
 
 
 class Open(NamedTuple):
     """A feature service at a level, ready to be read: how its rows are read, and how its answers are written."""
 
     features: OnlineFeatures
+    reader: Reader
+    writer: FeatureWriter
+
+
+class Side(NamedTuple):
+    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
+
+    predictor: Predictor
+    ahead: MadeAhead | None
     reader: Reader
     writer: FeatureWriter
 
@@ -79,9 +94,11 @@ class Service:
             project.arm(project.models[0].name, name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
+        self._warm: set[tuple[str, str | None]] = set()
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
+        self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
-        self._predictors: dict[tuple[str, str | None], Predictor] = {}
+        self._sides: dict[tuple[str, str | None], Side] = {}
         self._rankers: dict[tuple[str, str | None], Ranker] = {}
 
     def __enter__(self) -> Self:
@@ -108,10 +125,11 @@ class Service:
             DataError: rows that lack a field, or have one of another type.
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
-        online, t = self.open(service, level).features, _moment(at)
-        found = online.rows(_columns(rows), t=t)
-        made = [_values(online, *row, found.moments, t) for row in _each(found.values, found.statuses)]
-        return Features(service, level, clock.moment(t), made)
+        (online, _, writer), t = self.open(service, level), _moment(at)
+        columns = _columns(rows)
+        said = self._asked(service, columns, t, None)
+        found = read_many(online, columns, t, said)
+        return Features(service, level, clock.moment(t), _told(writer, found, said, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -121,15 +139,17 @@ class Service:
         Raises:
             ModelError: besides, a fitted model that is missing, or reads other features.
         """
-        predictor, t = self.predictor(model, level), _moment(at)
-        columns = _columns(rows)
-        found = predictor.many(columns, t=t)
-        said: list[dict[str, FeatureValue]] | list[None] = [None] * len(found.predicted)
+        side, t, columns = self.side(model, level), _moment(at), _columns(rows)
+        beside = self._asked(side.predictor.model.features.name, columns, t, model)
+        found = side.predictor.many(columns, t=t, beside=beside)
+        said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
         if features and found.features is not None:
-            online, answers = predictor.features, found.features
-            said = [_values(online, *row, answers.moments, t) for row in _each(answers.values, answers.statuses)]
+            own = beside if beside is None or found.rows is None else beside.take(found.rows)
+            places = range(len(said)) if found.rows is None else found.rows
+            for n, told in zip(places, _told(side.writer, found.features, own, t), strict=True):
+                said[n] = told
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
-        return Predictions(model, predictor.scorer.version, level, clock.moment(t), made, _milliseconds(found.stages))
+        return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
 
     def rank(
         self,
@@ -155,16 +175,17 @@ class Service:
             UsageError: a model that ranks nothing. DataError, StoreError: as for `predict`.
         """
         ranker, t = self.ranker(model, level), _moment(at)
-        order = ranker.rank(row, candidates, k, t=t)
-        said: list[dict[str, FeatureValue]] | list[None] = [None] * len(order.items)
+        service = ranker.predictor.model.features.name
+        proposed = ranker.propose(row, candidates, t=t)
+        beside = self._asked(service, proposed.columns, t, model) if proposed.height else None
+        order = ranker.order(proposed, k, t=t, beside=beside)
+        said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            online, answers = ranker.predictor.features, order.features
-            said = [_values(online, *each, answers.moments, t) for each in _each(answers.values, answers.statuses)]
-        items = [RankedItem(item, one.value, of) for (item, one), of in zip(order.items, said, strict=True)]
-        how: How
-        how, age = (order.items[0][1].how, order.items[0][1].age) if order.items else ("on_request", 0.0)
-        version = ranker.predictor.scorer.version
-        return Ranked(model, version, level, clock.moment(t), how, age, order.candidates, items, _milliseconds(order.stages))
+            said = _told(self.side(model, level).writer, order.features, beside, t)
+        items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
+        return Ranked(
+            model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
+        )
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
@@ -173,53 +194,96 @@ class Service:
     def unready(self) -> list[str]:
         """What keeps this from answering everything, in sentences; empty where it is ready.
 
-        Ready means: the store can be read, every view is in it at the levels that have to be ready, and every model is loaded.
+        Ready means: the store can be read, every view is in it at the levels that have to be ready, what reads them is compiled, and every
+        model is loaded.
         """
         found = []
         for level in self.levels:
-            for name, model in self.services.items():
-                found += _failure(lambda name=name, level=level: self._check(name, level))  # type: ignore[misc]
-                found += _failure(lambda model=model, level=level: self.scorer(model, level))  # type: ignore[misc]
+            for model in self.project.models:
+                found += _failures(
+                    partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
+                )
+                if isinstance(model.task, Ranking):
+                    found += _failures(partial(self.ranker, model.name, level))
         return list(dict.fromkeys(found))
 
     def open(self, service: str, level: str | None) -> Open:
-        """A feature service at a level, made once for many reads."""
+        """A feature service at a level, made once for many reads.
+
+        Raises:
+            UsageError: a service or level that there is not, or that is for backtests alone.
+            StoreError: a view that is not in the store.
+        """
         known = self._open.get((service, level))
         if known is None:
-            if service not in self.services:
-                raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
-            features = OnlineFeatures(self.project.arm(self.services[service].name, level).service, self.store)
-            known = Open(features, Reader(features), FeatureWriter(features, level))
-            self._open[service, level] = known
+            features = self._features(service, level)
+            known = self._open[service, level] = Open(features, Reader.of(features), FeatureWriter(features, level))
         return known
 
-    def predictor(self, model: str, level: str | None) -> Predictor:
-        """A model at a level, made once for many predictions."""
-        known = self._predictors.get((model, level))
+    def side(self, model: str, level: str | None) -> Side:
+        """A model at a level, made once for many predictions.
+
+        Raises:
+            UsageError: a model or level that there is not, or that is for backtests alone.
+            ModelError: a fitted model that is missing, or does not fit.
+            StoreError: a view that is needed and is not in the store.
+        """
+        known = self._sides.get((model, level))
         if known is None:
-            of = self.project.model(model)
-            known = Predictor(of, self.open(of.features.name, level).features, self.scorer(of, level))
-            self._predictors[model, level] = known
+            known = self._sides[model, level] = self._side(model, level)
         return known
+
+    def _side(self, model: str, level: str | None) -> Side:
+        arm = self._arm(model, level)
+        scoring, service = arm.scoring, arm.model.features.name
+        if scoring is None:
+            opened = self.open(service, level)
+            return Side(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
+        made = MadeAhead(arm, self.store)
+        if scoring.on_request:
+            opened = self.open(service, level)
+            features, writer, known = opened.features, opened.writer, arm.model.features.needed_by()
+            dtypes = key_types(features)
+        else:
+            features, known = self._features(service, level), {}
+            held = read_scores(self.store, fingerprint(arm))
+            writer, dtypes = FeatureWriter(features, level), {} if held is None else held.dtypes
+        known = {**known, **{key: ["what was made ahead"] for key in scoring.keys}}
+        return Side(self._predictor(arm, features, made), made, Reader(model, known, scoring.keys, dtypes, moments_of(features)), writer)
+
+    def _predictor(self, arm: Arm, features: OnlineFeatures, ahead: MadeAhead | None) -> Predictor:
+        needed = ahead is None or ahead.scoring.on_request
+        level = None if arm.name == AS_DEFINED else arm.name
+        return Predictor(arm.model, features, self.scorer(arm.model, level) if needed else None, ahead)
+
+    def _features(self, service: str, level: str | None) -> OnlineFeatures:
+        if service not in self.services:
+            raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
+        return OnlineFeatures(self._arm(self.services[service].name, level).service, self.store)
+
+    def _arm(self, model: str, level: str | None) -> Arm:
+        arm = self.project.arm(model, level)
+        why = backtest_only(arm)
+        if why is not None:
+            raise UsageError(f"model {model!r} at level {arm.name!r} cannot be served: {why}")
+        return arm
 
     def ranker(self, model: str, level: str | None) -> Ranker:
         """A ranking model at a level, made once for many requests."""
         known = self._rankers.get((model, level))
         if known is None:
-            predictor, task = self.predictor(model, level), self.project.model(model).task
-            if not isinstance(task, Ranking):
-                raise UsageError(f"model {model!r} puts nothing in order: its task is {task!r}, and no hw.Ranking")
-            chosen, service = self.project.arm(model, level).level, task.retrieval
-            if service is not None:
-                service = service.changed(lambda view: view.at(chosen.freshness(view)))
-            known = Ranker(predictor, None if service is None else OnlineFeatures(service, self.store))
+            side, arm = self.side(model, level), self._arm(model, level)
+            if not isinstance(arm.model.task, Ranking):
+                raise UsageError(f"model {model!r} puts nothing in order: its task is {arm.model.task!r}, and no hw.Ranking")
+            retrieval = arm.level.retrieval(arm.model)
+            known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)
             self._rankers[model, level] = known
         return known
 
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_sides": {}, "_rankers": {}, "_asking": None}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -236,11 +300,51 @@ class Service:
                 raise ModelError(str(error)) from error
         return known
 
-    def _check(self, service: str, level: str | None) -> None:
+    def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> Beside | None:
+        """What third parties say of some rows; None where none is asked."""
+        if not self.services[service].features.http_features:
+            return None
+        if self._asking is None:
+            self._asking = Asking(self.project)
+            self._stack.callback(self._asking.close)
+        return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
+
+    def _fitted(self, model: Model, level: str | None) -> None:
+        """Load the fitted model, where something is predicted on request."""
+        scoring = self._arm(model.name, level).scoring
+        if scoring is None or scoring.on_request:
+            self.scorer(model, level)
+
+    def _check(self, model: Model, level: str | None) -> None:
+        """Look whether what requests of a model read is there.
+
+        Raises:
+            HeadwaterError: it is not.
+        """
+        arm, service = self._arm(model.name, level), model.features.name
+        if arm.scoring is not None:
+            MadeAhead(arm, self.store).one(dict.fromkeys(arm.scoring.keys))
+        if arm.scoring is not None and not arm.scoring.on_request:
+            return
         online = self.open(service, level).features
         for view in online.views.values():
             heads, _ = view.heads.look()
             view.heads.moment(self.store.get(heads), clock.now_micros())
+        if (service, level) not in self._warm:
+            online.warm()
+            self._warm.add((service, level))
+
+
+def _told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+    """The features of some rows, as they are told."""
+    moments = writer.moments(found.moments, beside, t)
+    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
+    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
+    made = []
+    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
+        row = zip(writer.names, values, codes, writer.of, strict=True)
+        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
+    return made
 
 
 def _moment(at: datetime | str | None) -> int:
@@ -260,29 +364,16 @@ def _columns(rows: Rows) -> dict[str, list[object]]:
     return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}
 
 
-def _each(values: Sequence[list[object]], statuses: Sequence[bytes]) -> Iterable[tuple[tuple[object, ...], tuple[int, ...]]]:
-    return zip(zip(*values, strict=True), zip(*statuses, strict=True), strict=True)
-
-
-def _values(
-    online: OnlineFeatures, values: Sequence[object], statuses: Sequence[int], moments: Sequence[Moment], t: int
-) -> dict[str, FeatureValue]:
-    """One row's features, as they are told."""
-    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
-    return {
-        name: FeatureValue(value, STATUSES[code], *ends[of])
-        for name, value, code, of in zip(online.names, values, statuses, online.of, strict=True)
-    }
-
-
 def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
     return {name: round(seconds * 1000, 4) for name, seconds in stages.items()}
 
 
-def _failure(work: Callable[[], object]) -> list[str]:
-    try:
-        work()
-    except HeadwaterError as error:
-        return [str(error)]
-    return []
+def _failures(*works: Callable[[], object]) -> list[str]:
+    """What these fail with, in sentences."""
+    found = []
+    for work in works:
+        try:
+            work()
+        except HeadwaterError as error:
+            found.append(str(error))
+    return found
