@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
+from headwater.definitions.predicted import How, Score
 from headwater.errors import StaleError
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.quick import Answer, Answers
-
-How = Literal["precomputed", "on_request", "default"]
-"""Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
-
-Score = float | list[float]
-"""A number, or of a multiclass model one for each class."""
 
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 

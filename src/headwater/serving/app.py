@@ -23,6 +23,7 @@ from headwater.errors import (
     ConnectError,
     DataError,
     DefinitionError,
+    HeadwaterError,
     MissingExtraError,
     ModelError,
     StoreError,
@@ -228,7 +229,10 @@ class App:
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
         headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
+        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+            said["kind"] = type(error).__name__
+        body = msgspec.json.encode(said)
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:

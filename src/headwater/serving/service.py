@@ -13,6 +13,7 @@ from typing import NamedTuple, Self, cast
 from headwater import clock, settings
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
+from headwater.definitions.predicted import How
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
@@ -20,7 +21,7 @@ from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, 
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.explain import Explanation, explain
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Beside, How, Predictor, Scorer
+from headwater.pipelines.predict import Beside, Predictor, Scorer
 from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
