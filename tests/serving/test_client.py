@@ -30,8 +30,8 @@ class Awaited:
     """The asynchronous client, asked as the other one is."""
 
     def __init__(self, *args, **options):
-        self._loop = asyncio.new_event_loop()
         self._client = hw.AsyncClient(*args, **options)
+        self._loop = asyncio.new_event_loop()
 
     def __getattr__(self, name):
         return lambda *args, **options: self._loop.run_until_complete(getattr(self._client, name)(*args, **options))
@@ -203,7 +203,7 @@ def scripted(*answers):
             self.end_headers()
             self.wfile.write(said)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 (as the server calls it)
 
         def log_message(self, *args):
             pass
