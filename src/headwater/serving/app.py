@@ -94,6 +94,7 @@ class App:
         self.parties = Parties(service.project, on_answer=on_answer)
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
         self._log = log or RequestLog(None)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
