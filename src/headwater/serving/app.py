@@ -23,6 +23,7 @@ from headwater.errors import (
     ConnectError,
     DataError,
     DefinitionError,
+    HeadwaterError,
     MissingExtraError,
     ModelError,
     StoreError,
@@ -94,6 +95,7 @@ class App:
         self.parties = Parties(service.project, on_answer=on_answer)
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
         self._log = log or RequestLog(None)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
@@ -240,7 +242,10 @@ class App:
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
         headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
+        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+            said["kind"] = type(error).__name__
+        body = msgspec.json.encode(said)
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:
