@@ -10,8 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.backtesting.effort import Refits as Refits
+    from headwater.backtesting.effort import Tuning as Tuning
+    from headwater.backtesting.metrics.cards import card_precision as card_precision
+    from headwater.backtesting.metrics.own import metric as metric
     from headwater.backtesting.run import Backtest as Backtest
     from headwater.backtesting.run import backtest as backtest
+    from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
+    from headwater.backtesting.sweeps import transitions as transitions
     from headwater.definitions.aggregation import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
     from headwater.definitions.aggregation import collect_set as collect_set
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
+    from headwater.definitions.rolling import rolling as rolling
     from headwater.definitions.source import Source as Source
     from headwater.definitions.streams import Registry as Registry
     from headwater.definitions.streams import appended as appended
@@ -116,7 +123,11 @@ _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.definitions.arm": "Arm",
+    "headwater.backtesting.effort": "Refits Tuning",
+    "headwater.backtesting.metrics.cards": "card_precision",
+    "headwater.backtesting.metrics.own": "metric",
     "headwater.backtesting.run": "Backtest backtest",
+    "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.feature_service": "FeatureService",
@@ -129,6 +140,7 @@ _HOMES = {
     "headwater.definitions.project": "Project",
     "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
+    "headwater.definitions.rolling": "rolling",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
     "headwater.logs.outcomes": "Outcomes outcomes",
