@@ -32,11 +32,11 @@ import headwater as hw
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
 from headwater.models.fit import fit
+from headwater.models.served import ServedModel
 from headwater.online_stores import open_store, spaces
 from headwater.online_stores.states import State, encoded, schema_bytes
 from headwater.serving.access import TokenFile
 from headwater.serving.http import Read, Scope, Send
-from headwater.serving.scorers import FittedScorer
 from headwater.serving.server import serving
 
 EVENTS, USERS = 300_000, 20_000
@@ -119,12 +119,12 @@ def _nothing(token: str, length: int):
     return app
 
 
-def _scorer(model: hw.Model) -> FittedScorer:
+def _scorer(model: hw.Model) -> ServedModel:
     r = np.random.default_rng(0)
     names = model.features.feature_names
     frame = pl.DataFrame({name: r.lognormal(1, 1, 20_000) for name in names})
     label = (frame[names[0]].to_numpy() * r.lognormal(0, 1, 20_000) > 4).astype(np.float64)
-    return FittedScorer(fit(model, frame, label, threads=1), "bench")
+    return ServedModel(fit(model, frame, label, threads=1), version="bench")
 
 
 class _Side:

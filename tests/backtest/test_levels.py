@@ -11,6 +11,7 @@ from headwater.backtesting import run
 from headwater.backtesting.levels import level_rows, mean_age
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_labels
 from headwater.pipelines.train import training_set
 from tests.backtest.world import LEVELS, by_machine, day, labels, level, logistic, model, readings, world
@@ -26,7 +27,7 @@ def made():
 
 
 def _rows(of, levels):
-    return level_rows(of, read_labels(of.labels), levels, Notes(), threads=2, tick=None)
+    return level_rows(of, read_labels(of.labels), levels, Notes(), Means(threads=2))
 
 
 # ---- request only
@@ -117,7 +118,7 @@ def test_chained_views_at_every_level(made, tmp_path):
     assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
     by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)
     rows = read_labels(of.labels)
-    found = level_rows(of, rows, LEVELS, Notes(), threads=2, tick=None)["hourly"].frame
+    found = level_rows(of, rows, LEVELS, Notes(), Means(threads=2))["hourly"].frame
     other = hw.get_historical_features(by_hand, rows.frame.drop("bad"), timestamp_field="asked", level=LEVELS["hourly"])
     assert found["machine__last_before__last_state"].equals(other["by_hand__last_n_state"].list.first(), null_equal=True)
     path.unlink()
@@ -284,8 +285,8 @@ def test_functions_of_features_alone_can_be_made_ahead(shop):
 def test_a_request_without_a_score_is_predicted_on_request(shop):
     buys, rows = shop
     of = _shop_model(buys, rows)
-    ahead, instant = hw.Level(DAILY, predictions=AHEAD), hw.Level(DAILY)
-    chain = hw.Level(DAILY, predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
+    ahead, instant = hw.Level(hw.on_request(), predictions=AHEAD), hw.Level(hw.on_request())
+    chain = hw.Level(hw.on_request(), predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
     found = _rows(of, {"ahead": ahead, "chain": chain, "instant": instant})
     known = pl.Series(found["ahead"].answered)
     assert 0 < known.sum() < len(known)
@@ -295,6 +296,7 @@ def test_a_request_without_a_score_is_predicted_on_request(shop):
     assert found["chain"].frame.drop("amount").filter(known).equals(found["ahead"].frame.filter(known))
     assert found["chain"].frame["amount"].filter(known).null_count() == known.sum()  # no job knows what a request says
     assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
+    assert not found["chain"].frame.filter(known).drop("amount").equals(found["instant"].frame.filter(known).drop("amount"))
     result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
     assert level(result, "chain").coverage == 1.0
     assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note

@@ -282,7 +282,7 @@ REFUSED = {
     "a level's freshness": (lambda: hw.Level({_view(): "1h"}), ["Level: the freshness of 'user' is '1h'"]),
     "a level's sources": (
         lambda: hw.Level(known_after={"pay": "1h"}),
-        ["Level: known_after is keyed by 'pay'; give a mapping from sources to durations"],
+        ["Level: known_after is keyed by 'pay'; give a mapping from sources or labels to durations"],
     ),
     # when things are known
     "known twice": (

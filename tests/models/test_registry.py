@@ -1,5 +1,6 @@
 """Versions of fitted models: written whole, one of them current, replaced at once, and reloaded beside requests."""
 
+import contextlib
 import json
 import os
 import signal
@@ -89,6 +90,26 @@ def test_promote_and_rollback_go_through_what_was_current(versions):
     assert [versions.rollback("shades").number for _ in range(3)] == [3, 2, 1]
     with pytest.raises(UsageError, match="no version was current before version 1; promote one of 1 to 3"):
         versions.rollback("shades")
+
+
+def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
+    versions.add("shades", constant(3.0), promote=False)
+    both, read = threading.Barrier(2, timeout=0.3), registries._pointer
+
+    def slow(place):
+        found = read(place)
+        with contextlib.suppress(threading.BrokenBarrierError):  # whoever has to wait for the lock never comes here meanwhile
+            both.wait()
+        return found
+
+    monkeypatch.setattr(registries, "_pointer", slow)
+    threads = [threading.Thread(target=versions.promote, args=(number, "shades")) for number in (1, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    monkeypatch.undo()
+    assert len([versions.rollback("shades") for _ in range(3)]) == 3  # both steps, and the one before
 
 
 def test_the_first_version_is_current_whether_promoted_or_not(tmp_path):

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -229,9 +230,26 @@ def test_threads_do_not_disturb_each_other(served, name):
     frame = table().with_columns(pl.col("x").fill_null(0)).select(kept.fitted.encoding.columns)
     rows = list(frame.head(400 if name.startswith("lightgbm") else 40).iter_rows())
     expected = [kept.one(row) for row in rows]
-    with ThreadPoolExecutor(8) as pool:
-        found = [list(scores) for scores in pool.map(lambda _: map(kept.one, rows), range(8))]
-    assert found == [expected] * 8
+    turns = [rows[i:] + rows[:i] for i in range(8)]  # no two threads at the same row
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda turn: [kept.one(row) for row in turn], turns))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [expected[i:] + expected[:i] for i in range(8)]
+
+
+def test_one_row_of_onnx_is_no_other_kernel(tmp_path):
+    drawn = np.random.default_rng(0)
+    x = drawn.normal(size=(300, 27)).astype(np.float32)
+    fitted = LogisticRegression().fit(x, x[:, 0] + drawn.normal(0, 0.3, 300) > 0)
+    (tmp_path / "m.onnx").write_bytes(to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString())
+    loaded = load_model(tmp_path / "m.onnx")
+    alone = np.concatenate([loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)])
+    assert alone.tobytes() == loaded.predict_proba(x.astype(np.float64)).tobytes()
+    np.testing.assert_allclose(alone, fitted.predict_proba(x), atol=1e-6)
 
 
 # ---- LightGBM's own way for one row

@@ -165,13 +165,15 @@ def test_lists_stay_together_whatever_the_order_of_rows():
 def test_group_sizes_reach_an_estimator_that_takes_them():
     class Told(LGBMRanker):
         def fit(self, X, y, group=None):
-            self.told_ = group
+            self.told_, self.noise_ = group, X[:, 1]
             return super().fit(X, y, group=group)
 
     rows = table(40).with_columns(request=pl.Series(["b", "a", "a", "c"] * 10))
     fitted, known = _fit(model(RANKING, rows=rows, estimator=Told(min_child_samples=1, verbose=-1)), rows)
     assert known.groups.tolist() == [0, 1, 1, 2] * 10
     assert fitted.estimator.told_.tolist() == [10, 20, 10]
+    together = pl.concat(rows.filter(request=name) for name in "bac")
+    assert fitted.estimator.noise_.tolist() == together["noise"].to_list()
 
 
 def test_the_mean_grade_orders_where_classes_are_told_apart():

@@ -264,7 +264,7 @@ def _spread(rows: I64) -> I64:
 def _implausible(frame: pl.DataFrame, y: F64, train: I64, task: str) -> list[LeakFinding]:
     """Features that by themselves nearly say the outcome: by their value, or by whether there is one."""
     rows = _spread(train)
-    outcome, measure = y[rows], "AUC" if task == "binary" else "rank correlation"
+    outcome, measure = y[rows], "AUC" if task in ("binary", "multiclass") else "rank correlation"
     findings = []
     for series in frame[rows].get_columns():
         value = _numbers(series, outcome)
@@ -296,6 +296,8 @@ def _alone(value: F64, y: F64, task: str) -> float:
     """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0 where it cannot be told."""
     if len(y) < _FEWEST or np.ptp(value) == 0 or np.ptp(y) == 0:
         return 0.0
+    if task == "multiclass":
+        return max(_alone(value, (y == c) * 1.0, "binary") for c in np.unique(y))
     rank = pl.Series(value).rank("average").to_numpy()
     if task == "binary":
         positives = y.sum()

@@ -16,12 +16,11 @@ from headwater.definitions.durations import SECOND
 from headwater.definitions.freshness import Never
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import UsageError
 from headwater.pipelines.ahead import left_out, reading, rows_of
 from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.means import Means, Tick
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import Requests
 
 if TYPE_CHECKING:
@@ -30,10 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelRows:
-    """One level over all requests: its features, which requests it can answer: bool (rows), and what to say of it."""
+    """One level over all requests: its features, which it can answer and which it has a prediction made ahead for: bool (rows) each,
+    and what to say of it. A level that predicts on request has nothing ahead.
+    """
 
     frame: pl.DataFrame
     answered: Bool
+    ahead: Bool
     note: str = ""
 
 
@@ -49,25 +51,16 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
     return dict(levels)
 
 
-def level_rows(
-    model: Model,
-    requests: Requests,
-    levels: Mapping[str, Level],
-    notes: Notes,
-    *,
-    threads: int | None,
-    memory: Size | None = None,
-    tick: Tick | None,
-) -> dict[str, LevelRows]:
+def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, means: Means) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
-    found, means = {}, Means(threads, memory, tick)
+    found = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
         # Where no event can count, no file is touched.
         service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
         frames = feature_frames(service, requests, plain, notes, means)
-        found = {name: LevelRows(frame, np.ones(len(requests.t), np.bool_)) for name, frame in frames.items()}
+        found = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
         if scoring is not None:
@@ -82,9 +75,20 @@ def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precom
     note = f"made ahead without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
     note += ", ..." if len(left) > 6 else ""
     if not scoring.on_request:
-        return LevelRows(made.frame, made.known, note)
+        return LevelRows(made.frame, made.known, made.known, note)
     share = f"{int((~made.known).sum())} requests without a score are predicted on request"
-    return LevelRows(made.frame, np.ones(len(requests.t), np.bool_), f"{note}; {share}" if note else share)
+    return LevelRows(made.frame, np.ones(len(requests.t), np.bool_), made.known, f"{note}; {share}" if note else share)
+
+
+def _all_on_request(rows: int) -> tuple[Bool, Bool]:
+    return np.ones(rows, np.bool_), np.zeros(rows, np.bool_)
+
+
+def outcomes_known(model: Model, level: Level, requests: Requests) -> I64:
+    """When the outcome of each request is known at this level: int64 (rows), microseconds UTC."""
+    assert requests.known_at is not None
+    soon = level.outcome_known_after(model)
+    return requests.known_at if soon is None else requests.t + soon
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
@@ -111,6 +115,6 @@ def kind(level: Level, model: Model) -> Kind:
     return cast("Kind", level.kind(model))
 
 
-def filled(scores: F64, answered: Bool, default: float) -> F64:
-    """Scores with the default where the level has no answer, so that every level is judged on every request."""
-    return np.where(answered, scores, default)
+def filled(scores: F64, answered: Bool, default: float | F64) -> F64:
+    """Scores with the default (of several classes, one each) where the level has no answer, so that all are judged on every request."""
+    return np.where(answered.reshape(-1, *[1] * (scores.ndim - 1)), scores, default)

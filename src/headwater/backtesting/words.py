@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from headwater.backtesting.effort import Refits
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
@@ -54,7 +55,7 @@ def _events(source: Source) -> str:
     return f" at {source.timestamp_field}, known at {known}"
 
 
-def assumptions(model: Model) -> Sequence[str]:
+def assumptions(model: Model, refits: Refits) -> Sequence[str]:
     """What holds only if the world does not react to the model."""
     said = """
 The requests, events and outcomes are those of the past. A model that acts on its predictions changes them: what it blocks, shows or
@@ -66,7 +67,25 @@ smaller or larger than here. A randomised experiment in production tells.
 Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older; measured ages from a served log
 show what production really gives.
 
-Intervals come from resampling days of the test period (MODEL was trained once a level): they hold for days like these, not for a
+Intervals come from resampling days of the test period (MODEL was trained TIMES a level): they hold for days like these, not for a
 season or a shock that the data do not contain.
 """
-    return tuple(" ".join(part.split()) for part in said.replace("MODEL", model.name).strip().split("\n\n"))
+    fits = refits.seeds + refits.days
+    times = "once" if fits == 1 else f"{fits} times"
+    return tuple(" ".join(part.split()) for part in said.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n"))
+
+
+def how_sure(resamples: int, days: int, refits: Refits) -> str:
+    """How intervals were made, in a sentence.
+
+    >>> from headwater.backtesting.effort import Refits
+    >>> how_sure(2000, 30, Refits(1))
+    '95 % intervals from 2,000 resamples of 30 test days; each level was trained once, so they hold for these very models.'
+    """
+    start = f"95 % intervals from {resamples:,} resamples of {days} test days"
+    if refits.days:
+        seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
+        return f"{start} and {refits.days} refits on resampled training days, so they hold for models trained anew{seeds}."
+    if refits.seeds > 1:
+        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models trained anew on the same rows."
+    return f"{start}; each level was trained once, so they hold for these very models."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from headwater.definitions.ahead import members_ahead
 from headwater.definitions.base import Definition
@@ -13,6 +14,7 @@ from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.ranking import Ranking
@@ -31,7 +33,9 @@ class Level(Definition):
             unless they are named: `{ip: never()}`.
         predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
             leaves them as the model defines.
-        known_after: for some sources, how soon after their event time events are known instead.
+        known_after: for some sources, how soon after their event time events are known instead; for labels, how soon after the
+            request outcomes are known, so that their rows train earlier or later. A model whose label is an outcome(...) of a
+            source knows its outcomes by that source's.
 
     >>> Level(batch("1d", delay="4h")).features
     Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
@@ -39,7 +43,7 @@ class Level(Definition):
 
     features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
     predictions: Precomputed | OnRequest | None = None
-    known_after: Mapping[Source, Duration] = field(default_factory=dict)
+    known_after: Mapping[Source, Duration] | Mapping[Labels, Duration] | Mapping[Source | Labels, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
@@ -54,9 +58,13 @@ class Level(Definition):
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
         check_predictions(self.predictions, "Level")
-        for source in self.known_after:
+        late = {given: text(_micros(d, f"Level: known_after of {_named(given)!r}")) for given, d in self.known_after.items()}
+        for source, soon in late.items():
+            if isinstance(source, Labels):
+                _check_labels(source, soon)
+                continue
             if not isinstance(source, Source):
-                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources or labels to durations")
             if isinstance(source.history, Enriched):
                 raise DefinitionError(
                     f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
@@ -67,7 +75,6 @@ class Level(Definition):
                     f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
                     "correction would be known with what it corrects. Leave the source out"
                 )
-        late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
@@ -85,8 +92,22 @@ class Level(Definition):
     def _soon(self, source: Source) -> Source:
         if isinstance(source.history, Enriched):
             return over(source, self._soon)
-        soon = self.known_after.get(source)
+        soon = self._given.get(source)
         return source if soon is None else source.known_within(soon)
+
+    def outcome_known_after(self, model: Model) -> int | None:
+        """How long after the request the model's outcomes are known at this level, in microseconds; None: as the labels say."""
+        labels = model.labels
+        soon = self._given.get(labels)
+        if soon is not None:
+            return _micros(soon, "known_after")
+        if isinstance(labels.label, Outcome) and labels.label.source in self._given:
+            return labels.label.horizon + _micros(self._given[labels.label.source], "known_after")
+        return None
+
+    @property
+    def _given(self) -> Mapping[Source | Labels, Duration]:
+        return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
     def scoring(self, model: Model) -> Precomputed | None:
         """How the model's predictions are made ahead at this level; None where they are made on request."""
@@ -145,12 +166,25 @@ class Level(Definition):
         words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in found.items())
         scoring = self.scoring(model)
         ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
-        soon = "".join(f"; {s.name} known after {d}" for s, d in self.known_after.items())
+        soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
         return (words or "no view is read") + ahead + soon
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
         return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
+
+
+def _named(given: object) -> object:
+    return given.name if isinstance(given, Source | Labels) else given
+
+
+def _check_labels(labels: Labels, soon: str) -> None:
+    """Refuse an outcome that would be known before its horizon has passed."""
+    if isinstance(labels.label, Outcome) and _micros(soon, "known_after") < labels.label.horizon:
+        raise DefinitionError(
+            f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "
+            "give that or more, or a shorter within= to the outcome"
+        )
 
 
 def ladder(timezone: str = "UTC") -> dict[str, Level]:

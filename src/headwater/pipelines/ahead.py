@@ -153,7 +153,7 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
             "the keys of precomputed() alone; name one that is, or rank on request"
         )
     found = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]
-    pairs = _in_turn(found)
+    pairs = in_turn(found)
     row = pairs["row"].to_numpy()
     asked = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
     members = members_ahead(model, _scoring(model, level))
@@ -161,7 +161,7 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
     return AheadLists(row, pairs["item"], frame)
 
 
-def _in_turn(found: pl.DataFrame) -> pl.DataFrame:
+def in_turn(found: pl.DataFrame) -> pl.DataFrame:
     """`row` and `item` of each candidate: one source after another, each as its list stands; an item that comes twice, the first time."""
     lists = [series for series in found.get_columns() if series.dtype != pl.Null]
     if not lists:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
-from headwater.errors import StaleError
+from headwater.definitions.ranking import Ranking
+from headwater.errors import DataError, StaleError, UsageError
+from headwater.models.reload import Reloading
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.quick import Answer, Answers
+
+if TYPE_CHECKING:
+    from headwater.pipelines.made_ahead import MadeAhead, Value
 
 How = Literal["precomputed", "on_request", "default"]
 """Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
@@ -32,7 +37,7 @@ class Scorer(Protocol):
         ...
 
     def one(self, values: Sequence[object]) -> Score:
-        """The score of one row: its features in the service's order, as `OnlineFeatures.row` gives them."""
+        """The score of one row: the features that are in training, in the service's order, as `OnlineFeatures.row` gives them."""
         ...
 
     def score(self, frame: pl.DataFrame) -> F64:
@@ -49,6 +54,11 @@ class Beside(NamedTuple):
     values: Mapping[str, Sequence[object]]
     statuses: Mapping[str, bytes]
     ages: Mapping[str, float] = {}
+
+    def take(self, rows: Sequence[int]) -> Beside:
+        """What they said of some of the rows."""
+        values = {name: [column[n] for n in rows] for name, column in self.values.items()}
+        return Beside(values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages)
 
 
 class Predicted(NamedTuple):
@@ -75,12 +85,13 @@ class One(NamedTuple):
 
 
 class Many(NamedTuple):
-    """As `One`, for many requests."""
+    """As `One`, for many requests. rows: those that features were read for, where others were made ahead; None where that is all."""
 
     predicted: list[Predicted]
     features: Answers | None
     stages: Mapping[str, float]
     version: str
+    rows: Sequence[int] | None = None
 
 
 class Predictor:
@@ -89,14 +100,22 @@ class Predictor:
     Args:
         model: what it is.
         features: those that it reads, at the level.
-        scorer: what was trained on them.
+        scorer: what was trained on them; None where nothing is predicted on request.
+        ahead: what was made ahead; None where that is nothing.
     """
 
-    def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer) -> None:
+    def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
         self.model, self.features, self.scorer = model, features, scorer
+        self.ahead = None if isinstance(model.task, Ranking) else ahead  # of a ranking these are lists; see `rank`
+        trained = set(model.features.in_training.feature_names)
+        self._names = [name for name in features.names if name in trained]
+        places = [place for place, name in enumerate(features.names) if name in trained]
+        self._places = None if len(places) == len(features.names) else places
 
     def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
         """The prediction for one request, asked for at t: microseconds, None is now.
+
+        Made ahead, where it is; else on request, where that stands in; else the model's default.
 
         Args:
             request: its keys and fields.
@@ -105,45 +124,100 @@ class Predictor:
 
         Raises:
             DataError: the request lacks a field, or has one of another type.
-            StoreError: the features cannot be read.
-            StaleError: they are older than promised, a view refuses that, and the model has no default.
+            StoreError: what is needed cannot be read.
+            StaleError: it is older than promised, which is refused, and the model has no default.
+            UsageError: the model is a ranking that is made ahead, which answers with lists alone.
         """
         t = clock.now_micros() if t is None else t
-        scorer = self.scorer
+        if self.ahead is None:
+            return self._now(request, t, beside, {})
         begin = clock.stopwatch()
         try:
-            if beside is None:
-                found = self.features.row(request, t=t)
-            else:
-                answered = {name: values[0] for name, values in beside.values.items()}
-                found = self.features.row({**request, **answered}, t=t, said=beside.statuses)
+            found = self.ahead.one(request, t)
         except StaleError:
-            return One(self._default(), None, {"read": clock.stopwatch() - begin}, scorer.version)
-        read = clock.stopwatch()
-        value = scorer.one(found.values)
-        stages = {"read": read - begin, "score": clock.stopwatch() - read}
-        return One(Predicted(value, "on_request", _age(found, t, beside)), found, stages, scorer.version)
+            return One(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
+        stages = {"look up": clock.stopwatch() - begin}
+        if found.value is not None and found.cut is not None:
+            return One(Predicted(_plain(found.value), "precomputed", found.age), None, stages, found.cut.version)
+        if found.how == "default":
+            return One(Predicted(self._cold(), "default", 0.0), None, stages, "" if found.cut is None else found.cut.version)
+        return self._now(request, t, beside, stages)
 
     def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: Beside | None = None) -> Many:
         """As `one`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
-        scorer = self.scorer
+        if self.ahead is None:
+            return self._many_now(requests, t, beside, {})
+        count = len(next(iter(requests.values())))
         begin = clock.stopwatch()
         try:
-            if beside is None:
-                found = self.features.rows(requests, t=t)
-            else:
-                found = self.features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
+            found = self.ahead.many(requests, count, t)
+        except StaleError:
+            return Many([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
+        stages = {"look up": clock.stopwatch() - begin}
+        made = [
+            Predicted(_plain(value), "precomputed", found.age)
+            if value is not None
+            else None
+            if how == "on_request"
+            else Predicted(self._cold(), "default", 0.0)
+            for value, how in zip(found.values, found.how, strict=True)
+        ]
+        version = "" if found.cut is None else found.cut.version
+        rows = [n for n, one in enumerate(made) if one is None]
+        if not rows:
+            return Many([one for one in made if one is not None], None, stages, version)
+        part = {name: [column[n] for n in rows] for name, column in requests.items()}
+        own = self._many_now(part, t, None if beside is None else beside.take(rows), stages)
+        instead = iter(own.predicted)
+        return Many([next(instead) if one is None else one for one in made], own.features, own.stages, version or own.version, rows)
+
+    def _now(self, request: Mapping[str, object], t: int, beside: Beside | None, stages: Mapping[str, float]) -> One:
+        """A prediction on request."""
+        scorer = self._scorer()
+        begin = clock.stopwatch()
+        try:
+            found = read_one(self.features, request, t, beside)
+        except StaleError:
+            return One(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
+        read = clock.stopwatch()
+        value = scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
+        took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        return One(Predicted(value, "on_request", _age(found, t, beside)), found, took, scorer.version)
+
+    def _many_now(self, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None, stages: Mapping[str, float]) -> Many:
+        scorer = self._scorer()
+        begin = clock.stopwatch()
+        try:
+            found = read_many(self.features, requests, t, beside)
         except StaleError:
             count = len(next(iter(requests.values())))
-            return Many([self._default()] * count, None, {"read": clock.stopwatch() - begin}, scorer.version)
+            return Many([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
         age = _age(found, t, beside)
-        made = [Predicted(value, "on_request", age) for value in _scores(scorer, self.features.names, found)]
-        return Many(made, found, {"read": read - begin, "score": clock.stopwatch() - read}, scorer.version)
+        made = [Predicted(value, "on_request", age) for value in self._scores(scorer, found.values)]
+        took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        return Many(made, found, took, scorer.version)
+
+    def _scorer(self) -> Scorer:
+        if isinstance(self.scorer, Reloading):
+            return self.scorer.served  # one version for the whole request
+        if self.scorer is None:
+            raise UsageError(f"the predictions of model {self.model.name!r} are lists that are made ahead; ask for them with rank")
+        return self.scorer
+
+    def _scores(self, scorer: Scorer, columns: Sequence[Sequence[object]]) -> list[Score]:
+        """The scores of rows whose features stand in columns."""
+        if self._places is not None:
+            columns = [columns[place] for place in self._places]
+        if len(columns[0]) <= _FEW:
+            return [scorer.one(row) for row in zip(*columns, strict=True)]
+        frame = pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(self._names, columns, strict=True)])
+        scores: list[Score] = scorer.score(frame).tolist()
+        return scores
 
     def _default(self) -> Predicted:
-        """What is answered where features are too old.
+        """What is answered where all that there is is too old.
 
         Raises:
             StaleError: the model has no default; the one that is being handled.
@@ -152,13 +226,35 @@ class Predictor:
             raise  # noqa: PLE0704 (called by who handles a StaleError)
         return Predicted(self.model.default, "default", 0.0)
 
+    def _cold(self) -> Score:
+        """What is answered for a key that nothing was made ahead for.
 
-def _scores(scorer: Scorer, names: Sequence[str], found: Answers) -> list[Score]:
-    if len(found.values[0]) <= _FEW:
-        return [scorer.one(row) for row in zip(*found.values, strict=True)]
-    columns = [pl.Series(name, values, strict=False) for name, values in zip(names, found.values, strict=True)]
-    scores: list[Score] = scorer.score(pl.DataFrame(columns)).tolist()
-    return scores
+        Raises:
+            DataError: the model has no default.
+        """
+        if self.model.default is None:
+            raise DataError(
+                f"no prediction of model {self.model.name!r} was made for this key, and the model has no default; give it one, or "
+                "hw.precomputed(otherwise='on_request')"
+            )
+        return self.model.default
+
+
+def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, beside: Beside | None) -> Answer:
+    """The features of one request, with what third parties have answered."""
+    if beside is None:
+        return features.row(request, t=t)
+    answered = {name: values[0] for name, values in beside.values.items()}
+    return features.row({**request, **answered}, t=t, said=beside.statuses)
+
+
+def read_many(features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None) -> Answers:
+    """Those of many."""
+    return features.rows(requests, t=t) if beside is None else features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
+
+
+def _plain(value: Value) -> Score:
+    return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
 
 
 def _age(found: Answer | Answers, t: int, beside: Beside | None) -> float:

@@ -57,7 +57,7 @@ class FeatureWriter:
         self._words: dict[bytes, bytes] = {}
 
     def moments(self, moments: Sequence[Moment], beside: Beside | None, t: int) -> list[Moment]:
-        """As of when the values of each view are, and after them the answers of each third party: those of the request where it has none."""
+        """As of when the values of each view are, then the answers of each third party; of the request where there are none."""
         ages = {} if beside is None else beside.ages
         return [*moments, *(Moment(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 

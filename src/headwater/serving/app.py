@@ -52,6 +52,7 @@ _LANES: Final = 8  # threads
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _JSON: Final = b"application/json"
+_REFRESH: Final = 0.5  # seconds between two looks for new versions of models
 _GONE: Final = 499  # the sender has left; for the log alone
 
 
@@ -98,6 +99,7 @@ class App:
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
         self._reading = Clock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._forwarder = Forwarder(service.store)
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
 
@@ -106,6 +108,8 @@ class App:
         if scope["type"] != "http":
             return
         begin = clock.stopwatch()
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
         headers: dict[bytes, bytes] = dict(scope["headers"])
         own = headers.get(b"x-request-id", b"")
         number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
@@ -138,10 +142,18 @@ class App:
 
     async def close(self) -> None:
         """Let go of threads, and write what waits for the log."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         self._lanes.close()
         await self._forwarder.close()
         await self.parties.close()
         self._log.close()
+
+    async def _refresh(self) -> None:
+        """Take up new versions of models, for ever."""
+        while True:
+            await asyncio.sleep(_REFRESH)
+            await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
         """The route of a request that its sender may make.

@@ -10,7 +10,6 @@ import msgspec
 import polars as pl
 from msgspec import UNSET, UnsetType
 
-from headwater.definitions.feature_service import FeatureService
 from headwater.errors import DataError, nearest
 from headwater.pipelines.online import OnlineFeatures
 
@@ -59,42 +58,56 @@ class AskedRanking(msgspec.Struct, forbid_unknown_fields=True):
     timing: bool = False
 
 
-class Outcome(msgspec.Struct, forbid_unknown_fields=True):
-    """What came of a request: its keys, the label, when it was asked, and when the outcome was known (now where nothing is said)."""
-
-    keys: Row
-    label: float | bool
-    asked_at: datetime
-    known_at: datetime | None = None
-
-
 AnyAsked = Asked | AskedPrediction | AskedRanking
 
 
 class Reader:
-    """Turns the rows of requests into what `OnlineFeatures` takes."""
+    """Turns the rows of requests into plain values.
 
-    def __init__(self, features: OnlineFeatures) -> None:
-        self.service = features.service
-        self._fields = frozenset(features.service.needed_by())
-        self._moments = _moments(features)
+    Args:
+        what: who reads them, as errors say it.
+        known: the fields that rows may have, and who needs each.
+        needed: those that they must have.
+        dtypes: of keys, as far as they are known; those that are moments or days are read from texts.
+        moments: other fields that are moments.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        known: Mapping[str, Sequence[str]],
+        needed: Collection[str],
+        dtypes: Mapping[str, pl.DataType],
+        moments: Collection[str] = (),
+    ) -> None:
+        self._what, self._known, self._needed = what, known, frozenset(needed)
+        self._all = len(self._needed) == len(known)
+        found = {name: parse for name, dtype in dtypes.items() if (parse := _parser(dtype)) is not None}
+        self._moments = list((found | dict.fromkeys(moments, _aware)).items())
+
+    @staticmethod
+    def of(features: OnlineFeatures) -> Reader:
+        """What reads the rows of a feature service.
+
+        Raises:
+            StoreError: a view that is not in the store.
+        """
+        known = features.service.needed_by()
+        return Reader(features.service.name, known, known, key_types(features), moments_of(features))
 
     def row(self, row: Row) -> Mapping[str, object]:
         """One row, its moments as such.
 
         Raises:
-            DataError: a field that nothing reads, with the nearest that something does; or a text that is no moment.
+            DataError: a field that nothing reads, with the nearest that something does; one that is missing; a text that is no moment.
         """
-        if row.keys() != self._fields:
+        if not self._all or row.keys() != self._needed:
             self._check(row)
-        for name, parse in self._moments:
-            if name in row:
-                row[name] = _moment(name, row[name], parse)  # type: ignore[assignment]
-        return row
+        return self._timed(row)
 
     def columns(self, columns: Columns) -> Mapping[str, Sequence[object]]:
         """Rows that stand in columns."""
-        if columns.keys() != self._fields:
+        if not self._all or columns.keys() != self._needed:
             self._check(columns)
         for name, parse in self._moments:
             if name in columns:
@@ -102,20 +115,25 @@ class Reader:
         return columns
 
     def rows(self, rows: list[Row]) -> Mapping[str, Sequence[object]]:
-        """Several rows, as columns."""
+        """Several rows, as columns; all have the fields of the first."""
+        first = rows[0].keys()
         for place, row in enumerate(rows):
-            if row.keys() != self._fields:
+            if place == 0 or row.keys() != first:
                 self._check(row, f"row {place}: ")
-        return self.columns({name: [row[name] for row in rows] for name in self._fields})
+            for name in first ^ row.keys():
+                raise DataError(
+                    f"row {place} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
+                )
+        return self.columns({name: [row[name] for row in rows] for name in first})
 
     def shared(self, row: Row, also: Collection[str]) -> Mapping[str, object]:
         """A part of a row: its fields are among those that are read, or `also`; none is missed here."""
-        unknown = sorted(row.keys() - self._fields - set(also))
+        unknown = sorted(row.keys() - self._known.keys() - set(also))
         if unknown:
-            known = {*self._fields, *also}
-            raise DataError(
-                f"the request has a field {unknown[0]!r}, which {self.service.name!r} does not read; {nearest(unknown[0], known)}"
-            )
+            raise self._unknown(unknown[0], also)
+        return self._timed(row)
+
+    def _timed(self, row: Row) -> Mapping[str, object]:
         for name, parse in self._moments:
             if name in row:
                 row[name] = _moment(name, row[name], parse)  # type: ignore[assignment]
@@ -123,37 +141,50 @@ class Reader:
 
     def _check(self, given: Collection[str], where: str = "") -> None:
         """Refuse fields that nothing reads, and those that are missing."""
-        known = self.service.needed_by()
-        unknown = sorted(set(given) - self._fields)
-        if unknown:
-            raise DataError(
-                f"{where}the request has a field {unknown[0]!r}, which {self.service.name!r} does not read; {nearest(unknown[0], known)}"
-            )
-        for name, who in known.items():
-            if name not in given:
-                raise DataError(f"{where}the request has no field {name!r}, which {', '.join(who)} needs")
+        for name in given:
+            if name not in self._known:
+                raise self._unknown(name, (), where)
+        for name in self._known:
+            if name in self._needed and name not in given:
+                raise DataError(f"{where}the request has no field {name!r}, which {', '.join(self._known[name])} needs")
+
+    def _unknown(self, name: str, also: Collection[str], where: str = "") -> DataError:
+        return DataError(
+            f"{where}the request has a field {name!r}, which {self._what!r} does not read; {nearest(name, {*self._known, *also})}"
+        )
 
 
-def _moments(features: OnlineFeatures) -> list[tuple[str, Callable[[str], object]]]:
-    """The fields that are moments or days, and how their texts are read."""
-    service: FeatureService = features.service
-    found: dict[str, Callable[[str], object]] = {}
-    for view in service.views:
-        for key in view.keys:
-            name, dtype = view.request_key(key), features.views[view.name].state.dtypes[key]
-            if isinstance(name, str) and isinstance(dtype, pl.Datetime | pl.Date):
-                found[name] = _day if isinstance(dtype, pl.Date) else _aware if dtype.time_zone is not None else _naive
-    for field in service.request_fields:
-        if field.dtype is datetime:
-            found[field.name] = _aware
-    for function in service.request_features:
-        found |= {name: _aware for name, dtype in function.fields.items() if dtype is datetime}
-    return list(found.items())
+def moments_of(features: OnlineFeatures) -> list[str]:
+    """The request's own fields that are moments."""
+    service = features.service
+    found = [field.name for field in service.request_fields if field.dtype is datetime]
+    for fields in (*(function.fields for function in service.request_features), *(http.request for http in service.http_features)):
+        found += [name for name, dtype in fields.items() if dtype is datetime]
+    return found
+
+
+def key_types(features: OnlineFeatures) -> Mapping[str, pl.DataType]:
+    """The types of the request's columns that views are looked up by.
+
+    Raises:
+        StoreError: a view that is not in the store.
+    """
+    pairs = [(view, key, view.request_key(key)) for view in features.service.views for key in view.keys]
+    return {column: features.views[view.name].state.dtypes[key] for view, key, column in pairs if isinstance(column, str)}
+
+
+def _parser(dtype: pl.DataType) -> Callable[[str], object] | None:
+    """How the text of a key is read, where JSON has no type for it."""
+    if isinstance(dtype, pl.Date):
+        return _day
+    if isinstance(dtype, pl.Datetime):
+        return _aware if dtype.time_zone is not None else _naive
+    return None
 
 
 def _moment(name: str, value: object, parse: Callable[[str], object]) -> object:
-    if value is None:
-        return None
+    if value is None or isinstance(value, date):  # read already
+        return value
     try:
         if isinstance(value, str):
             return parse(value)

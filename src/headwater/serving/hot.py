@@ -9,11 +9,11 @@ from msgspec import UNSET
 
 from headwater import clock
 from headwater.errors import DataError
-from headwater.pipelines.predict import Beside, How, Predicted
+from headwater.pipelines.predict import Beside, Many, Predicted, read_many, read_one
 from headwater.pipelines.quick import Answer, Answers
 from headwater.pipelines.rank import Proposed
 from headwater.serving.answers import FeatureWriter, encode, moment_text, predicted, timing
-from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Columns, Row
+from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
 from headwater.serving.service import Service
 
 MOST_ROWS = 10_000
@@ -41,7 +41,7 @@ class Said(NamedTuple):
     """An answer: its body, how many rows it is about, and what watchers and logs want to know.
 
     found: the features that were read, of one row or many. predicted: the predictions. version: of the model. stages: the seconds that
-    each took. again: in how many seconds to ask again.
+    each took. again: in how many seconds to ask again. of: the rows whose features were read, where others were made ahead; None is all.
     """
 
     body: bytes
@@ -52,6 +52,7 @@ class Said(NamedTuple):
     stages: Mapping[str, float] = {}
     status: int = 200
     again: int | None = None
+    of: Sequence[int] | None = None
 
 
 def size(asked: AnyAsked) -> int:
@@ -77,7 +78,7 @@ def size(asked: AnyAsked) -> int:
 
 def read_features(service: Service, name: str, asked: Asked, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
     """Read what `POST /v1/features/{service}` was asked."""
-    return _ready(service, name, asked)
+    return _ready(service.open(name, asked.level).reader, name, asked)
 
 
 def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, beside: Beside | None) -> Said:
@@ -85,19 +86,12 @@ def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, be
     begin = clock.stopwatch()
     online, _, writer = service.open(name, asked.level)
     if ready.row is not None:
-        if beside is None:
-            answer = online.row(ready.row, t=t)
-        else:
-            answered = {name: values[0] for name, values in beside.values.items()}
-            answer = online.row({**ready.row, **answered}, t=t, said=beside.statuses)
+        answer = read_one(online, ready.row, t, beside)
         read = clock.stopwatch()
         told = answer if beside is None else answer._replace(moments=writer.moments(answer.moments, beside, t))
         body = writer.compact(told, t) if asked.compact else writer.one(told, t)
         return Said(body, 1, answer, stages={"read": read - begin, "write": clock.stopwatch() - read})
-    if beside is None:
-        answers = online.rows(ready.columns, t=t)
-    else:
-        answers = online.rows({**ready.columns, **beside.values}, t=t, said=beside.statuses)
+    answers = read_many(online, ready.columns, t, beside)
     read = clock.stopwatch()
     form = writer.compact_many if asked.compact else writer.columns if asked.rows is UNSET else writer.rows
     body = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
@@ -106,13 +100,13 @@ def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, be
 
 def read_prediction(service: Service, name: str, asked: AskedPrediction, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
     """Read what `POST /v1/predict/{model}` was asked."""
-    return _ready(service, service.project.model(name).features.name, asked)
+    side = service.side(name, asked.level)
+    return _ready(side.reader, side.predictor.model.features.name, asked)
 
 
 def predict(service: Service, name: str, asked: AskedPrediction, t: int, ready: Ready, beside: Beside | None) -> Said:
     """`POST /v1/predict/{model}`."""
-    predictor = service.predictor(name, asked.level)
-    writer = service.open(ready.service, asked.level).writer
+    predictor, _, _, writer = service.side(name, asked.level)
     if ready.row is not None:
         one, answer, stages, version = predictor.one(ready.row, t=t, beside=beside)
         told = b""
@@ -120,17 +114,16 @@ def predict(service: Service, name: str, asked: AskedPrediction, t: int, ready: 
             told = b',"features":' + writer.features(answer.values, answer.statuses, writer.moments(answer.moments, beside, t), t)
         body = b'%b,"prediction":%b%b}%b' % (_head(name, version, asked.level, t), predicted(one), told, _tail(asked, stages))
         return Said(body, 1, answer, (one,), version, stages)
-    many, answers, stages, version = predictor.many(ready.columns, t=t, beside=beside)
-    made = b",".join(_parts(writer, many, answers if asked.features else None, beside, t))
-    body = b'%b,"predictions":[%b]%b' % (_head(name, version, asked.level, t), made, _tail(asked, stages))
-    return Said(body, len(many), answers, many, version, stages)
+    many = predictor.many(ready.columns, t=t, beside=beside)
+    made = b",".join(_parts(writer, many, beside, t) if asked.features else [predicted(one) + b"}" for one in many.predicted])
+    body = b'%b,"predictions":[%b]%b' % (_head(name, many.version, asked.level, t), made, _tail(asked, many.stages))
+    return Said(body, len(many.predicted), many.features, many.predicted, many.version, many.stages, of=many.rows)
 
 
 def read_ranking(service: Service, name: str, asked: AskedRanking, t: int) -> Ready:
     """Read what `POST /v1/rank/{model}` was asked, and find the candidates."""
     ranker = service.ranker(name, asked.level)
-    of = ranker.predictor.model.features.name
-    reader = service.open(of, asked.level).reader
+    of, reader = ranker.predictor.model.features.name, service.side(name, asked.level).reader
     candidates: Sequence[object] | None = asked.candidates
     if candidates is not None:
         candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]
@@ -146,22 +139,15 @@ def rank(service: Service, name: str, asked: AskedRanking, t: int, ready: Ready,
     answers = order.features
     parts = [b'{"item":%b,"score":%b' % (encode(item), encode(one.value)) for item, one in order.items]
     if asked.features and answers is not None:
-        writer = service.open(ready.service, asked.level).writer
+        writer = service.side(name, asked.level).writer
         parts = [b'%b,"features":%b' % (part, row) for part, row in zip(parts, _rows(writer, answers, beside, t), strict=True)]
-    how, age = how_of(order.items)
-    about = b'"how":"%b","age":%.6f,"candidates":%d' % (how.encode(), age, order.candidates)
+    about = b'"how":"%b","age":%.6f,"candidates":%d' % (order.how.encode(), order.age, order.candidates)
     items = b",".join(part + b"}" for part in parts)
     body = b'%b,%b,"items":[%b]%b' % (_head(name, order.version, asked.level, t), about, items, _tail(asked, order.stages))
     return Said(body, order.candidates, answers, [one for _, one in order.items], order.version, order.stages)
 
 
-def how_of(items: Sequence[tuple[object, Predicted]]) -> tuple[How, float]:
-    """How the items of a ranking were made, and the age of what they are made of."""
-    return (items[0][1].how, items[0][1].age) if items else ("on_request", 0.0)
-
-
-def _ready(service: Service, name: str, asked: Asked | AskedPrediction) -> Ready:
-    reader = service.open(name, asked.level).reader
+def _ready(reader: Reader, name: str, asked: Asked | AskedPrediction) -> Ready:
     if type(asked.row) is dict:
         return Ready(name, reader.row(asked.row), {}, 1)
     columns = reader.rows(cast("list[Row]", asked.rows)) if asked.columns is UNSET else reader.columns(asked.columns)
@@ -177,10 +163,14 @@ def _tail(asked: AskedPrediction | AskedRanking, stages: Mapping[str, float]) ->
     return b',"timing":' + timing(stages) + b"}" if asked.timing else b"}"
 
 
-def _parts(writer: FeatureWriter, many: Sequence[Predicted], answers: Answers | None, beside: Beside | None, t: int) -> list[bytes]:
-    if answers is None:
-        return [predicted(one) + b"}" for one in many]
-    return [b'%b,"features":%b}' % (predicted(one), row) for one, row in zip(many, _rows(writer, answers, beside, t), strict=True)]
+def _parts(writer: FeatureWriter, many: Many, beside: Beside | None, t: int) -> list[bytes]:
+    """Predictions with the features that they are made of; what was made ahead has none here."""
+    told = [b""] * len(many.predicted)
+    if many.features is not None:
+        own = beside if beside is None or many.rows is None else beside.take(many.rows)
+        for n, row in zip(range(len(told)) if many.rows is None else many.rows, _rows(writer, many.features, own, t), strict=True):
+            told[n] = b',"features":' + row
+    return [b"%b%b}" % (predicted(one), features) for one, features in zip(many.predicted, told, strict=True)]
 
 
 def _rows(writer: FeatureWriter, answers: Answers, beside: Beside | None, t: int) -> list[bytes]:

@@ -56,7 +56,9 @@ class Parties:
 
     def collect(self) -> Iterator[Metric]:
         """What became of calls and of latency budgets, as prometheus_client asks for it."""
-        rows = CounterMetricFamily("headwater_third_party_rows", "rows that asked, by where values came from", labels=["service", "party", "origin"])
+        rows = CounterMetricFamily(
+            "headwater_third_party_rows", "rows that asked, by where values came from", labels=["service", "party", "origin"]
+        )
         calls = CounterMetricFamily("headwater_third_party_calls", "calls, by how they ended", labels=["service", "party", "outcome"])
         seconds = HistogramMetricFamily("headwater_third_party_seconds", "seconds that a call took", labels=["service", "party"])
         breaker = GaugeMetricFamily("headwater_third_party_breaker", "1 for the state of a breaker", labels=["service", "party", "state"])

@@ -76,7 +76,16 @@ def pushed(service: Service) -> Iterable[str]:
 
 ROUTES: Final = (
     Route("POST", "/v1/features/{service}", "read", "Features of one row or several", services, Asked, hot.read_features, hot.features),
-    Route("POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", models, AskedPrediction, hot.read_prediction, hot.predict),
+    Route(
+        "POST",
+        "/v1/predict/{model}",
+        "predict",
+        "Predictions for one row or several",
+        models,
+        AskedPrediction,
+        hot.read_prediction,
+        hot.predict,
+    ),
     Route("POST", "/v1/rank/{model}", "predict", "The best candidates of a request", rankings, AskedRanking, hot.read_ranking, hot.rank),
     Route("POST", "/v1/events/{source}", "write", "Events for the process that ingests", pushed, forwards=True),
     Route("GET", "/v1/explain", "read", "Why a feature has the value that it has", page=pages.explain),

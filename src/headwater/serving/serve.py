@@ -11,6 +11,7 @@ from headwater import settings
 from headwater.definitions.project import Project
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.predict import Scorer
+from headwater.pipelines.train import Trained
 from headwater.serving.access import check_bind
 from headwater.serving.app import App
 from headwater.serving.ingesting import address
@@ -27,7 +28,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     store: OnlineStore | str | None = None,
     *,
     http: str = HTTP,
-    models: str | Path | Mapping[str, Scorer] | None = None,
+    models: str | Path | Mapping[str, Scorer | Trained] | None = None,
     levels: Sequence[str] = (),
     tokens: str | Path | None = None,
     log: TextIO | None = None,

@@ -6,26 +6,34 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 from headwater import clock, settings
+from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
-from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
+from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
+from headwater.models.reload import Reloading
 from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores.scores import read_scores
+from headwater.pipelines.arms import backtest_only
 from headwater.pipelines.explain import Explanation, explain
+from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Beside, How, Predictor, Scorer
+from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
 from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
+from headwater.pipelines.score import fingerprint
+from headwater.pipelines.train import Trained
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
-from headwater.serving.asked import Reader
+from headwater.serving.asked import Reader, key_types, moments_of
 from headwater.serving.parties import Asking
 from headwater.serving.scorers import Scorers, given, in_folder
 
@@ -40,13 +48,23 @@ class Open(NamedTuple):
     writer: FeatureWriter
 
 
+class Side(NamedTuple):
+    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
+
+    predictor: Predictor
+    ahead: MadeAhead | None
+    reader: Reader
+    writer: FeatureWriter
+
+
 class Service:
     """A project's feature services and models over an online store; what `headwater serve` answers from, in this process.
 
     Args:
         project: its models, and the feature services that they read.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        models: the folder in which `headwater train` keeps fitted models, or the models by name; None is `models` in headwater's home.
+        models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by model; None is `models` in
+            headwater's home.
         levels: of the project's levels, those that have to be ready; any of them may be asked for. None: what each view defines is enough.
         folder: where ingestion keeps its archive, for `explain`; None is headwater's home.
         trust: load models in formats that run code when they are loaded.
@@ -61,7 +79,7 @@ class Service:
         project: Project,
         store: OnlineStore | str | None = None,
         *,
-        models: str | Path | Mapping[str, Scorer] | None = None,
+        models: str | Path | Mapping[str, Scorer | Trained] | None = None,
         levels: Sequence[str] = (),
         folder: str | Path | None = None,
         trust: bool = False,
@@ -80,10 +98,11 @@ class Service:
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
         self._warm: set[tuple[str, str | None]] = set()
+        self.refused: dict[tuple[str, str | None], str] = {}
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
         self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
-        self._predictors: dict[tuple[str, str | None], Predictor] = {}
+        self._sides: dict[tuple[str, str | None], Side] = {}
         self._rankers: dict[tuple[str, str | None], Ranker] = {}
 
     def __enter__(self) -> Self:
@@ -110,11 +129,11 @@ class Service:
             DataError: rows that lack a field, or have one of another type.
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
-        online, t = self.open(service, level).features, _moment(at)
+        (online, _, writer), t = self.open(service, level), _moment(at)
         columns = _columns(rows)
         said = self._asked(service, columns, t, None)
-        found = online.rows(columns if said is None else {**columns, **said.values}, t=t, said=None if said is None else said.statuses)
-        return Features(service, level, clock.moment(t), self._told(service, level, found, said, t))
+        found = read_many(online, columns, t, said)
+        return Features(service, level, clock.moment(t), _told(writer, found, said, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -124,14 +143,15 @@ class Service:
         Raises:
             ModelError: besides, a fitted model that is missing, or reads other features.
         """
-        predictor, t = self.predictor(model, level), _moment(at)
-        columns = _columns(rows)
-        service = predictor.model.features.name
-        beside = self._asked(service, columns, t, model)
-        found = predictor.many(columns, t=t, beside=beside)
-        said: Sequence[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
+        side, t, columns = self.side(model, level), _moment(at), _columns(rows)
+        beside = self._asked(side.predictor.model.features.name, columns, t, model)
+        found = side.predictor.many(columns, t=t, beside=beside)
+        said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
         if features and found.features is not None:
-            said = self._told(service, level, found.features, beside, t)
+            own = beside if beside is None or found.rows is None else beside.take(found.rows)
+            places = range(len(said)) if found.rows is None else found.rows
+            for n, told in zip(places, _told(side.writer, found.features, own, t), strict=True):
+                said[n] = told
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
         return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
 
@@ -165,11 +185,11 @@ class Service:
         order = ranker.order(proposed, k, t=t, beside=beside)
         said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            said = self._told(service, level, order.features, beside, t)
+            said = _told(self.side(model, level).writer, order.features, beside, t)
         items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
-        how: How
-        how, age = (order.items[0][1].how, order.items[0][1].age) if order.items else ("on_request", 0.0)
-        return Ranked(model, order.version, level, clock.moment(t), how, age, order.candidates, items, _milliseconds(order.stages))
+        return Ranked(
+            model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
+        )
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
@@ -183,49 +203,91 @@ class Service:
         """
         found = []
         for level in self.levels:
-            for name, model in self.services.items():
-                found += _failure(lambda name=name, level=level: self._check(name, level))  # type: ignore[misc]
-                found += _failure(lambda model=model, level=level: self.scorer(model, level))  # type: ignore[misc]
+            for model in self.project.models:
+                found += _failures(
+                    partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
+                )
+                if isinstance(model.task, Ranking):
+                    found += _failures(partial(self.ranker, model.name, level))
         return list(dict.fromkeys(found))
 
     def open(self, service: str, level: str | None) -> Open:
-        """A feature service at a level, made once for many reads."""
+        """A feature service at a level, made once for many reads.
+
+        Raises:
+            UsageError: a service or level that there is not, or that is for backtests alone.
+            StoreError: a view that is not in the store.
+        """
         known = self._open.get((service, level))
         if known is None:
-            if service not in self.services:
-                raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
-            features = OnlineFeatures(self.project.arm(self.services[service].name, level).service, self.store)
-            known = Open(features, Reader(features), FeatureWriter(features, level))
-            self._open[service, level] = known
+            features = self._features(service, level)
+            known = self._open[service, level] = Open(features, Reader.of(features), FeatureWriter(features, level))
         return known
 
-    def predictor(self, model: str, level: str | None) -> Predictor:
-        """A model at a level, made once for many predictions."""
-        known = self._predictors.get((model, level))
+    def side(self, model: str, level: str | None) -> Side:
+        """A model at a level, made once for many predictions.
+
+        Raises:
+            UsageError: a model or level that there is not, or that is for backtests alone.
+            ModelError: a fitted model that is missing, or does not fit.
+            StoreError: a view that is needed and is not in the store.
+        """
+        known = self._sides.get((model, level))
         if known is None:
-            of = self.project.model(model)
-            known = Predictor(of, self.open(of.features.name, level).features, self.scorer(of, level))
-            self._predictors[model, level] = known
+            known = self._sides[model, level] = self._side(model, level)
         return known
+
+    def _side(self, model: str, level: str | None) -> Side:
+        arm = self._arm(model, level)
+        scoring, service = arm.scoring, arm.model.features.name
+        if scoring is None:
+            opened = self.open(service, level)
+            return Side(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
+        made = MadeAhead(arm, self.store)
+        if scoring.on_request:
+            opened = self.open(service, level)
+            features, writer, known = opened.features, opened.writer, arm.model.features.needed_by()
+            dtypes = key_types(features)
+        else:
+            features, known = self._features(service, level), {}
+            held = read_scores(self.store, fingerprint(arm))
+            writer, dtypes = FeatureWriter(features, level), {} if held is None else held.dtypes
+        known = {**known, **{key: ["what was made ahead"] for key in scoring.keys}}
+        return Side(self._predictor(arm, features, made), made, Reader(model, known, scoring.keys, dtypes, moments_of(features)), writer)
+
+    def _predictor(self, arm: Arm, features: OnlineFeatures, ahead: MadeAhead | None) -> Predictor:
+        needed = ahead is None or ahead.scoring.on_request
+        level = None if arm.name == AS_DEFINED else arm.name
+        return Predictor(arm.model, features, self.scorer(arm.model, level) if needed else None, ahead)
+
+    def _features(self, service: str, level: str | None) -> OnlineFeatures:
+        if service not in self.services:
+            raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
+        return OnlineFeatures(self._arm(self.services[service].name, level).service, self.store)
+
+    def _arm(self, model: str, level: str | None) -> Arm:
+        arm = self.project.arm(model, level)
+        why = backtest_only(arm)
+        if why is not None:
+            raise UsageError(f"model {model!r} at level {arm.name!r} cannot be served: {why}")
+        return arm
 
     def ranker(self, model: str, level: str | None) -> Ranker:
         """A ranking model at a level, made once for many requests."""
         known = self._rankers.get((model, level))
         if known is None:
-            predictor, task = self.predictor(model, level), self.project.model(model).task
-            if not isinstance(task, Ranking):
-                raise UsageError(f"model {model!r} puts nothing in order: its task is {task!r}, and no hw.Ranking")
-            chosen, service = self.project.arm(model, level).level, task.retrieval
-            if service is not None:
-                service = service.changed(lambda view: view.at(chosen.freshness(view)))
-            known = Ranker(predictor, None if service is None else OnlineFeatures(service, self.store))
+            side, arm = self.side(model, level), self._arm(model, level)
+            if not isinstance(arm.model.task, Ranking):
+                raise UsageError(f"model {model!r} puts nothing in order: its task is {arm.model.task!r}, and no hw.Ranking")
+            retrieval = arm.level.retrieval(arm.model)
+            known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)
             self._rankers[model, level] = known
         return known
 
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_predictors": {}, "_rankers": {}, "_asking": None}
+        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_sides": {}, "_rankers": {}, "_asking": None}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -237,8 +299,8 @@ class Service:
         known = self._loaded.get((model.name, level))
         if known is None:
             try:
-                known = self._loaded[model.name, level] = self._scorers(model, level)
-            except (DataError, UsageError) as error:
+                known = self._loaded[model.name, level] = self._scorers(self._arm(model.name, level))
+            except (DataError, UsageError, MissingExtraError) as error:
                 raise ModelError(str(error)) from error
         return known
 
@@ -251,19 +313,33 @@ class Service:
             self._stack.callback(self._asking.close)
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
 
-    def _told(self, service: str, level: str | None, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
-        """The features of some rows, as they are told."""
-        writer = self.open(service, level).writer
-        moments = writer.moments(found.moments, beside, t)
-        ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-        ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
-        made = []
-        for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
-            row = zip(writer.names, values, codes, writer.of, strict=True)
-            made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
-        return made
+    def refresh(self) -> None:
+        """Take up the versions of models that have become current; `refused` says of which this failed, and why: the one before goes on."""
+        for key, scorer in list(self._loaded.items()):
+            if isinstance(scorer, Reloading) and scorer.moved:
+                try:
+                    scorer.refresh()
+                    self.refused.pop(key, None)
+                except HeadwaterError as error:
+                    self.refused[key] = str(error)
 
-    def _check(self, service: str, level: str | None) -> None:
+    def _fitted(self, model: Model, level: str | None) -> None:
+        """Load the fitted model, where something is predicted on request."""
+        scoring = self._arm(model.name, level).scoring
+        if scoring is None or scoring.on_request:
+            self.scorer(model, level)
+
+    def _check(self, model: Model, level: str | None) -> None:
+        """Look whether what requests of a model read is there.
+
+        Raises:
+            HeadwaterError: it is not.
+        """
+        arm, service = self._arm(model.name, level), model.features.name
+        if arm.scoring is not None:
+            MadeAhead(arm, self.store).one(dict.fromkeys(arm.scoring.keys))
+        if arm.scoring is not None and not arm.scoring.on_request:
+            return
         online = self.open(service, level).features
         for view in online.views.values():
             heads, _ = view.heads.look()
@@ -271,6 +347,18 @@ class Service:
         if (service, level) not in self._warm:
             online.warm()
             self._warm.add((service, level))
+
+
+def _told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+    """The features of some rows, as they are told."""
+    moments = writer.moments(found.moments, beside, t)
+    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
+    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
+    made = []
+    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
+        row = zip(writer.names, values, codes, writer.of, strict=True)
+        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
+    return made
 
 
 def _moment(at: datetime | str | None) -> int:
@@ -294,9 +382,12 @@ def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
     return {name: round(seconds * 1000, 4) for name, seconds in stages.items()}
 
 
-def _failure(work: Callable[[], object]) -> list[str]:
-    try:
-        work()
-    except HeadwaterError as error:
-        return [str(error)]
-    return []
+def _failures(*works: Callable[[], object]) -> list[str]:
+    """What these fail with, in sentences."""
+    found = []
+    for work in works:
+        try:
+            work()
+        except HeadwaterError as error:
+            found.append(str(error))
+    return found
