@@ -1,0 +1,292 @@
+"""What one writer keeps of events that can be taken back, so that corrections and deletions reach tiles in the commit that reads them.
+
+Of each event the images of its last known time are kept, and where it stands in each view. An event is as these images say, whatever the
+order in which they come: copies change nothing, nor does what a later image came before. Tiles that hold what no longer holds are made
+anew of what else stands in them. When no window reaches an event any more, it is let go.
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater.compute.arrays import Bool
+from headwater.connectors.feeds import Records
+from headwater.engines.events import BEFORE, IDENT
+from headwater.engines.images import Folded, folded
+from headwater.engines.reading import TIME
+from headwater.engines.tiles import Stretch, ViewTiles
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores import images as kept
+from headwater.pipelines import fates
+from headwater.pipelines.accept import COPY, ROW, Acceptance, Arrived, copies
+from headwater.pipelines.ids import words
+
+DUE = "headwater_due"
+OLDER = "a change that a later one of the same event came before"
+PASSED = "a change that a later one in the same commit replaced"
+_LET_GO = 2  # blocks in one commit at most, so that none takes long
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Images that came together, and where to say what became of each of the records, int8."""
+
+    records: Records
+    arrived: Arrived
+    fates: NDArray[np.int8]
+
+
+@dataclass
+class Outcome:
+    """What a commit makes of images.
+
+    come: events to add to tiles. gone: those to take out. held: IDENT and DUE of those whose time has not come. rows: for the archive.
+    dead: what was put aside. changes: of the store.
+    """
+
+    come: pl.DataFrame
+    gone: pl.DataFrame
+    held: pl.DataFrame
+    rows: list[pl.DataFrame] = field(default_factory=list)
+    dead: list[pl.DataFrame] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    changes: dict[bytes, bytes | None] = field(default_factory=dict)
+
+
+class Corrections:
+    """The events of a shard that can be taken back.
+
+    name: of the shard. schema: the columns of an image.
+    """
+
+    def __init__(self, acceptance: Acceptance, store: OnlineStore, name: str, partition: str | None) -> None:
+        self.acceptance, self.store, self.name, self.partition = acceptance, store, name, partition
+        none = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
+        self.schema = {column: dtype for column, dtype in none.schema.items() if column != ROW}
+        self.none = none.drop(ROW)
+        self.image = spaces.IMAGE + spaces.name(name)
+        self.load()
+
+    def load(self) -> None:
+        """Read which blocks of events are to be let go, and when."""
+        self.due = sorted(key for key, _ in self.store.scan(spaces.DUE + spaces.name(self.name)))
+
+    def places(self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]) -> list[bytes]:
+        """Where events stand in a view, those that have its keys and a time."""
+        numbered = events.with_columns(_token=pl.Series(range(events.height), dtype=pl.Int64)).filter(pl.col(TIME).is_not_null())
+        keyed, number, keys = tiles.keyed(numbered)
+        place = partial(kept.place, spaces.events(tiles.view.tiles_fingerprint, self.partition))
+        found = zip(number.tolist(), keyed[TIME].to_list(), keyed["_token"].to_list(), strict=True)
+        return [place(keys[n], at, tokens[row]) for n, at, row in found]
+
+    def entry(self, events: Iterable[tuple[bytes, kept.Entry]]) -> dict[bytes, bytes | None]:
+        """What the store is to hold of events, by their tokens."""
+        return {self.image + token: kept.encoded(entry) for token, entry in events}
+
+    @property
+    def lasting(self) -> int | None:
+        """How long after its time an event can matter, microseconds; None is for ever."""
+        ladders = [tiles.records.stored.ladder for tiles in self.acceptance.tiles]
+        reaches = [w.reach for ladder in ladders for w in ladder.windows]
+        steps = max((step for ladder in ladders for step in ladder.steps), default=0)
+        return None if None in reaches else max(r for r in reaches if r is not None) + steps
+
+    def let_go(self, tokens: Sequence[bytes], latest: int, number: int) -> dict[bytes, bytes | None]:
+        """A block of events that can matter until some time after `latest`; `number` tells apart blocks of one time."""
+        if self.lasting is None or not tokens:
+            return {}
+        return {self._block(max(latest + self.lasting, 0), number): b"".join(tokens)}
+
+    def expired(self, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
+        """What to drop of events that no window reaches any more; `but` those."""
+        lasting = self.lasting
+        if lasting is None:
+            return {}
+        blocks = [key for key in self.due[:_LET_GO] if _due_of(key) <= now]
+        changes: dict[bytes, bytes | None] = dict.fromkeys(blocks)
+        for n, block in enumerate(self.store.get(blocks)):
+            tokens = [token for token in _cut(block or b"") if token not in but]
+            entries = self.entries(tokens)
+            gone = {token: entry for token, entry in entries.items() if entry.latest + lasting <= now}
+            holding = {token: entry.images[entry.holds] for token, entry in gone.items() if entry.holds >= 0}
+            events = kept.frame_of(list(holding.values()), self.schema)
+            for tiles in self.acceptance.tiles:
+                changes |= dict.fromkeys(self.places(tiles, events, list(holding)))
+            changes |= dict.fromkeys(self.image + token for token in gone)
+            left = {token: entry.latest for token, entry in entries.items() if token not in gone}
+            if left:
+                changes |= self.let_go(list(left), max(left.values()), number + n)
+        return changes
+
+    def committed(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Take note of the blocks that a commit wrote and dropped."""
+        begin = spaces.DUE + spaces.name(self.name)
+        for key, value in changes.items():
+            if key.startswith(begin):
+                if value is None:
+                    self.due.remove(key)
+                elif key not in self.due:
+                    bisect.insort(self.due, key)
+
+    def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.Entry]:
+        """What is kept of events."""
+        found = self.store.get([self.image + token for token in tokens])
+        return {token: kept.decoded(value) for token, value in zip(tokens, found, strict=True) if value is not None}
+
+    def _block(self, due: int, number: int) -> bytes:
+        return spaces.DUE + spaces.name(self.name) + struct.pack(">QQ", due, number)
+
+
+class Change:
+    """The images of one commit beside those that are kept.
+
+    before: the moment of the commit before: events that happened earlier are in tiles. due: IDENT of events whose time has come by `now`.
+    """
+
+    def __init__(self, kept_: Corrections, brought: Sequence[Brought], due: pl.Series, before: int, now: int) -> None:
+        self.kept, self.brought, self.before, self.now = kept_, brought, before, now
+        came = [one.arrived.events.select(kept_.none.columns) for one in brought]
+        self.came = pl.concat([kept_.none, *came])
+        self.tokens = tokens_of(pl.concat([self.came[IDENT], due]))
+        self.stored = kept_.entries(list(dict.fromkeys(self.tokens)))
+        self.rows = [image for entry in self.stored.values() for image in entry.images]
+        self.held = kept.frame_of(self.rows, kept_.schema)
+        holds = np.array([n == e.holds for e in self.stored.values() for n in range(len(e.images))], np.bool_)
+        self.both = pl.concat([self.held, self.came])
+        self.folded = folded(self.held, holds, self.came, kept_.acceptance.source)
+        of_row = [token for token, entry in self.stored.items() for _ in entry.images] + self.tokens[: self.came.height]
+        self.token_of = dict(zip(self.folded.event.tolist(), of_row, strict=True))
+        self.event_of = {token: event for event, token in self.token_of.items()}
+        self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
+
+    def settle(self, number: int) -> Outcome:
+        """What the commit makes of them; `number` is the commit's own."""
+        found, none = self.folded, self.kept.none
+        lost = np.flatnonzero(found.changed & (found.before >= 0))
+        won = np.flatnonzero(found.changed & (found.after >= 0))
+        gone, come = self.both[found.before[lost]], self.both[found.after[won]]
+        self._move(gone, lost, None)
+        self._move(come, won, b"")
+        same = np.flatnonzero(~found.changed & (found.after >= 0))
+        waited = self.both[found.before[same]].filter((pl.col(TIME) >= self.before) & (pl.col(TIME) < self.now))
+        later = come.filter(pl.col(TIME) >= self.now)
+        made = Outcome(
+            come=pl.concat([none, come.filter(pl.col(TIME) < self.now), waited]),
+            gone=pl.concat([none, gone.filter(pl.col(TIME) < self.before)]),
+            held=later.select(IDENT, pl.col(TIME).alias(DUE)),
+        )
+        made.counts["corrected"] = int((found.changed & (found.before >= 0) & (found.after >= 0)).sum())
+        made.counts["deleted"] = int((found.changed & (found.after < 0)).sum())
+        made.counts["released"] = waited.height
+        self._part(made)
+        written = self._written()
+        most = max((entry.latest for entry in written.values()), default=0)
+        made.changes |= self.kept.expired(self.now, written, number << 8)
+        made.changes |= self.kept.entry(written.items())
+        made.changes |= self.kept.let_go(list(written), most, number << 8 | 255)
+        for moved in self.moved.values():
+            made.changes |= moved
+        return made
+
+    def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
+        """What stands in stretches of a view's events once this is committed."""
+        stem = spaces.events(tiles.view.tiles_fingerprint, self.kept.partition)
+        moved = self.moved.get(stem, {})
+        put = sorted(place for place, value in moved.items() if value is not None)
+        there: list[bytes] = []
+        for stretch in stretches:
+            prefix, begin, end = kept.stretch(stem, *stretch)
+            stood = {place for place, _ in self.kept.store.scan(prefix) if begin <= place < end}
+            there += (stood - moved.keys()) | set(put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)])
+        tokens = [place[-kept.TOKEN :] for place in there]
+        mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
+        others = self.kept.entries([token for token in tokens if token not in self.event_of])
+        rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
+        return pl.concat([self.both[mine], rest])
+
+    def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
+        tokens = [self.token_of[n] for n in numbers.tolist()]
+        for tiles in self.kept.acceptance.tiles:
+            stem = spaces.events(tiles.view.tiles_fingerprint, self.kept.partition)
+            self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
+
+    def _part(self, made: Outcome) -> None:
+        """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
+        found, held = self.folded, self.held.height
+        archived, again, older, passed = (mask[held:] for mask in _parted(found, self.both[BEFORE].to_numpy(), held))
+        waits = archived & (self.came[TIME] >= self.now).fill_null(value=False).to_numpy() & ~self.came[BEFORE].to_numpy()
+        place = 0
+        for one in self.brought:
+            rows = one.arrived.events[ROW].to_numpy()
+            mine = slice(place, place := place + len(rows))
+            one.fates[one.arrived.kept[rows]] = np.select(
+                [again[mine] | older[mine], waits[mine]], [fates.COPY, fates.HELD], fates.ACCEPTED
+            )
+            made.rows.append(one.arrived.rows[rows[archived[mine]]])
+            for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
+                if which[mine].any():
+                    made.dead.append(copies(one.records, one.arrived, rows[which[mine]].tolist(), why))
+        made.counts["accepted"], made.counts["held"] = int((archived & ~waits).sum()), int(waits.sum())
+        made.counts["copies"], made.counts["superseded"] = int(again.sum()), int((older | passed).sum())
+
+    def _written(self) -> dict[bytes, kept.Entry]:
+        """What is to be kept of events of which an image came that is their last, by their tokens."""
+        found, held = self.folded, self.held.height
+        fresh = np.zeros(len(found.before), np.bool_)
+        fresh[found.event[held:][found.last[held:]]] = True
+        rows = np.flatnonzero(found.last & fresh[found.event])
+        images: dict[int, list[int]] = {}
+        for row in rows.tolist():
+            images.setdefault(int(found.event[row]), []).append(row)
+        plain = dict(zip(rows.tolist(), kept.plain(self.both[rows]), strict=True))
+        latest = self._latest()
+        made = {}
+        for event, mine in images.items():
+            after = int(found.after[event])
+            holds = mine.index(after) if after >= 0 else -1
+            made[self.token_of[event]] = kept.Entry(latest[event], holds, [plain[row] for row in mine])
+        return made
+
+    def _latest(self) -> list[int]:
+        """Of each event the greatest time that an image of it said; where none did, as of deletions without more, now."""
+        none = np.iinfo(np.int64).min
+        latest = np.full(len(self.folded.before), none)
+        np.maximum.at(latest, self.folded.event, self.both[TIME].fill_null(none).to_numpy())
+        for token, entry in self.stored.items():
+            event = self.event_of[token]
+            latest[event] = max(latest[event], entry.latest)
+        return list(map(int, np.where(latest == none, self.now, latest)))
+
+
+def tokens_of(ids: pl.Series) -> list[bytes]:
+    """What stands for each id."""
+    return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
+
+
+def _parted(found: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
+    """Which images are archived, said before, older than what was held, and replaced at once; bool (n) each.
+
+    Where what was held still holds, none is archived that differs: history would take it for taken back.
+    """
+    after = found.after[found.event]
+    older = (found.older | ((after >= 0) & (after < held))) & ~found.copy
+    left = ~found.copy & ~older
+    archived = left & (before | (after == np.arange(len(after))))
+    return archived, found.copy, older, left & ~archived
+
+
+def _cut(tokens: bytes) -> list[bytes]:
+    return [tokens[n : n + kept.TOKEN] for n in range(0, len(tokens), kept.TOKEN)]
+
+
+def _due_of(block: bytes) -> int:
+    return int(struct.unpack(">Q", block[-16:-8])[0])
