@@ -64,10 +64,9 @@ class Ladder:
         None of the times is GONE.
 
         >>> from headwater.definitions.durations import window
-        >>> ladder = Ladder((window("10m"), window("1h")))
-        >>> minutes = [(first // 60_000_000, last / 60_000_000) for first, last in zip(*ladder.spans(np.array([0, 3_590_000_000]), 3_600_000_000))]
-        >>> minutes
-        [(0, 1.0), (59, 60.0)]
+        >>> first, last = Ladder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
+        >>> first // 1_000_000, last // 1_000_000
+        (array([   0, 3590]), array([  60, 3600]))
         """
         start, cuts = self.place(t, T), self.cuts(T)
         size = np.full(len(t), self.steps[0] if self.steps else 1)

@@ -305,7 +305,7 @@ def _suspect(events: pl.DataFrame, source: Source) -> Bool:
 
 
 def compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
-    """Of each row (keys, columns, TIME, IDENT, KNOWN) its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
+    """Of each row its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
     ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
     known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
     said = events.select(_comparable(c, d) for c, d in events.schema.items() if c not in (KNOWN, IDENT))

@@ -1,4 +1,4 @@
-"""Images that come beside those that were held: what each event says now, and what it said before."""
+"""Images beside one another: what each event says now, what it said before, and until when."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import polars as pl
 from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.versions import versions
 from headwater.definitions.source import Source
-from headwater.engines.events import BEFORE, compared
+from headwater.engines.events import BEFORE, GONE, IDENT, compared
+from headwater.engines.reading import KNOWN
+
+ANOTHER = "__another"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,22 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source) 
     after[event[now]] = now
     changed = np.where((was >= 0) & (after >= 0), content[was] != content[after], was != after)
     return Folded(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
+
+
+def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
+    """Which images begin a version, bool (n), and when each of these is gone, int64 (n)."""
+    if not images.height:
+        return np.empty(0, np.bool_), np.empty(0, np.int64)
+    event, known, place, content = compared(images.drop(BEFORE), source)
+    keep, gone, _ = versions(event, known, images[BEFORE].to_numpy(), place, content)
+    return keep, gone
+
+
+def followed(events: pl.DataFrame) -> pl.DataFrame:
+    """Versions, with ANOTHER: whether another version of the event begins when this one is gone."""
+    begins = events.select(IDENT, pl.col(KNOWN).alias(GONE), pl.lit(value=True).alias(ANOTHER)).unique()
+    found = events.join(begins, on=[IDENT, GONE], how="left", maintain_order="left")
+    return found.with_columns(pl.col(ANOTHER).fill_null(value=False))
 
 
 def in_force(images: pl.DataFrame, source: Source) -> Bool:

@@ -121,10 +121,13 @@ class Acceptance:
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
+        return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW])
+
+    def events_in(self, source: Source, also: Sequence[str] = ()) -> pl.DataFrame:
+        """As `events_of`, of the table of a source; with the columns `also`."""
         keys = self._keys
         columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
-        source = replace(self.source, history=Frame(rows.with_row_index(ROW)))
-        return collect(arrived(source, keys, columns, [ROW], known=source.changes is not None), f"source {self.source.name!r}")
+        return collect(arrived(source, keys, columns, also, known=source.changes is not None), f"source {self.source.name!r}")
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headwater.compute.arrays import Bool
+from headwater.compute.arrays import I64, Bool
 from headwater.connectors.feeds import Records
 from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.images import Folded, folded
@@ -33,6 +33,7 @@ from headwater.pipelines.ids import words
 DUE = "headwater_due"
 OLDER = "a change that a later one of the same event came before"
 PASSED = "a change that a later one in the same commit replaced"
+NEVER = -(2**62)
 _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 
@@ -243,28 +244,32 @@ class Change:
         found, held = self.folded, self.held.height
         fresh = np.zeros(len(found.before), np.bool_)
         fresh[found.event[held:][found.last[held:]]] = True
-        rows = np.flatnonzero(found.last & fresh[found.event])
-        images: dict[int, list[int]] = {}
-        for row in rows.tolist():
-            images.setdefault(int(found.event[row]), []).append(row)
-        plain = dict(zip(rows.tolist(), kept.plain(self.both[rows]), strict=True))
-        latest = self._latest()
-        made = {}
-        for event, mine in images.items():
-            after = int(found.after[event])
-            holds = mine.index(after) if after >= 0 else -1
-            made[self.token_of[event]] = kept.Entry(latest[event], holds, [plain[row] for row in mine])
-        return made
-
-    def _latest(self) -> list[int]:
-        """Of each event the greatest time that an image of it said; where none did, as of deletions without more, now."""
-        none = np.iinfo(np.int64).min
-        latest = np.full(len(self.folded.before), none)
-        np.maximum.at(latest, self.folded.event, self.both[TIME].fill_null(none).to_numpy())
+        latest = latest_of(self.both, found)
         for token, entry in self.stored.items():
             event = self.event_of[token]
             latest[event] = max(latest[event], entry.latest)
-        return list(map(int, np.where(latest == none, self.now, latest)))
+        made = entries_of(self.both, found, np.flatnonzero(fresh), np.where(latest == NEVER, self.now, latest))
+        return {self.token_of[event]: entry for event, entry in made.items()}
+
+
+def latest_of(images: pl.DataFrame, found: Folded) -> I64:
+    """Of each event the greatest time that an image of it said, int64 (events); NEVER where none did, as of deletions without more."""
+    latest = np.full(len(found.before), NEVER)
+    np.maximum.at(latest, found.event, images[TIME].fill_null(NEVER).to_numpy())
+    return latest
+
+
+def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> dict[int, kept.Entry]:
+    """What is to be kept of some events, by their numbers."""
+    mine = np.zeros(len(latest), np.bool_)
+    mine[some] = True
+    rows = np.flatnonzero(found.last & mine[found.event])
+    of: dict[int, list[int]] = {}
+    for event, row in zip(found.event[rows].tolist(), rows.tolist(), strict=True):
+        of.setdefault(event, []).append(row)
+    said = dict(zip(rows.tolist(), kept.plain(images[rows]), strict=True))
+    holds = {event: of[event].index(after) for event, after in enumerate(found.after.tolist()) if after >= 0 and event in of}
+    return {event: kept.Entry(int(latest[event]), holds.get(event, -1), [said[row] for row in rows_of]) for event, rows_of in of.items()}
 
 
 def tokens_of(ids: pl.Series) -> list[bytes]:

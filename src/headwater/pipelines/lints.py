@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import DAY, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
@@ -21,6 +20,7 @@ Finding = tuple[FeatureView | Source, str, str]  # of what, the message, the rem
 
 LONG_HORIZON = 7 * DAY
 LONG_WINDOW = 30 * DAY
+LONG_IMAGES = 90 * DAY
 MANY_VALUES = ("collect_set", "mode", "top_k")
 
 
@@ -97,18 +97,6 @@ def _enriched(project: Project) -> Iterator[Finding]:
             )
 
 
-def _corrections(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and view.source.changes is not None:
-            stuck = sorted({f"{a.function}()" for a in view.features if not TABLE[a.function].retracts})
-            if stuck:
-                yield (
-                    view,
-                    f"source {view.source.name} has changes={view.source.changes!r}, and an event cannot be taken back out of {', '.join(stuck)}",
-                    f"Put {'it' if len(stuck) == 1 else 'them'} into a view of its own with hw.batch(...)",
-                )
-
-
 def _known_windows(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and view.source.window_on == "known_at":
@@ -173,6 +161,18 @@ def _horizon(project: Project) -> Iterator[Finding]:
                 f"the id of every event of the last {source.id_horizon} is kept online",
                 f"An id_horizon of at most {text(LONG_HORIZON)} is enough where producers send again within days",
             )
+
+
+def _images(project: Project) -> Iterator[Finding]:
+    for view in _roots(project):
+        if isinstance(view.freshness, Streaming) and view.source.changes is not None:
+            lengths = [f.window.length for f in view.outputs]
+            if None in lengths or max(n for n in lengths if n is not None) > LONG_IMAGES:
+                yield (
+                    view,
+                    f"source {view.source.name} has changes={view.source.changes!r}, so each of its events is kept online while a window reaches it",
+                    "Take shorter windows, or put those longer than 90 days into a view of its own with hw.batch(...)",
+                )
 
 
 def _unread(project: Project) -> Iterator[Finding]:
@@ -261,13 +261,13 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     "on-request": ("refused", _on_request),
     "own-freshness": ("refused", _own_freshness),
     "enriched-stream": ("refused", _enriched),
-    "corrections": ("refused", _corrections),
     "known-windows": ("refused", _known_windows),
     "no-stream": ("warning", _no_stream),
     "no-history": ("warning", _no_history),
     "within-delay": ("warning", _within_delay),
     "no-id": ("warning", _no_id),
     "long-id-horizon": ("warning", _horizon),
+    "images-kept": ("warning", _images),
     "unread": ("warning", _unread),
     "twins": ("warning", _twins),
     "kept-for-ever": ("warning", _for_ever),

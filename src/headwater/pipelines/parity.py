@@ -27,9 +27,10 @@ from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.engines import local
-from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.events import BEFORE, Notes, Reach, read_events
+from headwater.engines.images import in_force
 from headwater.engines.local import Query, Request
-from headwater.engines.reading import KNOWN
+from headwater.engines.reading import KNOWN, TIME
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
@@ -37,6 +38,7 @@ from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
+from headwater.pipelines.past_images import images_before
 from headwater.pipelines.seed import history_before
 from headwater.pipelines.strays import Stray, strays
 
@@ -154,11 +156,14 @@ class Offline:
             made = tables(T, K, Notes())
             made.read(self.view.source, {*self.view.keys, *self.columns}, first)
             return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(first, T, K), [], Notes())
-        return pl.concat([self._archived(served.moment.sequences), *self._before()], how="diagonal_relaxed")
+        archived = self._archived(served.moment.sequences)
+        if self.view.source.changes is None:
+            return pl.concat([archived, *self._before()], how="diagonal_relaxed")
+        images = pl.concat([archived, *self._images_before()], how="diagonal_relaxed")
+        return images.filter(pl.Series(in_force(images, self.view.source)) & pl.col(TIME).is_not_null()).drop(BEFORE)
 
     def _archived(self, sequences: Mapping[str | None, int]) -> pl.DataFrame:
-        acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
-        found = []
+        acceptance, found = self._acceptance, []
         for partition, sequence in sequences.items():
             rows = (
                 None
@@ -171,6 +176,18 @@ class Offline:
                 found.append(events.with_columns(kept[KNOWN_AT].dt.epoch("us").alias(KNOWN)))
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
         return pl.concat([nothing, *found])
+
+    @cached_property
+    def _acceptance(self) -> Acceptance:
+        return Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+
+    def _images_before(self) -> list[pl.DataFrame]:
+        """What held of the history when the stream began: known before all that came by it."""
+        begun = OnlineView(self.view, self.store).state.from_history
+        if self.view.source.history is None or not begun:
+            return []
+        images = images_before(self._acceptance, begun)
+        return [images.filter(pl.Series(in_force(images, self.view.source))).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))]
 
     def _before(self) -> list[pl.DataFrame]:
         """The history that the view began with, where it did."""
