@@ -23,7 +23,7 @@ _SHIFT = 1 << 63
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """What is kept of an event.
 
-    latest: the greatest event time that an image of it said, microseconds: while a window reaches it, an old image could do harm.
+    latest: the last moment at which an image may say that it happened, microseconds: while a window reaches it, an old one could do harm.
     holds: which of the images says what holds, -1 where none does. images: those of the last known time.
     """
 

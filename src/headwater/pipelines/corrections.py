@@ -22,7 +22,7 @@ from headwater.compute.arrays import I64, Bool
 from headwater.connectors.feeds import Records
 from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.images import Folded, folded
-from headwater.engines.reading import TIME
+from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import Stretch, ViewTiles
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores import images as kept
@@ -30,33 +30,30 @@ from headwater.pipelines import fates
 from headwater.pipelines.accept import COPY, ROW, Acceptance, Arrived, copies
 from headwater.pipelines.ids import words
 
-DUE = "headwater_due"
 OLDER = "a change that a later one of the same event came before"
 PASSED = "a change that a later one in the same commit replaced"
-NEVER = -(2**62)
 _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 
 @dataclass(frozen=True)
 class Brought:
-    """Images that came together, and where to say what became of each of the records, int8."""
+    """Images that came together, none of the future; where to say what became of each record, int8; and as what they are counted."""
 
     records: Records
     arrived: Arrived
     fates: NDArray[np.int8]
+    counted: str = "accepted"
 
 
 @dataclass
 class Outcome:
     """What a commit makes of images.
 
-    come: events to add to tiles. gone: those to take out. held: IDENT and DUE of those whose time has not come. rows: for the archive.
-    dead: what was put aside. changes: of the store.
+    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: what was put aside. changes: of the store.
     """
 
     come: pl.DataFrame
     gone: pl.DataFrame
-    held: pl.DataFrame
     rows: list[pl.DataFrame] = field(default_factory=list)
     dead: list[pl.DataFrame] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -107,6 +104,10 @@ class Corrections:
             return {}
         return {self._block(max(latest + self.lasting, 0), number): b"".join(tokens)}
 
+    def is_due(self, now: int) -> bool:
+        """Whether there may be events to let go."""
+        return bool(self.due) and self.lasting is not None and _due_of(self.due[0]) <= now
+
     def expired(self, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
         """What to drop of events that no window reaches any more; `but` those."""
         lasting = self.lasting
@@ -148,46 +149,34 @@ class Corrections:
 
 
 class Change:
-    """The images of one commit beside those that are kept.
+    """The images of one commit, at `now`, beside those that are kept; `until` then others wait for their time."""
 
-    before: the moment of the commit before: events that happened earlier are in tiles. due: IDENT of events whose time has come by `now`.
-    """
-
-    def __init__(self, kept_: Corrections, brought: Sequence[Brought], due: pl.Series, before: int, now: int) -> None:
-        self.kept, self.brought, self.before, self.now = kept_, brought, before, now
-        came = [one.arrived.events.select(kept_.none.columns) for one in brought]
-        self.came = pl.concat([kept_.none, *came])
-        self.tokens = tokens_of(pl.concat([self.came[IDENT], due]))
-        self.stored = kept_.entries(list(dict.fromkeys(self.tokens)))
-        self.rows = [image for entry in self.stored.values() for image in entry.images]
-        self.held = kept.frame_of(self.rows, kept_.schema)
-        holds = np.array([n == e.holds for e in self.stored.values() for n in range(len(e.images))], np.bool_)
+    def __init__(self, corrections: Corrections, brought: Sequence[Brought], now: int, until: int) -> None:
+        self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
+        self.came = pl.concat([corrections.none, *(one.arrived.events.select(corrections.none.columns) for one in brought)])
+        tokens = tokens_of(self.came[IDENT])
+        self.stored = corrections.entries(list(dict.fromkeys(tokens)))
+        rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
+        self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
         self.both = pl.concat([self.held, self.came])
-        self.folded = folded(self.held, holds, self.came, kept_.acceptance.source)
-        of_row = [token for token, entry in self.stored.items() for _ in entry.images] + self.tokens[: self.came.height]
-        self.token_of = dict(zip(self.folded.event.tolist(), of_row, strict=True))
+        holds = np.array([holding for _, _, holding in rows], np.bool_)
+        self.folded = folded(self.held, holds, self.came, corrections.acceptance.source)
+        self.token_of = dict(zip(self.folded.event.tolist(), [*(token for token, _, _ in rows), *tokens], strict=True))
         self.event_of = {token: event for event, token in self.token_of.items()}
         self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
 
     def settle(self, number: int) -> Outcome:
         """What the commit makes of them; `number` is the commit's own."""
-        found, none = self.folded, self.kept.none
+        found = self.folded
         lost = np.flatnonzero(found.changed & (found.before >= 0))
         won = np.flatnonzero(found.changed & (found.after >= 0))
         gone, come = self.both[found.before[lost]], self.both[found.after[won]]
         self._move(gone, lost, None)
         self._move(come, won, b"")
-        same = np.flatnonzero(~found.changed & (found.after >= 0))
-        waited = self.both[found.before[same]].filter((pl.col(TIME) >= self.before) & (pl.col(TIME) < self.now))
-        later = come.filter(pl.col(TIME) >= self.now)
-        made = Outcome(
-            come=pl.concat([none, come.filter(pl.col(TIME) < self.now), waited]),
-            gone=pl.concat([none, gone.filter(pl.col(TIME) < self.before)]),
-            held=later.select(IDENT, pl.col(TIME).alias(DUE)),
-        )
+        timed = pl.col(TIME).is_not_null()
+        made = Outcome(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
         made.counts["corrected"] = int((found.changed & (found.before >= 0) & (found.after >= 0)).sum())
         made.counts["deleted"] = int((found.changed & (found.after < 0)).sum())
-        made.counts["released"] = waited.height
         self._part(made)
         written = self._written()
         most = max((entry.latest for entry in written.values()), default=0)
@@ -224,19 +213,16 @@ class Change:
         """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
         found, held = self.folded, self.held.height
         archived, again, older, passed = (mask[held:] for mask in _parted(found, self.both[BEFORE].to_numpy(), held))
-        waits = archived & (self.came[TIME] >= self.now).fill_null(value=False).to_numpy() & ~self.came[BEFORE].to_numpy()
         place = 0
         for one in self.brought:
             rows = one.arrived.events[ROW].to_numpy()
             mine = slice(place, place := place + len(rows))
-            one.fates[one.arrived.kept[rows]] = np.select(
-                [again[mine] | older[mine], waits[mine]], [fates.COPY, fates.HELD], fates.ACCEPTED
-            )
+            one.fates[one.arrived.kept[rows]] = np.where(again[mine] | older[mine], fates.COPY, fates.ACCEPTED)
             made.rows.append(one.arrived.rows[rows[archived[mine]]])
+            made.counts[one.counted] += int(archived[mine].sum())
             for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
                 if which[mine].any():
                     made.dead.append(copies(one.records, one.arrived, rows[which[mine]].tolist(), why))
-        made.counts["accepted"], made.counts["held"] = int((archived & ~waits).sum()), int(waits.sum())
         made.counts["copies"], made.counts["superseded"] = int(again.sum()), int((older | passed).sum())
 
     def _written(self) -> dict[bytes, kept.Entry]:
@@ -244,18 +230,18 @@ class Change:
         found, held = self.folded, self.held.height
         fresh = np.zeros(len(found.before), np.bool_)
         fresh[found.event[held:][found.last[held:]]] = True
-        latest = latest_of(self.both, found)
+        latest = np.maximum(latest_of(self.both, found), self.until)
         for token, entry in self.stored.items():
             event = self.event_of[token]
             latest[event] = max(latest[event], entry.latest)
-        made = entries_of(self.both, found, np.flatnonzero(fresh), np.where(latest == NEVER, self.now, latest))
+        made = entries_of(self.both, found, np.flatnonzero(fresh), latest)
         return {self.token_of[event]: entry for event, entry in made.items()}
 
 
 def latest_of(images: pl.DataFrame, found: Folded) -> I64:
-    """Of each event the greatest time that an image of it said, int64 (events); NEVER where none did, as of deletions without more."""
-    latest = np.full(len(found.before), NEVER)
-    np.maximum.at(latest, found.event, images[TIME].fill_null(NEVER).to_numpy())
+    """Of each event the greatest event time or known time that an image of it said, int64 (events)."""
+    latest = np.full(len(found.before), np.iinfo(np.int64).min)
+    np.maximum.at(latest, found.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
     return latest
 
 
@@ -270,6 +256,14 @@ def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> d
     said = dict(zip(rows.tolist(), kept.plain(images[rows]), strict=True))
     holds = {event: of[event].index(after) for event, after in enumerate(found.after.tolist()) if after >= 0 and event in of}
     return {event: kept.Entry(int(latest[event]), holds.get(event, -1), [said[row] for row in rows_of]) for event, rows_of in of.items()}
+
+
+def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:
+    """Images that waited for their time."""
+    none = np.empty(0, np.int64)
+    records = Records([], none, none, none, {}, frame=rows)
+    arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, 0)
+    return Brought(records, arrived, np.zeros(rows.height, np.int8), counted)
 
 
 def tokens_of(ids: pl.Series) -> list[bytes]:

@@ -13,17 +13,19 @@ from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import DataError
 from headwater.pipelines.accept import Acceptance
-from headwater.pipelines.corrections import NEVER, Corrections, entries_of, latest_of, tokens_of
+from headwater.pipelines.corrections import Corrections, entries_of, latest_of, tokens_of
 
 
 def images_before(acceptance: Acceptance, until: int) -> pl.DataFrame:
-    """The images of a source's history that were known by `until`, as `Acceptance.events_in` gives them.
+    """The images of a source's history that were known by `until`, as `Acceptance.events_in` gives them, without those of later events.
 
     Raises:
         DataError: an image without an id, or not said to be before or after a change.
     """
     source = acceptance.source
-    images = acceptance.events_in(source).filter(pl.col(KNOWN) <= until)
+    images = acceptance.events_in(source).filter(
+        pl.col(KNOWN) <= until, pl.col(BEFORE) | (pl.col(TIME) >= until).not_().fill_null(value=True)
+    )
     for name, called in ((IDENT, source.id_field), (BEFORE, source.changes)):
         if images[name].null_count():
             raise DataError(
@@ -43,17 +45,11 @@ class Past:
         source = corrections.acceptance.source
         self.found = folded(images[:0], np.empty(0, np.bool_), images, source)
         self.tokens = dict(zip(self.found.event.tolist(), tokens_of(images[IDENT]), strict=True))
-        latest, lasting = latest_of(images, self.found), corrections.lasting
-        self.latest = np.where(latest == NEVER, T, latest)
-        self.events = np.flatnonzero(self.latest + lasting > T) if lasting is not None else np.arange(len(latest))
+        self.latest, lasting = latest_of(images, self.found), corrections.lasting
+        self.events = np.flatnonzero(self.latest + lasting > T) if lasting is not None else np.arange(len(self.latest))
 
     def __len__(self) -> int:
         return len(self.events)
-
-    def holding(self, first: int) -> pl.DataFrame:
-        """The images that say what holds, of events from `first` on, microseconds."""
-        after = self.found.after
-        return self.images[after[after >= 0]].filter(pl.col(TIME) >= first)
 
     def parts(self, tiles: ViewTiles, most: int) -> Iterator[tuple[pl.DataFrame, dict[bytes, bytes | None]]]:
         """The events that hold, `most` in a part, and what the store is to keep of them and where they stand in a view."""

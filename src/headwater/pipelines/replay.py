@@ -183,9 +183,8 @@ def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, fold
     if shard.progress.at > start or shard.ends:
         raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
     table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
-    found = collect(arrived(_over(source, table), [], [], [ROW], known=True), f"source {source.name!r}")
-    ahead = pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start) if source.changes is None else pl.lit(value=False)  # images are held
-    late = found.filter((pl.col(KNOWN) > start) | ahead).sort(KNOWN, ROW)
+    found = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
+    late = found.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
     return _Tape(intake, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
 
 

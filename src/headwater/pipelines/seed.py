@@ -26,10 +26,10 @@ from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import DefinitionError, FencedError, LostError, StoreError
 from headwater.logs.rolling import Roller
-from headwater.online_stores import Changes, frames, spaces
+from headwater.online_stores import Changes, spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
 from headwater.pipelines.accept import ROW, Acceptance
-from headwater.pipelines.corrections import DUE, Corrections
+from headwater.pipelines.corrections import Corrections
 from headwater.pipelines.past_images import Past, images_before
 from headwater.pipelines.shard import Shard
 
@@ -115,22 +115,12 @@ class _Past:
         )
 
     def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
-        """As `fill`, of events that can be taken back: those that hold are added, and their images kept.
-
-        Events of the future are held by the first view that is filled; later ones find them held.
-        """
-        shard = self.shard
-        at = shard.progress.at if shard.progress.sequence else self.T  # what happened later is held
+        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
         images = pl.concat([corrections.none, *self._images(corrections), *(part().drop(ROW) for part in self._archived())])
         past = Past(corrections, images, self.T)
-        later = past.holding(self.T)
-        if later.height and shard.progress.sequence == 1:
-            block = spaces.block(spaces.HELD, shard.name, 0)
-            shard.store.commit({block: frames.encoded(later.select(IDENT, pl.col(TIME).alias(DUE)))}, _unmoved(shard))
-        parts = past.parts(tiles, _EVENTS)
         return sum(
-            _add(shard, tiles, events.filter(pl.col(TIME) < at), self.T, self._through - left, changes)
-            for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), parts, strict=False)
+            _add(self.shard, tiles, events, self.T, self._through - left, changes)
+            for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
         )
 
     def _images(self, corrections: Corrections) -> list[pl.DataFrame]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 
@@ -22,13 +22,13 @@ from headwater import clock
 from headwater.connectors.feeds import Records, joined
 from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
-from headwater.engines.events import IDENT
+from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import Fetched
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE
 from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
-from headwater.pipelines.corrections import DUE, Brought, Change, Corrections
+from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ids import Ids, known_of
 
@@ -166,6 +166,7 @@ class Shard:
         return draft.commit()
 
 
+DUE = "headwater_due"
 _NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
 
 
@@ -180,7 +181,6 @@ class _Draft:
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
         self.brought: list[Brought] = []
-        self.due: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # what is new of it
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
@@ -195,10 +195,7 @@ class _Draft:
         for key, rows in self.memory.held.items():
             come = rows[DUE] < self.now
             if come.any():
-                if self.shard.corrections is None:
-                    self._count_in(rows.filter(come).drop(DUE), "released")
-                else:
-                    self.due.append(rows.filter(come))
+                self._count_in(rows.filter(come).drop(DUE), "released")
                 left = rows.filter(~come)
                 self.held[key] = left if left.height else None
 
@@ -222,20 +219,26 @@ class _Draft:
             self.received = max(self.received, int(records.at.max()))
         self._refuse(records, arrived)
         if self.shard.corrections is not None:
-            self.brought.append(Brought(records, arrived, fates))
+            stated = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
+            events = self._hold(arrived, arrived.events, stated, fates)
+            self.brought.append(Brought(records, replace(arrived, events=events), fates))
             return
         events = arrived.events
         fates[arrived.kept[events[ROW].to_numpy()]] = COPY
         events = self._no_copies(records, arrived)
         fates[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
-        later = events[TIME] >= self.now
-        if later.any():
-            fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
-            self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(DUE)))
-            self.counts["held"] += int(later.sum())
-            events = events.filter(~later)
+        events = self._hold(arrived, events, events[TIME] >= self.now, fates)
         rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
         self._add(rows, events, "accepted")
+
+    def _hold(self, arrived: Arrived, events: pl.DataFrame, later: pl.Series, fates: NDArray[np.int8]) -> pl.DataFrame:
+        """The events but for those that are later, which wait for their time."""
+        if not later.any():
+            return events
+        fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
+        self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(DUE)))
+        self.counts["held"] += int(later.sum())
+        return events.filter(~later)
 
     def commit(self) -> Committed:
         """Write everything, if the store stands where this writer left it."""
@@ -323,7 +326,11 @@ class _Draft:
 
     def _count_in(self, rows: pl.DataFrame, what: str) -> None:
         """Rows that were checked before."""
-        self._add(rows, self.shard.acceptance.events_of(rows), what)
+        events = self.shard.acceptance.events_of(rows)
+        if self.shard.corrections is None:
+            self._add(rows, events, what)
+        else:
+            self.brought.append(of_rows(rows, events, what))
 
     def _add(self, rows: pl.DataFrame, events: pl.DataFrame, what: str) -> None:
         if not events.height:
@@ -359,17 +366,15 @@ class _Draft:
         return changes
 
     def _corrected(self, corrections: Corrections, sequence: int) -> dict[bytes, bytes | None]:
-        """As `_tiles`, of images; `rows`, `dead` and what is held are added to."""
-        if not self.brought and not self.due:
+        """As `_tiles`, of images; `rows` and `dead` are added to."""
+        if not self.brought and not corrections.is_due(self.now):
             return {}
-        due = pl.concat([corrections.none.select(IDENT), *(rows.select(IDENT) for rows in self.due)])[IDENT]
-        change = Change(corrections, self.brought, due, self.memory.progress.at, self.now)
+        waiting = [*self.waiting, *self.memory.held.values()]
+        change = Change(corrections, self.brought, self.now, max((int(rows[DUE].max()) for rows in waiting), default=0))  # type: ignore[arg-type]
         made = change.settle(self.memory.progress.sequence + 1)
         self.counts += made.counts
         self.rows += [rows for rows in made.rows if rows.height]
         self.dead += made.dead
-        if made.held.height:
-            self.waiting.append(made.held)
         moved = pl.concat([made.come[TIME], made.gone[TIME]])
         self.counts["outside"] += int((moved < self._reached()).sum())
         self._follow(made.come)
