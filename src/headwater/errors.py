@@ -11,6 +11,7 @@
     │   ├── StaleError      a value is older than promised, and its view refuses that
     │   └── FencedError     another process has written what this one was about to
     │       └── LostError   a server has lost what this process had written
+    ├── ModelError          no fitted model can be served, or it does not fit what is served
     ├── UsageError          a call's arguments do not fit together
     ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
@@ -79,6 +80,10 @@ class BusyError(HeadwaterError):
     """Too much waits to be ingested, or ingestion is stopping; the same may be sent again."""
 
 
+class ModelError(HeadwaterError):
+    """No fitted model can be served, or it does not fit what is served."""
+
+
 class UsageError(HeadwaterError):
     """The arguments of a call do not fit together."""
 
@@ -108,3 +113,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"known: {shown}" if names else "none is known"
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

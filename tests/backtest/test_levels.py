@@ -11,7 +11,9 @@ from headwater.backtesting import run
 from headwater.backtesting.levels import level_rows, mean_age
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_labels
+from headwater.pipelines.train import training_set
 from tests.backtest.world import LEVELS, by_machine, day, labels, level, logistic, model, readings, world
 
 DAILY = hw.batch("1d", delay="4h")
@@ -25,7 +27,7 @@ def made():
 
 
 def _rows(of, levels):
-    return level_rows(of, read_labels(of.labels), levels, Notes(), threads=2, tick=None)
+    return level_rows(of, read_labels(of.labels), levels, Notes(), Means(threads=2))
 
 
 # ---- request only
@@ -116,7 +118,7 @@ def test_chained_views_at_every_level(made, tmp_path):
     assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
     by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)
     rows = read_labels(of.labels)
-    found = level_rows(of, rows, LEVELS, Notes(), threads=2, tick=None)["hourly"].frame
+    found = level_rows(of, rows, LEVELS, Notes(), Means(threads=2))["hourly"].frame
     other = hw.get_historical_features(by_hand, rows.frame.drop("bad"), timestamp_field="asked", level=LEVELS["hourly"])
     assert found["machine__last_before__last_state"].equals(other["by_hand__last_n_state"].list.first(), null_equal=True)
     path.unlink()
@@ -278,6 +280,42 @@ def test_functions_of_features_alone_can_be_made_ahead(shop):
     found = _rows(of, STATUS_QUO)["status quo"]
     assert "dear" in found.frame.columns
     assert found.note == "made ahead without 2 of 6 features: amount, bigger"
+
+
+def test_a_request_without_a_score_is_predicted_on_request(shop):
+    buys, rows = shop
+    of = _shop_model(buys, rows)
+    ahead, instant = hw.Level(hw.on_request(), predictions=AHEAD), hw.Level(hw.on_request())
+    chain = hw.Level(hw.on_request(), predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
+    found = _rows(of, {"ahead": ahead, "chain": chain, "instant": instant})
+    known = pl.Series(found["ahead"].answered)
+    assert 0 < known.sum() < len(known)
+    assert found["chain"].answered.all()
+    assert found["chain"].frame.columns == list(of.features.feature_names) == list(chain.feature_names(of))
+    assert list(ahead.feature_names(of)) == found["ahead"].frame.columns
+    assert found["chain"].frame.drop("amount").filter(known).equals(found["ahead"].frame.filter(known))
+    assert found["chain"].frame["amount"].filter(known).null_count() == known.sum()  # no job knows what a request says
+    assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
+    assert not found["chain"].frame.filter(known).drop("amount").equals(found["instant"].frame.filter(known).drop("amount"))
+    result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
+    assert level(result, "chain").coverage == 1.0
+    assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note
+
+
+def test_a_model_is_trained_on_what_made_the_scores(shop):
+    """At a level with scores made ahead, a training row is what its job knew, and a row without a score trains nothing."""
+    of = _shop_model(*shop)
+    levels = {"ahead": STATUS_QUO["status quo"], "chain": hw.Level(DAILY, hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))}
+    found = _rows(of, levels)
+    for name, at in levels.items():
+        rows = training_set(of, level=at, until=day(40))
+        assert rows.features.equals(found[name].frame.filter(pl.Series(found[name].answered)))
+        assert rows.left_out.get("no score was made ahead", 0) == (~found[name].answered).sum()
+        assert len(rows.requests.t) == rows.features.height
+    assert (~found["ahead"].answered).any()
+    nobody = hw.Level(hw.never(), AHEAD)
+    with pytest.raises(DataError, match=r"no event of the keys \['user'\] was known when scores would have been made"):
+        training_set(of, level=nobody, until=day(40))
 
 
 def test_every_key_of_a_score_must_be_known():

@@ -17,7 +17,18 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from headwater.backtesting.report import axis, figures, to_html, to_json, to_notebook, to_table, wording
-from headwater.backtesting.result import BacktestResult, Estimate, LeakFinding, LevelResult, Paired, Verdict
+from headwater.backtesting.result import (
+    BacktestResult,
+    Estimate,
+    FoldResult,
+    LeakFinding,
+    LevelResult,
+    Money,
+    NewKeys,
+    Paired,
+    Transition,
+    Verdict,
+)
 from tests.backtest.sample_result import METRICS, MIN_LIFT, Task, flights
 
 NAN = float("nan")
@@ -425,3 +436,92 @@ def test_the_sample_is_the_contract() -> None:
     last: Paired = result.paired[-1]
     assert (last.from_, last.to) == ("request only", "instant")
     assert set(result.min_lift) <= set(MIN_LIFT)
+
+
+# ---- what only some backtests have
+
+
+def whole() -> BacktestResult:
+    """A result with folds, money, transitions, and a step that holds only by itself."""
+    base = flights()
+    names = [level.name for level in base.levels]
+    cost = {name: Estimate(500.0 - 50 * i, 400.0 - 50 * i, 600.0 - 50 * i) for i, name in enumerate(names)}
+    levels = [dataclasses.replace(level, metrics={**level.metrics, "cost": cost[level.name]}) for level in base.levels]
+    paired = [dataclasses.replace(step, family=5, p=0.2) for step in base.paired]
+    first = next(i for i, step in enumerate(paired) if step.metric == "auc")
+    paired[first] = dataclasses.replace(paired[first], low=0.001, verdict="not shown")
+    paired += [Paired(a, b, "cost", 50.0, 20.0, 80.0, 40.0, "LIFT", "LIFT of +50", 0.01, 5) for a, b in pairwise(names)]
+    new = dataclasses.replace(base.slices[0], name="new keys")
+    values = {name: {"auc": 0.61 + 0.01 * i} for i, name in enumerate(names)}
+    return dataclasses.replace(
+        base,
+        levels=levels,
+        paired=paired,
+        slices=[*base.slices, new],
+        higher_is_better={**base.higher_is_better, "cost": False},
+        min_lift={**base.min_lift, "cost": 2.5},
+        intervals="95 % intervals from 2,000 resamples of 122 test days and 5 refits with other seeds.",
+        folds=[
+            FoldResult("2013-09-01T04:00:00+00:00", "2013-10-01T04:00:00+00:00", 105_396, 27_000, values),
+            FoldResult("2013-10-01T04:00:00+00:00", "2013-11-01T04:00:00+00:00", 132_396, 28_000, {**values, "daily": {"auc": NAN}}),
+        ],
+        money=Money({"false_positive": "5", "false_negative": 'col("<amount>")'}, 1_200.0, 4_000.0),
+        new_keys=NewKeys(["tailnum"], 4.25, 1_234, 0.0113),
+        transitions=[
+            Transition(1, "daily", "hourly", (0.93, 1.0), (0.0, 1.0)),
+            Transition(2, "hourly", "minute", (1.0, 1.0), (1.0, NAN)),
+        ],
+    )
+
+
+SAID = [
+    "4.2 new tailnum keys a day ask for a prediction that nobody made ahead: 1.1 % of all requests.",
+    'Costs: false positive 5, false negative col("<amount>"). Per 1,000 requests flagging nothing costs 1,200.0, flagging everything 4,000.0.',
+    "Verdicts hold together for the 5 steps in a metric (Holm); each interval is 95 % by itself.",
+    "The interval of request only → daily leaves 0 out by itself, and does not hold among them.",
+    "95 % intervals from 2,000 resamples of 122 test days and 5 refits with other seeds.",
+]
+
+
+@pytest.mark.parametrize("render", [lambda r: words(own_part(r)), lambda r: words(to_notebook(r)), lambda r: " ".join(printed(r).split())])
+@pytest.mark.parametrize("said", SAID)
+def test_every_rendering_says_what_verdicts_and_money_rest_on(said: str, render: Callable[[BacktestResult], str]) -> None:
+    assert said in render(whole())
+
+
+def test_the_page_and_the_table_show_folds_transitions_and_money() -> None:
+    page, table = own_part(whole()), printed(whole())
+    assert [name for name in re.findall(r'<section id="(\w+)"', page) if name in ("transitions", "money", "folds")] == [
+        "transitions", "money", "folds",
+    ]  # fmt: skip
+    told = words(page)
+    assert "1: on request, features as old as before daily → hourly 93 % → 100 % 0 % → 100 %" in told
+    assert "2013-10-01 132,396 28,000 0.610 – 0.630" in told
+    assert "450.0 [350.0, 550.0]" in told
+    assert "daily → hourly +50.0 [20.0, 80.0] LIFT" in told
+    for text in ("From predictions made ahead", "93 % → 100 %", "AUC of each fold", "2013-10-01", "cost per 1,000"):
+        assert text in table
+
+
+def test_a_usual_result_has_none_of_these_sections() -> None:
+    page = own_part(flights())
+    assert not any(f'<section id="{name}"' in page for name in ("transitions", "money", "folds"))
+    assert "None" not in words(page).split()
+
+
+def test_the_json_holds_them() -> None:
+    found = json.loads(json.dumps(to_json(whole()), allow_nan=False))
+    assert found["folds"][1]["values"]["daily"]["auc"] is None
+    assert found["money"]["nothing"] == 1200
+    assert found["new_keys"] == {"keys": ["tailnum"], "per_day": 4.25, "requests": 1234, "share": 0.0113}
+    assert found["transitions"][1]["coverage_of_new"] == [1.0, None]
+    assert (found["paired"][0]["p"], found["paired"][0]["family"]) == (0.2, 5)
+    assert to_json(flights())["money"] is None
+
+
+def test_levels_of_one_age_are_not_joined_by_a_line() -> None:
+    base = flights()
+    same = dataclasses.replace(base, levels=[dataclasses.replace(level, age_seconds=60.0) for level in base.levels])
+    modes = [figures.lift_curve(result)["data"][0]["mode"] for result in (base, same)]
+    assert modes == ["lines+markers", "markers"]
+    assert ["<polyline" in to_notebook(result) for result in (base, same)] == [True, False]

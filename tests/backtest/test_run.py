@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassi
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
-from headwater.backtesting import run
+from headwater.backtesting import fitting, run
 from headwater.errors import DataError, UsageError
 from tests.backtest.world import LEVELS, STALE_AND_FRESH, by_machine, day, labels, level, model, step, world
 
@@ -314,7 +314,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_anything_is_trained(case, made, monkeypatch):
     make, given, error, says = BAD[case]
-    monkeypatch.setattr(run, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(fitting, "fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(error, match=says):
         _backtest(make(made), **given)
 

@@ -319,7 +319,7 @@ def test_a_loaded_booster_is_fitted_and_not_trained_again(made, tmp_path):
     train(model(made, estimator=None), until=day(8)).save(tmp_path)
     booster = load(tmp_path, model(made)).estimator
     assert is_fitted(booster)
-    with pytest.raises(UsageError, match="a loaded booster is not trained again"):
+    with pytest.raises(UsageError, match="LightGbmClasses: a loaded model is not trained again; give an estimator that is not fitted"):
         booster.fit(None, None)
 
 

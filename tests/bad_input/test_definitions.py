@@ -211,7 +211,7 @@ REFUSED = {
         ["mean(): name='x' cannot name 2 features; write one mean() for each column"],
     ),
     "a ddof": (lambda: hw.std("amount", ddof=2), ["ddof is 2; give 1 for the sample's deviation or 0 for the population's"]),
-    "a task": (lambda: _model(task="classify"), ["model 'm': task is 'classify'; give 'binary' or 'regression'"]),
+    "a task": (lambda: _model(task="classify"), ["model 'm': task is 'classify'; known: binary, multiclass, regression (or hw.Ranking(group=, item=))"]),
     "a timestamp that is no name": (
         lambda: _source(timestamp_field=C),
         ["source 'pay': timestamp_field is", "give the name of the column with the event time"],
@@ -282,7 +282,7 @@ REFUSED = {
     "a level's freshness": (lambda: hw.Level({_view(): "1h"}), ["Level: the freshness of 'user' is '1h'"]),
     "a level's sources": (
         lambda: hw.Level(known_after={"pay": "1h"}),
-        ["Level: known_after is keyed by 'pay'; give a mapping from sources to durations"],
+        ["Level: known_after is keyed by 'pay'; give a mapping from sources or labels to durations"],
     ),
     # when things are known
     "known twice": (

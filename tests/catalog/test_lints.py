@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.pipelines.lints import RULES, lints, queryable
-from tests.catalog.shop import model, project, source, view
+from tests.catalog.shop import http, model, project, source, view
 
 STREAM = hw.streaming("2s")
 KEPT = source(id_field="id")  # nothing to complain of, but that there is no stream yet
@@ -71,6 +71,16 @@ FOUND = {
         {("known-windows", "view user")},
     ),
     "a batch windowed by known_at": ([view(source=source(known_after="5m", window_on="known_at"))], set()),
+    "a third party without a history": ([http(history=None)], {("not-in-training", "http ip")}),
+    "a third party with one": ([http()], set()),
+    "secrets in clear": (
+        [http(url="http://ip.example/risk", headers={"Authorization": hw.env("IP_TOKEN")})],
+        {("plain-http", "http ip")},
+    ),
+    "secrets to this machine": ([http(url="http://localhost:80/risk", headers={"Authorization": hw.env("IP_TOKEN")})], set()),
+    "nothing secret in clear": ([http(url="http://ip.example/risk")], set()),
+    "a call that is cut off": (project(http(timeout="80ms"), latency_budget="80ms"), {("cut-off", "http ip")}),
+    "a call that is not": (project(http(timeout="79ms"), latency_budget="80ms"), set()),
     "a stream without a stream": ([view(source=KEPT, freshness=STREAM)], {("no-stream", "source clicks")}),
     "a batch without a history": ([view(source=source(history=None))], {("no-history", "view user")}),
     "a window as long as the delay": (
@@ -119,7 +129,7 @@ FOUND = {
 @pytest.mark.parametrize(("features", "expected"), FOUND.values(), ids=FOUND)
 def test_a_rule_finds_what_it_looks_for(features, expected):
     made = features() if callable(features) else features
-    assert {(lint.rule, lint.subject) for lint in lints(project(*made))} == expected
+    assert {(lint.rule, lint.subject) for lint in lints(made if isinstance(made, hw.Project) else project(*made))} == expected
 
 
 def test_every_rule_is_planted():

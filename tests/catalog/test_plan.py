@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError
-from tests.catalog.shop import BATCH, LARGE, labels, model, project, source, view
+from tests.catalog.shop import BATCH, LARGE, http, labels, model, project, source, view
 
 STREAM = hw.streaming("2s")
 USER = view()
@@ -59,6 +59,48 @@ CHANGES = {
         project(view(features=[hw.count()])["count_1h"]),
         {"view user": {B}},
         ["features removed: mean_amount_1h, mean_amount_1d"],
+    ),
+    "a third party": (
+        project(),
+        project(USER, http()),
+        {"http ip": set(), "source ip_log": set(), "service churn_v1": set()},
+        ["+ http ip", "features added: ip__score"],
+    ),
+    "another url": (
+        project(USER, http()),
+        project(USER, http(url="https://other.example/risk")),
+        {"http ip": {X}},
+        ["url: https://ip.example/risk → https://other.example/risk", "model churn reads ip__score, which would be asked for otherwise"],
+    ),
+    "another part of the answer": (
+        project(USER, http()),
+        project(USER, http(response={"score": ("risk.score", float)})),
+        {"http ip": {X}},
+        ["feature score: float at score → float at risk.score", "which would be another part of the answer"],
+    ),
+    "a third party's column is gone": (
+        project(http(response={"score": float, "country": str})),
+        project(http(response={"country": str})),
+        {"http ip": {X}, "service churn_v1": set()},
+        ["features removed: score", "model churn reads ip__score, which would be gone"],
+    ),
+    "a third party is asked no more": (
+        project(USER, http()),
+        project(USER),
+        {"http ip": {X}, "source ip_log": set(), "service churn_v1": set()},
+        ["model churn reads ip__score, of a third party that is asked no more"],
+    ),
+    "how a third party is asked": (
+        project(USER, http(cache="1h")),
+        project(USER, http(cache="2h", timeout="80ms")),
+        {"http ip": set()},
+        ["cache: 1h → 2h", "timeout: 200ms → 80ms"],
+    ),
+    "a third party's history": (
+        project(USER, http(history=None)),
+        project(USER, http()),
+        {"http ip": set(), "source ip_log": set()},
+        ["history: none → ip_log"],
     ),
     "another name": (
         project(view(features=[hw.count(), hw.mean("amount", name="usual")])),

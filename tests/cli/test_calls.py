@@ -67,7 +67,12 @@ def test_help_is_quick(run):
         (["dataset", "--output", "rows.xlsx"], [".parquet"]),
         (["dataset", "--output", "rows.csv", "--level", "minutely"], ["no level 'minutely'"]),
         (["dataset", "--output", "rows.csv", "--memory", "4 gigs"], ["memory is '4 gigs'", '"4GB"']),
-        (["train"], ["--output"]),
+        (["train", "--output", "m", "--no-promote"], ["--output writes a folder", "leave --no-promote out"]),
+        (["train", "--holdout", "2024-02-01"], ["--holdout", "no time zone"]),
+        (["train", "--output", "m", "--models", "n"], ["--models or --output"]),
+        (["models", "promote"], ["needs a VERSION"]),
+        (["models", "promote", "one"], ["VERSION is 'one'", "a whole number"]),
+        (["models", "rollback", "3"], ["takes nothing more"]),
         (["train", "--output", "m", "--until", "2024-02-01"], ["--until", "no time zone"]),
     ],
 )
@@ -170,7 +175,7 @@ def test_backtest_prints_a_table_and_the_next_command(folder, run):
     assert done.returncode == 0, done.stderr
     assert "instant" in done.stdout
     assert "daily" not in done.stdout
-    assert done.stderr == "report: report.html\nnext: headwater train --project features.py --output models/churn\n"
+    assert done.stderr == "report: report.html\nnext: headwater train --project features.py\n"
 
 
 def test_train_keeps_a_model_of_what_was_known(folder, run):

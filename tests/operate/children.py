@@ -4,11 +4,15 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import polars as pl
+
 import headwater as hw
 from headwater import clock
 from headwater.logs import rolling
+from headwater.models.encoding import fit_encoding
+from headwater.models.fit import Fitted
 from headwater.online_stores import spaces
-from headwater.pipelines import materialize, seed
+from headwater.pipelines import materialize, score, seed
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
 from tests.operate.conftest import Flow, frame, micros, streaming_view, view_of
@@ -37,6 +41,44 @@ def materialize_slowly(pipe, url, hours):
 
         store.commit = told
         materialize_view(many(), store, micros(3600 * hours), memory="1000MB")
+        pipe.send("done")
+
+
+def known_late():
+    """An arm that scores each key of `many` hourly: twice the sum of its amounts."""
+    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
+    model = hw.Model("model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels)
+    return hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
+
+
+class Doubled:
+    """Twice its only input."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return 2 * X[:, 0]
+
+
+def score_slowly(pipe, url, hours):
+    """Score up to so many hours, in 8 parts, small commits; says each part that it has made, and takes its time after it."""
+    score._ROWS, score._KEYS = KEYS // 8, 100
+    arm = known_late()
+    fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "regression", "doubled")
+    real, made = score._Run._scores, 0
+
+    def told(self, keys):
+        nonlocal made
+        found = real(self, keys)
+        made += 1
+        pipe.send(made)
+        time.sleep(0.05)
+        return found
+
+    score._Run._scores = told
+    with closing(hw.open_store(url)) as store:
+        score.Job(arm, fitted, "1", store).run(micros(3600 * hours + 600))
         pipe.send("done")
 
 
@@ -84,7 +126,7 @@ def seed_slowly(pipe, url, folder):
 
 def roll_and_say(pipe, url, folder):
     """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
-    real = rolling._durable
+    real = rolling.durable
 
     def told(frame, path):
         pipe.send("before")
@@ -92,7 +134,7 @@ def roll_and_say(pipe, url, folder):
         pipe.send("file")
         time.sleep(0.3)
 
-    rolling._durable = told
+    rolling.durable = told
     with closing(hw.open_store(url)) as store:
         rolling.Roller(store, spaces.ARCHIVE, Path(folder), "events").roll()
         pipe.send("deleted")

@@ -95,8 +95,8 @@ def streaming_view(features=None, *, freshness=None, schema=SCHEMA, name="view",
 class Flow:
     """A stream that a test writes: views over a store, and records of one partition."""
 
-    def __init__(self, views, store, folder, **more):
-        self.intake = Intake(views[0].source, views, store, folder, Limits(), **more)
+    def __init__(self, views, store, folder, *, limits=None, **more):
+        self.intake = Intake(views[0].source, views, store, folder, limits or Limits(), **more)
         self.offset = self.intake.shard("0").ends.get("0", 0)
 
     def send(self, events, now, partition="0", known=None):

@@ -7,9 +7,12 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError, UsageError
+from headwater.online_stores import spaces
 from headwater.pipelines.explain import explain_feature, typed_keys
+from headwater.pipelines.intake import Limits
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView, get_online_features
+from headwater.pipelines.parity import check_view
 from tests.operate.conftest import Flow, at, frame, micros, project_of, streaming_view, view_of
 
 HOUR = 3600
@@ -159,7 +162,7 @@ def streamed(store, tmp_path, clock):
     return view, flow
 
 
-STREAMED = {1.0: "it counts", 5.0: "it counts", 6.0: "outside", 9.0: "filtered", None: "filtered", 7.0: "duplicate"}
+STREAMED = {1.0: "it counts", 5.0: "it counts", 6.0: "outside", 9.0: "filtered", None: "filtered", 7.0: "duplicate", 8.0: "filtered"}
 
 
 def test_each_reason_of_a_streaming_view(streamed, store, tmp_path, clock):
@@ -177,6 +180,46 @@ def test_each_reason_of_a_streaming_view(streamed, store, tmp_path, clock):
     clock(CUT + 4)
     found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path)
     assert (reasons(found), found.online, found.offline) == (STREAMED | {2.0: "it counts", 4.0: "it counts"}, 12.0, 12.0)
+
+
+def test_what_the_filter_of_a_stream_leaves_out(streamed, store, tmp_path, clock):
+    """It is shown with its reason, of the key alone, and no call that makes values finds it, in files or not yet."""
+    view, flow = streamed
+    flow.send([event(30.0, CUT - 5, 30, passes=False, key=2), event(31.0, CUT - 5, 31, passes=None)], CUT + 1)
+    clock(CUT + 1)
+    for rolled in (False, True):
+        if rolled:
+            flow.intake.roll(least=1)
+        found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path)
+        whys = {r["amount"]: r["why"] for r in found.events.to_dicts() if r["why"] == "filtered: the source's filter leaves it out"}
+        assert (set(whys), found.online, found.offline) == ({8.0, 31.0}, 6.0, 6.0)
+        assert check_view(view, store, tmp_path, at=micros(CUT + 1)).mismatches == []
+    files = {folder: [pl.read_parquet(p) for p in (tmp_path / folder).rglob("*.parquet")] for folder in ("archive", "filtered")}
+    amounts = {folder: {amount for rows in found for amount in rows["amount"]} for folder, found in files.items()}
+    assert amounts == {"archive": {1.0, 5.0, 6.0, 9.0, None}, "filtered": {8.0, 30.0, 31.0}}
+
+
+def test_filtered_rows_are_kept_as_long_as_one_says(store, tmp_path, clock):
+    view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
+    day = 86_400
+    flow = Flow([view], store, tmp_path, limits=Limits(filtered="2d"))
+    for n in (1, 2, 3, 4):
+        flow.send([event(float(n), n * day, n, passes=False), event(10.0 * n, n * day, n)], n * day + 1)
+        flow.intake.roll(least=1)
+    clock(4 * day + 1)
+    found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
+    assert {r["amount"] for r in found.events.to_dicts() if r["why"].startswith("filtered")} == {2.0, 3.0, 4.0}
+    assert len(list((tmp_path / "archive").rglob("*.parquet"))) == 4
+    assert len(list((tmp_path / "filtered" / "events").iterdir())) == 3
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_filtered_rows_that_one_does_not_want(kept, store, tmp_path):
+    view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
+    flow = Flow([view], store, tmp_path if kept else None, limits=Limits(filtered="0s" if kept else "30d"))
+    (made,) = flow.send([event(1.0, 10, 1, passes=False), event(2.0, 10, 2)], 20)
+    assert made.counts["filtered"] == 1
+    assert list(store.scan(spaces.FILTERED)) == []
 
 
 def test_what_was_committed_behind_counts_as_it_does_in_the_store(store, tmp_path, clock):

@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.errors import StoreError
 from headwater.logs import rolling
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import spaces
+from headwater.online_stores.lmdb import LmdbStore
 from headwater.testing.processes import Process
 from tests.operate.children import roll_and_say
-from tests.operate.conftest import at
+from tests.operate.conftest import Flow, at, streaming_view
 
 
 def put(store, sequence, numbers, partition=None, source="events"):
@@ -42,7 +44,6 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
     for sequence in (1, 2, 5):
         put(store, sequence, [sequence * 10, sequence * 10 + 1])
     before = numbers(mine)
-    assert mine.roll(least=1_000_000) is None
     path = mine.roll()
     assert path == tmp_path / "events" / "headwater_date=2024-05-01" / "all-000000000001-000000000005.parquet"
     assert list(store.scan(spaces.ARCHIVE)) == []
@@ -51,11 +52,97 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
     assert numbers(mine) == [*before, 60]
 
 
+def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
+    """Over a restart, too; those of each space by themselves."""
+    view = streaming_view(source={"filter": pl.col("amount") > 0})
+    for n in range(2):
+        flow = Flow([view], store, tmp_path)  # anew
+        flow.send([{"key": 1, "at": n, "amount": 1.0}, {"key": 2, "at": n, "amount": -1.0 if n else 1.0}, {"key": "bad"}], 10)
+    sizes = {space: sum(len(block) for _, block in store.scan(space)) for space in FOLDERS}
+    assert sizes == flow.intake.shard(None).blocks
+    assert 0 < sizes[spaces.FILTERED] < sizes[spaces.ARCHIVE]
+    flow.intake.roll(least=sizes[spaces.ARCHIVE])
+    kept = {space: any(True for _ in store.scan(space)) for space in FOLDERS}
+    assert kept == {space: size < sizes[spaces.ARCHIVE] for space, size in sizes.items()}
+    flow.intake.roll(least=1)
+    assert [block for space in FOLDERS for block in store.scan(space)] == []
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Files are begun, and made when the test says so."""
+    begun, go, real = threading.Event(), threading.Event(), rolling.durable
+
+    def durable(frame, path):
+        begun.set()
+        assert go.wait(30)
+        real(frame, path)
+
+    monkeypatch.setattr(rolling, "durable", durable)
+    yield begun, go
+    go.set()
+
+
+def amounts(folder):
+    return sorted(a for path in (folder / "archive").rglob("*.parquet") for a in pl.read_parquet(path)["amount"])
+
+
+def test_commits_go_on_while_a_file_is_made(store, tmp_path, slow):
+    begun, go = slow
+    flow = Flow([streaming_view()], store, tmp_path)
+    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+    flow.intake.roll(least=1, aside=True)
+    assert begun.wait(30)
+    flow.send([{"key": 1, "at": 2, "amount": 2.0}], 11)
+    flow.intake.roll(least=1, aside=True)  # the first one is not done
+    assert amounts(tmp_path) == []
+    go.set()
+    flow.intake.roll(least=1)
+    assert amounts(tmp_path) == [1.0, 2.0]
+    assert list(store.scan(spaces.ARCHIVE)) == []
+
+
+def test_what_goes_wrong_aside_is_raised_by_the_next_call(store, tmp_path):
+    flow = Flow([streaming_view()], store, tmp_path)
+    (tmp_path / "archive").write_text("in the way")
+    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+    flow.intake.roll(least=1, aside=True)
+    flow.intake.close()
+    with pytest.raises(StoreError, match="Nothing is lost"):
+        flow.intake.roll(least=1, aside=True)
+    (tmp_path / "archive").unlink()
+    Flow([streaming_view()], store, tmp_path).intake.roll(least=1)
+    assert amounts(tmp_path) == [1.0]
+
+
+def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
+    """Or both would make files of the same blocks."""
+    begun, go = slow
+
+    class Partitioned(LmdbStore):
+        partitioned = True
+
+    with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
+        flow = Flow([streaming_view()], store, tmp_path)
+        flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
+        flow.intake.roll(least=1, aside=True)
+        assert begun.wait(30)
+        giving = threading.Thread(target=flow.intake.forget, args=(["0"],))
+        giving.start()
+        giving.join(0.2)
+        assert giving.is_alive()
+        go.set()
+        giving.join(30)
+        assert not giving.is_alive()
+        assert amounts(tmp_path) == [1.0]
+        assert flow.intake.shards == []
+
+
 def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch):
     mine = roller(store, tmp_path)
     for sequence in (1, 2):
         put(store, sequence, [sequence])
-    real, commit = rolling._durable, store.commit
+    real, commit = rolling.durable, store.commit
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
@@ -66,13 +153,13 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     assert mine.roll() is not None
     assert numbers(mine) == [1, 2, 3]
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
-    monkeypatch.setattr(rolling, "_durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
+    monkeypatch.setattr(rolling, "durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
     put(store, 4, [4])
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
     monkeypatch.setattr(store, "commit", commit)
-    monkeypatch.setattr(rolling, "_durable", real)
+    monkeypatch.setattr(rolling, "durable", real)
     assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
     mine.roll()
     assert numbers(mine) == [1, 2, 3, 4]

@@ -35,6 +35,21 @@ def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, r
     report(f"{kills // 2} kills, {files:,} files of an archive, {len(here.good):,} rows: exact")
 
 
+def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, report):
+    """As the archive is; and nothing of them is in the archive or counted."""
+    here = world('hw.appended("log-*.ndjson", schema=schema)', ", filter=pl.col('n') % 10 != 3", script=SMALL_FILES)
+    writer = here.appender(tmp_path / "log-0.ndjson", rate=2000)
+    writer.start()
+    here.killed(kills // 4, pause=0.5)
+    writer.end()
+    here.once()
+    left_out = sorted(n for n in here.good if n % 10 == 3)
+    here.good = [n for n in here.good if n % 10 != 3]
+    here.check()
+    assert sorted(here.rows("filtered")["n"]) == left_out
+    report(f"{kills // 4} kills, {len(left_out):,} rows that the filter leaves out: kept once each")
+
+
 def test_pushed_events_count_once(world, kills, report):
     here = world("hw.push(schema=schema)")
     senders = [here.sender(number) for number in range(4)]

@@ -58,7 +58,7 @@ VIEWS = {
 MODELS = {
     ids: hw.FeatureView(
         "v",
-        source=hw.Source("s", timestamp_field="at", known_at_field="known", id_field="id", id_horizon="40s" if ids else "1us"),
+        source=hw.Source("s", timestamp_field="at", known_at_field="known", **({"id_field": "id", "id_horizon": "40s"} if ids else {})),
         keys=["key"],
         windows=["10s", "1m", "10m"],
         features=FEATURES,
@@ -132,10 +132,7 @@ class World:
     def ask(self, _):
         self.intake.commit([], self.now)  # what was held and is due
         served = OnlineView(VIEWS[self.ids], self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
-        model = [
-            {**row, "at": moment(row["at"]), "known": moment(known), **({} if self.ids else {"id": n})}
-            for n, (row, known) in enumerate(zip(self.sent, self.known, strict=True))
-        ]
+        model = [{**row, "at": moment(row["at"]), "known": moment(known)} for row, known in zip(self.sent, self.known, strict=True)]
         answers = evaluate(MODELS[self.ids], model, [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]])
         for feature, values, status in zip(VIEWS[self.ids].outputs, served.features, served.statuses, strict=True):
             for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):

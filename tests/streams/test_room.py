@@ -39,9 +39,9 @@ def test_a_disk_that_takes_no_more(tmp_path, world_at):
     here.check()
 
 
-@pytest.mark.parametrize("what", ["archive", "dead_letters"])
+@pytest.mark.parametrize("what", ["archive", "dead_letters", "filtered"])
 def test_an_archive_that_cannot_be_written(what, world, tmp_path):
-    here = world(FILE)
+    here = world(FILE, ", filter=pl.col('n') % 10 != 3")
     write(here, 2_000)
     (tmp_path / ".headwater").mkdir()
     (tmp_path / ".headwater" / what).write_text("in the way")
@@ -49,4 +49,7 @@ def test_an_archive_that_cannot_be_written(what, world, tmp_path):
     write(here, 1_000)
     (tmp_path / ".headwater" / what).unlink()
     here.once()
+    left_out = {n for n in here.good if n % 10 == 3}
+    here.good = [n for n in here.good if n not in left_out]
     here.check()
+    assert set(here.rows("filtered")["n"]) == left_out

@@ -4,26 +4,38 @@ Rows of one day share weather, campaigns and frauds, so a bootstrap of single
 rows would promise too much. Whole blocks (days) are drawn with replacement,
 and a level's metric is computed on each draw.
 
+A model that is trained again, with another seed or on other days, differs too.
+Where levels were refitted, a difference varies by what all refits share, which
+are the test days, and by what each has of its own. The first is the covariance of
+two refits over the resamples: with the variance of their mean, M, and the mean of
+their variances, V, over R refits, (R M - V) / (R - 1). The second is the variance
+between refits: of R seeds whose metric is averaged, 1/R of it counts; of refits on
+resampled training days, all of it, since there is one training period only. The
+interval is then Student's, with the degrees of freedom of Satterthwaite.
+
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993
 (percentile interval); Künsch, "The jackknife and the bootstrap for general
-stationary observations", 1989 (blocks).
+stationary observations", 1989 (blocks); Satterthwaite, "An approximate
+distribution of estimates of variance components", 1946.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headwater.backtesting.metrics.base import Blocks, Floats, Metric, Scored
+from headwater.backtesting.metrics.base import Beside, Blocks, Floats, Metric, Scored
 from headwater.backtesting.result import Estimate
 from headwater.errors import DataError, UsageError, nearest
 
 MIN_BLOCKS = 8  # with fewer blocks a percentile interval covers far less than it says
+ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
 MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for an interval
 
 
@@ -56,12 +68,38 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) 
 
 
 @dataclass(frozen=True, eq=False)
+class Variation:
+    """How a metric varies when models are trained again.
+
+    `values` is float64 (levels, metrics, refits), with 0 refits if each level was trained once, and `replicates` float64 (levels,
+    metrics, resamples, refits) the same on each resample; `share` is how much of the variance between refits the estimate has.
+    """
+
+    values: Floats
+    replicates: Floats
+    share: float
+
+    @classmethod
+    def none(cls, levels: int, metrics: int) -> Variation:
+        """Every level was trained once."""
+        return cls(np.empty((levels, metrics, 0)), np.empty((levels, metrics, 0, 0)), 0.0)
+
+    def of(self, at: int, m: int, than: int | None) -> tuple[Floats, Floats]:
+        """The values (refits,) and replicates (resamples, refits) of a level in a metric, or of its difference to another level."""
+        if not self.values.size:
+            return np.empty(0), np.empty((0, 0))
+        if than is None:
+            return self.values[at, m], self.replicates[at, m]
+        return self.values[at, m] - self.values[than, m], self.replicates[at, m] - self.replicates[than, m]
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Every metric of every level, plain and on each resample.
 
     `values` is float64 (levels, metrics), `replicates` float64 (levels,
-    metrics, resamples), both NaN where a metric is undefined; `blocks` is the
-    number of blocks with rows.
+    metrics, resamples), both NaN where a metric is undefined, both means over
+    refits where there are any; `blocks` is the number of blocks with rows.
 
     >>> from headwater.backtesting.metrics import resolve
     >>> blocks = resample_weights([1, 2, 3], 10)
@@ -77,6 +115,7 @@ class Evaluation:
     values: Floats
     replicates: Floats
     blocks: int
+    refits: Variation = field(default_factory=lambda: Variation.none(0, 0))
 
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
@@ -88,9 +127,16 @@ class Evaluation:
         """Each metric of one level with its 95 % interval, in the order of the metrics."""
         at = self.position(level)
         return {
-            metric.name: Estimate(float(self.values[at, m]), *interval(self.replicates[at, m], self.blocks))
+            metric.name: Estimate(float(self.values[at, m]), *np.clip(self.spread(at, m).interval(), *metric.span).tolist())
             for m, metric in enumerate(self.metrics)
         }
+
+    def spread(self, at: int, m: int, than: int | None = None) -> Spread:
+        """How sure metric `m` of the level at `at` is, or its difference to the level at `than`."""
+        value, draws = self.values[at, m], self.replicates[at, m]
+        if than is not None:
+            value, draws = value - self.values[than, m], draws - self.replicates[than, m]
+        return Spread(float(value), draws, self.blocks, *self.refits.of(at, m, than), self.refits.share)
 
     @property
     def caution(self) -> str:
@@ -107,6 +153,82 @@ def too_few(blocks: int) -> str:
     if blocks >= MIN_BLOCKS:
         return ""
     return f"only {blocks} {'day has' if blocks == 1 else 'days have'} rows, and an interval needs {MIN_BLOCKS}"
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there."""
+
+    value: float
+    draws: Floats
+    blocks: int
+    again: Floats
+    redrawn: Floats
+    share: float
+
+    def interval(self, looks: int = 1) -> tuple[float, float]:
+        """The 95 % interval, NaN where there is none; see `interval` for `looks`."""
+        if len(self.again) < 2:
+            return interval(self.draws, self.blocks, looks)
+        error, freedom = self._student
+        half = error * _student(1 - ALPHA / 2 / looks, freedom)
+        return self.value - half, self.value + half
+
+    @property
+    def error(self) -> float:
+        """The standard error; NaN where there is no interval."""
+        if math.isnan(self.interval()[0]):
+            return math.nan
+        return self._student[0] if len(self.again) > 1 else float(self._defined.std(ddof=1))
+
+    @property
+    def p(self) -> float:
+        """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only if the interval leaves 0 out."""
+        if math.isnan(self.interval()[0]):
+            return math.nan
+        if len(self.again) > 1:
+            from scipy.special import stdtr
+
+            error, freedom = self._student
+            return float(2 * stdtr(freedom, -abs(self.value) / error)) if error else float(self.value == 0)
+        return min(1.0, 2 * min(_below(self._defined), _below(-self._defined)))
+
+    @property
+    def _defined(self) -> Floats:
+        return self.draws[~np.isnan(self.draws)]
+
+    @property
+    def _student(self) -> tuple[float, float]:
+        """The standard error over resamples and refits, and its degrees of freedom; NaN where resamples allow no interval."""
+        if math.isnan(interval(self.draws, self.blocks)[0]) or np.isnan(self.again).any():
+            return math.nan, math.nan
+        refits, each = len(self.again), float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
+        mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
+        # Resampled blocks vary a little too little: one of them in as many as there are.
+        shared = max(0.0, refits * mean - each) / (refits - 1) * self.blocks / (self.blocks - 1)
+        own = self.share * float(self.again.var(ddof=1))
+        both = shared**2 / (self.blocks - 1) + own**2 / (refits - 1)
+        return math.sqrt(shared + own), (shared + own) ** 2 / both if both else math.inf
+
+
+def _student(share: float, freedom: float) -> float:
+    """The quantile of Student's distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share)) if math.isfinite(freedom) else float(stdtrit(1e9, share)) if freedom == math.inf else math.nan
+
+
+def _below(draws: Floats) -> float:
+    """The share of `draws` (resamples,) at or below 0, as percentiles are interpolated.
+
+    >>> _below(np.array([-1.0, 1.0, 2.0])), _below(np.array([1.0, 2.0]))
+    (0.25, 0.0)
+    """
+    ordered = np.sort(draws)
+    at = int(np.searchsorted(ordered, 0.0, side="right")) - 1
+    if at < 0 or at == len(ordered) - 1:
+        return float(at >= 0)
+    return float(at - ordered[at] / (ordered[at + 1] - ordered[at])) / (len(ordered) - 1)
 
 
 def interval(replicates: Floats, blocks: int, looks: int = 1) -> tuple[float, float]:
@@ -135,15 +257,20 @@ def evaluate(
     y: ArrayLike,
     scores: Mapping[str, ArrayLike],
     blocks: Blocks,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float | Floats] | None = None,
+    *,
+    cheapest: Mapping[str, float | Floats] | None = None,
+    beside: Beside | None = None,
 ) -> Evaluation:
     """Compute every metric of every level, plain and on each resample.
 
-    `y` has shape (rows,): 0 or 1, or the number that a regression predicts.
-    `scores` maps each level, in order from stale to fresh, to its scores
-    (rows,) for the same rows; `thresholds` maps it to its operating threshold
-    (`precision` and `recall` need it). For a part of the rows pass the parts
-    and `blocks.select(rows)`; for values alone pass `Blocks.whole(rows)`.
+    `y` has shape (rows,), and `scores` maps each level, in order from stale to
+    fresh, to its scores (rows,) or (rows, classes) for the same rows; see
+    `Scored`. `thresholds` maps it to its operating threshold (`precision` and
+    `recall` need it), `cheapest` to the one of least cost, each one number or
+    one a row. `beside` holds what else metrics read. For a part of the rows
+    pass the parts and `blocks.select(rows)`; for values alone pass
+    `Blocks.whole(rows)`.
 
     All levels see the same resamples, so differences between them are paired.
     Levels run in threads. The result does not depend on the order of rows
@@ -160,9 +287,12 @@ def evaluate(
     outcome = _checked("y", y, blocks)
     if any(metric.task == "binary" for metric in metrics) and not np.isin(outcome, (0, 1)).all():
         raise DataError("y of a binary task holds values other than 0 and 1; map the outcome to 0 and 1 first")
-    cuts = thresholds or {}
+    cuts, least, places = thresholds or {}, cheapest or {}, any(metric.task == "ranking" for metric in metrics)
+    beside = beside or Beside()
     rows = [
-        Scored(level, outcome, _checked(f"scores of level {level!r}", score, blocks), blocks, cuts.get(level))
+        Scored(
+            level, outcome, _checked(f"scores of level {level!r}", score, blocks, places), blocks, cuts.get(level), least.get(level), beside
+        )
         for level, score in scores.items()
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -171,11 +301,26 @@ def evaluate(
     return Evaluation(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present)
 
 
-def _checked(name: str, values: ArrayLike, blocks: Blocks) -> NDArray[np.float64]:
+def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Evaluation:
+    """The mean of evaluations of the same rows, one a refit with another seed.
+
+    `days` are those of refits on resampled training days: they tell how much the metric varies, and leave the mean as it is.
+    """
+    first = seeds[0]
+    if len(seeds) == 1 and len(days) < 2:
+        return first
+    values, replicates = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in ("values", "replicates"))
+    again, share = (days, 1.0) if days else (seeds, 1 / len(seeds))
+    refits = Variation(np.stack([one.values for one in again], axis=-1), np.stack([one.replicates for one in again], axis=-1), share)
+    return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
+
+
+def _checked(name: str, values: ArrayLike, blocks: Blocks, places: bool = False) -> NDArray[np.float64]:  # noqa: FBT001, FBT002 (which check)
     array = np.asarray(values, dtype=np.float64)
-    if array.shape != blocks.index.shape:
+    if array.shape[:1] != blocks.index.shape:
         rows = len(blocks.index)
         raise DataError(f"{name}: shape {array.shape}, but {rows} rows have a block; pass one value a row")
-    if missing := np.count_nonzero(~np.isfinite(array)):
+    bad = np.isnan(array) | (array < 1) if places else ~np.isfinite(array)
+    if missing := np.count_nonzero(bad):
         raise DataError(f"{name}: {missing} values are missing or infinite; leave those rows out of all levels")
     return array

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.backtesting.levels import LevelRows, reading
+from headwater.backtesting.levels import LevelRows
 from headwater.backtesting.result import LeakFinding
 from headwater.backtesting.split import Split
 from headwater.compute.arrays import F64, I64, Bool
@@ -27,6 +27,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.events import Notes
 from headwater.engines.reading import collect, moment, selected
+from headwater.pipelines.ahead import reading
 from headwater.pipelines.historical import enriched_events, feature_frames
 from headwater.pipelines.leaks import filter_columns, label_columns, label_known
 from headwater.pipelines.means import Means
@@ -54,7 +55,7 @@ def audit(
     found = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
     found += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
     findings = [finding for finding in found if finding is not None]
-    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task)
+    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task_kind)
     if all(f.severity == "ok" for f in findings):
         looked = len({s.name for s in FeatureService("looked", list(views)).sources}) if views else 0
         message = f"no leak found: {looked} sources and {len(rows[freshest].frame.columns)} features looked at"
@@ -110,7 +111,12 @@ def _label_rows(
     share = float(early.mean())
     if share == 0:
         return None
-    read = {c for v in model.features.views_within if v.source.name == source.name for c in _value_columns(v)}
+    read = {
+        c
+        for v in (*model.features.views_within, *model.features.views_in_history)
+        if v.source.name == source.name
+        for c in _value_columns(v)
+    }
     made_of_label = sorted({*(set(label_columns(source, labels)) & read), *filter_columns(source, labels)})
     used = sorted(c for c in read if not table_columns(source, c) <= _carried(model))
     says = f"It says that they are known at {_rule(bottom)}"
@@ -258,7 +264,7 @@ def _spread(rows: I64) -> I64:
 def _implausible(frame: pl.DataFrame, y: F64, train: I64, task: str) -> list[LeakFinding]:
     """Features that by themselves nearly say the outcome: by their value, or by whether there is one."""
     rows = _spread(train)
-    outcome, measure = y[rows], "AUC" if task == "binary" else "rank correlation"
+    outcome, measure = y[rows], "AUC" if task in ("binary", "multiclass") else "rank correlation"
     findings = []
     for series in frame[rows].get_columns():
         value = _numbers(series, outcome)
@@ -290,6 +296,8 @@ def _alone(value: F64, y: F64, task: str) -> float:
     """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0 where it cannot be told."""
     if len(y) < _FEWEST or np.ptp(value) == 0 or np.ptp(y) == 0:
         return 0.0
+    if task == "multiclass":
+        return max(_alone(value, (y == c) * 1.0, "binary") for c in np.unique(y))
     rank = pl.Series(value).rank("average").to_numpy()
     if task == "binary":
         positives = y.sum()

@@ -23,7 +23,9 @@ class Estimate:
 class Paired:
     """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
 
-    `detectable` is the lift that this test would have seen in 80 % of cases (2.8 standard errors).
+    `low` and `high` are the 95 % interval of this step by itself. `p` is its p-value among the `family` of steps in that metric
+    (Holm), NaN on slices, whose intervals are widened instead. `detectable` is the lift that this test would have seen in 80 % of
+    cases (2.8 standard errors, more in a larger family).
     """
 
     from_: str
@@ -35,6 +37,8 @@ class Paired:
     detectable: float
     verdict: Verdict
     sentence: str  # the verdict in words: "LIFT of +0.104 [0.084, 0.121]", "not shown: at most +0.021; ..."
+    p: float = float("nan")
+    family: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,51 @@ class LevelResult:
     replayed: Mapping[str, float] = field(default_factory=dict)  # the freshest level's model on this level's features
     note: str = ""
     curves: Curves | None = None
+    train_rows: int = 0  # that it learned from, at the last fold
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold of a rolling origin: when, how many rows, and each metric of each level on its test rows alone, without intervals."""
+
+    split: str  # ISO 8601, UTC
+    until: str  # of the test, ISO 8601, UTC
+    train_rows: int  # at the freshest level
+    test_rows: int
+    values: Mapping[str, Mapping[str, float]]  # level -> metric -> value
+
+
+@dataclass(frozen=True)
+class Money:
+    """What each kind of answer costs, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
+
+    describes: Mapping[str, str]
+    nothing: float
+    everything: float
+
+
+@dataclass(frozen=True)
+class NewKeys:
+    """Keys that nothing was made ahead for: whose, how many a day, their requests, and the share of all requests that these are."""
+
+    keys: Sequence[str]
+    per_day: float
+    requests: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A step of one of the two transitions: 1, from predictions made ahead to predictions on request; 2, on to fresher features.
+
+    Coverage is the share of requests that are answered, of all and of those of new keys, before and after the step.
+    """
+
+    number: Literal[1, 2]
+    from_: str
+    to: str
+    coverage: tuple[float, float]
+    coverage_of_new: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -105,7 +154,7 @@ class BacktestResult:
     """Everything that a report shows."""
 
     model: str
-    task: str  # "binary" | "regression"
+    task: str  # "binary" | "multiclass" | "regression" | "ranking"
     headline: str  # the metric that verdicts speak of, e.g. "auc"
     higher_is_better: Mapping[str, bool]
     min_lift: Mapping[str, float]
@@ -122,3 +171,9 @@ class BacktestResult:
     assumptions: Sequence[str]  # "if the world does not react": what a backtest cannot see
     estimator: str
     encoded: Mapping[str, int]  # string column -> number of categories seen in training
+    intervals: str = ""  # how they were made, in a sentence
+    folds: Sequence[FoldResult] = ()  # of a rolling origin
+    money: Money | None = None  # where costs were given
+    new_keys: NewKeys | None = None  # where a level's predictions are made ahead
+    transitions: Sequence[Transition] = ()
+    not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,36 +10,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater import clock, settings
+from headwater import clock
 from headwater.backtesting import levels as of_levels
-from headwater.backtesting.intervals import evaluate, resample_weights
+from headwater.backtesting import newcomers
+from headwater.backtesting.candidates import Lists, lists
+from headwater.backtesting.effort import Refits, Tuning, as_refits, as_tuning
+from headwater.backtesting.fitting import Fitter
+from headwater.backtesting.intervals import resample_weights
+from headwater.backtesting.judging import Judge
 from headwater.backtesting.leaks import audit
-from headwater.backtesting.metrics import Blocks, Metric, curves, operating_threshold, resolve
-from headwater.backtesting.result import BacktestResult, Curves, LevelResult, Paired, SliceResult
-from headwater.backtesting.slices import Slice, check_cold_start, cold_slice, user_slices
-from headwater.backtesting.split import describe, split_rows
-from headwater.backtesting.verdicts import min_lifts, paired
-from headwater.backtesting.words import assumptions, definitions_text
+from headwater.backtesting.metrics import Beside, Metric, resolve
+from headwater.backtesting.metrics import money as of_money
+from headwater.backtesting.result import BacktestResult, Money, NewKeys
+from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, user_slices
+from headwater.backtesting.split import Split, describe, split_rows
+from headwater.backtesting.training import Trainer
+from headwater.backtesting.words import assumptions, definitions_text, how_sure
 from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.rolling import Rolling
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
-from headwater.errors import DataError, UsageError, nearest
-from headwater.models.fit import Fitted, check_classes, fit
-from headwater.models.store import library_versions
+from headwater.errors import UsageError, nearest
+from headwater.models.fit import check_classes
+from headwater.models.manifest import library_versions
+from headwater.models.outcomes import Outcomes, outcomes
 from headwater.pipelines.leaks import refuse_label_columns
-from headwater.pipelines.means import Tick
-from headwater.pipelines.requests import check_finite, read_labels
-from headwater.pipelines.train import in_time_order
+from headwater.pipelines.means import Means, Tick
+from headwater.pipelines.requests import Requests, read_labels
 
 if TYPE_CHECKING:
     import polars as pl
     from rich.console import RenderableType
 
-_HEADLINE = {"binary": "auc", "regression": "mae"}
+_HEADLINE = {"binary": "auc", "multiclass": "log_loss", "regression": "mae", "ranking": "ndcg@10"}
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,14 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     model: Model,
     *,
     levels: Mapping[str, Level] | None = None,
-    split: str | datetime | None = None,
+    split: str | datetime | Rolling | None = None,
     slices: Mapping[str, pl.Expr] | None = None,
     cold_start: int | tuple[FeatureView, int] = 10,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
     min_lift: Mapping[str, float] | float | None = None,
+    costs: Mapping[str, float | str | pl.Expr] | None = None,
+    tune: int | Tuning | None = None,
+    refits: int | Refits = 1,
     resamples: int = 2000,
     seed: int = 0,
     threads: int | None = None,
@@ -93,20 +102,31 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split.
 
+    Features of a third party without `history=` are not in training: no level reads them, and the result says so.
+
     Args:
         model: what to train. An estimator that is fitted already is replayed at each level and never trained.
         levels: from stale to fresh, by name; the usual ladder (request only, daily, hourly, minute, instant) where None.
         split: rows train if they asked, and their outcome was known, before it (ISO 8601 with an offset, or a tz-aware datetime).
+            `rolling(start, every=, folds=)` splits several times, and trains anew each time.
         slices: parts of the test rows, by name: polars expressions over the labels' columns.
         cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
             view with the most keys; (view, n) names another.
-        metrics: names such as "auc" or "precision@1%"; the task's usual ones where None.
+        metrics: names such as "auc", "precision@1%" or "ndcg@10", and metrics of your own (`metric(name, function)`); the task's usual
+            ones where None.
         min_lift: the least lift worth having, of the headline metric or by metric.
+        costs: of a binary task, what a "false_positive" and a "false_negative" cost ("true_positive" and "true_negative" too, if they
+            do): numbers, columns of the labels, or polars expressions over them. Adds the metric "cost", per 1,000 requests.
+        tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
+        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a model trained anew.
         resamples: block-bootstrap resamples (blocks of days) behind each interval.
-        seed: of the resamples and the estimator.
+        seed: of the resamples, the estimator and the trials.
         threads: how many to use; results do not depend on it.
         memory: what the process may hold while features are computed, such as "4GB"; see `get_historical_features`.
         progress: show a progress bar, or a function called with what is being done, how far it is, and how far it goes.
+
+    Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
+    fit a level, on the earlier three quarters of them.
 
     Raises:
         UsageError: no rows to train or test on, an unknown metric, a level that is none.
@@ -115,43 +135,25 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     """
     if not isinstance(model, Model):
         raise UsageError(f"backtest() takes a Model, and was given {type(model).__name__}; take one from project.models")
-    if progress is True:
-        from headwater.backtesting.progress import bar
-
-        with bar() as shown:
-            return backtest(
-                model,
-                levels=levels,
-                split=split,
-                slices=slices,
-                cold_start=cold_start,
-                metrics=metrics,
-                min_lift=min_lift,
-                resamples=resamples,
-                seed=seed,
-                threads=threads,
-                memory=memory,
-                progress=shown,
-            )
-    tick = progress or None
-    judged = _judged(metrics, model)
+    judged = _judged(metrics, model, costs)
     _check_min_lift(min_lift, judged)
     check_cold_start(cold_start)
-    run = _Run(model, of_levels.resolve_levels(levels), judged, min_lift, resamples, seed, threads, memory, tick)
-    return Backtest(run.result(split, slices or {}, cold_start))
+    effort = as_refits(refits), as_tuning(tune)
+    of = of_levels.resolve_levels(levels)
+    known = model.features.in_training
+    trained = model if known is model.features else replace(model, features=known)
 
+    def run(tick: Tick | None) -> Backtest:
+        made = _Run(trained, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
+        found = made.result(split, slices or {}, cold_start)
+        return Backtest(replace(found, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
-@dataclass(frozen=True)
-class _Scores:
-    """The fitted model of a level, its score of each test row (`default` where it has no answer), and the replayed score."""
+    if progress is not True:
+        return run(progress or None)
+    from headwater.backtesting.progress import bar
 
-    fitted: Fitted
-    test: F64
-    answered: Bool
-    default: float
-    threshold: float
-    note: str
-    replayed: F64 | None = None
+    with bar() as shown:
+        return run(shown)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,9 @@ class _Run:
     levels: Mapping[str, Level]
     metrics: Sequence[Metric]
     min_lift: Mapping[str, float] | float | None
+    costs: Mapping[str, float | str | pl.Expr] | None
+    refits: Refits
+    tuning: Tuning | None
     resamples: int
     seed: int
     threads: int | None
@@ -167,154 +172,144 @@ class _Run:
     tick: Tick | None
 
     def result(
-        self, split: str | datetime | None, slices: Mapping[str, pl.Expr], cold_start: int | tuple[FeatureView, int]
+        self, split: str | datetime | Rolling | None, slices: Mapping[str, pl.Expr], cold_start: int | tuple[FeatureView, int]
     ) -> BacktestResult:
         start = clock.stopwatch()
         refuse_label_columns(self.model)
-        requests = read_labels(self.model.labels, self.memory)
+        requests = read_labels(self.model.labels, self.memory, texts=self.model.task == "multiclass")
         assert requests.label is not None
-        y = requests.label.to_numpy().astype(np.float64)
-        check_finite(y, f"labels {self.model.labels.name!r}")
-        parts = split_rows(requests, split)
-        if self.model.task == "binary":
-            check_classes(y[parts.train], f"model {self.model.name!r}, rows before the split")
-            check_classes(y[parts.test], f"model {self.model.name!r}, rows after the split")
+        found = outcomes(self.model, requests.label, requests.frame)
+        parts = split_rows(_by_list(requests, found), split)
+        self._check_classes(found, parts)
+        test = np.flatnonzero(parts.test)
+        of_test = requests.take(test)
+        costs = of_money.read_costs(self.costs, requests.frame) if self.costs is not None else None
+        columns = self._columns(requests, costs, found)
+        blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
         chosen = user_slices(slices, requests.frame, parts.test)
-        blocks = resample_weights(requests.t[parts.test] // DAY, self.resamples, self.seed)
         if any(level.reads_history(self.model) for level in self.levels.values()):
-            chosen.append(cold_slice(self.model, requests, parts.test, cold_start, self.threads, self.memory))
-        notes = Notes()
-        rows = of_levels.level_rows(self.model, requests, self.levels, notes, threads=self.threads, memory=self.memory, tick=self.tick)
+            chosen += cold_slices(self.model, requests, parts.test, cold_start, Means(self.threads, self.memory))
+        notes, means = Notes(), Means(self.threads, self.memory, self.tick)
+        rows = of_levels.level_rows(self.model, requests, self.levels, notes, means)
+        ranked = self._lists(requests, found, rows, parts.test, means)
         features_done = clock.stopwatch()
-        scores = self._scores(rows, y, in_time_order(requests, parts.train), np.flatnonzero(parts.test))
+        scores = self._trainer(requests, found, parts, rows, ranked, columns, costs).scores()
         training_done = clock.stopwatch()
-        findings = audit(self.model, self.levels, requests, rows, y, parts, self.threads)
-        everything = self._judge(requests.t[parts.test], scores, y[parts.test], blocks)
+        findings = audit(self.model, self.levels, requests, rows, found.y, parts, self.threads)
+        beside = Beside(found.groups, columns).select(test)
+        judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, found.y[test], beside, blocks)
+        everything = judge.everything()
+        new_keys, chosen = self._newcomers(rows, parts.test, of_test, beside.groups, chosen)
+        looks = len(chosen) * max(1, len(self.levels) - 1)
+        sliced = [judge.slice(part, looks) for part in chosen]
         freshest = list(scores.values())[-1].fitted
         parts.left_out.update(notes.left_out)
-        looks = len(chosen) * max(1, len(self.levels) - 1)
         return BacktestResult(
             model=self.model.name,
-            task=self.model.task,
-            headline=self._headline,
+            task=self.model.task_kind,
+            headline=self._headline.name,
             higher_is_better={m.name: m.higher_is_better for m in self.metrics},
             min_lift=everything.min_lift,
-            positive_rate=float(y[parts.test].mean()) if self.model.task == "binary" else None,
+            positive_rate=float(found.y[test].mean()) if self.model.task == "binary" else None,
             levels=everything.levels,
             paired=everything.paired,
-            slices=[self._slice(s, requests.t[parts.test], scores, y[parts.test], blocks, looks) for s in chosen],
+            slices=sliced,
             leak_audit=findings,
             split=describe(requests, parts),
             seconds={"features": features_done - start, "training": training_done - features_done, "total": clock.stopwatch() - start},
             definitions=definitions_text(self.model, self.levels),
             fingerprint=self.model.fingerprint,
             versions=library_versions(),
-            assumptions=assumptions(self.model),
+            assumptions=assumptions(self.model, self.refits),
             estimator=freshest.description,
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
+            intervals=how_sure(self.resamples, blocks.present, self.refits),
+            folds=judge.folds(parts),
+            money=_money(costs, found.y, test),
+            new_keys=new_keys,
+            transitions=newcomers.steps(self.model, self.levels, everything.levels, sliced),
         )
 
     @property
-    def _headline(self) -> str:
-        names = [m.name for m in self.metrics]
-        return _HEADLINE[self.model.task] if _HEADLINE[self.model.task] in names else names[0]
+    def _headline(self) -> Metric:
+        usual = _HEADLINE[self.model.task_kind]
+        return next((m for m in self.metrics if m.name == usual), self.metrics[0])
 
-    def _scores(self, rows: Mapping[str, of_levels.LevelRows], y: F64, train: I64, test: I64) -> dict[str, _Scores]:
-        done = 0
-
-        def one(name: str) -> _Scores:
-            # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
-            nonlocal done
-            level = rows[name]
-            learnable = train[level.answered[train]]
-            if not len(learnable):
-                raise DataError(
-                    f"level {name!r}: none of the {len(train)} training rows is answered, since no event of their keys was known when the "
-                    "scores were made; check the keys of precomputed(), and that the sources' history begins before the labels"
-                )
-            fitted = fit(self.model, level.frame[learnable], y[learnable], seed=self.seed, threads=1)
-            known = fitted.score(level.frame[learnable])
-            base = self.model.default
-            if base is None:
-                base = float(y[train].mean() if fitted.in_units_of_label else known.mean())
-            mine = of_levels.filled(fitted.score(level.frame[test]), level.answered[test], base)
-            threshold = operating_threshold(y[learnable], known) if self.model.task == "binary" else 0.0
-            done += 1
-            self._say("training", done, len(rows))
-            return _Scores(fitted, mine, level.answered[test], base, threshold, level.note)
-
-        self._say("training", 0, len(rows))
-        with ThreadPoolExecutor(self.threads or settings.threads()) as pool:
-            scores = dict(zip(rows, pool.map(one, rows), strict=True))
-        freshest = list(rows)[-1]
-        best = scores[freshest].fitted
-        for name, level in rows.items():
-            if name != freshest and not best.replayed and list(level.frame.columns) == list(rows[freshest].frame.columns):
-                replayed = of_levels.filled(best.score(level.frame[test]), level.answered[test], scores[freshest].default)
-                scores[name] = replace(scores[name], replayed=replayed)
-        return scores
-
-    def _judge(self, t: I64, scores: Mapping[str, _Scores], y: F64, blocks: Blocks, mask: Bool | None = None, looks: int = 1) -> _Judged:
-        mine = {name: s.test if mask is None else s.test[mask] for name, s in scores.items()}
-        found = evaluate(self.metrics, y, mine, blocks, {name: s.threshold for name, s in scores.items()})
-        again = {name: (s.replayed if mask is None else s.replayed[mask]) for name, s in scores.items() if s.replayed is not None}
-        freshest = list(scores)[-1]
-        replays = (
-            evaluate(self.metrics, y, again, Blocks.whole(len(y)), dict.fromkeys(again, scores[freshest].threshold)) if again else None
-        )
-        made = []
-        for name, level in self.levels.items():
-            answered = scores[name].answered if mask is None else scores[name].answered[mask]
-            made.append(
-                LevelResult(
-                    name=name,
-                    kind=of_levels.kind(level, self.model),
-                    describes=level.describe(self.model),
-                    age_seconds=of_levels.mean_age(self.model, level, t),
-                    metrics=found.estimates(name),
-                    coverage=float(answered.mean()) if len(answered) else float("nan"),
-                    replayed={k: e.value for k, e in replays.estimates(name).items()} if replays is not None and name in again else {},
-                    note=self._note(scores[name], answered),
-                    curves=self._curves(y, mine[name]) if mask is None else None,
-                )
-            )
-        lifts = min_lifts(found, self._worth())
-        return _Judged(made, paired(found, lifts, looks=looks), lifts, found.caution)
-
+    @property
     def _worth(self) -> Mapping[str, float] | None:
-        return {self._headline: float(self.min_lift)} if isinstance(self.min_lift, int | float) else self.min_lift
+        return {self._headline.name: float(self.min_lift)} if isinstance(self.min_lift, int | float) else self.min_lift
 
-    def _curves(self, y: F64, score: F64) -> Curves | None:
-        return curves(y, score) if self.model.task == "binary" else None
+    def _check_classes(self, found: Outcomes, parts: Split) -> None:
+        if self.model.task == "binary":
+            check_classes(found.y[parts.train], f"model {self.model.name!r}, rows before the split")
+            check_classes(found.y[parts.test], f"model {self.model.name!r}, rows after the split")
 
-    def _note(self, scores: _Scores, answered: Bool) -> str:
-        notes = [scores.note] if scores.note else []
-        if scores.fitted.replayed:
-            notes.append("the estimator was given fitted: replayed, not trained at this level")
-        if not answered.all():
-            what = "default" if self.model.default is not None else "mean of the training rows"
-            notes.append(f"{int((~answered).sum())} requests are not answered; the {what}, {scores.default:.4g}, stands in for them")
-        return "; ".join(notes)
+    def _columns(
+        self, requests: Requests, costs: of_money.Costs | None, found: Outcomes
+    ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
+        """The columns that metrics read beside scores, (requests) each."""
+        made = costs.columns(found.y) if costs else {}
+        for metric in self.metrics:
+            for name in metric.columns:
+                if name not in made and name not in requests.frame.columns:
+                    raise UsageError(
+                        f"metric {metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, requests.frame.columns)}"
+                    )
+        return made | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in made}
 
-    def _slice(self, part: Slice, t: I64, scores: Mapping[str, _Scores], y: F64, blocks: Blocks, looks: int) -> SliceResult:
-        rows = int(part.mask.sum())
-        if rows == 0:
-            return SliceResult(part.name, part.describes, 0, [], [], "no test row is in this slice")
-        judged = self._judge(t[part.mask], scores, y[part.mask], blocks.select(part.mask), part.mask, looks)
-        together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
-        return SliceResult(part.name, part.describes, rows, judged.levels, judged.paired, judged.caution or together)
+    def _lists(
+        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, means: Means
+    ) -> Mapping[str, Lists] | None:
+        if found.groups is None:
+            return None
+        return lists(self.model, requests, found.groups, self.levels, rows, np.flatnonzero(test), means)
+
+    def _trainer(
+        self,
+        requests: Requests,
+        found: Outcomes,
+        parts: Split,
+        rows: Mapping[str, of_levels.LevelRows],
+        ranked: Mapping[str, Lists] | None,
+        columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.generic]]],
+        costs: of_money.Costs | None,
+    ) -> Trainer:
+        cuts = frozenset(m.cut for m in self.metrics if m.cut)
+        fitter = Fitter(self.model, found, self._headline, cuts, columns, costs, self.tuning, self.seed)
+        return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
+
+    def _newcomers(
+        self, rows: Mapping[str, of_levels.LevelRows], test: Bool, of_test: Requests, groups: I64 | None, chosen: list[Slice]
+    ) -> tuple[NewKeys | None, list[Slice]]:
+        """The keys that nothing was made ahead for, and their requests as one more slice."""
+        ahead = newcomers.ahead(self.model, self.levels)
+        if ahead is None:
+            return None, chosen
+        name, made = ahead
+        known = rows[name].ahead[test]
+        new = [] if known.all() else [newcomers.newcomers(made, known)]
+        asked = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        return newcomers.count(made, known[asked], of_test.take(asked)), [*chosen, *new]
 
     def _say(self, what: str, done: int, total: int) -> None:
         if self.tick is not None:
             self.tick(what, done, total)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    levels: Sequence[LevelResult]
-    paired: Sequence[Paired]
-    min_lift: Mapping[str, float]
-    caution: str
+def _by_list(requests: Requests, found: Outcomes) -> Requests:
+    """The requests at the time of their list: one list is not split."""
+    if found.groups is None:
+        return requests
+    first = np.full(int(found.groups.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, found.groups, requests.t)
+    return Requests(requests.frame, first[found.groups], requests.label, requests.known_at, requests.left_out)
+
+
+def _money(costs: of_money.Costs | None, y: F64, test: I64) -> Money | None:
+    if costs is None:
+        return None
+    flagged, passed = costs.of(y[test], test)
+    return Money(costs.describes, nothing=1000 * float(passed.mean()), everything=1000 * float(flagged.mean()))
 
 
 def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence[Metric]) -> None:
@@ -327,8 +322,14 @@ def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence
             raise UsageError(f"min_lift of {name} is {value!r}; give 0 or more, in the metric's unit")
 
 
-def _judged(names: Sequence[str] | None, model: Model) -> list[Metric]:
-    chosen = resolve(names, model.task)
-    if model.task == "binary" and model.estimator is not None and not hasattr(model.estimator, "predict_proba"):
-        chosen = [m for m in chosen if m.name not in ("log_loss", "brier", "calibration")] if names is None else chosen
-    return chosen
+def _judged(names: Sequence[str | Metric] | None, model: Model, costs: Mapping[str, float | str | pl.Expr] | None) -> list[Metric]:
+    chosen = resolve(names, model.task_kind)
+    probable = model.estimator is None or hasattr(model.estimator, "predict_proba")
+    if names is None and model.task_kind in ("binary", "multiclass") and not probable:
+        chosen = [m for m in chosen if m.name not in ("log_loss", "brier", "calibration")]
+    if costs is None:
+        return chosen
+    if model.task_kind != "binary":
+        raise UsageError(f"costs are of false positives and negatives, and model {model.name!r} has the task {model.task_kind!r}")
+    of_money.check_costs(costs)
+    return [*chosen, of_money.cost_metric()]

@@ -17,7 +17,7 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.sizes import Size
+from headwater.definitions.ranking import Ranking
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
@@ -73,18 +73,29 @@ def check_cold_start(given: object) -> None:
         raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
-def cold_slice(
-    model: Model,
-    requests: Requests,
-    test: Bool,
-    given: int | tuple[FeatureView, int],
-    threads: int | None,
-    memory: Size | None = None,
-) -> Slice:
-    """The requests whose key had fewer than n events in the 30 days before them."""
+def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], means: Means) -> list[Slice]:
+    """The requests that little is known of: of a ranking those of new items and first events; else, or if a view was named, cold keys."""
+    rows = requests.take(np.flatnonzero(test))
+    if isinstance(model.task, Ranking) and not isinstance(given, tuple):
+        return _new_in_lists(model, model.task, rows, means)
     view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
     if view is None:
-        return Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))
+        return [Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))]
+    return [_cold("cold start", f"had fewer than {fewer} events", view, fewer, rows, means)]
+
+
+def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Means) -> list[Slice]:
+    """Relevance to items of which no event was known, and for every key but the item, lists that come with its first event."""
+    views = {tuple(map(str, map(v.request_key, v.keys))): v for v in reversed(_keyed(model))}
+    named = [
+        ("new item", (task.item,)) if keys == (task.item,) else (f"first event of {', '.join(keys)}", keys) for keys in reversed(views)
+    ]
+    named = [(name, keys) for name, keys in named if keys == (task.item,) or task.item not in keys]
+    return [_cold(name, "had no event", views[keys], 1, rows, means) for name, keys in named]
+
+
+def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, means: Means) -> Slice:
+    """The rows whose key had fewer than so many events in the 30 days before them."""
     history = FeatureView(
         "history",
         source=view.source,
@@ -94,17 +105,16 @@ def cold_slice(
         freshness=on_request(),
         request_keys=view.request_keys,
     )
-    rows = requests.take(np.flatnonzero(test))
     service, asked = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
-    counts = feature_frames(service, asked, {"": Level()}, Notes(), Means(threads, memory))[""].to_series()
+    counts = feature_frames(service, asked, {"": Level()}, Notes(), means)[""].to_series()
     keys = ", ".join(str(view.request_key(k)) for k in view.keys)
-    return Slice(
-        "cold start",
-        f"({keys}) had fewer than {fewer} events of source {view.source.name!r} in the last {COLD_DAYS} days",
-        (counts < fewer).to_numpy(),
-    )
+    return Slice(name, f"({keys}) {says} of source {view.source.name!r} in the last {COLD_DAYS} days", (counts < fewer).to_numpy())
 
 
 def _most_specific(model: Model) -> FeatureView | None:
-    keyed = [v for v in model.features.views if v.keys and not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]
-    return max(keyed, key=lambda v: len(v.keys), default=None)
+    return max(_keyed(model), key=lambda v: len(v.keys), default=None)
+
+
+def _keyed(model: Model) -> list[FeatureView]:
+    """The views that are looked up by columns of the request alone."""
+    return [v for v in model.features.views if v.keys and not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]

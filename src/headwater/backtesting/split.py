@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,22 +14,41 @@ from headwater.backtesting.result import TimeSplit
 from headwater.compute.arrays import I64, Bool
 from headwater.definitions.durations import DAY, SECOND
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
+from headwater.definitions.rolling import Rolling
 from headwater.errors import UsageError
 from headwater.pipelines.requests import Requests
 
 
 @dataclass(frozen=True)
-class Split:
-    """Masks over the requests: bool (rows) each; rows in neither are left out, by reason."""
+class Fold:
+    """One split in time: rows that asked early enough to train there, and those that test. bool (rows) each; `at` in microseconds."""
 
     at: int
+    asked: Bool
+    test: Bool
+
+    def train(self, known_at: I64) -> Bool:
+        """The rows that train, if outcomes are known at `known_at`: int64 (rows), microseconds UTC."""
+        return self.asked & (known_at <= self.at)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folds, the rows that train or test at any of them: bool (rows), and why other rows are left out."""
+
+    folds: Sequence[Fold]
     train: Bool
     test: Bool
     left_out: Counter[str]
 
+    @property
+    def at(self) -> int:
+        """The first split."""
+        return self.folds[0].at
 
-def split_rows(requests: Requests, split: str | datetime | None) -> Split:
-    """Cut at `split` (ISO 8601 with an offset, or a tz-aware datetime; None: where three quarters of the rows have asked).
+
+def split_rows(requests: Requests, split: str | datetime | Rolling | None) -> Split:
+    """Cut at `split` (ISO 8601 with an offset, or a tz-aware datetime; None: where three quarters of the rows have asked), or in folds.
 
     A row trains if it asked before the split and its outcome was known by then; it tests if it asked at the split or after.
 
@@ -35,24 +56,42 @@ def split_rows(requests: Requests, split: str | datetime | None) -> Split:
         UsageError: no row is left to train or to test on; the error says what the rows span.
     """
     assert requests.known_at is not None
-    t = requests.t
-    at = int(np.quantile(t, 0.75, method="higher")) if split is None else parse_moment(split, "split")
-    before = t < at
-    train = before & (requests.known_at <= at)
-    span = f"the rows ask from {moment_text(int(t.min()))} to {moment_text(int(t.max()))}"
-    if before.all():
-        raise UsageError(f"split {moment_text(at)} leaves no row to test on; {span}")
-    if not before.any():
-        raise UsageError(f"split {moment_text(at)} leaves no row to train on; {span}")
-    if not train.any():
-        raise UsageError(
-            f"split {moment_text(at)} leaves no row to train on: of {int(before.sum())} rows before it, no outcome was known by then; {span}"
-        )
+    folds = _rolling(requests.t, split) if isinstance(split, Rolling) else [_single(requests.t, split)]
+    span = f"the rows ask from {moment_text(int(requests.t.min()))} to {moment_text(int(requests.t.max()))}"
+    for fold in folds:
+        _check(fold, requests.known_at, span)
+    train = np.logical_or.reduce([fold.train(requests.known_at) for fold in folds])
+    test = np.logical_or.reduce([fold.test for fold in folds])
+    early = np.logical_or.reduce([fold.asked for fold in folds]) & ~train & ~test
     left_out = Counter(requests.left_out)
-    unknown = int((before & ~train).sum())
-    if unknown:
-        left_out["outcome not known at the split"] += unknown
-    return Split(at, train, ~before, left_out)
+    reasons = {"outcome not known at the split": early, "asked outside of all folds": ~(train | test | early)}
+    left_out.update({reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()})
+    return Split(tuple(folds), train, test, left_out)
+
+
+def _single(t: I64, split: str | datetime | None) -> Fold:
+    at = int(np.quantile(t, 0.75, method="higher")) if split is None else parse_moment(split, "split")
+    return Fold(at, t < at, t >= at)
+
+
+def _rolling(t: I64, rolling: Rolling) -> list[Fold]:
+    folds = []
+    for at, until in pairwise(rolling.cuts):
+        since = t.min() if rolling.train is None else at - rolling.train
+        folds.append(Fold(at, (t >= since) & (t < at - rolling.gap), (t >= at) & (t < until)))
+    return folds
+
+
+def _check(fold: Fold, known_at: I64, span: str) -> None:
+    where = f"split {moment_text(fold.at)}"
+    if not fold.test.any():
+        raise UsageError(f"{where} leaves no row to test on; {span}")
+    if not fold.asked.any():
+        raise UsageError(f"{where} leaves no row to train on; {span}")
+    if not fold.train(known_at).any():
+        raise UsageError(
+            f"{where} leaves no row to train on: of {int(fold.asked.sum())} rows before it, no outcome was known by then; {span}"
+        )
 
 
 def describe(requests: Requests, split: Split) -> TimeSplit:
@@ -62,9 +101,9 @@ def describe(requests: Requests, split: Split) -> TimeSplit:
     delay = (requests.known_at - t) / SECOND
     quantiles = dict(zip(("p50", "p90", "p99", "max"), np.quantile(delay, [0.5, 0.9, 0.99, 1.0]).tolist(), strict=True))
     return TimeSplit(
-        train_start=moment_text(int(t.min())),
+        train_start=moment_text(int(t[split.train].min())),
         split=moment_text(split.at),
-        test_end=moment_text(int(t.max())),
+        test_end=moment_text(int(t[split.test].max())),
         train_rows=int(split.train.sum()),
         test_rows=int(split.test.sum()),
         left_out=dict(split.left_out),
@@ -74,8 +113,10 @@ def describe(requests: Requests, split: Split) -> TimeSplit:
 
 
 def _per_day(t: I64, split: Split) -> list[tuple[str, int, str]]:
+    """Rows of each day by use; a row that one fold tests and a later one trains on is a test row."""
+    parts = (("train", split.train & ~split.test), ("test", split.test), ("left out", ~(split.train | split.test)))
     rows = []
-    for name, mask in (("train", split.train), ("test", split.test), ("left out", ~(split.train | split.test))):
+    for name, mask in parts:
         days, counts = np.unique(t[mask] // DAY, return_counts=True)
         rows += [((EPOCH + timedelta(days=d)).date().isoformat(), n, name) for d, n in zip(days.tolist(), counts.tolist(), strict=True)]
     return sorted(rows)

@@ -7,9 +7,15 @@ The verdict, first rule that holds:
     harm                   the interval lies below 0
     not shown              anything else, or no interval
 
-The interval is two-sided 95 %. A lift that the test would have seen in 80 %
-of cases is 2.8 standard errors (1.96 + 0.84; Cohen, "Statistical power
-analysis", 1988), the standard error being that of the paired resamples.
+The interval is two-sided 95 %, for each step by itself. Several steps are read
+together, and one in twenty of them would be called by chance alone; so a LIFT
+or a harm has to hold among all steps in that metric, by Holm's method ("A simple
+sequentially rejective multiple test procedure", 1979): the smallest p-value times
+the number of steps, the next times one less, and so on, must stay below 5 %.
+
+A lift that the test would have seen in 80 % of cases is 2.8 standard errors
+(1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more where several steps
+are read together; the standard error is that of the paired resamples (and refits).
 """
 
 from __future__ import annotations
@@ -18,15 +24,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 
-import numpy as np
-
-from headwater.backtesting.intervals import MIN_DEFINED, Evaluation, interval
-from headwater.backtesting.metrics.base import Floats, Metric
+from headwater.backtesting.intervals import ALPHA, MIN_DEFINED, Evaluation, Spread
+from headwater.backtesting.metrics.base import Metric
 from headwater.backtesting.result import Paired, Verdict
 from headwater.errors import UsageError, nearest
 
 _SEEN = 2.8  # standard errors
+_USUAL = 1.96
 
 
 def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = None) -> dict[str, float]:
@@ -69,8 +75,10 @@ def paired(
     `levels` are those to compare, in order; all evaluated ones if None.
     Differences are so signed that a rise is a gain: `to` minus `from`, and
     the other way round for errors. For `min_lift` and errors see `min_lifts`.
-    `looks` is how many parts of the rows are compared like this; see `interval`.
+    `looks` is how many parts of the rows are compared like this: where more than one, intervals are widened for all of them
+    (see `interval`); else Holm's method holds the steps in one metric together.
 
+    >>> import numpy as np
     >>> from headwater.backtesting.intervals import evaluate, resample_weights
     >>> from headwater.backtesting.metrics import resolve
     >>> y, days = np.arange(20.0), np.arange(20)
@@ -84,25 +92,47 @@ def paired(
     if len(names) > 2:
         steps.append((names[0], names[-1]))
     lifts = list(min_lifts(found, min_lift).values())
-    return [_compare(found, from_, to, m, lift, looks) for from_, to in steps for m, lift in enumerate(lifts)]
+    by_metric = [_of_metric(found, steps, m, lift, looks) for m, lift in enumerate(lifts)]
+    return [of_step for together in zip(*by_metric, strict=True) for of_step in together]
 
 
-def _compare(found: Evaluation, from_: str, to: str, m: int, min_lift: float, looks: int) -> Paired:
-    first, second, metric = found.position(from_), found.position(to), found.metrics[m]
-    sign = 1.0 if metric.higher_is_better else -1.0
-    delta = float(sign * (found.values[second, m] - found.values[first, m]))
-    draws = sign * (found.replicates[second, m] - found.replicates[first, m])
-    low, high = interval(draws, found.blocks, looks)
-    detectable = math.nan if math.isnan(low) else _SEEN * _standard_error(draws)
-    verdict = verdict_of(low, high, min_lift)
-    change = _Change(metric, delta, low, high, detectable, min_lift)
-    sentence = _sentence(verdict, change, _absence(found, m, delta))
-    return Paired(from_, to, metric.name, delta, low, high, detectable, verdict, sentence)
+def _of_metric(found: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int) -> list[Paired]:
+    """Every step in one metric."""
+    metric = found.metrics[m]
+    ends = [(found.position(from_), found.position(to)) for from_, to in steps]
+    # An error that falls is a gain.
+    spreads = [found.spread(to, m, from_) if metric.higher_is_better else found.spread(from_, m, to) for from_, to in ends]
+    together = holm([spread.p for spread in spreads]) if looks == 1 else [math.nan] * len(spreads)
+    family = sum(not math.isnan(p) for p in together) or 1
+    return [_compared(found, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)]
 
 
-def _standard_error(draws: Floats) -> float:
-    defined = draws[~np.isnan(draws)]
-    return float(defined.std(ddof=1)) if defined.size > 1 else math.nan
+def _compared(
+    found: Evaluation, step: tuple[str, str], m: int, spread: Spread, min_lift: float, looks: int, family: int, p: float
+) -> Paired:
+    metric = found.metrics[m]
+    low, high = spread.interval(looks)
+    detectable = spread.error * (_SEEN if family == 1 else _SEEN - _USUAL + NormalDist().inv_cdf(1 - ALPHA / 2 / family))
+    verdict, alone = verdict_of(low, high, min_lift), ""
+    if verdict in ("LIFT", "harm") and p >= ALPHA:
+        verdict, alone = "not shown", f"by itself a {verdict}, but not among {family} steps (Holm: p = {p:.2g})"
+    change = _Change(metric, spread.value, low, high, detectable, min_lift)
+    sentence = _sentence(verdict, change, _absence(found, m, spread.value), alone)
+    return Paired(*step, metric.name, spread.value, low, high, detectable, verdict, sentence, p, family)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values made larger, so that those below 5 % hold together with 95 %; NaN ones stay, and are not of the family.
+
+    >>> holm([0.01, 0.04, 0.02]), holm([0.5, math.nan])
+    ([0.03, 0.04, 0.04], [0.5, nan])
+    """
+    order = sorted((i for i, value in enumerate(p) if not math.isnan(value)), key=lambda i: p[i])
+    found, largest = [math.nan] * len(p), 0.0
+    for place, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * p[i]))
+        found[i] = largest
+    return found
 
 
 def verdict_of(low: float, high: float, min_lift: float) -> Verdict:
@@ -147,7 +177,9 @@ class _Change:
         return min(max(fine, 0 if self.metric.relative else 3), 9)
 
 
-def _sentence(verdict: Verdict, change: _Change, absence: str) -> str:
+def _sentence(verdict: Verdict, change: _Change, absence: str, alone: str) -> str:
+    if alone:
+        return f"{verdict}: {change}, {alone}"
     if math.isnan(change.low):
         value = "" if math.isnan(change.delta) else f"{change.signed(change.delta)} without an interval: "
         return f"not shown: {value}{absence}"

@@ -15,7 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from headwater import settings
 from headwater.catalog.entry import Applied, Entry, Held, Key, Kind
-from headwater.errors import CatalogError, MissingExtraError, UsageError
+from headwater.connectors import postgres
+from headwater.errors import CatalogError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -70,7 +71,7 @@ class Catalog:
         self._engine = _engine(self._url, wait)
 
     def __str__(self) -> str:
-        return str(self._url.database) if self._sqlite else _shown(self._url)
+        return str(self._url.database) if self._sqlite else postgres.shown(self._url)
 
     def held(self, project: str) -> Held:
         """What it holds of `project`: one moment's state, even while somebody applies; nothing where there is no catalog yet.
@@ -206,22 +207,14 @@ def _url(at: str) -> sa.URL:
         raise UsageError(
             "the catalog's URL cannot be read; write postgresql://user:password@host:5432/name, or the path of an SQLite file"
         ) from error
-    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        try:
-            import psycopg  # noqa: F401 (SQLAlchemy loads it by name)
-        except ImportError as error:
-            raise MissingExtraError("psycopg", "postgres") from error
-        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in postgres.NAMES:
+        return postgres.with_driver(url)
     if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         raise UsageError(
-            f"the catalog is {_shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
+            f"the catalog is {postgres.shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
             "(postgresql://user:password@host:5432/name)"
         )
     return url
-
-
-def _shown(url: sa.URL) -> str:
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def _engine(url: sa.URL, wait: float) -> sa.Engine:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-Kind = Literal["source", "view", "service", "labels", "model"]
+Kind = Literal["source", "view", "http", "service", "labels", "model", "level"]
 
 
 class Key(NamedTuple):

@@ -42,6 +42,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 def _next(project: Project, made: Plan) -> list[str]:
     """What computes the state that is missing."""
     from headwater.definitions.freshness import Batch
+    from headwater.pipelines.arms import stored
 
-    batch = [isinstance(view.freshness, Batch) for view in project.views if view.name in made.needs_backfill]
+    batch = [isinstance(one.view.freshness, Batch) for one in stored(project) if one.name in made.needs_backfill]
     return [verb for verb, wanted in (("materialize", any(batch)), ("ingest", not all(batch))) if wanted]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from headwater.definitions.level import Level
+    from headwater.definitions.rolling import Rolling
 
 SUMMARY = "show what fresher features buy, before anything is built"
 
@@ -40,6 +41,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
     )
     parser.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
+    parser.add_argument("--folds", type=int, metavar="N", help="train anew N times from --split on, and test each time until the next")
+    parser.add_argument("--every", metavar="TIME", help="how long each fold tests (default: 7d)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each level N times, so that intervals hold for a model trained anew"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
     parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes (default: %(default)s)")
     options.memory(parser)
@@ -57,7 +63,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         found = backtest(
             model,
             levels=levels,
-            split=given.split,
+            split=_split(given),
+            refits=given.seeds,
             slices=slices,
             min_lift=given.min_lift,
             seed=given.seed,
@@ -68,7 +75,17 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "train", "--project", given.project, *chosen, "--output", f"models/{model.name}")
+    screen.next("headwater", "train", "--project", given.project, *chosen)
+
+
+def _split(given: argparse.Namespace) -> str | Rolling | None:
+    if given.folds is None and given.every is None:
+        return cast("str | None", given.split)
+    if given.split is None:
+        raise UsageError("--folds and --every need --split, which says where the first fold is split")
+    from headwater.definitions.rolling import rolling
+
+    return rolling(given.split, every=given.every or "7d", folds=4 if given.folds is None else given.folds)
 
 
 def _levels(loaded: Loaded, names: str | None) -> Mapping[str, Level]:

@@ -48,6 +48,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
     parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
     parser.add_argument(
+        "--keep-filtered",
+        default="30d",
+        metavar="DURATION",
+        help="how long rows that a source's filter leaves out are kept, which `headwater explain` shows; 0s keeps none (default: %(default)s)",
+    )
+    parser.add_argument(
         "--replay",
         metavar="START..END",
         help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
@@ -68,7 +74,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
     if given.batch < 1 or given.linger < 0:
         raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
-    limits = Limits(batch=given.batch, linger=given.linger, future=given.future, accept_loss=given.accept_loss)
+    limits = Limits(
+        batch=given.batch, linger=given.linger, future=given.future, accept_loss=given.accept_loss, filtered=given.keep_filtered
+    )
     tally = _Tally(screen)
     if given.replay is not None:
         _replay(project, given, limits, tally, screen)
@@ -97,9 +105,10 @@ def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: 
     if not dots or not start or not end:
         raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
     from headwater.definitions.freshness import Streaming
+    from headwater.pipelines.arms import stored
     from headwater.pipelines.replay import replay
 
-    views = [view for view in project.views if isinstance(view.freshness, Streaming)]
+    views = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
     if not views:
         raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
     with _stopped(screen) as stop, tally.live():

@@ -1,13 +1,12 @@
-"""Compute batch views up to their last cut, and publish each cut at once; from cron or Airflow, or on its own with --watch."""
+"""Compute batch views, and predictions that are made ahead, up to their last cut; from cron or Airflow, or on its own with --watch."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from headwater import clock
-from headwater.cli import options
+from headwater.cli import options, scores
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -19,12 +18,14 @@ if TYPE_CHECKING:
     from headwater.online_stores import OnlineStore
     from headwater.pipelines.materialize import Materialized
 
-SUMMARY = "compute batch views up to their last cut, and publish it"
+SUMMARY = "compute batch views, or a model's predictions, up to their last cut, and publish it"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater materialize`."""
-    parser.add_argument("views", nargs="*", metavar="VIEW", help="which batch views (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="batch views, or a model whose predictions are made ahead (default: all batch views)"
+    )
     options.project(parser, model=False)
     options.store(parser)
     options.memory(parser)
@@ -33,13 +34,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anew", action="store_true", help="first remove what the store holds of these views, which cannot be read until they are made"
     )
+    scores.arguments(parser)
     options.as_json(parser)
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Bring every view to its last cut."""
+    """Bring every view, or the predictions of a model, to the last cut."""
     project = load(given.project).project
     at = options.moment(given.at, "--at")
+    model = scores.model(project, given)
+    if model is not None:
+        scores.run(project, model, given, screen, at)
+        return
     from headwater.online_stores import opened
 
     with opened(given.store) as store:
@@ -56,25 +62,23 @@ def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> 
     from headwater.pipelines.forget import forget_view
     from headwater.pipelines.materialize import batch_views
 
-    if not given.views:
+    if not given.names:
         raise UsageError("--anew takes the names of the views that are to be made anew")
-    for view in batch_views(project, given.views):
-        forget_view(view, store)
+    for one in batch_views(project, given.names):
+        forget_view(one.view, store)
 
 
 def _wait(project: Project, given: argparse.Namespace) -> None:
     from headwater.pipelines.materialize import batch_views, next_due
 
-    due = next_due(batch_views(project, given.views), clock.now_micros())
-    while (left := (due - clock.now_micros()) / 1e6) >= 0:
-        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+    options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()))
 
 
 def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:
-    from headwater.pipelines.materialize import batch_views, materialize_view
+    from headwater.pipelines.materialize import materialize
 
     with screen.progress() as tick:
-        made = [materialize_view(view, store, t, memory=given.memory, tick=tick) for view in batch_views(project, given.views)]
+        made = materialize(project, given.names, store=store, at=clock.moment(t), memory=given.memory, tick=tick)
     screen.show(_table(made), {"views": [_said(m) for m in made]})
     for one in made:
         screen.left_out(one.left_out)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from headwater import clock
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -42,6 +45,26 @@ def memory(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def from_log(parser: argparse.ArgumentParser) -> None:
+    """Whether rows are those that were served."""
+    parser.add_argument(
+        "--from-log",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="take what was served, as the served log in this folder has it, with the outcomes that were posted (default: headwater's home)",
+    )
+
+
+def log_of(given: argparse.Namespace) -> Path | None:
+    """The folder of the served log; None where rows come from the labels' table."""
+    from headwater import settings
+
+    if given.from_log is None:
+        return None
+    return Path(given.from_log) if given.from_log else settings.home()
+
+
 def catalog(parser: argparse.ArgumentParser) -> None:
     """Which catalog."""
     parser.add_argument(
@@ -61,6 +84,11 @@ def store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", metavar="FOLDER", help="where the archive of streams and refused records are kept (default: headwater's home)"
     )
+
+
+def models(parser: argparse.ArgumentParser) -> None:
+    """Where versions of fitted models are kept."""
+    parser.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
 
 
 def same_store(given: argparse.Namespace) -> list[str]:
@@ -92,6 +120,26 @@ def moment(text: str | None, flag: str) -> datetime | None:
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
 
 
+def wait_until(due: int) -> None:
+    """Sleep until a moment, microseconds, is over."""
+    while (left := (due - clock.now_micros()) / 1e6) >= 0:
+        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+
+
 def as_json(parser: argparse.ArgumentParser) -> None:
     """JSON instead of a table."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")
+
+
+def tokens(parser: argparse.ArgumentParser) -> None:
+    """Which file of tokens."""
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    )
+
+
+def tokens_file(given: argparse.Namespace) -> Path:
+    """The file that was given, or the one in headwater's home."""
+    from headwater import settings
+
+    return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)

@@ -8,13 +8,47 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from headwater import __version__
-from headwater.cli import apply, backtest, dataset, demo, explain, ingest, init, materialize, parity, plan, status, store, train
+from headwater.cli import (
+    apply,
+    backtest,
+    dataset,
+    demo,
+    explain,
+    ingest,
+    init,
+    materialize,
+    models,
+    parity,
+    plan,
+    serve,
+    status,
+    store,
+    token,
+    train,
+)
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
 VERBS = {
     verb.__name__.rpartition(".")[2]: verb
-    for verb in (demo, init, dataset, train, backtest, plan, apply, materialize, ingest, status, explain, parity, store)
+    for verb in (
+        demo,
+        init,
+        dataset,
+        train,
+        models,
+        backtest,
+        plan,
+        apply,
+        materialize,
+        ingest,
+        serve,
+        status,
+        explain,
+        parity,
+        store,
+        token,
+    )
 }
 
 _HELP = """

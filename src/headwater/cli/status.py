@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(given.project).project
+    from headwater.definitions.arm import AS_DEFINED
     from headwater.pipelines.status import status
 
     found = status(project, store=given.store, folder=options.place(given))
@@ -35,6 +36,11 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     absent = [v for v in found.views if v.stands == "absent"]
     batch = any("every" in v.freshness for v in absent)
     verb = "materialize" if batch else "ingest" if absent else "parity"
+    unmade = [p for p in found.predictions if p.stands == "absent"]
+    if unmade and not absent:
+        level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
+        screen.next("headwater", "materialize", unmade[0].model, *level, "--project", given.project, *options.same_store(given))
+        return
     screen.next("headwater", verb, "--project", given.project, *options.same_store(given))
 
 
@@ -54,8 +60,18 @@ def _table(found: Status) -> RenderableType:
     for v in found.views:
         cut = "" if v.T is None else clock.moment(v.T).isoformat()
         views.add_row(v.view, v.freshness, v.stands, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
+    ahead = Table("predictions", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
+    for p in found.predictions:
+        cut = "" if p.T is None else clock.moment(p.T).isoformat()
+        ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
     refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in found.streams for reason, n in s.dead.items()]
-    return Group(*([streams] if found.streams else []), views, *refused, Text(f"the store takes {_size(found.size)}"))
+    return Group(
+        *([streams] if found.streams else []),
+        views,
+        *([ahead] if found.predictions else []),
+        *refused,
+        Text(f"the store takes {_size(found.size)}"),
+    )
 
 
 def _age(seconds: float | None) -> str:

@@ -1,14 +1,19 @@
-"""Train a model on what was known by a moment, and keep it in a folder."""
+"""Train a model on what was known by a moment, and keep it: as a new version of what is served, or in a folder."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.errors import UsageError
 
-SUMMARY = "train a model on what was known by a moment, and keep it"
+if TYPE_CHECKING:
+    from headwater.pipelines.train import Trained
+
+SUMMARY = "train a model on what was known by a moment, and keep it for serving"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,23 +21,69 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.project(parser)
     options.level(parser)
     options.until(parser)
+    parser.add_argument(
+        "--holdout",
+        metavar="TIME",
+        help="also measure, on the rows that asked from then on, a model of those known before: ISO 8601 with an offset",
+    )
     options.memory(parser)
+    options.from_log(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the estimator (default: %(default)s)")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the model and its manifest go")
+    options.models(parser)
+    parser.add_argument(
+        "--promote",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="serve the new version from now on; with --no-promote it waits for `headwater models promote` (the first one never does)",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="write the model and its manifest into a folder, instead of keeping a version")
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Train and save."""
+    """Train and keep."""
+    if given.output and given.models:
+        raise UsageError("give --models or --output: a version is kept in the one, a single model in the other")
+    if given.output and not given.promote:
+        raise UsageError("--output writes a folder that nothing is served from; leave --no-promote out")
     loaded = load(given.project)
     model, level = loaded.project.model(given.model), loaded.level(given.level)
-    until = options.moment(given.until, "--until")
+    until, holdout = options.moment(given.until, "--until"), options.moment(given.holdout, "--holdout")
+    from headwater.models.registry import ModelRegistry
     from headwater.pipelines.train import train
 
     with screen.progress() as tick:
-        trained = train(model, level=level, until=until, seed=given.seed, memory=given.memory, tick=tick)
-    manifest = trained.save(given.output)
+        trained = train(
+            model,
+            level=level,
+            level_name=given.level,
+            until=until,
+            holdout=holdout,
+            seed=given.seed,
+            memory=given.memory,
+            tick=tick,
+            from_log=options.log_of(given),
+        )
+    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
+    if given.output:
+        manifest = trained.save(given.output)
+        _say(trained, screen)
+        screen.say(f"model: {manifest}")
+        screen.next("headwater", "backtest", "--project", given.project, *chosen)
+        return
+    registry = ModelRegistry(given.models)
+    version = trained.register(registry, promote=given.promote)
+    _say(trained, screen)
+    served = registry.current(version.model, version.level).number == version.number
+    screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
+    if served:
+        screen.next("headwater", "serve", "--project", given.project)
+    else:
+        level_given = ("--level", given.level) if given.level else ()
+        screen.next("headwater", "models", "promote", str(version.number), "--project", given.project, *chosen, *level_given)
+
+
+def _say(trained: Trained, screen: Screen) -> None:
     screen.say(f"{trained.fitted.description}, trained on {trained.rows:,} rows")
     screen.left_out(trained.left_out)
-    screen.say(f"model: {manifest}")
-    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "backtest", "--project", given.project, *chosen)
+    for name, found in trained.metrics.items():
+        screen.say(f"{name}: {', '.join(f'{metric} {value:.4g}' for metric, value in found.items())}")

@@ -24,7 +24,7 @@ def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
         t: int64 microseconds UTC, any shape and order.
 
     Returns:
-        T and K, int64 microseconds UTC, of the shape of `t`. T never falls where t rises; nor does K, except for measured ages.
+        T and K, int64 microseconds UTC, of the shape of `t`. Neither falls where t rises, except for measured ages.
 
     >>> from headwater.definitions.freshness import batch
     >>> hour = 3_600_000_000
@@ -39,11 +39,23 @@ def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
             return t, t
         case Streaming(lag=lag):
             return t, t - lag
-        case Measured(ages=ages, seed=seed):
-            return t, t - np.asarray(ages, np.int64)[_draw(t, seed, len(ages))]
+        case Measured():
+            return _measured(freshness, t)
         case Batch():
             cut = _last_cut(freshness, t - freshness.delay)
             return cut, cut + freshness.wait
+
+
+def earliest(freshness: Freshness, t: int) -> int:
+    """The first T that a request at `t` or later can have, in microseconds; where nothing counts, NEVER.
+
+    >>> from headwater.definitions.freshness import measured
+    >>> earliest(measured(["5s", None], cuts=["3s", "0s"]), 10_000_000)
+    7000000
+    """
+    if isinstance(freshness, Measured):
+        return t - max(freshness.cuts or (0,))
+    return int(as_of(freshness, np.array([t]))[0][0])
 
 
 def _last_cut(batch: Batch, t: I64) -> I64:
@@ -86,6 +98,14 @@ def _after_gap(local: int, zone: ZoneInfo) -> int:
 
 def _offset(utc: int, zone: ZoneInfo) -> timedelta | None:
     return (_EPOCH + timedelta(microseconds=utc)).astimezone(zone).utcoffset()
+
+
+def _measured(freshness: Measured, t: I64) -> tuple[I64, I64]:
+    """T and K as of values that were served, one drawn for each `t`; NEVER where it was not there."""
+    drawn = _draw(t, freshness.seed, len(freshness.ages))
+    ages = np.array([-1 if age is None else age for age in freshness.ages])[drawn]
+    T = t if freshness.cuts is None else t - np.array(freshness.cuts)[drawn]
+    return np.where(ages < 0, NEVER, T), np.where(ages < 0, NEVER, t - ages)
 
 
 def _draw(t: I64, seed: int, n: int) -> I64:

@@ -20,7 +20,8 @@ MOMENTS = 3
 """Three columns: n, mean and sum of squared deviations."""
 SOME, LESS, MORE = 4, 5, 6
 """Of a state that is taken whole: whether it is there; a column by which the lesser, or the greater, goes before."""
-_PICK = 7
+PICK = 7
+"""Goes before the columns of such a state."""
 
 
 def program(states: Sequence[Sequence[tuple[int, bool, int]]]) -> I64:
@@ -35,7 +36,7 @@ def program(states: Sequence[Sequence[tuple[int, bool, int]]]) -> I64:
     known: set[int] = set()
     for numbers in states:
         if any(op == SOME for op, _, _ in numbers):
-            made.append((_PICK, numbers[0][2], len(numbers)))
+            made.append((PICK, numbers[0][2], len(numbers)))
         own = numbers[:1] if numbers[0][0] == MOMENTS else numbers
         made += [(op, column, int(not whole)) for op, whole, column in own if column not in known]
         known |= {column for _, _, column in numbers}
@@ -61,12 +62,30 @@ def merged(how, rows, floats, first, last):  # type: ignore[no-untyped-def]  # n
 
 
 @nb.njit(nogil=True, cache=True)
+def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """The first `count` numbers, float64, as one, which becomes the first: what `merged` makes of a column of them, to the bit."""
+    while count > 1:
+        half = count // 2
+        for k in range(half):
+            x, y = numbers[2 * k], numbers[2 * k + 1]
+            if op == ADD:
+                x += y
+            elif (op == LEAST and y < x) or (op == GREATEST and y > x):
+                x = y
+            numbers[k] = x
+        if count % 2:
+            numbers[half] = numbers[count - 1]
+        count = half + count % 2
+    return numbers[0]
+
+
+@nb.njit(nogil=True, cache=True)
 def _join(how, rows, floats, a, b):  # type: ignore[no-untyped-def]
     """Row b into row a."""
     i = 0
     while i < len(how):
         op, c, real = how[i, 0], how[i, 1], how[i, 2]
-        if op == _PICK:
+        if op == PICK:
             if _goes_before(how, rows, floats, a, b, i + 1, i + 1 + real):
                 for k in range(c, c + real):
                     rows[a, k] = rows[b, k]

@@ -30,7 +30,8 @@ class HeadwaterWarning(UserWarning):
 class Definition:
     """Base of every definition: equal iff the fingerprints are equal.
 
-    Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out.
+    Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out, and one with
+    `{"fingerprint": "given"}` while it is None.
     """
 
     @cached_property
@@ -66,7 +67,7 @@ def canonical(value: object) -> object:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        said = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if f.metadata.get("fingerprint", True)}
+        said = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
         return [type(value).__name__, said]
     if isinstance(value, Definition):
         return [type(value).__name__, value.fingerprint]
@@ -97,6 +98,11 @@ def check_name(name: str, what: str) -> None:
         raise DefinitionError(
             f"{what} is named {name!r}; a name has letters, digits and single underscores, starts with a letter and does not end with an underscore"
         )
+
+
+def _counts(field: dataclasses.Field[object], value: object) -> bool:
+    says = field.metadata.get("fingerprint", True)
+    return says is True or (says == "given" and value is not None)
 
 
 def _key(key: object) -> str:

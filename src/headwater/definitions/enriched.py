@@ -39,10 +39,15 @@ def enrich(base: Source, name: str, features: Sequence[Member], *, select: Selec
                 f"{what}: features holds {member!r}; give feature views, single features and request features. What the event itself "
                 "carries is a column already"
             )
+    service = FeatureService(name, features)
+    if service.not_in_training:
+        raise DefinitionError(
+            f"{what}: a third party says {', '.join(service.not_in_training)}, and has no history=; nothing says what it was for past events"
+        )
     made = dataclasses.replace(
         base,
         name=name,
-        history=Enriched(base, FeatureService(name, features)),
+        history=Enriched(base, service),
         select=select,
         filter=filter,
         known_at_field=None if base.known_at_field is None else known_column(name),

@@ -9,11 +9,13 @@ from functools import cached_property
 
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
 
-Member = FeatureView | FeatureRef | RequestFeature | RequestField
+Member = FeatureView | FeatureRef | RequestFeature | RequestField | HttpFeatures
+_MEMBERS = "feature views, single features, request features, request fields and HttpFeatures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class FeatureService(Definition):
 
     Args:
         name: letters, digits and single underscores.
-        features: feature views (all their features), single ones (`view["count_1h"]`), request features and request fields.
+        features: feature views (all their features), single ones (`view["count_1h"]`), request features, request fields and
+            `HttpFeatures`.
 
     Raises:
         DefinitionError: something else in the list, or two features of one name.
@@ -36,12 +39,10 @@ class FeatureService(Definition):
         check_name(self.name, "a feature service")
         what = f"feature service {self.name!r}"
         if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
-            raise DefinitionError(
-                f"{what}: features is {self.features!r}; give a list of feature views, single features, request features and request fields"
-            )
+            raise DefinitionError(f"{what}: features is {self.features!r}; give a list of {_MEMBERS}")
         for member in self.features:
-            if not isinstance(member, FeatureView | FeatureRef | RequestFeature | RequestField):
-                raise DefinitionError(f"{what} holds {member!r}; give feature views, single features, request features and request fields")
+            if not isinstance(member, Member):
+                raise DefinitionError(f"{what} holds {member!r}; give {_MEMBERS}")
         if not self.features:
             raise DefinitionError(f"{what} is empty; give at least one feature")
         object.__setattr__(self, "features", tuple(self.features))
@@ -54,22 +55,36 @@ class FeatureService(Definition):
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """The columns of the model's input, in order."""
-        return tuple(name for member in self.features for name in _names(member))
+        return tuple(name for member in self.features for name in names_of(member))
 
     @cached_property
     def refs(self) -> tuple[FeatureRef, ...]:
         """Every feature of a view that is returned, in order."""
         found: list[FeatureRef] = []
         for member in self.features:
-            if isinstance(member, FeatureView):
-                found.extend(FeatureRef(member, f.name) for f in member.outputs)
+            if isinstance(member, FeatureView | HttpFeatures):
+                view = member.view if isinstance(member, HttpFeatures) else member
+                found.extend(FeatureRef(view, f.name) for f in view.outputs)
             elif isinstance(member, FeatureRef):
                 found.append(member)
         return tuple(found)
 
     @cached_property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that is read, those that only feed a request feature or a key included; feeding views first."""
+        """Every view that is read, those that only feed a request feature or a key included; feeding views first.
+
+        Not those over the history of third-party features, which nobody reads online: see `views_in_history`.
+        """
+        return tuple(view for view in self.views_in_history if view.third_party is None)
+
+    @cached_property
+    def http_features(self) -> tuple[HttpFeatures, ...]:
+        """All that a third party is asked for, those that only feed a request feature or a key included."""
+        return tuple(view.third_party for view in self.views_in_history if view.third_party is not None)
+
+    @cached_property
+    def views_in_history(self) -> tuple[FeatureView, ...]:
+        """`views`, and those over the history of third-party features; feeding views first."""
         found: dict[str, FeatureView] = {}
 
         def add(view: FeatureView) -> None:
@@ -86,8 +101,11 @@ class FeatureService(Definition):
     @cached_property
     def views_within(self) -> tuple[FeatureView, ...]:
         """Every view that is read, and those that the events of their sources are enriched with, to any depth."""
+        return self._within(self.views)
+
+    def _within(self, views: Sequence[FeatureView]) -> tuple[FeatureView, ...]:
         found: dict[int, FeatureView] = {}
-        for view in self.views:
+        for view in views:
             found.setdefault(id(view), view)
             for source in _chain(view.source):
                 if isinstance(source.history, Enriched):
@@ -97,7 +115,8 @@ class FeatureService(Definition):
     @cached_property
     def sources(self) -> tuple[Source, ...]:
         """Every source that is read, those below an enriched one included."""
-        return tuple({id(source): source for view in self.views_within for source in _chain(view.source)}.values())
+        read = [view for view in self.views_in_history if view.third_party is None or view.third_party.history is not None]
+        return tuple({id(source): source for view in self._within(read) for source in _chain(view.source)}.values())
 
     @property
     def request_features(self) -> tuple[RequestFeature, ...]:
@@ -112,17 +131,17 @@ class FeatureService(Definition):
     @cached_property
     def needed(self) -> Mapping[str, tuple[Feature, ...]]:
         """By the name of each view, its features that something reads, in the view's order."""
-        names: dict[str, set[str]] = {v.name: set() for v in self.views}
+        names: dict[str, set[str]] = {v.name: set() for v in self.views_in_history}
         for ref in self.refs:
             names[ref.view.name].add(ref.feature)
         for function in self.request_features:
             for ref in function.inputs.values():
                 names[ref.view.name].add(ref.feature)
-        for view in self.views:
+        for view in self.views_in_history:
             for filled in view.request_keys.values():
                 if isinstance(filled, FeatureRef):
                     names[filled.view.name].add(filled.feature)
-        return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in self.views}
+        return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in self.views_in_history}
 
     def needed_by(self) -> dict[str, list[str]]:
         """For each column that a request must carry, who needs it."""
@@ -132,6 +151,9 @@ class FeatureService(Definition):
                 column = view.request_key(key)
                 if isinstance(column, str):
                     needs.setdefault(column, []).append(f"view {view.name!r}")
+        for http in self.http_features:
+            for name in http.request:
+                needs.setdefault(name, []).append(f"third-party features {http.name!r}")
         for field in self.request_fields:
             needs.setdefault(field.name, []).append(f"request field {field.name!r}")
         for function in self.request_features:
@@ -139,17 +161,68 @@ class FeatureService(Definition):
                 needs.setdefault(name, []).append(f"request feature {function.name!r}")
         return needs
 
+    @cached_property
+    def not_in_training(self) -> tuple[str, ...]:
+        """The features that no history supplies: of third parties without one, and what is made of these."""
+        kept = {id(member) for member in self._kept}
+        return tuple(name for member in self.features if id(member) not in kept for name in names_of(member))
+
+    @cached_property
+    def in_training(self) -> FeatureService:
+        """The service without the features that are not in training; itself where all are.
+
+        Raises:
+            DefinitionError: none is.
+        """
+        if not self.not_in_training:
+            return self
+        if not self._kept:
+            raise DefinitionError(
+                f"feature service {self.name!r}: none of its features is in training, since a third party says all of them and has no history=; "
+                "serve it, and give it what was recorded, or add features that are known of the past"
+            )
+        return FeatureService(self.name, self._kept)
+
+    @cached_property
+    def _kept(self) -> list[Member]:
+        """The members that history can answer."""
+
+        def answered(view: FeatureView) -> bool:
+            if view.third_party is not None:
+                return view.third_party.trains
+            return all(answered(filled.view) for filled in view.request_keys.values() if isinstance(filled, FeatureRef))
+
+        return [member for member in self.features if all(map(answered, _views(member)))]
+
     def over(self, change: Callable[[Source], Source]) -> FeatureService:
         """The service with `change` made of the source of every view that is read; itself where that changes none."""
-        made: dict[str, FeatureView] = {}
 
         def of_view(view: FeatureView) -> FeatureView:
+            source = change(view.source)
+            return view if source is view.source else dataclasses.replace(view, source=source)
+
+        return self.changed(of_view)
+
+    def changed(self, change: Callable[[FeatureView], FeatureView]) -> FeatureService:
+        """The service with `change` made of every view that is read, whose name and features it keeps; itself where that changes none."""
+        made: dict[str, FeatureView] = {}
+        asked: dict[str, HttpFeatures] = {}
+
+        def of_view(view: FeatureView) -> FeatureView:
+            if view.third_party is not None:
+                return of_http(view.third_party).view
             if view.name not in made:
-                source = change(view.source)
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
-                same = source is view.source and all(keys[key] is filled for key, filled in view.request_keys.items())
-                made[view.name] = view if same else dataclasses.replace(view, source=source, request_keys=keys)
+                same = all(keys[key] is filled for key, filled in view.request_keys.items())
+                mine = change(view)
+                made[view.name] = mine if same else mine.filled(keys)
             return made[view.name]
+
+        def of_http(http: HttpFeatures) -> HttpFeatures:
+            if http.name not in asked:
+                source = http.view.source if http.history is None else change(http.view).source
+                asked[http.name] = http if source is http.view.source else dataclasses.replace(http, history=source)
+            return asked[http.name]
 
         def of_ref(ref: FeatureRef) -> FeatureRef:
             view = of_view(ref.view)
@@ -158,6 +231,8 @@ class FeatureService(Definition):
         def of_member(member: Member) -> Member:
             if isinstance(member, FeatureView):
                 return of_view(member)
+            if isinstance(member, HttpFeatures):
+                return of_http(member)
             if isinstance(member, FeatureRef):
                 return of_ref(member)
             if isinstance(member, RequestFeature):
@@ -179,16 +254,12 @@ class FeatureService(Definition):
 
     def _read(self) -> Iterator[FeatureView]:
         for member in self.features:
-            if isinstance(member, FeatureView):
-                yield member
-            elif isinstance(member, FeatureRef):
-                yield member.view
-            elif isinstance(member, RequestFeature):
-                yield from (ref.view for ref in member.inputs.values())
+            yield from _views(member)
 
     def _check_views(self, what: str) -> None:
+        first = {view.name: view for view in self.views_in_history}
         for view in self._read():
-            if self.view(view.name) != view:
+            if first[view.name] != view:
                 raise DefinitionError(f"{what}: two views are named {view.name!r}; rename one")
 
 
@@ -200,7 +271,18 @@ def _chain(source: Source) -> Iterator[Source]:
         yield source
 
 
-def _names(member: Member) -> tuple[str, ...]:
+def _views(member: Member) -> Iterator[FeatureView]:
+    """The views that a member reads."""
     if isinstance(member, FeatureView):
+        yield member
+    elif isinstance(member, FeatureRef | HttpFeatures):
+        yield member.view
+    elif isinstance(member, RequestFeature):
+        yield from (ref.view for ref in member.inputs.values())
+
+
+def names_of(member: Member) -> tuple[str, ...]:
+    """The names of its features, in order."""
+    if isinstance(member, FeatureView | HttpFeatures):
         return member.feature_names
     return (member.name,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 from headwater.definitions.aggregation import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
@@ -18,6 +19,9 @@ from headwater.definitions.durations import Duration, Window, as_window, micros,
 from headwater.definitions.freshness import Batch, Freshness, OnRequest, Streaming, check_freshness
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
+
+if TYPE_CHECKING:
+    from headwater.definitions.http_features import HttpFeatures
 
 LIFETIME = Window(None)
 
@@ -89,6 +93,7 @@ class FeatureView(Definition):
     on_stale: Literal["previous", "null", "refuse"] = "previous"
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
+    third_party: HttpFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # whose earlier answers the source has
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -142,12 +147,26 @@ class FeatureView(Definition):
         streams = not isinstance(self.freshness, Batch)
         said = (
             self.root.name,
-            _reading(self.source, self.read_columns, without_history=streams),
+            _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
             [_state(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
             _kind(self.freshness) if streams else self.freshness,
         )
+        return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+
+    def values_fingerprint(self, features: Sequence[Feature]) -> str:
+        """16 hexadecimal digits of all that decides the values of these features but for how fresh they are, and of nothing else.
+
+        What a model was trained on and what it is served agree where it does: the tables and streams behind the source may be others.
+        """
+        read = frozenset(self.keys).union(*((*f.columns, *f.aggregation.beside) for f in features))
+        filled = {
+            key: (of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature]) if isinstance(of, FeatureRef) else of)
+            for key, of in self.request_keys.items()
+        }
+        events = _reading(self.source, read, without_history=True, without_stream=True)
+        said = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
         return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -187,6 +206,25 @@ class FeatureView(Definition):
                 )
         return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
 
+    def at(self, freshness: Freshness) -> FeatureView:
+        """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""
+        if freshness == self.freshness:
+            return self
+        return self._but(freshness=freshness, base=None if self.base is None else self.base.at(freshness))
+
+    def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
+        """This view with its keys filled from the same columns and features, as they are elsewhere."""
+        return self._but(request_keys=request_keys)
+
+    def _but(self, **fields: object) -> FeatureView:
+        """A copy; what it says was checked when it was written, and made anew it would warn anew."""
+        made = copy.copy(self)
+        for name in ("fingerprint", "tiles_fingerprint"):
+            made.__dict__.pop(name, None)
+        for name, value in fields.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def _expand(self, aggregation: Aggregation) -> list[Feature]:
         windows: Sequence[object] = aggregation.windows or self.windows or [LIFETIME]
         plain = aggregation.windows is None and self.windows is None
@@ -202,7 +240,9 @@ class FeatureView(Definition):
             where = f"where_{aggregation.where}" if aggregation.where else ""
             split = f"by_{aggregation.secondary.column}" if aggregation.secondary else ""
             stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, split, where) if part)
-            if aggregation.name and len(groups) > 1:
+            if self.third_party is not None:
+                stem = label
+            elif aggregation.name and len(groups) > 1:
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
                 assert isinstance(window, Window)
@@ -256,7 +296,7 @@ class FeatureView(Definition):
             )
 
 
-def _reading(source: Source, columns: frozenset[str], *, without_history: bool) -> object:
+def _reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
     """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
     fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
     said = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
@@ -265,8 +305,8 @@ def _reading(source: Source, columns: frozenset[str], *, without_history: bool) 
         said["select"] = [item for item in source.select if output_name(item) in own]
     if without_history and not isinstance(source.history, Enriched):
         said.pop("history", None)
-    if not without_history:
-        said.pop("stream", None)  # a batch view reads the history alone
+    if without_stream:
+        said.pop("stream", None)
     return said
 
 

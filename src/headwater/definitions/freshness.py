@@ -62,18 +62,29 @@ class OnRequest(Definition):
 
 @dataclass(frozen=True, eq=False)
 class Measured(Definition):
-    """As old as served values were; see `measured`."""
+    """As old as served values were; see `measured`.
 
-    ages: tuple[int, ...]
+    ages, cuts: microseconds, one pair for each value that was served; an age of None is one that was not there.
+    """
+
+    ages: tuple[int | None, ...]
+    cuts: tuple[int, ...] | None
     seed: int
 
     def __str__(self) -> str:
-        return f"as old as {len(self.ages)} measured ages, the median {text(sorted(self.ages)[len(self.ages) // 2])}"
+        found = self.found
+        missing = f", {1 - len(found) / len(self.ages):.1%} of them not there" if len(found) < len(self.ages) else ""
+        return f"as old as {len(self.ages)} measured ages, the median {text(found[len(found) // 2])}{missing}"
+
+    @property
+    def found(self) -> list[int]:
+        """The ages of the values that were there, from young to old."""
+        return sorted(age for age in self.ages if age is not None)
 
     @property
     def worst_age(self) -> int:
         """The largest age measured."""
-        return max(self.ages)
+        return self.found[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,17 +149,31 @@ def on_request() -> OnRequest:
     return OnRequest()
 
 
-def measured(ages: Sequence[Duration], *, seed: int = 0) -> Measured:
+def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> Measured:
     """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
 
-    The draw depends on t and `seed` alone, so it is the same in whatever order the rows come.
+    The draw depends on t, `seed` and how many ages there are alone, so it is the same in whatever order the rows come; and views with as
+    many ages, those of the same requests in the same order, are as old together as they were there.
 
-    >>> print(measured(["1s", "2s", "90s"]))
-    as old as 3 measured ages, the median 2s
+    Args:
+        ages: of values that were served, each t - K; None for a value that was not there, so that nothing counts.
+        cuts: how long before its request the window of each ended, t - T, as that of a batch view does at its cut; None is not at all.
+        seed: of the draw.
+
+    >>> print(measured(["1s", "2s", None, "90s"]))
+    as old as 4 measured ages, the median 2s, 25.0% of them not there
     """
     if isinstance(ages, str | timedelta) or not len(ages):
         raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a served log")
-    return Measured(tuple(micros(a, "a measured age") for a in ages), seed)
+    found = tuple(None if a is None else micros(a, "a measured age") for a in ages)
+    if all(a is None for a in found):
+        raise DefinitionError("measured(ages=) has no age but None, so no value was ever there; say never()")
+    if cuts is None:
+        return Measured(found, None, seed)
+    if isinstance(cuts, str | timedelta) or len(cuts) != len(ages):
+        raise DefinitionError(f"measured(cuts=) takes as many durations as there are ages, {len(ages)}; give one for each, or leave it out")
+    ends = tuple(micros(c, "a measured cut") for c in cuts)
+    return Measured(found, ends if any(ends) else None, seed)
 
 
 def never() -> Never:

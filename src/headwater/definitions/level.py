@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
+from headwater.definitions.ahead import members_ahead
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
+from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, Never, batch, check_freshness, kind_of, never, on_request
-from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.model import Model, Precomputed, check_predictions
+from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,34 +29,42 @@ class Level(Definition):
     Args:
         features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
-            at every level: it is part of what these events say.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead. None leaves them as the model defines.
-        known_after: for some sources, how soon after their event time events are known instead.
+            at every level: it is part of what these events say. So do third-party features, which are asked for with the request,
+            unless they are named: `{ip: never()}`.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
+            leaves them as the model defines.
+        known_after: for some sources, how soon after their event time events are known instead; for labels, how soon after the
+            request outcomes are known, so that their rows train earlier or later. A model whose label is an outcome(...) of a
+            source knows its outcomes by that source's.
 
     >>> Level(batch("1d", delay="4h")).features
     Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
     """
 
-    features: Freshness | Mapping[FeatureView, Freshness] | None = None
-    predictions: Precomputed | None = None
-    known_after: Mapping[Source, Duration] = field(default_factory=dict)
+    features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
+    predictions: Precomputed | OnRequest | None = None
+    known_after: Mapping[Source, Duration] | Mapping[Labels, Duration] | Mapping[Source | Labels, Duration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
-            for view, freshness in self.features.items():
+            named = {v.view if isinstance(v, HttpFeatures) else v: freshness for v, freshness in self.features.items()}
+            for view, freshness in named.items():
                 if not isinstance(view, FeatureView):
                     raise DefinitionError(
                         f"Level: {view!r} is not a feature view; give one freshness, or a mapping from views to freshness"
                     )
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
-            object.__setattr__(self, "features", dict(self.features))
+            object.__setattr__(self, "features", named)
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(f"Level: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...])")
-        for source in self.known_after:
+        check_predictions(self.predictions, "Level")
+        late = {given: text(_micros(d, f"Level: known_after of {_named(given)!r}")) for given, d in self.known_after.items()}
+        for source, soon in late.items():
+            if isinstance(source, Labels):
+                _check_labels(source, soon)
+                continue
             if not isinstance(source, Source):
-                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources to durations")
+                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources or labels to durations")
             if isinstance(source.history, Enriched):
                 raise DefinitionError(
                     f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
@@ -61,12 +75,11 @@ class Level(Definition):
                     f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
                     "correction would be known with what it corrects. Leave the source out"
                 )
-        late = {s: text(_micros(d, f"Level: known_after of {s.name!r}")) for s, d in self.known_after.items()}
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
-        """The freshness of `view` at this level."""
-        if self.features is None:
+        """The freshness of `view` at this level; a third party is asked with the request at each level that does not name it."""
+        if self.features is None or (view.third_party is not None and not isinstance(self.features, Mapping)):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
@@ -79,12 +92,65 @@ class Level(Definition):
     def _soon(self, source: Source) -> Source:
         if isinstance(source.history, Enriched):
             return over(source, self._soon)
-        soon = self.known_after.get(source)
+        soon = self._given.get(source)
         return source if soon is None else source.known_within(soon)
 
+    def outcome_known_after(self, model: Model) -> int | None:
+        """How long after the request the model's outcomes are known at this level, in microseconds; None: as the labels say."""
+        labels = model.labels
+        soon = self._given.get(labels)
+        if soon is not None:
+            return _micros(soon, "known_after")
+        if isinstance(labels.label, Outcome) and labels.label.source in self._given:
+            return labels.label.horizon + _micros(self._given[labels.label.source], "known_after")
+        return None
+
+    @property
+    def _given(self) -> Mapping[Source | Labels, Duration]:
+        return cast("Mapping[Source | Labels, Duration]", self.known_after)
+
     def scoring(self, model: Model) -> Precomputed | None:
-        """How the model's predictions are made at this level; None for on request."""
-        return model.predictions if self.predictions is None else self.predictions
+        """How the model's predictions are made ahead at this level; None where they are made on request."""
+        said = model.predictions if self.predictions is None else self.predictions
+        return said if isinstance(said, Precomputed) else None
+
+    def service(self, model: Model) -> FeatureService:
+        """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.
+
+        Raises:
+            UsageError: the level says when events of a source are known. A backtest can ask what that would change; events that are served
+                are known when they come.
+
+        >>> from headwater.testing.examples import churn
+        >>> print(Level(batch("1d")).service(churn()).view("user").freshness)
+        every 1d at 00:00 UTC, published 0s later
+        """
+        return self._served(model.features)
+
+    def feature_names(self, model: Model) -> tuple[str, ...]:
+        """The features that a prediction is made of at this level, in order: all, or those that can be known before a request comes."""
+        scoring = self.scoring(model)
+        if scoring is None or scoring.on_request:
+            return model.features.feature_names
+        return tuple(name for member in members_ahead(model, scoring) for name in names_of(member))
+
+    def retrieval(self, model: Model) -> FeatureService | None:
+        """What a ranking's candidates are found in, as fresh as this level says; None where each request brings its own.
+
+        Raises:
+            UsageError: as `service`.
+        """
+        found = model.task.retrieval if isinstance(model.task, Ranking) else None
+        return None if found is None else self._served(found)
+
+    def _served(self, service: FeatureService) -> FeatureService:
+        soon = [source.name for source in service.sources if source in self.known_after]
+        if soon:
+            raise UsageError(
+                f"a level with known_after={{{soon[0]}: ...}} is for backtests: served events are known when they come, and no level changes "
+                "that. Bring them sooner, say so in the source, and leave known_after out"
+            )
+        return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""
@@ -100,12 +166,25 @@ class Level(Definition):
         words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in found.items())
         scoring = self.scoring(model)
         ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
-        soon = "".join(f"; {s.name} known after {d}" for s, d in self.known_after.items())
+        soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
         return (words or "no view is read") + ahead + soon
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
-        return any(not isinstance(self.freshness(v), Never) for v in model.features.views)
+        return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
+
+
+def _named(given: object) -> object:
+    return given.name if isinstance(given, Source | Labels) else given
+
+
+def _check_labels(labels: Labels, soon: str) -> None:
+    """Refuse an outcome that would be known before its horizon has passed."""
+    if isinstance(labels.label, Outcome) and _micros(soon, "known_after") < labels.label.horizon:
+        raise DefinitionError(
+            f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "
+            "give that or more, or a shorter within= to the outcome"
+        )
 
 
 def ladder(timezone: str = "UTC") -> dict[str, Level]:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from headwater.definitions.base import Definition, check_name
+from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.freshness import Freshness, check_freshness
-from headwater.definitions.labels import Labels
-from headwater.errors import DefinitionError
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Freshness, OnRequest, check_freshness
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError, nearest
 
-Task = Literal["binary", "regression"]
+TaskName = Literal["binary", "multiclass", "regression"]
+TaskKind = Literal["binary", "multiclass", "regression", "ranking"]
+Task = TaskName | Ranking
+Otherwise = Literal["default", "on_request"]
+OnStale = Literal["previous", "null", "refuse"]
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Anything with scikit-learn's `fit` and `predict` (and `predict_proba` for a binary task)."""
+    """Anything with scikit-learn's `fit` and `predict` (and `predict_proba` where classes are predicted)."""
 
     def fit(self, X: object, y: object) -> object: ...
 
@@ -31,17 +40,29 @@ class Precomputed(Definition):
 
     freshness: Freshness
     keys: tuple[str, ...]
+    otherwise: Otherwise = "default"
+    on_stale: OnStale = "previous"
+
+    @property
+    def on_request(self) -> bool:
+        """Whether a request for which no score was made is predicted when it comes."""
+        return self.otherwise == "on_request"
 
 
-def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
+def precomputed(
+    freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
+) -> Precomputed:
     """Scores made for every key known at the cut, and looked up when a request comes.
 
     A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
-    no score, and its request is not answered.
+    no score.
 
     Args:
         freshness: when the scores are made.
         keys: the request's columns that a score is looked up by.
+        otherwise: what a request without a score gets: the model's "default", or a prediction made "on_request".
+        on_stale: what it gets when the scores are older than promised: those of the cut before ("previous"), what a request without a
+            score gets ("null"), or an error ("refuse").
 
     >>> from headwater.definitions.freshness import batch
     >>> precomputed(batch("1d", delay="4h"), keys=["user"]).keys
@@ -50,7 +71,11 @@ def precomputed(freshness: Freshness, *, keys: Sequence[str]) -> Precomputed:
     check_freshness(freshness, "precomputed(): freshness")
     if isinstance(keys, str) or not keys:
         raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
-    return Precomputed(freshness, tuple(keys))
+    if otherwise not in ("default", "on_request"):
+        raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
+    if on_stale not in ("previous", "null", "refuse"):
+        raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
+    return Precomputed(freshness, tuple(keys), otherwise, on_stale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +86,17 @@ class Model(Definition):
         name: letters, digits and single underscores.
         features: the feature service that it reads.
         labels: what it is trained and judged on.
-        task: "binary" (a label of 0 and 1, or of booleans) or "regression".
+        task: "binary" (a label of 0 and 1, or of booleans), "multiclass" (a label of texts or whole numbers), "regression", or
+            `Ranking(group, item, candidates)`.
         estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
             boosting where LightGBM does not load (a regression is fitted to the absolute error by the one, the squared one by the other).
             A fitted one is replayed and never trained again.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead; None for on request.
+        predictions: `precomputed(freshness, keys=)` for scores made ahead; None, or `on_request()`, for scores made when asked for.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
 
     Raises:
-        DefinitionError: a bad name or task; a label named like a feature.
+        DefinitionError: a bad name or task; a label named like a feature; a ranking by a column that the labels do not have.
     """
 
     name: str
@@ -79,7 +105,7 @@ class Model(Definition):
     labels: Labels
     task: Task
     estimator: Estimator | None = field(default=None)
-    predictions: Precomputed | None = None
+    predictions: Precomputed | OnRequest | None = None
     latency_budget: Duration | None = None
     default: float | None = None
 
@@ -91,17 +117,59 @@ class Model(Definition):
             raise DefinitionError(f"{what}: features is {self.features!r}; give a FeatureService")
         if not isinstance(self.labels, Labels):
             raise DefinitionError(f"{what}: labels is {self.labels!r}; give Labels")
-        if self.task not in ("binary", "regression"):
-            raise DefinitionError(f"{what}: task is {self.task!r}; give 'binary' or 'regression'")
+        if not isinstance(self.task, Ranking) and self.task not in get_args(TaskName):
+            close = nearest(self.task, get_args(TaskName)) if isinstance(self.task, str) else "known: binary, multiclass, regression"
+            raise DefinitionError(f"{what}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
+        if isinstance(self.task, Ranking):
+            _check_columns(self.task, self.labels, what)
         if self.estimator is not None and not isinstance(self.estimator, Estimator):
             raise DefinitionError(f"{what}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
         if self.labels.label_name in self.features.feature_names:
             raise DefinitionError(
                 f"{what}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
-        if self.predictions is not None and not isinstance(self.predictions, Precomputed):
-            raise DefinitionError(
-                f"{what}: predictions is {self.predictions!r}; give hw.precomputed(freshness, keys=[...]), or leave it out"
-            )
+        check_predictions(self.predictions, what)
         if self.latency_budget is not None:
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
+
+    @property
+    def task_kind(self) -> TaskKind:
+        """The task in one word."""
+        return "ranking" if isinstance(self.task, Ranking) else self.task
+
+    @cached_property
+    def services(self) -> tuple[FeatureService, ...]:
+        """What is read to answer a request: the features, and before them what candidates are found in, if the model retrieves any."""
+        retrieval = self.task.retrieval if isinstance(self.task, Ranking) else None
+        return (self.features,) if retrieval is None else (retrieval, self.features)
+
+    @property
+    def views_within(self) -> tuple[FeatureView, ...]:
+        """Every view that is read to answer a request, and those that events are enriched with."""
+        return tuple({id(view): view for service in self.services for view in service.views_within}.values())
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every source that is read to answer a request, those below an enriched one included."""
+        return tuple({id(source): source for service in self.services for source in service.sources}.values())
+
+
+def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
+    """Refuse a ranking by columns that the labels do not select; what a table holds without a `select` only its rows say."""
+    if labels.select is None:
+        return
+    known = {labels.timestamp_field, *(output_name(item) for item in labels.select)}
+    known |= set(labels.label.keys) if isinstance(labels.label, Outcome) else {labels.label}
+    for role, name in (("group", ranking.group), ("item", ranking.item)):
+        if name not in known:
+            raise DefinitionError(
+                f"{what}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
+            )
+
+
+def check_predictions(given: object, what: str) -> None:
+    """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
+    if given is not None and not isinstance(given, Precomputed | OnRequest):
+        raise DefinitionError(
+            f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
+        )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
+from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
@@ -23,10 +26,11 @@ class Project(Definition):
     Args:
         name: letters, digits and single underscores.
         models: at least one.
-        levels: named levels for this project; the command line compares them where none are given.
+        levels: named levels, which every model is served at beside what it defines, as far as they can be served; a backtest from the
+            command line compares them, and the usual ladder where none are given.
 
     Raises:
-        DefinitionError: two models, views or sources that share a name and are not the same.
+        DefinitionError: two models, views or sources that share a name and are not the same; a level that is none.
     """
 
     name: str
@@ -38,19 +42,41 @@ class Project(Definition):
         if not isinstance(self.models, Sequence) or not self.models or not all(isinstance(m, Model) for m in self.models):
             raise DefinitionError(f"project {self.name!r}: models is {self.models!r}; give a list of at least one Model")
         object.__setattr__(self, "models", tuple(self.models))
+        if not isinstance(self.levels, Mapping):
+            raise DefinitionError(f"project {self.name!r}: levels is {self.levels!r}; give a mapping from names to Levels")
+        object.__setattr__(self, "levels", dict(self.levels))
+        if AS_DEFINED in self.levels:
+            raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
+        for level_name, level in self.levels.items():
+            Arm(level_name, self.models[0], level)  # which refuses what is none
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
+        _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every model as defined, and at each level."""
+        every = {AS_DEFINED: Level(), **self.levels}
+        return tuple(Arm(name, model, level) for model in self.models for name, level in every.items())
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that a model reads, and those that events are enriched with."""
-        return _unique([view for model in self.models for view in model.features.views_within])
+        """Every view that a model reads or finds candidates in, and those that events are enriched with."""
+        return _unique([view for model in self.models for view in model.views_within])
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every source that a view reads, those below an enriched one included."""
-        return _unique([source for model in self.models for source in model.features.sources])
+        return _unique([source for model in self.models for source in model.sources])
+
+    def arm(self, model: str | None = None, level: str | None = None) -> Arm:
+        """The model of that name (or the only one) at the level of that name (or as defined)."""
+        mine = {arm.name: arm for arm in self.arms if arm.model is self.model(model)}
+        name = AS_DEFINED if level is None else level
+        if name not in mine:
+            raise UsageError(f"project {self.name!r} has no level {name!r}; {nearest(name, mine)}")
+        return mine[name]
 
     def model(self, name: str | None = None) -> Model:
         """The model of that name, or the only one."""
@@ -70,7 +96,7 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source], what: str) -> None:
+def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures], what: str) -> None:
     names = [v.name for v in values]
     for value in values:
         if names.count(value.name) > 1:

@@ -14,6 +14,7 @@ import numpy as np
 from headwater import clock
 from headwater.definitions.freshness import streaming
 from headwater.definitions.project import Project
+from headwater.logs.rolling import FOLDERS
 from headwater.online_stores import open_store
 from headwater.pipelines.means import Tick
 from headwater.pipelines.parity import Parity, check_view
@@ -71,7 +72,7 @@ def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
     The views are the project's own but for one word: their freshness is `streaming("2s")`.
     """
     views = [replace(view, freshness=streaming("2s")) for view in project.views]
-    for name in ("online", "archive", "dead_letters"):
+    for name in ("online", *FOLDERS.values()):
         shutil.rmtree(folder / name, ignore_errors=True)
     store = open_store(f"lmdb:{folder / 'online'}")
     began = clock.stopwatch()

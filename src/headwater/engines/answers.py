@@ -123,6 +123,11 @@ class Plan:
         return places + (2 * places + 7) // 8
 
     @cached_property
+    def times(self) -> Callable[..., bytes]:
+        """What makes the words that go before records of the T of each view."""
+        return struct.Struct(f"={self.words[0]}q").pack
+
+    @cached_property
     def unpack(self) -> Callable[..., tuple[object, ...]]:
         """What makes the values of one key, the bytes of their statuses, and the bytes that say which are null, of the answers' words."""
         size = len(self.reals)

@@ -11,7 +11,7 @@ from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.versions import versions
 from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, IDENT, compared
-from headwater.engines.reading import KNOWN
+from headwater.engines.reading import KNOWN, TIME
 
 ANOTHER = "__another"
 
@@ -74,6 +74,17 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
     event, known, place, content = compared(images.drop(BEFORE), source)
     keep, gone, _ = versions(event, known, images[BEFORE].to_numpy(), place, content)
     return keep, gone
+
+
+def ended(images: pl.DataFrame, source: Source, order: str) -> pl.DataFrame:
+    """The versions of images that became known in this `order`, a column of int64, each with GONE: KNOWN of what took it back.
+
+    So several moments of the order may be one for whoever asks by KNOWN. Without versions that have no time.
+    """
+    keep, gone = versions_of(images.with_columns(pl.col(order).alias(KNOWN)).drop(order), source)
+    ends = images.select(IDENT, pl.col(order), pl.col(KNOWN).alias(GONE)).unique()
+    found = images.drop(order, BEFORE).with_columns(pl.Series(order, gone)).filter(pl.Series(keep) & pl.col(TIME).is_not_null())
+    return found.join(ends, on=[IDENT, order], how="left").with_columns(pl.col(GONE).fill_null(LASTS)).drop(order)
 
 
 def followed(events: pl.DataFrame) -> pl.DataFrame:

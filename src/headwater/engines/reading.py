@@ -89,10 +89,14 @@ def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.
     return made.dt.convert_time_zone("UTC").dt.epoch("us")
 
 
-def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False) -> pl.DataFrame:
-    """The rows, or an error that names what was being read. `streaming`: of many rows come few, so never hold them all."""
+def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False, held: bool = False) -> pl.DataFrame:
+    """The rows, or an error that names what was being read.
+
+    streaming: of many rows come few, so never hold them all. held: they are in memory already, and so few that to wake up other threads
+    would take longer than the work.
+    """
     try:
-        return frame.collect(engine="streaming" if streaming else "auto")
+        return frame.collect(engine="streaming" if streaming else "in-memory" if held else "auto")
     except ColumnNotFoundError as error:
         raise DataError(f"{what}: {error}") from error
     except PolarsError as error:

@@ -33,6 +33,7 @@ Standing = Callable[[list[Stretch]], pl.DataFrame]
 """What stands in some stretches: events by the columns of `ViewTiles.schema` and TIME, in any order."""
 
 _NO_WORDS = pl.Series(dtype=pl.String)
+_FEW = 2_000  # events, of which a loop codes the texts as soon as polars does; and it wakes up no other thread
 
 
 class Fetched:
@@ -88,15 +89,16 @@ class ViewTiles:
         if not self.view.keys:
             return events, np.zeros(events.height, np.int64), [b""] if events.height else []
         names = list(self.view.keys)
-        whole = (
-            events.filter(pl.all_horizontal(pl.col(names).is_not_null()))
-            if events.select(names).null_count().sum_horizontal()[0]
-            else events
-        )
+        null = any(events[name].null_count() for name in names)
+        whole = events.filter(pl.all_horizontal(pl.col(names).is_not_null())) if null else events
         if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
             number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
             return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
         if len(names) == 1 and whole.schema[names[0]] == pl.String:  # as below, without queries, whose start counts where events are few
+            if whole.height < _FEW:
+                words = whole[names[0]].to_list()
+                place = {word: n for n, word in enumerate(sorted(set(words)))}
+                return whole, np.fromiter(map(place.__getitem__, words), np.int64, len(words)), [word.encode() for word in place]
             texts = whole[names[0]].unique().sort()
             return whole, whole[names[0]].cast(pl.Enum(texts)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(texts.to_frame())
         distinct = whole.select(names).unique().sort(names).with_row_index("__number")

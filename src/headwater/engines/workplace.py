@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import IO, cast
 
 from headwater import settings
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import ConnectError, HeadwaterError, StoreError, UsageError
 
 
 @contextmanager
 def workplace(query: str, state: str) -> Iterator[Path]:
     """The folder `work/query/state` of headwater's home, for this process alone.
 
-    It is removed when the work is done, and when the data or definitions are at fault; after anything else it stays, to go on from.
+    It is removed when the work is done, and when the data or definitions are at fault; after anything else it stays, to go on from: a
+    store or a database that cannot be written is not the work's fault.
     Folders of other states of the same query are removed: they cannot be gone on from.
 
     Raises:
@@ -38,6 +39,8 @@ def workplace(query: str, state: str) -> Iterator[Path]:
             (root / state).mkdir(exist_ok=True)
             try:
                 yield root / state
+            except (StoreError, ConnectError):
+                raise
             except HeadwaterError:
                 shutil.rmtree(root, ignore_errors=True)
                 raise
@@ -84,7 +87,7 @@ def _locked(root: Path) -> IO[bytes]:
             file = (root / "lock").open("ab")
         except FileNotFoundError:  # removed in between, with its folder
             continue
-        if not _lock(file):
+        if not lock(file):
             file.close()
             raise UsageError(
                 f"another process computes the same features, in {root}; wait until it is done, or give this one a place of its own with "
@@ -98,7 +101,8 @@ def _locked(root: Path) -> IO[bytes]:
         file.close()  # it was locked just after another process had removed it
 
 
-def _lock(file: IO[bytes]) -> bool:
+def lock(file: IO[bytes]) -> bool:
+    """Lock a file for this process; whether it could. Closing it gives it free, as the end of the process does."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -1,4 +1,5 @@
-"""From blocks that commits leave in the online store to parquet files: accepted events to the archive, refused records to the dead letters.
+"""From blocks that commits leave in the online store to parquet files: accepted events to the archive, rows that a source's filter leaves
+out beside it, refused records to the dead letters.
 
 A block is written with its commit, so nothing that was committed is missing and nothing else is there. Blocks are rolled into a file that
 is made durable before they are deleted. A file is named by the commits in it: after a crash between the two, blocks that a file holds
@@ -12,9 +13,10 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,8 @@ from headwater.online_stores import OnlineStore, spaces
 
 KNOWN_AT = "headwater_known_at"
 SEQUENCE = "headwater_sequence"
+FOLDERS: Mapping[bytes, str] = {spaces.ARCHIVE: "archive", spaces.DEAD: "dead_letters", spaces.FILTERED: "filtered"}
+"""Where the files of a space stand in a home."""
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
@@ -31,7 +35,8 @@ _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 class Roller:
     """Rolls one space of a store into files.
 
-    space: ARCHIVE or DEAD. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks these are.
+    space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks
+    these are. keep: microseconds; when a file is made, those that are older by more are removed; None keeps all.
     """
 
     store: OnlineStore
@@ -39,6 +44,7 @@ class Roller:
     folder: Path
     source: str
     partition: str | None = None
+    keep: int | None = None
 
     @property
     def place(self) -> Path:
@@ -50,30 +56,32 @@ class Roller:
         """The last commit that a file holds; -1 where there is none."""
         return _last(self._files())
 
-    def roll(self, *, least: int = 1) -> Path | None:
-        """Move all blocks into one file, if they hold so many bytes; the file."""
+    def roll(self) -> Path | None:
+        """Move all blocks into one file; the file."""
         done = self.last
         old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
         if old:
             self.store.commit(dict.fromkeys(old), {})
         blocks = list(self._blocks())
-        if not blocks or sum(len(value) for _, value in blocks) < least:
+        if not blocks:
             return None
         frame = pl.concat([_frame(value) for _, value in blocks])
         first, last = spaces.sequence_of(blocks[0][0]), spaces.sequence_of(blocks[-1][0])
         day = frame[KNOWN_AT].max()
         assert isinstance(day, datetime)
         folder = self.place / f"headwater_date={day:%Y-%m-%d}"
-        path = folder / f"{_quoted(self.partition)}-{first:012d}-{last:012d}.parquet"
+        path = folder / file_name(self.partition, first, last)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _durable(frame, path)
+            durable(frame, path)
         except OSError as error:
             raise StoreError(
                 f"{path} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make room, or "
                 "give the right to write there, and start again"
             ) from error
         self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
+        if self.keep is not None:
+            self._forget((day - timedelta(microseconds=self.keep)).date())
         return path
 
     def rows(self) -> pl.LazyFrame | None:
@@ -84,6 +92,14 @@ class Roller:
         waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
         return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
 
+    def _forget(self, before: date) -> None:
+        """Remove the files of days before this one."""
+        for path in self._files():
+            if path.parent.name < f"headwater_date={before:%Y-%m-%d}":
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # other partitions may have files of the day
+                    path.parent.rmdir()
+
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
 
@@ -92,6 +108,22 @@ class Roller:
 
     def _files(self) -> list[Path]:
         return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
+
+
+def stamped(rows: pl.DataFrame, sequence: int, known: int) -> pl.DataFrame:
+    """Rows with the commit that made them readable: SEQUENCE, and KNOWN_AT, `known` in microseconds."""
+    said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [known], pl.Int64).cast(pl.Datetime("us", "UTC")))
+    return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
+
+
+def file_name(partition: str | None, first: int, last: int) -> str:
+    """The name of a file that holds the commits from first to last."""
+    return f"{_quoted(partition)}-{first:012d}-{last:012d}.parquet"
+
+
+def span(path: Path) -> tuple[int, int]:
+    """The first and the last commit in a file, by its name."""
+    return _parts(path)[1:]
 
 
 def _last(files: Sequence[Path]) -> int:
@@ -115,8 +147,8 @@ def _frame(data: bytes) -> pl.DataFrame:
     return pl.read_ipc_stream(io.BytesIO(data))
 
 
-def _durable(frame: pl.DataFrame, path: Path) -> None:
-    """Write a file that is whole and on disk, or not there."""
+def durable(frame: pl.DataFrame, path: Path) -> None:
+    """Write a file that is whole and on disk, or not there; its folder and the one above are synced too."""
     draft = path.with_suffix(".draft")
     try:
         with draft.open("wb") as file:

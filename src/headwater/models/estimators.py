@@ -6,24 +6,30 @@ import copy
 from collections.abc import Sequence
 from typing import cast
 
-from headwater.definitions.model import Estimator, Task
+from headwater.definitions.model import Estimator, TaskKind
 from headwater.models.encoding import Encoding
 
+# Of classes LightGBM chooses by their number.
+_OBJECTIVES = {"binary": "binary", "multiclass": None, "regression": "regression_l1", "ranking": "lambdarank"}
 _WIDEST = 255  # categories that scikit-learn's histogram gradient boosting can tell apart in a column
 
 
-def default_estimator(task: Task, encoding: Encoding, *, seed: int, threads: int) -> tuple[Estimator, str]:
+def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = False, seed: int, threads: int) -> tuple[Estimator, str]:
     """LightGBM's gradient boosting; scikit-learn's where LightGBM does not load (a slim image lacks libgomp). With a description.
 
     LightGBM's regression is fitted to the absolute error, as the headline metric is the mean of that; scikit-learn's to the squared one.
+    LightGBM ranks by LambdaRank (Burges, 2010); scikit-learn knows no lists, and judges each candidate by itself. `graded`: whether
+    the labels of a ranking are more than 0 and 1.
     """
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        return _histogram(task, narrow(encoding), seed), f"scikit-learn HistGradientBoosting (LightGBM does not load: {error})"
-    kind = lightgbm.LGBMClassifier if task == "binary" else lightgbm.LGBMRegressor
-    made = kind(
-        objective="binary" if task == "binary" else "regression_l1",
+        made = _histogram(kind, narrow(encoding), graded=graded, seed=seed)
+        alone = ", each candidate by itself" if kind == "ranking" else ""
+        return made, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error})"
+    makers = {"binary": lightgbm.LGBMClassifier, "multiclass": lightgbm.LGBMClassifier, "regression": lightgbm.LGBMRegressor}
+    made = makers.get(kind, lightgbm.LGBMRanker)(
+        objective=_OBJECTIVES[kind],
         n_estimators=80,
         learning_rate=0.08,
         num_leaves=48,
@@ -40,7 +46,8 @@ def default_estimator(task: Task, encoding: Encoding, *, seed: int, threads: int
         force_col_wise=True,
         verbose=-1,
     )
-    return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees of 48 leaves"
+    each = " a class" if kind == "multiclass" else ""
+    return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
 def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estimator:
@@ -65,7 +72,7 @@ def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estima
 
 def narrow(encoding: Encoding) -> list[int]:
     """The positions of the text columns with few enough categories for scikit-learn; wider ones stay ordinal numbers."""
-    return [i for i in encoding.categorical if len(encoding.categories[encoding.columns[i]]) <= _WIDEST]
+    return [i for i in encoding.categorical if len(encoding.categories[encoding.inputs[i]]) <= _WIDEST]
 
 
 def is_fitted(estimator: Estimator) -> bool:
@@ -85,14 +92,14 @@ def is_fitted(estimator: Estimator) -> bool:
     return True
 
 
-def _histogram(task: Task, categorical: Sequence[int], seed: int) -> Estimator:
+def _histogram(kind: TaskKind, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     # Its absolute error does not learn where many outcomes equal their median, so a regression keeps the squared error here.
-    kind = HistGradientBoostingClassifier if task == "binary" else HistGradientBoostingRegressor
+    maker = HistGradientBoostingRegressor if kind == "regression" or graded else HistGradientBoostingClassifier
     return cast(
         "Estimator",
-        kind(
+        maker(
             max_iter=80,
             learning_rate=0.08,
             max_leaf_nodes=48,

@@ -3,103 +3,157 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater import settings
-from headwater.compute.arrays import F64
-from headwater.definitions.model import Estimator, Model, Task
+from headwater.compute.arrays import F64, I64
+from headwater.definitions.model import Estimator, Model, TaskKind
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, fit_encoding
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted
+from headwater.models.outcomes import ClassName
+from headwater.models.scoring import in_units_of_label, scores_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-
-class _Probabilities(Protocol):
-    def predict_proba(self, X: object) -> object: ...
-
-
-class _Decides(Protocol):
-    def decision_function(self, X: object) -> object: ...
+_LONGEST = 10_000  # candidates in a list, as LightGBM's ranking takes them
+_GRADES = 31  # of relevance that it knows: 0 to 30
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """An estimator with the encoding of its input; `description` names it in reports."""
+    """An estimator with the encoding of its input; `description` names it in reports.
+
+    classes: of a multiclass task. known: the positions among them of those that the estimator has learned, in its order; None for all.
+    """
 
     estimator: Estimator
     encoding: Encoding
-    task: Task
+    kind: TaskKind
     description: str
     replayed: bool = False  # given fitted, and not trained here
+    classes: tuple[ClassName, ...] = ()
+    known: tuple[int, ...] | None = None
 
     @property
     def in_units_of_label(self) -> bool:
-        """Whether a score is a probability or a value; False for a decision function, which only orders."""
-        return self.task == "regression" or hasattr(self.estimator, "predict_proba") or not hasattr(self.estimator, "decision_function")
+        """Whether a score is a probability or a value; False where it only orders, as a decision function and a ranking do."""
+        return in_units_of_label(self.estimator, self.kind)
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether the estimator reads the features as they are, by their names, rather than the encoded numbers."""
+        return bool(getattr(self.estimator, "takes_frames", False))
 
     def score(self, frame: pl.DataFrame) -> F64:
-        """The probability of the outcome (binary) or the predicted value (regression) of each row: float64 (rows).
+        """What the model says of each row.
 
-        A binary estimator without `predict_proba` gives its `decision_function`, or what it predicts.
+        Binary: the probability of the outcome, float64 (rows); an estimator without `predict_proba` gives its `decision_function`, or
+        what it predicts. Regression: the predicted value, float64 (rows). Multiclass: the probability of each class, float64 (rows,
+        classes) in the order of `classes`, 0 for one that no training row had. Ranking: float64 (rows), a higher score nearer to the top;
+        scores compare within a list only.
 
         Raises:
             DataError: an estimator that refuses the data, or was given fitted on other columns.
         """
         if frame.height == 0:
-            return np.empty(0)
-        x = self.encoding.transform(frame)
+            return np.empty((0, len(self.classes)) if self.kind == "multiclass" else 0)
+        return self.score_inputs(frame.select(self.encoding.columns) if self.takes_frames else self.encoding.transform(frame))
+
+    def score_inputs(self, x: object) -> F64:
+        """As `score`, of what the estimator takes: float64 (rows, inputs), or a frame."""
         try:
-            if self.task == "binary" and hasattr(self.estimator, "predict_proba"):
-                both = np.asarray(cast("_Probabilities", self.estimator).predict_proba(x), np.float64)
-                return np.ascontiguousarray(both[:, -1])
-            if not self.in_units_of_label:
-                return np.asarray(cast("_Decides", self.estimator).decision_function(x), np.float64)
-            return np.asarray(self.estimator.predict(x), np.float64).reshape(-1)
+            found = scores_of(self.estimator, self.kind, len(self.classes if self.known is None else self.known), x)
         except ValueError as error:
-            raise DataError(f"{self.description}, cannot score the features {list(self.encoding.columns)}: {_first_line(error)}") from error
+            raise DataError(f"{self.description}, cannot score the features {list(self.encoding.columns)}: {first_line(error)}") from error
+        if self.known is None or len(self.known) == len(self.classes):
+            return found
+        out = np.zeros((len(found), len(self.classes)))
+        out[:, self.known] = found
+        return out
 
 
-def fit(model: Model, frame: pl.DataFrame, label: F64, *, seed: int = 0, threads: int | None = None) -> Fitted:
+def fit(
+    model: Model,
+    frame: pl.DataFrame,
+    label: F64,
+    *,
+    classes: Sequence[ClassName] = (),
+    groups: I64 | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Fitted:
     """The model's estimator fitted on these rows; a fitted one is taken as it is.
 
     Args:
         model: says which estimator.
         frame: one row a training row, one column a feature.
-        label: float64 (rows).
+        label: float64 (rows), as `models.outcomes` makes it: of a multiclass task the positions in `classes`.
+        classes: of a multiclass task; the estimator learns those that a training row has.
+        groups: of a ranking, int64 (rows): rows of one number are candidates of one list.
+        seed: of the estimator.
+        threads: how many it uses; all where None.
 
     Raises:
         DataError: labels of one class, or an estimator that refuses the data.
     """
+    what = f"model {model.name!r}, training rows"
     if model.task == "binary":
-        check_classes(label, f"model {model.name!r}, training rows")
+        check_classes(label, what)
     encoding = fit_encoding(frame)
     if model.estimator is not None and is_fitted(model.estimator):
         _check_given(model, encoding)
-        return Fitted(model.estimator, encoding, model.task, f"{type(model.estimator).__name__}, given fitted", replayed=True)
-    if model.estimator is None:
-        estimator, description = default_estimator(model.task, encoding, seed=seed, threads=threads or settings.threads())
+        described = f"{type(model.estimator).__name__}, given fitted"
+        return Fitted(model.estimator, encoding, model.task_kind, described, replayed=True, classes=tuple(classes))
+    known = None
+    if model.task == "multiclass":
+        label, known = _seen(label, classes, what)
+    if model.task_kind == "ranking":
+        groups = check_lists(label, groups, what)
+    made = _unfitted(model, encoding, label, seed, threads)
+    y = label if model.task == "regression" or (label % 1).any() else label.astype(np.int64)
+    order = None
+    more: dict[str, object] = {}
+    takes = inspect.signature(made.estimator.fit).parameters
+    if "categorical_feature" in takes and encoding.categorical:
+        more["categorical_feature"] = encoding.categorical
+    if groups is not None and "group" in takes:
+        order = np.argsort(groups, kind="stable")  # a list's candidates stand together
+        more["group"] = np.bincount(groups)[np.unique(groups)]
+        if made.estimator.__class__.__name__ == "LGBMRanker":
+            _check_ranker(label, np.asarray(more["group"]), what)
+    elif groups is not None and model.estimator is not None:
+        made = replace(made, description=f"{made.description}, each candidate by itself")
+    x = encoding.transform(frame)
+    _fit(model, made, (x, y) if order is None else (x[order], y[order]), more)
+    return replace(made, classes=tuple(classes), known=known)
+
+
+def _unfitted(model: Model, encoding: Encoding, label: F64, seed: int, threads: int | None) -> Fitted:
+    if model.estimator is not None:
+        made, description = fresh_copy(model.estimator, encoding, seed=seed), type(model.estimator).__name__
     else:
-        estimator, description = fresh_copy(model.estimator, encoding, seed=seed), type(model.estimator).__name__
-    y = label.astype(np.int64) if model.task == "binary" else label
-    more = {}
-    if "categorical_feature" in inspect.signature(estimator.fit).parameters and encoding.categorical:
-        more = {"categorical_feature": encoding.categorical}
+        graded = model.task_kind == "ranking" and bool((~np.isin(label, (0, 1))).any())
+        made, description = default_estimator(model.task_kind, encoding, graded=graded, seed=seed, threads=threads or settings.threads())
+    return Fitted(made, encoding, model.task_kind, description)
+
+
+def _fit(model: Model, made: Fitted, rows: tuple[F64, F64 | I64], more: Mapping[str, object]) -> None:
     try:
-        estimator.fit(encoding.transform(frame), y, **more)
+        made.estimator.fit(*rows, **more)
     except ValueError as error:
         raise DataError(
-            f"model {model.name!r}: {description} cannot be fitted: {_first_line(error)} Missing values are NaN and texts are category numbers; "
+            f"model {model.name!r}: {made.description} cannot be fitted: {first_line(error)} Missing values are NaN and texts are category numbers; "
             "a pipeline with an imputer takes them"
         ) from error
-    return Fitted(estimator, encoding, model.task, description)
 
 
-def _first_line(error: ValueError) -> str:
+def first_line(error: Exception) -> str:
     """Without the page of advice that scikit-learn adds."""
     return str(error).partition("\n")[0].rstrip(".") + "."
 
@@ -107,16 +161,20 @@ def _first_line(error: ValueError) -> str:
 def _check_given(model: Model, encoding: Encoding) -> None:
     """Refuse to replay an estimator that was fitted on other columns, or on texts whose numbers are not known here."""
     what = f"model {model.name!r}: {type(model.estimator).__name__} was given fitted, and is not trained again"
-    if encoding.categories:
+    takes_frames = getattr(model.estimator, "takes_frames", False)
+    unknown = [*encoding.categories, *encoding.words]
+    if unknown and not takes_frames:
         raise DataError(
-            f"{what}; which numbers it was taught for the texts of {', '.join(map(repr, encoding.categories))} is not known here. Give it "
+            f"{what}; which numbers it was taught for the texts of {', '.join(map(repr, unknown))} is not known here. Give it "
             "unfitted, or make numbers of these columns in a source's select or a request feature"
         )
     width = getattr(model.estimator, "n_features_in_", None)
     if width is not None and width != len(encoding.columns):
         raise DataError(f"{what}; it takes {width} columns, and the features are {len(encoding.columns)}: {', '.join(encoding.columns)}")
     names = [str(n) for n in getattr(model.estimator, "feature_names_in_", ())]
-    if set(names) & set(encoding.columns) and names != list(encoding.columns):
+    if takes_frames and set(names) - set(encoding.columns):
+        raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}")
+    if not takes_frames and set(names) & set(encoding.columns) and names != list(encoding.columns):
         raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}: give the service that order")
 
 
@@ -131,3 +189,45 @@ def check_classes(label: F64, what: str) -> None:
     if len(classes) < 2:
         held = f"all {len(label)} labels are {classes[0]:g}" if len(classes) else "there are no labels"
         raise DataError(f"{what}: {held}; both outcomes are needed. Check the label, the filter and the split")
+
+
+def _seen(label: F64, classes: Sequence[ClassName], what: str) -> tuple[F64, tuple[int, ...]]:
+    """The labels as positions among the classes that some row has, and the positions of these."""
+    found = np.unique(label)
+    if np.isnan(found).any():
+        raise DataError(f"{what}: {int(np.isnan(label).sum())} labels are no class of {', '.join(map(str, classes[:12]))}")
+    if len(found) < 2:
+        held = f"all {len(label)} labels are {classes[int(found[0])]!r}" if len(found) else "there are no labels"
+        raise DataError(f"{what}: {held}; at least two classes are needed. Check the label, the filter and the split")
+    return np.searchsorted(found, label).astype(np.float64), tuple(int(c) for c in found)
+
+
+def check_lists(label: F64, groups: I64 | None, what: str) -> I64:
+    """Refuse a ranking in which no list has one candidate that is more relevant than another; else its groups."""
+    if groups is None:
+        raise DataError(f"{what}: a ranking needs groups; headwater.models.outcomes makes them of the labels")
+    if len(label) and float(label.min()) < 0:
+        raise DataError(f"{what}: the label of a ranking says how relevant a candidate was, 0 or more, and {label.min():g} is among them")
+    order = np.argsort(groups, kind="stable")
+    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    if not len(label) or (np.maximum.reduceat(label[order], first) == np.minimum.reduceat(label[order], first)).all():
+        raise DataError(
+            f"{what}: in none of the {len(first)} lists one candidate is more relevant than another, so there is no order to learn. Check the "
+            "label and the group"
+        )
+    return groups
+
+
+def _check_ranker(label: F64, sizes: I64, what: str) -> None:
+    """What LightGBM would refuse in words of its own."""
+    if sizes.max() > _LONGEST:
+        raise DataError(
+            f"{what}: a list has {sizes.max():,} candidates, and LightGBM ranks at most {_LONGEST:,}; name a finer group, or give an "
+            "estimator that judges each candidate by itself"
+        )
+    if (label % 1).any() or label.max() >= _GRADES:
+        strange = label[(label % 1 != 0) | (label >= _GRADES)][0]
+        raise DataError(
+            f"{what}: LightGBM ranks by grades that are whole numbers from 0 to {_GRADES - 1}, and {strange:g} is among them; make grades in "
+            "the labels' select, or give an estimator that judges each candidate by itself"
+        )

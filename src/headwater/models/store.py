@@ -1,117 +1,194 @@
-"""A fitted model in a folder: a manifest that says what it reads, and the estimator beside it."""
+"""A fitted model in a folder: a manifest that says what it is made of, and the estimator beside it."""
 
 from __future__ import annotations
 
-import json
-import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
+import polars as pl
 
-from headwater.compute.arrays import F64
-from headwater.definitions.model import Estimator, Model
-from headwater.errors import DataError, UsageError
-from headwater.models.encoding import Encoding
+from headwater.definitions.model import Model
+from headwater.errors import DataError
+from headwater.models.encoding import Encoding, Kind
 from headwater.models.fit import Fitted
+from headwater.models.formats import FORMATS, check_trust, format_named, format_of
+from headwater.models.formats.base import digest_of
+from headwater.models.manifest import Example, Kept, Manifest, library_versions, manifest_text, plain, read_manifest, trained_features
+from headwater.models.served import ServedModel, said
 
-_LIBRARIES = ("headwater", "polars", "numpy", "numba", "scikit-learn", "lightgbm")
-
-
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that a result depends on."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except ModuleNotFoundError:
-            continue
-    return found
+MANIFEST = "manifest.json"
 
 
-def save(fitted: Fitted, folder: Path, about: Mapping[str, object]) -> Path:
+def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.DataFrame | None = None) -> Path:
     """Write the estimator and its manifest into `folder`, in place of a model that was there, and return the manifest's path.
 
-    LightGBM is kept in its own text format; anything else is pickled, and the manifest says so.
+    LightGBM is kept in its own text format, ONNX and MLflow as they came; anything else is pickled, and the manifest says so.
+
+    Args:
+        fitted: the model.
+        folder: where; made where it is missing.
+        about: fields of the manifest beside those that the model says itself.
+        examples: rows of features that it has to score alike when it is loaded.
+
+    Raises:
+        DataError: an estimator that cannot be kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    booster = getattr(fitted.estimator, "booster_", None)
-    if booster is not None:
-        kept, old = {"format": "lightgbm", "file": "model.txt"}, "model.pkl"
-        (folder / "model.txt").write_text(booster.model_to_string())
-    else:
-        kept, old = {"format": "pickle", "file": "model.pkl"}, "model.txt"
-        (folder / "model.pkl").write_bytes(pickle.dumps(fitted.estimator))
-    manifest = {
+    _clear(folder)
+    form = format_of(fitted.estimator)
+    more = form.write(fitted.estimator, folder)
+    kept = Kept(
+        format=form.name,
+        file=form.file,
+        digest=digest_of(folder / form.file),
+        runs_code=form.runs_code,
+        tolerance=form.tolerance,
+        about=dict(more),
+    )
+    classes = fitted.classes if fitted.known is None else [fitted.classes[i] for i in fitted.known]
+    encoding = fitted.encoding
+    manifest = Manifest(
         **about,
-        "task": fitted.task,
-        "estimator": fitted.description,
-        "kept": kept,
-        "features": list(fitted.encoding.columns),
-        "categories": {k: list(v) for k, v in fitted.encoding.categories.items()},
-        "versions": library_versions(),
-    }
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
-    (folder / old).unlink(missing_ok=True)
+        task=fitted.kind,
+        estimator=fitted.description,
+        replayed=fitted.replayed,
+        kept=kept,
+        features=list(encoding.columns),
+        kinds=list(encoding.kinds),
+        categories={name: list(texts) for name, texts in encoding.categories.items()},
+        words={name: list(texts) for name, texts in encoding.words.items()},
+        classes=list(classes),
+        examples=[] if examples is None else _examples(fitted, examples),
+        versions=library_versions(),
+    )
+    path = folder / MANIFEST
+    path.write_bytes(manifest_text(manifest))
     return path
 
 
-@dataclass(frozen=True)
-class _Booster:
-    """A LightGBM booster behind scikit-learn's names."""
-
-    booster: _Predicts
-
-    def fit(self, X: object, y: object) -> object:  # noqa: ARG002 (scikit-learn's signature)
-        raise UsageError("a loaded booster is not trained again; run headwater train")
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict(self, X: object) -> F64:
-        return np.asarray(self.booster.predict(X), np.float64)
-
-
-class _Predicts:
-    def predict(self, X: object) -> object: ...
-
-
 def load(folder: Path, model: Model, *, trust: bool = False) -> Fitted:
-    """The fitted model in `folder`.
+    """The fitted model in `folder`, as `open_model`; besides, its features must be those of `model`."""
+    return open_model(folder, model, trust=trust).fitted
+
+
+def open_model(folder: Path, model: Model | None = None, *, trust: bool = False, version: str = "") -> ServedModel:
+    """The model in `folder`, ready for requests.
 
     Args:
         folder: what `save` wrote.
-        model: the definition it must agree with.
-        trust: allow a format that runs code when it is loaded (pickle).
+        model: the definition whose features it must have, in order.
+        trust: allow a format that runs code when it is loaded (pickle, joblib, MLflow).
+        version: what it is called in answers and logs.
 
     Raises:
-        DataError: nothing is there, or its features are not those of `model`.
-        UsageError: it is pickled and not trusted.
+        DataError: nothing is there, a file is not what was written, its features are not those of `model`, or it no longer scores the rows
+            that it was kept with as it did.
+        UsageError: a format that runs code and is not trusted.
+        MissingExtraError: a library is not installed.
     """
-    path = folder / "manifest.json"
+    manifest = manifest_in(folder)
+    if model is not None:
+        _check_features(manifest, model, folder)
+    kept = manifest.kept
+    form = format_named(kept.format)
+    check_trust(form, str(folder), trust=trust)
+    path = folder / kept.file
+    if not path.exists() or digest_of(path) != kept.digest:
+        raise DataError(
+            f"the model at {folder} is not what was kept: {kept.file} {'has changed' if path.exists() else 'is gone'}; train it again"
+        )
+    estimator = form.read(folder, kept.about)
+    fitted = Fitted(estimator, manifest.encoding, manifest.task, manifest.estimator, manifest.replayed, tuple(manifest.classes))
+    served = ServedModel(fitted, manifest=manifest, version=version)
+    _check_examples(served, manifest, folder)
+    return served
+
+
+def manifest_in(folder: Path) -> Manifest:
+    """The manifest of the model in `folder`.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"no model at {folder}: {path.name} is missing; run headwater train")
-    manifest = json.loads(path.read_text())
-    known, given = list(manifest["features"]), list(model.features.feature_names)
-    if known != given:
-        missing, more = sorted(set(known) - set(given)), sorted(set(given) - set(known))
+    return read_manifest(path.read_bytes(), path)
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier model left, the manifest first: a folder without one is no model."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for form in FORMATS.values():
+        old = folder / form.file
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+
+
+def _check_features(manifest: Manifest, model: Model, folder: Path) -> None:
+    known, given = manifest.features, list(trained_features(model, manifest.level))
+    if known == given:
+        return
+    missing, more = sorted(set(known) - set(given)), sorted(set(given) - set(known))
+    if missing or more:
         raise DataError(
             f"the model at {folder} reads other features than {model.features.name!r}: it lacks {more or 'none'}, and reads {missing or 'none'} "
             "more; train it again"
         )
-    kept = manifest["kept"]
-    encoding = Encoding(known, manifest["categories"])
-    if kept["format"] == "lightgbm":
-        import lightgbm
+    at = next(i for i, (mine, theirs) in enumerate(zip(known, given, strict=True)) if mine != theirs)
+    raise DataError(
+        f"the model at {folder} reads the features of {model.features.name!r} in another order: number {at + 1} is {known[at]!r} there and "
+        f"{given[at]!r} here; train it again"
+    )
 
-        booster = lightgbm.Booster(model_file=str(folder / kept["file"]))
-        return Fitted(cast("Estimator", _Booster(cast("_Predicts", booster))), encoding, manifest["task"], manifest["estimator"])
-    if not trust:
-        raise UsageError(
-            f"the model at {folder} is pickled, and loading a pickle runs code; pass trust=True if you trust where it comes from"
-        )
-    return Fitted(cast("Estimator", pickle.loads((folder / kept["file"]).read_bytes())), encoding, manifest["task"], manifest["estimator"])  # noqa: S301 (only when trusted)
+
+def _examples(fitted: Fitted, rows: pl.DataFrame) -> list[Example]:
+    columns = rows.select(fitted.encoding.columns)
+    score = fitted.score(columns)
+    if not np.isfinite(score).all():
+        raise DataError(f"{fitted.description} gives scores that are no numbers, such as {score[~np.isfinite(score)][0]}")
+    return [Example([plain(value) for value in row], one) for row, one in zip(columns.iter_rows(), said(score), strict=True)]
+
+
+def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> None:
+    """Refuse a model that no longer scores as it did, in a frame or by the row."""
+    if not manifest.examples:
+        return
+    rows = [restored(example, manifest.encoding) for example in manifest.examples]
+    frame = pl.DataFrame(
+        {name: pl.Series(values, strict=False) for name, values in zip(manifest.features, zip(*rows, strict=True), strict=True)}
+    )
+    for how, found in (("a frame", said(served.score(frame))), ("one row", [served.one(row) for row in rows])):
+        for example, now in zip(manifest.examples, found, strict=True):
+            then = np.atleast_1d(np.asarray(example.prediction, np.float64))
+            apart = np.abs(np.atleast_1d(now) - then)
+            if apart.shape != then.shape or not (apart <= manifest.kept.tolerance * np.maximum(1, np.abs(then))).all():
+                raise DataError(
+                    f"the model at {folder} no longer scores as it did when it was kept: {example.prediction} then, and {now} now ({how}); "
+                    f"{_changed(manifest)}. Train it again"
+                )
+
+
+def _changed(manifest: Manifest) -> str:
+    now = library_versions()
+    other = [f"{name} {then} then and {now.get(name)} now" for name, then in manifest.versions.items() if now.get(name) != then]
+    return f"these libraries are not the same: {', '.join(other)}" if other else "no library has changed"
+
+
+def restored(example: Example, encoding: Encoding) -> Sequence[object]:
+    """The values of an example as features have them."""
+    return [_value(value, kind) for value, kind in zip(example.values, encoding.kinds, strict=True)]
+
+
+def _value(value: object, kind: Kind) -> object:
+    if not isinstance(value, int) or kind not in ("time", "date", "duration"):
+        return value
+    if kind == "time":
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+    return timedelta(microseconds=value) if kind == "duration" else date(1970, 1, 1) + timedelta(days=value)

@@ -54,8 +54,11 @@ class LmdbStore:
         self._check_format(readonly=readonly)
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._reading() as transaction:
-            return [cast("bytes | None", transaction.get(key)) for key in keys]
+        try:  # not `_reading`: a generator costs as much as a get
+            with self._env.begin() as transaction:
+                return list(map(transaction.get, keys))
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         with self._reading() as transaction, transaction.cursor() as cursor:
@@ -123,7 +126,10 @@ class LmdbStore:
             with self._env.begin() as transaction:
                 yield transaction
         except lmdb.Error as error:
-            raise StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: lmdb.Error) -> StoreError:
+        return StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}")
 
     def _lease_file(self, name: str) -> BinaryIO:
         try:

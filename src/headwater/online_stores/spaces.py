@@ -16,7 +16,7 @@ RECEIVER = b"mreceiver"
 NOWHERE = b"n"
 """A key that never holds anything."""
 
-RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"p", b"b"
+RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """Of events that can be taken back: their last images by id, where they stand in a view by key and time, and when they are let go."""
 _LONGEST = 400

@@ -62,7 +62,7 @@ class State(msgspec.Struct, frozen=True):
     @property
     def dtypes(self) -> Mapping[str, pl.DataType]:
         """The columns by name."""
-        return dict(pl.read_ipc_stream(io.BytesIO(self.schema)).schema)
+        return dtypes_of(self.schema)
 
 
 def schema_bytes(dtypes: Mapping[str, pl.DataType]) -> bytes:
@@ -70,6 +70,11 @@ def schema_bytes(dtypes: Mapping[str, pl.DataType]) -> bytes:
     out = io.BytesIO()
     pl.DataFrame(schema=dtypes).write_ipc_stream(out)
     return out.getvalue()
+
+
+def dtypes_of(schema: bytes) -> Mapping[str, pl.DataType]:
+    """What `schema_bytes` was given."""
+    return dict(pl.read_ipc_stream(io.BytesIO(schema)).schema)
 
 
 class Begun(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import I64, NOTHING
 from headwater.connectors.decode import Decoded, decoder
 from headwater.connectors.feeds import Records
 from headwater.connectors.schemas import stream_schema
@@ -44,8 +44,9 @@ class Arrived:
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
     events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`;
     of a source with `changes`, KNOWN and BEFORE.
-    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT. filtered: how many rows the filter leaves out.
-    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`.
+    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT.
+    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`. filtered: int64, the places in `rows`
+    of those that the filter leaves out.
     """
 
     rows: pl.DataFrame
@@ -53,7 +54,7 @@ class Arrived:
     events: pl.DataFrame
     dead: pl.DataFrame
     refused: I64
-    filtered: int
+    filtered: I64
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,13 @@ class Acceptance:
         else:
             decoded = records.decoded or self.decode(records.payloads)
             rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
-        places = pl.DataFrame(
-            {
-                PARTITION: pl.Series(list(records.partitions), dtype=pl.String).gather(records.partition),
-                OFFSET: records.offset,
-                AT: pl.Series(records.at).cast(UTC),
-            },
-            schema={PARTITION: pl.String, OFFSET: pl.Int64, AT: UTC},
-        )
+        partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
+        places = pl.DataFrame([partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)])
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
         gone = [n for n, _ in refused]
         dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
         found = self.events_of(rows)
+        filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
         reasons = self._reasons(found, rows)
         bad = reasons.is_not_null()
         if bad.any():
@@ -117,17 +113,18 @@ class Acceptance:
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
             found = found.filter(~bad)
             gone += which.tolist()
-        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), rows.height - len(reasons))
+        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), filtered)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
-        return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW])
+        return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW], held=True)
 
-    def events_in(self, source: Source, also: Sequence[str] = ()) -> pl.DataFrame:
-        """As `events_of`, of the table of a source; with the columns `also`."""
+    def events_in(self, source: Source, also: Sequence[str] = (), *, held: bool = False) -> pl.DataFrame:
+        """As `events_of`, of the table of a source; with the columns `also`. held: as of `collect`."""
         keys = self._keys
         columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
-        return collect(arrived(source, keys, columns, also, known=source.changes is not None), f"source {self.source.name!r}")
+        known = source.changes is not None
+        return collect(arrived(source, keys, columns, also, known=known), f"source {self.source.name!r}", held=held)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -207,6 +204,8 @@ class Acceptance:
         return all(_finite(series) for series in numbers)
 
 
+NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
+"""No refused rows."""
 _NO_REASON = pl.Series("reason", [None], pl.String)
 
 
@@ -228,6 +227,8 @@ def copies(records: Records, arrived: Arrived, rows: Sequence[int], why: str = C
 
 
 def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:
+    if not which:
+        return NONE
     own = pl.DataFrame({"reason": reasons, "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
     return pl.concat([own.select("reason"), places[list(which)], own.select("payload")], how="horizontal")
 

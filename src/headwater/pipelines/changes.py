@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from headwater.catalog.entry import Entries, Entry, Held, Key, Kind
+from headwater.errors import listed
 from headwater.pipelines.describe import HIDDEN, is_said
 
 Action = Literal["added", "changed", "removed"]
@@ -55,7 +56,7 @@ def changes(held: Held, new: Entries) -> tuple[Change, ...]:
     return tuple(replace(change, breaking=tuple(_breaking(change, held, new, told))) for change in found)
 
 
-_ORDER = ("source", "view", "service", "labels", "model")
+_ORDER = ("source", "view", "http", "service", "labels", "model", "level")
 
 
 # ---------------------------------------------------------------- what is different
@@ -160,21 +161,15 @@ def shown(value: object) -> str:
     return said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} … {said[-_SHOWN // 2 :]}"
 
 
-def listed(names: Iterable[str], most: int = 4) -> str:
-    """The first few of some names, and how many more there are."""
-    every = list(names)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
-
-
 # ---------------------------------------------------------------- what breaks
 
 
 def _breaking(change: Change, held: Held, new: Entries, told: set[str]) -> Iterator[str]:
     old = held.live.get(change.key)
-    if old is None or change.kind not in ("view", "service"):
+    if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
-    lost = _lost_of_view(old, after) if change.kind == "view" else _lost_of_service(old, after, told)
+    lost = _lost_of_service(old, after, told) if change.kind == "service" else _LOST[change.kind](old, after)
     readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
@@ -208,6 +203,26 @@ def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost
     return lost
+
+
+def _lost_of_http(old: Entry, new: Entry | None) -> dict[str, str]:
+    """The same of what a third party is asked for."""
+    features = old.definition["features"]
+    assert isinstance(features, Mapping)
+    full = {name: f"{old.name}__{name}" for name in features}
+    if new is None:
+        return dict.fromkeys(full.values(), "of a third party that is asked no more")
+    after = new.definition["features"]
+    assert isinstance(after, Mapping)
+    if any(old.definition.get(name) != new.definition.get(name) for name in ("url", "method", "request")):
+        return dict.fromkeys(full.values(), "which would be asked for otherwise")
+    lost = {full[name]: "which would be gone" for name in features if name not in after}
+    return lost | {
+        full[name]: "which would be another part of the answer" for name in features if after.get(name, features[name]) != features[name]
+    }
+
+
+_LOST: Mapping[str, Callable[[Entry, Entry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
 
 
 def _lost_of_service(old: Entry, new: Entry | None, told: set[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from headwater.connectors.feeds import Records
 from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.images import Folded, folded
 from headwater.engines.reading import KNOWN, TIME
-from headwater.engines.tiles import Stretch, ViewTiles
+from headwater.engines.tiles import Fetched, Stretch, ViewTiles
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores import images as kept
 from headwater.pipelines import fates
@@ -187,6 +187,15 @@ class Change:
             made.changes |= moved
         return made
 
+    def renewed(self, made: Outcome, sequence: int) -> dict[bytes, bytes | None]:
+        """The records of every view, complete through `sequence`, with what comes and without what goes."""
+        changes: dict[bytes, bytes | None] = {}
+        for tiles in self.kept.acceptance.tiles:
+            fetch = Fetched(self.kept.store, tiles.view, self.kept.partition)
+            records = tiles.renew(made.come, made.gone, self.now, sequence, fetch, partial(self.standing, tiles))
+            changes.update(zip(fetch.places, [record or None for record in records.values()], strict=True))
+        return changes
+
     def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
         """What stands in stretches of a view's events once this is committed."""
         stem = spaces.events(tiles.view.tiles_fingerprint, self.kept.partition)
@@ -262,7 +271,7 @@ def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:
     """Images that waited for their time."""
     none = np.empty(0, np.int64)
     records = Records([], none, none, none, {}, frame=rows)
-    arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, 0)
+    arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, none)
     return Brought(records, arrived, np.zeros(rows.height, np.int8), counted)
 
 

@@ -14,12 +14,15 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.freshness import Batch, Freshness, Measured, OnRequest, Streaming
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.model import Model
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
-from headwater.definitions.request_feature import RequestField
+from headwater.definitions.request_feature import DTYPES, RequestField
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
+from headwater.pipelines.arms import Stored, replayed, stored
 
 HIDDEN = frozenset({"reads", "events", "made_of"})
 """Fields of a definition that others are judged by, and that follow from what is shown."""
@@ -32,12 +35,16 @@ def describe(project: Project) -> Entries:
         DefinitionError: two feature services or labels of one name that differ.
     """
     found: dict[Key, Entry] = {}
+    only = replayed(project)
     entries = [
         *(Entry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
         *(Entry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
+        *(Entry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
+        *(Entry("view", one.name, one.view.fingerprint, _view(one.view), one.view.tiles_fingerprint) for one in _of_levels(project)),
         *(Entry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
         *(Entry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
         *(Entry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
+        *(Entry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
     ]
     for entry in entries:
         if found.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
@@ -48,7 +55,43 @@ def describe(project: Project) -> Entries:
     return found
 
 
-_PLURAL = {"source": "sources", "view": "feature views", "service": "feature services", "labels": "labels", "model": "models"}
+_PLURAL = {
+    "source": "sources",
+    "view": "feature views",
+    "http": "third-party features",
+    "service": "feature services",
+    "labels": "labels",
+    "model": "models",
+    "level": "levels",
+}
+
+
+def _of_levels(project: Project) -> list[Stored]:
+    """The views at a freshness that only levels give them."""
+    return [one for one in stored(project) if one.name != one.view.name]
+
+
+def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
+    """`only`: by model, why the level is for backtests alone."""
+    fresh: object = None
+    if isinstance(level.features, Mapping):
+        fresh = {view.name: freshness_text(freshness) for view, freshness in level.features.items()}
+    elif level.features is not None:
+        fresh = freshness_text(level.features)
+    return _without_none(
+        features=fresh,
+        predictions=None if level.predictions is None else _predictions(level.predictions),
+        known_after={source.name: soon for source, soon in level.known_after.items()} or None,
+        backtest_only=dict(only) if only else None,
+    )
+
+
+def _predictions(made: Precomputed | OnRequest) -> str:
+    if isinstance(made, OnRequest):
+        return "on request"
+    otherwise = ", otherwise on request" if made.on_request else ""
+    stale = "" if made.on_stale == "previous" else f", on_stale {made.on_stale}"
+    return f"precomputed {freshness_text(made.freshness)}, by {', '.join(made.keys)}{otherwise}{stale}"
 
 
 def _source(source: Source) -> dict[str, object]:
@@ -86,6 +129,22 @@ def _view(view: FeatureView) -> dict[str, object]:
     )
 
 
+def _http(http: HttpFeatures) -> dict[str, object]:
+    """Without its headers, which may hold secrets."""
+    return _without_none(
+        url=http.url,
+        method=http.method,
+        request={name: DTYPES[dtype] for name, dtype in http.request.items()},
+        features={name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()},
+        fallback={name: _said(value) for name, value in http.fallback.items()},
+        history=None if http.history is None else http.history.name,
+        **{name: getattr(http, name) for name in _HOW},
+    )
+
+
+_HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "cache_entries", "concurrency", "breaker")
+
+
 def _service(service: FeatureService) -> dict[str, object]:
     members = {name: said for member in service.features for name, said in _member(member)}
     return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
@@ -95,7 +154,9 @@ def _member(member: Member) -> list[tuple[str, object]]:
     if isinstance(member, FeatureView):
         return [(name, f"of view {member.name}") for name in member.feature_names]
     if isinstance(member, FeatureRef):
-        return [(member.name, f"of view {member.view.name}")]
+        return [(member.name, f"of {'view' if member.view.third_party is None else 'third party'} {member.view.name}")]
+    if isinstance(member, HttpFeatures):
+        return [(name, f"of third party {member.name}") for name in member.feature_names]
     if isinstance(member, RequestField):
         return [(member.name, f"a request field, {member.dtype.__name__}")]
     inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}
@@ -126,9 +187,9 @@ def _model(model: Model) -> dict[str, object]:
     return _without_none(
         features=model.features.name,
         labels=model.labels.name,
-        task=model.task,
+        task=str(model.task),
         estimator=_said(model.estimator),
-        predictions=None if made is None else f"precomputed {freshness_text(made.freshness)}, by {', '.join(made.keys)}",
+        predictions=None if made is None else _predictions(made),
         latency_budget=model.latency_budget,
         default=model.default,
     )

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.compute.as_of import as_of
+from headwater.compute.as_of import as_of, earliest
 from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureView
-from headwater.definitions.freshness import Freshness, Never
+from headwater.definitions.freshness import Freshness, Never, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.events import Notes, Reach, no_events, read_events
@@ -148,10 +148,10 @@ def first_read(freshness: Freshness, asked: Requests, windows: Sequence[Window])
 
 
 def _first(freshness: Freshness, start: int | None, windows: Sequence[Window]) -> int | None:
-    """`first_read` of rows that ask at `start` and later: T never falls where t rises."""
+    """`first_read` of rows that ask at `start` and later."""
     if start == NOTHING or isinstance(freshness, Never):
         return NOTHING
-    return None if start is None else first_read(freshness, Requests(pl.DataFrame(), np.array([start])), windows)
+    return None if start is None else first_read(on_request(), Requests(pl.DataFrame(), np.array([earliest(freshness, start)])), windows)
 
 
 def _below(source: Source, read: _Read) -> tuple[list[str], FeatureService | None, int | None]:
@@ -178,7 +178,7 @@ def _outputs(source: Source, names: Collection[str]) -> set[str]:
 
 
 def _views(service: FeatureService | None) -> list[tuple[FeatureView, Sequence[Feature]]]:
-    return [] if service is None else [(view, service.needed[view.name]) for view in service.views]
+    return [] if service is None else [(view, service.needed[view.name]) for view in service.views_in_history]
 
 
 def _only(service: FeatureService, names: Collection[str]) -> FeatureService | None:

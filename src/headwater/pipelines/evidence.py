@@ -19,7 +19,7 @@ from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, Notes, Reach, arrived, read_events
 from headwater.engines.images import ANOTHER, followed, versions_of
 from headwater.engines.reading import KNOWN, TIME, collect
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import COPY, ROW, Acceptance
 from headwater.pipelines.corrections import OLDER, PASSED
@@ -29,6 +29,7 @@ from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.past_images import images_before
 
 FAR = 2**60
+_FILTERED = "filtered: the source's filter leaves it out"
 _NO_TIME = "filtered: it has no time"
 _NOTHING = "corrected: it takes an event back, or changes nothing"
 
@@ -50,18 +51,18 @@ class Evidence:
         if self.view.source.changes is not None:
             parts = [self._of_images(served, past)]
         else:
-            parts = self._archived(served)
+            parts = self._kept(spaces.ARCHIVE, served)
             if past:
                 before = self._of_history(keys, served).filter(pl.col(TIME) < past, pl.col(KNOWN) <= past)
                 parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
-        whole = pl.concat([*parts, *self._refused(served)], how="diagonal_relaxed").drop(ROW)
+        whole = pl.concat([*parts, *self._refused(served), *self._kept(spaces.FILTERED, served)], how="diagonal_relaxed").drop(ROW)
         return whole.filter(mine).with_row_index(ROW)
 
     def _of_images(self, served: Served, past: int) -> pl.DataFrame:
         """As `of`, of every key: a change may have moved an event here, or away."""
-        source, parts = self.view.source, self._archived(served)
+        source, parts = self.view.source, self._kept(spaces.ARCHIVE, served)
         if past:
-            before = images_before(self._acceptance(), past)
+            before = images_before(self._acceptance(source), past)
             parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
         images = pl.concat(parts, how="diagonal_relaxed")
         begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
@@ -83,7 +84,7 @@ class Evidence:
         kept = followed(kept) if GONE in kept.columns else kept
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
-            .then(pl.lit("filtered: the source's filter leaves it out"))
+            .then(pl.lit(_FILTERED))
             .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
             .then(pl.lit(_NO_TIME))
             .when(~pl.col(ROW).is_in(kept[ROW].implode()))
@@ -96,24 +97,24 @@ class Evidence:
             every = every.with_columns(pl.col(GONE).fill_null(LASTS))
         return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
 
-    def _archived(self, served: Served) -> list[pl.DataFrame]:
-        """What was accepted; known from its commit on."""
-        acceptance = self._acceptance()
-        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
-        found = [nothing.with_columns(pl.lit(value=False).alias("__late"))]
-        for partition in self._partitions():
-            rows = self._roller(partition, spaces.ARCHIVE).rows()
-            if rows is not None:
-                table = rows.collect()
-                late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
-                events = acceptance.events_of(table.select(list(acceptance.schema)))
-                known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-                found.append(events.with_columns(known, late.alias("__late")))
-        return [part.with_columns(pl.lit(None, pl.String).alias("__why"), pl.lit(value=True).alias("__ok")) for part in found]
+    def _kept(self, space: bytes, served: Served) -> list[pl.DataFrame]:
+        """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
+        accepted, found = space == spaces.ARCHIVE, []
+        acceptance = self._acceptance(self.view.source if accepted else replace(self.view.source, filter=None))
+        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
+        for partition in self._partitions() or [None]:
+            rows = self._roller(partition, space).rows()
+            table = pl.DataFrame(schema=schema) if rows is None else rows.collect()
+            late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
+            events = acceptance.events_of(table.select(list(acceptance.schema)))
+            known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+            why = pl.lit(None if accepted else _FILTERED, pl.String).alias("__why")
+            found.append(events.with_columns(known, late.alias("__late"), why, pl.lit(accepted).alias("__ok")))
+        return found
 
     def _refused(self, served: Served) -> list[pl.DataFrame]:
         """What was left out as copies, or refused."""
-        acceptance, found = self._acceptance(), []
+        acceptance, found = self._acceptance(self.view.source), []
         for partition in self._partitions() if self.view.source.stream is not None else []:
             rows = self._roller(partition, spaces.DEAD).rows()
             if rows is None:
@@ -129,13 +130,12 @@ class Evidence:
             found.append(events.with_columns(pl.lit(value=False).alias("__ok")))
         return found
 
-    def _acceptance(self) -> Acceptance:
-        return Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+    def _acceptance(self, source: Source) -> Acceptance:
+        return Acceptance(source, (self.view,), micros(Limits().future, "future"))
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         assert self.store is not None
-        folder = (self.folder or Path()) / ("archive" if space == spaces.ARCHIVE else "dead_letters")
-        return Roller(self.store, space, folder, self.view.source.name, partition)
+        return Roller(self.store, space, (self.folder or Path()) / FOLDERS[space], self.view.source.name, partition)
 
     def _partitions(self) -> list[str | None]:
         assert self.store is not None

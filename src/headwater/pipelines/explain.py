@@ -29,7 +29,7 @@ from headwater.pipelines.evidence import Evidence
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import Moment, newest
 from headwater.pipelines.online import OnlineView, Served
-from headwater.pipelines.parity import answer
+from headwater.pipelines.parity import Asked, answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**60
@@ -103,7 +103,7 @@ def explain_feature(
     said = _judged(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
-    found = answer(view, view.outputs, rows, frame, served)
+    found = answer(view, view.outputs, rows, Asked.at(frame, served, view))
     place = [f.name for f in view.outputs].index(chosen.name)
     offline, status = found[place][0], str(found[len(view.outputs) + place][0])
     mine = served.features[place][0] if served.features else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
-from headwater.errors import UsageError, nearest
 from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.pipelines.arms import chosen, stored
 
 _AT_ONCE = 10_000
 _LEASE = "ingest"
@@ -22,7 +22,7 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
 
     Args:
         project: whose views.
-        views: their names.
+        views: their names; `user` is that view at each level, `user@nightly` at one.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
 
     Raises:
@@ -39,12 +39,9 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     >>> removed, made[0].events, again[0].events
     ({'user': 2}, 12, 12)
     """
-    named = {view.root.name: view.root for view in project.views}
-    for name in views:
-        if name not in named:
-            raise UsageError(f"project {project.name!r} has no feature view {name!r}; {nearest(name, named)}")
+    wanted = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
     with opened(store) as mine:
-        return {name: forget_view(named[name], mine) for name in dict.fromkeys(views)}
+        return {one.name: forget_view(one.view, mine) for one in wanted}
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:

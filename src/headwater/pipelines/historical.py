@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import polars as pl
 
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import NEVER, as_of
+from headwater.definitions.base import HeadwaterWarning
 from headwater.definitions.connectors import ArrowFrame, Table
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
@@ -28,7 +30,7 @@ from headwater.engines.reading import KNOWN
 from headwater.errors import DataError, nearest
 from headwater.pipelines.enrichment import NOTHING, Tables, first_read
 from headwater.pipelines.means import USUAL, Means
-from headwater.pipelines.request_features import request_feature, request_field
+from headwater.pipelines.request_features import request_feature, request_field, third_party
 from headwater.pipelines.requests import Requests, read_labels, read_rows
 
 
@@ -59,6 +61,8 @@ def get_historical_features(
         memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
             in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
 
+    Features of a third party without `history=` are left out, with a warning that names them.
+
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
         first, last, min, max, latest in their column's dtype. Then the statuses, where asked for.
@@ -77,8 +81,15 @@ def get_historical_features(
     >>> hw.get_historical_features(view, rows, statuses=True)["user__count_1d__status"].to_list()
     ['present', 'present', 'missing']
     """
-    service = as_service(features)
-    requests = read_labels(rows, memory) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    asked = as_service(features)
+    service = asked.in_training
+    if service is not asked:
+        warnings.warn(
+            f"not in training, since a third party without history= says them: {', '.join(asked.not_in_training)}",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+    requests = read_labels(rows, memory, texts=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     made = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
     clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
@@ -112,7 +123,7 @@ def feature_frames(
     """
     last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
     call = _Call(tables(last, last, notes, means), notes, means, statuses=statuses)
-    for level, view in itertools.product(levels.values(), service.views):
+    for level, view in itertools.product(levels.values(), service.views_in_history):
         if isinstance(view.source.history, Enriched):
             windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
             columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
@@ -149,12 +160,14 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
     check_request(service, requests.frame.columns)
     found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
     work = _Work(requests, levels, found, call)
-    pending = list(service.views)
+    pending = list(service.views_in_history)
     while pending:
         first = next(v for v in pending if _ready(v, found))
         group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, found)]
         work.compute(group, service.needed[first.name])
         pending = [v for v in pending if v not in group]
+    for http, values in itertools.product(service.http_features, found.values()):
+        values |= dict(third_party(http, values))
     plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
     for values in found.values():
         for feature in service.request_features:
@@ -168,7 +181,7 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
         if call.statuses:
             columns += [_status(c, values) for c in columns]
         if call.known:
-            known = [values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views]
+            known = [values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views_in_history]
             columns.append(pl.Series(KNOWN, np.maximum.reduce([np.full(len(requests.t), NEVER), *known])))
         frames[name] = pl.DataFrame(columns)
     return frames

@@ -22,6 +22,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
 from headwater.errors import FencedError, RetentionError, UsageError
 from headwater.online_stores import OnlineStore, spaces
+from headwater.pipelines.arms import stored
 from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
@@ -189,7 +190,7 @@ def ingest(
         ConnectError: a stream does not answer.
     """
     limits, stop = limits or Limits(), stop or threading.Event()
-    sources = streamed(project.views)
+    sources = streamed([one.view for one in stored(project)])
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
@@ -201,6 +202,8 @@ def ingest(
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED, wait=limits.wait))
         intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
+        for intake in intakes:
+            stack.callback(intake.close)
         work = _Work(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
@@ -295,7 +298,7 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
     for committed in made:
         if on_commit is not None:
             on_commit(intake.source, committed, reading.lag)
-    intake.roll(least=intake.limits.roll)
+    intake.roll(least=intake.limits.roll, aside=True)
 
 
 def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:

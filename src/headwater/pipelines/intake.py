@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Streaming
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError
-from headwater.logs.rolling import Roller
+from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import OFFSET, Acceptance
 from headwater.pipelines.seed import seed
@@ -31,7 +32,8 @@ class Limits:
 
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
     later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
-    where a stream no longer has what is to be read next, and count what is lost.
+    where a stream no longer has what is to be read next, and count what is lost. filtered: how long rows that a source's filter leaves out
+    are kept for `explain`, where an archive is; "0s" keeps none.
     """
 
     batch: int = 50_000
@@ -40,6 +42,7 @@ class Limits:
     roll: int = 32_000_000
     wait: float = 60.0
     accept_loss: bool = False
+    filtered: Duration = "30d"
 
 
 def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
@@ -61,7 +64,7 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
             raise DefinitionError(
                 f"{what}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
             )
-        found.setdefault(view.source, {})[view.tiles_fingerprint] = view
+        found.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
     return {source: tuple(named.values()) for source, named in found.items()}
 
 
@@ -88,9 +91,11 @@ class Intake:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
         self.acceptance.warm()
+        self._keep = micros(limits.filtered, "filtered")
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._shards: dict[str | None, Shard] = {}
+        self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if not store.partitioned:
             self.shard(None)
@@ -115,6 +120,7 @@ class Intake:
         if not self.store.partitioned:
             return
         with self._lock:
+            self._rolled()  # what is left of their blocks is for others to move
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._shards.pop(name, None)
@@ -142,19 +148,39 @@ class Intake:
         """When the first event that is held happens."""
         return min((due for shard in self.shards if (due := shard.due()) is not None), default=None)
 
-    def roll(self, *, least: int) -> None:
-        """Move blocks of the archive and of refused records into files."""
-        if self.folder is None:
+    def roll(self, *, least: int, aside: bool = False) -> None:
+        """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes.
+
+        aside: in a thread of its own, so that commits go on meanwhile; what goes wrong there, the next call raises.
+        """
+        if self.folder is None or (aside and self._rolling is not None and not self._rolling.done()):
             return
-        for shard in self.shards:
-            for space in (spaces.ARCHIVE, spaces.DEAD):
-                self._roller(shard.partition, space).roll(least=least)
+        with self._lock:
+            self._rolled()
+            due = [(shard, space) for shard in self.shards for space, size in shard.blocks.items() if size and size >= least]
+            for shard, space in due:
+                shard.blocks[space] = 0  # what is committed from here on is counted for the next file
+            self._rolling = _aside([self._roller(shard.partition, space) for shard, space in due]) if due else None
+            if not aside:
+                self._rolled()
+
+    def close(self) -> None:
+        """Wait for files that are being made; what goes wrong with them is seen when they are made again."""
+        if self._rolling is not None:
+            wait([self._rolling])
+
+    def _rolled(self) -> None:
+        """Wait for files that are being made, and raise what goes wrong."""
+        rolling, self._rolling = self._rolling, None
+        if rolling is not None:
+            rolling.result()
 
     def shard(self, partition: str | None) -> Shard:
         """The shard that a partition's records go to; its views are filled with their past before it is given."""
         name = partition if self.store.partitioned else None
         if name not in self._shards:
-            shard = Shard(self.acceptance, self.store, name, archive=self.folder is not None)
+            kept = self.folder is not None
+            shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep > 0)
             replayed = self.replayed_from is not None
             now = clock.now_micros() if self.replayed_from is None else self.replayed_from
             for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), now, replayed=replayed).items():
@@ -178,4 +204,21 @@ class Intake:
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
-        return Roller(self.store, space, folder / ("archive" if space == spaces.ARCHIVE else "dead_letters"), self.source.name, partition)
+        keep = self._keep if space == spaces.FILTERED else None
+        return Roller(self.store, space, folder / FOLDERS[space], self.source.name, partition, keep)
+
+
+def _aside(rollers: Sequence[Roller]) -> Future[None]:
+    """Roll in a thread."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            for roller in rollers:
+                roller.roll()
+            done.set_result(None)
+        except BaseException as error:  # noqa: BLE001 (raised by whoever asks)
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="roll").start()
+    return done

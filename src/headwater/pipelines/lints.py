@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from headwater.definitions.durations import DAY, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
-from headwater.pipelines.changes import listed
+from headwater.errors import listed
 
 Severity = Literal["refused", "warning"]
-Finding = tuple[FeatureView | Source, str, str]  # of what, the message, the remedy
+Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the message, the remedy
 
 LONG_HORIZON = 7 * DAY
 LONG_WINDOW = 30 * DAY
@@ -43,9 +45,26 @@ def lints(project: Project) -> tuple[Lint, ...]:
     found = []
     for rule, (severity, look) in RULES.items():
         for subject, message, remedy in look(project):
-            kind = "view" if isinstance(subject, FeatureView) else "source"
+            kind = "view" if isinstance(subject, FeatureView) else "http" if isinstance(subject, HttpFeatures) else "source"
             found.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
     return tuple(found)
+
+
+def refusals(views: Sequence[FeatureView]) -> list[str]:
+    """What no pipeline can do of these views, in words."""
+    return [f"view {view.name}: {message}" for look in REFUSALS.values() for view, message, _ in look(_Some(views))]
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Views that are no project."""
+
+    views: Sequence[FeatureView]
+
+
+class _Views(Protocol):
+    @property
+    def views(self) -> Sequence[FeatureView]: ...
 
 
 def grouped(found: Iterable[Lint]) -> list[str]:
@@ -67,7 +86,7 @@ def queryable(source: Source) -> bool:
 # ---------------------------------------------------------------- refused
 
 
-def _on_request(project: Project) -> Iterator[Finding]:
+def _on_request(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, OnRequest) and not queryable(view.source):
             yield (
@@ -77,7 +96,7 @@ def _on_request(project: Project) -> Iterator[Finding]:
             )
 
 
-def _own_freshness(project: Project) -> Iterator[Finding]:
+def _own_freshness(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Measured | Never):
             yield (
@@ -87,7 +106,7 @@ def _own_freshness(project: Project) -> Iterator[Finding]:
             )
 
 
-def _enriched(project: Project) -> Iterator[Finding]:
+def _enriched(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and isinstance(view.source.history, Enriched):
             yield (
@@ -97,7 +116,7 @@ def _enriched(project: Project) -> Iterator[Finding]:
             )
 
 
-def _known_windows(project: Project) -> Iterator[Finding]:
+def _known_windows(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and view.source.window_on == "known_at":
             yield (
@@ -240,6 +259,39 @@ def _text_extremes(project: Project) -> Iterator[Finding]:
             )
 
 
+def _not_in_training(project: Project) -> Iterator[Finding]:
+    for http in _http(project):
+        if not http.trains:
+            yield (
+                http,
+                "no model is trained on it: it has no history that says what it was for past requests",
+                "Serve it, keep what is answered, and give it history= when there is enough of it",
+            )
+
+
+def _plain_http(project: Project) -> Iterator[Finding]:
+    for http in _http(project):
+        parts = urlsplit(http.url)
+        if parts.scheme == "http" and http.headers and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            yield (http, f"the headers {', '.join(http.headers)} go over the network for all to read", "Ask at https://")
+
+
+def _cut_off(project: Project) -> Iterator[Finding]:
+    for http in _http(project):
+        budgets = {model.name: model.latency_budget for model in project.models if http in model.features.http_features}
+        short = [
+            f"{name} ({budget})"
+            for name, budget in budgets.items()
+            if budget is not None and micros(http.timeout, "timeout") >= micros(budget, "latency_budget")
+        ]
+        if short:
+            yield (
+                http,
+                f"its timeout of {http.timeout} is no shorter than the latency_budget of model {listed(short)}, which would cut it off before",
+                "Give it a shorter timeout, or the model a longer budget",
+            )
+
+
 def _text_columns(source: Source) -> frozenset[str]:
     """The columns of texts, where a history can be looked at; a history that cannot is told of when it is read."""
     if source.history is None or isinstance(source.history, Enriched):
@@ -257,11 +309,16 @@ def _text_columns(source: Source) -> frozenset[str]:
     return frozenset(name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum))
 
 
+REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
+    "on-request": _on_request,
+    "own-freshness": _own_freshness,
+    "enriched-stream": _enriched,
+    "known-windows": _known_windows,
+}
+"""The rules that stop an apply: each looks at views."""
+
 RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
-    "on-request": ("refused", _on_request),
-    "own-freshness": ("refused", _own_freshness),
-    "enriched-stream": ("refused", _enriched),
-    "known-windows": ("refused", _known_windows),
+    **{name: ("refused", look) for name, look in REFUSALS.items()},
     "no-stream": ("warning", _no_stream),
     "no-history": ("warning", _no_history),
     "within-delay": ("warning", _within_delay),
@@ -273,13 +330,20 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     "kept-for-ever": ("warning", _for_ever),
     "many-values": ("warning", _many_values),
     "text-extremes": ("warning", _text_extremes),
+    "not-in-training": ("warning", _not_in_training),
+    "plain-http": ("warning", _plain_http),
+    "cut-off": ("warning", _cut_off),
 }
 """Every rule by its name: whether it stops an apply, and what it looks for. docs/catalog.md lists them."""
 
 
-def _roots(project: Project) -> list[FeatureView]:
+def _roots(project: _Views) -> list[FeatureView]:
     """The views that have state, aliases left out."""
     return list(dict.fromkeys(view.root for view in project.views))
+
+
+def _http(project: Project) -> list[HttpFeatures]:
+    return list(dict.fromkeys(http for model in project.models for http in model.features.http_features))
 
 
 def _streamed(project: Project) -> list[Source]:

@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import LASTS
-from headwater.compute.as_of import as_of
-from headwater.definitions.durations import DAY
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
@@ -34,9 +31,11 @@ from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
 from headwater.engines.workplace import read_json, renamed, workplace, write_json
-from headwater.errors import DataError, UsageError, nearest
+from headwater.errors import DataError, UsageError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import Cut, Making, State, encoded, read_state, schema_bytes
+from headwater.pipelines.arms import Stored, chosen, stored
+from headwater.pipelines.cuts import computable, due_after
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import SLOTS, newest
 
@@ -72,16 +71,7 @@ def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
     """
     if not isinstance(view.freshness, Batch):
         raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
-    computed = replace(view.freshness, delay=view.freshness.wait)
-    due, after = _last(view.freshness, t), _last(computed, t)
-    while (before := _last(computed, after[1] - 1)) > due:
-        after = before
-    return [due, after] if after > due else [due]
-
-
-def _last(batch: Batch, t: int) -> tuple[int, int]:
-    (T,), (K,) = as_of(batch, np.array([t]))
-    return int(T), int(K)
+    return computable(view.freshness, t)
 
 
 def materialize_view(
@@ -310,8 +300,9 @@ def materialize(
     is not made again, and a run that was killed is gone on with.
 
     Args:
-        project: whose views.
-        views: names of batch views; none is all of them.
+        project: whose views, as defined and at the levels that are served.
+        views: names of batch views; none is all of them. A view that is batch at several levels is made at each; `user@nightly` is that of
+            one level.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
         memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
@@ -332,37 +323,24 @@ def materialize(
     user 10 events added
     user 2 events added
     """
-    chosen = batch_views(project, views)
+    wanted = batch_views(project, views)
     t = clock.now_micros() if at is None else parse_moment(at, "at")
     with opened(store) as mine:
-        return [materialize_view(view, mine, t, memory=memory, tick=tick) for view in chosen]
+        return [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
 
 
-def batch_views(project: Project, names: Sequence[str] = ()) -> list[FeatureView]:
+def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
     """The batch views of a project, without aliases, or those of these names.
 
     Raises:
         UsageError: there is none, or none of a name.
     """
-    found = {view.root.name: view.root for view in project.views if isinstance(view.root.freshness, Batch)}
-    for name in names:
-        if name not in found:
-            raise UsageError(f"project {project.name!r} has no batch view {name!r}; {nearest(name, found)}")
-    if not found:
+    found = [one for one in stored(project) if isinstance(one.view.freshness, Batch)]
+    if not found and not names:
         raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
-    return [found[name] for name in dict.fromkeys(names or found)]
+    return chosen(found, names, lambda name: f"project {project.name!r} has no batch view {name!r}")
 
 
 def next_due(views: Sequence[FeatureView], t: int) -> int:
     """When the next cut of any of these batch views can be computed, after `t`; microseconds."""
-    return min(_due_after(view, t) for view in views)
-
-
-def _due_after(view: FeatureView, t: int) -> int:
-    assert isinstance(view.freshness, Batch)
-    low, high = t, t + 2 * view.freshness.every + 2 * DAY  # cuts by a local clock are up to a day and an hour apart from even ones
-    now = cuts_at(view, t)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cuts_at(view, middle) == now else (low, middle)
-    return high
+    return min(due_after(cast("Batch", view.freshness), t) for view in views)

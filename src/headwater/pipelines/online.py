@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,13 +22,14 @@ from headwater.definitions.moments import parse_moment
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
-from headwater.errors import DataError, StoreError
+from headwater.errors import DataError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, read_state, read_stream
 from headwater.pipelines.historical import as_service, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
+from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
-from headwater.pipelines.request_features import request_feature, request_field
+from headwater.pipelines.request_features import fetched, request_feature, request_field
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def get_online_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: keys and request fields; a frame with an Arrow interface, or a list of mappings.
+        rows: keys and request fields; a frame with an Arrow interface, or a list of mappings. What third parties say is taken from
+            columns named like their features (`serving.third_party` fetches it); where they lack, the values are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
@@ -167,6 +170,20 @@ class OnlineFeatures:
         self.names = service.feature_names
         owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
         self.of = tuple(owners.get(name, -1) for name in self.names)
+        self._asks = frozenset(service.needed_by())
+
+    def warm(self) -> None:
+        """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
+
+        Raises:
+            StoreError: a view that is not in the store.
+        """
+        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _asked(v)}
+        now = clock.now_micros()
+        with suppress(StaleError, UnusualKeyError):
+            pairs: dict[str, Sequence[object]] = {name: [value, None] for name, value in keys.items()}
+            self._quick.read(pairs, 2, now)
+            self._quick.one(keys, now)
 
     def read(
         self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
@@ -177,6 +194,7 @@ class OnlineFeatures:
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}
         beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        self._add_fetched(frame, found, beside)
         for view in self.service.views:
             served = self.views[view.name].read(_keys(view, frame, found), t)
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
@@ -188,19 +206,30 @@ class OnlineFeatures:
             columns += [column for series in columns for column in _details(series, beside.get(series.name))]
         return pl.DataFrame(columns)
 
-    def row(self, request: Mapping[str, object], *, t: int | None = None) -> Answer:
-        """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does."""
+    def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
+        """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
+
+        `said` has the statuses of what third parties have answered, by the names of their features, where whoever asked them knows better.
+        """
         t = clock.now_micros() if t is None else t
-        if self._alone:
+        if said:
+            found = self.row(request, t=t)
+            codes = [said.get(name, found.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            return found._replace(statuses=b"".join(codes))
+        if self._plain is not None:
             try:
-                return self._quick.one(request, t)
-            except (KeyError, UnusualKeyError):
+                answer = self._quick.one(request, t)
+                return answer if self._alone else Answer(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+            except (KeyError, UnusualKeyError, UnusualValueError):
                 pass  # the general way knows what to say
         values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
         return Answer([column[0] for column in values], b"".join(statuses), moments)
 
-    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None) -> Answers:
+    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answers:
         """As `row`, of requests whose keys and fields stand in columns."""
+        if said:
+            found = self.rows(request, t=t)
+            return found._replace(statuses=[said.get(name, codes) for name, codes in zip(self.names, found.statuses, strict=True)])
         sizes = {len(column) for column in request.values()}
         if len(sizes) != 1:
             raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
@@ -213,12 +242,22 @@ class OnlineFeatures:
         except (KeyError, UnusualKeyError):
             check_request(self.service, list(request))
             got, quick = Answers([], [], []), Quick(self.store, [], [])
-        if self._alone and quick is self._quick:
-            return got
+        if self._plain is not None and quick is self._quick:
+            if self._alone:
+                return got
+            try:
+                return Answers(*self._plain.many(request, got.values, got.statuses, count), got.moments)
+            except KeyError:
+                check_request(self.service, list(request))
+            except UnusualValueError:
+                pass  # the general way knows what to say
+        elif not request.keys() >= self._asks:
+            check_request(self.service, list(request))
         found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
         moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
-        frame = pl.DataFrame({name: pl.Series(name, column, strict=False) for name, column in request.items()})
+        frame = pl.DataFrame([_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
+        found |= self._fetched(frame, series)
         for view in self.service.views:
             if view.name not in moments:
                 served = self.views[view.name].read(_keys(view, frame, series), t)
@@ -232,6 +271,23 @@ class OnlineFeatures:
                 found[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
         values, statuses = zip(*(found[name] for name in self.names), strict=True)
         return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+
+    def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
+        """What third parties have answered and its statuses; added to `series`."""
+        beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        self._add_fetched(frame, series, beside)
+        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, _, _) in beside.items()}
+        return {name: (series[name].to_list(), codes) for name, codes in said.items()}
+
+    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, tuple[pl.Series, int, bool]]) -> None:
+        """Add what third parties have answered, and the statuses."""
+        for http in self.service.http_features:
+            for name, series in fetched(http, frame):
+                found[name] = series
+                codes = (
+                    np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
+                )
+                beside[name] = asides.status_series(name, codes), 0, False
 
     def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
         """Add what is made of the request itself."""
@@ -256,9 +312,34 @@ class OnlineFeatures:
         )
 
     @cached_property
+    def _plain(self) -> Plain | None:
+        """What is made of the request itself, where loops read all views."""
+        return Plain(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
+
+    @cached_property
     def _alone(self) -> bool:
         """Whether there is nothing but these."""
         return tuple(self._quick.names) == tuple(self.names)
+
+
+def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
+    """The keys of a view that columns of the request fill, with these."""
+    for key in view.keys:
+        filled = view.request_key(key)
+        if isinstance(filled, str):
+            yield key, filled
+
+
+def _column(name: str, values: Sequence[object]) -> pl.Series:
+    """Plain values as a column.
+
+    Raises:
+        DataError: an integer of more than 64 bits.
+    """
+    for value in values:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
+    return pl.Series(name, values, strict=False)
 
 
 def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:

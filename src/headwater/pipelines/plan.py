@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 from headwater import clock
@@ -12,6 +12,7 @@ from headwater.catalog.entry import Entry, Held
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.errors import DefinitionError, UsageError
+from headwater.pipelines.arms import replayed
 from headwater.pipelines.changes import Change, changes
 from headwater.pipelines.describe import describe
 from headwater.pipelines.lints import Lint, grouped, lints
@@ -33,6 +34,7 @@ class Plan:
         unchanged: how many definitions are the same.
         applied: the version that an apply made of it; None for a plan, and where nothing was written.
         kept: names of what the project no longer has, and which stays live.
+        backtest_only: by name, why levels are not served.
     """
 
     project: str
@@ -43,6 +45,7 @@ class Plan:
     unchanged: int
     applied: int | None = None
     kept: tuple[str, ...] = ()
+    backtest_only: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs_backfill(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Plan:
             "needs_backfill": list(self.needs_backfill),
             "breaking": list(self.breaking),
             "lints": [vars(lint) for lint in self.lints],
+            "backtest_only": dict(self.backtest_only),
         }
 
     def __str__(self) -> str:
@@ -88,6 +92,7 @@ class Plan:
             yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
             yield from (f"      {detail}" for detail in change.details)
             yield from (f"      breaking: {said}" for said in change.breaking)
+        yield from (f"  level {level} is for backtests only: {said}" for level, said in self.backtest_only.items())
         yield from (f"  ✗ refused: {said}" for said in grouped(self.refused))
         yield from (f"  ! warning: {said}" for said in grouped(lint for lint in self.lints if lint.severity == "warning"))
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
@@ -169,6 +174,8 @@ def apply(
 def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Entry]:
     """The views of a project as they were last applied, by name: what a pipeline may run, each with its `tiles` fingerprint.
 
+    A view at a freshness that only a level gives it stands under `view@level`.
+
     Raises:
         UsageError: the project was never applied to this catalog.
     """
@@ -189,7 +196,7 @@ def check_applied(project: Project, views: Iterable[FeatureView], catalog: Catal
     wrong = [
         f"view {view.name} {'is not in the catalog' if view.name not in found else 'differs from what was applied'}"
         for view in views
-        if view.name not in found or found[view.name].tiles != view.tiles_fingerprint
+        if view.tiles_fingerprint not in {entry.tiles for name, entry in found.items() if name.partition("@")[0] == view.name}
     ]
     if wrong:
         raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
@@ -204,7 +211,8 @@ def _plan(project: Project, catalog: Catalog, held: Held) -> Plan:
     found = changes(held, new)
     same = len(new) - sum(change.action != "removed" for change in found)
     kept = tuple(f"{change.kind} {change.name}" for change in found if change.action == "removed")
-    return Plan(project.name, str(catalog), held.version, found, lints(project), same, None, kept)
+    only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
+    return Plan(project.name, str(catalog), held.version, found, lints(project), same, None, kept, only)
 
 
 def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

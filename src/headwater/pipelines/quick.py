@@ -16,8 +16,9 @@ from headwater import clock
 from headwater.compute.arrays import I64
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.engines import answers
-from headwater.engines.tiles import ViewTiles
-from headwater.errors import StoreError
+from headwater.engines.keys import check_types
+from headwater.engines.tiles import ViewTiles, key_bytes
+from headwater.errors import DataError, StoreError, nearest
 from headwater.online_stores import OnlineStore, kernels, spaces
 from headwater.online_stores.answers import answer
 from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
@@ -121,6 +122,7 @@ class Quick:
         at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
         self._order = [at[name] for name in names]
         self._plans: dict[tuple[int, ...], answers.Plan] = {}
+        self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
         self._known: tuple[float, _Layout] | None = None
 
     def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
@@ -138,12 +140,16 @@ class Quick:
         columns: list[list[object]] = [(floats if real else words)[place].tolist() for place, real in enumerate(plan.reals)]
         for place, meant in plan.meant:
             columns[place] = [v if null else meant(v) for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
-        for place in np.flatnonzero(gone.any(axis=1)).tolist() if nulls else ():
-            columns[place] = [None if null else v for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
+        if nulls:
+            places, rows = np.nonzero(gone)
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+                columns[place][row] = None
         return Answers(columns, [row.tobytes() for row in said], moments)
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
         """As `read`, of one key, which is not null."""
+        if not self.parts:
+            return Answer([], b"", [])
         layout = self._layout()
         if layout.single:
             found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
@@ -151,16 +157,15 @@ class Quick:
             layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
         plan, out, nulls, moments = self._answer(layout, found, 1, t)
         *values, statuses, gone = plan.unpack(out)
-        said, null = cast("bytes", statuses), cast("bytes", gone)
+        null = cast("bytes", gone)
         for place, meant in plan.meant:
             if not null[place]:
                 values[place] = meant(values[place])
-        if nulls:
-            place = null.find(1)
-            while place >= 0:
-                values[place] = None
-                place = null.find(1, place + 1)
-        return Answer(values, said, moments)
+        place = -1
+        for _ in range(nulls):
+            place = null.index(1, place + 1)
+            values[place] = None
+        return Answer(values, cast("bytes", statuses), moments)
 
     def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
@@ -178,25 +183,26 @@ class Quick:
         """The words of the answers (see `answer`), and how many are null."""
         grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
-        records, plan = self._chosen(found, layout, moments, count)
+        if layout.plain:
+            records, plan = found[len(layout.heads) :], self._plain
+        else:
+            records, plan = self._chosen(found, layout, moments, count)
         if None in records:
             records = [record or kernels.NONE for record in records]
-        data = b"".join([*[moment[0].to_bytes(8, "little", signed=True) for moment in moments], *records])  # type: ignore[list-item]
+        data = b"".join([plan.times(*[moment[0] for moment in moments]), *records])  # type: ignore[list-item]
         out = np.empty(plan.room(count), np.int64)
         nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        if True in [moment[3] for moment in grouped]:
-            nulls += self._fall_back(plan, out, count, moments)
+        if self._may_fall_back and any(moment[3] for moment in grouped):
+            nulls = self._fall_back(plan, out, count, moments)
         return plan, out, nulls, moments
 
     def _chosen(
         self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
     ) -> tuple[Sequence[bytes | None], answers.Plan]:
-        """The records that count, and the plan for as many of each key."""
+        """The records that count, where that is to be chosen, and the plan for as many of each key."""
         at = len(layout.heads)
-        if layout.plain:
-            return found[at:], self._planned((1,) * len(self.parts))
         records: list[bytes | None] = []
         sizes = []
         for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
@@ -207,12 +213,12 @@ class Quick:
         return records, self._planned(tuple(sizes))
 
     def _fall_back(self, plan: answers.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
-        """Mark all features of views that serve nothing stale; whether there are any."""
+        """Mark all features of views that serve nothing stale; how many values are null."""
         _, said, gone = _cut(plan, out, count)
         old = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
         places = [old[view] for view, _ in self._order]
         said[places], gone[places] = FALLBACK, 1
-        return int(any(old))
+        return int(gone.sum())
 
     def _layout(self) -> _Layout:
         now = clock.stopwatch()
@@ -233,6 +239,11 @@ class Quick:
                 layout.keys.append((layout.begins[-1], _ONE[part.encode[0]], part.columns[0]))
         self._known = now, layout
         return layout
+
+    @cached_property
+    def _plain(self) -> answers.Plan:
+        """The plan for one record of each key in each view."""
+        return self._planned((1,) * len(self.parts))
 
     def _planned(self, sizes: tuple[int, ...]) -> answers.Plan:
         known = self._plans.get(sizes)
@@ -281,9 +292,12 @@ def _text(values: Sequence[object]) -> Sequence[bytes | None]:
 
 
 def _one_whole(value: object) -> bytes:
-    if type(value) is not int or not _LEAST <= value <= _MOST:
+    if type(value) is not int:
         raise UnusualKeyError
-    return _PACK(value)
+    try:
+        return _PACK(value)
+    except struct.error as error:
+        raise UnusualKeyError from error
 
 
 def _one_text(value: object) -> bytes:
@@ -292,8 +306,50 @@ def _one_text(value: object) -> bytes:
     return value.encode()
 
 
-_LEAST, _MOST = -(2**63), 2**63 - 1
 _PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
+
+
+class Keys:
+    """Key columns as the bytes that records stand under; for plain whole numbers and texts, and others by frames.
+
+    Raises:
+        DataError: keys of a type that cannot be those.
+    """
+
+    def __init__(self, dtypes: Mapping[str, pl.DataType], what: str) -> None:
+        self._dtypes, self._what = dtypes, what
+        encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
+        self._encode = None if None in encode else cast("list[Encode]", encode)
+        self._one = _ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
+        self._name = next(iter(dtypes))
+
+    def one(self, request: Mapping[str, object]) -> bytes | None:
+        """The key of one request; None where a part of it is null."""
+        if self._one is not None:
+            try:
+                return self._one(request[self._name])
+            except (KeyError, UnusualKeyError):
+                pass  # the general way knows what to say
+        return self.many({name: [value] for name, value in request.items()}, 1)[0]
+
+    def many(self, columns: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """As `one`, of requests whose keys stand in columns."""
+        for name in self._dtypes:
+            if name not in columns:
+                raise DataError(f"the request has no {name!r}, which {self._what} is looked up by; {nearest(name, columns)}")
+        if self._encode is not None:
+            try:
+                parts = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
+                return parts[0] if len(parts) == 1 else [_joined(values) for values in zip(*parts, strict=True)]
+            except UnusualKeyError:
+                pass
+        frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})
+        for name, dtype in self._dtypes.items():
+            check_types(name, dtype, frame.schema[name], self._what)
+        frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
+        whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+        made = iter(spaces.shortened(key_bytes(frame.filter(whole))))
+        return [next(made) if some else None for some in whole.to_list()[:count]]

@@ -1,12 +1,13 @@
-"""Request fields and functions, evaluated over rows."""
+"""Request fields, functions and answers of third parties, over rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 
+from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import DTYPES, RequestFeature, RequestField
 from headwater.errors import DataError
 
@@ -47,12 +48,53 @@ def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mappin
         else:
             values = [function() for _ in range(frame.height)]
     except Exception as error:
-        given = ", ".join(f"{name}={column[len(values)]!r}" for name, column in zip(feature.parameters, ordered, strict=True))
-        raise DataError(f"{what} failed on row {len(values)} with {given}: {type(error).__name__}: {error}") from error
+        raise failed(feature, len(values), [column[len(values)] for column in ordered], error) from error
+    return returned(feature, values)
+
+
+def failed(feature: RequestFeature, row: int, given: Sequence[object], error: Exception) -> DataError:
+    """What to say of a function that raised."""
+    said = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, given, strict=True))
+    return DataError(f"request feature {feature.name!r} failed on row {row} with {said}: {type(error).__name__}: {error}")
+
+
+def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
+    """What a function returned, in the type that it is annotated with.
+
+    Raises:
+        DataError: it is of another kind.
+    """
     try:
         return pl.Series(feature.name, values, _POLARS[feature.dtype], strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{what} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}") from error
+        raise DataError(
+            f"request feature {feature.name!r} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}"
+        ) from error
+
+
+def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
+    """What the history of a third party has answered, by name, in the types that its answers have; those that were computed.
+
+    Raises:
+        DataError: the history's column is of another kind.
+    """
+    for column, (_, dtype) in http.columns.items():
+        name = f"{http.name}__{column}"
+        if name in found:
+            yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
+
+
+def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
+    """What a third party has answered online, by name: the columns of the rows that are named like the features; else its fallback values.
+
+    Raises:
+        DataError: a column is of another kind.
+    """
+    for name, (column, (_, dtype)) in zip(http.feature_names, http.columns.items(), strict=True):
+        if name in frame.columns:
+            yield name, _typed(frame[name], dtype, f"third-party features {http.name!r}: {name!r} of the rows")
+        else:
+            yield name, pl.Series(name, [http.fallback[column]], _POLARS[dtype]).new_from_index(0, frame.height)
 
 
 def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
@@ -68,4 +110,7 @@ def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
         raise DataError(f"{what} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")
     if dtype is datetime:
         return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
-    return series.cast(_POLARS[dtype])
+    try:
+        return series.cast(_POLARS[dtype])
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{what} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error

@@ -26,6 +26,9 @@ LABEL = "__label"
 KNOWN_AT = "__known_at"
 ASKED_AT = "__asked_at"
 
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_OR_TEXT = ", or of a multiclass task a text"
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -67,10 +70,10 @@ def read_rows(rows: ArrowFrame | Table, timestamp_field: str, timezone: str | No
     return Requests(frame, t.to_numpy())
 
 
-def read_labels(labels: Labels, memory: Size | None = None) -> Requests:
+def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = False) -> Requests:
     """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
 
-    `memory` is for the history that an `outcome(...)` reads.
+    `memory` is for the history that an `outcome(...)` reads. `texts`: the outcome may be a text, as the classes of a multiclass task.
 
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
@@ -82,7 +85,7 @@ def read_labels(labels: Labels, memory: Size | None = None) -> Requests:
     asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
     made = [asked]
     if isinstance(labels.label, str):
-        made.append(_outcome(labels.label, chosen.schema, what).alias(LABEL))
+        made.append(_outcome(labels.label, chosen.schema, what, texts=texts).alias(LABEL))
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
@@ -108,21 +111,24 @@ def read_labels(labels: Labels, memory: Size | None = None) -> Requests:
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
-    label = frame[LABEL] if LABEL in frame.columns else _observed(labels, requests, memory)
+    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, texts=texts)
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
-def _outcome(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+def _outcome(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr:
     dtype = column(name, schema, what)
+    if texts and dtype in _TEXTS:
+        return pl.col(name).cast(pl.String)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise DataError(
-            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean. Make one in select, such as (pl.col({name!r}) == 'yes').alias({name!r})"
+            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if texts else ''}. Make one in select, such as "
+            f"(pl.col({name!r}) == 'yes').alias({name!r})"
         )
     value = pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
 
 
-def _observed(labels: Labels, requests: Requests, memory: Size | None) -> pl.Series:
+def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:
     """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
     outcome = labels.label
     assert isinstance(outcome, Outcome)
@@ -134,9 +140,12 @@ def _observed(labels: Labels, requests: Requests, memory: Size | None) -> pl.Ser
     ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
     limit = None if memory is None else in_bytes(memory, "memory")
     series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], Notes(), memory=limit)[0][0]
+    if texts and series.dtype in _TEXTS:
+        return series.cast(pl.String)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         raise DataError(
-            f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be a number or a boolean. "
+            f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be "
+            f"a number or a boolean{_OR_TEXT if texts else ''}. "
             f"Make one in the select of source {outcome.source.name!r}"
         )
     return series.cast(pl.Float64)

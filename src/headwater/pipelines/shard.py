@@ -1,8 +1,8 @@
 """What one writer owns of a source's stream, and how records are added to its views: one commit at a time, exactly once.
 
 A commit holds the tiles, the offsets to read on from, the ids, the events held for their time, the accepted events for the archive, the
-refused records with their reasons, and what was counted; all of it or nothing. It is made only if the store stands where this writer
-left it.
+rows that the source's filter leaves out, the refused records with their reasons, and what was counted; all of it or nothing. It is made
+only if the store stands where this writer left it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from headwater.definitions.streams import Pushed
 from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import Fetched
-from headwater.logs.rolling import KNOWN_AT, SEQUENCE
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
 from headwater.online_stores import OnlineStore, frames, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
+from headwater.pipelines.accept import DEAD_SCHEMA, NONE, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ids import Ids, known_of
@@ -85,10 +85,15 @@ class Shard:
         store: the online store.
         partition: the partition's name; None for the whole stream.
         archive: whether accepted events are kept for training.
+        filtered: whether rows that the source's filter leaves out are kept for `explain`.
+
+    blocks: by space, how many bytes wait in the store to be moved into files.
     """
 
-    def __init__(self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True) -> None:
-        self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
+    def __init__(
+        self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True, filtered: bool = True
+    ) -> None:
+        self.acceptance, self.store, self.partition, self.archive, self.filtered = acceptance, store, partition, archive, filtered
         self.source = acceptance.source
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
         self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
@@ -111,6 +116,7 @@ class Shard:
         if self.corrections is not None:
             self.corrections.load()
         held = {key: frames.decoded(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
+        self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
         self._memory = _Memory(progress, ends, ids, blocks, held)
 
     @property
@@ -167,7 +173,6 @@ class Shard:
 
 
 DUE = "headwater_due"
-_NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
 
 
 class _Draft:
@@ -181,6 +186,7 @@ class _Draft:
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
         self.brought: list[Brought] = []
+        self.filtered: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # what is new of it
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
@@ -195,7 +201,12 @@ class _Draft:
         for key, rows in self.memory.held.items():
             come = rows[DUE] < self.now
             if come.any():
-                self._count_in(rows.filter(come).drop(DUE), "released")
+                due = rows.filter(come).drop(DUE)
+                events = self.shard.acceptance.events_of(due)
+                if self.shard.corrections is None:
+                    self._add(due, events, "released")
+                else:
+                    self.brought.append(of_rows(due, events, "released"))
                 left = rows.filter(~come)
                 self.held[key] = left if left.height else None
 
@@ -214,7 +225,9 @@ class _Draft:
         fates[arrived.refused] = REFUSED
         self.fates.append(fates)
         self.counts["records"] += len(records.offset)
-        self.counts["filtered"] += arrived.filtered
+        self.counts["filtered"] += len(arrived.filtered)
+        if self.shard.filtered and len(arrived.filtered):
+            self.filtered.append(arrived.rows[arrived.filtered])
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
         self._refuse(records, arrived)
@@ -269,7 +282,9 @@ class _Draft:
         while blocks and blocks[0][1] <= self.now - horizon:
             changes[blocks.pop(0)[0]] = None
         if self.rows and shard.archive:
-            changes[own(spaces.ARCHIVE)] = frames.encoded(self._archived(pl.concat(self.rows), progress.sequence))
+            changes[own(spaces.ARCHIVE)] = frames.encoded(stamped(pl.concat(self.rows), progress.sequence, self.now))
+        if self.filtered:
+            changes[own(spaces.FILTERED)] = frames.encoded(stamped(pl.concat(self.filtered), progress.sequence, self.now))
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
             changes[own(spaces.DEAD)] = frames.encoded(refused.select(*DEAD_SCHEMA))
@@ -278,11 +293,13 @@ class _Draft:
         except BaseException:
             shard.load()  # ids were taken in for nothing
             raise
+        for space in FOLDERS:
+            shard.blocks[space] += len(changes.get(own(space)) or b"")
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         if shard.corrections is not None:
             shard.corrections.committed(changes)
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
-        refused = pl.concat(self.refused) if self.refused else _NONE
+        refused = pl.concat(self.refused) if self.refused else NONE
         counts = {name: n for name, n in self.counts.items() if n}
         return Committed(sequence, self.now, counts, refused, self.known, clock.stopwatch() - self.since, self.fates)
 
@@ -324,21 +341,13 @@ class _Draft:
             self.counts["dead"] += dead.height
             self.dead.append(dead)
 
-    def _count_in(self, rows: pl.DataFrame, what: str) -> None:
-        """Rows that were checked before."""
-        events = self.shard.acceptance.events_of(rows)
-        if self.shard.corrections is None:
-            self._add(rows, events, what)
-        else:
-            self.brought.append(of_rows(rows, events, what))
-
     def _add(self, rows: pl.DataFrame, events: pl.DataFrame, what: str) -> None:
         if not events.height:
             return
         self.counts[what] += events.height
         self._follow(events)
         self.rows.append(rows)
-        self.events.append(events.with_columns(rows[OFFSET]) if self.shard.partition is not None else events)
+        self.events.append(events.hstack([rows[OFFSET]]) if self.shard.partition is not None else events)
 
     def _progress(self) -> Progress:
         old = self.memory.progress
@@ -357,7 +366,7 @@ class _Draft:
         if not self.events:
             return {}
         events = pl.concat(self.events)
-        self.counts["outside"] += int((events[TIME] < self._reached()).sum())
+        self._count(events[TIME])
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.shard.acceptance.tiles:
             fetch = Fetched(self.shard.store, tiles.view, self.shard.partition)
@@ -369,30 +378,22 @@ class _Draft:
         """As `_tiles`, of images; `rows` and `dead` are added to."""
         if not self.brought and not corrections.is_due(self.now):
             return {}
-        waiting = [*self.waiting, *self.memory.held.values()]
-        change = Change(corrections, self.brought, self.now, max((int(rows[DUE].max()) for rows in waiting), default=0))  # type: ignore[arg-type]
+        until = max((int(rows[DUE].max()) for rows in (*self.waiting, *self.memory.held.values())), default=0)  # type: ignore[arg-type]
+        change = Change(corrections, self.brought, self.now, until)
         made = change.settle(self.memory.progress.sequence + 1)
         self.counts += made.counts
         self.rows += [rows for rows in made.rows if rows.height]
         self.dead += made.dead
-        moved = pl.concat([made.come[TIME], made.gone[TIME]])
-        self.counts["outside"] += int((moved < self._reached()).sum())
+        self._count(pl.concat([made.come[TIME], made.gone[TIME]]))
         self._follow(made.come)
-        for tiles in self.shard.acceptance.tiles:
-            fetch = Fetched(self.shard.store, tiles.view, self.shard.partition)
-            renewed = tiles.renew(made.come, made.gone, self.now, sequence, fetch, partial(change.standing, tiles))
-            made.changes.update(zip(fetch.places, [record or None for record in renewed.values()], strict=True))
-        return made.changes
+        return {**made.changes, **change.renewed(made, sequence)}
 
     def _follow(self, events: pl.DataFrame) -> None:
         """Count those that are late, and remember the latest."""
         self.counts["late"] += int((events[TIME] < self.latest).sum())
-        if events.height:
-            self.latest = max(self.latest, int(events[TIME].max()))  # type: ignore[arg-type]
+        self.latest = max(self.latest, int(events[TIME].max() or 0))  # type: ignore[arg-type]
 
-    def _reached(self) -> int:
-        """Before which time no window of any view reaches an event."""
-        return min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
-
-    def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
-        return rows.with_columns(pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
+    def _count(self, times: pl.Series) -> None:
+        """Count the events that no window of any view reaches."""
+        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
+        self.counts["outside"] += int((times < reached).sum())

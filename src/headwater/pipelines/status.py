@@ -14,6 +14,7 @@ import polars as pl
 
 from headwater import clock, settings
 from headwater.compute.as_of import as_of
+from headwater.definitions.arm import Arm
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
@@ -21,8 +22,11 @@ from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores.scores import read_scores
 from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
+from headwater.pipelines.arms import Stored, backtest_only, served, stored
+from headwater.pipelines.score import fingerprint, scoring_of
 from headwater.pipelines.shard import Progress
 
 
@@ -66,6 +70,27 @@ class ViewStatus:
 
 
 @dataclass(frozen=True)
+class PredictionStatus:
+    """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "absent"), how old they are.
+
+    age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
+    version: of the model. otherwise: what a request without a score gets.
+    """
+
+    model: str
+    level: str
+    by: list[str]
+    freshness: str
+    otherwise: str
+    stands: str
+    age: float | None
+    T: int | None
+    published_at: int | None
+    keys: int
+    version: str
+
+
+@dataclass(frozen=True)
 class Status:
     """An online store; `now` in microseconds, `size` in bytes."""
 
@@ -73,6 +98,7 @@ class Status:
     size: int
     streams: list[StreamStatus]
     views: list[ViewStatus]
+    predictions: list[PredictionStatus]
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
@@ -108,8 +134,8 @@ def status(
     place = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source.name, place)]
-        views = list({view.root.name: view.root for view in project.views}.values())
-        return Status(t, mine.size(), streams, [_view(mine, view, t) for view in views])
+        ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]
+        return Status(t, mine.size(), streams, [_view(mine, one, t) for one in stored(project)], ahead)
 
 
 def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus]:
@@ -130,13 +156,26 @@ def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus
     return found
 
 
-def _view(store: OnlineStore, view: FeatureView, t: int) -> ViewStatus:
+def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
+    view = one.view
     keys, size, last = 0, 0, b""
     for place, record in store.scan(spaces.records(view.tiles_fingerprint)):
         key = place[:-1] if isinstance(view.freshness, Batch) else place  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
     stands, age, T = _standing(store, view, t)
-    return ViewStatus(view.name, str(view.freshness), stands, age, T, keys, size)
+    return ViewStatus(one.name, str(view.freshness), stands, age, T, keys, size)
+
+
+def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
+    scoring = scoring_of(arm)
+    held = read_scores(store, fingerprint(arm))
+    (due,), (_,) = as_of(scoring.freshness, np.array([t]))
+    cut = None if held is None else held.cut(int(due))
+    said = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
+    if cut is None:
+        return PredictionStatus(*said, "absent", None, None, None, 0, "")
+    stands = "stale" if due > cut.T else "current"
+    return PredictionStatus(*said, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:

@@ -14,6 +14,7 @@ from headwater.definitions.project import Project
 from headwater.errors import FencedError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.compaction import Compaction, Size, compact, shrunk
+from headwater.pipelines.arms import stored
 from headwater.pipelines.moments import newest
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.shard import Progress
@@ -45,9 +46,8 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
     """
     t = clock.now_micros() if now is None else now
     with opened(store) as mine:
-        views = {view.root.tiles_fingerprint: view.root for view in project.views}.values()
-        stored = [view for view in views if any(True for _ in mine.scan(spaces.state(view.tiles_fingerprint)))]
-        return [Kept(view.name, _compacted(mine, view, t)) for view in stored]
+        there = [one for one in stored(project) if any(True for _ in mine.scan(spaces.state(one.view.tiles_fingerprint)))]
+        return [Kept(one.name, _compacted(mine, one.view, t)) for one in there]
 
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:

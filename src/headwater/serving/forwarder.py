@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 
@@ -12,7 +14,7 @@ from headwater.serving.receiver import ROUTE, source_of
 
 _CONNECT: Final = 2.0  # seconds
 _ANSWER: Final = 60.0
-_HEADERS: Final = (b"idempotency-key", b"content-type")
+HEADERS: Final = (b"idempotency-key", b"content-type")
 
 
 class Forwarder:
@@ -27,7 +29,8 @@ class Forwarder:
         if scope["type"] != "http":
             return
         try:
-            found = await self._asked(source_of(scope), scope, await body(scope, read))
+            given = {name: value.encode("latin-1") for name in HEADERS if (value := header(scope, name)) is not None}
+            found = await self.forward(source_of(scope), await body(scope, read), given)
         except Refused as refused:
             await refuse(send, refused)
             return
@@ -36,18 +39,23 @@ class Forwarder:
         await send({"type": "http.response.start", "status": found.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": found.content})
 
-    async def close(self) -> None:
-        """Let go of connections."""
-        await self._client.aclose()
+    async def forward(self, source: str, data: bytes, headers: Mapping[bytes, bytes]) -> httpx.Response:
+        """Pass events on, with those of the request's headers that say something of them.
 
-    async def _asked(self, source: str, scope: Scope, data: bytes) -> httpx.Response:
+        Raises:
+            Refused: nobody ingests, or the answer was lost.
+        """
         address = self._store.get([spaces.RECEIVER])[0]
         if address is None:
             raise Refused(503, "no process ingests pushed events; start `headwater ingest`", again=5)
-        headers = {name.decode(): value for name in _HEADERS if (value := header(scope, name)) is not None}
+        passed = {name.decode(): headers[name].decode("latin-1") for name in HEADERS if name in headers}
         try:
-            return await self._client.post(f"{address.decode()}{ROUTE}{source}", content=data, headers=headers)
+            return await self._client.post(f"{address.decode()}{ROUTE}{quote(source)}", content=data, headers=passed)
         except httpx.ConnectError as error:
             raise Refused(503, f"the process that ingests does not answer at {address.decode()}", again=1) from error
         except httpx.HTTPError as error:
             raise Refused(503, "the answer was lost; whether the events were taken is not known: send the same again", again=1) from error
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.aclose()

@@ -23,11 +23,11 @@ _JSON: Final = [(b"content-type", b"application/json")]
 
 
 class Refused(HeadwaterError):  # noqa: N818 (an answer)
-    """A request that is answered with an error: its status, what to say, and in how many seconds to try again."""
+    """A request that is answered with an error: its status, what to say, in how many seconds to try again, and what methods there are."""
 
-    def __init__(self, status: int, message: str, *, again: int | None = None) -> None:
+    def __init__(self, status: int, message: str, *, again: int | None = None, allow: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.again = status, again
+        self.status, self.again, self.allow = status, again, allow
 
 
 def header(scope: Scope, name: bytes) -> str | None:

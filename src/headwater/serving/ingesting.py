@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import settings
+from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import UsageError
 from headwater.online_stores import OnlineStore, open_store
+from headwater.pipelines.arms import stored
 from headwater.pipelines.ingest import OnCommit
 from headwater.pipelines.ingest import ingest as run
 from headwater.pipelines.intake import Limits, streamed
@@ -69,7 +71,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     """
     if not allow_unapplied:
         check_applied(project, catalog)
-    pushed = any(isinstance(source.stream, Pushed) for source in streamed(project.views))
+    pushed = any(isinstance(source.stream, Pushed) for source in streamed([one.view for one in stored(project)]))
     with ExitStack() as stack:
         told = [on_commit] if on_commit is not None else []
         if metrics_port is not None:
@@ -113,8 +115,8 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
             stacklevel=3,
         )
         return
-    views = streamed(project.views)
-    mine = {("source", source.name) for source in views} | {("view", view.name) for some in views.values() for view in some}
+    live = [one for one in stored(project) if isinstance(one.view.freshness, Streaming)]
+    mine = {("source", one.view.source.name) for one in live} | {("view", one.name) for one in live}
     other = [f"{change.kind} {change.name}" for change in made.changes if (change.kind, change.name) in mine]
     if other:
         raise UsageError(

@@ -146,7 +146,8 @@ def freshnesses(length: int) -> list[Freshness]:
         batch("1h", delay="15m", wait="15m"),
         batch("1d", at="02:30", timezone="America/New_York", delay="10m", wait="1us"),
     ]
-    return [never(), on_request(), *[streaming(text(lag)) for lag in lags], *cuts, measured(["0s", "1us", "10s", text(length)], seed=3)]
+    drawn = [measured(["0s", "1us", "10s", text(length)], seed=3), measured(["10s", None, "0s"], cuts=["20s", "1s", text(length)], seed=5)]
+    return [never(), on_request(), *[streaming(text(lag)) for lag in lags], *cuts, *drawn]
 
 
 def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: bool | None = None, changes: bool | None = None) -> Case:

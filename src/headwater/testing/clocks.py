@@ -42,8 +42,10 @@ def as_of(freshness: Freshness, t: int) -> tuple[int, int] | None:
             return t, t
         case Streaming(lag=lag):
             return t, t - lag
-        case Measured():
-            return t, t - _drawn(freshness, t)
+        case Measured(ages=ages, cuts=cuts):
+            drawn = _drawn(freshness, t)
+            age = ages[drawn]
+            return None if age is None else (t if cuts is None else t - cuts[drawn], t - age)
         case Batch():
             cut = last_cut(freshness, t - freshness.delay)
             return cut, cut + freshness.wait
@@ -78,9 +80,9 @@ def _instant(wall: datetime, timezone: str) -> int:
 
 
 def _drawn(freshness: Measured, t: int) -> int:
-    """SplitMix64 (Steele, Lea and Flood, 2014) of t, `seed` steps on, as an index into the ages."""
+    """SplitMix64 (Steele, Lea and Flood, 2014) of t, `seed` steps on, as the place of an age."""
     word = 2**64
     z = (t + (freshness.seed + 1) * 0x9E3779B97F4A7C15) % word
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % word
     z = (z ^ z >> 27) * 0x94D049BB133111EB % word
-    return freshness.ages[(z ^ z >> 31) % len(freshness.ages)]
+    return int((z ^ z >> 31) % len(freshness.ages))

@@ -10,16 +10,22 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from headwater.definitions.aggregation import Aggregation, count, mean
+from headwater.definitions.arm import Arm
 from headwater.definitions.durations import Duration, Window
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.labels import Labels
-from headwater.definitions.model import Model
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
+from headwater.engines.events import Notes
+from headwater.models.fit import Fitted, fit
 from headwater.online_stores import OnlineStore, open_store
+from headwater.pipelines.ahead import rows_of
 from headwater.pipelines.historical import get_historical_features
+from headwater.pipelines.requests import read_labels
 
 _NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -65,6 +71,16 @@ def temporary_store() -> Iterator[OnlineStore]:
     """An online store that is gone when the context ends."""
     with TemporaryDirectory() as folder, closing(open_store(f"lmdb:{folder}/online?size=100MB")) as store:
         yield store
+
+
+def scoring(model: Model, predictions: Precomputed, features: Freshness | None = None) -> tuple[Arm, Fitted]:
+    """An arm of the model whose predictions are made ahead, and the model fitted on what such a job would have known of its labels."""
+    arm = Arm("ahead", model, Level(features, predictions))
+    requests = read_labels(model.labels)
+    assert requests.label is not None
+    rows = rows_of(model, requests, arm.level, Notes())
+    learnable = rows.known | predictions.on_request
+    return arm, fit(model, rows.frame.filter(pl.Series(learnable)), requests.label.to_numpy().astype("float64")[learnable])
 
 
 def churn(events: int = 300, users: int = 10, freshness: Freshness | None = None) -> Model:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from headwater.backtesting.metrics import calibration, deviation, probability, ranking, threshold, top
-from headwater.backtesting.metrics.base import Blocks, Family, Metric, Scored, Task
+from headwater.backtesting.metrics import calibration, classes, deviation, lists, probability, ranking, threshold, top
+from headwater.backtesting.metrics.base import Beside, Blocks, Family, Metric, Scored, Task
 from headwater.backtesting.metrics.curves import curves
 from headwater.backtesting.metrics.threshold import operating_threshold
 from headwater.errors import UsageError, nearest
@@ -17,20 +17,23 @@ FAMILIES: tuple[Family, ...] = (
     ranking.FAMILY,
     probability.FAMILY,
     calibration.FAMILY,
+    classes.FAMILY,
     deviation.FAMILY,
+    lists.FAMILY,
 )
 
-__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "Scored", "Task", "curves", "operating_threshold", "resolve"]
+__all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "Task", "curves", "operating_threshold", "resolve"]
 
 
 def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
     """The metrics that `names` ask for, in that order; None: all of the task's default ones.
 
-    "precision@P%" and "recall@P%" are read for any P above 0 and up to 100. A
-    Metric is taken as it is, so a project can bring its own.
+    "precision@P%" and "recall@P%" are read for any P above 0 and up to 100,
+    "pinball@Q" for any Q between 0 and 1, "ndcg@K" and its like for any K. A
+    Metric is taken as it is, so a project can bring its own (`hw.metric`).
 
-    Raises UsageError for an unknown or repeated name, for a metric of the
-    other task, and for an unknown task.
+    Raises UsageError for an unknown or repeated name, for a metric of
+    another task, and for an unknown task.
 
     >>> [metric.name for metric in resolve(None, "regression")]
     ['mae', 'rmse', 'wape']
@@ -55,17 +58,21 @@ def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
 
 
 def _named(name: str | Metric, task: str) -> Metric:
-    known = {metric.name: metric for family in FAMILIES for metric in family.metrics}
-    metric = name if isinstance(name, Metric) else known.get(name) or _parsed(name)
-    fitting = sorted(found.name for found in known.values() if found.task == task)
-    if metric is None:
-        patterns = [family.pattern for family in FAMILIES if family.pattern and task == family.metrics[0].task]
-        also = "".join(f"; also {pattern} for any P" for pattern in patterns) if "@" in str(name) else ""
-        raise UsageError(f"there is no metric {name!r}; {nearest(str(name), fitting)}{also}")
-    if metric.task != task:
-        raise UsageError(f"metric {metric.name!r} is for a {metric.task} task, and this one is {task}; known: {', '.join(fitting)}")
-    return metric
-
-
-def _parsed(name: str) -> Metric | None:
-    return next((metric for family in FAMILIES if (metric := family.parse(name))), None)
+    if isinstance(name, Metric):
+        found: list[Metric] = [name]
+    elif isinstance(name, str):
+        read = [made for family in FAMILIES if (made := family.parse(name))]
+        found = [m for family in FAMILIES for m in (*family.metrics, *family.more) if m.name == name] or read
+    else:
+        raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
+    fitting = [m for m in found if m.task in (None, task)]
+    if fitting:
+        return fitting[0]
+    known = sorted(m.name for family in FAMILIES for m in (*family.metrics, *family.more) if m.task == task)
+    if found:
+        other = " or ".join(str(m.task) for m in found)
+        raise UsageError(f"metric {found[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
+    assert isinstance(name, str)
+    patterns = [family.pattern for family in FAMILIES if family.pattern and task == family.metrics[0].task]
+    also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
+    raise UsageError(f"there is no metric {name!r}; {nearest(name, known)}{also}")

@@ -7,7 +7,7 @@ and most metrics are ratios of per-block sums times those counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeVar, cast
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError, UsageError
 
-Task = Literal["binary", "regression"]
+Task = Literal["binary", "multiclass", "regression", "ranking"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Column = NDArray[np.generic]
 Made = TypeVar("Made")
 
 
@@ -59,12 +60,28 @@ class Blocks:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """What all levels know of the rows: int64 (rows) group of each for a ranking, and columns of the labels by name, (rows,) each."""
+
+    groups: Ints | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    def select(self, rows: Bools | Ints) -> Beside:
+        """The same of a part of the rows."""
+        return Beside(None if self.groups is None else self.groups[rows], {name: c[rows] for name, c in self.columns.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class Scored:
     """The rows of one level: outcome, score, block.
 
-    `y` and `score` are float64 of shape (rows,), in any order. For a binary
-    task `y` is 0 or 1. `threshold` is the operating threshold, None if unknown.
-    What several metrics need (the sort) is computed once and kept.
+    `y` is float64 of shape (rows,): 0 or 1 (binary), the position of the class
+    (multiclass), the value (regression), how relevant the item is (ranking).
+    `score` is float64 (rows,), of a multiclass task (rows, classes); of a
+    ranking it is the place in the list, 1 the first, infinity for an item that is not in it.
+    `threshold` is the operating threshold and `cheapest` the one of least
+    cost, one number or one a row, None if unknown. What several metrics need
+    (the sort) is computed once and kept.
 
     >>> rows = Scored("daily", np.array([1.0, 0.0]), np.array([0.9, 0.2]), Blocks.whole(2))
     >>> rows.total(rows.y)
@@ -75,7 +92,9 @@ class Scored:
     y: Floats
     score: Floats
     blocks: Blocks
-    threshold: float | None = None
+    threshold: float | Floats | None = None
+    cheapest: float | Floats | None = None
+    beside: Beside = field(default_factory=Beside)
     _made: dict[object, object] = field(default_factory=dict, repr=False)
 
     def total(self, values: Floats | Bools) -> Floats:
@@ -126,7 +145,9 @@ class Metric:
     `compute` maps the rows of a level to float64 (1 + resamples,): the plain
     value first, then one value a resample, NaN where the metric is undefined.
     `min_lift` is the smallest change worth having: absolute, or a share of the
-    first level's value if `relative`.
+    first level's value if `relative`. `task` None fits every task. `columns` are
+    those of the labels that it reads; `cut` says which threshold it needs, and
+    `span` what values it can have.
 
     >>> from headwater.backtesting.metrics import resolve
     >>> resolve(["brier"], "binary")[0].higher_is_better
@@ -134,11 +155,14 @@ class Metric:
     """
 
     name: str
-    task: Task
+    task: Task | None
     compute: Callable[[Scored], Floats]
     higher_is_better: bool = True
     min_lift: float = 0.005
     relative: bool = False
+    columns: tuple[str, ...] = ()
+    cut: Literal["", "operating", "cheapest"] = ""
+    span: tuple[float, float] = (0.0, 1.0)
 
     def worth(self, first_value: float) -> float:
         """The smallest change worth having, in the metric's unit, given the first level's value.
@@ -151,7 +175,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Family:
-    """The metrics of one file: the default ones in display order, and how to read a name with a parameter.
+    """The metrics of one file: the default ones in display order, more that are known by name, and how to read a name with a parameter.
 
     >>> Family(()).parse("auc") is None
     True
@@ -160,6 +184,7 @@ class Family:
     metrics: tuple[Metric, ...]
     parse: Callable[[str], Metric | None] = lambda _: None
     pattern: str = ""  # how a parameterised name is written, for messages
+    more: tuple[Metric, ...] = ()
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:

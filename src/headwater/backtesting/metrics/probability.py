@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from headwater.backtesting.metrics.base import Family, Floats, Metric, Scored, ratio
 
-_EPSILON = np.finfo(np.float64).eps  # as scikit-learn: a sure and wrong score costs 36, not infinity
+EPSILON = np.finfo(np.float64).eps  # as scikit-learn: a sure and wrong score costs 36, not infinity
 
 
 def _log_loss(rows: Scored) -> Floats:
-    sure = np.clip(rows.probability, _EPSILON, 1 - _EPSILON)
+    sure = np.clip(rows.probability, EPSILON, 1 - EPSILON)
     losses = -np.log(np.where(rows.y > 0, sure, 1 - sure))
     return ratio(rows.total(losses), rows.total(np.ones(len(losses))))
 
@@ -21,7 +23,7 @@ def _brier(rows: Scored) -> Floats:
 
 FAMILY = Family(
     (
-        Metric("log_loss", "binary", _log_loss, higher_is_better=False, relative=True),
-        Metric("brier", "binary", _brier, higher_is_better=False, relative=True),
+        Metric("log_loss", "binary", _log_loss, higher_is_better=False, relative=True, span=(0.0, math.inf)),
+        Metric("brier", "binary", _brier, higher_is_better=False, relative=True, span=(0.0, math.inf)),
     )
 )

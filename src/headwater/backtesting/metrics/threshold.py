@@ -18,10 +18,11 @@ def _recall(rows: Scored) -> Floats:
 
 
 def operating_threshold(y: Floats, score: Floats) -> float:
-    """The score that maximises F1 on training rows: rows that reach it are flagged.
+    """The score that maximises F1 on rows that the model did not learn from: rows that reach it are flagged.
 
-    Pass TRAINING rows: a threshold chosen on the test rows would flatter
-    them. `y` is 0 or 1 and `score` a float, both of shape (rows,). Of several
+    Pass TRAINING rows that were held out when the scores' model was fitted: a
+    threshold chosen on the test rows would flatter them, and one chosen on
+    the rows that were fitted lies too high. `y` is 0 or 1 and `score` a float, both of shape (rows,). Of several
     equally good thresholds it is the highest; infinity (nothing is flagged)
     if there is no positive.
 
@@ -37,4 +38,4 @@ def operating_threshold(y: Floats, score: Floats) -> float:
     return float(ranked[np.argmax(f1)])
 
 
-FAMILY = Family((Metric("precision", "binary", _precision), Metric("recall", "binary", _recall)))
+FAMILY = Family((Metric("precision", "binary", _precision, cut="operating"), Metric("recall", "binary", _recall, cut="operating")))

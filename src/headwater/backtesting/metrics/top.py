@@ -51,5 +51,5 @@ def parse(name: str) -> Metric | None:
 FAMILY = Family(
     tuple(metric for name in ("precision@10%", "recall@10%") if (metric := parse(name))),
     parse,
-    "precision@P%, recall@P%",
+    "precision@P%, recall@P% for any P",
 )

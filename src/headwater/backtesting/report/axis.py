@@ -33,6 +33,11 @@ def points(result: BacktestResult) -> list[Point]:
     return sorted(found, key=lambda point: -point.at)
 
 
+def is_curve(points: Sequence[Point]) -> bool:
+    """Whether a line may join the levels: those of one age differ in something else, and a line would say that age did it."""
+    return len({round(point.at, 6) for point in points}) == len(points)
+
+
 def floor(ages: Sequence[float]) -> float:
     """Where an age of zero is drawn: at a second, or at a tenth of the youngest age if that is below ten seconds."""
     youngest = min((age for age in ages if age > 0), default=10.0)

@@ -32,7 +32,7 @@ def lift_curve(result: BacktestResult) -> Json | None:
     places, ages = wording.places(result, result.headline), [point.at for point in points]
     line: Json = {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines+markers" if axis.is_curve(points) else "markers",
         "x": ages,
         "y": [point.estimate.value for point in points],
         "error_y": _error([point.estimate for point in points]),
@@ -119,6 +119,28 @@ def rows_per_day(result: BacktestResult) -> Json | None:
     layout["xaxis"] = _axis("", type="date", showgrid=False)
     layout["yaxis"] = _axis("rows a day", rangemode="tozero")
     return {"data": bars, "layout": layout}
+
+
+def folds(result: BacktestResult) -> Json:
+    """The headline metric of each level at each fold of a rolling origin."""
+    lines: list[Json] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": esc(level.name),
+            "x": [fold.split for fold in result.folds],
+            "y": [_finite(fold.values[level.name].get(result.headline, math.nan)) for fold in result.folds],
+            "line": {"color": f"var(--series-{index % _SERIES})", "width": 2, "dash": _DASHES[index % _SERIES]},
+            "marker": {"color": f"var(--series-{index % _SERIES})", "size": 8, "symbol": _SYMBOLS[index % _SERIES]},
+            "hovertemplate": "%{x|%Y-%m-%d}: %{y}<extra>%{fullData.name}</extra>",
+        }
+        for index, level in enumerate(result.levels)
+    ]
+    layout = _layout(height=300, top=52)
+    layout.update(showlegend=True, legend=_legend())
+    layout["xaxis"] = _axis("", type="date", showgrid=False, tickvals=[fold.split for fold in result.folds], tickformat="%Y-%m-%d")
+    layout["yaxis"] = _axis(axis.title(result))
+    return {"data": lines, "layout": layout}
 
 
 def precision_recall(result: BacktestResult) -> Json | None:

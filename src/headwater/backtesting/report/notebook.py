@@ -17,7 +17,8 @@ def to_notebook(result: BacktestResult) -> str:
 
     It holds neither scripts nor style sheets, since a notebook may strip the one and share the other.
     """
-    lines = [line for line in (wording.rest(result), wording.in_practice(result)) if line]
+    said = wording.rest(result), wording.in_practice(result), wording.together(result), wording.new_keys(result), wording.money(result)
+    lines = [line for line in said if line]
     leaks = [f"Leak, do not trust these numbers before it is mended. {message}" for message in wording.leaks(result)]
     conditions = [f"{where}: {what}" for where, what in wording.exceptions(result)]
     return join(
@@ -72,4 +73,4 @@ def _value(result: BacktestResult, level: LevelResult, metric: str) -> Html:
 def _foot(result: BacktestResult) -> str:
     split = result.split
     rows = f"{wording.count(split.train_rows)} rows to train, {wording.count(split.test_rows)} to test"
-    return f"Brackets are 95 % intervals. {rows}. Leak audit: {wording.audit_line(result)}."
+    return f"Brackets are {wording.intervals(result)} {rows}. Leak audit: {wording.audit_line(result)}."

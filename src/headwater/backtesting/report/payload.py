@@ -13,7 +13,8 @@ from headwater.backtesting.result import BacktestResult, Estimate, LevelResult, 
 def to_json(result: BacktestResult) -> dict[str, object]:
     """The result as a dictionary of JSON values; NaN and infinity, which JSON cannot write, become None.
 
-    Keys: levels, paired, slices, leak_audit, seconds, rows; besides them model, task, headline, verdict,
+    Keys: levels, paired, slices, folds, money, new_keys, transitions, leak_audit, seconds, rows; besides
+    them model, task, headline, verdict,
     split, estimator, fingerprint, versions, assumptions and what else a reader needs to judge the numbers.
     The points of the curves and the rows of each day are left out: they are `result.levels[i].curves` and
     `result.split.rows_per_day`.
@@ -43,6 +44,16 @@ def to_json(result: BacktestResult) -> dict[str, object]:
         "leak_audit": [
             {**asdict(finding), "columns": list(finding.columns), "share": _finite(finding.share)} for finding in result.leak_audit
         ],
+        "folds": [
+            {**asdict(fold), "values": {level: _finite_values(values) for level, values in fold.values.items()}} for fold in result.folds
+        ],
+        "money": None if result.money is None else _numbers(asdict(result.money)),
+        "new_keys": None if result.new_keys is None else {**_numbers(asdict(result.new_keys)), "keys": list(result.new_keys.keys)},
+        "transitions": [
+            {**asdict(step), "coverage": [*map(_finite, step.coverage)], "coverage_of_new": [*map(_finite, step.coverage_of_new)]}
+            for step in result.transitions
+        ],
+        "intervals": result.intervals,
         "seconds": _finite_values(result.seconds),
         "rows": {"train": split.train_rows, "test": split.test_rows, "left_out": dict(split.left_out)},
         "split": {"train_start": split.train_start, "split": split.split, "test_end": split.test_end},
@@ -51,6 +62,7 @@ def to_json(result: BacktestResult) -> dict[str, object]:
         "fingerprint": result.fingerprint,
         "versions": dict(result.versions),
         "assumptions": list(result.assumptions),
+        "not_in_training": list(result.not_in_training),
         "estimator": result.estimator,
         "encoded": dict(result.encoded),
     }
@@ -67,6 +79,7 @@ def _levels(levels: Sequence[LevelResult]) -> list[dict[str, object]]:
             "coverage": _finite(level.coverage),
             "replayed": _finite_values(level.replayed),
             "note": level.note,
+            "train_rows": level.train_rows,
         }
         for level in levels
     ]
@@ -84,6 +97,8 @@ def _paired(paired: Sequence[Paired]) -> list[dict[str, object]]:
             "detectable": _finite(step.detectable),
             "verdict": step.verdict,
             "sentence": step.sentence,
+            "p": _finite(step.p),
+            "family": step.family,
         }
         for step in paired
     ]
@@ -91,6 +106,10 @@ def _paired(paired: Sequence[Paired]) -> list[dict[str, object]]:
 
 def _estimate(value: Estimate) -> dict[str, float | None]:
     return {"value": _finite(value.value), "low": _finite(value.low), "high": _finite(value.high)}
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: _finite(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _finite_values(values: Mapping[str, float]) -> dict[str, float | None]:

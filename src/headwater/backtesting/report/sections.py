@@ -90,12 +90,13 @@ def levels(result: BacktestResult) -> Html:
         "Replayed: the freshest level's model, not retrained, on this level's features. It overstates the lift, "
         "because that model never learned to do with older ones."
     )
-    table = grid("Levels. Brackets are 95 % intervals from a block bootstrap.", headings, rows)
+    table = grid(f"Levels. Brackets are {wording.intervals(result)}", headings, rows)
     return section("levels", "Levels and steps", table, paragraph(note if replayed else "", "quiet"), _steps(result, metrics))
 
 
 def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool) -> list[Html]:
-    about = "; ".join(text for text in (level.describes, level.note) if text)
+    trained = f"{wording.count(level.train_rows)} training rows" if level.train_rows != result.levels[-1].train_rows else ""
+    about = "; ".join(text for text in (level.describes, level.note, trained) if text)
     cells = [
         Html(f"{esc(level.name)}<small>{esc(about)}</small>"),
         value_cell(level.kind, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
@@ -131,7 +132,8 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> Html:
     )
     lower = [wording.metric_label(name) for name in names if not result.higher_is_better.get(name, True)]
     signs = f" A fall of {' and '.join(lower)} counts as a gain." if lower else ""
-    return grid(f"Steps. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
+    table = grid(f"Steps. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
+    return join([table, paragraph(wording.together(result), "quiet")])
 
 
 def _arrow(step: Paired) -> Html:
@@ -277,7 +279,13 @@ def assumptions(result: BacktestResult) -> Html:
     """What no backtest can see."""
     text = "A backtest replays the past. Its numbers carry over to production only if the world does not react to the model:"
     end = "An experiment in production measures what this page cannot."
-    return section("world", "If the world does not react", paragraph(text), bullets(result.assumptions), paragraph(end))
+    return section(
+        "world",
+        "If the world does not react",
+        paragraph(text),
+        bullets([*result.assumptions, *wording.not_in_training(result)]),
+        paragraph(end),
+    )
 
 
 def definitions(result: BacktestResult) -> Html:

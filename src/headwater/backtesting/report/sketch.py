@@ -25,7 +25,9 @@ def lift_curve(result: BacktestResult) -> Html:
     parts = [
         *_frame(result, ages, places),
         _reference(result, places),
-        Html(f'<polyline points="{path}" fill="none" stroke="{_BLUE}" stroke-width="2.5" stroke-linejoin="round"/>'),
+        Html(f'<polyline points="{path}" fill="none" stroke="{_BLUE}" stroke-width="2.5" stroke-linejoin="round"/>')
+        if axis.is_curve(points)
+        else EMPTY,
         *(_point(result, point, ages, places, low=index % 2 == 1 and len(points) > 5) for index, point in enumerate(points)),
     ]
     return Html(

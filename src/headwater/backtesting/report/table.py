@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class _Writer:
         parts: list[RenderableType] = [*self._verdict(), Text(), self._levels()]
         if any(level.replayed for level in self.result.levels):
             parts.append(self._note("Replayed is the freshest level's model on this level's features: it overstates the lift."))
-        for table in (self._steps(), self._slices()):
+        for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Text(), table]
         return Group(*parts, Text(), *self._foot())
@@ -115,7 +116,7 @@ class _Writer:
 
     def _metrics(self) -> list[str]:
         names = list(self.result.levels[0].metrics) if self.result.levels else []
-        names.sort(key=lambda name: name != self.result.headline)
+        names.sort(key=lambda name: (name != self.result.headline, name != "cost"))
         return names[: 3 if self.wide else 2]
 
     def _value(self, level: LevelResult, metric: str) -> Text:
@@ -146,6 +147,35 @@ class _Writer:
             )
         return table
 
+    def _transitions(self) -> Table | None:
+        if not self.result.transitions:
+            return None
+        table = self._table("From predictions made ahead to real time")
+        for heading in ("transition", "step", "covered", "of new keys"):
+            table.add_column(heading, overflow="fold")
+        for step in self.result.transitions:
+            ends = [f"{wording.share(a)} {wording.ARROW} {wording.share(b)}" for a, b in (step.coverage, step.coverage_of_new)]
+            table.add_row(
+                self.text(str(step.number)), self.text(f"{step.from_} {wording.ARROW} {step.to}"), *(self.text(covered) for covered in ends)
+            )
+        return table
+
+    def _folds(self) -> Table | None:
+        if not self.result.folds:
+            return None
+        metric = self.result.headline
+        table, decimals = self._table(f"{wording.metric_label(metric)} of each fold"), wording.places(self.result, metric)
+        for heading in ("split", "rows", *(level.name for level in self.result.levels)):
+            table.add_column(self.text(heading), overflow="fold", max_width=18)
+        for fold in self.result.folds:
+            values = [fold.values[level.name].get(metric, math.nan) for level in self.result.levels]
+            table.add_row(
+                self.text(fold.split[:10]),
+                self.text(wording.count(fold.test_rows)),
+                *(self.text(wording.number(value, decimals)) for value in values),
+            )
+        return table
+
     def _slices(self) -> Table | None:
         main = wording.main_step(self.result)
         if main is None or not self.result.slices:
@@ -172,8 +202,10 @@ class _Writer:
         return [
             self.text(f"rows: {wording.count(split.train_rows)} train, {wording.count(split.test_rows)} test{took}"),
             self.text(f"left out: {out or 'none'}"),
+            *(self.text(line, "yellow") for line in wording.not_in_training(self.result)),
             self.text(f"leak audit: {wording.audit_line(self.result)}", "bold red" if doubtful else ""),
-            self._note("Brackets are 95 % intervals from a block bootstrap."),
+            *(self.text(line) for line in (wording.new_keys(self.result), wording.money(self.result)) if line),
+            *(self._note(line) for line in (wording.together(self.result), f"Brackets are {wording.intervals(self.result)}") if line),
         ]
 
     def _note(self, line: str) -> Text:

@@ -21,7 +21,12 @@ _LABELS = {
     "rmse": "RMSE",
     "wape": "WAPE",
     "calibration": "calibration error",
+    "mape": "MAPE",
+    "macro_f1": "macro F1",
+    "auc_ovr": "AUC, one against the rest",
+    "cost": "cost per 1,000 requests",
 }
+_SHORT = {"ndcg": "NDCG", "mrr": "MRR"}  # before an @
 
 _MEANINGS = {
     "auc": "AUC is the share of positive and negative pairs that the model puts in the right order: 0.5 is guessing, 1 is perfect.",
@@ -32,23 +37,42 @@ _MEANINGS = {
     "calibration": "The calibration error is how far scores lie from what is then observed; lower is better.",
     "wape": "WAPE is the sum of all errors as a share of the sum of all labels; lower is better.",
     "rmse": "RMSE is the error in the units of the label, large ones weighing more; lower is better.",
+    "mape": "MAPE is the mean size of the error as a share of the label, over labels that are not 0; lower is better.",
+    "accuracy": "Accuracy is the share of requests whose likeliest class is the right one.",
+    "macro_f1": "Macro F1 is the mean over classes of F1, the harmonic mean of precision and recall.",
+    "auc_ovr": "The mean over classes of the AUC of that class against all others: 0.5 is guessing, 1 is perfect.",
+    "cost": "What mistakes cost per 1,000 requests, at the threshold of least cost on training rows that were held out.",
+    "ndcg": "NDCG is the relevance of the first items of a list, the higher places weighing more, over that of the best order: 1 is perfect.",
+    "mrr": "MRR is the mean of 1 over the place of the first relevant item, 0 where it is not among the first.",
+    "hit_rate": "The hit rate is the share of lists with a relevant item among the first.",
+    "recall": "Recall is the share of what is relevant that is found.",
+    "pinball": "The pinball loss is the error of a quantile: too low and too high weigh as the quantile says; lower is better.",
+    "card_precision": "The share of the cards with the highest scores of a day that are found out that day; caught ones are left out afterwards.",
 }
 
 _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 
 
+def not_in_training(result: BacktestResult) -> list[str]:
+    """A sentence about the features that no level reads, where there are any."""
+    names = result.not_in_training
+    said = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
+    return [said] if names else []
+
+
 def metric_label(metric: str) -> str:
     """A metric's name as a reader writes it.
 
-    >>> metric_label("auc"), metric_label("precision@10%"), metric_label("my_metric")
-    ('AUC', 'precision@10%', 'my metric')
+    >>> metric_label("auc"), metric_label("ndcg@10"), metric_label("precision@10%"), metric_label("my_metric")
+    ('AUC', 'NDCG@10', 'precision@10%', 'my metric')
     """
-    return _LABELS.get(metric, metric.replace("_", " "))
+    name, at, k = metric.partition("@")
+    return _LABELS.get(metric, f"{_SHORT.get(name, name)}{at}{k}".replace("_", " "))
 
 
 def metric_meaning(metric: str) -> str:
     """One sentence that says what a metric measures, or nothing where the metric is not one of ours."""
-    return _MEANINGS.get(metric, "")
+    return _MEANINGS.get(metric.partition("@")[0], "")
 
 
 def places(result: BacktestResult, metric: str) -> int:
@@ -242,6 +266,42 @@ def power(result: BacktestResult) -> str:
     low, high = number(min(sizes), decimals, signed=True), number(max(sizes), decimals, signed=True)
     size = low if low == high else f"{low} to {high}, depending on the step,"
     return f"A lift of {size} would have been seen in 80 % of cases."
+
+
+def together(result: BacktestResult) -> str:
+    """That steps are judged together, and which would have been called otherwise by itself; nothing where there is one step."""
+    known = [step for step in result.paired if step.metric == result.headline]
+    family = max((step.family for step in known), default=1)
+    if family < 2:
+        return ""
+    alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "not shown" and (step.low > 0 or step.high < 0)]
+    by_itself = f" The interval of {_listed(alone)} leaves 0 out by itself, and does not hold among them." if alone else ""
+    return f"Verdicts hold together for the {family} steps in a metric (Holm); each interval is 95 % by itself.{by_itself}"
+
+
+def intervals(result: BacktestResult) -> str:
+    """What the brackets are."""
+    return result.intervals or "95 % intervals from a block bootstrap."
+
+
+def new_keys(result: BacktestResult) -> str:
+    """Who is new to predictions made ahead, in a sentence; nothing where none are made ahead."""
+    found = result.new_keys
+    if found is None:
+        return ""
+    what = f"new {' and '.join(found.keys)} keys"
+    return f"{found.per_day:,.1f} {what} a day ask for a prediction that nobody made ahead: {share(found.share)} of all requests."
+
+
+def money(result: BacktestResult) -> str:
+    """What was said to cost, and what it costs to flag nothing or everything, in a sentence; nothing where no costs were given."""
+    found = result.money
+    if found is None:
+        return ""
+    said = ", ".join(f"{kind.replace('_', ' ')} {cost}" for kind, cost in found.describes.items())
+    decimals = places(result, "cost")
+    ends = f"flagging nothing costs {number(found.nothing, decimals)}, flagging everything {number(found.everything, decimals)}"
+    return f"Costs: {said}. Per 1,000 requests {ends}."
 
 
 def leaks(result: BacktestResult) -> list[str]:

@@ -1,0 +1,247 @@
+"""Requests over HTTP beside an app that makes nothing of them, in turns, each on granian with one worker.
+
+`python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
+an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model).
+
+The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+import headwater as hw
+from bench.measure import ROOT, Skipped, clean
+from bench.streams import KEYS, batch, payments, shard, views
+from headwater.models.fit import fit
+from headwater.models.served import ServedModel
+from headwater.online_stores import open_store, spaces
+from headwater.online_stores.states import State, encoded, schema_bytes
+from headwater.serving.access import TokenFile
+from headwater.serving.http import Read, Scope, Send
+from headwater.serving.server import serving
+
+EVENTS, USERS = 300_000, 20_000
+CONNECTIONS = 16
+SHARE = 0.7  # of the peak, at which tails are measured
+
+
+def project() -> hw.Project:
+    """A model of fraud over the views of payments."""
+    of = fresh()
+
+    @hw.request_feature
+    def ratio(amount: float, usual: float | None = of[0]["max_amount_1d"]) -> float | None:
+        return amount / usual if usual else None
+
+    table = pl.DataFrame({**{key: [1] for key in KEYS}, "asked": [0], "amount": [1.0], "bad": [1]})
+    table = table.with_columns(pl.col("asked").cast(pl.Datetime("us", "UTC")))
+    labels = hw.Labels("bad", table=table, timestamp_field="asked", label="bad", known_after="1d")
+    plain = hw.Model("plain", features=hw.FeatureService("plain_v1", of), labels=labels, task="binary")
+    more = hw.FeatureService("fraud_v1", [*of, ratio, hw.RequestField("amount", float)])
+    return hw.Project("fraud", [plain, hw.Model("fraud", features=more, labels=labels, task="binary")])
+
+
+def fresh() -> list[hw.FeatureView]:
+    """The views, which promise no more than a store can keep that nobody writes to: what is stale costs more to answer."""
+    return [view.at(hw.streaming("1d")) for view in views(*KEYS)]
+
+
+def fill(folder: Path) -> None:
+    """A store in which the last payment has just come."""
+    frame = payments(EVENTS, seed=2, hours=24, users=USERS)
+    late = pl.lit(time.time_ns() // 1000 - int(frame["ts"].dt.epoch("us").max()) - 1_000_000).cast(pl.Duration("us"))  # type: ignore[arg-type]
+    frame = frame.with_columns(pl.col("ts") + late)
+    store = open_store(f"lmdb:{folder / 'online'}")
+    writer = shard(views(*KEYS), store)
+    for at in range(0, frame.height, 100_000):
+        records, now = batch(frame[at : at + 100_000], at)
+        writer.apply([records], now)
+    said = {
+        spaces.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0))
+        for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
+    }
+    store.commit(said, {})
+    store.close()
+
+
+def serve(side: str, folder: str, port: str, length: str) -> None:
+    """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
+    place = Path(folder)
+    with ExitStack() as stack:
+        if side == "nothing":
+            token = (place / "token").read_text()
+            stack.enter_context(serving(_nothing(token, int(length)), "127.0.0.1", int(port)))
+        else:
+            made = project()
+            log = stack.enter_context((place / "log").open("w"))
+            service = {"tokens": place / "tokens.json", "models": {"fraud": _scorer(made.model("fraud"))}, "log": log}
+            stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+        print("ready", flush=True)
+        for line in sys.stdin:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            print(used.ru_utime + used.ru_stime, flush=True)
+            if not line:
+                break
+
+
+def _nothing(token: str, length: int):
+    """Reads the body, checks the token, answers `length` bytes."""
+    digest = hashlib.sha256(token.encode()).digest()
+    body = b'{"nothing":"' + b"x" * (length - 14) + b'"}'
+
+    async def app(scope: Scope, read: Read, send: Send) -> None:
+        message = await read()
+        given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        good = hmac.compare_digest(hashlib.sha256(given).digest(), digest) and message["body"]
+        status = 200 if good else 401
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+def _scorer(model: hw.Model) -> ServedModel:
+    r = np.random.default_rng(0)
+    names = model.features.feature_names
+    frame = pl.DataFrame({name: r.lognormal(1, 1, 20_000) for name in names})
+    label = (frame[names[0]].to_numpy() * r.lognormal(0, 1, 20_000) > 4).astype(np.float64)
+    return ServedModel(fit(model, frame, label, threads=1), version="bench")
+
+
+class _Side:
+    """A server in a process of its own."""
+
+    def __init__(self, side: str, folder: Path, length: int, path: str) -> None:
+        self.port, self.path = free_port(), path
+        arguments = ["serve", side, str(folder), str(self.port), str(length)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean() | {"OMP_NUM_THREADS": "1"}}
+        self.process = subprocess.Popen([sys.executable, "-m", "bench.serving", *arguments], **pipes)  # type: ignore[call-overload]
+        assert self.process.stdout.readline().strip() == "ready"
+
+    def busy(self) -> float:
+        """Seconds of a processor so far."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def wrk(self, script: Path, seconds: float, *more: str) -> dict[str, float]:
+        """Requests a second, latencies in milliseconds, and microseconds of a processor a request."""
+        before = self.busy()
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
+        said = subprocess.run(
+            [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more], capture_output=True, text=True, check=True
+        ).stdout
+        if "Non-2xx" in said or "Socket errors" in said:
+            raise RuntimeError(f"{self.path}: {said}")
+        found = {name: _number(said, pattern) for name, pattern in _PATTERNS.items()}
+        return found | {"busy": (self.busy() - before) / found["requests"] * 1e6}
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+_PATTERNS = {
+    "rate": r"Requests/sec:\s+([\d.]+)",
+    "p50": r"50%\s+([\d.]+\w+)",
+    "p99": r"99%\s+([\d.]+\w+)",
+    "requests": r"(\d+) requests in",
+}
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def _number(text: str, pattern: str) -> float:
+    found = re.search(pattern, text)
+    assert found is not None, text
+    number = re.match(r"[\d.]+", found[1])
+    assert number is not None
+    return float(number[0]) * _UNITS.get(found[1][number.end() :], 1.0)
+
+
+_SCRIPT = """
+local bodies, pause = {{}}, 0
+function init(arguments)
+  pause = tonumber(arguments[1] or 0)
+  math.randomseed(7)
+  for line in io.lines("{bodies}") do bodies[#bodies + 1] = line end
+  wrk.headers["Authorization"] = "Bearer {token}"
+  wrk.headers["Content-Type"] = "application/json"
+end
+function request() return wrk.format("POST", nil, nil, bodies[math.random(#bodies)]) end
+"""
+_PACED = "function delay() return math.floor(-math.log(1 - math.random()) * pause + 0.5) end\n"
+
+
+def measure(kind: str, seconds: str, repeats: str) -> None:
+    """Both sides in turns: the peak, then the tail at a share of each one's own peak."""
+    if shutil.which("wrk") is None:
+        raise Skipped("needs wrk")
+    path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        fill(folder)
+        token = TokenFile(folder / "tokens.json").add("bench", ["read", "predict"])
+        (folder / "token").write_text(token)
+        bodies = [_body(kind, row) for row in np.random.default_rng(1).integers(0, USERS, (2000, 3)).tolist()]
+        (folder / "bodies").write_text("\n".join(bodies))
+        script = _SCRIPT.format(bodies=folder / "bodies", token=token)
+        (folder / "peak.lua").write_text(script)
+        (folder / "paced.lua").write_text(script + _PACED)
+        ours = _Side("headwater", folder, 0, path)
+        length = round(statistics.mean(_length(ours, bodies[n], token) for n in range(50)))
+        sides = {"ours": ours, "peer": _Side("nothing", folder, length, path)}
+        found: dict[str, list[dict]] = {name: [] for name in sides}
+        tails: dict[str, list[dict]] = {name: [] for name in sides}
+        for turn in range(int(repeats) + 1):
+            for name, side in sides.items():
+                once = side.wrk(folder / "peak.lua", float(seconds) if turn else 2)
+                found[name] += [once] if turn else []
+        for name, side in sides.items():
+            peak = statistics.median(one["rate"] for one in found[name])
+            pause = CONNECTIONS / (SHARE * peak) * 1000 - statistics.median(one["p50"] for one in found[name]) / CONNECTIONS
+            tails[name] = [side.wrk(folder / "paced.lua", float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))]
+        for side in sides.values():
+            side.close()
+    print(json.dumps({"length": length, "peak": found, "tail": tails}))
+
+
+def _body(kind: str, row: Sequence[int]) -> str:
+    keys = dict(zip(KEYS, row, strict=True))
+    return json.dumps({"row": {**keys, "amount": 12.5}} if kind == "predict" else {"row": keys, "compact": kind == "features"})
+
+
+def _length(side: _Side, body: str, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{side.port}{side.path}", body.encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        return len(answer.read())
+
+
+if __name__ == "__main__":
+    {"measure": measure, "serve": serve}[sys.argv[1]](*sys.argv[2:])

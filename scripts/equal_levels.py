@@ -1,0 +1,71 @@
+"""How often a backtest claims a lift or a harm between two levels that are the same, each time in a fresh world with other seeds.
+
+    .venv/bin/python scripts/equal_levels.py [RUNS] [--seeds 5] [--days 0] [--from 0]
+
+The estimator is a small one that draws at random, so that two fits of the same rows differ. With one seed a level both levels get
+the same model, and there is nothing to claim; `--apart` gives each a seed of its own and still trains each once, which shows what
+intervals say that leave the variance between fits out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import lightgbm
+import numpy as np
+
+import headwater as hw
+from headwater.backtesting.effort import Refits
+from headwater.testing.worlds import equal_levels
+
+METRICS = ("auc", "log_loss", "average_precision")
+
+
+def small(leaves: int = 7) -> lightgbm.LGBMClassifier:
+    """A fit of a few milliseconds that depends on its seed."""
+    return lightgbm.LGBMClassifier(
+        n_estimators=15, num_leaves=leaves, learning_rate=0.15, min_child_samples=20, subsample=0.6, subsample_freq=1,
+        colsample_bytree=0.6, n_jobs=1, deterministic=True, force_col_wise=True, verbose=-1,
+    )  # fmt: skip
+
+
+class Apart(Refits):
+    """One fit a level, each with a seed of its own."""
+
+    def seed(self, seed: int, *place: int) -> int:
+        return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0] >> 1)
+
+
+def claims(run: int, refits: Refits, resamples: int = 500) -> dict[str, str]:
+    """The verdict of one run, by metric."""
+    model, levels = equal_levels(run, estimator=small())
+    found = hw.backtest(
+        model, levels=levels, split="2024-03-24T00:00Z", metrics=METRICS, min_lift=dict.fromkeys(METRICS, 0.0), refits=refits,
+        resamples=resamples, seed=run, threads=1, cold_start=0,
+    )  # fmt: skip
+    return {step.metric: step.verdict for step in found.result.paired}
+
+
+def main() -> None:
+    """Run, and print how often each metric claimed something."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("runs", nargs="?", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--days", type=int, default=0)
+    parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--apart", action="store_true")
+    given = parser.parse_args()
+    refits = Apart(seeds=1) if given.apart else Refits(seeds=given.seeds, days=given.days)
+    began = time.perf_counter()
+    verdicts = [claims(run, refits) for run in range(given.first, given.first + given.runs)]
+    for metric in METRICS:
+        lifts, harms = (sum(one[metric] == kind for one in verdicts) for kind in ("LIFT", "harm"))
+        share = (lifts + harms) / given.runs
+        error = (share * (1 - share) / given.runs) ** 0.5
+        print(f"{metric}: {lifts} lifts and {harms} harms in {given.runs} runs, {share:.1%} (standard error {error:.1%})")
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

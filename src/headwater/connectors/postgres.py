@@ -1,0 +1,72 @@
+"""PostgreSQL by URL; the one place that needs the extra `postgres`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from headwater.errors import ConnectError, DataError, MissingExtraError, UsageError
+
+NAMES = ("postgres", "postgresql", "postgresql+psycopg")
+"""What its URLs begin with."""
+
+
+def with_driver(url: sa.URL) -> sa.URL:
+    """The URL as SQLAlchemy opens it.
+
+    Raises:
+        MissingExtraError: without the extra `postgres`.
+    """
+    try:
+        import psycopg  # noqa: F401 (SQLAlchemy loads it by name)
+    except ImportError as error:
+        raise MissingExtraError("psycopg", "postgres") from error
+    return url.set(drivername="postgresql+psycopg")
+
+
+def engine(text: str, *, wait: float = 30) -> sa.Engine:
+    """What opens connections to a database, each anew; seconds to wait for one.
+
+    Raises:
+        UsageError: another kind of URL.
+        MissingExtraError: without the extra `postgres`.
+    """
+    try:
+        url = sa.make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError("the database's URL cannot be read; write postgresql://user:password@host:5432/name") from error
+    if url.drivername not in NAMES:
+        raise UsageError(f"the database is {shown(url)!r}; give PostgreSQL: postgresql://user:password@host:5432/name")
+    return sa.create_engine(with_driver(url), poolclass=sa.NullPool, connect_args={"connect_timeout": max(2, round(wait))})
+
+
+def copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows by a COPY ... FROM STDIN, within the connection's transaction.
+
+    Raises:
+        DataError: a value that the table does not take.
+        ConnectError: the database ended the connection.
+    """
+    import psycopg
+
+    driver = cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement.encode()) as writing:
+            for row in rows:
+                writing.write_row(row)
+    except psycopg.OperationalError as error:
+        raise ConnectError(f"the database ended the connection: {_one_line(error)}") from error
+    except psycopg.Error as error:
+        raise DataError(f"the database does not take a row: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def shown(url: sa.URL) -> str:
+    """The URL without its password."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)

@@ -1,0 +1,38 @@
+"""What can be known of a model before a request comes: the views of some keys alone, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.definitions.feature_service import Member
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.request_feature import RequestFeature, RequestField
+
+
+def items_of(model: Model) -> tuple[str, ...]:
+    """The column of the candidates that a ranking puts in order, which a job finds itself."""
+    return (model.task.item,) if isinstance(model.task, Ranking) else ()
+
+
+def views_ahead(model: Model, scoring: Precomputed) -> tuple[FeatureView, ...]:
+    """The views that a job can read: those of its keys alone, in a ranking also of the candidates."""
+    known = {*scoring.keys, *items_of(model)}
+    views = (view for service in model.services for view in service.views)
+    return tuple({id(v): v for v in views if all(v.request_key(key) in known for key in v.keys)}.values())
+
+
+def made_ahead(member: Member, views: Sequence[FeatureView], items: Sequence[str] = ()) -> bool:
+    """Whether a job knows this feature: it reads these views alone, and no field of a request but the item of a ranking."""
+    if isinstance(member, RequestFeature):
+        return set(member.fields) <= set(items) and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
+    if isinstance(member, RequestField):
+        return member.name in items
+    return (member.view if isinstance(member, FeatureRef) else member) in views
+
+
+def members_ahead(model: Model, scoring: Precomputed) -> list[Member]:
+    """The features that a job knows, in order."""
+    views, items = views_ahead(model, scoring), items_of(model)
+    return [member for member in model.features.features if made_ahead(member, views, items)]

@@ -1,0 +1,64 @@
+"""An arm: a model at a level, under a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headwater.definitions.base import Definition
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
+from headwater.errors import DefinitionError
+
+AS_DEFINED = "as defined"
+"""The name of the arm that is a model as it was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm(Definition):
+    """A model at a level: what is served, and what an experiment compares.
+
+    Args:
+        name: any text that is not blank, such as "live".
+        model: which model.
+        level: how fresh its features and predictions are; as defined where it is left out.
+
+    Raises:
+        DefinitionError: no name, no model, or no level.
+
+    >>> from headwater.definitions.freshness import streaming
+    >>> from headwater.testing.examples import churn
+    >>> print(Arm("live", churn(), Level(streaming("2s"))))
+    churn at live: streaming, 2s behind
+    """
+
+    name: str
+    model: Model
+    level: Level = field(default_factory=Level)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise DefinitionError(f"an arm is named {self.name!r}; give it a text, such as 'live'")
+        if not isinstance(self.model, Model):
+            raise DefinitionError(f"arm {self.name!r}: model is {self.model!r}; give a Model")
+        if not isinstance(self.level, Level):
+            raise DefinitionError(f"arm {self.name!r}: level is {self.level!r}; wrap a freshness in hw.Level(...)")
+
+    @property
+    def service(self) -> FeatureService:
+        """The model's feature service as fresh as the level says; raises as `Level.service`."""
+        return self.level.service(self.model)
+
+    @property
+    def services(self) -> tuple[FeatureService, ...]:
+        """All that is read to answer a request, as fresh as the level says: what candidates are found in, if any are, and the features."""
+        retrieval = self.level.retrieval(self.model)
+        return (self.service,) if retrieval is None else (retrieval, self.service)
+
+    @property
+    def scoring(self) -> Precomputed | None:
+        """How predictions are made ahead; None where they are made on request."""
+        return self.level.scoring(self.model)
+
+    def __str__(self) -> str:
+        return f"{self.model.name} at {self.name}: {self.level.describe(self.model)}"

@@ -1,0 +1,241 @@
+"""Features that a third party is asked for over HTTP, at the moment of a request."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Literal
+from urllib.parse import urlsplit
+
+from headwater.definitions.aggregation import latest
+from headwater.definitions.base import Definition, check_name
+from headwater.definitions.durations import Duration, micros, text
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.freshness import on_request
+from headwater.definitions.request_feature import DTYPES
+from headwater.definitions.source import Source
+from headwater.definitions.streams import Env
+from headwater.errors import DefinitionError, nearest
+
+PLACE = re.compile(r"\{([^{}]*)\}")
+_HOW = {"fingerprint": False}  # how answers are come by, not what they say
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class HttpFeatures(Definition):
+    """Features that a third party is asked for over HTTP, at the moment of a request: `ip["score"]` is one of them.
+
+    Without a fault of its own: a call that is slow, fails or answers what it should not costs its features, never the prediction.
+
+    Args:
+        name: letters, digits and single underscores; the features are named `name__column`.
+        url: where to ask. `{field}` is put in from the request, quoted; what has no place in it goes into the query, or with POST into
+            the body, a JSON object.
+        request: fields of the request that the third party is told, and their types: float, int, str, bool or datetime.
+        response: columns and their types; a column is the field of that name of the answer, a JSON object. ("risk.scores.0", float) says
+            where else it stands: names, and places in lists, from the outside in.
+        timeout: how long an answer may take, repetitions included.
+        cache: how old an answer may be that is given again.
+        headers: sent with every call; secrets as `env("NAME")`. They are in no fingerprint, log or error.
+        fallback: the value of a column where there is no answer; null for a column that is not named.
+        history: earlier answers: a source with the request's fields, the columns, and as its event time when each was there. It supplies
+            training values: of the same request fields, the latest answer before the request. None: "not in training".
+        method: "GET" or "POST".
+        idempotent: whether a call may be repeated; None is true of GET alone.
+        retries: how often a call that broke off is repeated, within what is left of `timeout`.
+        stale_while_revalidate: how much older than `cache` an answer may be that is given at once while a new one is fetched.
+        cache_entries: how many answers are kept.
+        concurrency: how many calls may be under way at once, in each process; others wait, within `timeout`.
+        breaker: how long nobody is asked after half of the last calls failed; then one call tries. None asks always.
+
+    Raises:
+        DefinitionError: a url that is none or that holds a secret, a type or a knob that does not exist, a history that lacks a column.
+
+    >>> import headwater as hw
+    >>> ip = HttpFeatures("ip", url="https://ip.example/v1/{ip_address}", request={"ip_address": str}, response={"score": float})
+    >>> ip.feature_names, ip["score"].name, ip.trains
+    (('ip__score',), 'ip__score', False)
+    """
+
+    name: str
+    _: KW_ONLY
+    url: str
+    request: Mapping[str, type]
+    response: Mapping[str, type | tuple[str, type]]
+    timeout: Duration = field(default="200ms", metadata=_HOW)
+    cache: Duration = field(default="0s", metadata=_HOW)
+    headers: Mapping[str, str | Env] = field(default_factory=dict, repr=False, metadata=_HOW)
+    fallback: Mapping[str, object] = field(default_factory=dict)
+    history: Source | None = None
+    method: Literal["GET", "POST"] = "GET"
+    idempotent: bool | None = field(default=None, metadata=_HOW)
+    retries: int = field(default=1, metadata=_HOW)
+    stale_while_revalidate: Duration = field(default="0s", metadata=_HOW)
+    cache_entries: int = field(default=100_000, metadata=_HOW)
+    concurrency: int = field(default=64, metadata=_HOW)
+    breaker: Duration | None = field(default="1s", metadata=_HOW)
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "third-party features")
+        what = f"third-party features {self.name!r}"
+        for name, given in (("request", self.request), ("response", self.response)):
+            if not isinstance(given, Mapping) or not given:
+                raise DefinitionError(f"{what}: {name} is {given!r}; give names and their types, such as {{'ip_address': str}}")
+        for name, dtype in self.request.items():
+            _check_column(name, dtype, f"{what}: request")
+        object.__setattr__(self, "request", dict(self.request))
+        object.__setattr__(self, "response", {name: _column(name, given, f"{what}: response") for name, given in self.response.items()})
+        if self.method not in ("GET", "POST"):
+            raise DefinitionError(f"{what}: method is {self.method!r}; give 'GET' or 'POST'")
+        self._check_url(what)
+        self._check_headers(what)
+        self._check_fallback(what)
+        self._check_knobs(what)
+        self._check_history(what)
+
+    @property
+    def columns(self) -> Mapping[str, tuple[str, type]]:
+        """Each column: where it stands in the answer, and its type."""
+        return self.response  # type: ignore[return-value]  # as __post_init__ has left it
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The full names `name__column`, in the order of `response`."""
+        return tuple(f"{self.name}__{column}" for column in self.response)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a history supplies training values."""
+        return self.history is not None and self.history.history is not None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a call may be repeated."""
+        return self.method == "GET" if self.idempotent is None else self.idempotent
+
+    @property
+    def oldest(self) -> int:
+        """How old a value that is served may be, in microseconds."""
+        return micros(self.cache, "cache") + micros(self.stale_while_revalidate, "stale_while_revalidate")
+
+    @property
+    def place(self) -> str:
+        """The url without its query: what may be said of it."""
+        return self.url.partition("?")[0]
+
+    @cached_property
+    def view(self) -> FeatureView:
+        """The features as history answers them: the latest row of the same request fields before the request.
+
+        Training data and backtests read it like any view; online, the third party is asked instead.
+        """
+        source = self.history or Source(f"{self.name}_answers", timestamp_field="fetched_at")
+        return FeatureView(
+            self.name, source=source, keys=tuple(self.request), features=[latest(*self.response)], freshness=on_request(), third_party=self
+        )
+
+    def __getitem__(self, column: str) -> FeatureRef:
+        short = column.removeprefix(f"{self.name}__")
+        if short not in self.response:
+            raise DefinitionError(f"third-party features {self.name!r} have no column {column!r}; {nearest(short, self.response)}")
+        return self.view[short]
+
+    def _check_url(self, what: str) -> None:
+        parts = urlsplit(self.url) if isinstance(self.url, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc or parts.fragment:
+            raise DefinitionError(
+                f"{what}: url is {self.url!r}; give http:// or https://, a host, and a path, such as 'https://ip.example/v1/{{ip_address}}'"
+            )
+        if parts.username is not None or parts.password is not None:
+            raise DefinitionError(f"{what}: the url holds a user or a password; send it as headers={{'Authorization': hw.env('NAME')}}")
+        for name in PLACE.findall(self.url):
+            if name not in self.request:
+                raise DefinitionError(
+                    f"{what}: the url has a place for {name!r}, which request does not name; {nearest(name, self.request)}"
+                )
+        if re.search(r"[{}\s]", PLACE.sub("", self.url)):
+            raise DefinitionError(f"{what}: url is {self.url!r}; quote spaces and braces that are no places for a field")
+
+    def _check_headers(self, what: str) -> None:
+        for name, value in self.headers.items():
+            if not isinstance(name, str) or not _HEADER.fullmatch(name):
+                raise DefinitionError(f"{what}: {name!r} is no name of a header")
+            if not isinstance(value, str | Env) or (isinstance(value, str) and not (value.isascii() and value.isprintable())):
+                raise DefinitionError(
+                    f"{what}: the header {name!r} is neither a text of one line nor hw.env('NAME')"
+                )  # its value is not said
+        object.__setattr__(self, "headers", dict(self.headers))
+
+    def _check_fallback(self, what: str) -> None:
+        for name, value in self.fallback.items():
+            if name not in self.response:
+                raise DefinitionError(f"{what}: fallback names {name!r}, which response does not; {nearest(name, self.response)}")
+            dtype = self.columns[name][1]
+            if value is not None and not fits(value, dtype):
+                raise DefinitionError(f"{what}: the fallback of {name!r} is {value!r}; give {DTYPES[dtype]}, or None")
+        object.__setattr__(self, "fallback", {name: self.fallback.get(name) for name in self.response})
+
+    def _check_knobs(self, what: str) -> None:
+        durations = ["timeout", "cache", "stale_while_revalidate"] + ["breaker"] * (self.breaker is not None)
+        for name in durations:
+            object.__setattr__(self, name, text(micros(getattr(self, name), f"{what}: {name}")))
+        if self.timeout == "0s" or self.breaker == "0s":
+            raise DefinitionError(
+                f"{what}: {'timeout' if self.timeout == '0s' else 'breaker'} is nothing; give a duration, such as '100ms'"
+            )
+        for name, least, most in (("retries", 0, 10), ("cache_entries", 1, 10_000_000), ("concurrency", 1, 10_000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise DefinitionError(f"{what}: {name} is {value!r}; give a whole number from {least} to {most}")
+        if self.idempotent not in (None, True, False):
+            raise DefinitionError(f"{what}: idempotent is {self.idempotent!r}; give True if a call may be repeated, or leave it out")
+        if self.cache == "0s" and self.stale_while_revalidate != "0s":
+            raise DefinitionError(f"{what}: stale_while_revalidate needs cache=, how old an answer may be before a new one is fetched")
+
+    def _check_history(self, what: str) -> None:
+        if self.history is not None and not isinstance(self.history, Source):
+            raise DefinitionError(f"{what}: history is {self.history!r}; give a Source of earlier answers")
+        known = None if self.history is None else self.history.columns
+        for name in (*self.request, *self.response):
+            if known is not None and name not in known:
+                raise DefinitionError(
+                    f"{what}: history, source {self.history and self.history.name!r}, has no {name!r}; {nearest(name, known)}"
+                )
+
+
+def fits(value: object, dtype: type) -> bool:
+    """Whether a value is of a type, as an answer or a request may hold it: finite, and within int64; a whole number is a float too.
+
+    >>> fits(1, float), fits(True, int), fits(float("nan"), float)
+    (True, False, False)
+    """
+    if dtype is float:
+        return type(value) in (int, float) and abs(value) <= 1.7e308 and math.isfinite(value)  # type: ignore[arg-type]
+    if dtype is int:
+        return type(value) is int and -(2**63) <= value < 2**63
+    if dtype is datetime:
+        return isinstance(value, datetime) and value.tzinfo is not None
+    return type(value) is dtype
+
+
+def _column(name: str, given: object, what: str) -> tuple[str, type]:
+    path, dtype = given if isinstance(given, tuple) and len(given) == 2 else (name, given)
+    _check_column(name, dtype, what)
+    if not isinstance(path, str) or not all(path.split(".")):
+        raise DefinitionError(f"{what}: {name!r} stands at {path!r}; give names divided by dots, such as 'risk.score'")
+    assert isinstance(dtype, type)
+    return path, dtype
+
+
+def _check_column(name: object, dtype: object, what: str) -> None:
+    if not isinstance(name, str):
+        raise DefinitionError(f"{what} names {name!r}; give names and their types, such as {{'score': float}}")
+    check_name(name, what)
+    if dtype not in DTYPES:
+        raise DefinitionError(f"{what}: {name!r} has the type {dtype!r}; give float, int, str, bool or datetime")

@@ -1,0 +1,100 @@
+"""The task of putting candidates in order: whose list it is, what stands in it, and where candidates come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from headwater.definitions.base import Definition
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.errors import DefinitionError
+
+LISTS = ("collect_set", "first_n", "last_n", "top_k")
+"""The aggregations that give a list."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking(Definition):
+    """Candidates are put in order within each group; a label is how relevant a candidate was, 0 or 1 or in grades 0, 1, 2, ...
+
+    Args:
+        group: the column of the request that names the list: rows that share it are ranked against each other.
+        item: the column of the request that names the candidate.
+        candidates: features that are lists of items (`top_k`, `last_n`, `first_n`, `collect_set`), the best source first; [] where
+            each request brings its own candidates.
+
+    Raises:
+        DefinitionError: no column names, one column for both, or a candidate that is no list or is looked up by the item.
+
+    >>> import headwater as hw, polars as pl
+    >>> clicks = hw.Source("clicks", history=pl.DataFrame({"item": ["a"], "at": [0]}), timestamp_field="at")
+    >>> popular = hw.FeatureView("popular", source=clicks, keys=[], features=[hw.top_k("item", k=300)], windows=["1d"],
+    ...                          freshness=hw.batch("1d"))
+    >>> print(hw.Ranking(group="request", item="item", candidates=[popular["top_k_item_1d"]]))
+    ranking of 'item' within each 'request', candidates from popular__top_k_item_1d
+    """
+
+    group: str
+    item: str
+    candidates: Sequence[FeatureRef] = ()
+
+    def __post_init__(self) -> None:
+        for role, name in (("group", self.group), ("item", self.item)):
+            if not isinstance(name, str) or not name:
+                raise DefinitionError(f"Ranking({role}={name!r}): give the name of a column of the request")
+        if self.group == self.item:
+            raise DefinitionError(
+                f"Ranking: {self.group!r} is both group and item; the group names a list, such as 'request', and the item what stands in it"
+            )
+        if isinstance(self.candidates, str | FeatureRef) or not isinstance(self.candidates, Sequence):
+            raise DefinitionError(
+                f'Ranking: candidates is {self.candidates!r}; give a list of features, such as [popular["top_k_item_1d"]]'
+            )
+        object.__setattr__(self, "candidates", tuple(self.candidates))
+        for given in self.candidates:
+            self._check_candidate(given)
+        names = [ref.name for ref in self.candidates]
+        if len(set(names)) < len(names):
+            raise DefinitionError(f"Ranking: a feature stands twice among the candidates {names}")
+
+    def __str__(self) -> str:
+        among = f", candidates from {', '.join(ref.name for ref in self.candidates)}" if self.candidates else ""
+        return f"ranking of {self.item!r} within each {self.group!r}{among}"
+
+    @cached_property
+    def retrieval(self) -> FeatureService | None:
+        """What is read to find candidates, as a feature service; None where each request brings its own."""
+        return FeatureService("candidates", self.candidates) if self.candidates else None
+
+    def _check_candidate(self, given: object) -> None:
+        if not isinstance(given, FeatureRef):
+            raise DefinitionError(f'Ranking: {given!r} is no candidate; give features that are lists, such as popular["top_k_item_1d"]')
+        made = feature_of(given).aggregation
+        what = f"Ranking: the candidate {given.name!r}"
+        if made.function not in LISTS:  # which cannot be split into a map
+            kinds = " and ".join((", ".join(f"{name}()" for name in LISTS[:-1]), f"{LISTS[-1]}()"))
+            raise DefinitionError(
+                f"{what} is made by {made.function}(), which gives no list; candidates are lists of items: {kinds} make them"
+            )
+        if self.item in _asked_for(given.view):
+            raise DefinitionError(
+                f"{what} is looked up by {self.item!r}, the item that it should propose; key it by what is known before, such as the user, or "
+                "alias its view with keys={...}"
+            )
+
+
+def feature_of(ref: FeatureRef) -> Feature:
+    """The feature that a reference names."""
+    return next(f for f in ref.view.outputs if f.name == ref.feature)
+
+
+def _asked_for(view: FeatureView) -> Iterator[str]:
+    """The request's columns that a view is looked up by, through the features that fill its keys."""
+    for key in view.keys:
+        filled = view.request_key(key)
+        if isinstance(filled, FeatureRef):
+            yield from _asked_for(filled.view)
+        else:
+            yield filled

@@ -1,0 +1,73 @@
+"""Several splits in time, one after another: each fold trains on what was known at its split, and tests until the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from headwater.definitions.base import Definition
+from headwater.definitions.durations import Duration, micros, text
+from headwater.definitions.moments import moment_text, parse_moment
+from headwater.errors import DefinitionError
+
+
+@dataclass(frozen=True, eq=False)
+class Rolling(Definition):
+    """Folds of a rolling origin; times in microseconds, `train` None for all that came before. See `rolling`."""
+
+    start: int
+    every: int
+    folds: int
+    train: int | None
+    gap: int
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Where each fold is split, and where the last one ends: int64 microseconds UTC, one more than there are folds."""
+        return tuple(self.start + fold * self.every for fold in range(self.folds + 1))
+
+    def __str__(self) -> str:
+        back = "all before" if self.train is None else f"the {text(self.train)} before"
+        gap = f" but the last {text(self.gap)}" if self.gap else ""
+        return f"{self.folds} folds of {text(self.every)} from {moment_text(self.start)}, each trained on {back}{gap}"
+
+
+def rolling(
+    start: str | datetime,
+    *,
+    every: Duration = "7d",
+    folds: int = 4,
+    train: Duration | Literal["all"] = "all",
+    gap: Duration = "0s",
+) -> Rolling:
+    """Splits at `start`, `start + every`, and so on: each fold is trained anew, and tested until the next split.
+
+    A row trains at a fold if it asked before the split (not longer than `train` before it, and not within `gap` of it) and its
+    outcome was known by then. With `folds=1` this is a single split with an end, a length of training and a gap.
+
+    Args:
+        start: the first split, ISO 8601 with an offset, or a tz-aware datetime.
+        every: how long each fold tests; how often the model would be trained.
+        folds: how many.
+        train: how far back training reaches; "all" for all rows.
+        gap: rows that asked so shortly before a split do not train, known or not.
+
+    Raises:
+        DefinitionError: a duration or a number of folds that cannot be.
+        UsageError: a start that is no moment.
+
+    Source: Tashman, "Out-of-sample tests of forecasting accuracy", 2000 (rolling origin).
+
+    >>> print(rolling("2024-05-01T00:00Z", every="7d", folds=3, train="60d"))
+    3 folds of 7d from 2024-05-01T00:00:00+00:00, each trained on the 60d before
+    """
+    step, behind = micros(every, "rolling(every=)"), micros(gap, "rolling(gap=)")
+    if step == 0:
+        raise DefinitionError('rolling(every=) must be longer than nothing, such as "7d"')
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
+        raise DefinitionError(f"rolling(folds={folds!r}): give a whole number of at least 1")
+    back = None if train == "all" else micros(train, "rolling(train=)")
+    if back is not None and back <= behind:
+        raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
+    return Rolling(parse_moment(start, "rolling(start)"), step, folds, back, behind)

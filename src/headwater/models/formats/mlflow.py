@@ -1,0 +1,114 @@
+"""MLflow's models, by URI or from a folder, through its `pyfunc`: they read the features by name, and run code of their own."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import F64
+from headwater.definitions.model import Estimator
+from headwater.errors import DataError, MissingExtraError
+from headwater.models.formats.base import Fixed, Format, digest_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/", "s3://", "gs://", "abfss://", "wasbs://", "dbfs:/")
+_DTYPES = {"double": pl.Float64, "float": pl.Float32, "long": pl.Int64, "integer": pl.Int32, "boolean": pl.Boolean, "string": pl.String}
+
+
+class _Pyfunc(Protocol):
+    def predict(self, data: object) -> object: ...
+
+
+class MlflowModel(Fixed):
+    """A model that `mlflow.pyfunc` loads, behind scikit-learn's names.
+
+    `names`: the columns that its signature takes, with their types; empty where it has none, and takes all features in order.
+    """
+
+    takes_frames = True
+
+    def __init__(self, folder: Path, pyfunc: _Pyfunc, names: Mapping[str, str]) -> None:
+        self.folder, self.names, self._pyfunc = folder, names, pyfunc
+        if names:
+            self.feature_names_in_ = list(names)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(sha256 {digest_of(self.folder)})"
+
+    def predict(self, X: object) -> F64:
+        """float64 (rows), or of several outputs (rows, outputs)."""
+        if not isinstance(X, pl.DataFrame):
+            raise DataError(f"{type(self).__name__} takes a frame with the features as columns")
+        found = np.asarray(self._pyfunc.predict(self._given(X)), np.float64)
+        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+
+    def _given(self, frame: pl.DataFrame) -> pd.DataFrame:
+        wanted = self.names or dict.fromkeys(frame.columns, "")
+        columns = [frame[name].cast(_DTYPES[kind]) if kind in _DTYPES else frame[name] for name, kind in wanted.items()]
+        try:
+            return pl.DataFrame(columns).to_pandas()
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(str(error.name), "mlflow") from error
+
+
+def _library() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its own code while it loads
+            import mlflow.artifacts
+            import mlflow.pyfunc
+    except ImportError as error:
+        raise MissingExtraError("mlflow-skinny", "mlflow") from error
+    return mlflow
+
+
+def _load(folder: Path) -> Estimator:
+    mlflow = _library()
+    try:
+        pyfunc = mlflow.pyfunc.load_model(str(folder))
+    except mlflow.exceptions.MlflowException as error:
+        raise DataError(f"{folder} is no model that MLflow loads: {error}") from error
+    signature = pyfunc.metadata.get_input_schema()
+    names = (
+        {}
+        if signature is None or not signature.has_input_names()
+        else dict(zip(signature.input_names(), signature.input_types(), strict=True))
+    )
+    return MlflowModel(folder, pyfunc, {name: str(getattr(kind, "name", kind)) for name, kind in names.items()})
+
+
+def _open(place: str) -> Estimator:
+    """The model at a folder or URI, copied here first where it lies elsewhere."""
+    mlflow = _library()
+    try:
+        return _load(Path(mlflow.artifacts.download_artifacts(artifact_uri=place)))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise DataError(f"there is no model at {place}: {error}") from error
+
+
+def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
+    assert isinstance(estimator, MlflowModel)
+    shutil.copytree(estimator.folder, folder / FORMAT.file)
+    return {"inputs": dict(estimator.names)}
+
+
+FORMAT: Format = Format(
+    name="mlflow",
+    file="mlflow",
+    runs_code=True,
+    tolerance=1e-6,
+    holds=lambda estimator: isinstance(estimator, MlflowModel),
+    write=_write,
+    read=lambda folder, _: _load(folder / FORMAT.file),
+    opens=lambda place: place.startswith(_SCHEMES) or (Path(place) / "MLmodel").is_file(),
+    open=_open,
+)

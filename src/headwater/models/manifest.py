@@ -1,0 +1,246 @@
+"""The manifest of a fitted model: what it reads, what it was trained on, and how it is checked again when it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from headwater.definitions.base import canonical
+from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed, TaskKind
+from headwater.errors import DataError
+from headwater.models.encoding import Encoding, Kind
+from headwater.models.outcomes import ClassName
+
+FORMAT = 2
+_LIBRARIES = ("headwater", "polars", "numpy", "numba", "scikit-learn", "lightgbm", "onnxruntime", "mlflow-skinny")
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """How the estimator is kept. digest: the SHA-256 of its file or folder. tolerance: see `formats.base.Format`."""
+
+    format: str
+    file: str
+    digest: str
+    runs_code: bool
+    tolerance: float
+    about: dict[str, Any] = {}
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A row of features in order, times in microseconds since 1970, and what the model said of it."""
+
+    values: list[Any]
+    prediction: float | list[float]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A view that the model reads, and how fresh it was in training.
+
+    values: a fingerprint of what decides its values but for freshness. says: the freshness in words; its data are beside it, durations in
+    microseconds. known_after: how long after their time its events are known, by the level.
+    """
+
+    values: str
+    says: str
+    freshness: dict[str, Any]
+    known_after: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a fitted model; the file `manifest.json` beside it.
+
+    task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars writes them and `kinds` as they are
+    encoded; `categories` of texts and `words` of lists by feature. request, third_party: a fingerprint of each request
+    feature and field, and of what a third party says. not_in_training: features that no history supplies.
+    level: its name, words, fingerprint, and where predictions are made ahead, how. data: the digest, columns, events and left-out rows of
+    the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
+    earlier. examples: rows that it must still score as it did.
+    """
+
+    format: int = FORMAT
+    model: str = ""
+    fingerprint: str = ""
+    task: TaskKind
+    estimator: str
+    replayed: bool = False
+    kept: Kept
+    features: list[str]
+    dtypes: list[str] = []
+    kinds: list[Kind]
+    categories: dict[str, list[str]]
+    words: dict[str, list[str]] = {}
+    classes: list[ClassName] = []
+    feature_service: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    request: dict[str, str] = {}
+    third_party: dict[str, str] = {}
+    not_in_training: list[str] = []
+    views: dict[str, View] = {}
+    level: dict[str, Any] = {}
+    until: str = ""
+    rows: int = 0
+    left_out: dict[str, int] = {}
+    data: dict[str, Any] = {}
+    metrics: dict[str, dict[str, float | None]] = {}
+    examples: list[Example] = []
+    versions: dict[str, str] = {}
+    created_at: str = ""
+
+    @property
+    def encoding(self) -> Encoding:
+        """How features become numbers."""
+        return Encoding(self.features, self.categories, self.words, self.kinds)
+
+
+def read_manifest(text: bytes, where: object) -> Manifest:
+    """The manifest that a file holds.
+
+    Raises:
+        DataError: it is none, or of another version of headwater.
+    """
+    try:
+        found = msgspec.json.decode(text, type=Manifest)
+        if found.format != FORMAT:
+            raise msgspec.ValidationError(f"it is of format {found.format}, and this version reads {FORMAT}")
+        return found
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{where} is no manifest of a model that this version of headwater reads: {error}. Train the model again"
+        ) from error
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """The manifest as its file has it."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any]:
+    """What a manifest says of definitions: the fields from `model` to `level`."""
+    service = model.features
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "feature_service": {service.name: service.fingerprint},
+        "labels": {model.labels.name: model.labels.fingerprint},
+        "request": request_fingerprints(model),
+        "views": views_of(model, level),
+        "level": {
+            "name": level_name,
+            "describe": level.describe(model),
+            "fingerprint": level.fingerprint,
+            "predictions": _ahead(level.scoring(model)),
+        },
+        "not_in_training": list(service.not_in_training),
+        "third_party": {http.name: http.fingerprint for http in service.http_features},
+    }
+
+
+def _ahead(scoring: Precomputed | None) -> dict[str, Any] | None:
+    if scoring is None:
+        return None
+    freshness = {"says": str(scoring.freshness), "freshness": freshness_data(scoring.freshness)}
+    return {**freshness, "keys": list(scoring.keys), "otherwise": scoring.otherwise}
+
+
+def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
+    """The features that a model is trained on, in order: those that history supplies, and where predictions are made ahead, a job knows.
+
+    Args:
+        model: the definition.
+        level: as a manifest says it.
+    """
+    known, ahead = model.features.in_training, level.get("predictions")
+    if ahead is None:
+        return known.feature_names
+    scoring = Precomputed(freshness_from(ahead["freshness"]), tuple(ahead["keys"]), ahead["otherwise"])
+    return Level(predictions=scoring).feature_names(replace(model, features=known))
+
+
+def views_of(model: Model, level: Level) -> dict[str, View]:
+    """Each view that the model reads, as fresh as the level says."""
+    return {
+        view.name: View(
+            values=view.values_fingerprint(model.features.needed[view.name]),
+            says=str(level.freshness(view)),
+            freshness=freshness_data(level.freshness(view)),
+            known_after=level.source(view).delay,
+        )
+        for view in model.features.in_training.views
+    }
+
+
+def request_fingerprints(model: Model) -> dict[str, str]:
+    """For each request feature and field that the model reads, 16 hexadecimal digits of all that it says."""
+    service = model.features.in_training
+    said: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
+    for made in service.request_features:
+        said[made.name] = (made.function, made.fields, {name: ref.name for name, ref in made.inputs.items()}, made.dtype)
+    return {name: hashlib.sha256(json.dumps(canonical(one), sort_keys=True).encode()).hexdigest()[:16] for name, one in said.items()}
+
+
+def freshness_data(freshness: Freshness) -> dict[str, Any]:
+    """A freshness as data: its kind, and what it says in microseconds. Of measured ages, the largest and the middle one.
+
+    >>> from headwater.definitions.freshness import batch, streaming
+    >>> freshness_data(streaming("2s"))
+    {'kind': 'streaming', 'lag': 2000000}
+    """
+    match freshness:
+        case Batch():
+            rule = {"every": freshness.every, "at": freshness.at, "timezone": freshness.timezone}
+            return {"kind": "batch", **rule, "delay": freshness.delay, "wait": freshness.wait}
+        case Streaming(lag=lag):
+            return {"kind": "streaming", "lag": lag}
+        case Measured(found=found):
+            return {"kind": "measured", "worst": found[-1], "median": found[len(found) // 2]}
+        case OnRequest():
+            return {"kind": "on_request"}
+        case Never():
+            return {"kind": "never"}
+
+
+def freshness_from(data: Mapping[str, Any]) -> Freshness:
+    """The freshness that `freshness_data` described; measured ages as the largest and the middle one."""
+    match data["kind"]:
+        case "batch":
+            return Batch(data["every"], data["at"], data["timezone"], data["delay"], data["wait"])
+        case "streaming":
+            return Streaming(data["lag"])
+        case "measured":
+            return Measured((data["median"], data["worst"]), None, 0)
+        case "on_request":
+            return OnRequest()
+        case _:
+            return Never()
+
+
+def plain(value: object) -> object:
+    """A feature's value as JSON holds it: moments and durations in microseconds, dates in days."""
+    if isinstance(value, datetime):
+        return (value - datetime(1970, 1, 1, tzinfo=value.tzinfo)) // timedelta(microseconds=1)
+    if isinstance(value, date):
+        return (value - date(1970, 1, 1)).days
+    if isinstance(value, timedelta):
+        return value // timedelta(microseconds=1)
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that a result depends on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,103 @@
+"""Labels as the numbers that estimators and metrics take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from headwater.compute.arrays import F64, I64
+from headwater.definitions.model import Model
+from headwater.definitions.ranking import Ranking
+from headwater.errors import DataError, nearest
+from headwater.models.estimators import is_fitted
+
+ClassName = str | int
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of each request.
+
+    y: float64 (rows). Of a multiclass task the position in `classes`, NaN for a class that is not among them; else the label itself: 0 or
+        1, a value, or how relevant a candidate was.
+    classes: in rising order; () unless the task is multiclass.
+    groups: of a ranking, int64 (rows): rows of one number are candidates of one list. Numbered by first appearance.
+    """
+
+    y: F64
+    classes: tuple[ClassName, ...] = ()
+    groups: I64 | None = None
+
+    def take(self, rows: I64) -> Outcomes:
+        """Those of these rows."""
+        return Outcomes(self.y[rows], self.classes, None if self.groups is None else self.groups[rows])
+
+
+def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Sequence[ClassName] | None = None) -> Outcomes:
+    """The labels of a model's requests as numbers.
+
+    Args:
+        model: says the task. A multiclass estimator that was given fitted says the classes too.
+        label: one value a request; numbers or booleans, of a multiclass task also texts.
+        requests: the columns of the requests, among them the group of a ranking.
+        classes: of a multiclass task; None takes those among the labels.
+
+    Raises:
+        DataError: NaN or infinite labels, a class that is neither a text nor a whole number, a ranking without its columns.
+    """
+    what = f"labels {model.labels.name!r}"
+    if model.task == "multiclass":
+        found = _named(label, what)
+        chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(found.drop_nulls().to_list())))
+        return Outcomes(_positions(found, chosen), chosen)
+    y = label.cast(pl.Float64).to_numpy()
+    bad = int((~np.isfinite(y)).sum())
+    if bad:
+        raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")
+    return Outcomes(y, groups=_groups(model.task, requests, what) if isinstance(model.task, Ranking) else None)
+
+
+def _named(label: pl.Series, what: str) -> pl.Series:
+    """The class of each row, a text or a whole number."""
+    if label.dtype in _TEXTS:
+        return label.cast(pl.String)
+    whole = label.cast(pl.Int64, strict=False)
+    strange = label.filter((whole.cast(pl.Float64) != label.cast(pl.Float64)).fill_null(value=True))
+    if len(strange):
+        raise DataError(
+            f"{what}: a class is a text or a whole number, and {strange[0]} is among them; make one in the labels' select, or set task='regression'"
+        )
+    return whole
+
+
+def _taught(model: Model) -> tuple[ClassName, ...]:
+    """The classes that a fitted estimator knows; () where it is not fitted, or does not say."""
+    if model.estimator is None or not is_fitted(model.estimator):
+        return ()
+    known = [c.item() if isinstance(c, np.generic) else c for c in getattr(model.estimator, "classes_", ())]
+    return tuple(c if isinstance(c, str) else int(c) for c in known)
+
+
+def _positions(found: pl.Series, classes: Sequence[ClassName]) -> F64:
+    if not classes:
+        return np.full(len(found), np.nan)
+    known = pl.Series(list(classes))
+    if (known.dtype == pl.String) != (found.dtype == pl.String):
+        return np.full(len(found), np.nan)
+    at = pl.Series(np.arange(len(known), dtype=np.float64))
+    return found.replace_strict(known, at, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _groups(ranking: Ranking, requests: pl.DataFrame, what: str) -> I64:
+    for role, name in (("group", ranking.group), ("item", ranking.item)):
+        if name not in requests.columns:
+            raise DataError(f"{what}: there is no column {name!r}, the {role} of the ranking; {nearest(name, requests.columns)}")
+    group = requests[ranking.group]
+    if group.null_count():
+        raise DataError(f"{what}: {group.null_count()} rows have no {ranking.group!r}, the group of the ranking; filter them out")
+    first = pl.DataFrame({"group": group}).with_row_index("row").select(pl.col("row").min().over("group"))["row"]
+    return (first.rank("dense").cast(pl.Int64) - 1).to_numpy()

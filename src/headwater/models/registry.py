@@ -1,0 +1,278 @@
+"""Which fitted models are served: for each model and level a sequence of versions, and one of them that is current.
+
+    <folder>/<model>/<level>/1/manifest.json, model.txt      a version; it never changes
+    <folder>/<model>/<level>/current                         {"version": 1, "before": []}
+
+A version is written whole under another name, and then renamed; `current` is replaced at once. What is killed in between leaves a folder
+that nothing reads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from headwater import clock, settings
+from headwater.definitions.arm import AS_DEFINED
+from headwater.definitions.model import Model
+from headwater.errors import DataError, UsageError, nearest
+from headwater.models.manifest import Manifest
+from headwater.models.served import ServedModel
+from headwater.models.store import manifest_in, open_model
+
+CURRENT = "current"
+_WRITING = ".new-"
+_ABANDONED = 86_400  # seconds after which what a writer left is taken away
+
+Stamp = tuple[int, int, int]
+"""Which file `current` is, without reading it."""
+
+
+class _Pointer(msgspec.Struct, frozen=True):
+    """version: the current one. before: those that were current before it, the latest last."""
+
+    version: int
+    before: list[int] = []
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a model at a level: `number` counts from 1, `folder` holds it."""
+
+    model: str
+    level: str
+    number: int
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What it is made of."""
+        return manifest_in(self.folder)
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.level}, version {self.number}"
+
+
+class ModelRegistry:
+    """The versions of fitted models in a folder; several processes may use it.
+
+    Args:
+        folder: None is `models` in headwater's home.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = settings.home() / "models" if folder is None else Path(folder)
+
+    def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
+        """A new version: what `write` puts into an empty folder.
+
+        `promote` makes it the current one; the first version of a model and level is current in any case.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        place = self._place(model, level)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            _take_away_abandoned(place)
+            part = Path(tempfile.mkdtemp(prefix=_WRITING, dir=place))
+            try:
+                write(part)
+                part.chmod(0o755)  # mkdtemp lets nobody else read
+                _sync(part)
+                version = self._numbered(part, model, level)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+            _sync_folder(place)
+        except OSError as error:
+            raise DataError(f"the model registry at {self.folder} cannot be written: {error}") from error
+        with self._locked(place):
+            if promote or _pointer(place) is None:
+                self._point(place, version.number)
+        return version
+
+    def versions(self, model: str, level: str = AS_DEFINED) -> list[Version]:
+        """Every version, the oldest first."""
+        place = self._place(model, level)
+        numbers = sorted(int(p.name) for p in place.iterdir() if p.name.isdecimal()) if place.is_dir() else []
+        return [Version(model, level, number, place / str(number)) for number in numbers]
+
+    def current(self, model: str, level: str = AS_DEFINED) -> Version:
+        """The version that is served.
+
+        Raises:
+            DataError: there is none.
+        """
+        pointer = _pointer(self._place(model, level))
+        if pointer is None:
+            raise self._none(model, level)
+        return self.version(pointer.version, model, level)
+
+    def version(self, number: int, model: str, level: str = AS_DEFINED) -> Version:
+        """One version, current or not.
+
+        Raises:
+            UsageError: there is none of that number.
+        """
+        known = self.versions(model, level)
+        for one in known:
+            if one.number == number:
+                return one
+        if not known:
+            raise self._none(model, level)
+        raise UsageError(f"{model} at {level} has no version {number}; it has {_listed(known)}")
+
+    def promote(self, number: int, model: str, level: str = AS_DEFINED) -> Version:
+        """Make a version the current one.
+
+        Raises:
+            UsageError: there is none of that number.
+        """
+        version = self.version(number, model, level)
+        place = self._place(model, level)
+        with self._locked(place):
+            self._point(place, number)
+        return version
+
+    def rollback(self, model: str, level: str = AS_DEFINED) -> Version:
+        """Make the version current that was before the current one; again, the one before that.
+
+        Raises:
+            UsageError: none was.
+        """
+        place = self._place(model, level)
+        if _pointer(place) is None:
+            raise self._none(model, level)
+        with self._locked(place):
+            pointer = _pointer(place)
+            assert pointer is not None
+            there = {one.number for one in self.versions(model, level)}
+            before = [number for number in pointer.before if number in there]
+            if not before:
+                raise UsageError(
+                    f"{model} at {level}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
+                )
+            _replace(place / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
+        return self.version(before[-1], model, level)
+
+    def arms(self) -> list[tuple[str, str]]:
+        """Every model and level that has a version, by name."""
+        if not self.folder.is_dir():
+            return []
+        found = [(unquote(m.name), unquote(p.name)) for m in self.folder.iterdir() if m.is_dir() for p in m.iterdir() if p.is_dir()]
+        return sorted(pair for pair in found if self.versions(*pair))
+
+    def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
+        """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
+        try:
+            found = (self._place(model, level) / CURRENT).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, trust: bool = False) -> ServedModel:
+        """A version, ready for requests; the current one where None. As `models.store.open_model`, which says what it refuses."""
+        found = self.current(model.name, level) if version is None else self.version(version, model.name, level)
+        return open_model(found.folder, model, trust=trust, version=str(found.number))
+
+    def _place(self, model: str, level: str) -> Path:
+        return self.folder / _file_name(model) / _file_name(level)
+
+    def _numbered(self, part: Path, model: str, level: str) -> Version:
+        """Give what was written the next number; whoever takes it first has it."""
+        number = max((one.number for one in self.versions(model, level)), default=0) + 1
+        while True:
+            place = part.parent / str(number)
+            try:
+                part.rename(place)
+                return Version(model, level, number, place)
+            except OSError:
+                if not place.exists():
+                    raise
+                number += 1
+
+    def _point(self, place: Path, number: int) -> None:
+        pointer = _pointer(place)
+        if pointer is not None and pointer.version == number:
+            return
+        before = [] if pointer is None else [*pointer.before, pointer.version]
+        _replace(place / CURRENT, msgspec.json.encode(_Pointer(number, before)))
+
+    @contextmanager
+    def _locked(self, place: Path) -> Iterator[None]:
+        """One process at a time says what is current; the lock goes with its process."""
+        with (place / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _none(self, model: str, level: str) -> DataError:
+        others = [name for of, name in self.arms() if of == model]
+        hint = f"it has one at {', '.join(map(repr, others))}" if others else nearest(model, {of for of, _ in self.arms()})
+        chosen = "" if level == AS_DEFINED else f" --level {level!r}"
+        return DataError(f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater train --model {model}{chosen}")
+
+
+def _pointer(place: Path) -> _Pointer | None:
+    try:
+        return msgspec.json.decode((place / CURRENT).read_bytes(), type=_Pointer)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{place / CURRENT} does not say which version is current: {error}; promote one") from error
+
+
+def _file_name(name: str) -> str:
+    return quote(name, safe=" ").replace(".", "%2E")
+
+
+def _listed(versions: Sequence[Version]) -> str:
+    numbers = [one.number for one in versions]
+    return (
+        f"{numbers[0]} to {numbers[-1]}"
+        if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1
+        else ", ".join(map(str, numbers))
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put `data` in the place of a file, at once and for good."""
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have a file or folder on disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _take_away_abandoned(place: Path) -> None:
+    """Remove what writers that were killed left behind."""
+    for path in place.glob(f"{_WRITING}*"):
+        if clock.now_micros() / 1e6 - path.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""From what an estimator says to scores: one number a row, or one for each class."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+import numpy as np
+
+from headwater.compute.arrays import F64
+from headwater.definitions.model import Estimator, TaskKind
+from headwater.errors import DataError
+
+
+class Probabilities(Protocol):
+    """An estimator of classes."""
+
+    def predict_proba(self, X: object) -> object: ...
+
+
+class Decides(Protocol):
+    """An estimator that tells classes apart by a value."""
+
+    def decision_function(self, X: object) -> object: ...
+
+
+def in_units_of_label(estimator: Estimator, kind: TaskKind) -> bool:
+    """Whether a score is a probability or a value; False where it only orders."""
+    if kind == "ranking":
+        return False
+    return kind == "regression" or hasattr(estimator, "predict_proba") or not hasattr(estimator, "decision_function")
+
+
+def scores_of(estimator: Estimator, kind: TaskKind, classes: int, x: object) -> F64:
+    """What the estimator says of each row: float64, (rows) or for a multiclass task (rows, classes).
+
+    Binary: the probability of the outcome; without `predict_proba` the decision function, or what is predicted. Regression: the value.
+    Multiclass: the probability of each class, or without that whatever tells them apart. Ranking: the higher, the nearer to the top;
+    of an estimator of classes, the mean grade by their probabilities.
+
+    Args:
+        estimator: fitted.
+        kind: of the task.
+        classes: how many there are in a multiclass task.
+        x: as the estimator takes it.
+
+    Raises:
+        DataError: it tells another number of classes apart.
+    """
+    if kind == "multiclass":
+        return _each_class(estimator, classes, x)
+    if kind != "regression" and hasattr(estimator, "predict_proba"):
+        return _of_classes(estimator, kind, np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64))
+    if kind != "regression" and hasattr(estimator, "decision_function"):
+        found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
+        if found.ndim == 1:
+            return found
+    found = np.asarray(estimator.predict(x), np.float64)
+    return found if found.ndim == 1 else _of_classes(estimator, kind, found)
+
+
+def _of_classes(estimator: Estimator, kind: TaskKind, shares: F64) -> F64:
+    """One number a row, of a column for each class: the share of the last, or in a ranking the mean grade."""
+    if shares.shape[1] == 1:
+        return np.ascontiguousarray(shares[:, 0])
+    if kind == "regression" or (kind == "binary" and shares.shape[1] != 2):
+        raise DataError(f"{type(estimator).__name__} gives {shares.shape[1]} numbers a row, and a {kind} model has one")
+    return shares @ _grades(estimator, shares.shape[1]) if kind == "ranking" else np.ascontiguousarray(shares[:, -1])
+
+
+def _each_class(estimator: Estimator, classes: int, x: object) -> F64:
+    if hasattr(estimator, "predict_proba"):
+        found = np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64)
+    elif hasattr(estimator, "decision_function"):
+        found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
+        if found.ndim == 1:  # of two classes, scikit-learn says only how much it is the second
+            found = np.column_stack([-found, found])
+    else:
+        found = np.asarray(estimator.predict(x), np.float64)
+        if found.ndim == 1:  # the class itself
+            found = (found[:, None] == np.arange(classes)).astype(np.float64)
+    if found.ndim != 2 or found.shape[1] != classes:
+        raise DataError(f"{type(estimator).__name__} tells {found.shape[-1]} classes apart, and the labels have {classes}")
+    return np.ascontiguousarray(found)
+
+
+def _grades(estimator: Estimator, count: int) -> F64:
+    known = getattr(estimator, "classes_", None)
+    return np.arange(count, dtype=np.float64) if known is None else np.asarray(known, np.float64)

@@ -1,0 +1,237 @@
+"""Who may ask what: tokens with scopes, kept as hashes in a file that is read again when it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from headwater import clock
+from headwater.errors import UsageError, nearest
+
+Scope = Literal["read", "predict", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+"""read: features and explanations. predict: predictions and rankings. write: events and outcomes. admin: everything."""
+
+_LOOK: Final = 0.5  # seconds between two looks at the file
+_PREFIX: Final = "hw"
+_ID, _SECRET = 6, 32  # random bytes
+_BEGIN: Final = b"Bearer hw_"
+_OWN, _ID_ENDS = len(_BEGIN), len(_BEGIN) + 2 * _ID
+_NOBODY: Final = bytes(32)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What is kept of a token: never the token itself. digest: of its secret part, SHA-256 in hexadecimal digits."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    digest: str
+    made_at: datetime
+
+
+class Denied(Exception):  # noqa: N818 (an answer)
+    """A request that its sender may not make: the status to answer with, and why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TokenFile:
+    """The tokens in a file, for those who manage them.
+
+    Raises:
+        UsageError: the file holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[Token]:
+        """All tokens; none where there is no file."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UsageError(f"the tokens in {self.path} cannot be read: {error.strerror or error}") from error
+        try:
+            return msgspec.json.decode(data, type=list[Token])
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{self.path} holds no tokens: {error}; it is written by `headwater token`") from error
+
+    def add(self, name: str, scopes: Collection[str]) -> str:
+        """A new token, which is said here and nowhere again.
+
+        Raises:
+            UsageError: no scope, or one that there is not.
+        """
+        for scope in scopes:
+            if scope not in SCOPES:
+                raise UsageError(f"there is no scope {scope!r}; {nearest(scope, SCOPES)}")
+        if not scopes:
+            raise UsageError(f"a token needs at least one scope: {', '.join(SCOPES)}")
+        own, secret = secrets.token_hex(_ID), secrets.token_urlsafe(_SECRET)
+        chosen = tuple(scope for scope in SCOPES if scope in scopes)
+        self._write([*self.read(), Token(own, name, chosen, _digest(secret).hex(), clock.now())])
+        return f"{_PREFIX}_{own}_{secret}"
+
+    def revoke(self, token: str) -> Token:
+        """Take a token away, by its id or name.
+
+        Raises:
+            UsageError: there is no such token, or several of that name.
+        """
+        every = self.read()
+        found = [one for one in every if token in (one.id, one.name)]
+        if not found:
+            raise UsageError(
+                f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}"
+            )
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} tokens are named {token!r}; give the id of one: {', '.join(one.id for one in found)}")
+        self._write([one for one in every if one.id != found[0].id])
+        return found[0]
+
+    def _write(self, tokens: list[Token]) -> None:
+        """Put the file into place whole, for its owner alone."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=self.path.name, delete=False) as file:  # 0600
+            file.write(msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).replace(self.path)
+
+
+class Access:
+    """Decides whether a request may be made.
+
+    Where there are tokens, a request names one in `Authorization: Bearer TOKEN`. Where there is no file of tokens, whoever reaches the
+    service may ask, and so it listens to this machine alone, and only to what no page of another site sent.
+
+    Raises:
+        UsageError: the file holds no token.
+    """
+
+    def __init__(self, tokens: Path | None) -> None:
+        self._file = None if tokens is None else TokenFile(tokens)
+        self._looked, self._stamp = clock.stopwatch(), _stamp(tokens)
+        self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
+        if self._file is not None and not self._known:
+            raise UsageError(f"there is no token in {tokens}; make one with `headwater token new --scope predict`")
+
+    @property
+    def open(self) -> bool:
+        """Whether requests need no token."""
+        return self._file is None
+
+    def scopes(self, authorization: bytes | None) -> frozenset[str]:
+        """What the sender of a request may do.
+
+        Raises:
+            Denied: 401, it names no token, or one that there is not.
+        """
+        if clock.stopwatch() - self._looked > _LOOK:
+            self._look()
+        if authorization is None or authorization[:_OWN] != _BEGIN:
+            authorization = _written(authorization)
+        expected, scopes = self._known.get(authorization[_OWN:_ID_ENDS], (_NOBODY, _NOTHING))
+        if not hmac.compare_digest(hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected):
+            raise Denied(401, "the token is not known, or was revoked")
+        return scopes
+
+    def check(self, scopes: frozenset[str], needed: Scope) -> None:
+        """Refuse a request that needs a scope which its token does not have.
+
+        Raises:
+            Denied: 403.
+        """
+        if needed not in scopes and "admin" not in scopes:
+            raise Denied(403, f"the token has the scopes {', '.join(sorted(scopes))}, and this needs {needed}")
+
+    def check_page(self, host: bytes | None, origin: bytes | None) -> None:
+        """Where no token is needed: refuse what a browser sends for a page of another site, or under another name of this machine.
+
+        Raises:
+            Denied: 403.
+        """
+        name = (host or b"").decode("latin-1").lower()
+        bare = name.rpartition(":")[0] if re.search(r":\d+$", name) else name
+        if bare not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", bare):
+            raise Denied(
+                403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others"
+            )
+        if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
+            raise Denied(403, "a page of another site asks; without tokens this service answers none")
+
+    def _look(self) -> None:
+        """Read the file again, if it has changed. One that is unreadable now leaves what was known, so that rotation needs no care."""
+        assert self._file is not None
+        self._looked = clock.stopwatch()
+        stamp = _stamp(self._file.path)
+        if stamp == self._stamp:
+            return
+        if stamp is None:
+            self._known, self._stamp = {}, None
+            return
+        try:
+            self._known, self._stamp = _by_id(self._file.read()), stamp
+        except UsageError:
+            return
+
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def check_bind(host: str, tokens: Path | None) -> None:
+    """Refuse to listen to others without tokens.
+
+    Raises:
+        UsageError: the address is not of this machine alone.
+    """
+    if tokens is None and host not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", host):
+        raise UsageError(
+            f"without tokens only this machine is answered, and {host} is reached by others: make a token with `headwater token new --scope "
+            "predict`, or serve at 127.0.0.1"
+        )
+
+
+def _by_id(tokens: list[Token]) -> Mapping[bytes, tuple[bytes, frozenset[str]]]:
+    return {token.id.encode(): (bytes.fromhex(token.digest), frozenset(token.scopes)) for token in tokens}
+
+
+def _written(authorization: bytes | None) -> bytes:
+    """The header as it is usually written.
+
+    Raises:
+        Denied: it names no token of ours.
+    """
+    kind, _, token = (authorization or b"").strip().partition(b" ")
+    if kind.lower() != b"bearer" or not token.strip().startswith(b"hw_"):
+        raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` makes one")
+    return b"Bearer " + token.strip()
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """What changes when the file does."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_ino, found.st_size)

@@ -1,0 +1,76 @@
+"""What answers hold, as values: the same in process and over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from headwater.pipelines.predict import How, Score
+
+
+class FeatureValue(msgspec.Struct, frozen=True):
+    """A feature of one row: its value, what it is (present, empty, missing, expired, fallback, overflow), and as of when.
+
+    stale: whether it is older than its view promises. age: seconds from K to the moment of asking. T: where the window ends. K: by when
+    what counts was known.
+    """
+
+    value: object
+    status: str
+    stale: bool
+    age: float
+    T: datetime
+    K: datetime
+
+
+class Features(msgspec.Struct, frozen=True):
+    """The features of some rows, asked for `at` a moment; `level` None is as each view defines."""
+
+    service: str
+    level: str | None
+    at: datetime
+    rows: list[dict[str, FeatureValue]]
+
+
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A prediction: its value, how it was made, and the age of the oldest feature that it is made of, in seconds."""
+
+    value: Score
+    how: How
+    age: float
+    features: Mapping[str, FeatureValue] | None = None
+
+
+class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Predictions of a model in a version for some rows. timing: milliseconds by stage."""
+
+    model: str
+    version: str
+    level: str | None
+    at: datetime
+    predictions: list[Prediction]
+    timing: Mapping[str, float] | None = None
+
+
+class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A candidate and its score."""
+
+    item: object
+    score: float
+    features: Mapping[str, FeatureValue] | None = None
+
+
+class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The best candidates of a request, the best first. candidates: how many there were."""
+
+    model: str
+    version: str
+    level: str | None
+    at: datetime
+    how: How
+    age: float
+    candidates: int
+    items: list[RankedItem]
+    timing: Mapping[str, float] | None = None

@@ -1,0 +1,338 @@
+"""The service over HTTP: one wrapper around every route, which checks access and limits, counts, logs, and lets no error out as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+from starlette.routing import request_response
+
+from headwater import clock
+from headwater.errors import (
+    BusyError,
+    ConnectError,
+    DataError,
+    DefinitionError,
+    MissingExtraError,
+    ModelError,
+    StoreError,
+    UsageError,
+    nearest,
+)
+from headwater.serving import hot
+from headwater.serving.access import Access, Denied
+from headwater.serving.asked import AnyAsked
+from headwater.serving.deadline import Deadline
+from headwater.serving.forwarder import Forwarder
+from headwater.serving.hot import Said
+from headwater.serving.http import App as Asgi
+from headwater.serving.http import Message, Read, Refused, Scope, Send
+from headwater.serving.limits import Clock, check_depth, read_body
+from headwater.serving.numbers import Numbers, RouteNumbers
+from headwater.serving.parties import Parties, beside
+from headwater.serving.requestlog import Line, RequestLog
+from headwater.serving.routes import ROUTES, Route
+from headwater.serving.service import Service
+from headwater.serving.third_party import OnAnswer
+
+T = TypeVar("T")
+
+_INLINE: Final = 64  # rows; more are worked on beside the event loop
+_LANES: Final = 8  # threads
+_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
+_JSON: Final = b"application/json"
+_REFRESH: Final = 0.5  # seconds between two looks for new versions of models
+_GONE: Final = 499  # the sender has left; for the log alone
+
+
+class _Bound(NamedTuple):
+    """A route, with what stands for its name, and what reads its body; or its page."""
+
+    route: Route
+    name: str
+    decode: Callable[[bytes], AnyAsked] | None
+    page: Asgi | None
+    numbers: RouteNumbers
+    others: bool  # whether third parties are asked
+
+
+class App:
+    """An ASGI app that answers from a service.
+
+    Args:
+        service: what it answers from.
+        tokens: the file of tokens; None answers this machine alone, without any.
+        log: gets a line a request.
+        on_answer: told of each answer of a third party; it must not wait.
+        routes: the table.
+
+    Raises:
+        UsageError: there is no token in the file, or the environment lacks a secret that a third party wants.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        tokens: Path | None = None,
+        log: RequestLog | None = None,
+        on_answer: OnAnswer | None = None,
+        routes: tuple[Route, ...] = ROUTES,
+    ) -> None:
+        self.service, self.routes, self.numbers = service, routes, Numbers()
+        self.parties = Parties(service.project, on_answer=on_answer)
+        self.numbers.also(self.parties.collect)
+        self.access = Access(tokens)
+        self._log = log or RequestLog(None)
+        self._paths = _bound(service, routes, self.numbers)
+        self._lost_numbers = self.numbers.route("")
+        self._lanes = _Lanes(service)
+        self._reading = Clock()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._forwarder = Forwarder(service.store)
+        self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
+
+    async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        begin = clock.stopwatch()
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        own = headers.get(b"x-request-id", b"")
+        number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        call, bound = _Call(number), None
+        try:
+            bound = self._allowed(scope, headers, call)
+            if bound.page is not None:
+                call.status = await self._page(bound.page, scope, read, send, number)
+            else:
+                data = await read_body(read, headers, self._reading)
+                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data, begin))
+                call.rows, call.status = said.rows, said.status
+                more = [(b"content-type", _JSON), (b"x-request-id", number)]
+                more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
+                await send({"type": "http.response.start", "status": said.status, "headers": more})
+                await send({"type": "http.response.body", "body": said.body})
+                bound.numbers.answer(said)
+        except Exception as error:  # noqa: BLE001 (no error leaves as it is)
+            await self._refuse(send, error, call)
+        seconds = clock.stopwatch() - begin
+        (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
+        self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
+
+    def may_read(self, authorization: str | None) -> bool:
+        """Whether the sender of a request may be told more than that it failed."""
+        try:
+            return self.access.open or bool(self.access.scopes((authorization or "").encode("latin-1")))
+        except Denied:
+            return False
+
+    async def close(self) -> None:
+        """Let go of threads, and write what waits for the log."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        self._lanes.close()
+        await self._forwarder.close()
+        await self.parties.close()
+        self._log.close()
+
+    async def _refresh(self) -> None:
+        """Take up new versions of models, for ever."""
+        while True:
+            await asyncio.sleep(_REFRESH)
+            await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
+
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
+        """The route of a request that its sender may make.
+
+        Raises:
+            Denied: it needs a token, or one with another scope.
+            Refused: there is no such route; said to those who have a token.
+        """
+        bound = self._paths.get((scope["method"], scope["path"]))
+        if bound is not None:
+            call.route, call.name = bound.route.path, bound.name
+        needed = None if bound is None else bound.route.scope
+        if self.access.open:
+            self.access.check_page(headers.get(b"host"), headers.get(b"origin"))
+        elif bound is None or needed is not None:
+            scopes = self.access.scopes(headers.get(b"authorization"))
+            if needed is not None:
+                self.access.check(scopes, needed)
+        if bound is None:
+            raise self._lost(scope["method"], scope["path"])
+        return bound
+
+    async def _said(self, bound: _Bound, data: bytes, begin: float) -> Said:
+        """The answer of a hot route."""
+        route, name = bound.route, bound.name
+        assert bound.decode is not None
+        assert route.read is not None
+        assert route.answer is not None
+        check_depth(data)
+        asked, t = bound.decode(data), clock.now_micros()
+        near = hot.size(asked) <= _INLINE and not self.service.store.partitioned
+        if near and not bound.others:
+            return route.answer(self.service, name, asked, t, route.read(self.service, name, asked, t), None)
+        reads, answers = route.read, route.answer
+        run = self._here if near else self._lanes.run
+        ready = await run(lambda service: reads(service, name, asked, t))
+        if not self.parties.asks(ready.service):
+            return await run(lambda service: answers(service, name, asked, t, ready, None))
+        limit = self.parties.limits.get(name)
+        due = Deadline(started=begin) if limit is None else limit.start(begin)
+        due.lap("request")
+        called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
+        due.lap("third party")
+        answered = beside(called)
+        said = await run(lambda service: answers(service, name, asked, t, ready, answered))
+        due.lap("answer")
+        if limit is not None:
+            limit.done(due, cut_off=called.cut_off)
+        return said
+
+    async def _here(self, work: Callable[[Service], T]) -> T:
+        return work(self.service)
+
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
+        """The answer of the process that ingests."""
+        check_depth(data)
+        found = await self._forwarder.forward(bound.name, data, headers)
+        again = found.headers.get("retry-after", "")
+        return Said(found.content, 0, status=found.status_code, again=int(again) if again.isdigit() else None)
+
+    async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
+        """Have a page answer; the status."""
+        status = 500
+        scope["headwater"] = self
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", number)]
+            await send(message)
+
+        await page(scope, read, sent)
+        return status
+
+    async def _refuse(self, send: Send, error: Exception, call: _Call) -> None:
+        """Answer that a request failed: what its sender can mend is said, anything else is only named by the request's id."""
+        status, message, more = _told(error)
+        call.status = status
+        if status == _GONE:
+            return
+        if status == 500:
+            call.failed = _where(error)
+            message = f"the service failed; its log says where, under the request id {call.id.decode()}"
+        headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        await send({"type": "http.response.body", "body": body})
+
+    def _lost(self, method: str, path: str) -> Refused:
+        """What to say of a path that is none, or a method that means nothing there."""
+        there = sorted({m for m, p in self._paths if p == path})
+        if there:
+            return Refused(405, f"{method} means nothing at {path}; ask by {' or '.join(there)}", allow=", ".join(there))
+        for route in self.routes:
+            if route.names is not None and path.startswith(route.begin):
+                names, given = list(route.names(self.service)), path[len(route.begin) :]
+                return Refused(404, f"there is no {route.parameter} {given[:100]!r}; {nearest(given[:100], names)}")
+        return Refused(404, f"there is nothing at {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
+
+
+class _Call:
+    """What is noted of a request while it is answered."""
+
+    __slots__ = ("failed", "id", "name", "route", "rows", "status")
+
+    def __init__(self, number: bytes) -> None:
+        self.id, self.route, self.name, self.status, self.rows, self.failed = number, "", "", 200, 0, ""
+
+
+class _Lanes:
+    """Threads for work that would hold up other requests: of many rows, or with a store across the network."""
+
+    def __init__(self, service: Service) -> None:
+        self._free: SimpleQueue[Service] = SimpleQueue()
+        for _ in range(_LANES):
+            self._free.put(service.lane())
+        self._pool = ThreadPoolExecutor(_LANES, thread_name_prefix="lane")
+
+    async def run(self, work: Callable[[Service], T]) -> T:
+        """Do `work` with a service that nobody else uses meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(self._with, work))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _with(self, work: Callable[[Service], T]) -> T:
+        service = self._free.get()
+        try:
+            return work(service)
+        finally:
+            self._free.put(service)
+
+
+def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
+    """Every path of every route."""
+    asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
+    found: dict[tuple[str, str], _Bound] = {}
+    for route in routes:
+        decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
+        page = None if route.page is None else request_response(route.page)
+        for name in [""] if route.names is None else route.names(service):
+            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path), name in asking)
+    return found
+
+
+def _told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
+    """The status of an error, what to say of it, and headers beside."""
+    match error:
+        case Denied():
+            return error.status, str(error), [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
+        case Refused():
+            more = [] if error.again is None else [(b"retry-after", b"%d" % error.again)]
+            return error.status, str(error), more + ([] if error.allow is None else [(b"allow", error.allow.encode())])
+        case msgspec.ValidationError():
+            return 422, _unknown(str(error)), []
+        case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
+            return 400, f"the body is no JSON: {error}", []
+        case BusyError():
+            return 503, str(error), [(b"retry-after", b"1")]
+        case StoreError() | ConnectError() | ModelError():
+            return 503, str(error), [(b"retry-after", b"5")]
+        case DataError() | UsageError():
+            return 422, str(error), []
+        case DefinitionError() | MissingExtraError():
+            return 501, str(error), []
+        case _:
+            return 500, "", []
+
+
+def _unknown(message: str) -> str:
+    """A message of msgspec, with the nearest field where one is unknown."""
+    found = _UNKNOWN.search(message)
+    known = ("row", "rows", "columns", "level", "compact", "features", "timing", "candidates", "k")
+    return f"{message}; {nearest(found[1], known)}" if found else message
+
+
+def _where(error: Exception) -> str:
+    """The kind of an error and the place in the code; its message may hold values, and stays out of the log."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join([type(error).__name__, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))])

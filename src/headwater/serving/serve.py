@@ -1,0 +1,71 @@
+"""A project's service at an address of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from headwater import settings
+from headwater.definitions.project import Project
+from headwater.online_stores import OnlineStore
+from headwater.pipelines.predict import Scorer
+from headwater.pipelines.train import Trained
+from headwater.serving.access import check_bind
+from headwater.serving.app import App
+from headwater.serving.ingesting import address
+from headwater.serving.requestlog import RequestLog
+from headwater.serving.server import serving
+from headwater.serving.service import Service
+
+HTTP = "127.0.0.1:8320"
+
+
+@contextmanager
+def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
+    project: Project,
+    store: OnlineStore | str | None = None,
+    *,
+    http: str = HTTP,
+    models: str | Path | Mapping[str, Scorer | Trained] | None = None,
+    levels: Sequence[str] = (),
+    tokens: str | Path | None = None,
+    log: TextIO | None = None,
+    sample: float = 1.0,
+    folder: str | Path | None = None,
+    trust: bool = False,
+) -> Iterator[str]:
+    """Serve a project over HTTP while the context lasts, as `headwater serve` does; the address at which it is reached.
+
+    Args:
+        project: its feature services and models are served.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        http: HOST:PORT to listen at.
+        models, levels, folder, trust: as for `hw.Service`.
+        tokens: the file of tokens; None takes `tokens.json` in headwater's home, and where there is none, answers this machine alone.
+        log: gets a line of JSON a request. sample: the share of good answers that get one; every other answer does.
+
+    Raises:
+        UsageError: the address is taken, or reached by others while there are no tokens; a level that the project does not have.
+        StoreError: the store cannot be opened.
+
+    >>> import headwater as hw, httpx
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     with hw.serve(project, store, http="127.0.0.1:8329", models={}) as url:
+    ...         answer = httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}).json()
+    >>> answer["features"]["user__count_1d"]["status"]
+    'missing'
+    """
+    host, port = address(http)
+    home = settings.home() / "tokens.json"
+    known = Path(tokens) if tokens is not None else home if home.exists() else None
+    check_bind(host, known)
+    with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
+        service.unready()  # and so, what can be is compiled and loaded before anybody asks
+        app = App(service, tokens=known, log=RequestLog(log, sample=sample))
+        with serving(app, host, port, closing=app.close) as url:
+            yield url
