@@ -113,8 +113,8 @@ class App:
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        own = headers.get(b"x-request-id", b"")
-        number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        own = headers.get(b"x-request-id")
+        number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
         call, bound = _Call(number), None
         try:
             bound = self._allowed(scope, headers, call)
@@ -133,7 +133,7 @@ class App:
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
         (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
-        self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
+        self._log.put(Line(clock.now_micros(), str(number, "ascii"), call.route, call.name, call.status, seconds, call.rows, call.failed))
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may be told more than that it failed."""
