@@ -31,12 +31,13 @@ import polars as pl
 import headwater as hw
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
+from headwater.cli.ingest import seldom_collected
 from headwater.models.fit import fit
+from headwater.models.served import ServedModel
 from headwater.online_stores import open_store, spaces
 from headwater.online_stores.states import State, encoded, schema_bytes
 from headwater.serving.access import TokenFile
 from headwater.serving.http import Read, Scope, Send
-from headwater.serving.scorers import FittedScorer
 from headwater.serving.server import serving
 
 EVENTS, USERS = 300_000, 20_000
@@ -86,7 +87,7 @@ def fill(folder: Path) -> None:
 def serve(side: str, folder: str, port: str, length: str) -> None:
     """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
     place = Path(folder)
-    with ExitStack() as stack:
+    with seldom_collected(), ExitStack() as stack:
         if side == "nothing":
             token = (place / "token").read_text()
             stack.enter_context(serving(_nothing(token, int(length)), "127.0.0.1", int(port)))
@@ -119,12 +120,12 @@ def _nothing(token: str, length: int):
     return app
 
 
-def _scorer(model: hw.Model) -> FittedScorer:
+def _scorer(model: hw.Model) -> ServedModel:
     r = np.random.default_rng(0)
     names = model.features.feature_names
     frame = pl.DataFrame({name: r.lognormal(1, 1, 20_000) for name in names})
     label = (frame[names[0]].to_numpy() * r.lognormal(0, 1, 20_000) > 4).astype(np.float64)
-    return FittedScorer(fit(model, frame, label, threads=1), "bench")
+    return ServedModel(fit(model, frame, label, threads=1), version="bench")
 
 
 class _Side:

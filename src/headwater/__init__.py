@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.backtesting.attribution import attribution as attribution
+    from headwater.backtesting.attribution_result import Attribution as Attribution
     from headwater.backtesting.effort import Refits as Refits
     from headwater.backtesting.effort import Tuning as Tuning
     from headwater.backtesting.metrics.cards import card_precision as card_precision
@@ -76,6 +78,10 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.logs.outcomes import Outcomes as Outcomes
+    from headwater.logs.outcomes import outcomes as outcomes
+    from headwater.logs.segments import served as served
+    from headwater.logs.served import ServedLog as ServedLog
     from headwater.models.formats import load_model as load_model
     from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.online_stores import OnlineStore as OnlineStore
@@ -92,6 +98,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.materialize import Materialized as Materialized
     from headwater.pipelines.materialize import materialize as materialize
     from headwater.pipelines.materialize_model import materialize_model as materialize_model
+    from headwater.pipelines.measured import ages as ages
+    from headwater.pipelines.measured import measured_level as measured_level
     from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
     from headwater.pipelines.online import get_online_features as get_online_features
     from headwater.pipelines.parity import Parity as Parity
@@ -102,10 +110,13 @@ if TYPE_CHECKING:
     from headwater.pipelines.replay import replay as replay
     from headwater.pipelines.score import Scored as Scored
     from headwater.pipelines.score_tables import ScoreTable as ScoreTable
+    from headwater.pipelines.served_parity import served_parity as served_parity
     from headwater.pipelines.status import Status as Status
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
+    from headwater.serving.client import AsyncClient as AsyncClient
+    from headwater.serving.client import Client as Client
     from headwater.serving.ingesting import ingest as ingest
     from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
@@ -116,6 +127,8 @@ _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.definitions.arm": "Arm",
+    "headwater.backtesting.attribution": "attribution",
+    "headwater.backtesting.attribution_result": "Attribution",
     "headwater.backtesting.effort": "Refits Tuning",
     "headwater.backtesting.metrics.cards": "card_precision",
     "headwater.backtesting.metrics.own": "metric",
@@ -136,6 +149,9 @@ _HOMES = {
     "headwater.definitions.rolling": "rolling",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
+    "headwater.logs.outcomes": "Outcomes outcomes",
+    "headwater.logs.segments": "served",
+    "headwater.logs.served": "ServedLog",
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
@@ -143,18 +159,21 @@ _HOMES = {
     "headwater.pipelines.forget": "forget",
     "headwater.pipelines.made_ahead": "MadeAhead",
     "headwater.pipelines.materialize": "Materialized materialize",
+    "headwater.pipelines.measured": "ages measured_level",
     "headwater.pipelines.materialize_model": "materialize_model",
     "headwater.pipelines.score": "Scored",
     "headwater.pipelines.score_tables": "ScoreTable",
     "headwater.pipelines.online": "OnlineFeatures get_online_features",
     "headwater.pipelines.parity": "Parity parity",
     "headwater.pipelines.replay": "replay",
+    "headwater.pipelines.served_parity": "served_parity",
     "headwater.pipelines.status": "Status status",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
+    "headwater.serving.client": "AsyncClient Client",
     "headwater.serving.ingesting": "ingest",
     "headwater.serving.serve": "serve",
     "headwater.serving.service": "Service",

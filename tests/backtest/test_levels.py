@@ -285,8 +285,8 @@ def test_functions_of_features_alone_can_be_made_ahead(shop):
 def test_a_request_without_a_score_is_predicted_on_request(shop):
     buys, rows = shop
     of = _shop_model(buys, rows)
-    ahead, instant = hw.Level(DAILY, predictions=AHEAD), hw.Level(DAILY)
-    chain = hw.Level(DAILY, predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
+    ahead, instant = hw.Level(hw.on_request(), predictions=AHEAD), hw.Level(hw.on_request())
+    chain = hw.Level(hw.on_request(), predictions=hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))
     found = _rows(of, {"ahead": ahead, "chain": chain, "instant": instant})
     known = pl.Series(found["ahead"].answered)
     assert 0 < known.sum() < len(known)
@@ -296,6 +296,7 @@ def test_a_request_without_a_score_is_predicted_on_request(shop):
     assert found["chain"].frame.drop("amount").filter(known).equals(found["ahead"].frame.filter(known))
     assert found["chain"].frame["amount"].filter(known).null_count() == known.sum()  # no job knows what a request says
     assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
+    assert not found["chain"].frame.filter(known).drop("amount").equals(found["instant"].frame.filter(known).drop("amount"))
     result = run.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
     assert level(result, "chain").coverage == 1.0
     assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note

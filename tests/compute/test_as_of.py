@@ -89,6 +89,7 @@ def test_the_last_published_cut(as_of, freshness, t, T):
         (hw.streaming("2s"), 11 * HOUR + HOUR // 2, 11 * HOUR + HOUR // 2 - 2 * SECOND),
         (hw.streaming("0s"), 11 * HOUR + HOUR // 2, 11 * HOUR + HOUR // 2),
         (hw.on_request(), 11 * HOUR + HOUR // 2, 11 * HOUR + HOUR // 2),
+        (hw.measured(["90s"], cuts=["60s"]), 11 * HOUR + HOUR // 2 - 60 * SECOND, 11 * HOUR + HOUR // 2 - 90 * SECOND),
         (hw.measured(["90s"]), 11 * HOUR + HOUR // 2, 11 * HOUR + HOUR // 2 - 90 * SECOND),
     ],
     ids=str,
@@ -145,11 +146,25 @@ def test_cuts_around_every_change_of_the_clocks_are_the_naive_ones(data):
     assert list(zip(T.tolist(), K.tolist(), strict=True)) == [clocks.as_of(freshness, x) for x in t.tolist()]
 
 
-@given(st.lists(st.integers(-(2**55), 2**55), min_size=1, max_size=30), st.integers(0, 2**32), st.integers(1, 7))
-def test_a_measured_age_depends_on_the_time_and_seed_alone(times, seed, ages):
-    freshness = hw.measured([f"{n}s" for n in range(ages)], seed=seed)
+@given(
+    st.lists(st.integers(-(2**55), 2**55), min_size=1, max_size=30),
+    st.integers(0, 2**32),
+    st.lists(st.sampled_from(["0s", "1s", "7m", None]), min_size=1, max_size=7).filter(any),
+    st.booleans(),
+)
+def test_a_measured_age_depends_on_the_time_and_seed_alone(times, seed, ages, cuts):
+    freshness = hw.measured(ages, cuts=[f"{n}s" for n in range(len(ages))] if cuts else None, seed=seed)
     T, K = vectorised.as_of(freshness, np.array(times))
-    assert list(zip(T.tolist(), K.tolist(), strict=True)) == [clocks.as_of(freshness, t) for t in times]
+    found = [None if a == vectorised.NEVER else (a, b) for a, b in zip(T.tolist(), K.tolist(), strict=True)]
+    assert found == [clocks.as_of(freshness, t) for t in times]
+
+
+@given(st.integers(0, 2**50), st.lists(st.sampled_from(["0s", "1s", "7m"]), min_size=1, max_size=5))
+def test_no_t_of_a_later_request_is_before_the_earliest(t, cuts):
+    freshness = hw.measured([None] + ["1s"] * (len(cuts) - 1) + ["2s"], cuts=[*cuts, "3s"])
+    T, _ = vectorised.as_of(freshness, t + np.arange(1000) * 977)
+    assert T[T > vectorised.NEVER].min() >= vectorised.earliest(freshness, t)
+    assert vectorised.earliest(hw.batch("1h", delay="1m"), t) == vectorised.as_of(hw.batch("1h", delay="1m"), np.array([t]))[0][0]
 
 
 def test_measured_ages_are_drawn_evenly():

@@ -126,7 +126,7 @@ def seed_slowly(pipe, url, folder):
 
 def roll_and_say(pipe, url, folder):
     """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
-    real = rolling._durable
+    real = rolling.durable
 
     def told(frame, path):
         pipe.send("before")
@@ -134,7 +134,7 @@ def roll_and_say(pipe, url, folder):
         pipe.send("file")
         time.sleep(0.3)
 
-    rolling._durable = told
+    rolling.durable = told
     with closing(hw.open_store(url)) as store:
         rolling.Roller(store, spaces.ARCHIVE, Path(folder), "events").roll()
         pipe.send("deleted")

@@ -71,14 +71,14 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
 @pytest.fixture
 def slow(monkeypatch):
     """Files are begun, and made when the test says so."""
-    begun, go, real = threading.Event(), threading.Event(), rolling._durable
+    begun, go, real = threading.Event(), threading.Event(), rolling.durable
 
     def durable(frame, path):
         begun.set()
         assert go.wait(30)
         real(frame, path)
 
-    monkeypatch.setattr(rolling, "_durable", durable)
+    monkeypatch.setattr(rolling, "durable", durable)
     yield begun, go
     go.set()
 
@@ -142,7 +142,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     mine = roller(store, tmp_path)
     for sequence in (1, 2):
         put(store, sequence, [sequence])
-    real, commit = rolling._durable, store.commit
+    real, commit = rolling.durable, store.commit
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
@@ -153,13 +153,13 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     assert mine.roll() is not None
     assert numbers(mine) == [1, 2, 3]
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
-    monkeypatch.setattr(rolling, "_durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
+    monkeypatch.setattr(rolling, "durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
     put(store, 4, [4])
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
     monkeypatch.setattr(store, "commit", commit)
-    monkeypatch.setattr(rolling, "_durable", real)
+    monkeypatch.setattr(rolling, "durable", real)
     assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
     mine.roll()
     assert numbers(mine) == [1, 2, 3, 4]

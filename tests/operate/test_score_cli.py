@@ -50,13 +50,14 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
-    code, _, err = run("train", "--level", "ahead", "--until", "2024-05-01T09:00Z", "--output", "kept")
+    code, _, err = run("train", "--level", "ahead", "--until", "2024-05-01T09:00Z")
     assert code == 0, err
-    score = ["materialize", "model", "--level", "ahead", "--fitted", "kept", "--files", "scores"]
+    score = ["materialize", "model", "--level", "ahead", "--files", "scores"]
     code, out, err = run(*score, "--at", "2024-05-01T07:00Z", "--json")
     assert code == 0, err
     said = json.loads(out)
     assert (said["cut"], said["keys_scored"], said["keys_inactive"], said["was_there"]) == ("2024-05-01T07:00:00+00:00", 9, 0, False)
+    assert said["model_version"] == "1"
     code, out, err = run(*score, "--at", "2024-05-01T07:30Z")
     assert code == 0, err
     assert "9, was there" in out
@@ -67,6 +68,14 @@ def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
     assert (found["model"], found["level"], found["by"], found["stands"], found["keys"]) == ("model", "ahead", ["key"], "stale", 9)
     code, out, err = run("status")
     assert "predictions" in out
+    code, _, err = run("train", "--level", "ahead", "--until", "2024-05-01T09:00Z", "--seed", "1")
+    code, out, err = run(*score, "--at", "2024-05-01T07:30Z", "--json")
+    assert (code, json.loads(out)["model_version"], json.loads(out)["was_there"]) == (0, "2", False), err
+    code, _, err = run("train", "--until", "2024-05-01T09:00Z", "--output", "kept")  # on request
+    code, _, err = run(*score, "--fitted", "kept", "--at", "2024-05-01T08:00Z")
+    assert code != 0
+    assert "predictions are made ahead" in err
+    assert "trained on features of the moment of asking" in " ".join(err.split())
     code, out, err = run(*score, "--at", "2024-05-01T08:00Z", "--active", "1h", "--json")
     assert code == 0, err
     assert (json.loads(out)["keys_scored"], json.loads(out)["keys_skipped"]) == (8, 1)
@@ -85,7 +94,8 @@ def test_status_says_what_is_to_be_made(run):
         (["model"], "predictions of model 'model' are made on request as defined; they are made ahead at 'ahead': name one with --level"),
         (["model", "--level", "fresh"], "are made on request at level 'fresh'"),
         (["model", "--level", "ahed"], "has no level 'ahed'; did you mean 'ahead'"),
-        (["model", "--level", "ahead"], "name the folder of the model that scores with --fitted"),
+        (["model", "--level", "ahead"], "holds no version of model at 'ahead'"),
+        (["model", "--level", "ahead", "--fitted", "a", "--models", "b"], "give --models or --fitted"),
         (["model", "--level", "ahead", "--fitted", "nowhere"], "no model at nowhere"),
         (["modl"], "has no batch view 'modl'"),
         (["model", "view"], "name views, or one model: 'model' is a model, and 1 more names were given"),
@@ -113,8 +123,8 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
     now = datetime.now(UTC)
     write(tmp_path, "5s", now)
     headwater = [sys.executable, "-m", "headwater.cli"]
-    subprocess.run([*headwater, "train", "--level", "ahead", "--output", "kept"], cwd=tmp_path, check=True, capture_output=True)
-    score = [*headwater, "materialize", "model", "--level", "ahead", "--fitted", "kept", "--watch", "--json", "--store", "lmdb:online"]
+    subprocess.run([*headwater, "train", "--level", "ahead"], cwd=tmp_path, check=True, capture_output=True)
+    score = [*headwater, "materialize", "model", "--level", "ahead", "--watch", "--json", "--store", "lmdb:online"]
     with subprocess.Popen(score, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         cuts, late, text = [], [], ""
         while len(cuts) < 3:

@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.until(parser)
     options.memory(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="where the rows go; .parquet or .csv")
+    options.from_log(parser)
     parser.add_argument("--no-cache", action="store_true", help="compute every feature, also those that are unchanged since an earlier run")
     parser.add_argument(
         "--reproduce", metavar="MANIFEST", help="make the training set of an earlier run once more, from its manifest, and check every bit"
@@ -36,8 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Compute the features of every labelled request, and write them with their manifest."""
-    if given.reproduce and given.until:
-        raise UsageError("--reproduce takes the moment from the manifest; leave --until out")
+    if given.reproduce and (given.until or given.from_log is not None):
+        raise UsageError("--reproduce takes the moment, and whether a log is read, from the manifest; leave --until and --from-log out")
     loaded = load(given.project)
     model, level = loaded.project.model(given.model), loaded.level(given.level)
     until = options.moment(given.until, "--until")
@@ -48,7 +49,16 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             level = level or _level_of(dataset.read_manifest(given.reproduce), loaded)
             made = dataset.reproduce(model, given.reproduce, given.output, level=level, memory=given.memory, tick=tick)
         else:
-            made = dataset.dataset(model, given.output, level=level, until=until, cache=not given.no_cache, memory=given.memory, tick=tick)
+            made = dataset.dataset(
+                model,
+                given.output,
+                level=level,
+                until=until,
+                cache=not given.no_cache,
+                memory=given.memory,
+                tick=tick,
+                from_log=options.log_of(given),
+            )
     rows = made.rows.frame
     groups = _groups(model, rows)
     summary = {

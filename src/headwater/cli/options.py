@@ -45,6 +45,26 @@ def memory(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def from_log(parser: argparse.ArgumentParser) -> None:
+    """Whether rows are those that were served."""
+    parser.add_argument(
+        "--from-log",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="take what was served, as the served log in this folder has it, with the outcomes that were posted (default: headwater's home)",
+    )
+
+
+def log_of(given: argparse.Namespace) -> Path | None:
+    """The folder of the served log; None where rows come from the labels' table."""
+    from headwater import settings
+
+    if given.from_log is None:
+        return None
+    return Path(given.from_log) if given.from_log else settings.home()
+
+
 def catalog(parser: argparse.ArgumentParser) -> None:
     """Which catalog."""
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Compare what the online store serves now with what training computes of the same events."""
+"""Compare what the online store serves, now or as the served log has it, with what training computes of the same events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "compare served values with what training computes"
 _SHOWN = 20
+REQUEST = "headwater_request"  # beside the keys of a served row, its request
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("views", nargs="*", metavar="VIEW", help="which views (default: all batch and streaming ones)")
     options.project(parser, model=False)
     options.store(parser)
-    parser.add_argument("--keys", type=int, default=1000, metavar="N", help="how many keys of each view at most (default: %(default)s)")
+    parser.add_argument(
+        "--keys", type=int, default=1000, metavar="N", help="how many keys of each view, or served rows, at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--served",
+        action="store_true",
+        help="compare what was served, as the served log in --folder has it, each row at the commit it was read at",
+    )
+    parser.add_argument(
+        "--since", metavar="TIME", help="with --served, rows that asked from then on: ISO 8601 with an offset (default: all)"
+    )
     parser.add_argument("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now)")
     options.as_json(parser)
 
@@ -32,17 +43,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Compare; ends with 1 where a value differs."""
     project = load(given.project).project
-    at = options.moment(given.at, "--at")
-    from headwater.pipelines.parity import parity
-
+    at, since = options.moment(given.at, "--at"), options.moment(given.since, "--since")
+    if at is not None and given.served:
+        raise UsageError("--served compares each row at the moment it asked; leave --at out")
+    if since is not None and not given.served:
+        raise UsageError("--since takes rows of the served log; add --served")
+    place = options.place(given)
     with screen.working("comparing"):
-        found = parity(project, given.views, store=given.store, folder=options.place(given), rows=given.keys, at=at)
+        if given.served:
+            from headwater.pipelines.served_parity import served_parity
+
+            found = served_parity(project, given.views, store=given.store, folder=place, rows=given.keys, since=since)
+        else:
+            from headwater.pipelines.parity import parity
+
+            found = parity(project, given.views, store=given.store, folder=place, rows=given.keys, at=at)
     differing = [m for one in found for m in one.mismatches]
     screen.show(table(found), {"views": [one.to_dict() for one in found], "mismatches": len(differing)})
+    for one in found:
+        for reason, count in one.notes.items():
+            screen.say(f"not compared, {one.view}: {count:,} {reason}")
     if differing:
         worst = differing[0]
-        keys = [f"{name}={value}" for name, value in worst.keys.items() if value is not None]
-        screen.next("headwater", "explain", worst.feature, *keys, "--project", given.project, *options.same_store(given))
+        keys = [f"{name}={value}" for name, value in worst.keys.items() if value is not None and name != REQUEST]
+        if worst.feature.partition("__")[1]:
+            screen.next("headwater", "explain", worst.feature, *keys, "--project", given.project, *options.same_store(given))
         raise HeadwaterError(f"{len(differing)} of {sum(one.values for one in found):,} values differ from what training computes")
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 

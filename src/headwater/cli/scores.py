@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from headwater.definitions.arm import Arm
     from headwater.definitions.connectors import Table
     from headwater.definitions.project import Project
-    from headwater.models.fit import Fitted
+    from headwater.models.served import ServedModel
     from headwater.pipelines.score import Scored
 
-_OWN = ("level", "fitted", "active", "keys", "database", "table", "files")
+_OWN = ("level", "models", "fitted", "active", "keys", "database", "table", "files")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options that are for predictions alone."""
     more = parser.add_argument_group("predictions that are made ahead")
     more.add_argument("--level", metavar="NAME", help="one of the project's levels (default: as the model defines)")
-    more.add_argument("--fitted", metavar="FOLDER", help="the model that scores, as `headwater train --output` wrote it")
+    more.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
+    more.add_argument(
+        "--fitted",
+        metavar="FOLDER",
+        help="a model that `headwater train --output` wrote (default: the version that is served at the level)",
+    )
     more.add_argument("--trust", action="store_true", help="load a model in a format that runs code when it is loaded, such as a pickle")
     more.add_argument(
         "--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"
@@ -52,15 +57,25 @@ def model(project: Project, given: argparse.Namespace) -> str | None:
     if named and len(given.names) > 1:
         raise UsageError(f"name views, or one model: {named[0]!r} is a model, and {len(given.names) - 1} more names were given")
     if not named:
-        own = [f"--{name}" for name in _OWN if getattr(given, name) is not None]
-        if own:
+        if found := own(given):
             raise UsageError(
-                f"{own[0]} is for predictions: name the model whose predictions are to be made, one of: {', '.join(sorted(models))}"
+                f"{found[0]} is for predictions: name the model whose predictions are to be made, one of: {', '.join(sorted(models))}"
             )
         return None
     if given.anew:
         raise UsageError("--anew is for views; the predictions of a model are all made at each cut")
     return str(named[0])
+
+
+def own(given: argparse.Namespace) -> list[str]:
+    """The options for the predictions of one model that were given."""
+    return [f"--{name}" for name in _OWN if getattr(given, name) is not None]
+
+
+def show(made: Scored, screen: Screen) -> None:
+    """Print what was made."""
+    screen.show(_table(made), _said(made))
+    screen.left_out(made.left_out)
 
 
 def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, at: datetime | None) -> None:
@@ -79,6 +94,8 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
     if given.table and not given.database:
         raise UsageError("--table names a table of --database; give its URL too")
     table = ScoreTable(given.database, given.table or f"scores_{name}") if given.database else None
+    if given.fitted and given.models:
+        raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
     if given.active is not None:
         micros(given.active, "--active")
     with opened(given.store) as store:
@@ -97,8 +114,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
                     memory=given.memory,
                     tick=tick,
                 )
-            screen.show(_table(made), _said(made))
-            screen.left_out(made.left_out)
+            show(made, screen)
             if not given.watch:
                 break
             at = None
@@ -116,12 +132,13 @@ def _arm(project: Project, name: str, given: argparse.Namespace) -> Arm:
     return arm
 
 
-def _fitted(arm: Arm, given: argparse.Namespace) -> Fitted:
-    from headwater.models.store import load
+def _fitted(arm: Arm, given: argparse.Namespace) -> ServedModel:
+    from headwater.models.registry import ModelRegistry
+    from headwater.models.store import open_model
 
-    if given.fitted is None:
-        raise UsageError("name the folder of the model that scores with --fitted; `headwater train --output FOLDER` writes one")
-    return load(Path(given.fitted), arm.model, trust=given.trust)
+    if given.fitted is not None:
+        return open_model(Path(given.fitted), arm.model, trust=given.trust)
+    return ModelRegistry(given.models).open(arm.model, arm.name, trust=given.trust)
 
 
 def _keys(path: str) -> Table:

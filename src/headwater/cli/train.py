@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="also measure, on the rows that asked from then on, a model of those known before: ISO 8601 with an offset",
     )
     options.memory(parser)
+    options.from_log(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the estimator (default: %(default)s)")
     options.models(parser)
     parser.add_argument(
@@ -60,6 +61,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             seed=given.seed,
             memory=given.memory,
             tick=tick,
+            from_log=options.log_of(given),
         )
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     if given.output:

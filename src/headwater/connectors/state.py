@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from headwater.connectors.files import found
@@ -34,6 +35,11 @@ def contents(table: Table) -> dict[str, object]:
         "path": table.path,
         "files": {p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p) for p in files},
     }
+
+
+def digests(root: Path, files: Sequence[Path]) -> dict[str, object]:
+    """A SHA-256 of each file that is there, named below a folder."""
+    return {path.relative_to(root).as_posix(): _file(path) for path in files if path.is_file()}
 
 
 def _files(table: Table) -> list[Path]:

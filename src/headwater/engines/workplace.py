@@ -87,7 +87,7 @@ def _locked(root: Path) -> IO[bytes]:
             file = (root / "lock").open("ab")
         except FileNotFoundError:  # removed in between, with its folder
             continue
-        if not _lock(file):
+        if not lock(file):
             file.close()
             raise UsageError(
                 f"another process computes the same features, in {root}; wait until it is done, or give this one a place of its own with "
@@ -101,7 +101,8 @@ def _locked(root: Path) -> IO[bytes]:
         file.close()  # it was locked just after another process had removed it
 
 
-def _lock(file: IO[bytes]) -> bool:
+def lock(file: IO[bytes]) -> bool:
+    """Lock a file for this process; whether it could. Closing it gives it free, as the end of the process does."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -29,9 +28,10 @@ PREFIX = "headwater_"
 REQUEST, ROW, AT = f"{PREFIX}request", f"{PREFIX}row", f"{PREFIX}at"
 KIND, PROJECT, SERVICE, MODEL = f"{PREFIX}kind", f"{PREFIX}project", f"{PREFIX}service", f"{PREFIX}model"
 VERSION, ARM, LEVEL, VIEWS = f"{PREFIX}version", f"{PREFIX}arm", f"{PREFIX}level", f"{PREFIX}views"
-PREDICTION, HOW, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX}latency_us"
+PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX}prediction_age", f"{PREFIX}latency_us"
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
+T = TypeVar("T")
 _SLICE = 512  # rows that are made columns of at once
 
 
@@ -46,7 +46,7 @@ class About:
         views: of each view that is read its name, and the fingerprint of what is stored of it (`FeatureView.tiles_fingerprint`).
         request: the columns of a request that are kept: its keys and fields. What else a request carries is not logged.
         schema: the dtypes of features and request columns; what has none is inferred from its values.
-        stages: what the latency is told apart into, in order.
+        stages: what the time that an answer takes is told apart into.
     """
 
     kind: Kind
@@ -81,6 +81,11 @@ class About:
         return About(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
 
     @cached_property
+    def bare(self) -> About:
+        """The same, of an answer that no feature was read for: a default, or a prediction that was made ahead."""
+        return replace(self, features=(), views={})
+
+    @cached_property
     def folder(self) -> str:
         """The folder, below that of the day, where segments of it lie."""
         return f"model={self.model}" if self.model is not None else f"service={self.service}"
@@ -107,9 +112,9 @@ class One(NamedTuple):
     """A request of one row as it was answered.
 
     id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each feature. statuses: a byte a feature, its
-    place in `engines.asides.STATUSES`. moments: as of when the values of each of `about.views` are. prediction, how: what was answered
-    and by which way ("precomputed", "on_request", "default"); None where features were asked for. took: microseconds in all, then of
-    each of `about.stages`.
+    place in `engines.asides.STATUSES`. moments: as of when the values of each of `about.views` are. prediction, how, age: what was
+    answered, by which way ("precomputed", "on_request", "default"), and the seconds since the oldest that it is made of was known; None
+    where features were asked for. seconds: that the answer took, and of them those of each of `about.stages`.
     """
 
     about: About
@@ -121,11 +126,16 @@ class One(NamedTuple):
     moments: Sequence[AsOf]
     prediction: object = None
     how: str | None = None
-    took: Sequence[int] = ()
+    age: float | None = None
+    seconds: float | None = None
+    stages: Mapping[str, float] = {}
 
 
 class Many(NamedTuple):
-    """A request of n rows as it was answered: as `One`, its columns, values, statuses and predictions n long (`how` too, or one for all)."""
+    """A request of n rows as it was answered: as `One`, but its columns, values, statuses and predictions are n long.
+
+    height: n. how, age: n long too, or one for all.
+    """
 
     about: About
     id: str
@@ -134,10 +144,12 @@ class Many(NamedTuple):
     values: Sequence[Sequence[object]]
     statuses: Sequence[bytes]
     moments: Sequence[AsOf]
-    count: int
+    height: int
     prediction: Sequence[object] | None = None
     how: Sequence[str] | str | None = None
-    took: Sequence[int] = ()
+    age: Sequence[float | None] | float | None = None
+    seconds: float | None = None
+    stages: Mapping[str, float] = {}
 
 
 Entry = One | Many
@@ -161,12 +173,12 @@ def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, pl.DataFrame, int]
 
 def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
     """The frame with statuses as words."""
-    return frame.with_columns(status_series(status_name(name), frame[status_name(name)]) for name in about.features)
+    return frame.with_columns(status_series(status_name(name), frame[status_name(name)].to_numpy()) for name in about.features)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """n rows in columns: each list is n long; statuses: uint8 (features, n); took: int64 (1 + stages, n)."""
+    """n rows in columns: each list is n long; statuses: uint8 (features, n); took: int64 (1 + stages, n), -1 for none."""
 
     ids: Sequence[str]
     rows: Sequence[int]
@@ -177,12 +189,13 @@ class _Columns:
     moments: Sequence[Sequence[AsOf]]
     prediction: Sequence[object]
     how: Sequence[str | None]
+    age: Sequence[float | None]
     took: I64
 
 
 def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
     n, width = len(entries), len(about.features)
-    _, ids, t, request, values, statuses, moments, prediction, how, took = zip(*entries, strict=True)
+    _, ids, t, request, values, statuses, moments, prediction, how, age, seconds, stages = zip(*entries, strict=True)
     return _Columns(
         ids,
         [0] * n,
@@ -193,12 +206,13 @@ def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
         _turned(moments, len(about.views)),
         prediction,
         how,
-        np.array([_took(about, each) for each in took], np.int64).T,
+        age,
+        np.array([_took(about, *each) for each in zip(seconds, stages, strict=True)], np.int64).T,
     )
 
 
 def _of_many(about: About, entry: Many) -> _Columns:
-    n, width = entry.count, len(about.features)
+    n, width = entry.height, len(about.features)
     how: Sequence[str | None] = [entry.how] * n if entry.how is None or isinstance(entry.how, str) else entry.how
     return _Columns(
         [entry.id] * n,
@@ -210,16 +224,17 @@ def _of_many(about: About, entry: Many) -> _Columns:
         [[moment] * n for moment in entry.moments],
         [None] * n if entry.prediction is None else entry.prediction,
         how,
-        np.repeat(np.array([_took(about, entry.took)], np.int64).T, n, axis=1),
+        [entry.age] * n if entry.age is None or isinstance(entry.age, int | float) else entry.age,
+        np.repeat(np.array([_took(about, entry.seconds, entry.stages)], np.int64).T, n, axis=1),
     )
 
 
-def _turned(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:  # type: ignore[misc]
+def _turned(rows: Sequence[Sequence[T]], width: int) -> list[Sequence[T]]:
     return list(zip(*rows, strict=True)) if width else []
 
 
-def _took(about: About, took: Sequence[int]) -> Sequence[int]:
-    return [*took, *[-1] * (1 + len(about.stages) - len(took))]
+def _took(about: About, seconds: float | None, stages: Mapping[str, float]) -> list[int]:
+    return [-1 if s is None else round(s * 1e6) for s in (seconds, *map(stages.get, about.stages))]
 
 
 def _frame(about: About, columns: _Columns) -> pl.DataFrame:
@@ -236,6 +251,7 @@ def _frame(about: About, columns: _Columns) -> pl.DataFrame:
         made += _as_of(name, np.array(columns.t, np.int64), moments)
         _breathe()
     made += [_series(PREDICTION, columns.prediction, None), pl.Series(HOW, columns.how, pl.String)]
+    made.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
     for name, took in zip((LATENCY, *(f"{LATENCY}__{stage}" for stage in about.stages)), columns.took, strict=True):
         made.append(pl.Series(name, took).replace(-1, None))
     return pl.DataFrame(made).with_columns(about.constants)

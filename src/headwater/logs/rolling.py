@@ -70,7 +70,7 @@ class Roller:
         day = frame[KNOWN_AT].max()
         assert isinstance(day, datetime)
         folder = self.place / f"headwater_date={day:%Y-%m-%d}"
-        path = folder / f"{_quoted(self.partition)}-{first:012d}-{last:012d}.parquet"
+        path = folder / file_name(self.partition, first, last)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             durable(frame, path)
@@ -110,6 +110,22 @@ class Roller:
         return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
 
 
+def stamped(rows: pl.DataFrame, sequence: int, known: int) -> pl.DataFrame:
+    """Rows with the commit that made them readable: SEQUENCE, and KNOWN_AT, `known` in microseconds."""
+    said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [known], pl.Int64).cast(pl.Datetime("us", "UTC")))
+    return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
+
+
+def file_name(partition: str | None, first: int, last: int) -> str:
+    """The name of a file that holds the commits from first to last."""
+    return f"{_quoted(partition)}-{first:012d}-{last:012d}.parquet"
+
+
+def span(path: Path) -> tuple[int, int]:
+    """The first and the last commit in a file, by its name."""
+    return _parts(path)[1:]
+
+
 def _last(files: Sequence[Path]) -> int:
     """The last commit that a file holds."""
     return max((_parts(path)[2] for path in files), default=-1)
@@ -132,7 +148,7 @@ def _frame(data: bytes) -> pl.DataFrame:
 
 
 def durable(frame: pl.DataFrame, path: Path) -> None:
-    """Write a file that is whole and on disk, or not there."""
+    """Write a file that is whole and on disk, or not there; its folder and the one above are synced too."""
     draft = path.with_suffix(".draft")
     try:
         with draft.open("wb") as file:

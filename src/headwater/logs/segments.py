@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -29,11 +30,15 @@ def served(
 ) -> pl.LazyFrame:
     """What was served, one row a request (of a ranking, a candidate), from early to late within each file.
 
-    Its columns: the request's own (named `headwater_given_<name>` where a feature has the name); each feature, and beside it
-    `<feature>__status`; of each view `<view>__T`, `__K`, `__age` (t - K), `__stale` and `__sequence` (the last commit that counts, as JSON);
-    `headwater_request` (the id), `headwater_row` (of the request), `headwater_at` (when it asked), `headwater_prediction`,
-    `headwater_how` (precomputed, on_request, default), `headwater_latency_us` and `headwater_latency_us__<stage>`; and `headwater_kind`,
-    `_project`, `_service`, `_model`, `_version`, `_arm`, `_level`. A column that some rows were served without is null there, its status too.
+    Columns that a row was served without are null in it:
+
+    - the request's own columns, named `headwater_given_<name>` where a feature has the name;
+    - each feature, and beside it `<feature>__status`;
+    - of each view `<view>__T`, `<view>__K`, `<view>__age` (t - K), `<view>__stale`, and `<view>__sequence`: the last commit that counts, as
+      JSON, a number or where several processes write one for each partition;
+    - `headwater_request` (its id), `headwater_row` (in it), `headwater_at` (when it asked), `headwater_prediction`, `headwater_how`
+      (precomputed, on_request, default), `headwater_prediction_age`, `headwater_latency_us` and `headwater_latency_us__<stage>`;
+    - `headwater_kind`, `_project`, `_service`, `_model`, `_version`, `_arm`, `_level`, and `_views`, their fingerprints as JSON.
 
     Args:
         folder: where the log was written; None is headwater's home.
@@ -82,18 +87,31 @@ def read(files: Sequence[Path]) -> pl.LazyFrame:
     return pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed")
 
 
-def day_folder(root: Path, at: datetime) -> Path:
+def day_folder(root: Path, day: date) -> Path:
     """The folder of a day."""
-    return root / f"headwater_date={at:%Y-%m-%d}"
+    return root / f"headwater_date={day:%Y-%m-%d}"
 
 
 def prune(root: Path, keep: int, now: int) -> list[Path]:
-    """Delete the days that ended more than `keep` before `now`, microseconds both; which these were."""
-    end = (EPOCH + timedelta(microseconds=now - keep)).date()
-    old = [place for day, place in _days(root) if day < end]
+    """Delete the days that ended, and were last written to, more than `keep` before `now`, microseconds both; which these were.
+
+    The second matters where requests ask as of a moment long past, as a replay of history does.
+    """
+    limit = now - keep
+    end = (EPOCH + timedelta(microseconds=limit)).date()
+    old = [place for day, place in _days(root) if day < end and _written(place) < limit]
     for place in old:
         shutil.rmtree(place, ignore_errors=True)  # another process may be at it
     return old
+
+
+def _written(place: Path) -> int:
+    """When a file of the folder was last written, in microseconds."""
+    times = []
+    for path in place.rglob("*"):
+        with suppress(FileNotFoundError):  # another process has just named it, or deleted it
+            times.append(path.stat().st_mtime_ns // 1000)
+    return max(times, default=0)
 
 
 def _days(root: Path) -> list[tuple[date, Path]]:

@@ -16,6 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,7 +25,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import clock
-from headwater.definitions.durations import HOUR, Duration, micros
+from headwater.definitions.durations import Duration, micros
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.errors import UsageError
 from headwater.logs import entries as made_of
@@ -39,7 +40,8 @@ CLOSED: Final = "it came after the log was closed"
 
 _PAUSE = 0.1  # seconds between two looks at what waits
 _AGAIN = 5.0  # seconds from a file that could not be written to the next one that is tried
-_BOTH = 2**32
+_HOUR = 3600.0  # seconds between two looks for days to delete
+_WHOLE = 2**32
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class _Segment:
 
 
 class ServedLog:
-    """The served log of one process. Any thread may put; each process of a server makes its own, over the same folder.
+    """The served log of one process. Any thread may put; each process of a server makes its own after it was forked, over the same folder.
 
     Args:
         folder: the log stands in its subfolder `served`; other processes may write there too.
@@ -104,7 +106,7 @@ class ServedLog:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
             raise UsageError(f"the served log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
         self.folder = Path(folder) / SERVED
-        self._limit = round(sample * _BOTH)
+        self._limit = round(sample * _WHOLE)
         self._keep = None if keep is None else micros(keep, "the served log: keep")
         self._memory, self._most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
         self._every = micros(every, "the served log: every") / 1e6
@@ -116,7 +118,7 @@ class ServedLog:
         self._dropped: Counter[str] = Counter()
         self._error: str | None = None
         self._failed = 0.0
-        self._segments: dict[object, _Segment] = {}
+        self._segments: dict[tuple[date, object], _Segment] = {}
         self._token = f"{os.getpid():x}{secrets.token_hex(4)}"
         self._closed = False
         self._wanted = threading.Event()
@@ -131,7 +133,7 @@ class ServedLog:
 
     def wants(self, id: str) -> bool:  # noqa: A002 (as it is called everywhere)
         """Whether a request of this id is in the sample."""
-        return self._limit == _BOTH or zlib.crc32(id.encode()) * 0x9E3779B1 % _BOTH < self._limit
+        return self._limit == _WHOLE or zlib.crc32(id.encode()) * 0x9E3779B1 % _WHOLE < self._limit
 
     def put(self, entry: Entry, size: int = 0) -> None:
         """Leave an entry and go on. It never waits for the disk, and never fails.
@@ -140,9 +142,9 @@ class ServedLog:
             entry: what was answered; it must not be changed any more.
             size: how many bytes the request had, where they are known: long texts count for the memory that is held.
         """
-        if self._limit != _BOTH and not self.wants(entry.id):
+        if self._limit != _WHOLE and not self.wants(entry.id):
             return
-        size += entry.about.weight * (entry.count if type(entry) is Many else 1)
+        size += entry.about.weight * (entry.height if type(entry) is Many else 1)
         with self._lock:
             self._taken += 1
             if self._closed:
@@ -183,7 +185,7 @@ class ServedLog:
     # ------------------------------------------------------------ the thread that writes
 
     def _run(self) -> None:
-        written, pruned = clock.stopwatch(), -HOUR
+        written, pruned = clock.stopwatch(), -_HOUR
         while True:
             self._wanted.wait(_PAUSE)
             self._wanted.clear()
@@ -203,7 +205,7 @@ class ServedLog:
                 self._settled.notify_all()
             if closing:
                 return
-            if self._keep is not None and now - pruned > HOUR / 1e6:
+            if self._keep is not None and now - pruned > _HOUR:
                 prune(self.folder, self._keep, clock.now_micros())
                 pruned = now
 
@@ -227,16 +229,16 @@ class ServedLog:
             segment = self._segments.setdefault((day, about.layout), _Segment(about))
             segment.frames.append(frame)
             segment.entries += entries
-            size = frame.estimated_size()
+            size = int(frame.estimated_size())
             segment.size += size
             self._free(-size)
 
-    def _write(self, place: object, segment: _Segment) -> None:
+    def _write(self, place: tuple[date, object], segment: _Segment) -> None:
         """A file of a segment; where it cannot be written, the segment stays for the next time."""
         try:
             frame = made_of.readable(_joined(segment.frames), segment.about)
-            first = frame[AT].dt.epoch("us").min()
-            path = day_folder(self.folder, frame[AT][0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
+            first = frame.select(pl.col(AT).dt.epoch("us").min()).item()
+            path = day_folder(self.folder, place[0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             durable(frame, path)
         except (OSError, PolarsError) as error:
@@ -258,7 +260,7 @@ class ServedLog:
             self._dropped[reason] += 1
 
 
-def _days(frame: pl.DataFrame, entries: int) -> list[tuple[object, pl.DataFrame, int]]:
+def _days(frame: pl.DataFrame, entries: int) -> list[tuple[date, pl.DataFrame, int]]:
     """The rows of each day, and of how many entries they are; one of many rows is of one moment."""
     days = frame[AT].dt.date()
     if days.n_unique() == 1:

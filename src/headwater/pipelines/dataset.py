@@ -25,6 +25,7 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
+from headwater.pipelines.from_log import FromLog
 from headwater.pipelines.means import Tick
 from headwater.pipelines.train import TrainingSet, training_set
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 ENDINGS = (".parquet", ".csv")
+LOG = "served log"
+_AS_SERVED = {"describe": "as it was served", "fingerprint": ""}
 _VERSION = 1
 
 
@@ -54,7 +57,7 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
 
-def dataset(
+def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two have a default)
     model: Model,
     output: str | Path,
     *,
@@ -64,6 +67,7 @@ def dataset(
     threads: int | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
+    from_log: str | Path | None = None,
 ) -> Dataset:
     """Write the model's training set, each feature as it would have been then, with a manifest beside it.
 
@@ -81,6 +85,8 @@ def dataset(
         threads: how many to use; the values do not depend on it.
         memory: what the process may hold, such as "4GB" (see `get_historical_features`).
         tick: called with a view's name, rows done and rows to do.
+        from_log: a folder with a served log: the rows that were served instead of those of the labels' table, with features and statuses as
+            they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
 
     Raises:
         UsageError: another ending, or lists in a CSV file.
@@ -98,7 +104,8 @@ def dataset(
     path = _checked(Path(output))
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
     kept = Cache.usual() if cache is True else cache or None
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept)
+    log = None if from_log is None else FromLog.of(from_log, model)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept, from_log=log)
     if kept is not None:
         kept.prune()
     frame = rows.frame
@@ -107,13 +114,14 @@ def dataset(
         "rows": frame.height,
         "columns": {name: repr(dtype) for name, dtype in frame.schema.items()},
         "digest": digest(frame),
-        **_asked(model, level or Level()),
+        **_asked(model, level, log),
         "until": limit.isoformat(),
-        "tables": _tables(model),
+        "tables": _tables(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
         "not_in_training": list(rows.not_in_training),
         "versions": library_versions(),
+        **({} if log is None else {"served_by": dict(rows.served_by)}),
     }
     _write(frame, path)
     _replace(manifest_path(path), _json(manifest))
@@ -145,10 +153,14 @@ def reproduce(
     """
     path = _checked(Path(output))
     said = read_manifest(manifest)
-    changed = [*_changed_definitions(said, _asked(model, level or Level())), *_changed_tables(said, _tables(model))]
+    tables = said["tables"]
+    assert isinstance(tables, dict)
+    log = FromLog.said(tables[LOG]) if LOG in tables else None
+    now = _tables(model) if log is None else {LOG: log.contents()}
+    changed = [*_changed_definitions(said, _asked(model, level, log)), *_changed_tables(said, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick)
+    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
     frame = rows.frame
     if digest(frame) != said["digest"]:
         mine, theirs = library_versions(), said["versions"]
@@ -185,16 +197,20 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     return found
 
 
-def _asked(model: Model, level: Level) -> dict[str, object]:
+def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
     """What decides the rows, but for the data: names with their fingerprints."""
     service = model.features
     return {
         "model": model.name,
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
-        "views": {view.name: view.fingerprint for view in service.views_in_history},
-        "level": {"describe": level.describe(model), "fingerprint": level.fingerprint},
+        "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
+        "level": _AS_SERVED if log is not None and level is None else _said(level or Level(), model),
     }
+
+
+def _said(level: Level, model: Model) -> dict[str, str]:
+    return {"describe": level.describe(model), "fingerprint": level.fingerprint}
 
 
 def _tables(model: Model) -> dict[str, object]:

@@ -19,7 +19,10 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.sizes import Size
 from headwater.engines.reading import collect
 from headwater.errors import UsageError
+from headwater.models.check import check
 from headwater.models.fit import Fitted
+from headwater.models.registry import ModelRegistry
+from headwater.models.served import ServedModel
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.means import Tick
 from headwater.pipelines.score import Job, Scored, Sink, Which
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
+def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     arm: Arm | Model,
-    fitted: Fitted,
+    fitted: Fitted | ServedModel | None = None,
     *,
     version: str | None = None,
     store: OnlineStore | str | None = None,
@@ -52,8 +55,8 @@ def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
 
     Args:
         arm: which model, at which level; a model alone is as it is defined. Its predictions are `precomputed(...)`.
-        fitted: what scores, trained at that level.
-        version: what the fitted model is called; None makes a name of what it is.
+        fitted: what scores, trained at that level; None is the version that is served of the registry in headwater's home.
+        version: what the fitted model is called; None is its number in the registry, or a name made of what it is.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
         active: score only keys with an event in so long before the cut, such as "30d".
@@ -66,7 +69,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
 
     Raises:
         UsageError: predictions on request, or that only a backtest can make.
-        DataError: a history that cannot be read, or a model that reads what a job does not know.
+        DataError: a history that cannot be read, no fitted model, or one that reads what a job does not know, or fresher features.
         StoreError: the store cannot be written, or another run is under way. ConnectError: the database cannot.
 
     >>> import headwater as hw
@@ -87,9 +90,12 @@ def materialize_model(  # noqa: PLR0913 (all but the first two have a default)
     if files is not None:
         sinks.append(ScoreFiles(Path(files)))
     t = clock.now_micros() if at is None else parse_moment(at, "at")
+    served = ModelRegistry().open(made.model, made.name) if fitted is None else fitted
+    if isinstance(served, ServedModel):
+        check(made.model, made.level, served)
+        version, served = version or served.version, served.fitted
     with opened(store) as mine:
-        job = Job(made, fitted, version or named(fitted), mine, which, tuple(sinks), memory, threads, tick)
-        return job.run(t)
+        return Job(made, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
 
 
 def named(fitted: Fitted) -> str:

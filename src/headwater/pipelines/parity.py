@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.compute.arrays import F64, Bool
+from headwater.compute.arrays import F64, I64, Bool
+from headwater.compute.as_of import NEVER
 from headwater.definitions import aggregation as make
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
@@ -28,6 +29,7 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.images import ended, in_force
 from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
@@ -37,6 +39,7 @@ from headwater.pipelines.arms import chosen, stored
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
+from headwater.pipelines.past_images import images_before
 from headwater.pipelines.seed import history_before
 from headwater.pipelines.strays import Stray, strays
 
@@ -64,7 +67,10 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Parity:
-    """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ."""
+    """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ.
+
+    notes: what was not compared, by reason.
+    """
 
     view: str
     rows: int
@@ -73,12 +79,14 @@ class Parity:
     K: int
     events: int
     mismatches: list[Mismatch] = field(default_factory=list)
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """What was compared, as JSON can say it."""
         differ = [_json(dataclasses.asdict(m)) for m in self.mismatches]
         moments = {"T": clock.moment(self.T).isoformat(), "K": clock.moment(self.K).isoformat()}
-        return {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
+        said = {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
+        return said | ({"not_compared": dict(self.notes)} if self.notes else {})
 
     def __str__(self) -> str:
         word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
@@ -145,46 +153,72 @@ class Offline:
 
     def events(self, served: Served) -> pl.DataFrame:
         """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
-        T, K = served.moment.T, served.moment.K
         if isinstance(self.view.freshness, Batch):
-            reaches = [f.window.reach for f in self.view.outputs]
-            first = None if None in reaches else T - max(r for r in reaches if r is not None)
-            made = tables(T, K, Notes())
-            made.read(self.view.source, {*self.view.keys, *self.columns}, first)
-            return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(first, T, K), [], Notes())
-        return pl.concat([self._archived(served.moment.sequences), *self._before()], how="diagonal_relaxed")
+            return self.history(served.moment.T, served.moment.T, served.moment.K)
+        known = pl.col(KNOWN_AT).dt.epoch("us")
+        return self.committed({part: (last, known) for part, last in served.moment.sequences.items()})
 
-    def _archived(self, sequences: Mapping[str | None, int]) -> pl.DataFrame:
+    def history(self, first: int, last: int, known: int) -> pl.DataFrame:
+        """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
+        reaches = [f.window.reach for f in self.view.outputs]
+        begin = None if None in reaches else first - max(r for r in reaches if r is not None)
+        made = tables(last, known, Notes())
+        made.read(self.view.source, {*self.view.keys, *self.columns}, begin)
+        return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known), [], Notes())
+
+    def committed(self, parts: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
+        """The events of the archive, and of the history that the view began with, where it did: known at NEVER.
+
+        parts: by partition, the last commit that counts, and what says when an event of the archive was known.
+        """
         acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
-        found = []
-        for partition, sequence in sequences.items():
+        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
+        found = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
+        for partition, (last, known) in parts.items():
             rows = (
                 None
                 if self.folder is None
                 else Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition).rows()
             )
             if rows is not None:
-                kept = rows.filter(pl.col(SEQUENCE) <= sequence).collect()
+                kept = rows.filter(pl.col(SEQUENCE) <= last).collect()
                 events = acceptance.events_of(kept.select(list(acceptance.schema)))
-                found.append(events.with_columns(kept[KNOWN_AT].dt.epoch("us").alias(KNOWN)))
-        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))
-        return pl.concat([nothing, *found])
+                found.append(events.with_columns(kept.select(known.cast(pl.Int64).alias(KNOWN)).to_series(), kept[SEQUENCE]))
+        every = pl.concat([*found, *self._before(acceptance)], how="diagonal_relaxed")
+        return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
 
-    def _before(self) -> list[pl.DataFrame]:
-        """The history that the view began with, where it did."""
+    def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
         begun = OnlineView(self.view, self.store).state.from_history
         if self.view.source.history is None or not begun:
             return []
-        return [history_before(self.view, None, begun).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))]
+        if self.view.source.changes is None:
+            events = history_before(self.view, None, begun)
+        else:
+            events = images_before(acceptance, begun)
+            events = events.filter(pl.Series(in_force(events, self.view.source)))
+        return [events.with_columns(pl.lit(NEVER, pl.Int64).alias(KNOWN), pl.lit(-1, pl.Int64).alias(SEQUENCE))]
 
 
-def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> list[pl.Series]:
-    """Features of a view, then their statuses, made anew of its events, for rows with these keys, at what was served."""
+@dataclass(frozen=True)
+class Asked:
+    """Rows that ask offline for what was served: the view's keys, and T and K of each: int64 (rows)."""
+
+    keys: pl.DataFrame
+    T: I64
+    K: I64
+
+    @staticmethod
+    def at(keys: pl.DataFrame, served: Served, view: FeatureView) -> Asked:
+        """Rows that ask as of one moment; whatever a stream had stored was known."""
+        T = np.full(keys.height, served.moment.T)
+        return Asked(keys, T, np.full(keys.height, served.moment.K) if isinstance(view.freshness, Batch) else T)
+
+
+def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, asked: Asked) -> list[pl.Series]:
+    """Features of a view, then their statuses, made anew of its events."""
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
     query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
-    T = np.full(keys.height, served.moment.T)
-    K = np.full(keys.height, served.moment.K) if isinstance(view.freshness, Batch) else T
-    return local.answer(query, events, [Request(keys, T, T, K)])[0]
+    return local.answer(query, events, [Request(asked.keys, asked.T, asked.T, asked.K)])[0]
 
 
 def check_view(
@@ -210,11 +244,12 @@ def check_view(
     drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)
     events = offline.events(served)
-    found = answer(offline.view, view.outputs, events, drawn, served)
+    asked = Asked.at(drawn, served, offline.view)
+    found = answer(offline.view, view.outputs, events, asked)
     values, statuses = found[: len(view.outputs)], found[len(view.outputs) : 2 * len(view.outputs)]
     mismatches: list[Mismatch] = []
     for feature, mine, theirs, said, told in zip(view.outputs, served.features, values, served.statuses, statuses, strict=True):
-        alike = _alike(feature, mine, theirs, lambda f=feature: _sizes(offline.view, f, events, drawn, served))  # type: ignore[misc]
+        alike = agree(feature, mine, theirs, lambda f=feature: sizes(offline.view, f, events, asked))  # type: ignore[misc]
         same = said.cast(pl.String) == told.cast(pl.String)
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
             reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
@@ -265,12 +300,12 @@ def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Se
     return mismatches
 
 
-def _alike(feature: Feature, online: pl.Series, offline: pl.Series, sizes: Callable[[], F64]) -> Bool:
+def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Callable[[], F64]) -> Bool:
     """Whether each pair of values is equal, or close enough for floats that are added up."""
-    equal = _equal(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
+    equal = same_values(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
     if equal.all() or feature.aggregation.function not in _ADDING or not online.dtype.is_float():
         return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
-    a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), sizes()
+    a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), size_of()
     if feature.aggregation.function == "std":
         a, b, size = a**2, b**2, size**2 + b**2
     elif feature.aggregation.function == "var":
@@ -279,7 +314,8 @@ def _alike(feature: Feature, online: pl.Series, offline: pl.Series, sizes: Calla
     return equal | close
 
 
-def _equal(online: pl.Series, offline: pl.Series) -> Bool:
+def same_values(online: pl.Series, offline: pl.Series) -> Bool:
+    """Whether each pair of values is equal, lists and maps too."""
     return np.array([bool(a == b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
 
 
@@ -307,10 +343,10 @@ def _items(value: object) -> list[tuple[object, object]] | None:
     return None
 
 
-def _sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, keys: pl.DataFrame, served: Served) -> F64:
+def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, asked: Asked) -> F64:
     """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
     kind = make.mean if a.function in ("mean", "var", "std") else make.sum
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
-    return np.asarray(answer(view, [size], larger, keys, served)[0].fill_null(0).to_numpy(), np.float64)
+    return np.asarray(answer(view, [size], larger, asked)[0].fill_null(0).to_numpy(), np.float64)

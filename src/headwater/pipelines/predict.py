@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
+from headwater.definitions.predicted import How, Score
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError, StaleError, UsageError
+from headwater.models.reload import Reloading
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.quick import Answer, Answers
 
 if TYPE_CHECKING:
     from headwater.pipelines.made_ahead import MadeAhead, Value
-
-How = Literal["precomputed", "on_request", "default"]
-"""Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
-
-Score = float | list[float]
-"""A number, or of a multiclass model one for each class."""
 
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 
@@ -36,7 +32,7 @@ class Scorer(Protocol):
         ...
 
     def one(self, values: Sequence[object]) -> Score:
-        """The score of one row: its features in the service's order, as `OnlineFeatures.row` gives them."""
+        """The score of one row: the features that are in training, in the service's order, as `OnlineFeatures.row` gives them."""
         ...
 
     def score(self, frame: pl.DataFrame) -> F64:
@@ -106,6 +102,10 @@ class Predictor:
     def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
         self.model, self.features, self.scorer = model, features, scorer
         self.ahead = None if isinstance(model.task, Ranking) else ahead  # of a ranking these are lists; see `rank`
+        trained = set(model.features.in_training.feature_names)
+        self._names = [name for name in features.names if name in trained]
+        places = [place for place, name in enumerate(features.names) if name in trained]
+        self._places = None if len(places) == len(features.names) else places
 
     def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
         """The prediction for one request, asked for at t: microseconds, None is now.
@@ -151,7 +151,11 @@ class Predictor:
             return Many([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
         made = [
-            Predicted(_plain(value), "precomputed", found.age) if value is not None else None if how == "on_request" else self._cold_one()
+            Predicted(_plain(value), "precomputed", found.age)
+            if value is not None
+            else None
+            if how == "on_request"
+            else Predicted(self._cold(), "default", 0.0)
             for value, how in zip(found.values, found.how, strict=True)
         ]
         version = "" if found.cut is None else found.cut.version
@@ -172,7 +176,7 @@ class Predictor:
         except StaleError:
             return One(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        value = scorer.one(found.values)
+        value = scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         return One(Predicted(value, "on_request", _age(found, t, beside)), found, took, scorer.version)
 
@@ -186,14 +190,26 @@ class Predictor:
             return Many([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
         age = _age(found, t, beside)
-        made = [Predicted(value, "on_request", age) for value in _scores(scorer, self.features.names, found)]
+        made = [Predicted(value, "on_request", age) for value in self._scores(scorer, found.values)]
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         return Many(made, found, took, scorer.version)
 
     def _scorer(self) -> Scorer:
+        if isinstance(self.scorer, Reloading):
+            return self.scorer.served  # one version for the whole request
         if self.scorer is None:
             raise UsageError(f"the predictions of model {self.model.name!r} are lists that are made ahead; ask for them with rank")
         return self.scorer
+
+    def _scores(self, scorer: Scorer, columns: Sequence[Sequence[object]]) -> list[Score]:
+        """The scores of rows whose features stand in columns."""
+        if self._places is not None:
+            columns = [columns[place] for place in self._places]
+        if len(columns[0]) <= _FEW:
+            return [scorer.one(row) for row in zip(*columns, strict=True)]
+        frame = pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(self._names, columns, strict=True)])
+        scores: list[Score] = scorer.score(frame).tolist()
+        return scores
 
     def _default(self) -> Predicted:
         """What is answered where all that there is is too old.
@@ -204,9 +220,6 @@ class Predictor:
         if self.model.default is None:
             raise  # noqa: PLE0704 (called by who handles a StaleError)
         return Predicted(self.model.default, "default", 0.0)
-
-    def _cold_one(self) -> Predicted:
-        return Predicted(self._cold(), "default", 0.0)
 
     def _cold(self) -> Score:
         """What is answered for a key that nothing was made ahead for.
@@ -237,14 +250,6 @@ def read_many(features: OnlineFeatures, requests: Mapping[str, Sequence[object]]
 
 def _plain(value: Value) -> Score:
     return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
-
-
-def _scores(scorer: Scorer, names: Sequence[str], found: Answers) -> list[Score]:
-    if len(found.values[0]) <= _FEW:
-        return [scorer.one(row) for row in zip(*found.values, strict=True)]
-    columns = [pl.Series(name, values, strict=False) for name, values in zip(names, found.values, strict=True)]
-    scores: list[Score] = scorer.score(pl.DataFrame(columns)).tolist()
-    return scores
 
 
 def _age(found: Answer | Answers, t: int, beside: Beside | None) -> float:

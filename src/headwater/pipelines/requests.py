@@ -111,7 +111,7 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
-    label = frame[LABEL] if LABEL in frame.columns else _observed(labels, requests, memory, texts=texts)
+    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, texts=texts)
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
@@ -128,7 +128,7 @@ def _outcome(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr
     return pl.when(value.is_finite()).then(value)
 
 
-def _observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:
+def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:
     """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
     outcome = labels.label
     assert isinstance(outcome, Outcome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from headwater.models.store import save
 from headwater.pipelines.ahead import rows_of
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
+from headwater.pipelines.from_log import FromLog, logged
 from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
@@ -39,6 +40,7 @@ from headwater.pipelines.requests import Requests, read_labels
 class TrainingSet:
     """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
 
+    served_by: of rows from a served log, how many each version of the model answered.
     not_in_training: the model's features that no history supplies; they are no column.
     """
 
@@ -46,6 +48,7 @@ class TrainingSet:
     features: pl.DataFrame
     left_out: Counter[str]
     events: Mapping[str, int]
+    served_by: Mapping[str, int] = field(default_factory=dict)
     not_in_training: tuple[str, ...] = ()
 
     @property
@@ -104,11 +107,15 @@ def training_set(
     memory: Size | None = None,
     tick: Tick | None = None,
     cache: Cache | None = None,
+    from_log: FromLog | None = None,
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
     At a level whose predictions are made ahead, a row has what the job knew that made its score. A row without a score is left out, unless
     it is predicted on request: then it has all features, and the others have none that a job does not know.
+
+    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
+    those that were served at it.
 
     `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
     features, and gives those that it kept.
@@ -117,6 +124,9 @@ def training_set(
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
+    if from_log is not None:
+        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
+        return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
     assert requests.known_at is not None
@@ -143,7 +153,7 @@ def training_set(
             )
         left_out["no score was made ahead"] += len(requests.t) - len(some)
         features, requests = rows.frame[some], requests.take(some)
-    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), model.features.not_in_training)
+    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
 
 
 def train(  # noqa: PLR0913 (all but the model have a default)
@@ -157,6 +167,7 @@ def train(  # noqa: PLR0913 (all but the model have a default)
     threads: int | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
+    from_log: str | Path | None = None,
 ) -> Trained:
     """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
 
@@ -171,13 +182,15 @@ def train(  # noqa: PLR0913 (all but the model have a default)
         threads: how many to use.
         memory: what the process may hold while features are computed, as in `get_historical_features`; the estimator takes what it takes.
         tick: called with a view's name, rows done and rows to do.
+        from_log: a folder with a served log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
 
     Raises:
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick)
+    log = None if from_log is None else FromLog.of(from_log, model)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
     known = outcomes(model, rows.requests.label, rows.requests.frame)
@@ -213,7 +226,9 @@ def _data(rows: TrainingSet) -> dict[str, object]:
     """What a manifest says of the training set; the digest is that of `dataset` for the same rows."""
     frame = rows.frame
     columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
-    return {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)}
+    return {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)} | (
+        {"served_by": dict(rows.served_by)} if rows.served_by else {}
+    )
 
 
 def _telling(features: pl.DataFrame) -> list[int]:

@@ -23,6 +23,7 @@ from headwater.errors import (
     ConnectError,
     DataError,
     DefinitionError,
+    HeadwaterError,
     MissingExtraError,
     ModelError,
     StoreError,
@@ -52,6 +53,7 @@ _LANES: Final = 8  # threads
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _JSON: Final = b"application/json"
+_REFRESH: Final = 0.5  # seconds between two looks for new versions of models
 _GONE: Final = 499  # the sender has left; for the log alone
 
 
@@ -93,11 +95,13 @@ class App:
         self.parties = Parties(service.project, on_answer=on_answer)
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
         self._log = log or RequestLog(None)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
         self._reading = Clock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._forwarder = Forwarder(service.store)
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
 
@@ -106,9 +110,11 @@ class App:
         if scope["type"] != "http":
             return
         begin = clock.stopwatch()
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        own = headers.get(b"x-request-id", b"")
-        number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        own = headers.get(b"x-request-id")
+        number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
         call, bound = _Call(number), None
         try:
             bound = self._allowed(scope, headers, call)
@@ -127,7 +133,7 @@ class App:
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
         (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
-        self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
+        self._log.put(Line(clock.now_micros(), str(number, "ascii"), call.route, call.name, call.status, seconds, call.rows, call.failed))
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may be told more than that it failed."""
@@ -138,10 +144,18 @@ class App:
 
     async def close(self) -> None:
         """Let go of threads, and write what waits for the log."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         self._lanes.close()
         await self._forwarder.close()
         await self.parties.close()
         self._log.close()
+
+    async def _refresh(self) -> None:
+        """Take up new versions of models, for ever."""
+        while True:
+            await asyncio.sleep(_REFRESH)
+            await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
         """The route of a request that its sender may make.
@@ -228,7 +242,10 @@ class App:
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
         headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
+        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+            said["kind"] = type(error).__name__
+        body = msgspec.json.encode(said)
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:

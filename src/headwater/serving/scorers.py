@@ -1,73 +1,66 @@
-"""Fitted models as they are served."""
+"""Where the fitted models that are served come from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import polars as pl
-
-from headwater.compute.arrays import F64
-from headwater.definitions.arm import AS_DEFINED
-from headwater.definitions.model import Model
+from headwater.definitions.arm import Arm
+from headwater.definitions.base import HeadwaterWarning
 from headwater.errors import DataError
-from headwater.models.fit import Fitted
+from headwater.models.check import check
 from headwater.models.registry import ModelRegistry
-from headwater.models.store import MANIFEST, load
+from headwater.models.reload import Reloading
+from headwater.models.served import ServedModel
+from headwater.models.store import MANIFEST, open_model
 from headwater.pipelines.predict import Scorer
-
-
-class FittedScorer:
-    """A `Fitted` model."""
-
-    def __init__(self, fitted: Fitted, version: str) -> None:
-        self._fitted, self._version = fitted, version
-
-    @property
-    def version(self) -> str:
-        return self._version
-
-    def one(self, values: Sequence[object]) -> float:
-        columns = [pl.Series(name, [value], strict=False) for name, value in zip(self._fitted.encoding.columns, values, strict=True)]
-        return float(self.score(pl.DataFrame(columns))[0])
-
-    def score(self, frame: pl.DataFrame) -> F64:
-        return self._fitted.score(frame)
+from headwater.pipelines.train import Trained
 
 
 class Scorers(Protocol):
     """Where fitted models are found."""
 
-    def __call__(self, model: Model, level: str | None) -> Scorer:
+    def __call__(self, arm: Arm) -> Scorer:
         """The one that serves a model at a level.
 
         Raises:
-            DataError: there is none, or it reads other features.
+            DataError: there is none, or it does not fit what is served.
+            UsageError: its format runs code, and is not trusted.
         """
         ...
 
 
 def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
     """The current versions that `headwater train` keeps in `folder`, or with --output each in a folder of its own name."""
+    registry = ModelRegistry(folder)
 
-    def find(model: Model, level: str | None) -> Scorer:
-        place = folder / model.name / level if level is not None and (folder / model.name / level).is_dir() else folder / model.name
+    def find(arm: Arm) -> Scorer:
+        def checked(served: ServedModel) -> None:
+            for told in check(arm.model, arm.level, served):
+                warnings.warn(f"model {arm.model.name!r}: {told}", HeadwaterWarning, stacklevel=2)
+
+        place = folder / arm.model.name
         if not (place / MANIFEST).is_file():
-            place = ModelRegistry(folder).current(model.name, level or AS_DEFINED).folder
-        fitted = load(place, model, trust=trust)
-        return FittedScorer(fitted, hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest()[:12])
+            return Reloading(registry, arm.model, arm.name, trust=trust, check=checked)
+        version = hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest()[:12]
+        served = open_model(place, arm.model, trust=trust, version=version)
+        checked(served)
+        return served
 
     return find
 
 
-def given(scorers: Mapping[str, Scorer]) -> Scorers:
+def given(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
     """Models that are at hand, by their names."""
 
-    def find(model: Model, level: str | None) -> Scorer:  # noqa: ARG001 (as `Scorers`)
-        if model.name not in scorers:
-            raise DataError(f"model {model.name!r} has no fitted model to serve; run `headwater train --model {model.name}`")
-        return scorers[model.name]
+    def find(arm: Arm) -> Scorer:
+        name = arm.model.name
+        if name not in scorers:
+            raise DataError(f"model {name!r} has no fitted model to serve; run `headwater train --model {name}`")
+        found = scorers[name]
+        return ServedModel(found.fitted) if isinstance(found, Trained) else found
 
     return find

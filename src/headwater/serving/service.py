@@ -18,7 +18,8 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
-from headwater.errors import DataError, HeadwaterError, ModelError, UsageError, nearest
+from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
+from headwater.models.reload import Reloading
 from headwater.online_stores import OnlineStore, opened
 from headwater.online_stores.scores import read_scores
 from headwater.pipelines.arms import backtest_only
@@ -29,6 +30,7 @@ from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
 from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
 from headwater.pipelines.score import fingerprint
+from headwater.pipelines.train import Trained
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader, key_types, moments_of
@@ -61,7 +63,8 @@ class Service:
     Args:
         project: its models, and the feature services that they read.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        models: the folder in which `headwater train` keeps fitted models, or the models by name; None is `models` in headwater's home.
+        models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by model; None is `models` in
+            headwater's home.
         levels: of the project's levels, those that have to be ready; any of them may be asked for. None: what each view defines is enough.
         folder: where ingestion keeps its archive, for `explain`; None is headwater's home.
         trust: load models in formats that run code when they are loaded.
@@ -76,7 +79,7 @@ class Service:
         project: Project,
         store: OnlineStore | str | None = None,
         *,
-        models: str | Path | Mapping[str, Scorer] | None = None,
+        models: str | Path | Mapping[str, Scorer | Trained] | None = None,
         levels: Sequence[str] = (),
         folder: str | Path | None = None,
         trust: bool = False,
@@ -95,6 +98,7 @@ class Service:
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened(store, readonly=True))
         self._warm: set[tuple[str, str | None]] = set()
+        self.refused: dict[tuple[str, str | None], str] = {}
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
         self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
@@ -295,8 +299,8 @@ class Service:
         known = self._loaded.get((model.name, level))
         if known is None:
             try:
-                known = self._loaded[model.name, level] = self._scorers(model, level)
-            except (DataError, UsageError) as error:
+                known = self._loaded[model.name, level] = self._scorers(self._arm(model.name, level))
+            except (DataError, UsageError, MissingExtraError) as error:
                 raise ModelError(str(error)) from error
         return known
 
@@ -308,6 +312,16 @@ class Service:
             self._asking = Asking(self.project)
             self._stack.callback(self._asking.close)
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
+
+    def refresh(self) -> None:
+        """Take up the versions of models that have become current; `refused` says of which this failed, and why: the one before goes on."""
+        for key, scorer in list(self._loaded.items()):
+            if isinstance(scorer, Reloading) and scorer.moved:
+                try:
+                    scorer.refresh()
+                    self.refused.pop(key, None)
+                except HeadwaterError as error:
+                    self.refused[key] = str(error)
 
     def _fitted(self, model: Model, level: str | None) -> None:
         """Load the fitted model, where something is predicted on request."""
