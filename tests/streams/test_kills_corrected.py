@@ -117,7 +117,7 @@ class Corrected(World):
 def test_changes_count_once(url, tmp_path, kills, report):
     here = Corrected(tmp_path, url)
     for number in range(2):
-        here.change(number, 200 if kills > 20 else 1000)
+        here.change(number, 100 if kills > 20 else 400)
     here.killed(kills // 2)
     for writer in here.writers:
         writer.end()
