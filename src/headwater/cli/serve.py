@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from headwater.cli import options
@@ -41,6 +41,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="the share of good answers that get a line in the log, on standard output; every other answer gets one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--served",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="the share of requests whose features and predictions are kept in the served log, in --folder; 0 keeps none (default: %(default)s)",
+    )
+    parser.add_argument("--keep", default="90d", metavar="DURATION", help="how long the served log is kept (default: %(default)s)")
+    parser.add_argument(
+        "--answers", action="store_true", help="keep what third parties answer, in --folder, as the history that training needs"
+    )
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
@@ -48,9 +59,16 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if not 0 <= given.log_sample <= 1:
         raise UsageError(f"--log-sample is {given.log_sample}; give a share from 0 to 1")
     project = load(given.project).project
+    from headwater.logs.served import ServedLog
+    from headwater.serving.answer_log import AnswerLog
     from headwater.serving.serve import serve
 
-    with _stopped() as stop, seldom_collected():
+    place = options.place(given)
+    with _stopped() as stop, seldom_collected(), ExitStack() as stack:
+        served = stack.enter_context(ServedLog(place, sample=given.served, keep=given.keep)) if given.served else None
+        answers = AnswerLog(place / "answers") if given.answers else None
+        if answers is not None:
+            stack.enter_context(answers.running())
         serving = serve(
             project,
             given.store,
@@ -60,6 +78,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             tokens=given.tokens,
             log=sys.stdout,
             sample=given.log_sample,
+            served=served,
+            on_answer=None if answers is None else answers.add,
             folder=given.folder,
             trust=given.trust,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -19,6 +20,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
 from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
+from headwater.logs.outcomes import Added, Outcomes
 from headwater.models.reload import Reloading
 from headwater.online_stores import OnlineStore, opened
 from headwater.online_stores.scores import read_scores
@@ -100,6 +102,8 @@ class Service:
         self._warm: set[tuple[str, str | None]] = set()
         self.refused: dict[tuple[str, str | None], str] = {}
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
+        self._lock = threading.Lock()
+        self._outcomes: dict[str, Outcomes] = {}
         self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
         self._sides: dict[tuple[str, str | None], Side] = {}
@@ -112,8 +116,10 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store, if it was opened here."""
+        """Let go of the store, if it was opened here, and of files."""
         self._stack.close()
+        for posted in self._outcomes.values():
+            posted.close()
 
     def features(self, service: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None) -> Features:
         """The features of one row or several as they are now.
@@ -190,6 +196,24 @@ class Service:
         return Ranked(
             model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
         )
+
+    def outcomes(self, labels: str, rows: Sequence[Mapping[str, object]]) -> Added:
+        """Take in what came of requests; when this returns, what was accepted is on disk.
+
+        Args:
+            labels: the name of a model's labels.
+            rows: each says which request it is of (`request_id`, or the labels' keys, and `timestamp`), its `outcome`, and when that was
+                known (`known_at`), where that is not now.
+
+        Raises:
+            UsageError: labels that there are not, or whose outcomes are made of events.
+            StoreError: the folder cannot be written.
+        """
+        with self._lock:
+            posted = self._outcomes.get(labels)
+            if posted is None:
+                posted = self._outcomes[labels] = Outcomes.of(self._folder, self.project, labels)
+        return posted.add(rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
