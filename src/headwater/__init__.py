@@ -113,6 +113,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
+    from headwater.serving.client import AsyncClient as AsyncClient
+    from headwater.serving.client import Client as Client
     from headwater.serving.ingesting import ingest as ingest
     from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
@@ -167,6 +169,7 @@ _HOMES = {
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
+    "headwater.serving.client": "AsyncClient Client",
     "headwater.serving.ingesting": "ingest",
     "headwater.serving.serve": "serve",
     "headwater.serving.service": "Service",

@@ -17,7 +17,7 @@ import msgspec
 from starlette.routing import request_response
 
 from headwater import clock
-from headwater.errors import nearest
+from headwater.errors import HeadwaterError, nearest
 from headwater.logs.entries import Kind
 from headwater.logs.served import ServedLog
 from headwater.serving import hot
@@ -89,6 +89,7 @@ class App:
         self.parties = Parties(service.project, on_answer=on_answer)
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
         self._log = log or RequestLog(None)
         self._recorder = None if served is None else Recorder(served, service)
         if self._recorder is not None:
@@ -248,7 +249,10 @@ class App:
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
         headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
+        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+            said["kind"] = type(error).__name__
+        body = msgspec.json.encode(said)
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:

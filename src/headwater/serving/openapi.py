@@ -217,7 +217,12 @@ def _components() -> Schema:
     return {
         "Feature": _object({"value": {}, "status": status, **of}),
         "FeatureColumn": _object({"values": {"type": "array"}, "statuses": {"type": "array", "items": status}, **of}),
-        "Error": _object({"error": {"type": "string"}, "request_id": {"type": "string"}}),
+        "Error": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in ("error", "request_id", "kind")},
+            "required": ["error", "request_id"],
+            "additionalProperties": False,
+        },
     }
 
 

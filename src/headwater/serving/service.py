@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import Self, cast
 
 from headwater import clock, settings
 from headwater.definitions.arm import AS_DEFINED, Arm
@@ -18,7 +18,6 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
-from headwater.engines.asides import STATUSES
 from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
 from headwater.logs.outcomes import Added, Outcomes
 from headwater.models.reload import Reloading
@@ -29,7 +28,6 @@ from headwater.pipelines.explain import Explanation, explain
 from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
-from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
 from headwater.pipelines.score import fingerprint
 from headwater.pipelines.train import Trained
@@ -38,25 +36,7 @@ from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader, key_types, moments_of
 from headwater.serving.parties import Asking
 from headwater.serving.scorers import Scorers, given, in_folder
-
-Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-
-
-class Open(NamedTuple):
-    """A feature service at a level, ready to be read: how its rows are read, and how its answers are written."""
-
-    features: OnlineFeatures
-    reader: Reader
-    writer: FeatureWriter
-
-
-class Side(NamedTuple):
-    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
-
-    predictor: Predictor
-    ahead: MadeAhead | None
-    reader: Reader
-    writer: FeatureWriter
+from headwater.serving.sides import Open, Rows, Side, columns_of, told
 
 
 class Service:
@@ -136,10 +116,10 @@ class Service:
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
         (online, _, writer), t = self.open(service, level), _moment(at)
-        columns = _columns(rows)
+        columns = columns_of(rows)
         said = self._asked(service, columns, t, None)
         found = read_many(online, columns, t, said)
-        return Features(service, level, clock.moment(t), _told(writer, found, said, t))
+        return Features(service, level, clock.moment(t), told(writer, found, said, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -149,15 +129,15 @@ class Service:
         Raises:
             ModelError: besides, a fitted model that is missing, or reads other features.
         """
-        side, t, columns = self.side(model, level), _moment(at), _columns(rows)
+        side, t, columns = self.side(model, level), _moment(at), columns_of(rows)
         beside = self._asked(side.predictor.model.features.name, columns, t, model)
         found = side.predictor.many(columns, t=t, beside=beside)
         said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
         if features and found.features is not None:
             own = beside if beside is None or found.rows is None else beside.take(found.rows)
             places = range(len(said)) if found.rows is None else found.rows
-            for n, told in zip(places, _told(side.writer, found.features, own, t), strict=True):
-                said[n] = told
+            for n, one in zip(places, told(side.writer, found.features, own, t), strict=True):
+                said[n] = one
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
         return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
 
@@ -191,7 +171,7 @@ class Service:
         order = ranker.order(proposed, k, t=t, beside=beside)
         said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            said = _told(self.side(model, level).writer, order.features, beside, t)
+            said = told(self.side(model, level).writer, order.features, beside, t)
         items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
         return Ranked(
             model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
@@ -373,33 +353,8 @@ class Service:
             self._warm.add((service, level))
 
 
-def _told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
-    """The features of some rows, as they are told."""
-    moments = writer.moments(found.moments, beside, t)
-    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
-    made = []
-    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
-        row = zip(writer.names, values, codes, writer.of, strict=True)
-        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
-    return made
-
-
 def _moment(at: datetime | str | None) -> int:
     return clock.now_micros() if at is None else parse_moment(at, "at")
-
-
-def _columns(rows: Rows) -> dict[str, list[object]]:
-    """Rows as columns.
-
-    Raises:
-        UsageError: there is no row.
-    """
-    every = [rows] if isinstance(rows, Mapping) else list(rows)
-    if not every:
-        raise UsageError("no row was given; give one row, or a list of at least one")
-    names = dict.fromkeys(name for row in every for name in row)
-    return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}
 
 
 def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
