@@ -234,7 +234,7 @@ def test_keys_of_transitions_are_named_where_there_are_several(tables):
 
 def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
     """A level of both: lists made nightly for who was known, on request for the others."""
-    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], on_request=True))
+    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], otherwise="on_request"))
     of, given = feed(*tables), {"split": SPLIT, "metrics": METRICS, "resamples": 0}
     result = run.backtest(of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given).result
     ahead, mixed = result.levels

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-<<<<<<< HEAD
-from typing import NamedTuple, Protocol
-=======
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
->>>>>>> main
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
-<<<<<<< HEAD
 from headwater.definitions.predicted import How, Score
-from headwater.errors import StaleError
-from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.quick import Answer, Answers
-
-=======
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.models.reload import Reloading
@@ -30,13 +20,6 @@ from headwater.pipelines.quick import Answer, Answers
 if TYPE_CHECKING:
     from headwater.pipelines.made_ahead import MadeAhead, Value
 
-How = Literal["precomputed", "on_request", "default"]
-"""Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
-
-Score = float | list[float]
-"""A number, or of a multiclass model one for each class."""
-
->>>>>>> main
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 
 

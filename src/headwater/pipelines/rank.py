@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from headwater import clock
+from headwater.definitions.predicted import How
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.online_stores.scores import Items
 from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Beside, How, Many, Predicted, Predictor
+from headwater.pipelines.predict import Beside, Many, Predicted, Predictor
 from headwater.pipelines.quick import Answers
 
 MOST_CANDIDATES = 10_000

@@ -8,13 +8,8 @@ from typing import NamedTuple, cast
 from msgspec import UNSET
 
 from headwater import clock
-from headwater.definitions.predicted import How
 from headwater.errors import DataError
-<<<<<<< HEAD
-from headwater.pipelines.predict import Beside, Predicted
-=======
 from headwater.pipelines.predict import Beside, Many, Predicted, read_many, read_one
->>>>>>> main
 from headwater.pipelines.quick import Answer, Answers
 from headwater.pipelines.rank import Proposed
 from headwater.serving.answers import FeatureWriter, encode, moment_text, predicted, timing

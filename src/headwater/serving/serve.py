@@ -15,8 +15,8 @@ from headwater.pipelines.train import Trained
 from headwater.serving.access import check_bind
 from headwater.serving.app import App
 from headwater.serving.ingesting import address
-from headwater.serving.requestlog import RequestLog
 from headwater.serving.leash import Leash
+from headwater.serving.requestlog import RequestLog
 from headwater.serving.server import Door, serving
 from headwater.serving.service import Service
 

@@ -40,7 +40,7 @@ class Door:
 
 
 @contextmanager
-def serving(app: App, host: str, port: int, *, closing: Closing | None = None, door: Door = Door()) -> Iterator[str]:  # noqa: B008 (frozen)
+def serving(app: App, host: str, port: int, *, closing: Closing | None = None, door: Door = Door()) -> Iterator[str]:
     """Serve `app` while the context lasts, and end with `closing`; the address at which it is reached.
 
     Raises:
@@ -95,8 +95,8 @@ class _Thread(threading.Thread):
         if isinstance(self._server, _Shared):
             self._server.fd = self._door.fd
         self._serving = self._loop.create_task(self._server.serve())
-        while self._door.fd is None and not self._serving.done() and not await self._listens():
-            await asyncio.sleep(0.005)  # granian tells nobody when it listens
+        while self._door.fd is None and not self._serving.done() and not await self._listens():  # noqa: ASYNC110 (granian tells nobody)
+            await asyncio.sleep(0.005)
         self.begun.set()
         try:
             await self._serving

@@ -15,7 +15,6 @@ from headwater import clock, settings
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
-from headwater.definitions.predicted import How
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES

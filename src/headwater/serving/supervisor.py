@@ -27,8 +27,10 @@ BACKLOG: Final = 2048
 """Connections that wait for a worker."""
 
 _LOOK: Final = 0.05  # seconds
-_FIRST, _LONGEST: Final = 0.1, 30.0  # seconds before a child is started again
-_OFTEN, _WITHIN: Final = 3, 60.0  # so many deaths within so many seconds: it keeps dying
+_FIRST: Final = 0.1  # seconds before a child is started again
+_LONGEST: Final = 30.0
+_OFTEN: Final = 3  # deaths: it keeps dying
+_LONG: Final = 60.0  # seconds; a child that lives so long does not
 _KILL: Final = 2.0  # seconds after the grace, in which a child has to be gone
 _CALLED_WRONGLY: Final = 2
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -54,14 +56,14 @@ class _Child:
         self.lines = Lines()
         self.socket, theirs = socket.socketpair()
         shared = [theirs.fileno()] + ([door.fileno()] if door is not None and wanted.worker else [])
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 (our own command line)
             [sys.executable, "-m", "headwater.cli.child", str(grace), ",".join(map(str, shared)), *wanted.argv],
             pass_fds=shared,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # what is typed at the terminal reaches the supervisor alone
         )
         theirs.close()
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
 
     @property
     def ready(self) -> bool:
@@ -87,13 +89,13 @@ class _Place:
         self.wanted = wanted
         self.child: _Child | None = None
         self.next: _Child | None = None  # which takes over once it is ready
-        self.deaths: deque[float] = deque(maxlen=_OFTEN)
+        self.deaths = 0  # since one lived long
         self.start_at = 0.0
         self.wait = _FIRST
         self.said = ""
 
     def keeps_dying(self) -> bool:
-        return len(self.deaths) == _OFTEN and clock.stopwatch() - self.deaths[0] < _WITHIN
+        return self.deaths >= _OFTEN
 
 
 class Supervisor:
@@ -179,14 +181,14 @@ class Supervisor:
                 place.child = self._start(place.wanted)
             return None
         if child.process.poll() is None:
-            if now - child.since > _WITHIN:
-                place.wait = _FIRST
+            if now - child.since > _LONG:
+                place.deaths, place.wait = 0, _FIRST
             return None
         self._forget(child)
         place.child, place.said = None, _how(child.process)
         if child.process.returncode == _CALLED_WRONGLY and child.reasons is None and not place.deaths:
             return _CALLED_WRONGLY
-        place.deaths.append(now)
+        place.deaths += 1
         place.start_at = now + place.wait
         self._say(f"{place.wanted.name} {place.said} after {now - child.since:.0f} s; it is started again in {place.wait:.1f} s")
         place.wait = min(2 * place.wait, _LONGEST)
