@@ -106,8 +106,8 @@ class Acceptance:
         found = self.events_of(rows)
         filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
         reasons = self._reasons(found, rows)
-        bad = reasons.is_not_null()
-        if bad.any():
+        if reasons.null_count() < len(reasons):
+            bad = reasons.is_not_null()
             which = kept[found[ROW].filter(bad).to_numpy()]
             payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
@@ -195,7 +195,7 @@ class Acceptance:
         told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
         if not events.height or any(events[name].null_count() for name in told):
             return False
-        received = rows[AT].to_physical().to_numpy()
+        received = rows[AT].cast(pl.Int64).to_numpy()  # as `to_physical`, which is a query
         if len(received) > events.height:
             received = received[events[ROW].to_numpy()]
         if int((events[TIME].to_numpy() - received).max()) > self.future:
