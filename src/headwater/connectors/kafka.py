@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Final
 
@@ -72,6 +73,49 @@ def settings_of(spec: KafkaTopic) -> dict[str, object]:
     """
     given = {name: _told(value) for name, value in spec.options.items()}
     return {"bootstrap.servers": _told(spec.servers), "client.id": "headwater", **given}
+
+
+@contextmanager
+def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
+    """A consumer that joins no group and commits nothing, for whoever only looks; partitions are assigned to it by hand.
+
+    Raises:
+        ConnectError: nobody answers, or access is refused, in what is asked of it here.
+        DefinitionError: an option that does not exist.
+    """
+    told = {**_DEFAULTS, **settings_of(spec), **_FIXED, "group.id": f"headwater-look-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
+    told.pop("group.protocol", None)
+    try:
+        consumer = ck.Consumer(told)
+    except ck.KafkaException as error:
+        raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
+    try:
+        yield consumer
+    except ck.KafkaException as error:
+        raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def place(spec: KafkaTopic, partition: int, offset: int = 0) -> ck.TopicPartition:
+    """A partition of the topic, and an offset in it."""
+    return ck.TopicPartition(spec.topic, partition, offset)
+
+
+def configured(spec: KafkaTopic) -> dict[str, str]:
+    """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the rest.
+
+    Raises:
+        ConnectError: nobody answers, or may not say.
+    """
+    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.topic)
+    try:
+        found = AdminClient(settings_of(spec)).describe_configs([resource], request_timeout=PATIENCE)[resource].result()  # type: ignore[arg-type]
+    except ck.KafkaException as error:
+        raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
+    return {name: str(entry.value) for name, entry in found.items()}
 
 
 def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> KafkaFeed:

@@ -70,3 +70,15 @@ def _one_line(error: Exception) -> str:
 def shown(url: sa.URL) -> str:
     """The URL without its password."""
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def read_only(text: str, statement_timeout: float) -> sa.Engine:
+    """As `engine`, for whoever only looks: every transaction is read-only and no statement takes longer than so many seconds."""
+    made = engine(text, wait=10)
+
+    @sa.event.listens_for(made, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(statement_timeout * 1000)}")
+
+    return made

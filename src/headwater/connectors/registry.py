@@ -66,7 +66,7 @@ class Schemas(Generic[T]):
         return found
 
     def _asked(self, number: int) -> T | _None:
-        answer = self._get(f"/schemas/ids/{number}{self._form}")
+        answer = asked(self._registry, f"/schemas/ids/{number}{self._form}")
         if answer is None:
             return _None(f"the registry has no schema {number}")
         kind = answer.get("schemaType", "AVRO")
@@ -79,37 +79,44 @@ class Schemas(Generic[T]):
         found: dict[str, str] = {}
         given = answer.get("references", [])
         for one in given if isinstance(given, list) else []:
-            below = self._get(f"/subjects/{one['subject']}/versions/{one['version']}{self._form}")
+            below = asked(self._registry, f"/subjects/{one['subject']}/versions/{one['version']}{self._form}")
             if below is not None:
                 found |= self._references(below)
                 found[str(one["name"])] = str(below["schema"])
         return found
 
-    def _get(self, path: str) -> dict[str, object] | None:
-        """What the registry says; None where it has no such thing."""
-        url = f"{_told(self._registry.url).rstrip('/')}{path}"
-        if not url.startswith(("http://", "https://")):
-            raise DefinitionError(f"registry= is {self._registry.url!r}; give a URL that begins with http:// or https://")
-        request = urllib.request.Request(url, headers=self._headers())  # noqa: S310 (the scheme is checked above)
-        try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
-                answer: dict[str, object] = json.loads(response.read(_BYTES))
-                return answer
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise ConnectError(f"the schema registry {self._registry.url!r} refuses {path} with {error.code} {error.reason}") from error
-        except (OSError, ValueError) as error:
-            raise ConnectError(f"the schema registry {self._registry.url!r} does not answer {path}: {error}") from error
 
-    def _headers(self) -> dict[str, str]:
-        own = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
-        if self._registry.token is not None:
-            return own | {"Authorization": f"Bearer {_told(self._registry.token)}"}
-        if self._registry.user is not None:
-            both = f"{_told(self._registry.user)}:{_told(self._registry.password or '')}"
-            return own | {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
-        return own
+def asked(registry: Registry, path: str) -> dict[str, object] | None:
+    """What a registry says; None where it has no such thing.
+
+    Raises:
+        ConnectError: it does not answer, or refuses.
+        DefinitionError: its URL is none.
+    """
+    url = f"{_told(registry.url).rstrip('/')}{path}"
+    if not url.startswith(("http://", "https://")):
+        raise DefinitionError(f"registry= is {registry.url!r}; give a URL that begins with http:// or https://")
+    request = urllib.request.Request(url, headers=_headers(registry))  # noqa: S310 (the scheme is checked above)
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+            answer: dict[str, object] = json.loads(response.read(_BYTES))
+            return answer
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise ConnectError(f"the schema registry {registry.url!r} refuses {path} with {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise ConnectError(f"the schema registry {registry.url!r} does not answer {path}: {error}") from error
+
+
+def _headers(registry: Registry) -> dict[str, str]:
+    own = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+    if registry.token is not None:
+        return own | {"Authorization": f"Bearer {_told(registry.token)}"}
+    if registry.user is not None:
+        both = f"{_told(registry.user)}:{_told(registry.password or '')}"
+        return own | {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    return own
 
 
 def _told(value: str | Env) -> str:

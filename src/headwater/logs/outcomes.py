@@ -245,7 +245,7 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
         if (place / _JOURNAL).is_file():
-            with closing(_open(place / _JOURNAL)) as journal:
+            with closing(sqlite3.connect(f"{(place / _JOURNAL).absolute().as_uri()}?mode=ro", timeout=_WAIT, uri=True)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
         files = rolled(place)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]

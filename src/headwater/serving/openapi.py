@@ -94,6 +94,9 @@ class _Described:
                 return _json(_rows(self._row(self.service.project.model(name).features), {"level": self._levels, **_FLAGS}))
             case "rank":
                 return _json(self._ranking(name))
+            case "outcomes":
+                row: Schema = {"type": "object", "additionalProperties": _SCALAR}
+                return _json({"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]})
             case "events":
                 event: Schema = {"type": "object"}
                 lines = {"schema": {"type": "string", "description": "an object a line"}}
@@ -214,7 +217,12 @@ def _components() -> Schema:
     return {
         "Feature": _object({"value": {}, "status": status, **of}),
         "FeatureColumn": _object({"values": {"type": "array"}, "statuses": {"type": "array", "items": status}, **of}),
-        "Error": _object({"error": {"type": "string"}, "request_id": {"type": "string"}}),
+        "Error": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in ("error", "request_id", "kind")},
+            "required": ["error", "request_id"],
+            "additionalProperties": False,
+        },
     }
 
 

@@ -28,7 +28,7 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 (as Starlette c
 async def readyz(request: Request) -> Response:
     """Whether everything can be answered; what cannot is said to who may read."""
     app = _app(request)
-    reasons = await run_in_threadpool(app.service.lane().unready)
+    reasons = await run_in_threadpool(app.service.lane().unready) + app.others()
     said: dict[str, object] = {"status": "unready" if reasons else "ready"}
     if app.service.refused and app.may_read(request.headers.get("authorization")):
         said["warnings"] = [f"the version before goes on: {why}" for why in app.service.refused.values()]

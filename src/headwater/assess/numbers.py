@@ -1,0 +1,73 @@
+"""A number that says where it is from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Origin = Literal["measured", "given", "default", "computed"]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value, its unit, and where it is from.
+
+    origin: "measured" here, "given" by the user, a "default" of headwater's, or "computed" from others. source: what was measured or
+    read, or the formula, in words.
+
+    >>> print(Number(0.25, "USD/GB-month", "default", "an assumption"))
+    0.25 USD/GB-month (default)
+    """
+
+    value: float
+    unit: str
+    origin: Origin
+    source: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it; None where the value is not finite."""
+        value = self.value if math.isfinite(self.value) else None
+        return {"value": value, "unit": self.unit, "origin": self.origin, "source": self.source}
+
+    def __str__(self) -> str:
+        return f"{self.value:,.6g}{f' {self.unit}' if self.unit else ''} ({self.origin})"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A number that there is none of, and why."""
+
+    reason: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {"value": None, "not_measured": self.reason}
+
+    def __str__(self) -> str:
+        return f"not measured: {self.reason}"
+
+
+Reading = Number | Missing
+"""What came of an attempt to measure."""
+
+
+def measured(value: float, unit: str, source: str) -> Number:
+    """A number that was measured here."""
+    return Number(float(value), unit, "measured", source)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(0.0121), duration(90.2), duration(1_740_180), duration(math.inf)
+    ('12.1 ms', '90.2 s', '20.1 d', 'without end')
+    """
+    if math.isnan(seconds):
+        return "not known"
+    if math.isinf(seconds):
+        return "without end"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms" if 0 < seconds < 1 else f"{seconds:.3g} s"

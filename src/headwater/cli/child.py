@@ -1,0 +1,15 @@
+"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child of `headwater serve`, which starts it so and nobody else does."""
+
+import os
+import sys
+
+from headwater.cli import main
+from headwater.serving.leash import Leash
+
+if __name__ == "__main__":
+    own, *door = map(int, sys.argv[2].split(","))
+    code = main(sys.argv[3:], supervised=Leash(own, door=door[0] if door else None, grace=float(sys.argv[1])))
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code)  # all that is kept is on the disk; taking libraries down takes Python seconds, for which the others would wait
