@@ -77,7 +77,9 @@ def of_events(views: Sequence[FeatureView]) -> Reading:
             count += events.height
         except HeadwaterError as error:
             return Missing(str(error))
-    return measured(spent / count, "s", f"CPU of an event of a view, {count:,} events") if count else Missing("no history to take events from")
+    return (
+        measured(spent / count, "s", f"CPU of an event of a view, {count:,} events") if count else Missing("no history to take events from")
+    )
 
 
 def _events(view: FeatureView) -> pl.DataFrame:
