@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING
 
 from headwater.backtesting.result import Estimate, LeakFinding, Paired
 from headwater.definitions.level import Level
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Attribution:
     sets: int  # how many sets of fresh views were trained
     seconds: float
     intervals: str = ""
-    joined: Sequence[str] = field(default_factory=tuple)  # why some views are one unit
+    joined: Sequence[str] = ()  # why some views are one unit
 
     def to_dict(self) -> dict[str, object]:
         """The attribution as what json.dumps takes: its fields but `level`, whose freshness `fresh_views` names; NaN becomes None."""
@@ -122,7 +126,11 @@ class Attribution:
         """The views that the plan makes fresh."""
         return tuple(view for unit in self.units if unit.name in self.chosen for view in unit.views)
 
-    def __rich__(self) -> object:
+    def table(self) -> RenderableType:
+        """The attribution as rich prints it."""
+        return self.__rich__()
+
+    def __rich__(self) -> RenderableType:
         from headwater.backtesting.report.attributed import to_table
 
         return to_table(self)
