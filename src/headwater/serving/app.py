@@ -90,6 +90,7 @@ class App:
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
         self.others: Callable[[], list[str]] = list
+        self.told, self.beat = self.numbers.text, _nothing
         self._log = log or RequestLog(None)
         self._recorder = None if served is None else Recorder(served, service)
         if self._recorder is not None:
@@ -155,6 +156,7 @@ class App:
         """Take up new versions of models, for ever."""
         while True:
             await asyncio.sleep(_REFRESH)
+            self.beat()
             await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
@@ -265,6 +267,10 @@ class App:
                 names, given = list(route.names(self.service)), path[len(route.begin) :]
                 return Refused(404, f"there is no {route.parameter} {given[:100]!r}; {nearest(given[:100], names)}")
         return Refused(404, f"there is nothing at {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
+
+
+def _nothing() -> None:
+    """What is done now and then where no other workers are."""
 
 
 class _Call:

@@ -20,6 +20,7 @@ from headwater.serving.leash import Leash
 from headwater.serving.requestlog import RequestLog
 from headwater.serving.server import Door, serving
 from headwater.serving.service import Service
+from headwater.serving.shared_numbers import SharedNumbers
 from headwater.serving.third_party import OnAnswer
 
 HTTP = "127.0.0.1:8320"
@@ -83,6 +84,9 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
                 yield url
             return
         app.others = supervised.others
+        if supervised.numbers is not None:
+            shared = SharedNumbers(supervised.numbers, app.numbers.text)
+            app.told, app.beat = shared.text, shared.beat
         door = Door(supervised.door, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2)
         with serving(app, host, port, closing=app.close, door=door) as url:
             supervised.watch(service.lane().unready)
