@@ -55,3 +55,19 @@ Reading = Number | Missing
 def measured(value: float, unit: str, source: str) -> Number:
     """A number that was measured here."""
     return Number(float(value), unit, "measured", source)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(0.0121), duration(90.2), duration(1_740_180), duration(math.inf)
+    ('12.1 ms', '90.2 s', '20.1 d', 'without end')
+    """
+    if math.isnan(seconds):
+        return "not known"
+    if math.isinf(seconds):
+        return "without end"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms" if 0 < seconds < 1 else f"{seconds:.3g} s"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.assess.numbers import Missing, Reading
+from headwater.assess.numbers import Missing, Number, Reading
+from headwater.assess.numbers import duration as _duration
 
 State = Literal["green", "amber", "red", "unknown"]
 Gate = Literal["O1", "O3", "C1", "C3"]
@@ -45,7 +46,19 @@ class Finding:
     @property
     def said(self) -> str:
         """The reading in words."""
-        return self.reading.source if not isinstance(self.reading, Missing) and not self.reading.unit else str(self.reading)
+        match self.reading:
+            case Missing():
+                return str(self.reading)
+            case Number(unit=""):
+                return self.reading.source
+            case Number(value=value, unit="share"):
+                return (
+                    f"{value:.4g} of {self.reading.source}" if self.reading.source[:1].isdigit() else f"{value:.4g}: {self.reading.source}"
+                )
+            case Number(value=value, unit="s"):
+                return f"{_duration(value)}, {self.reading.source}"
+            case Number():
+                return f"{self.reading.value:.3g} {self.reading.unit}, {self.reading.source}"
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""

@@ -10,6 +10,7 @@ from typing import NoReturn
 from headwater import __version__
 from headwater.cli import (
     apply,
+    assess,
     backtest,
     dataset,
     demo,
@@ -38,6 +39,7 @@ VERBS = {
         train,
         models,
         backtest,
+        assess,
         plan,
         apply,
         materialize,

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headwater.assess.numbers import Missing, Reading
+from headwater.assess.numbers import Missing, Reading, duration
 from headwater.assess.readiness_result import Finding, Gate, State
-from headwater.definitions.durations import text
 
 Of = Literal["view", "model", "project"]
 Limits = Mapping[str, float]
@@ -35,7 +34,7 @@ class Bound:
     def words(self, limits: Limits, *, seconds: bool) -> str:
         """It and its value, such as "W/10 or F = 60s"."""
         value = self.of(limits)
-        shown = _duration(value) if seconds else f"{value:g}"
+        shown = duration(value) if seconds else f"{value:g}"
         return f"{self.formula} = {shown}" if self.formula else shown
 
     @property
@@ -133,11 +132,11 @@ class Check:
         parts = [(rule, readings.get(rule.reading, Missing("nothing here says it"))) for rule in self.rules]
         states: list[State] = ["unknown" if isinstance(r, Missing) else rule.state(r.value, limits) for rule, r in parts]
         worst = min(range(len(parts)), key=lambda n: WORST.index(states[n]))
-        rule, reading = parts[worst]
+        reading = parts[worst][1]
         if states[worst] == "unknown" and not isinstance(reading, Missing):
             unknown = [name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))]
             reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which nothing says")
-        said = [r.said(limits, seconds=not isinstance(v, Missing) and v.unit == "s" or _timed(r)) for r, v in parts]
+        said = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
         beside = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.beside if n in readings}
         green, red = "; ".join(words[0] for words in said), "; or ".join(words[1] for words in said)
         return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, beside)
@@ -167,12 +166,3 @@ def _times(factor: float, name: str) -> str:
     if factor == 1:
         return name
     return f"{name}/{1 / factor:g}" if factor < 1 and (1 / factor).is_integer() else f"{factor:g}{name}"
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "not known"
-    if math.isinf(seconds):
-        return "without end"
-    rounded = round(seconds, 3) if seconds < 60 else round(seconds)
-    return text(round(rounded * 1e6))

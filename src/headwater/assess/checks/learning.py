@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headwater.assess.checks.check import Check, at_least, at_most
 
 _DAY = 86_400.0
@@ -21,7 +23,7 @@ CHECKS = (
         "C1",
         "model",
         "prediction log joins to labels by request id",
-        [at_least("joined", 0.99, 0.5)],
+        [replace(at_least("joined", 0.99, 1e-9), words=("≥ 0.99", "no prediction log"))],
         "serve with the served log on, and post outcomes with the request_id that each answer has",
     ),
 )

@@ -126,7 +126,7 @@ def agreement(view: FeatureView, stream: Tail, found: History) -> Reading:
         return Missing(f"neither {stream.where} nor {found.where} has an event in the hours that they share")
     share = 1 - both.select(same.mean()).item()
     said = "count" if not numbers else f"count and sum of {column}"
-    return measured(share, "", f"{said} of {both.height:,} key-hours in {(last - first) // _HOUR} hours")
+    return measured(share, "share", f"{said} of {both.height:,} key-hours in {(last - first) // _HOUR} hours")
 
 
 def _covered(stream: Tail, live: pl.DataFrame) -> int:

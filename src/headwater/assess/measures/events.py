@@ -34,7 +34,7 @@ def copies(events: pl.DataFrame, where: str) -> Reading:
     day = events.filter(pl.col(TIME) > last - _DAY, pl.col(IDENT).is_not_null()) if last is not None else events.clear()
     if not day.height:
         return Missing(f"{where} holds no event with an id and a time")
-    return measured(1 - day[IDENT].n_unique() / day.height, "", f"{day.height:,} events of the last 24 hours of {where}")
+    return measured(1 - day[IDENT].n_unique() / day.height, "share", f"{day.height:,} events of the last 24 hours of {where}")
 
 
 def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
@@ -44,7 +44,7 @@ def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
     if not events.height:
         return Missing(f"{where} holds no event")
     most = events.group_by(keys).len()["len"].max()
-    return measured(int(most) / events.height if isinstance(most, int) else 1.0, "", f"{events.height:,} events of {where}")
+    return measured(int(most) / events.height if isinstance(most, int) else 1.0, "share", f"{events.height:,} events of {where}")
 
 
 def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> Reading:
@@ -52,7 +52,7 @@ def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> 
     if not total:
         return Missing(f"{where} holds no record")
     good = events.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).height if keys else events.height
-    return measured(good / total, "", f"{good:,} of {total:,} records of {where} parse and have {', '.join(keys) or 'what they need'}")
+    return measured(good / total, "share", f"{good:,} of {total:,} records of {where} parse and have {', '.join(keys) or 'what they need'}")
 
 
 def quantile_seconds(values: pl.Series, q: float) -> float:

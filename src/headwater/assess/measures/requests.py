@@ -35,7 +35,9 @@ def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
     delays = pl.Series(found.known_at - found.t)
     by_column = labels.known_at_field is not None
     lost = sum(found.left_out.values())
-    labelled: Reading = measured(rows / (rows + lost), "", f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome")
+    labelled: Reading = measured(
+        rows / (rows + lost), "share", f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome"
+    )
     said = f"known_at - request time, {rows:,} rows of labels {labels.name!r}"
     times = {name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {said}") for name, q in _QUANTILES.items()}
     span = (int(found.t.max()) - int(found.t.min())) / 1e6
@@ -89,9 +91,8 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
     if statuses:
         said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()
         if len(said_of):
-            found["cold"] = measured(
-                float((said_of == "missing").mean()), "", f"{len(said_of):,} rows served, no event of the key in any window"
-            )  # type: ignore[arg-type]
+            missing = int((said_of == "missing").sum())
+            found["cold"] = measured(missing / len(said_of), "share", f"{len(said_of):,} rows served, no event of the key in any window")
     return found
 
 
@@ -112,7 +113,7 @@ def cold(view: FeatureView, asked: Requests | None, found: History | None) -> Re
     none = (both["__first"].is_null() | (both["__first"] >= both["__t"]).fill_null(value=False)).sum()
     if not both.height:
         return Missing("there is no labelled request")
-    return measured(int(none) / both.height, "", f"{rows.height:,} labelled requests, no earlier event of the key")
+    return measured(int(none) / both.height, "share", f"{rows.height:,} labelled requests, no earlier event of the key")
 
 
 def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
@@ -130,4 +131,4 @@ def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
     if not len(ids):
         return Missing("no outcome was posted since the first row of the log")
     share = float(np.mean(ids.is_in(rows[REQUEST].unique().to_list()).to_numpy()))
-    return measured(share, "", f"{len(ids):,} posted outcomes, by the id of their request")
+    return measured(share, "share", f"{len(ids):,} posted outcomes, by the id of their request")

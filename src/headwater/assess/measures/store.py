@@ -92,7 +92,7 @@ def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool
                 failed[one.view.name] = Missing(str(error))
     what = "values served" if logged else "values that the store gives now"
     shares = {
-        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "", f"{one.values:,} {what}, computed anew")
+        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "share", f"{one.values:,} {what}, computed anew")
         for one in found
         if one.values
     }

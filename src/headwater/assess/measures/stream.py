@@ -93,7 +93,7 @@ def of_source(source: Source, found: Tail) -> dict[str, Reading]:
         "copies": of_events.copies(events, found.where),
         "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
         "policy": measured(1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0, "", f"cleanup.policy is {policy!r}"),
-        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "", "records that carry a key, which keeps a key's order"),
+        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "share", "records that carry a key, which keeps a key's order"),
         "events_per_second": _rate(events),
     }
 
