@@ -56,7 +56,9 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
                 VISITS.write_parquet(place)
             if one.name == "order" and one.error is None:
                 stop.set()
-        assert hw.get_online_features(shop.model("late").features, pl.DataFrame({"user": [1]}), store=store)["order__count_2d"].to_list() == [12]
+        assert hw.get_online_features(shop.model("late").features, pl.DataFrame({"user": [1]}), store=store)[
+            "order__count_2d"
+        ].to_list() == [12]
     names = [one.name for one in done]
     assert (names[0], set(names)) == ("user", {"user", "order", "churn at as defined"})
     assert names.index("churn at as defined") > names.index("user")
