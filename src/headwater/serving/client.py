@@ -48,7 +48,7 @@ class Client:
     ...     with hw.serve(project, store, http="127.0.0.1:8328", models={}) as url, hw.Client(url) as client:
     ...         row = client.features("churn_v1", {"user": 1}).rows[0]
     >>> row["user__count_1d"].status
-    'missing'
+    'present'
     """
 
     def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
