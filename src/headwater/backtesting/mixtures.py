@@ -102,9 +102,7 @@ class Mixtures:
         if not new:
             return
         stale, fresh = self._ends
-        rows = {
-            self.name(chosen): mixed_rows(self.model, stale, fresh, [u for u in self.units if u.name in chosen]) for chosen in new
-        }
+        rows = {self.name(chosen): mixed_rows(self.model, stale, fresh, [u for u in self.units if u.name in chosen]) for chosen in new}
         levels = {self.name(chosen): self.level(chosen) for chosen in new}
         effort, groups = self.effort, self.outcomes.groups
         means = Means(effort.threads, effort.memory)
@@ -174,7 +172,7 @@ class Mixtures:
     @cached_property
     def choosing(self) -> Bool:
         """The test rows of every other day, which choose; the others report."""
-        return np.unique(self.days, return_inverse=True)[1] % 2 == 0
+        return np.asarray(np.unique(self.days, return_inverse=True)[1] % 2 == 0, np.bool_)
 
     @cached_property
     def _ends(self) -> tuple[LevelRows, LevelRows]:
@@ -188,7 +186,9 @@ class Mixtures:
         frame = self.requests.frame
         for name in self.metric.columns:
             if name not in frame.columns:
-                raise UsageError(f"metric {self.metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, frame.columns)}")
+                raise UsageError(
+                    f"metric {self.metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, frame.columns)}"
+                )
         return {name: frame[name].to_numpy() for name in self.metric.columns}
 
     @cached_property

@@ -96,13 +96,14 @@ def _attributed(found: Backtest, loaded: Loaded, given: argparse.Namespace, scre
     from headwater.backtesting.attribution import attribution
 
     model = loaded.project.model(given.model)
-    stale, fresh = _ends(loaded, model, given.attribution)
+    names = stale, fresh = _ends(loaded, model, given.attribution)
+    levels = loaded.levels()
     with screen.progress() as tick:
         made = attribution(
             model,
-            stale=loaded.level(stale),
-            fresh=loaded.level(fresh),
-            names=(stale, fresh),
+            stale=levels[stale],
+            fresh=levels[fresh],
+            names=names,
             groups=given.groups,
             split=_split(given),
             refits=given.seeds,
@@ -121,6 +122,8 @@ def _ends(loaded: Loaded, model: Model, names: str) -> tuple[str, str]:
     chosen = [name.strip() for name in names.split(",")] if names else [*levels[:1], *levels[1:][-1:]]
     if len(chosen) != 2:
         raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(levels)}")
+    for name in chosen:
+        loaded.level(name)
     return chosen[0], chosen[1]
 
 

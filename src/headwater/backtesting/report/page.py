@@ -15,8 +15,8 @@ def to_html(result: BacktestResult) -> str:
     """A page that needs nothing beside itself: plotly's own JavaScript is inside, about 4.8 MB of it.
 
     Order: verdict, lift curve, levels and steps, attribution, transitions, money and folds (where there are any), what the numbers
-    rest on, slices, curves (binary only), assumptions, definitions. Its content security policy lets run the two scripts of the page, by their
-    hashes, and no other, and lets nothing be fetched.
+    rest on, slices, curves (binary only), assumptions, definitions. Its content security policy
+    lets run the two scripts of the page, by their hashes, and no other, and lets nothing be fetched.
     """
     # Imported here: plotly's bundle is of no use to whoever only prints a table.
     from plotly.offline import get_plotlyjs

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from headwater.backtesting.report import attributed, wording
 from headwater.backtesting.report.texts import VERDICT_STYLES, empty_table, plain
 from headwater.backtesting.result import BacktestResult, LevelResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _WIDE = 100
 

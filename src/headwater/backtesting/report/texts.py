@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from headwater.backtesting.report import wording
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 VERDICT_STYLES = {"LIFT": "bold green", "harm": "bold red", "no lift worth having": "yellow", "not shown": "yellow"}
 _PLAIN = str.maketrans(
