@@ -3,6 +3,7 @@
 from contextlib import closing
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,7 +17,7 @@ from headwater.pipelines.fates import ACCEPTED, COPY, HELD
 from headwater.pipelines.forget import forget_view
 from headwater.pipelines.intake import Intake, Limits
 from headwater.pipelines.online import OnlineView
-from headwater.pipelines.parity import check_view
+from headwater.pipelines.parity import Asked, Offline, answer, check_view
 from headwater.pipelines.replay import replay_views
 from headwater.pipelines.status import refused, status
 from tests.operate.conftest import Flow, at, frame, micros, project_of, streaming_view, view_of
@@ -322,6 +323,28 @@ def test_training_on_the_archive_sees_what_was_served(store, tmp_path, clock):
     found = hw.get_historical_features(trained, asked)["trained__sum_amount_1h"].to_list()
     assert found == [value for pair in served for value in pair]
     assert served == [[6, 0], [10, 0], [9, 3], [9, 0], [6, 0], [2, 0], [2, 0]]
+
+
+def test_parity_at_commits_that_lie_between_those_served(store, tmp_path, clock):
+    view = view_with()
+    flow, served = Flow([view], store, tmp_path), []
+    changes = [
+        [after(10, 1.0)],
+        [after(20, 2.0)],
+        [after(30, 4.0), after(30, 8.0, ident="b")],
+        [before(40)],
+        [after(50, 16.0)],
+        [before(60)],
+    ]
+    for n, records in enumerate(changes):
+        sequence = flow.send(records, 60 + n)[0].sequence
+        served.append((sequence, sums(view, store, 60 + n, [1])[0]))
+    assert [value for _, value in served] == [1, 2, 12, 8, 24, 8]
+    for chosen in ([0, 1, 2, 3, 4, 5], [1, 4], [0, 3, 5], [2], [5]):
+        place = pl.lit(pl.Series([served[n][0] for n in chosen])).search_sorted(pl.col("headwater_sequence"), side="left")
+        events = Offline(view, store, tmp_path).committed({None: (served[chosen[-1]][0], place)})
+        asked = Asked(pl.DataFrame({"key": [1] * len(chosen)}), np.full(len(chosen), micros(100)), np.arange(len(chosen)))
+        assert answer(view, view.outputs, events, asked)[0].to_list() == [served[n][1] for n in chosen]
 
 
 # ---------------------------------------------------------------- how a view begins

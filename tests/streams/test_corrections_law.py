@@ -178,7 +178,7 @@ def run(url, folder, features, made):
 def test_online_equals_offline(function):
     mine = [a for a in EVERY if a.function == function]
 
-    @settings(max_examples=200 if LONG else 12)
+    @settings(max_examples=200 if LONG else 8)
     @given(steps=steps, features=st.lists(st.sampled_from(mine), min_size=1, max_size=3, unique_by=id))
     def law(steps, features):
         with tempfile.TemporaryDirectory() as folder:

@@ -246,16 +246,18 @@ class _Seen:
         """What all views of a source share."""
         if source.name not in self._sources:
             past, live = self.history(source), self.tail(source)
+            topic = bottom_of(source).stream
             found: dict[str, Reading] = {}
             if isinstance(past, Missing):
-                found |= dict.fromkeys(("timed", "span", "copies", "keyed", "disorder", "hottest"), past)
+                found |= dict.fromkeys(
+                    ("timed", "span", "copies", "keyed", "disorder", "hottest"), live if isinstance(live, Missing) and topic else past
+                )
             if isinstance(live, Missing):
                 found |= dict.fromkeys(("lag", "schema"), live)
             if isinstance(past, archive.History):
                 found |= archive.of_source(past)
             if isinstance(live, stream.Tail):
                 found |= {n: r for n, r in stream.of_source(source, live).items() if isinstance(r, Number) or n not in found}
-            topic = bottom_of(source).stream
             if isinstance(topic, KafkaTopic):
                 found["schema"] = stream.schema(topic)
             table = self.places.tables.get(source.name)

@@ -187,9 +187,7 @@ class _Attributing:
         mix, path, now = self.mixtures, list[Chosen](), _NONE
         enough = mix.value(_NONE) + self.share * (mix.value(mix.all) - mix.value(_NONE))
         # At most so much does a unit add: what it adds alone, or where two tell something only together, what is lost without it.
-        most = {
-            unit.name: max(self._gain(_NONE, unit.name), mix.value(mix.all) - mix.value(mix.all - {unit.name})) for unit in mix.units
-        }
+        most = {unit.name: max(self._gain(_NONE, unit.name), mix.value(mix.all) - mix.value(mix.all - {unit.name})) for unit in mix.units}
         while most and not (path and mix.value(now) >= enough > mix.value(_NONE)):
             best = self._best(now, most)
             if self._gain(now, best) <= 0:
@@ -209,7 +207,9 @@ class _Attributing:
         while True:
             order = sorted((name for name in most if name not in tried), key=lambda name: self._worth(name, most[name]), reverse=True)
             best = max(tried, key=lambda name: self._worth(name, most[name]), default=None)
-            again = [n for n in order[:_AT_ONCE] if most[n] > 0 and (best is None or self._worth(n, most[n]) > self._worth(best, most[best]))]
+            again = [
+                n for n in order[:_AT_ONCE] if most[n] > 0 and (best is None or self._worth(n, most[n]) > self._worth(best, most[best]))
+            ]
             if not again:
                 return order[0] if best is None else best
             self.mixtures.train(now | {name} for name in again)
@@ -324,7 +324,9 @@ def _check(model: Model, stale: Level, fresh: Level, names: tuple[str, str]) -> 
     if len(set(names)) != 2:
         raise UsageError(f"names is {names!r}; give the two levels a name each")
     if dict(stale.known_after) != dict(fresh.known_after):
-        raise UsageError("attribution(): the levels differ in known_after, which no view earns; give both the same, and see sweep_known_after()")
+        raise UsageError(
+            "attribution(): the levels differ in known_after, which no view earns; give both the same, and see sweep_known_after()"
+        )
     if isinstance(model.task, Ranking) and model.task.candidates:
         raise UsageError(
             f"attribution() of model {model.name!r}: its candidates are found anew at each level, so a view would earn from what it finds too; "

@@ -19,14 +19,14 @@ def plan(found: Attribution, kind: str) -> str:
         return f"No plan: the data leak, so that no lift can be believed before that is mended. {leaks[0].message}"
     if found.lift is None or found.rest is None:
         return f"Keep all views {found.stale}: on the days that choose, none of them adds anything when it is {found.fresh}."
-    tried = listed([unit for unit in found.path[-1].units])
+    tried = listed(list(found.path[-1].units))
     if math.isnan(found.lift.low):
         return (
             f"No plan: {tried} had {_gain(found, found.lift)} of {_gain(found, found.whole)} {where}, and {found.reporting_days} days are too "
             "few to say how sure that is; test on 16 days or more."
         )
     if not found.chosen:
-        return f"Keep all views {found.stale}: no lift {where} is shown. {_of_set(found, tried, found.lift)}."
+        return f"Keep all views {found.stale}: no lift {where} is shown. {_of_set(tried, found.lift)}."
     verb = "Stream" if kind == "real-time" else f"Make {found.fresh}:"
     rest = "" if not found.stay else f"; {_others(found)} may stay {found.stale}"
     share = f"{_share(found.share)} of the lift {where}" if math.isfinite(found.share.value) else f"a lift {where}"
@@ -41,13 +41,19 @@ def notes(found: Attribution) -> list[str]:
     """What the plan rests on, and where it does not hold."""
     said = [
         f"All views {found.fresh}: {found.whole.sentence}, on all test days.",
-        *([f"Making the others {found.fresh} too: {found.rest.sentence}."] if found.rest is not None and found.chosen and found.stay else []),
+        *(
+            [f"Making the others {found.fresh} too: {found.rest.sentence}."]
+            if found.rest is not None and found.chosen and found.stay
+            else []
+        ),
         *(_slice(found, part.name, part.whole) for part in found.slices if part.whole is not None and part.whole.verdict != "LIFT"),
         *(f"{finding.severity}: {finding.message}" for finding in found.leak_audit if finding.severity != "ok"),
         *found.joined,
-        f"The path was chosen on {found.choosing_days} test days, every other one, and its lifts are those of the {found.reporting_days} "
-        f"between. One at a time, views are judged on all of them, {2 * len(found.units)} steps together (Holm). "
-        f"{found.sets} sets of fresh views were trained.",
+        (
+            f"The path was chosen on {found.choosing_days} test days, every other one, and its lifts are those of the {found.reporting_days} "
+            f"between. One at a time, views are judged on all of them, {2 * len(found.units)} steps together (Holm). "
+            f"{found.sets} sets of fresh views were trained."
+        ),
     ]
     return [*said, *([found.intervals] if found.intervals else [])]
 
@@ -70,7 +76,7 @@ def _others(found: Attribution) -> str:
     return f"the other {len(found.stay)}" if len(found.stay) > 2 else listed(found.stay)
 
 
-def _of_set(found: Attribution, names: str, lift: Paired) -> str:
+def _of_set(names: str, lift: Paired) -> str:
     return f"The best that was found, {names}, is {lift.sentence}"
 
 

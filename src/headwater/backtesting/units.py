@@ -125,12 +125,16 @@ def _grouped(views: Sequence[FeatureView], groups: Groups | None, parts: _Parts)
     elif isinstance(groups, Mapping):
         found = {str(name): [m.name if isinstance(m, FeatureView) else m for m in members] for name, members in groups.items()}
     else:
-        raise UsageError(f"groups is {groups!r}; give 'source', or a mapping from names to views, such as {{'airport': [departures, queue]}}")
+        raise UsageError(
+            f"groups is {groups!r}; give 'source', or a mapping from names to views, such as {{'airport': [departures, queue]}}"
+        )
     known, seen = [v.name for v in views], set[str]()
     for name, members in found.items():
         for member in members:
             if member not in known:
-                raise UsageError(f"groups: {name!r} holds {member!r}, which is no view that differs between the levels; {nearest(member, known)}")
+                raise UsageError(
+                    f"groups: {name!r} holds {member!r}, which is no view that differs between the levels; {nearest(member, known)}"
+                )
             if member in seen:
                 raise UsageError(f"groups: view {member!r} is in two groups; a view is in one")
             seen.add(member)

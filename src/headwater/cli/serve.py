@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
@@ -44,6 +44,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="the share of good answers that get a line in the log, on standard output; every other answer gets one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--served",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="the share of requests whose features and predictions are kept in the served log, in --folder; 0 keeps none (default: %(default)s)",
+    )
+    parser.add_argument("--keep", default="90d", metavar="DURATION", help="how long the served log is kept (default: %(default)s)")
+    parser.add_argument(
+        "--answers", action="store_true", help="keep what third parties answer, in --folder, as the history that training needs"
+    )
     more = parser.add_argument_group("several processes under this one, each started again when it dies")
     more.add_argument("--workers", type=int, metavar="N", help="answer by so many processes, which share the address")
     more.add_argument(
@@ -69,9 +80,16 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         _supervise(given, screen)
         return
     project = load(given.project).project
+    from headwater.logs.served import ServedLog
+    from headwater.serving.answer_log import AnswerLog
     from headwater.serving.serve import serve
 
-    with stopped() as stop, seldom_collected():
+    place = options.place(given)
+    with stopped() as stop, seldom_collected(), ExitStack() as stack:
+        served = stack.enter_context(ServedLog(place, sample=given.served, keep=given.keep)) if given.served else None
+        answers = AnswerLog(place / "answers") if given.answers else None
+        if answers is not None:
+            stack.enter_context(answers.running())
         serving = serve(
             project,
             given.store,
@@ -81,6 +99,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             tokens=given.tokens,
             log=sys.stdout,
             sample=given.log_sample,
+            served=served,
+            on_answer=None if answers is None else answers.add,
             folder=given.folder,
             trust=given.trust,
             supervised=given.supervised,
@@ -131,6 +151,12 @@ def _wanted(given: argparse.Namespace, workers: int) -> Iterator[Wanted]:
         yield Wanted("materialize", ["materialize", "--watch", "--all", *common, *models, *trust, *shlex.split(given.materialize)])
     levels = [f"--level={name}" for name in given.level]
     tokens = [f"--tokens={given.tokens}"] if given.tokens is not None else []
-    own = [f"--http={given.http}", f"--log-sample={given.log_sample}", *models, *trust, *levels, *tokens]
+    logs = [
+        f"--log-sample={given.log_sample}",
+        f"--served={given.served}",
+        f"--keep={given.keep}",
+        *(["--answers"] if given.answers else []),
+    ]
+    own = [f"--http={given.http}", *logs, *models, *trust, *levels, *tokens]
     for n in range(workers):
         yield Wanted(f"worker {n + 1}", ["serve", *common, *own], worker=True)

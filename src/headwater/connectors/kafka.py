@@ -111,8 +111,9 @@ def configured(spec: KafkaTopic) -> dict[str, str]:
     from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
 
     resource = ConfigResource(ConfigResource.Type.TOPIC, spec.topic)
+    client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
     try:
-        found = AdminClient(settings_of(spec)).describe_configs([resource], request_timeout=PATIENCE)[resource].result()  # type: ignore[arg-type]
+        found = client.describe_configs([resource], request_timeout=PATIENCE)[resource].result()
     except ck.KafkaException as error:
         raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
     return {name: str(entry.value) for name, entry in found.items()}

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import msgspec
+import numpy as np
 import polars as pl
+
+from headwater.compute.arrays import I64
 
 Plain = Mapping[str, object]
 TOKEN = 16
@@ -62,9 +65,12 @@ def frame_of(rows: Sequence[Plain], schema: Mapping[str, pl.DataType]) -> pl.Dat
     return pl.DataFrame(columns)
 
 
-def place(stem: bytes, key: bytes, at: int, token: bytes) -> bytes:
-    """Where an event of a view stands; `stem` is of `spaces.events`, at in microseconds."""
-    return stem + _hash(key) + _time(at) + token
+def places(stem: bytes, keys: Sequence[bytes], number: I64, at: I64, tokens: Sequence[bytes]) -> list[bytes]:
+    """Where events of a view stand; `stem` is of `spaces.events`, number and at int64 (n): which of the keys, and microseconds."""
+    heads = [stem + _hash(key) for key in keys]
+    times = (at.astype(np.uint64) + np.uint64(_SHIFT)).astype(">u8").tobytes()
+    found = zip(number.tolist(), range(0, len(times), 8), tokens, strict=True)
+    return [heads[n] + times[first : first + 8] + token for n, first, token in found]
 
 
 def stretch(stem: bytes, key: bytes, first: int, last: int) -> tuple[bytes, bytes, bytes]:

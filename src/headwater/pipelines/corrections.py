@@ -82,9 +82,8 @@ class Corrections:
         """Where events stand in a view, those that have its keys and a time."""
         numbered = events.with_columns(_token=pl.Series(range(events.height), dtype=pl.Int64)).filter(pl.col(TIME).is_not_null())
         keyed, number, keys = tiles.keyed(numbered)
-        place = partial(kept.place, spaces.events(tiles.view.tiles_fingerprint, self.partition))
-        found = zip(number.tolist(), keyed[TIME].to_list(), keyed["_token"].to_list(), strict=True)
-        return [place(keys[n], at, tokens[row]) for n, at, row in found]
+        stem = spaces.events(tiles.view.tiles_fingerprint, self.partition)
+        return kept.places(stem, keys, number, keyed[TIME].to_numpy(), [tokens[row] for row in keyed["_token"].to_list()])
 
     def entry(self, events: Iterable[tuple[bytes, kept.Entry]]) -> dict[bytes, bytes | None]:
         """What the store is to hold of events, by their tokens."""
@@ -204,8 +203,8 @@ class Change:
         there: list[bytes] = []
         for stretch in stretches:
             prefix, begin, end = kept.stretch(stem, *stretch)
-            stood = {place for place, _ in self.kept.store.scan(prefix) if begin <= place < end}
-            there += (stood - moved.keys()) | set(put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)])
+            stood = [place for place, _ in self.kept.store.scan(prefix) if begin <= place < end]
+            there += [place for place in stood if place not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
         tokens = [place[-kept.TOKEN :] for place in there]
         mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
         others = self.kept.entries([token for token in tokens if token not in self.event_of])
@@ -259,12 +258,15 @@ def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> d
     mine = np.zeros(len(latest), np.bool_)
     mine[some] = True
     rows = np.flatnonzero(found.last & mine[found.event])
-    of: dict[int, list[int]] = {}
-    for event, row in zip(found.event[rows].tolist(), rows.tolist(), strict=True):
-        of.setdefault(event, []).append(row)
-    said = dict(zip(rows.tolist(), kept.plain(images[rows]), strict=True))
-    holds = {event: of[event].index(after) for event, after in enumerate(found.after.tolist()) if after >= 0 and event in of}
-    return {event: kept.Entry(int(latest[event]), holds.get(event, -1), [said[row] for row in rows_of]) for event, rows_of in of.items()}
+    rows = rows[np.argsort(found.event[rows], kind="stable")]
+    place = np.zeros(images.height, np.int64)
+    place[rows] = np.arange(len(rows))
+    events, starts = np.unique(found.event[rows], return_index=True)
+    after = found.after[events]
+    holds = np.where(after >= 0, place[after] - starts, -1)
+    said, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
+    parts = zip(*(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True)
+    return {event: kept.Entry(until, one, said[first:last]) for event, until, one, first, last in parts}
 
 
 def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:

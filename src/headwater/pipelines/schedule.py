@@ -58,7 +58,13 @@ class _Job:
 
 
 def schedule(
-    project: Project, store: OnlineStore, *, models: str | Path | None = None, memory: Size | None = None, trust: bool = False, stop: threading.Event
+    project: Project,
+    store: OnlineStore,
+    *,
+    models: str | Path | None = None,
+    memory: Size | None = None,
+    trust: bool = False,
+    stop: threading.Event,
 ) -> Iterator[Done]:
     """Make everything that is due, views before the predictions that may read them, and wait for the next; until `stop` is set.
 
@@ -80,7 +86,9 @@ def schedule(
     registry = ModelRegistry(models)
     jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]
     if not jobs:
-        raise UsageError(f"project {project.name!r} has no batch view, and no model whose predictions are made ahead: there is nothing to make")
+        raise UsageError(
+            f"project {project.name!r} has no batch view, and no model whose predictions are made ahead: there is nothing to make"
+        )
     while not stop.is_set():
         for job in jobs:
             if job.due <= clock.now_micros() and not stop.is_set():
@@ -97,9 +105,7 @@ def _views(project: Project) -> list[Stored]:
 
 
 def _of_view(one: Stored, store: OnlineStore, memory: Size | None) -> _Job:
-    return _Job(
-        one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, clock.now_micros(), memory=memory)
-    )
+    return _Job(one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, clock.now_micros(), memory=memory))
 
 
 def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -54,10 +55,11 @@ class Leash:
         fd: the child's socket.
         door: a socket that listens already, which all workers share; None where this child is no worker.
         grace: seconds in which the child has to end once it was told to.
+        numbers: the file in which a worker keeps its numbers for the others.
     """
 
-    def __init__(self, fd: int, *, door: int | None = None, grace: float = 10.0) -> None:
-        self.door, self.grace = door, grace
+    def __init__(self, fd: int, *, door: int | None = None, grace: float = 10.0, numbers: Path | None = None) -> None:
+        self.door, self.grace, self.numbers = door, grace, numbers
         self._socket = socket.socket(fileno=fd)
         self._others: list[str] = []
         self._stop = threading.Event()

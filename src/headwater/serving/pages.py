@@ -38,8 +38,8 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """The numbers of this process."""
-    return Response(_app(request).numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """The numbers of this process; of all, where it is one of several workers."""
+    return Response(_app(request).told(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def explain(request: Request) -> Response:

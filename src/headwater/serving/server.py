@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from granian import net
 from granian.constants import Interfaces
-from granian.net import SocketHolder
 from granian.server.embed import Server
 
 from headwater import clock
@@ -143,7 +143,8 @@ class _Shared(Server):
     fd: int | None = None
 
     def _init_shared_socket(self) -> None:
-        self._ssp, self._shd, self._sfd = None, SocketHolder(self.fd, uds=False, backlog=_BACKLOG), self.fd
+        holder = net.SocketHolder(self.fd, uds=False, backlog=_BACKLOG)  # type: ignore[attr-defined, call-arg]  # as granian unpickles it
+        self._ssp, self._shd, self._sfd = None, holder, self.fd  # type: ignore[assignment]  # on Linux it would open one of its own
 
 
 def _last(send: Send) -> Send:

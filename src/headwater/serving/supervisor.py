@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -48,16 +50,17 @@ class Wanted:
 class _Child:
     """A process under way. reasons: what it says that keeps it from being ready; None where it has said nothing yet."""
 
-    def __init__(self, wanted: Wanted, door: socket.socket | None, grace: float) -> None:
+    def __init__(self, wanted: Wanted, door: socket.socket | None, grace: float, folder: str) -> None:
         self.wanted, self.since = wanted, clock.stopwatch()
         self.reasons: list[str] | None = None
         self.heard: list[str] = []
         self.killed_at: float | None = None
         self.lines = Lines()
         self.socket, theirs = socket.socketpair()
+        numbers = str(Path(folder, f"{wanted.name.replace(' ', '-')}.prom"))
         shared = [theirs.fileno()] + ([door.fileno()] if door is not None and wanted.worker else [])
         self.process = subprocess.Popen(  # noqa: S603 (our own command line)
-            [sys.executable, "-m", "headwater.cli.child", str(grace), ",".join(map(str, shared)), *wanted.argv],
+            [sys.executable, "-m", "headwater.cli.child", str(grace), ",".join(map(str, shared)), numbers, *wanted.argv],
             pass_fds=shared,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # what is typed at the terminal reaches the supervisor alone
@@ -116,6 +119,7 @@ class Supervisor:
         self._places = [_Place(one) for one in wanted]
         self._door, self._say, self._grace = door, say, grace
         self._selector = selectors.DefaultSelector()
+        self._folder = tempfile.TemporaryDirectory(prefix="headwater-")
         self._was_ready = False
         self._leaving: list[_Child] = []  # that others have taken over from
         self._told = 0  # signals to end
@@ -150,7 +154,10 @@ class Supervisor:
     def _turn(self) -> int | None:
         """Look once at everything; the exit code where the service has to end."""
         for key, _ in self._selector.select(_LOOK):
+            before = key.data.ready
             key.data.read()
+            if key.data.ready and not before:
+                self._say(f"{key.data.wanted.name} is ready after {clock.stopwatch() - key.data.since:.1f} s")
         for place in self._places:
             code = self._look_at(place)
             if code is not None:
@@ -202,7 +209,7 @@ class Supervisor:
                 place.next = self._start(place.wanted)
 
     def _start(self, wanted: Wanted) -> _Child:
-        child = _Child(wanted, self._door, self._grace)
+        child = _Child(wanted, self._door, self._grace, self._folder.name)
         self._selector.register(child.socket, selectors.EVENT_READ, child)
         return child
 
@@ -247,6 +254,7 @@ class Supervisor:
                 for key, _ in self._selector.select(_LOOK):
                     key.data.read()
         self._selector.close()
+        self._folder.cleanup()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

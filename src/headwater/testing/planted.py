@@ -40,7 +40,13 @@ class Planted:
 
 
 def planted(
-    seed: int, signals: Sequence[Planted], *, days: int = 48, per_day: int = 150, leak: Leak | None = None, estimator: Estimator | None = None
+    seed: int,
+    signals: Sequence[Planted],
+    *,
+    days: int = 48,
+    per_day: int = 150,
+    leak: Leak | None = None,
+    estimator: Estimator | None = None,
 ) -> Model:
     """A model of machines whose states, a stationary Gaussian process of the first order each, drive what becomes of requests.
 
