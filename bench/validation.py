@@ -16,15 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import headwater as hw
-from scripts.equal_levels import METRICS, claims
 from headwater.backtesting.effort import Refits
 from headwater.testing.planted import Leak, Planted, planted
+from scripts.equal_levels import METRICS, claims
 
 SPLIT = "2024-03-28T00:00Z"  # the middle of 48 days
 DAILY, HOURLY, INSTANT = hw.batch("1d", delay="4h"), hw.batch("1h", delay="15m"), hw.on_request()
