@@ -107,8 +107,7 @@ def _attributed(found: Backtest, loaded: Loaded, given: argparse.Namespace, scre
             groups=given.groups,
             split=_split(given),
             refits=given.seeds,
-            slices=_slices(loaded, given.slices),
-            min_lift=given.min_lift,
+            min_lift=given.min_lift,  # no slices: the backtest has judged them, with intervals widened for all of its steps
             seed=given.seed,
             memory=given.memory,
             progress=tick or False,
