@@ -13,7 +13,7 @@ from headwater.errors import UsageError, nearest
 
 
 def default_text() -> str:
-    """headwater's own price file."""
+    """Headwater's own price file."""
     return files("headwater.assess").joinpath("prices.toml").read_text(encoding="utf-8")
 
 

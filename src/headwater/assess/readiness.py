@@ -249,7 +249,9 @@ class _Seen:
             topic = bottom_of(source).stream
             found: dict[str, Reading] = {}
             if isinstance(past, Missing):
-                found |= dict.fromkeys(("timed", "span", "copies", "keyed", "disorder", "hottest"), live if isinstance(live, Missing) and topic else past)
+                found |= dict.fromkeys(
+                    ("timed", "span", "copies", "keyed", "disorder", "hottest"), live if isinstance(live, Missing) and topic else past
+                )
             if isinstance(live, Missing):
                 found |= dict.fromkeys(("lag", "schema"), live)
             if isinstance(past, archive.History):
