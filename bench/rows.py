@@ -236,7 +236,15 @@ def _quiet(command: list[str]) -> None:
 
 def tiles(settings: Settings) -> list[dict]:
     """Batches of events into LMDB, each commit on the disk before the next begins; the rate of its last batches, not the first ones."""
-    goals = {"100k": 800, "10k": 300, "100k ids": 400, "10k ids": 150, "100k archive": None}
+    goals = {
+        "100k": 800,
+        "10k": 300,
+        "100k ids": 400,
+        "10k ids": 150,
+        "100k archive": None,
+        "100k archive filter": None,
+        "100k archive filter kept": None,
+    }
     rows = []
     for case, goal in goals.items():
         events = max(settings.of(300_000 if case.startswith("10k") else 1_500_000), 1_000)

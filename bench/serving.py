@@ -31,6 +31,7 @@ import polars as pl
 import headwater as hw
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
+from headwater.cli.ingest import seldom_collected
 from headwater.models.fit import fit
 from headwater.models.served import ServedModel
 from headwater.online_stores import open_store, spaces
@@ -86,7 +87,7 @@ def fill(folder: Path) -> None:
 def serve(side: str, folder: str, port: str, length: str) -> None:
     """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
     place = Path(folder)
-    with ExitStack() as stack:
+    with seldom_collected(), ExitStack() as stack:
         if side == "nothing":
             token = (place / "token").read_text()
             stack.enter_context(serving(_nothing(token, int(length)), "127.0.0.1", int(port)))

@@ -39,18 +39,21 @@ def payments(count: int, seed: int, hours: int = HOURS, users: int = USERS) -> p
     return frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")), pl.int_range(count).alias("id"))
 
 
-def views(*keys: str, ids: bool = False) -> list[hw.FeatureView]:
-    """For each key, count, sum and maximum over three windows: 9 features."""
+def views(*keys: str, ids: bool = False, halved: bool = False) -> list[hw.FeatureView]:
+    """For each key, count, sum and maximum over three windows: 9 features. halved: a filter leaves out half of the payments."""
     schema = {**dict.fromkeys(KEYS, int), "amount": float, "ts": pl.Datetime("us", "UTC"), "id": int}
-    source = hw.Source("payments", stream=hw.push(schema=schema), timestamp_field="ts", id_field="id" if ids else None)
+    keep = pl.col("amount") > 20 if halved else None
+    source = hw.Source("payments", stream=hw.push(schema=schema), timestamp_field="ts", id_field="id" if ids else None, filter=keep)
     features = [hw.count(), hw.sum("amount"), hw.max("amount")]
     fresh = hw.streaming("2s")
     return [hw.FeatureView(key[:-3], source=source, keys=[key], features=features, windows=WINDOWS, freshness=fresh) for key in keys]
 
 
-def shard(of: Sequence[hw.FeatureView], store: OnlineStore, partition: str | None = None, *, archive: bool = False) -> Shard:
+def shard(
+    of: Sequence[hw.FeatureView], store: OnlineStore, partition: str | None = None, *, archive: bool = False, filtered: bool = False
+) -> Shard:
     """What writes the stream of some views into a store."""
-    return Shard(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive)
+    return Shard(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive, filtered=filtered)
 
 
 def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[Records, int]:

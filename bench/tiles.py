@@ -40,7 +40,8 @@ def main(case: str, events: str, repeats: str) -> None:
 def _ours(parts: list[pl.DataFrame], also: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"lmdb:{folder}")
-        writer = shard(views("user_id", ids="ids" in also), store, archive="archive" in also)
+        given = views("user_id", ids="ids" in also, halved="filter" in also)
+        writer = shard(given, store, archive="archive" in also, filtered="kept" in also)
 
         def apply(place: int) -> None:
             records, now = batch(parts[place], place * parts[0].height)

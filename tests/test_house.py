@@ -17,7 +17,20 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-HEAVY = {"confluent_kafka", "duckdb", "fastavro", "google", "granian", "httpx", "joblib", "lightgbm", "llvmlite", "mlflow", "msgspec", "numba"} | {
+HEAVY = {
+    "confluent_kafka",
+    "duckdb",
+    "fastavro",
+    "google",
+    "granian",
+    "httpx",
+    "joblib",
+    "lightgbm",
+    "llvmlite",
+    "mlflow",
+    "msgspec",
+    "numba",
+} | {
     *("numpy", "onnxruntime", "pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
 }
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine

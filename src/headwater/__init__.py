@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.backtesting.attribution import attribution as attribution
+    from headwater.backtesting.attribution_result import Attribution as Attribution
     from headwater.backtesting.effort import Refits as Refits
     from headwater.backtesting.effort import Tuning as Tuning
     from headwater.backtesting.metrics.cards import card_precision as card_precision
@@ -113,6 +115,8 @@ if TYPE_CHECKING:
     from headwater.pipelines.status import status as status
     from headwater.pipelines.train import Trained as Trained
     from headwater.pipelines.train import train as train
+    from headwater.serving.client import AsyncClient as AsyncClient
+    from headwater.serving.client import Client as Client
     from headwater.serving.ingesting import ingest as ingest
     from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
@@ -123,6 +127,8 @@ _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.definitions.arm": "Arm",
+    "headwater.backtesting.attribution": "attribution",
+    "headwater.backtesting.attribution_result": "Attribution",
     "headwater.backtesting.effort": "Refits Tuning",
     "headwater.backtesting.metrics.cards": "card_precision",
     "headwater.backtesting.metrics.own": "metric",
@@ -167,6 +173,7 @@ _HOMES = {
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.pipelines.plan": "Plan apply plan",
     "headwater.pipelines.train": "Trained train",
+    "headwater.serving.client": "AsyncClient Client",
     "headwater.serving.ingesting": "ingest",
     "headwater.serving.serve": "serve",
     "headwater.serving.service": "Service",

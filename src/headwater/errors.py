@@ -5,7 +5,8 @@
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
     │   └── RetentionError  a stream no longer has what would have to be read next
-    ├── ConnectError        a broker or registry does not answer, or refuses
+    ├── ConnectError        a broker, registry or service does not answer, or refuses
+    ├── AccessError         a service knows no such token, or the token lacks a scope
     ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than promised, and its view refuses that
@@ -27,7 +28,12 @@ from collections.abc import Iterable
 
 
 class HeadwaterError(Exception):
-    """The root of every error that headwater raises on purpose."""
+    """The root of every error that headwater raises on purpose.
+
+    request_id: of the request that failed, where a service answered with the error; its log has a line of that id.
+    """
+
+    request_id: str | None = None
 
 
 class DefinitionError(HeadwaterError):
@@ -73,7 +79,11 @@ class RetentionError(DataError):
 
 
 class ConnectError(HeadwaterError):
-    """A broker or a registry does not answer, or refuses."""
+    """A broker, a registry or a service does not answer, or refuses."""
+
+
+class AccessError(HeadwaterError):
+    """A service knows no such token, or the token lacks a scope."""
 
 
 class BusyError(HeadwaterError):

@@ -55,7 +55,9 @@ def source(history=None, **given):
 def view(of, *, freshness=None, windows=("1h",), **given):
     features = [hw.count(), hw.sum("amount")]
     freshness = hw.streaming("1m") if freshness is None else freshness
-    return hw.FeatureView("card", source=of, **({"keys": ["card"], "features": features, "windows": windows, "freshness": freshness} | given))
+    return hw.FeatureView(
+        "card", source=of, **({"keys": ["card"], "features": features, "windows": windows, "freshness": freshness} | given)
+    )
 
 
 def project(*views, labels=None, **model):

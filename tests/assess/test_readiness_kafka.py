@@ -87,7 +87,9 @@ def test_out_of_order_by_key(broker, behind, state):
     topic = broker.topic()
     frame = payments(COUNT, cards=1, every=1.0)
     late = pl.int_range(COUNT) % 100 == 50
-    broker.produce(topic, records(frame.with_columns(pl.when(late).then(pl.col("at") - timedelta(seconds=behind)).otherwise("at").alias("at"))))
+    broker.produce(
+        topic, records(frame.with_columns(pl.when(late).then(pl.col("at") - timedelta(seconds=behind)).otherwise("at").alias("at")))
+    )
     found = of(over(broker, topic), "E4")
     assert found.state == state
     assert found.reading.value == pytest.approx(behind, abs=2)
@@ -112,7 +114,14 @@ def test_copies(broker, copied, state):
 
 @pytest.mark.parametrize(
     ("hours", "policy", "state"),
-    [(49, "delete", "green"), (30, "delete", "amber"), (20, "delete", "red"), (49, "compact", "red"), (49, "compact,delete", "amber"), (-1, "delete", "green")],
+    [
+        (49, "delete", "green"),
+        (30, "delete", "amber"),
+        (20, "delete", "red"),
+        (49, "compact", "red"),
+        (49, "compact,delete", "amber"),
+        (-1, "delete", "green"),
+    ],
 )
 def test_retention_against_the_longest_window(broker, hours, policy, state):
     topic = broker.topic(**{"retention.ms": str(hours * 3_600_000 if hours > 0 else -1), "cleanup.policy": policy})
@@ -133,7 +142,11 @@ def test_stream_and_archive_by_key_hour(broker, lost, state):
     topic = broker.topic()
     frame = payments(COUNT, every=15.0)
     broker.produce(topic, records(frame))
-    history = frame.with_columns(pl.when(pl.int_range(COUNT) - 600 < lost).then(pl.lit(99.5)).otherwise("amount").alias("amount")) if lost else frame
+    history = (
+        frame.with_columns(pl.when(pl.int_range(COUNT) - 600 < lost).then(pl.lit(99.5)).otherwise("amount").alias("amount"))
+        if lost
+        else frame
+    )
     history = frame.with_columns(
         pl.when((pl.int_range(COUNT) >= 600) & (pl.int_range(COUNT) < 600 + lost)).then(99.5).otherwise("amount").alias("amount")
     )
@@ -154,7 +167,11 @@ def test_a_registry(broker, level, state):
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            known = {f"/subjects/{topic}-value/versions/latest": {"id": 1}, f"/config/{topic}-value": {"compatibilityLevel": level}} if level else {}
+            known = (
+                {f"/subjects/{topic}-value/versions/latest": {"id": 1}, f"/config/{topic}-value": {"compatibilityLevel": level}}
+                if level
+                else {}
+            )
             self.send_response(200 if self.path in known else 404)
             self.end_headers()
             self.wfile.write(json.dumps(known.get(self.path, {})).encode())

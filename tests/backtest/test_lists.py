@@ -234,7 +234,7 @@ def test_keys_of_transitions_are_named_where_there_are_several(tables):
 
 def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
     """A level of both: lists made nightly for who was known, on request for the others."""
-    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], on_request=True))
+    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], otherwise="on_request"))
     of, given = feed(*tables), {"split": SPLIT, "metrics": METRICS, "resamples": 0}
     result = run.backtest(of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given).result
     ahead, mixed = result.levels
@@ -245,3 +245,13 @@ def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
     alone = run.backtest(of, levels={"both": both}, **given).result
     assert alone.new_keys == result.new_keys
     assert alone.new_keys.requests > 0
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_a_feature_that_tells_one_of_several_classes_is_flagged(leaks):
+    made = world()
+    kind = pl.when(pl.col("bad")).then(2).when(pl.col("amount") > 0.5).then(1).otherwise(0)
+    rows = made.rows.with_columns(kind=kind).with_columns(told=((pl.col("kind") == 1) & leaks).cast(pl.Float64))
+    of = model(dataclasses.replace(made, rows=rows), task="multiclass", label="kind", members=[hw.RequestField("told", float)])
+    result = run.backtest(of, levels={"none": hw.Level(hw.never())}, split=day(18), resamples=0).result
+    assert [found.kind for found in result.leak_audit] == (["implausible feature"] if leaks else ["clean"])

@@ -146,6 +146,17 @@ def test_refits_on_other_training_days_leave_the_value_and_widen(made):
     assert "6 refits on resampled training days" in again.intervals
 
 
+def test_equal_levels_get_seeds_of_their_own_and_the_same_training_days(made):
+    twice = {"one": LEVELS["daily"], "other": LEVELS["daily"]}
+    given = {"levels": twice, "split": day(18), "metrics": ["auc"], "resamples": 50}
+    random = run.backtest(model(made, estimator=None), refits=2, **given).result
+    assert random.levels[0].metrics["auc"].value != random.levels[1].metrics["auc"].value
+    same = run.backtest(model(made), refits=hw.Refits(seeds=1, days=3), **given).result  # logistic: only its days could differ
+    assert (same.paired[0].delta, same.paired[0].low, same.paired[0].high) == (0, 0, 0)
+    once = run.backtest(model(made, estimator=None), **given).result
+    assert once.paired[0].delta == 0
+
+
 @pytest.mark.parametrize("given", [{"seeds": 0}, {"days": 1}, {"days": -1}, {"seeds": 1.5}, {"seeds": True}])
 def test_refits_that_cannot_be(given):
     with pytest.raises(UsageError, match="Refits"):

@@ -211,7 +211,10 @@ REFUSED = {
         ["mean(): name='x' cannot name 2 features; write one mean() for each column"],
     ),
     "a ddof": (lambda: hw.std("amount", ddof=2), ["ddof is 2; give 1 for the sample's deviation or 0 for the population's"]),
-    "a task": (lambda: _model(task="classify"), ["model 'm': task is 'classify'; known: binary, multiclass, regression (or hw.Ranking(group=, item=))"]),
+    "a task": (
+        lambda: _model(task="classify"),
+        ["model 'm': task is 'classify'; known: binary, multiclass, regression (or hw.Ranking(group=, item=))"],
+    ),
     "a timestamp that is no name": (
         lambda: _source(timestamp_field=C),
         ["source 'pay': timestamp_field is", "give the name of the column with the event time"],

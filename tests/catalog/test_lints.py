@@ -56,12 +56,16 @@ FOUND = {
         {("enriched-stream", "view chained"), ("unread", "view user")},
     ),
     "a batch of enriched events": ([view(name="chained", source=source().enriched("rated", [view()]))], set()),
-    "corrections of what retracts": ([live(source=streamed(**CHANGES))], set()),
-    "corrections of what does not": (
-        [live(source=streamed(**CHANGES), features=[hw.count(), hw.max("amount"), hw.last("amount")])],
-        {("corrections", "view user")},
+    "a stream of corrections": ([live(source=streamed(**CHANGES), features=[hw.count(), hw.max("amount")], windows=["90d"])], set()),
+    "a stream of corrections in a window that is long": (
+        [live(source=streamed(**CHANGES), windows=["91d"])],
+        {("images-kept", "view user")},
     ),
-    "corrections of what is batch": ([view(source=source(**CHANGES), features=[hw.max("amount")])], set()),
+    "a stream of corrections for ever": (
+        [live(source=streamed(**CHANGES), windows=None, keys=[])],
+        {("images-kept", "view user")},
+    ),
+    "a batch of corrections": ([view(source=source(**CHANGES), windows=["91d"])], set()),
     "a stream windowed by known_at": (
         [live(source=streamed(known_after="5m", window_on="known_at"))],
         {("known-windows", "view user")},
@@ -133,10 +137,10 @@ def test_every_rule_is_planted():
 
 
 def test_the_refused_name_what_they_refuse():
-    found = lints(project(live(source=streamed(**CHANGES), features=[hw.count(), hw.max("amount"), hw.last("amount")])))
+    found = lints(project(live(source=streamed(known_after="5m", window_on="known_at"))))
     assert [lint.severity for lint in found] == ["refused"]
-    assert "taken back out of last(), max()" in found[0].message
-    assert "hw.batch" in found[0].remedy
+    assert "source clicks has window_on='known_at'" in found[0].message
+    assert "timestamp_field" in found[0].remedy
 
 
 def test_a_shared_source_is_told_of_once(tmp_path):

@@ -62,6 +62,7 @@ def test_help_is_quick(run):
         (["backtest", "--slices", "part"], ["no dict of that name", "did you mean 'parts'?"]),
         (["backtest", "--split", "2024-02-01"], ["has no time zone", "+00:00"]),
         (["backtest", "--split", "soon"], ["ISO 8601"]),
+        (["backtest", "--folds", "3"], ["--folds and --every need --split"]),
         (["backtest", "--split", "2030-01-01T00:00Z"], ["leaves no row to test on", "the rows ask from"]),
         (["dataset"], ["--output"]),
         (["dataset", "--output", "rows.xlsx"], [".parquet"]),
@@ -168,6 +169,15 @@ def test_backtest_prints_json_and_writes_the_report(folder, run):
     assert [level["name"] for level in found["levels"]] == ["daily", "instant"]
     assert found["slices"][0]["name"] == "small users"
     assert "plotly" in (folder / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_backtest_trains_anew_at_each_fold_and_with_each_seed(folder, run):
+    folds = ("--split", "2024-02-01T00:00Z", "--folds", "2", "--every", "5d")
+    done = run("backtest", "--levels", "instant", *folds, "--seeds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [fold["split"][:10] for fold in found["folds"]] == ["2024-02-01", "2024-02-06"]
+    assert "2 refits with other seeds" in found["intervals"]
 
 
 def test_backtest_prints_a_table_and_the_next_command(folder, run):

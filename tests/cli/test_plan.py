@@ -24,15 +24,15 @@ def test_plan_and_apply_lead_to_each_other(folder, run):
     again = run("plan", "--check")
     assert again.returncode == 0, again.stderr
     assert again.stderr == ""
-    assert "0 added, 0 changed, 0 removed, 5 unchanged" in again.stdout
+    assert "0 added, 0 changed, 0 removed, 7 unchanged" in again.stdout
     assert run("apply").stderr == "nothing to apply\n"
 
 
 def test_check_ends_with_1_where_they_differ(folder, run):
     done = run("plan", "--check", "--json")
     assert done.returncode == 1
-    assert len(json.loads(done.stdout)["changes"]) == 5
-    assert done.stderr == "error: features.py and the catalog differ in 5 definitions\n"
+    assert len(json.loads(done.stdout)["changes"]) == 7
+    assert done.stderr == "error: features.py and the catalog differ in 7 definitions\n"
 
 
 def test_a_breaking_change_needs_its_flag(folder, run):

@@ -333,7 +333,7 @@ def test_a_model_whose_scores_are_made_ahead_is_trained_on_what_the_job_knows(tm
     assert found.features.columns == ["machine__last_state", "machine__mean_state_6h"]
     asked = MACHINES.rows.filter(pl.col("known") <= day(5))
     early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height  # before the first cut that an event is known by
-    assert found.left_out["no score would have been made ahead"] == early > 0
+    assert found.left_out["no score was made ahead"] == early > 0
     assert found.features.height == asked.height - early
     cut = (found.requests.frame["asked"].dt.offset_by("-5m")).dt.truncate("1h")
     expected = hw.get_historical_features(by_machine(MACHINES.events).at(hw.on_request()), found.requests.frame.with_columns(timestamp=cut))
@@ -358,7 +358,7 @@ def test_scores_that_stand_in_for_one_another_are_one_model():
     level = hw.Level(HOURLY, predictions=scoring)
     trained_ = train(machines(), level=level, until=day(5))
     assert list(trained_.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h", "amount"]
-    assert trained_.left_out["no score would have been made ahead"] == 0
+    assert trained_.left_out["no score was made ahead"] == 0
 
 
 def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_path):
@@ -373,6 +373,15 @@ def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_
     assert "ip__score" not in served.manifest.features
     assert check(of, hw.Level(), served) == []
     assert check(defined([*views(), hw.RequestField("noise", float)]), hw.Level(), served) == []
+
+
+@pytest.mark.parametrize("otherwise", ["default", "on_request"])
+def test_nor_is_it_where_scores_are_made_ahead(otherwise):
+    party = hw.HttpFeatures("ip", url="https://ip.example/v1/{machine}", request={"machine": str}, response={"score": float})
+    of = machine_model(MACHINES, members=[by_machine(MACHINES.events), party])
+    scoring = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise=otherwise)
+    found = train(of, level=hw.Level(predictions=scoring), until=day(5))
+    assert list(found.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h"]
 
 
 def test_a_third_party_that_is_asked_otherwise_is_a_difference(fitted):

@@ -7,7 +7,7 @@ import pytest
 import headwater as hw
 from headwater.aggregations.table import TABLE
 from headwater.definitions.ranking import LISTS
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import DefinitionError
 
 ROWS = {"request": ["r"], "user": ["u"], "item": ["i"], "previous": ["p"], "session": ["s"], "at": [0], "clicked": [True]}
 CLICKS = hw.Source("clicks", history=pl.DataFrame(ROWS), timestamp_field="at")
@@ -106,8 +106,3 @@ def test_what_a_ranking_refuses(given, says):
 def test_labels_by_an_outcome_carry_its_keys():
     made = hw.outcome(CLICKS, hw.count(), keys=["request", "item"], within="30m")
     assert model(select=["user"], label=made, known_after=None).task_kind == "ranking"
-
-
-def test_a_backtest_says_which_tasks_it_judges():
-    with pytest.raises(UsageError, match="backtest\\(\\) judges binary and regression"):
-        hw.backtest(model())

@@ -148,7 +148,7 @@ MADE = {
     "lightgbm ranking": lambda _: (model(RANKING), FIELDS),
     "lightgbm of lists": lambda _: (model(fields=[*FIELDS, _seen]), [*FIELDS, _seen]),
     "pickle binary": lambda _: (model(estimator=imputed()), FIELDS),
-    "pickle multiclass": lambda _: (model("multiclass", estimator=imputed(RandomForestClassifier(20, n_jobs=2))), FIELDS),
+    "pickle multiclass": lambda _: (model("multiclass", estimator=imputed()), FIELDS),
     "pickle ranking": lambda _: (model(RANKING, estimator=imputed(LinearRegression())), FIELDS),
     "onnx multiclass": lambda folder: (model("multiclass", estimator=_onnx(LogisticRegression(), folder), fields=NUMBERS), NUMBERS),
     "onnx of maps": lambda folder: (

@@ -113,9 +113,11 @@ def test_what_was_corrected_or_deleted(store):
     second = explain_feature(view, "sum_amount_1d", {"key": 1}, store, None, at=micros(2 * HOUR))
     assert second.offline == 9.0
     assert sorted(second.events.filter("counts")["amount"].to_list()) == [2.0, 7.0]
-    assert set(second.events.filter(~pl.col("counts"))["why"].str.split(":").list.first()) == {
-        "corrected",
-        "corrected or deleted, and K knows it",
+    assert {(row["amount"], row["why"]) for row in second.events.filter(~pl.col("counts")).to_dicts()} == {
+        (5.0, "corrected: K knows a later version of it"),
+        (1.0, "deleted, as K knows"),
+        (5.0, "corrected: it takes an event back, or changes nothing"),
+        (1.0, "corrected: it takes an event back, or changes nothing"),
     }
 
 

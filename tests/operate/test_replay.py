@@ -142,6 +142,16 @@ def test_a_replay_into_a_store_of_several_writers(tmp_path):
             assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
 
 
+def test_the_clock_stops_where_it_is_told(store):
+    view, stops = live(history(), "late"), [at(HOUR + 1), at(HOUR + 90), at(1.5 * HOUR)]
+    seen = []
+    for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
+        seen.append(now.moment)
+        found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment)
+        assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
+    assert seen == [*stops, at(2 * HOUR)]
+
+
 def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
     view = live(history(), "filter and ids")
     for _ in hw.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", folder=tmp_path):
@@ -159,6 +169,7 @@ def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
     [
         ({"start": "2024-05-01T02:00Z", "end": "2024-05-01T02:00Z"}, "has no step"),
         ({"step": "0s"}, "has no step"),
+        ({"step": [at(HOUR + 60), at(HOUR + 60)]}, "must rise"),
         ({"start": "2024-05-01"}, "no time zone"),
         ({"end": datetime(2024, 5, 2)}, "no time zone"),  # noqa: DTZ001
         ({"start": "May"}, "ISO 8601"),

@@ -15,13 +15,15 @@ POSTED = [
     *(f"/v1/features/{model.features.name}" for model in PROJECT.models),
     *(f"/v1/predict/{model.name}" for model in PROJECT.models),
     "/v1/rank/feed",
+    *(f"/v1/outcomes/{model.labels.name}" for model in PROJECT.models),
 ]
 ASKED = ["/v1/explain", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"]
 
 
 @pytest.fixture(scope="module")
-def described(store):
-    with asking(store, replace(PROJECT, levels={})) as client:  # of levels that are not in the store, 503 is said
+def described(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    with asking(store, replace(PROJECT, levels={}), folder=folder) as client:  # of levels that are not in the store, 503 is said
         yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
 
 
@@ -41,7 +43,7 @@ def test_made_up_requests_find_no_fault(described, path, mode):
     ask()
     if mode == "negative":
         assert set(seen) & {400, 422}, set(seen)
-    elif path in POSTED:
+    elif path in POSTED and "outcomes" not in path:  # what outcomes have is for the labels to say, row by row
         assert 200 in seen, set(seen)
 
 

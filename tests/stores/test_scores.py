@@ -18,6 +18,7 @@ from headwater.models.fit import fit
 from headwater.online_stores import spaces
 from headwater.pipelines import score
 from headwater.pipelines.arms import backtest_only
+from headwater.pipelines.means import Means
 from headwater.pipelines.requests import read_labels
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
@@ -102,9 +103,9 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     level = levels[backtest_only(hw.Arm("ahead", model, levels[0])) is not None or seed % 2]
     ahead = level.predictions
     requests = read_labels(model.labels)
-    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), tick=None, threads=None)
+    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), Means())
     rest = hw.Level(level.features, hw.precomputed(ahead.freshness, keys=keys))
-    known = level_rows(model, requests, {"": rest}, Notes(), tick=None, threads=None)[""].answered
+    known = level_rows(model, requests, {"": rest}, Notes(), Means())[""].answered
     assert found[""].answered.all() if ahead.on_request else (found[""].answered == known).all()
     fitted = fit(model, found[""].frame.filter(found[""].answered), rows["paid"].to_numpy()[found[""].answered])
     expected = fitted.score(found[""].frame)

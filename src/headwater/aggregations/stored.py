@@ -15,7 +15,7 @@ from headwater.aggregations.table import stored_family
 from headwater.aggregations.windows import Wanted
 from headwater.compute.arrays import I64, NOTHING, Asks, Column, Events
 from headwater.compute.layer import Layer, Spans, Use
-from headwater.compute.tiles import GONE, Ladder, groups, interleaved, of_windows
+from headwater.compute.tiles import GONE, Ladder, among, groups, interleaved, of_windows
 from headwater.definitions.durations import Window
 
 _WHOLE = Window(None)
@@ -83,6 +83,12 @@ class Stored:
         pairs = zip(self.slots, old.states, new.states, strict=True)
         states = tuple(self._merged(slot, _taken(slot, _joined(a, b), order), place) for slot, a, b in pairs)
         return Tiles(key[place == 0], start[place == 0], states)
+
+    def without(self, tiles: Tiles, key: I64, start: I64, T: int) -> Tiles:
+        """The tiles that do not belong to any of these keys and starts as of T."""
+        rows = np.flatnonzero(~among(tiles.key, self.ladder.place(tiles.start, T), key, start))
+        states = tuple(_taken(slot, state, rows) for slot, state in zip(self.slots, tiles.states, strict=True))
+        return Tiles(tiles.key[rows], tiles.start[rows], states)
 
     def answers(self, tiles: Tiles, keys: int, T: I64, K: I64) -> list[Answers]:
         """The value of each of `wanted` for each key as of its own T and K, int64 (keys)."""

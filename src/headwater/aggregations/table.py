@@ -27,40 +27,39 @@ class Entry:
     accepts: Accepts
     gives: Gives
     empty: float | tuple[()] | None = None
-    retracts: bool = False  # whether an event can be taken back out of a state
     shape: tuple[str, ...] = ()
     null: Literal["present", "empty", "overflow"] = "present"
     stored: str | None = None  # the family whose states are stored, where those of `family` are of one T
 
 
 TABLE: Mapping[str, Entry] = {
-    "count": Entry("counts:COUNTS", "any", "int", 0, retracts=True),
-    "sum": Entry("sums:SUMS", "number", "sum", 0, retracts=True, null="overflow"),
-    "mean": Entry("sums:SUMS", "number", "float", retracts=True),
+    "count": Entry("counts:COUNTS", "any", "int", 0),
+    "sum": Entry("sums:SUMS", "number", "sum", 0, null="overflow"),
+    "mean": Entry("sums:SUMS", "number", "float"),
     "min": Entry("extremes:LEAST", "any", "same"),
     "max": Entry("extremes:GREATEST", "any", "same"),
-    "std": Entry("moments:MOMENTS", "number", "float", retracts=True),
+    "std": Entry("moments:MOMENTS", "number", "float"),
     "first": Entry("edges:OLDEST", "any", "same"),
     "last": Entry("edges:NEWEST", "any", "same"),
     "latest": Entry("edges:NEWEST_ROW", "any", "same"),
     "since_last": Entry("edges:NEWEST", "any", "float"),
-    "open_count": Entry("opens:OPENS", "time", "int", 0, retracts=True, stored="opens:QUEUES"),
-    "open_age": Entry("opens:OPENS", "time", "float", retracts=True, null="empty", stored="opens:QUEUES"),
-    "var": Entry("moments:MOMENTS", "number", "float", retracts=True),
+    "open_count": Entry("opens:OPENS", "time", "int", 0, stored="opens:QUEUES"),
+    "open_age": Entry("opens:OPENS", "time", "float", null="empty", stored="opens:QUEUES"),
+    "var": Entry("moments:MOMENTS", "number", "float"),
     "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
     "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),
     "count_distinct": Entry("distinct:DISTINCT", "any", "int", 0),
-    "approx_percentile": Entry("percentiles:PERCENTILES", "number", "float", retracts=True),
-    "mode": Entry("multisets:FREQUENT", "any", "same", retracts=True),
-    "top_k": Entry("multisets:FREQUENT", "any", "list", (), retracts=True),
+    "approx_percentile": Entry("percentiles:PERCENTILES", "number", "float"),
+    "mode": Entry("multisets:FREQUENT", "any", "same"),
+    "top_k": Entry("multisets:FREQUENT", "any", "list", ()),
     "collect_set": Entry("multisets:collect_set", "any", "list", (), shape=("max_size",)),
     "min_by": Entry("by:LEAST", "any", "same"),
     "max_by": Entry("by:GREATEST", "any", "same"),
-    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, retracts=True, shape=("half_life",)),
-    "decayed_mean": Entry("decays:decays", "number", "float", retracts=True, shape=("half_life",)),
-    "rate": Entry("shares:RATES", "number", "float", 0.0, retracts=True),
-    "fraction": Entry("shares:FRACTIONS", "flag", "float", retracts=True),
-    "ratio": Entry("shares:RATIOS", "number", "float", retracts=True),
+    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, shape=("half_life",)),
+    "decayed_mean": Entry("decays:decays", "number", "float", shape=("half_life",)),
+    "rate": Entry("shares:RATES", "number", "float", 0.0),
+    "fraction": Entry("shares:FRACTIONS", "flag", "float"),
+    "ratio": Entry("shares:RATIOS", "number", "float"),
 }
 
 

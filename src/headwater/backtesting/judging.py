@@ -65,7 +65,7 @@ class Judge:
         freshest, found = list(self.levels)[-1], []
         for number, fold in enumerate(split.folds):
             mask = fold.test[split.test]
-            values = self._evaluate(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
+            values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
             found.append(
                 FoldResult(
                     split=moment_text(fold.at),
@@ -81,7 +81,7 @@ class Judge:
         return found
 
     def _judge(self, mask: Bool, looks: int = 1, *, drawn: bool = False) -> Judged:
-        found = self._evaluate(mask, self.blocks.select(mask))
+        found = self.evaluation(mask, self.blocks.select(mask))
         replays = self._replays(mask)
         made = []
         for name, level in self.levels.items():
@@ -103,7 +103,7 @@ class Judge:
         lifts = min_lifts(found, self.worth)
         return Judged(made, paired(found, lifts, looks=looks), lifts, found.caution)
 
-    def _evaluate(self, mask: Bool, blocks: Blocks) -> Evaluation:
+    def evaluation(self, mask: Bool, blocks: Blocks) -> Evaluation:
         """Every metric of every level on these rows, over all refits."""
         seeds = [self._of({name: of.seeds[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[0])]
         days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[1])]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from headwater.backtesting.attribution_result import Attribution
 
 Kind = Literal["batch", "real-time"]
 Verdict = Literal["LIFT", "harm", "no lift worth having", "not shown"]
@@ -177,3 +180,4 @@ class BacktestResult:
     new_keys: NewKeys | None = None  # where a level's predictions are made ahead
     transitions: Sequence[Transition] = ()
     not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them
+    attribution: Attribution | None = None  # where it was asked for: which views earn from freshness

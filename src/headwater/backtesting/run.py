@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import RenderableType
 
-_HEADLINE = {"binary": "auc", "multiclass": "log_loss", "regression": "mae", "ranking": "ndcg@10"}
+HEADLINE = {"binary": "auc", "multiclass": "log_loss", "regression": "mae", "ranking": "ndcg@10"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class _Run:
         requests = read_labels(self.model.labels, self.memory, texts=self.model.task == "multiclass")
         assert requests.label is not None
         found = outcomes(self.model, requests.label, requests.frame)
-        parts = split_rows(_by_list(requests, found), split)
+        parts = split_rows(by_list(requests, found), split)
         self._check_classes(found, parts)
         test = np.flatnonzero(parts.test)
         of_test = requests.take(test)
@@ -232,7 +232,7 @@ class _Run:
 
     @property
     def _headline(self) -> Metric:
-        usual = _HEADLINE[self.model.task_kind]
+        usual = HEADLINE[self.model.task_kind]
         return next((m for m in self.metrics if m.name == usual), self.metrics[0])
 
     @property
@@ -296,7 +296,7 @@ class _Run:
             self.tick(what, done, total)
 
 
-def _by_list(requests: Requests, found: Outcomes) -> Requests:
+def by_list(requests: Requests, found: Outcomes) -> Requests:
     """The requests at the time of their list: one list is not split."""
     if found.groups is None:
         return requests

@@ -68,9 +68,10 @@ class Trainer:
     refits: Refits
     threads: int | None
     say: Say
+    replays: bool = True
 
     def scores(self) -> dict[str, LevelScores]:
-        """The scores of every level; where the last one reads the same features as another, its models are replayed there too."""
+        """The scores of every level; where the last one reads the same features as another, its models are replayed there too, if asked."""
         order = in_time_order(self.requests, np.ones(len(self.requests.t), np.bool_))
         jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
         done = 0
@@ -99,7 +100,7 @@ class Trainer:
                 default=first.default,
                 trained=first.trained,
                 note=self._note(name),
-                replayed=self._replayed(name, freshest),
+                replayed=self._replayed(name, freshest) if self.replays else None,
             )
         return made
 

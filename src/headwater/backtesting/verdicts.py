@@ -92,12 +92,12 @@ def paired(
     if len(names) > 2:
         steps.append((names[0], names[-1]))
     lifts = list(min_lifts(found, min_lift).values())
-    by_metric = [_of_metric(found, steps, m, lift, looks) for m, lift in enumerate(lifts)]
+    by_metric = [in_metric(found, steps, m, lift, looks) for m, lift in enumerate(lifts)]
     return [of_step for together in zip(*by_metric, strict=True) for of_step in together]
 
 
-def _of_metric(found: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int) -> list[Paired]:
-    """Every step in one metric."""
+def in_metric(found: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int = 1) -> list[Paired]:
+    """These steps, each a level and another, in the metric at `m`: together by Holm's method, or widened where there are several looks."""
     metric = found.metrics[m]
     ends = [(found.position(from_), found.position(to)) for from_, to in steps]
     # An error that falls is a gain.

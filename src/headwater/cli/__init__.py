@@ -5,16 +5,22 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from headwater.cli.parser import parse
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError, UsageError
 
+if TYPE_CHECKING:
+    from headwater.serving.leash import Leash
+
 STOPPED = 130  # as a shell says it of a program ended by Ctrl-C
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) -> int:
     """Run one command, and return its exit code: 0, 1 where data or definitions are wrong, 2 where the call is.
+
+    supervised: what ties this process to the one that supervises it, if one does.
 
     >>> main(["backtst"])
     2
@@ -27,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             screen.take_warnings(every=debug)
             command = parse(given)
             if command is not None:
+                command.options.supervised = supervised
                 command.run(command.options, screen)
     except KeyboardInterrupt:
         screen.error("stopped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from headwater.backtesting.run import Backtest
     from headwater.definitions.level import Level
+    from headwater.definitions.model import Model
     from headwater.definitions.rolling import Rolling
 
 SUMMARY = "show what fresher features buy, before anything is built"
@@ -46,6 +49,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each level N times, so that intervals hold for a model trained anew"
     )
+    parser.add_argument(
+        "--attribution",
+        nargs="?",
+        const="",
+        metavar="STALE,FRESH",
+        help="say too which views earn from freshness between two levels (default: the first that reads history, and the last)",
+    )
+    parser.add_argument("--groups", choices=["source"], help="with --attribution: make the views of one source fresh together")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
     parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes (default: %(default)s)")
     options.memory(parser)
@@ -71,11 +82,49 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             memory=given.memory,
             progress=tick or False,
         )
+    if given.attribution is not None:
+        found = _attributed(found, loaded, given, screen)
     report = found.write_html(Path(given.output))
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     screen.next("headwater", "train", "--project", given.project, *chosen)
+
+
+def _attributed(found: Backtest, loaded: Loaded, given: argparse.Namespace, screen: Screen) -> Backtest:
+    """The backtest with what its views earn from freshness."""
+    from headwater.backtesting.attribution import attribution
+
+    model = loaded.project.model(given.model)
+    names = stale, fresh = _ends(loaded, model, given.attribution)
+    levels = loaded.levels()
+    with screen.progress() as tick:
+        made = attribution(
+            model,
+            stale=levels[stale],
+            fresh=levels[fresh],
+            names=names,
+            groups=given.groups,
+            split=_split(given),
+            refits=given.seeds,
+            slices=_slices(loaded, given.slices),
+            min_lift=given.min_lift,
+            seed=given.seed,
+            memory=given.memory,
+            progress=tick or False,
+        )
+    return replace(found, result=replace(found.result, attribution=made))
+
+
+def _ends(loaded: Loaded, model: Model, names: str) -> tuple[str, str]:
+    """The names of the two levels between which views are attributed."""
+    levels = [name for name, level in loaded.levels().items() if level.reads_history(model) and level.scoring(model) is None]
+    chosen = [name.strip() for name in names.split(",")] if names else [*levels[:1], *levels[1:][-1:]]
+    if len(chosen) != 2:
+        raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(levels)}")
+    for name in chosen:
+        loaded.level(name)
+    return chosen[0], chosen[1]
 
 
 def _split(given: argparse.Namespace) -> str | Rolling | None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import gc
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.cli.signals import stopped
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if given.replay is not None:
         _replay(project, given, limits, tally, screen)
         return
-    with _stopped(screen) as stop, tally.live(), seldom_collected():
+    with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live(), seldom_collected():
         ingest(
             project,
             given.store,
@@ -111,7 +109,7 @@ def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: 
     views = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
     if not views:
         raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
-    with _stopped(screen) as stop, tally.live():
+    with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live():
         for step in replay(
             views,
             given.store,
@@ -173,26 +171,6 @@ class _Tally:
         said = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
         said += [f"{n:,} {name}" for name in ("copies", "held", "filtered", "dead", "lost") if (n := self._counts[name])]
         return " · ".join([*said, f"{self._counts['commits']:,} commits"])
-
-
-@contextmanager
-def _stopped(screen: Screen) -> Iterator[threading.Event]:
-    """An event that is set by the first signal to end; the second one ends the process at once."""
-    stop = threading.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def told(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        for one in signals:
-            signal.signal(one, signal.SIG_DFL)
-        screen.say("stopping after this commit; once more stops at once")
-
-    before = {one: signal.signal(one, told) for one in signals}
-    try:
-        yield stop
-    finally:
-        for one, old in before.items():
-            signal.signal(one, old)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from headwater import clock
 from headwater.cli import options, scores
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.cli.signals import stopped
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anew", action="store_true", help="first remove what the store holds of these views, which cannot be read until they are made"
     )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="with --watch: every batch view, and the predictions of every model that are made ahead; what fails is tried again",
+    )
     scores.arguments(parser)
     options.as_json(parser)
 
@@ -41,6 +47,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Bring every view, or the predictions of a model, to the last cut."""
     project = load(given.project).project
+    if given.all:
+        _everything(project, given, screen)
+        return
     at = options.moment(given.at, "--at")
     model = scores.model(project, given)
     if model is not None:
@@ -56,6 +65,27 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             _wait(project, given)
             _once(project, given, screen, store, clock.now_micros())
     screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
+
+
+def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> None:
+    """Make whatever is due, until told to stop."""
+    from headwater.online_stores import opened
+    from headwater.pipelines.materialize import Materialized
+    from headwater.pipelines.schedule import schedule
+
+    other = [one for one in scores.own(given) if one != "--models"]
+    if given.names or not given.watch or given.anew or given.at or other:
+        raise UsageError("--all goes with --watch, and takes no names, nor what is for one of them alone")
+    with opened(given.store) as store, stopped() as stop:
+        for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.trust, stop=stop):
+            if done.error is not None:
+                screen.error(f"{done.name}: {done.error}; it is tried again in {done.again:.0f} s")
+            elif isinstance(done.made, Materialized):
+                screen.show(_table([done.made]), {"views": [_said(done.made)]})
+                screen.left_out(done.made.left_out)
+            elif done.made is not None:
+                scores.show(done.made, screen)
+    screen.say("stopped")
 
 
 def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> None:

@@ -57,15 +57,25 @@ def model(project: Project, given: argparse.Namespace) -> str | None:
     if named and len(given.names) > 1:
         raise UsageError(f"name views, or one model: {named[0]!r} is a model, and {len(given.names) - 1} more names were given")
     if not named:
-        own = [f"--{name}" for name in _OWN if getattr(given, name) is not None]
-        if own:
+        if found := own(given):
             raise UsageError(
-                f"{own[0]} is for predictions: name the model whose predictions are to be made, one of: {', '.join(sorted(models))}"
+                f"{found[0]} is for predictions: name the model whose predictions are to be made, one of: {', '.join(sorted(models))}"
             )
         return None
     if given.anew:
         raise UsageError("--anew is for views; the predictions of a model are all made at each cut")
     return str(named[0])
+
+
+def own(given: argparse.Namespace) -> list[str]:
+    """The options for the predictions of one model that were given."""
+    return [f"--{name}" for name in _OWN if getattr(given, name) is not None]
+
+
+def show(made: Scored, screen: Screen) -> None:
+    """Print what was made."""
+    screen.show(_table(made), _said(made))
+    screen.left_out(made.left_out)
 
 
 def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, at: datetime | None) -> None:
@@ -104,8 +114,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
                     memory=given.memory,
                     tick=tick,
                 )
-            screen.show(_table(made), _said(made))
-            screen.left_out(made.left_out)
+            show(made, screen)
             if not given.watch:
                 break
             at = None

@@ -15,7 +15,7 @@ from functools import cached_property
 import numba as nb
 import numpy as np
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import I64, Bool
 from headwater.definitions.durations import Window
 
 GONE = -(2**62)
@@ -58,6 +58,24 @@ class Ladder:
         _place(t, np.array(self.steps, np.int64), self.cuts(T), out)
         return out
 
+    def spans(self, t: I64, T: int) -> tuple[I64, I64]:
+        """Of the tiles that events of these times belong to as of T, from when and before when their events are: int64 (n) each.
+
+        None of the times is GONE.
+
+        >>> from headwater.definitions.durations import window
+        >>> first, last = Ladder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
+        >>> first // 1_000_000, last // 1_000_000
+        (array([   0, 3590]), array([  60, 3600]))
+        """
+        start, cuts = self.place(t, T), self.cuts(T)
+        size = np.full(len(t), self.steps[0] if self.steps else 1)
+        for step, cut in zip(self.steps[1:], cuts[1:], strict=False):
+            size[t // step * step + step <= cut] = step
+        whole = start == ALL
+        everything = cuts[-2] // self.steps[-1] * self.steps[-1] if self.steps else _NEVER
+        return np.where(whole, -_NEVER, start), np.where(whole, everything, start + size)
+
     def begin(self, window: Window, T: I64) -> I64:
         """The start of the first tile that a window counts."""
         if window.length is None:
@@ -67,6 +85,17 @@ class Ladder:
     def end(self, window: Window, T: I64) -> I64:
         """The start of the first tile that it does not count any more."""
         return T if window.offset == 0 else (T - window.offset) // window.hop * window.hop
+
+
+def among(key: I64, start: I64, some_key: I64, some_start: I64) -> Bool:
+    """Whether each tile is one of some, bool (n); both by key and start.
+
+    >>> among(np.array([0, 0, 1]), np.array([5, 6, 5]), np.array([0, 1]), np.array([6, 6])).tolist()
+    [False, True, False]
+    """
+    pairs = np.column_stack([np.concatenate([key, some_key]), np.concatenate([start, some_start])])
+    number = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    return np.isin(number[: len(key)], number[len(key) :])
 
 
 def of_windows(windows: Sequence[Window]) -> Ladder:

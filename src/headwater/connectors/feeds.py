@@ -63,6 +63,12 @@ class Records:
             decoded=None if self.decoded is None else self.decoded.take(index, len(self.offset)),
         )
 
+    def unread(self, ends: Mapping[str, int], since: int) -> Records:
+        """Those whose offsets are not below the ones that are to be read next, and that were not received before `since`."""
+        floor = np.array([ends.get(name, -1) for name in self.partitions], np.int64)[self.partition]
+        fresh = (self.offset >= floor) & (self.at >= since)
+        return self if fresh.all() else self.take(np.flatnonzero(fresh))
+
     def of(self, partition: str) -> Iterator[Records]:
         """Those of one partition; nothing where it does not move."""
         if partition not in self.ends:

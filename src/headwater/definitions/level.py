@@ -14,8 +14,8 @@ from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
-from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source

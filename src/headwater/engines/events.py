@@ -173,7 +173,8 @@ def called(source: Source) -> str:
 def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str], *, known: bool = False) -> pl.LazyFrame:
     """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
 
-    Whatever is wrong with a row's values is left to the caller; windows go by the event time. `known`: with KNOWN, by the source's rule.
+    Whatever is wrong with a row's values is left to the caller; windows go by the event time. `known`: with KNOWN, by the source's rule,
+    and BEFORE where events can be taken back.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype.
@@ -188,6 +189,8 @@ def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: S
     if known:
         named = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, called(source))
         wanted.append((time + source.delay if named is None else named).alias(KNOWN))
+        if source.changes is not None:
+            wanted.append(_flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
     return chosen.frame.select(*wanted, *also)
 
 
@@ -260,7 +263,7 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
     some = events.filter(pl.Series(suspect))
     if some.height == 0:
         return events
-    keep, conflicts = accepted(*_compared(some, source), micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(*compared(some, source), micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
     if not dropped:
         return events
@@ -282,7 +285,7 @@ def _versions(images: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFram
     keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
     some = images.filter(pl.Series(suspect))
     if some.height:
-        ident, known, place, content = _compared(some.drop(BEFORE), source)
+        ident, known, place, content = compared(some.drop(BEFORE), source)
         keep[suspect], gone[suspect], more = versions(ident, known, before[suspect], place, content)
         of_nothing += more
     for reason, rows in (("retractions of nothing", of_nothing), ("images that change nothing", int((~before & ~keep).sum()))):
@@ -301,7 +304,7 @@ def _suspect(events: pl.DataFrame, source: Source) -> Bool:
     return perhaps_repeated(events[IDENT].hash().to_numpy())
 
 
-def _compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
+def compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
     """Of each row its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
     ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
     known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay

@@ -13,6 +13,7 @@ from headwater.aggregations.stored import Stored
 from headwater.compute.arrays import I64, NOTHING, Column, Events
 from headwater.compute.codes import numbered, order_of, tied
 from headwater.compute.hashes import of_texts
+from headwater.compute.tiles import GONE, among
 from headwater.definitions.feature_view import FeatureView
 from headwater.engines import asides
 from headwater.engines.columns import Coded, check_accepts, decode, encode, to_kernel
@@ -20,13 +21,32 @@ from headwater.engines.events import IDENT
 from headwater.engines.local import Query, told_apart, wanted_by
 from headwater.engines.reading import TIME
 from headwater.errors import DataError
+from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.records import Records
 
 Fetch = Callable[[list[bytes]], list[bytes]]
 """Keys -> the record of each, empty where there is none."""
 
+Stretch = tuple[bytes, int, int]
+"""The events of a key at times in [first, last)."""
+Standing = Callable[[list[Stretch]], pl.DataFrame]
+"""What stands in some stretches: events by the columns of `ViewTiles.schema` and TIME, in any order."""
+
 _NO_WORDS = pl.Series(dtype=pl.String)
 _FEW = 2_000  # events, of which a loop codes the texts as soon as polars does; and it wakes up no other thread
+
+
+class Fetched:
+    """Reads the records of a view's keys, and remembers where they stand."""
+
+    def __init__(self, store: OnlineStore, view: FeatureView, partition: str | None) -> None:
+        self._store, self._tiles, self._partition = store, view.tiles_fingerprint, partition
+        self.places: list[bytes] = []
+
+    def __call__(self, keys: list[bytes]) -> list[bytes]:
+        """As `Fetch`."""
+        self.places = spaces.places(self._tiles, keys, self._partition)
+        return [found or b"" for found in self._store.get(self.places)]
 
 
 @dataclass(frozen=True)
@@ -107,6 +127,38 @@ class ViewTiles:
         old, _, words = self.records.load(fetch(keys), texts)
         new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
         tiles = self.records.stored.merge(old, new, T)
+        made = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, made, strict=True))
+
+    def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> dict[bytes, bytes]:
+        """As `update` by the events `come`, and without those `gone`: tiles that hold one of these are made anew of what stands in them.
+
+        Nothing is taken out of a state: of most none can be, and cents would not be left of what a billion is taken from.
+
+        Args:
+            come: as of `update`.
+            gone: events that tiles hold, of the same columns.
+            T, through, fetch: as of `update`.
+            standing: gives what stands, `come` among it and `gone` not.
+        """
+        lost, number, keys = self.keyed(gone)
+        ladder = self.records.stored.ladder
+        start = ladder.place(lost[TIME].to_numpy(), T)
+        held = np.flatnonzero(start != GONE)
+        if not len(held):
+            return self.update(come, T, through, fetch)
+        first = np.unique(np.column_stack([number, start])[held], axis=0, return_index=True)[1]
+        spans = ladder.spans(lost[TIME].to_numpy()[held[first]], T)
+        stretches = [(keys[n], a, b) for n, a, b in zip(number[held[first]], *(bound.tolist() for bound in spans), strict=True)]
+        parts = [come, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
+        every, number, keys = self.keyed(pl.concat(part.select(come.columns).with_columns(_part=n) for n, part in enumerate(parts)))
+        part, start = every["_part"].to_numpy(), ladder.place(every[TIME].to_numpy(), T)
+        torn = (number[part == 2], start[part == 2])
+        counted = (part == 1) | ((part == 0) & ~among(number, start, *torn))
+        events = every.filter(pl.Series(counted)).drop("_part")
+        old, _, words = self.records.load(fetch(keys), self._texts(events))
+        new = self.records.stored.of_events(self._arrays(events, number[counted], len(keys), words), T)
+        tiles = self.records.stored.merge(self.records.stored.without(old, *torn, T), new, T)
         made = self.records.dump(tiles, np.full(len(keys), through), words)
         return dict(zip(keys, made, strict=True))
 

@@ -110,6 +110,12 @@ class Roller:
         return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
 
 
+def stamped(rows: pl.DataFrame, sequence: int, known: int) -> pl.DataFrame:
+    """Rows with the commit that made them readable: SEQUENCE, and KNOWN_AT, `known` in microseconds."""
+    said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [known], pl.Int64).cast(pl.Datetime("us", "UTC")))
+    return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
+
+
 def file_name(partition: str | None, first: int, last: int) -> str:
     """The name of a file that holds the commits from first to last."""
     return f"{_quoted(partition)}-{first:012d}-{last:012d}.parquet"

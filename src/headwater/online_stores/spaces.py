@@ -17,6 +17,8 @@ NOWHERE = b"n"
 """A key that never holds anything."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
+IMAGE, EVENT, DUE = b"v", b"l", b"e"
+"""Of events that can be taken back: their last images by id, where they stand in a view by key and time, and when they are let go."""
 _LONGEST = 400
 
 
@@ -62,6 +64,11 @@ def begun(source: str) -> bytes:
 def offset(source: str, partition: str) -> bytes:
     """Where the offset stands from which a partition is to be read on."""
     return OFFSET + name(source) + partition.encode()
+
+
+def events(tiles: str, partition: str | None = None) -> bytes:
+    """What begins the places of a view's events (of one partition, in a store of several writers)."""
+    return EVENT + bytes.fromhex(tiles) + (b"" if partition is None else hashlib.sha256(partition.encode()).digest()[:8])
 
 
 def block(space: bytes, source: str, sequence: int) -> bytes:

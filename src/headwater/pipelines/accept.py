@@ -19,8 +19,8 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
-from headwater.engines.events import IDENT, arrived
-from headwater.engines.reading import TIME, collect
+from headwater.engines.events import BEFORE, IDENT, arrived
+from headwater.engines.reading import KNOWN, TIME, collect
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import KNOWN_AT
 
@@ -42,7 +42,8 @@ class Arrived:
     """What records hold.
 
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
-    events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`.
+    events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`;
+    of a source with `changes`, KNOWN and BEFORE.
     dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT.
     kept: int64, the position of each row among the records. refused: int64, that of each of `dead`. filtered: int64, the places in `rows`
     of those that the filter leaves out.
@@ -105,8 +106,8 @@ class Acceptance:
         found = self.events_of(rows)
         filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
         reasons = self._reasons(found, rows)
-        bad = reasons.is_not_null()
-        if bad.any():
+        if reasons.null_count() < len(reasons):
+            bad = reasons.is_not_null()
             which = kept[found[ROW].filter(bad).to_numpy()]
             payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
@@ -115,11 +116,15 @@ class Acceptance:
         return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), filtered)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """What views read of rows that pass the source's filter; ROW says where each stands."""
+        """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
+        return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW], held=True)
+
+    def events_in(self, source: Source, also: Sequence[str] = (), *, held: bool = False) -> pl.DataFrame:
+        """As `events_of`, of the table of a source; with the columns `also`. held: as of `collect`."""
         keys = self._keys
         columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
-        source = replace(self.source, history=Frame(rows.with_row_index(ROW)))
-        return collect(arrived(source, keys, columns, [ROW]), f"source {self.source.name!r}", held=True)
+        known = source.changes is not None
+        return collect(arrived(source, keys, columns, also, known=known), f"source {self.source.name!r}", held=held)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -148,35 +153,49 @@ class Acceptance:
 
     def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
         """Why each event is refused, or null."""
-        if self._sound(events, rows):
-            return _NO_REASON.new_from_index(0, events.height)
         source = self.source
-        late = events[TIME] - rows[AT].dt.epoch("us").gather(events[ROW])
-        checks = [(events[TIME].is_null(), f"no {source.timestamp_field}")]
-        if IDENT in events.columns:
-            checks.append((events[IDENT].is_null(), f"no {source.id_field}"))
-        if all(view.keys for view in self.views):
-            lacking = events.select(pl.all_horizontal(pl.any_horizontal(pl.col(k).is_null() for k in view.keys) for view in self.views))
-            checks.append((lacking.to_series(), "no key of any view"))
+        if source.changes is None and self._sound(events, rows):
+            return _NO_REASON.new_from_index(0, events.height)
+        received = rows[AT].dt.epoch("us").gather(events[ROW])
+        checks = self._lacks(events)
+        stated = (
+            pl.Series([True]).new_from_index(0, events.height) if source.changes is None else ~events[BEFORE]
+        )  # what others say is not read
         for name, dtype in events.schema.items():
             if dtype.is_float():
-                checks.append((events[name].is_infinite(), f"{name} is infinite"))
+                checks.append((events[name].is_infinite() & stated, f"{name} is infinite"))
             elif dtype == pl.UInt64 and name != IDENT:
-                checks.append((events[name] > 2**63 - 1, f"{name} is beyond 2^63 - 1"))
-        ahead = f"{source.timestamp_field} is more than {text(self.future)} after it was received"
-        checks.append((late > self.future, ahead))
+                checks.append(((events[name] > 2**63 - 1) & stated, f"{name} is beyond 2^63 - 1"))
+        ahead = f"is more than {text(self.future)} after it was received"
+        checks.append(((events[TIME] - received > self.future) & stated, f"{source.timestamp_field} {ahead}"))
+        if source.changes is not None:
+            checks.append((events[KNOWN] - received > self.future, f"{source.known_at_field} {ahead}"))
         reason = pl.Series("reason", [None] * events.height, pl.String)
         for wrong, why in reversed(checks):
             if wrong.any():
                 reason = reason.set(wrong.fill_null(value=False), why)
         return reason
 
+    def _lacks(self, events: pl.DataFrame) -> list[tuple[pl.Series, str]]:
+        """Which events lack what each must have, and what that is; a change may take time and keys away, and the event counts nowhere."""
+        source = self.source
+        if source.changes is not None:
+            needed = ((IDENT, source.id_field), (KNOWN, source.known_at_field), (BEFORE, source.changes))
+            return [(events[name].is_null(), f"no {called}") for name, called in needed]
+        checks = [(events[TIME].is_null(), f"no {source.timestamp_field}")]
+        if IDENT in events.columns:
+            checks.append((events[IDENT].is_null(), f"no {source.id_field}"))
+        if all(view.keys for view in self.views):
+            lacking = events.select(pl.all_horizontal(pl.any_horizontal(pl.col(k).is_null() for k in view.keys) for view in self.views))
+            checks.append((lacking.to_series(), "no key of any view"))
+        return checks
+
     def _sound(self, events: pl.DataFrame, rows: pl.DataFrame) -> bool:
         """Whether nothing is wrong with any event: as most batches are; quicker than to find out which one is."""
         told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
         if not events.height or any(events[name].null_count() for name in told):
             return False
-        received = rows[AT].to_physical().to_numpy()
+        received = rows[AT].cast(pl.Int64).to_numpy()  # as `to_physical`, which is a query
         if len(received) > events.height:
             received = received[events[ROW].to_numpy()]
         if int((events[TIME].to_numpy() - received).max()) > self.future:
@@ -197,11 +216,11 @@ def _finite(series: pl.Series) -> bool:
     return int(series.max() or 0) < 2**63  # type: ignore[arg-type]
 
 
-def copies(records: Records, arrived: Arrived, rows: Sequence[int]) -> pl.DataFrame:
-    """Some rows as refused ones: copies of events that were accepted before."""
+def copies(records: Records, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:
+    """Some rows as refused ones: copies of events that were accepted before, or what else is to be kept aside."""
     which = arrived.kept[list(rows)].tolist()
     payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
-    own = pl.DataFrame({"reason": [COPY] * len(which), "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
+    own = pl.DataFrame({"reason": [why] * len(which), "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
     return pl.concat(
         [own.select("reason"), arrived.rows[list(rows)].select(PARTITION, OFFSET, AT), own.select("payload")], how="horizontal"
     )

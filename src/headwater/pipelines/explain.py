@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,34 +12,27 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.compute.arrays import LASTS
 from headwater.compute.as_of import as_of
 from headwater.compute.tiles import ALL
-from headwater.connectors import scan
-from headwater.definitions.columns import output_name
-from headwater.definitions.connectors import Frame
-from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
-from headwater.definitions.source import Source
-from headwater.engines.events import GONE, Notes, Reach, arrived, read_events
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.events import GONE, Notes, arrived
+from headwater.engines.images import ANOTHER
+from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
-from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
-from headwater.online_stores import OnlineStore, opened, spaces
-from headwater.pipelines.accept import COPY, ROW, Acceptance
+from headwater.online_stores import OnlineStore, opened
+from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.evidence import Evidence
 from headwater.pipelines.historical import tables
-from headwater.pipelines.intake import Limits
 from headwater.pipelines.moments import Moment, newest
 from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.parity import Asked, answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**60
-_FILTERED = "filtered: the source's filter leaves it out"
 WHY = "why"
 COUNTS = "counts"
 
@@ -106,7 +99,7 @@ def explain_feature(
     online = None if store is None else OnlineView(view, store)
     served = _served(view, online, keys, t, now=at is None)
     T, K = served.moment.T, served.moment.K
-    events = _Events(view, store, folder).of(keys, served)
+    events = Evidence(view, store, folder).of(keys, served)
     said = _judged(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
@@ -223,115 +216,6 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
     return Served([], [], Moment(t, t, {None: _FAR}, stale=False))
 
 
-@dataclass(frozen=True)
-class _Events:
-    """The events of one key, with `__ok`, whether each was accepted, and `__why` not."""
-
-    view: FeatureView
-    store: OnlineStore | None
-    folder: Path | None
-
-    def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
-        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
-        if isinstance(self.view.freshness, Batch) or self.store is None:
-            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
-        mine = _mine(keys)
-        parts = [*self._kept(spaces.ARCHIVE, mine, served), *self._refused(mine, served), *self._kept(spaces.FILTERED, mine, served)]
-        begun = OnlineView(self.view, self.store).state.from_history
-        if begun and self.view.source.history is not None:
-            before = self._of_history(keys, served).filter(pl.col(TIME) < begun, pl.col(KNOWN) <= begun)
-            parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
-        return pl.concat(parts, how="diagonal_relaxed").drop(ROW).with_row_index(ROW)
-
-    def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
-        columns = sorted(self.view.read_columns - set(self.view.keys))
-        made = tables(served.moment.T, _FAR, Notes())
-        made.read(self.view.source, {*self.view.keys, *columns}, None)
-        source, mine = _numbered(made.readable(self.view.source), keys), _mine(keys)
-        every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
-        passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
-        kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, _FAR, _FAR), [], Notes()).filter(mine)
-        why = (
-            pl.when(~pl.col(ROW).is_in(passing.implode()))
-            .then(pl.lit(_FILTERED))
-            .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
-            .then(pl.lit("filtered: it has no time"))
-            .when(~pl.col(ROW).is_in(kept[ROW].implode()))
-            .then(pl.lit("duplicate: " + COPY if source.changes is None else "corrected: it takes an event back, or changes nothing"))
-        )
-        if source.window_on == "known_at":
-            every = every.with_columns(pl.col(KNOWN).alias(TIME))
-        if GONE in kept.columns:
-            every = every.join(kept.select(ROW, GONE), on=ROW, how="left", maintain_order="left").with_columns(
-                pl.col(GONE).fill_null(LASTS)
-            )
-        return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
-
-    def _kept(self, space: bytes, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
-        """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
-        accepted, found = space == spaces.ARCHIVE, []
-        acceptance = self._acceptance(self.view.source if accepted else replace(self.view.source, filter=None))
-        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
-        for partition in self._partitions() or [None]:
-            rows = self._roller(partition, space).rows()
-            table = pl.DataFrame(schema=schema) if rows is None else rows.collect()
-            late = (table[SEQUENCE] > served.moment.sequences.get(partition, _FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
-            events = acceptance.events_of(table.select(list(acceptance.schema)))
-            known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-            why = pl.lit(None if accepted else _FILTERED, pl.String).alias("__why")
-            found.append(events.with_columns(known, late.alias("__late"), why, pl.lit(accepted).alias("__ok")).filter(mine))
-        return found
-
-    def _refused(self, mine: pl.Expr, served: Served) -> list[pl.DataFrame]:
-        """What was left out as copies, or refused, as far as it says a key."""
-        acceptance, found = self._acceptance(self.view.source), []
-        for partition in self._partitions() if self.view.source.stream is not None else []:
-            rows = self._roller(partition, spaces.DEAD).rows()
-            if rows is None:
-                continue
-            table = rows.collect()
-            decoded = acceptance.decode(table["payload"].to_list())
-            events = acceptance.events_of(decoded.frame)
-            said = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
-            copy = pl.lit("duplicate: ") + pl.col("reason")
-            why = said.select(pl.when(pl.col("reason") == COPY).then(copy).otherwise(pl.lit("refused: ") + pl.col("reason")))
-            known = said[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.moment.T).alias("__late"))
-            found.append(events.with_columns(pl.lit(value=False).alias("__ok")).filter(mine))
-        return found
-
-    def _acceptance(self, source: Source) -> Acceptance:
-        return Acceptance(source, (self.view,), micros(Limits().future, "future"))
-
-    def _roller(self, partition: str | None, space: bytes) -> Roller:
-        assert self.store is not None
-        return Roller(self.store, space, (self.folder or Path()) / FOLDERS[space], self.view.source.name, partition)
-
-    def _partitions(self) -> list[str | None]:
-        assert self.store is not None
-        if not self.store.partitioned:
-            return [None]
-        name = spaces.PROGRESS + spaces.name(self.view.source.name)
-        return [key[len(name) : -1].decode() for key, _ in self.store.scan(name)]
-
-
-def _mine(keys: Mapping[str, object]) -> pl.Expr:
-    return pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
-
-
-def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
-    """The source over the rows of its table that are of a key, or share an id with one that is; each row's number is selected too."""
-    made = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
-    mine = pl.all_horizontal(made.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
-    table = scan(source.table)
-    if source.id_field is not None and keys:
-        ident = made.get(source.id_field, pl.col(source.id_field))
-        ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
-        mine = mine | ident.is_in(ids.implode())
-    rows = collect(table.filter(mine), source.name).with_row_index(ROW)
-    return replace(source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW])
-
-
 def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
     """The events with their times as moments, whether each counts, and why."""
     window = feature.window
@@ -343,7 +227,8 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
     ]
     if GONE in events.columns:
-        checks.append((pl.col(GONE) <= K, "corrected or deleted, and K knows it"))
+        checks.append(((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it"))
+        checks.append((pl.col(GONE) <= K, "deleted, as K knows"))
     if begin is not None:
         checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
     if a.where is not None:

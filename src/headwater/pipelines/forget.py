@@ -51,6 +51,8 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
         own = [spaces.state(tiles), *(key for key, _ in store.scan(spaces.state(tiles, "")))]
         store.commit(dict.fromkeys(own), {})
         records = [key for key, _ in store.scan(spaces.records(tiles))]
-        for first in range(0, len(records), _AT_ONCE):
-            store.commit(dict.fromkeys(records[first : first + _AT_ONCE]), {})
+        stood = [key for key, _ in store.scan(spaces.events(tiles))]  # the images themselves are their source's
+        for some in (records, stood):
+            for first in range(0, len(some), _AT_ONCE):
+                store.commit(dict.fromkeys(some[first : first + _AT_ONCE]), {})
     return len(records)

@@ -60,11 +60,6 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
             raise DefinitionError(
                 f"{what}, and its source {view.source.name!r} is enriched; chained views are read from history: use batch()"
             )
-        if view.source.changes is not None:
-            raise DefinitionError(
-                f"{what}, and its source {view.source.name!r} has changes={view.source.changes!r}; a stream of corrections cannot be "
-                "taken back from what was merged: use batch()"
-            )
         if view.source.stream is None:
             raise DefinitionError(
                 f"{what}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"

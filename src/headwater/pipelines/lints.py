@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
-from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import DAY, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
@@ -23,6 +22,7 @@ Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the m
 
 LONG_HORIZON = 7 * DAY
 LONG_WINDOW = 30 * DAY
+LONG_IMAGES = 90 * DAY
 MANY_VALUES = ("collect_set", "mode", "top_k")
 
 
@@ -116,18 +116,6 @@ def _enriched(project: _Views) -> Iterator[Finding]:
             )
 
 
-def _corrections(project: _Views) -> Iterator[Finding]:
-    for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and view.source.changes is not None:
-            stuck = sorted({f"{a.function}()" for a in view.features if not TABLE[a.function].retracts})
-            if stuck:
-                yield (
-                    view,
-                    f"source {view.source.name} has changes={view.source.changes!r}, and an event cannot be taken back out of {', '.join(stuck)}",
-                    f"Put {'it' if len(stuck) == 1 else 'them'} into a view of its own with hw.batch(...)",
-                )
-
-
 def _known_windows(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
         if isinstance(view.freshness, Streaming) and view.source.window_on == "known_at":
@@ -192,6 +180,18 @@ def _horizon(project: Project) -> Iterator[Finding]:
                 f"the id of every event of the last {source.id_horizon} is kept online",
                 f"An id_horizon of at most {text(LONG_HORIZON)} is enough where producers send again within days",
             )
+
+
+def _images(project: Project) -> Iterator[Finding]:
+    for view in _roots(project):
+        if isinstance(view.freshness, Streaming) and view.source.changes is not None:
+            lengths = [f.window.length for f in view.outputs]
+            if None in lengths or max(n for n in lengths if n is not None) > LONG_IMAGES:
+                yield (
+                    view,
+                    f"source {view.source.name} has changes={view.source.changes!r}, so each of its events is kept online while a window reaches it",
+                    "Take shorter windows, or put those longer than 90 days into a view of its own with hw.batch(...)",
+                )
 
 
 def _unread(project: Project) -> Iterator[Finding]:
@@ -313,7 +313,6 @@ REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
     "on-request": _on_request,
     "own-freshness": _own_freshness,
     "enriched-stream": _enriched,
-    "corrections": _corrections,
     "known-windows": _known_windows,
 }
 """The rules that stop an apply: each looks at views."""
@@ -325,6 +324,7 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     "within-delay": ("warning", _within_delay),
     "no-id": ("warning", _no_id),
     "long-id-horizon": ("warning", _horizon),
+    "images-kept": ("warning", _images),
     "unread": ("warning", _unread),
     "twins": ("warning", _twins),
     "kept-for-ever": ("warning", _for_ever),

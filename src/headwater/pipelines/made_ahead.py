@@ -8,11 +8,11 @@ from typing import NamedTuple
 from headwater import clock
 from headwater.definitions.arm import Arm
 from headwater.definitions.freshness import Batch
+from headwater.definitions.predicted import How
 from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, scores, spaces
 from headwater.online_stores.scores import Items, ScoredCut, Scores
 from headwater.pipelines.cuts import Due
-from headwater.pipelines.predict import How
 from headwater.pipelines.quick import Keys
 from headwater.pipelines.score import fingerprint, scoring_of
 

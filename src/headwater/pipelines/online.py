@@ -225,9 +225,7 @@ class OnlineFeatures:
         values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
         return Answer([column[0] for column in values], b"".join(statuses), moments)
 
-    def rows(
-        self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None
-    ) -> Answers:
+    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answers:
         """As `row`, of requests whose keys and fields stand in columns."""
         if said:
             found = self.rows(request, t=t)

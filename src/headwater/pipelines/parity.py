@@ -29,6 +29,7 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.images import ended, in_force
 from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
@@ -38,6 +39,7 @@ from headwater.pipelines.arms import chosen, stored
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
+from headwater.pipelines.past_images import images_before
 from headwater.pipelines.seed import history_before
 from headwater.pipelines.strays import Stray, strays
 
@@ -170,7 +172,8 @@ class Offline:
         parts: by partition, the last commit that counts, and what says when an event of the archive was known.
         """
         acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
-        found = [acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).with_columns(pl.lit(0, pl.Int64).alias(KNOWN))]
+        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
+        found = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
         for partition, (last, known) in parts.items():
             rows = (
                 None
@@ -180,14 +183,20 @@ class Offline:
             if rows is not None:
                 kept = rows.filter(pl.col(SEQUENCE) <= last).collect()
                 events = acceptance.events_of(kept.select(list(acceptance.schema)))
-                found.append(events.with_columns(kept.select(known.cast(pl.Int64).alias(KNOWN)).to_series()))
-        return pl.concat([*found, *self._before()], how="diagonal_relaxed")
+                found.append(events.with_columns(kept.select(known.cast(pl.Int64).alias(KNOWN)).to_series(), kept[SEQUENCE]))
+        every = pl.concat([*found, *self._before(acceptance)], how="diagonal_relaxed")
+        return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
 
-    def _before(self) -> list[pl.DataFrame]:
+    def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
         begun = OnlineView(self.view, self.store).state.from_history
         if self.view.source.history is None or not begun:
             return []
-        return [history_before(self.view, None, begun).with_columns(pl.lit(NEVER, pl.Int64).alias(KNOWN))]
+        if self.view.source.changes is None:
+            events = history_before(self.view, None, begun)
+        else:
+            events = images_before(acceptance, begun)
+            events = events.filter(pl.Series(in_force(events, self.view.source)))
+        return [events.with_columns(pl.lit(NEVER, pl.Int64).alias(KNOWN), pl.lit(-1, pl.Int64).alias(SEQUENCE))]
 
 
 @dataclass(frozen=True)

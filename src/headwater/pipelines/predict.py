@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
+from headwater.definitions.predicted import How, Score
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.models.reload import Reloading
@@ -18,12 +19,6 @@ from headwater.pipelines.quick import Answer, Answers
 
 if TYPE_CHECKING:
     from headwater.pipelines.made_ahead import MadeAhead, Value
-
-How = Literal["precomputed", "on_request", "default"]
-"""Made ahead and looked up; made when it was asked for; or the model's own default, since there was nothing to make it of."""
-
-Score = float | list[float]
-"""A number, or of a multiclass model one for each class."""
 
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 
@@ -48,17 +43,18 @@ class Scorer(Protocol):
 class Beside(NamedTuple):
     """What third parties have answered for some rows: values and statuses by the names of their features.
 
-    ages: by third party, the seconds since the oldest of its answers; none where all are fallback values.
+    ages: by third party, the seconds since the oldest of its answers; none where all are fallback values. seconds: that asking took.
     """
 
     values: Mapping[str, Sequence[object]]
     statuses: Mapping[str, bytes]
     ages: Mapping[str, float] = {}
+    seconds: float = 0.0
 
     def take(self, rows: Sequence[int]) -> Beside:
         """What they said of some of the rows."""
         values = {name: [column[n] for n in rows] for name, column in self.values.items()}
-        return Beside(values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages)
+        return Beside(values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages, self.seconds)
 
 
 class Predicted(NamedTuple):
@@ -183,6 +179,8 @@ class Predictor:
         read = clock.stopwatch()
         value = scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        if beside is not None:
+            took["third party"] = beside.seconds
         return One(Predicted(value, "on_request", _age(found, t, beside)), found, took, scorer.version)
 
     def _many_now(self, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None, stages: Mapping[str, float]) -> Many:
@@ -197,6 +195,8 @@ class Predictor:
         age = _age(found, t, beside)
         made = [Predicted(value, "on_request", age) for value in self._scores(scorer, found.values)]
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        if beside is not None:
+            took["third party"] = beside.seconds
         return Many(made, found, took, scorer.version)
 
     def _scorer(self) -> Scorer:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from headwater import clock
+from headwater.definitions.predicted import How
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.online_stores.scores import Items
 from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Beside, How, Many, Predicted, Predictor
+from headwater.pipelines.predict import Beside, Many, Predicted, Predictor
 from headwater.pipelines.quick import Answers
 
 MOST_CANDIDATES = 10_000
@@ -20,11 +21,13 @@ MOST_CANDIDATES = 10_000
 class Order(NamedTuple):
     """The best candidates, the best first.
 
-    items: each with its prediction. features: theirs, in the same order; None where none were read. candidates: how many there were.
-    stages: the seconds that each took. version: of the model. how: they were put in order. age: of the oldest that they are made of.
+    items: each with its prediction. rows: where each stands among the candidates. features: theirs, in the same order; None where none
+    were read. candidates: how many there were. stages: the seconds that each took. version: of the model. how: they were put in order.
+    age: of the oldest that they are made of.
     """
 
     items: list[tuple[object, Predicted]]
+    rows: Sequence[int]
     features: Answers | None
     candidates: int
     stages: Mapping[str, float]
@@ -78,7 +81,8 @@ class Ranker:
             made = self._looked_up(self.ahead, request, candidates, t)
             if made is not None:
                 order = made._replace(stages={"look up": clock.stopwatch() - begin})
-                return Proposed({}, 0, order.stages, order)
+                columns = {name: [value] * len(order.items) for name, value in request.items()}
+                return Proposed({**columns, self.item: [item for item, _ in order.items]}, 0, order.stages, order)
         own = self._retrieved(request, t) if candidates is None else self._given(candidates)
         stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
         count = len(own[self.item])
@@ -87,15 +91,15 @@ class Ranker:
     def order(self, proposed: Proposed, k: int, *, t: int, beside: Beside | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
         if proposed.order is not None:
-            return proposed.order._replace(items=proposed.order.items[:k])
+            return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
         if not proposed.height:
-            return Order([], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
+            return Order([], [], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
         found = self.predictor.many(proposed.columns, t=t, beside=beside)
         best = sorted(range(proposed.height), key=lambda n: -cast("float", found.predicted[n].value))[:k]
         items = proposed.columns[self.item]
         stages, first = {**proposed.stages, **found.stages}, found.predicted[0]
         order = [(items[n], found.predicted[n]) for n in best]
-        return Order(order, _taken(found, best), proposed.height, stages, found.version, first.how, first.age)
+        return Order(order, best, _taken(found, best), proposed.height, stages, found.version, first.how, first.age)
 
     def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
         """The list that was made ahead, of the candidates that are wanted; None where the candidates are scored on request."""
@@ -104,7 +108,7 @@ class Ranker:
             return None
         version = "" if found.cut is None else found.cut.version
         if found.value is None:
-            return Order([], None, 0, {}, version, "default")
+            return Order([], [], None, 0, {}, version, "default")
         items, scores = cast("Items", found.value)
         wanted = None if candidates is None else set(self._given(candidates)[self.item])
         made: list[tuple[object, Predicted]] = [
@@ -112,7 +116,7 @@ class Ranker:
             for item, score in zip(items, scores, strict=True)
             if wanted is None or item in wanted
         ]
-        return Order(made, None, len(made), {}, version, "precomputed", found.age)
+        return Order(made, range(len(made)), None, len(made), {}, version, "precomputed", found.age)
 
     def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def replay(
     *,
     start: datetime | str,
     end: datetime | str,
-    step: Duration = "1m",
+    step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
     folder: Path | None = None,
     limits: Limits | None = None,
@@ -90,7 +91,7 @@ def replay(
         views: streaming views; their sources need a history, and no stream.
         store: an online store that none of these views is in, or its URL; None is that of the settings (HEADWATER_STORE).
         start, end: tz-aware, or ISO 8601 with an offset.
-        step: how far the clock goes at once.
+        step: how far the clock goes at once, or the moments at which it stops, rising.
         speed: seconds of the replay in a second; None is as fast as it can.
         folder: where the archive is kept; None keeps none.
         limits: how records become commits.
@@ -135,20 +136,17 @@ def replay_views(
     *,
     start: int,
     end: int,
-    step: Duration = "1m",
+    step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
     folder: Path | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Step]:
     """As `replay`; start and end are microseconds UTC."""
-    every = micros(step, "step")
-    if start >= end or not every:
-        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} in steps of {step} has no step")
+    stops = _stops(start, end, step)
     limits = limits or Limits()
     tapes = [_tape(source, mine, store, folder, limits, start) for source, mine in _sources(views).items()]
-    began, now = clock.stopwatch(), start
-    while now < end:
-        now = min(now + every, end)
+    began = clock.stopwatch()
+    for now in stops:
         if speed is not None:
             time.sleep(max((now - start) / 1e6 / speed - (clock.stopwatch() - began), 0.0))
         committed, seconds = [], []
@@ -162,6 +160,22 @@ def replay_views(
     for tape in tapes:
         tape.intake.commit([], end, end)
         tape.intake.roll(least=1)
+
+
+def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequence[int]:
+    """Where the clock stops, the last time at the end.
+
+    >>> _stops(0, 5_000_000, "2s")
+    [2000000, 4000000, 5000000]
+    """
+    every = micros(step, "step") if isinstance(step, str | timedelta) else None
+    found = list(range(start + every, end, every)) if every else []
+    if not isinstance(step, str | timedelta):
+        found = [clock.micros(moment) for moment in step]
+    if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *found, end])):
+        said = f"in steps of {step}" if every is not None else f"with {len(found)} stops, which must rise between them,"
+        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} {said} has no step")
+    return [*found, end]
 
 
 def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:

@@ -46,7 +46,7 @@ ITEMS, SCORES = "items", "scores"
 """The columns of a ranking's lists."""
 
 _ROWS = 500_000  # keys in a part at most
-_KEYS = 50_000  # whose records are written in one commit
+_KEYS = 50_000  # whose records are written in one commit; of lists a fiftieth
 _LISTED = 200  # candidates that a list of a ranking is reckoned with, where memory is bounded
 _ROW = 64  # bytes that a feature of a row takes at most while it is computed
 _RECENT = 30 * DAY
@@ -231,7 +231,7 @@ class _Run:
             cut = self._store(parts, keys.drop(SEEN), count) if held is None else held
             for sink in self.job.sinks:
                 if not sink.holds(cut):
-                    sink.write((frame.drop(SEEN) for frame in _frames(parts)), cut)
+                    sink.write((frame.drop(SEEN) for frame in _frames(parts, _KEYS)), cut)
         return Scored(
             model=self.model.name,
             level=self.job.arm.name,
@@ -304,7 +304,7 @@ class _Run:
         self._say_state(begun, held)
         begin, end = spaces.records(fp), scores.slot(number)
         written = 0
-        for frame in _frames(parts):
+        for frame in _frames(parts, _KEYS if self.job.names else max(1, _KEYS // 50)):
             places = [begin + key + end for key in spaces.shortened(key_bytes(frame.select(keys.columns)))]
             store.commit(dict(zip(places, self._records(frame, number), strict=True)), {})
             written += frame.height
@@ -336,9 +336,9 @@ def _next(held: Scores) -> int:
     return number + (number - last + 1) % 2 if held.cuts else number
 
 
-def _frames(parts: Sequence[Path]) -> Iterator[pl.DataFrame]:
+def _frames(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
     for part in parts:
-        yield from pl.read_parquet(part).iter_slices(_KEYS)
+        yield from pl.read_parquet(part).iter_slices(rows)
 
 
 def _sweep(store: OnlineStore, fp: str, live: set[int]) -> None:

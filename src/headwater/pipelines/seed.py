@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
@@ -23,14 +24,18 @@ from headwater.definitions.source import Source
 from headwater.engines.events import IDENT, Notes, Reach, read_events
 from headwater.engines.reading import KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
-from headwater.errors import FencedError, LostError, StoreError
+from headwater.errors import DefinitionError, FencedError, LostError, StoreError
 from headwater.logs.rolling import Roller
 from headwater.online_stores import Changes, spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
+from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.corrections import Corrections
+from headwater.pipelines.past_images import Past, images_before
 from headwater.pipelines.shard import Shard
 
 FAR = 2**60
 _ROWS = 500_000  # of the past that are added in one commit
+_EVENTS = 100_000  # with their images
 
 
 def new_views(shard: Shard) -> list[ViewTiles]:
@@ -69,8 +74,10 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
         _clear(shard, tiles)
         place = spaces.state(tiles.view.tiles_fingerprint, shard.partition)
         shard.store.commit({place: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
-        counts[tiles.view.name] = past.fill(tiles)
+        counts[tiles.view.name] = past.fill(tiles) if shard.corrections is None else past.fill_with_images(tiles, shard.corrections)
         shard.store.commit({place: encoded(past.state(tiles))}, _unmoved(shard))
+    if shard.corrections is not None:
+        shard.load()
     return counts
 
 
@@ -102,12 +109,41 @@ class _Past:
     def fill(self, tiles: ViewTiles) -> int:
         """Add the past to the records of a view; how many events."""
         parts = [*self._history(tiles), *self._archived()]
-        through = self.shard.progress.sequence
-        if self.shard.partition is not None:  # there a record makes way only for one that is complete through more
-            through = self.shard.ends.get(self.shard.partition, 0)
+        through = self._through
         return sum(
             _add(self.shard, tiles, part(), self.T, through - left) for left, part in zip(count(len(parts) - 1, -1), parts, strict=False)
         )
+
+    def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
+        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
+        images = pl.concat([corrections.none, *self._images(corrections), *(part().drop(ROW) for part in self._archived())])
+        past = Past(corrections, images, self.T)
+        return sum(
+            _add(self.shard, tiles, events, self.T, self._through - left, changes)
+            for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
+        )
+
+    def _images(self, corrections: Corrections) -> list[pl.DataFrame]:
+        """Those of the history that were known when the stream began.
+
+        Raises:
+            DefinitionError: another partition has been given them.
+        """
+        if self.begun is None or self.shard.source.history is None:
+            return []
+        images = images_before(corrections.acceptance, self.begun.until)
+        if images.height and self.begun.partition != self.shard.partition:
+            raise DefinitionError(
+                f"source {self.shard.source.name!r} has changes= and a history, and its stream several partitions in a store of several writers: "
+                "a change of an event of the history may come in any of them, and only one holds it. Leave history out, and have the stream "
+                "begin with all events that there are; or ingest into lmdb:"
+            )
+        return [images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())]
+
+    @property
+    def _through(self) -> int:
+        """What records are complete through: in a partition, one makes way only for one that is complete through more."""
+        return self.shard.progress.sequence if self.shard.partition is None else self.shard.ends.get(self.shard.partition, 0)
 
     def state(self, tiles: ViewTiles) -> State:
         """The state of a view whose records are whole now."""
@@ -166,27 +202,32 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     """Of a history that headwater did not write: from when on the stream is to be read, microseconds, and the ids that both may hold."""
     if source.history is None or source.id_field is None:
         return None
+    horizon = micros(source.id_horizon, "id_horizon")
+    if source.changes is not None:
+        known = images_before(Acceptance(source, (), 0), now)[KNOWN]
+        return (int(known.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known) else None  # type: ignore[arg-type]
     events = _known_by(source, [], [], None, now)
     if not events.height:
         return None
-    last, horizon = int(events[TIME].max()), micros(source.id_horizon, "id_horizon")  # type: ignore[arg-type]
+    last = int(events[TIME].max())  # type: ignore[arg-type]
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int) -> int:
+def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})) -> int:
     events = events.filter(pl.col(TIME) < T)
-    if not events.height:
+    if not events.height and not also:
         return 0
     place = partial(spaces.record, tiles.view.tiles_fingerprint, partition=shard.partition)
     store = shard.store
     made = tiles.update(events, T, through, lambda keys: [found or b"" for found in store.get([place(key) for key in keys])])
-    store.commit({place(key): record or None for key, record in made.items()}, _unmoved(shard))
+    store.commit({**{place(key): record or None for key, record in made.items()}, **also}, _unmoved(shard))
     return events.height
 
 
 def _clear(shard: Shard, tiles: ViewTiles) -> None:
     end = b"" if shard.partition is None else b"\0" + shard.partition.encode()
     keys = [key for key, _ in shard.store.scan(spaces.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
+    keys += [key for key, _ in shard.store.scan(spaces.events(tiles.view.tiles_fingerprint, shard.partition))]
     for first in range(0, len(keys), 10_000):
         shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(shard))
 

@@ -7,10 +7,9 @@ only if the store stands where this writer left it.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 
@@ -23,16 +22,15 @@ from headwater import clock
 from headwater.connectors.feeds import Records, joined
 from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
-from headwater.engines.events import IDENT
+from headwater.engines.events import BEFORE, IDENT
 from headwater.engines.reading import TIME
-from headwater.engines.tiles import ViewTiles
-from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE
-from headwater.online_stores import OnlineStore, spaces
+from headwater.engines.tiles import Fetched
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
+from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.pipelines.accept import DEAD_SCHEMA, NONE, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
+from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
+from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ids import Ids, known_of
-
-FILTERED, ACCEPTED, COPY, HELD, REFUSED = range(5)
-"""What became of a record."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,7 @@ class Shard:
         self.acceptance, self.store, self.partition, self.archive, self.filtered = acceptance, store, partition, archive, filtered
         self.source = acceptance.source
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
+        self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
         self.load()
 
     def load(self) -> None:
@@ -109,12 +108,14 @@ class Shard:
         if self.partition is not None:
             ends = {name: end for name, end in ends.items() if name == self.partition}
         ids, blocks = None, []
-        if self.source.id_field is not None or isinstance(self.source.stream, Pushed):
+        if (self.source.id_field is not None and self.corrections is None) or isinstance(self.source.stream, Pushed):
             ids = Ids(micros(self.source.id_horizon, "id_horizon"))
             for key, value in self.store.scan(spaces.IDS + spaces.name(self.name)):
                 ids.load(value, progress.at)
                 blocks.append((key, known_of(value)))
-        held = {key: _frame(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
+        if self.corrections is not None:
+            self.corrections.load()
+        held = {key: frames.decoded(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
         self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
         self._memory = _Memory(progress, ends, ids, blocks, held)
 
@@ -130,17 +131,19 @@ class Shard:
 
     def due(self) -> int | None:
         """When the first event that is held happens, in microseconds; None where none is held."""
-        return min((int(rows[_DUE].min()) for rows in self._memory.held.values()), default=None)  # type: ignore[arg-type]
+        return min((int(rows[DUE].min()) for rows in self._memory.held.values()), default=None)  # type: ignore[arg-type]
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
-        """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit."""
+        """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit.
+
+        Of events that can be taken back, ids are not looked at.
+        """
         progress = Progress(sequence=1, at=now, since=since)
-        assert self._memory.ids is not None
-        checked = self._memory.ids.accept(ids, np.zeros(len(ids), np.int64), now)
-        own = spaces.block(spaces.IDS, self.name, 0)
-        changes = {own: checked.block, spaces.PROGRESS + spaces.name(self.name): msgspec.msgpack.encode(progress)}
-        if not checked.block:
-            del changes[own]
+        changes = {spaces.PROGRESS + spaces.name(self.name): msgspec.msgpack.encode(progress)}
+        if self.corrections is None:
+            assert self._memory.ids is not None
+            block = self._memory.ids.accept(ids, np.zeros(len(ids), np.int64), now).block
+            changes |= {spaces.block(spaces.IDS, self.name, 0): block} if block else {}
         self.store.commit(changes, {spaces.PROGRESS + spaces.name(self.name): None})
         self.load()
 
@@ -153,7 +156,8 @@ class Shard:
             FencedError: another writer has been here; nothing was written. Call `load`, and read on from `ends`.
             StoreError: nothing was written.
         """
-        now = max(now, self._memory.progress.at)
+        later = 1 if self.corrections is not None and records else 0  # no two images of an event are known at one moment
+        now = max(now, self._memory.progress.at + later)
         draft = _Draft(self, now, now if known is None else min(known, now))
         draft.release()
         for some in joined([draft.unread(some) for some in records]):
@@ -168,7 +172,7 @@ class Shard:
         return draft.commit()
 
 
-_DUE = "headwater_due"
+DUE = "headwater_due"
 
 
 class _Draft:
@@ -181,6 +185,7 @@ class _Draft:
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
+        self.brought: list[Brought] = []
         self.filtered: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # what is new of it
         self.refused: list[pl.DataFrame] = []
@@ -194,15 +199,20 @@ class _Draft:
     def release(self) -> None:
         """Take in the held events whose time has come."""
         for key, rows in self.memory.held.items():
-            come = rows[_DUE] < self.now
+            come = rows[DUE] < self.now
             if come.any():
-                self._count_in(rows.filter(come).drop(_DUE), "released")
+                due = rows.filter(come).drop(DUE)
+                events = self.shard.acceptance.events_of(due)
+                if self.shard.corrections is None:
+                    self._add(due, events, "released")
+                else:
+                    self.brought.append(of_rows(due, events, "released"))
                 left = rows.filter(~come)
                 self.held[key] = left if left.height else None
 
     def unread(self, records: Records) -> Records:
         """The records without those that were read before, also in what this was called with earlier."""
-        unread = _unread(records, self.ends, self.memory.progress.since)
+        unread = records.unread(self.ends, self.memory.progress.since)
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
         self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
         return unread
@@ -221,18 +231,27 @@ class _Draft:
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
         self._refuse(records, arrived)
+        if self.shard.corrections is not None:
+            stated = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
+            events = self._hold(arrived, arrived.events, stated, fates)
+            self.brought.append(Brought(records, replace(arrived, events=events), fates))
+            return
         events = arrived.events
         fates[arrived.kept[events[ROW].to_numpy()]] = COPY
         events = self._no_copies(records, arrived)
         fates[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
-        later = events[TIME] >= self.now
-        if later.any():
-            fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
-            self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(_DUE)))
-            self.counts["held"] += int(later.sum())
-            events = events.filter(~later)
+        events = self._hold(arrived, events, events[TIME] >= self.now, fates)
         rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
         self._add(rows, events, "accepted")
+
+    def _hold(self, arrived: Arrived, events: pl.DataFrame, later: pl.Series, fates: NDArray[np.int8]) -> pl.DataFrame:
+        """The events but for those that are later, which wait for their time."""
+        if not later.any():
+            return events
+        fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
+        self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(DUE)))
+        self.counts["held"] += int(later.sum())
+        return events.filter(~later)
 
     def commit(self) -> Committed:
         """Write everything, if the store stands where this writer left it."""
@@ -246,15 +265,15 @@ class _Draft:
             expect[spaces.offset(shard.source.name, name)] = None if was is None else spaces.number(was)
             if was != end:
                 changes[spaces.offset(shard.source.name, name)] = spaces.number(end)
-        changes |= self._tiles(sequence)
+        changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
         progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
         changes[spaces.PROGRESS + spaces.name(shard.name)] = msgspec.msgpack.encode(progress)
-        changes |= {key: None if rows is None else _bytes(rows) for key, rows in self.held.items()}
+        changes |= {key: None if rows is None else frames.encoded(rows) for key, rows in self.held.items()}
         if self.waiting:
             waiting = pl.concat(self.waiting)
             self.held[own(spaces.HELD)] = waiting
-            changes[own(spaces.HELD)] = _bytes(waiting)
+            changes[own(spaces.HELD)] = frames.encoded(waiting)
         block = b"".join(self.ids)
         blocks = [*self.memory.blocks, *([(own(spaces.IDS), self.now)] if block else [])]
         if block:
@@ -263,12 +282,12 @@ class _Draft:
         while blocks and blocks[0][1] <= self.now - horizon:
             changes[blocks.pop(0)[0]] = None
         if self.rows and shard.archive:
-            changes[own(spaces.ARCHIVE)] = _bytes(self._archived(pl.concat(self.rows), progress.sequence))
+            changes[own(spaces.ARCHIVE)] = frames.encoded(stamped(pl.concat(self.rows), progress.sequence, self.now))
         if self.filtered:
-            changes[own(spaces.FILTERED)] = _bytes(self._archived(pl.concat(self.filtered), progress.sequence))
+            changes[own(spaces.FILTERED)] = frames.encoded(stamped(pl.concat(self.filtered), progress.sequence, self.now))
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
-            changes[own(spaces.DEAD)] = _bytes(refused.select(*DEAD_SCHEMA))
+            changes[own(spaces.DEAD)] = frames.encoded(refused.select(*DEAD_SCHEMA))
         try:
             store.commit(changes, expect)
         except BaseException:
@@ -277,6 +296,8 @@ class _Draft:
         for space in FOLDERS:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
+        if shard.corrections is not None:
+            shard.corrections.committed(changes)
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         counts = {name: n for name, n in self.counts.items() if n}
@@ -320,16 +341,11 @@ class _Draft:
             self.counts["dead"] += dead.height
             self.dead.append(dead)
 
-    def _count_in(self, rows: pl.DataFrame, what: str) -> None:
-        """Rows that were checked before."""
-        self._add(rows, self.shard.acceptance.events_of(rows), what)
-
     def _add(self, rows: pl.DataFrame, events: pl.DataFrame, what: str) -> None:
         if not events.height:
             return
         self.counts[what] += events.height
-        self.counts["late"] += int((events[TIME] < self.latest).sum())
-        self.latest = max(self.latest, int(events[TIME].max()))  # type: ignore[arg-type]
+        self._follow(events)
         self.rows.append(rows)
         self.events.append(events.hstack([rows[OFFSET]]) if self.shard.partition is not None else events)
 
@@ -350,46 +366,34 @@ class _Draft:
         if not self.events:
             return {}
         events = pl.concat(self.events)
-        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
-        self.counts["outside"] += int((events[TIME] < reached).sum())
+        self._count(events[TIME])
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.shard.acceptance.tiles:
-            fetch = _Fetch(self.shard, tiles)
+            fetch = Fetched(self.shard.store, tiles.view, self.shard.partition)
             made = tiles.update(events, self.now, sequence, fetch)
             changes.update(zip(fetch.places, [record or None for record in made.values()], strict=True))
         return changes
 
-    def _archived(self, rows: pl.DataFrame, sequence: int) -> pl.DataFrame:
-        said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [self.now], pl.Int64).cast(UTC))
-        return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
+    def _corrected(self, corrections: Corrections, sequence: int) -> dict[bytes, bytes | None]:
+        """As `_tiles`, of images; `rows` and `dead` are added to."""
+        if not self.brought and not corrections.is_due(self.now):
+            return {}
+        until = max((int(rows[DUE].max()) for rows in (*self.waiting, *self.memory.held.values())), default=0)  # type: ignore[arg-type]
+        change = Change(corrections, self.brought, self.now, until)
+        made = change.settle(self.memory.progress.sequence + 1)
+        self.counts += made.counts
+        self.rows += [rows for rows in made.rows if rows.height]
+        self.dead += made.dead
+        self._count(pl.concat([made.come[TIME], made.gone[TIME]]))
+        self._follow(made.come)
+        return {**made.changes, **change.renewed(made, sequence)}
 
+    def _follow(self, events: pl.DataFrame) -> None:
+        """Count those that are late, and remember the latest."""
+        self.counts["late"] += int((events[TIME] < self.latest).sum())
+        self.latest = max(self.latest, int(events[TIME].max() or 0))  # type: ignore[arg-type]
 
-def _unread(records: Records, ends: Mapping[str, int], since: int) -> Records:
-    """The records whose offsets are not below those that are to be read next, and that were not received before `since`."""
-    floor = np.array([ends.get(name, -1) for name in records.partitions], np.int64)[records.partition]
-    fresh = (records.offset >= floor) & (records.at >= since)
-    if fresh.all():
-        return records
-    return records.take(np.flatnonzero(fresh))
-
-
-class _Fetch:
-    """Reads the records of keys, and remembers where they stand."""
-
-    def __init__(self, shard: Shard, tiles: ViewTiles) -> None:
-        self._shard, self._fingerprint = shard, tiles.view.tiles_fingerprint
-        self.places: list[bytes] = []
-
-    def __call__(self, keys: list[bytes]) -> list[bytes]:
-        self.places = spaces.places(self._fingerprint, keys, self._shard.partition)
-        return [found or b"" for found in self._shard.store.get(self.places)]
-
-
-def _bytes(frame: pl.DataFrame) -> bytes:
-    out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="lz4")
-    return out.getvalue()
-
-
-def _frame(data: bytes) -> pl.DataFrame:
-    return pl.read_ipc_stream(io.BytesIO(data))
+    def _count(self, times: pl.Series) -> None:
+        """Count the events that no window of any view reaches."""
+        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
+        self.counts["outside"] += int((times < reached).sum())

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from headwater.pipelines.predict import How, Score
+from headwater.definitions.predicted import How, Score
 
 
 class FeatureValue(msgspec.Struct, frozen=True):
@@ -74,3 +74,49 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     candidates: int
     items: list[RankedItem]
     timing: Mapping[str, float] | None = None
+
+
+class RefusedEvent(msgspec.Struct, frozen=True):
+    """An event that was not accepted, by its place among those that were sent, and why."""
+
+    index: int
+    reason: str
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What became of the events of a request, all of it durable.
+
+    copies: of events that were accepted before. held: until their time comes. filtered: left out by the source's filter. sequence: of the
+    commit that holds them.
+    """
+
+    accepted: int
+    copies: int
+    held: int
+    filtered: int
+    refused: list[RefusedEvent]
+    sequence: int
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """Why a feature has the value that it has: the value served and the value made anew, as of when, and the events and tiles behind it."""
+
+    feature: str
+    keys: dict[str, object]
+    status: str
+    online: object
+    offline: object
+    at: datetime
+    T: datetime
+    K: datetime
+    age: float
+    served: bool
+    events: list[dict[str, object]]
+    tiles: list[dict[str, object]]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether a service can answer everything, and in sentences what keeps it from that."""
+
+    ready: bool
+    reasons: list[str] = []

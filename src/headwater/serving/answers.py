@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -27,7 +28,13 @@ def moment_text(micros: int) -> str:
     >>> moment_text(1_714_564_800_000_000)
     '2024-05-01T12:00:00.000000Z'
     """
-    return (_EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    second, rest = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{rest:06}Z"
+
+
+@functools.lru_cache(1024)
+def _second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class FeatureWriter:

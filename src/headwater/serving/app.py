@@ -6,40 +6,32 @@ import asyncio
 import itertools
 import re
 import secrets
-import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from starlette.routing import request_response
 
 from headwater import clock
-from headwater.errors import (
-    BusyError,
-    ConnectError,
-    DataError,
-    DefinitionError,
-    MissingExtraError,
-    ModelError,
-    StoreError,
-    UsageError,
-    nearest,
-)
+from headwater.errors import HeadwaterError, nearest
+from headwater.logs.entries import Kind
+from headwater.logs.served import ServedLog
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
-from headwater.serving.asked import AnyAsked
 from headwater.serving.deadline import Deadline
+from headwater.serving.failures import told, where
 from headwater.serving.forwarder import Forwarder
-from headwater.serving.hot import Said
+from headwater.serving.hot import Ready, Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.limits import Clock, check_depth, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.parties import Parties, beside
+from headwater.serving.recorder import Recorder
 from headwater.serving.requestlog import Line, RequestLog
 from headwater.serving.routes import ROUTES, Route
 from headwater.serving.service import Service
@@ -50,8 +42,8 @@ T = TypeVar("T")
 _INLINE: Final = 64  # rows; more are worked on beside the event loop
 _LANES: Final = 8  # threads
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _JSON: Final = b"application/json"
+_KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
 _REFRESH: Final = 0.5  # seconds between two looks for new versions of models
 _GONE: Final = 499  # the sender has left; for the log alone
 
@@ -61,10 +53,11 @@ class _Bound(NamedTuple):
 
     route: Route
     name: str
-    decode: Callable[[bytes], AnyAsked] | None
+    decode: Callable[[bytes], Any] | None
     page: Asgi | None
     numbers: RouteNumbers
     others: bool  # whether third parties are asked
+    kind: Kind
 
 
 class App:
@@ -74,6 +67,7 @@ class App:
         service: what it answers from.
         tokens: the file of tokens; None answers this machine alone, without any.
         log: gets a line a request.
+        served: the served log, which gets what was answered.
         on_answer: told of each answer of a third party; it must not wait.
         routes: the table.
 
@@ -87,6 +81,7 @@ class App:
         *,
         tokens: Path | None = None,
         log: RequestLog | None = None,
+        served: ServedLog | None = None,
         on_answer: OnAnswer | None = None,
         routes: tuple[Route, ...] = ROUTES,
     ) -> None:
@@ -94,7 +89,12 @@ class App:
         self.parties = Parties(service.project, on_answer=on_answer)
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
+        self.told, self.beat = self.numbers.text, _nothing
         self._log = log or RequestLog(None)
+        self._recorder = None if served is None else Recorder(served, service)
+        if self._recorder is not None:
+            self.numbers.also(self._recorder.collect)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
@@ -111,8 +111,8 @@ class App:
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        own = headers.get(b"x-request-id", b"")
-        number = own if _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        own = headers.get(b"x-request-id")
+        number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
         call, bound = _Call(number), None
         try:
             bound = self._allowed(scope, headers, call)
@@ -120,18 +120,21 @@ class App:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
                 data = await read_body(read, headers, self._reading)
-                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data, begin))
+                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data, call, begin))
                 call.rows, call.status = said.rows, said.status
                 more = [(b"content-type", _JSON), (b"x-request-id", number)]
                 more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
                 await send({"type": "http.response.start", "status": said.status, "headers": more})
                 await send({"type": "http.response.body", "body": said.body})
                 bound.numbers.answer(said)
+                if self._recorder is not None and call.ready is not None:
+                    took = clock.stopwatch() - begin
+                    self._recorder.put(bound.kind, bound.name, call.level, str(number, "ascii"), call.t, call.ready, said, took)
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
         seconds = clock.stopwatch() - begin
         (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
-        self._log.put(Line(clock.now_micros(), number.decode(), call.route, call.name, call.status, seconds, call.rows, call.failed))
+        self._log.put(Line(clock.now_micros(), str(number, "ascii"), call.route, call.name, call.status, seconds, call.rows, call.failed))
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may be told more than that it failed."""
@@ -153,6 +156,7 @@ class App:
         """Take up new versions of models, for ever."""
         while True:
             await asyncio.sleep(_REFRESH)
+            self.beat()
             await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
@@ -176,20 +180,27 @@ class App:
             raise self._lost(scope["method"], scope["path"])
         return bound
 
-    async def _said(self, bound: _Bound, data: bytes, begin: float) -> Said:
+    async def _said(self, bound: _Bound, data: bytes, call: _Call, begin: float) -> Said:
         """The answer of a hot route."""
         route, name = bound.route, bound.name
         assert bound.decode is not None
+        if route.takes is not None:
+            check_depth(data)
+            takes, given = route.takes, bound.decode(data)
+            return await self._lanes.run(lambda service: takes(service, name, given))
         assert route.read is not None
         assert route.answer is not None
         check_depth(data)
-        asked, t = bound.decode(data), clock.now_micros()
+        asked = bound.decode(data)
+        t = call.t = clock.now_micros()
+        call.level = asked.level
         near = hot.size(asked) <= _INLINE and not self.service.store.partitioned
         if near and not bound.others:
-            return route.answer(self.service, name, asked, t, route.read(self.service, name, asked, t), None)
+            call.ready = route.read(self.service, name, asked, t)
+            return route.answer(self.service, name, asked, t, call.ready, None)
         reads, answers = route.read, route.answer
         run = self._here if near else self._lanes.run
-        ready = await run(lambda service: reads(service, name, asked, t))
+        ready = call.ready = await run(lambda service: reads(service, name, asked, t))
         if not self.parties.asks(ready.service):
             return await run(lambda service: answers(service, name, asked, t, ready, None))
         limit = self.parties.limits.get(name)
@@ -197,7 +208,7 @@ class App:
         due.lap("request")
         called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
-        answered = beside(called)
+        answered = beside(called, due.stages["third party"])
         said = await run(lambda service: answers(service, name, asked, t, ready, answered))
         due.lap("answer")
         if limit is not None:
@@ -231,16 +242,19 @@ class App:
 
     async def _refuse(self, send: Send, error: Exception, call: _Call) -> None:
         """Answer that a request failed: what its sender can mend is said, anything else is only named by the request's id."""
-        status, message, more = _told(error)
+        status, message, more = told(error)
         call.status = status
         if status == _GONE:
             return
         if status == 500:
-            call.failed = _where(error)
+            call.failed = where(error)
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
         headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        body = msgspec.json.encode({"error": " ".join(message.split()), "request_id": call.id.decode()})
+        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
+        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+            said["kind"] = type(error).__name__
+        body = msgspec.json.encode(said)
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:
@@ -255,13 +269,20 @@ class App:
         return Refused(404, f"there is nothing at {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
 
 
+def _nothing() -> None:
+    """What is done now and then where no other workers are."""
+
+
 class _Call:
     """What is noted of a request while it is answered."""
 
-    __slots__ = ("failed", "id", "name", "route", "rows", "status")
+    __slots__ = ("failed", "id", "level", "name", "ready", "route", "rows", "status", "t")
 
     def __init__(self, number: bytes) -> None:
         self.id, self.route, self.name, self.status, self.rows, self.failed = number, "", "", 200, 0, ""
+        self.ready: Ready | None = None
+        self.level: str | None = None
+        self.t = 0
 
 
 class _Lanes:
@@ -297,42 +318,7 @@ def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dic
         decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
-            found[route.method, route.begin + name] = _Bound(route, name, decode, page, numbers.route(route.path), name in asking)
+            found[route.method, route.begin + name] = _Bound(
+                route, name, decode, page, numbers.route(route.path), name in asking, _KINDS.get(route.begin, "features")
+            )
     return found
-
-
-def _told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
-    """The status of an error, what to say of it, and headers beside."""
-    match error:
-        case Denied():
-            return error.status, str(error), [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
-        case Refused():
-            more = [] if error.again is None else [(b"retry-after", b"%d" % error.again)]
-            return error.status, str(error), more + ([] if error.allow is None else [(b"allow", error.allow.encode())])
-        case msgspec.ValidationError():
-            return 422, _unknown(str(error)), []
-        case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
-            return 400, f"the body is no JSON: {error}", []
-        case BusyError():
-            return 503, str(error), [(b"retry-after", b"1")]
-        case StoreError() | ConnectError() | ModelError():
-            return 503, str(error), [(b"retry-after", b"5")]
-        case DataError() | UsageError():
-            return 422, str(error), []
-        case DefinitionError() | MissingExtraError():
-            return 501, str(error), []
-        case _:
-            return 500, "", []
-
-
-def _unknown(message: str) -> str:
-    """A message of msgspec, with the nearest field where one is unknown."""
-    found = _UNKNOWN.search(message)
-    known = ("row", "rows", "columns", "level", "compact", "features", "timing", "candidates", "k")
-    return f"{message}; {nearest(found[1], known)}" if found else message
-
-
-def _where(error: Exception) -> str:
-    """The kind of an error and the place in the code; its message may hold values, and stays out of the log."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join([type(error).__name__, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))])

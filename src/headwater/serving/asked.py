@@ -58,6 +58,9 @@ class AskedRanking(msgspec.Struct, forbid_unknown_fields=True):
     timing: bool = False
 
 
+Rows = Row | list[Row]
+"""One row, or several."""
+
 AnyAsked = Asked | AskedPrediction | AskedRanking
 
 

@@ -11,7 +11,7 @@ from headwater import clock
 from headwater.errors import DataError
 from headwater.pipelines.predict import Beside, Many, Predicted, read_many, read_one
 from headwater.pipelines.quick import Answer, Answers
-from headwater.pipelines.rank import Proposed
+from headwater.pipelines.rank import Order, Proposed
 from headwater.serving.answers import FeatureWriter, encode, moment_text, predicted, timing
 from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
 from headwater.serving.service import Service
@@ -23,7 +23,8 @@ MOST_ROWS = 10_000
 class Ready(NamedTuple):
     """A request that was read.
 
-    service: the feature service that it needs. row: of one row; else `columns`, with `height` rows. proposed: of a ranking.
+    service: the feature service that it needs; empty where it needs none. row: of one row; else `columns`, with `height` rows.
+    proposed: of a ranking.
     """
 
     service: str
@@ -41,7 +42,8 @@ class Said(NamedTuple):
     """An answer: its body, how many rows it is about, and what watchers and logs want to know.
 
     found: the features that were read, of one row or many. predicted: the predictions. version: of the model. stages: the seconds that
-    each took. again: in how many seconds to ask again. of: the rows whose features were read, where others were made ahead; None is all.
+    each took. again: in how many seconds to ask again. of: the rows whose features were read, where others were made ahead; None is
+    all. order: of a ranking.
     """
 
     body: bytes
@@ -53,6 +55,7 @@ class Said(NamedTuple):
     status: int = 200
     again: int | None = None
     of: Sequence[int] | None = None
+    order: Order | None = None
 
 
 def size(asked: AnyAsked) -> int:
@@ -90,18 +93,19 @@ def features(service: Service, name: str, asked: Asked, t: int, ready: Ready, be
         read = clock.stopwatch()
         told = answer if beside is None else answer._replace(moments=writer.moments(answer.moments, beside, t))
         body = writer.compact(told, t) if asked.compact else writer.one(told, t)
-        return Said(body, 1, answer, stages={"read": read - begin, "write": clock.stopwatch() - read})
+        return Said(body, 1, answer, stages=_stages(begin, read, beside))
     answers = read_many(online, ready.columns, t, beside)
     read = clock.stopwatch()
     form = writer.compact_many if asked.compact else writer.columns if asked.rows is UNSET else writer.rows
     body = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
-    return Said(body, ready.height, answers, stages={"read": read - begin, "write": clock.stopwatch() - read})
+    return Said(body, ready.height, answers, stages=_stages(begin, read, beside))
 
 
 def read_prediction(service: Service, name: str, asked: AskedPrediction, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
     """Read what `POST /v1/predict/{model}` was asked."""
     side = service.side(name, asked.level)
-    return _ready(side.reader, side.predictor.model.features.name, asked)
+    ahead = side.ahead is not None and not side.ahead.scoring.on_request
+    return _ready(side.reader, "" if ahead else side.predictor.model.features.name, asked)
 
 
 def predict(service: Service, name: str, asked: AskedPrediction, t: int, ready: Ready, beside: Beside | None) -> Said:
@@ -128,7 +132,7 @@ def read_ranking(service: Service, name: str, asked: AskedRanking, t: int) -> Re
     if candidates is not None:
         candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]
     proposed = ranker.propose(reader.shared(asked.row, ranker.asks), candidates, t=t)
-    return Ready(of, None, proposed.columns, proposed.height, proposed)
+    return Ready("" if proposed.order is not None else of, None, proposed.columns, proposed.height, proposed)
 
 
 def rank(service: Service, name: str, asked: AskedRanking, t: int, ready: Ready, beside: Beside | None) -> Said:
@@ -144,7 +148,17 @@ def rank(service: Service, name: str, asked: AskedRanking, t: int, ready: Ready,
     about = b'"how":"%b","age":%.6f,"candidates":%d' % (order.how.encode(), order.age, order.candidates)
     items = b",".join(part + b"}" for part in parts)
     body = b'%b,%b,"items":[%b]%b' % (_head(name, order.version, asked.level, t), about, items, _tail(asked, order.stages))
-    return Said(body, order.candidates, answers, [one for _, one in order.items], order.version, order.stages)
+    return Said(body, order.candidates, answers, [one for _, one in order.items], order.version, order.stages, order=order)
+
+
+def outcomes(service: Service, name: str, given: Row | list[Row]) -> Said:
+    """`POST /v1/outcomes/{labels}`: what came of requests, answered for once it is on disk."""
+    rows = [given] if isinstance(given, dict) else given
+    _checked(len(rows), "outcomes")
+    added = service.outcomes(name, rows)
+    refused = [{"index": place, "reason": why} for place, why in added.refused]
+    said = {"accepted": added.accepted, "copies": added.copies, "corrections": added.corrections, "refused": refused}
+    return Said(encode(said), len(rows), status=422 if len(refused) == len(rows) else 200)
 
 
 def _ready(reader: Reader, name: str, asked: Asked | AskedPrediction) -> Ready:
@@ -152,6 +166,11 @@ def _ready(reader: Reader, name: str, asked: Asked | AskedPrediction) -> Ready:
         return Ready(name, reader.row(asked.row), {}, 1)
     columns = reader.rows(cast("list[Row]", asked.rows)) if asked.columns is UNSET else reader.columns(asked.columns)
     return Ready(name, None, columns, len(next(iter(columns.values()))) if columns else size(asked))
+
+
+def _stages(begin: float, read: float, beside: Beside | None) -> dict[str, float]:
+    stages = {"read": read - begin, "write": clock.stopwatch() - read}
+    return stages if beside is None else {**stages, "third party": beside.seconds}
 
 
 def _head(name: str, version: str, level: str | None, t: int) -> bytes:

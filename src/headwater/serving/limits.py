@@ -30,14 +30,17 @@ class Clock:
         self._since: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> asyncio.Task[object] | None:
         """Note that the task under way reads."""
-        task = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         if task is not None:
             self._since[task] = clock.stopwatch()
             if self._watch is None:
-                self._watch = asyncio.get_running_loop().call_later(min(1.0, self._seconds / 4), self._look)
+                self._watch = self._loop.call_later(min(1.0, self._seconds / 4), self._look)
         return task
 
     def end(self, task: asyncio.Task[object] | None) -> None:
@@ -60,8 +63,8 @@ class Clock:
                 self._late.add(task)
                 self._since.pop(task)
                 task.cancel()
-        if self._since:
-            self._watch = asyncio.get_running_loop().call_later(min(1.0, self._seconds / 4), self._look)
+        if self._since and self._loop is not None:
+            self._watch = self._loop.call_later(min(1.0, self._seconds / 4), self._look)
 
 
 async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, largest: int = LARGEST) -> bytes:

@@ -60,12 +60,16 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
 
 
 def _operation(described: _Described, route: Route, name: str, *, tokens: bool) -> Schema:
-    errors = {code: {"description": what, "content": _json(_ref("Error"))} for code, what in _ERRORS.items() if code[0] == "4"}
+    errors: dict[str, Schema] = {
+        code: {"description": what, "content": _json(_ref("Error"))} for code, what in _ERRORS.items() if code[0] == "4"
+    }
     made: Schema = {
         "operationId": f"{route.method.lower()}{route.begin}{name}".replace("/", "_").replace(".", "_"),
         "summary": route.summary + (f": {name}" if name else ""),
         "responses": {"200": described.answer(route, name), **errors, "503": {"description": _ERRORS["503"], "content": _json({})}},
     }
+    if route.takes is not None:  # of which all may be refused, each for its reason
+        errors["422"]["content"] = _json({"anyOf": [_ref("Error"), _ref("Outcomes")]})
     if tokens and route.scope is not None:
         made["security"] = [{"token": []}]
         made["description"] = f"Needs a token with the scope `{route.scope}`."
@@ -94,6 +98,9 @@ class _Described:
                 return _json(_rows(self._row(self.service.project.model(name).features), {"level": self._levels, **_FLAGS}))
             case "rank":
                 return _json(self._ranking(name))
+            case "outcomes":
+                row: Schema = {"type": "object", "additionalProperties": _SCALAR}
+                return _json({"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]})
             case "events":
                 event: Schema = {"type": "object"}
                 lines = {"schema": {"type": "string", "description": "an object a line"}}
@@ -110,6 +117,8 @@ class _Described:
                 return {**described, "content": _json(_predictions(self.service.project.model(name).features.feature_names))}
             case ["v1", "rank"]:
                 return {**described, "content": _json(_ranked(self.service.project.model(name).features.feature_names))}
+            case ["v1", "outcomes"]:
+                return {**described, "content": _json(_ref("Outcomes"))}
             case ["metrics"]:
                 return {**described, "content": {"text/plain": {"schema": {"type": "string"}}}}
             case ["docs"]:
@@ -211,10 +220,18 @@ _TIMING: Final[Schema] = {"timing": {"type": "object", "additionalProperties": {
 def _components() -> Schema:
     of = {"stale": {"type": "boolean"}, "age": {"type": "number", "description": "seconds from K"}, "T": _MOMENT, "K": _MOMENT}
     status = {"enum": list(STATUSES)}
+    counts: Schema = {key: {"type": "integer"} for key in ("accepted", "copies", "corrections")}
+    refused = {"type": "array", "items": _object({"index": {"type": "integer"}, "reason": {"type": "string"}})}
     return {
+        "Outcomes": _object({**counts, "refused": refused}),
         "Feature": _object({"value": {}, "status": status, **of}),
         "FeatureColumn": _object({"values": {"type": "array"}, "statuses": {"type": "array", "items": status}, **of}),
-        "Error": _object({"error": {"type": "string"}, "request_id": {"type": "string"}}),
+        "Error": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in ("error", "request_id", "kind")},
+            "required": ["error", "request_id"],
+            "additionalProperties": False,
+        },
     }
 
 

@@ -28,7 +28,7 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 (as Starlette c
 async def readyz(request: Request) -> Response:
     """Whether everything can be answered; what cannot is said to who may read."""
     app = _app(request)
-    reasons = await run_in_threadpool(app.service.lane().unready)
+    reasons = await run_in_threadpool(app.service.lane().unready) + app.others()
     said: dict[str, object] = {"status": "unready" if reasons else "ready"}
     if app.service.refused and app.may_read(request.headers.get("authorization")):
         said["warnings"] = [f"the version before goes on: {why}" for why in app.service.refused.values()]
@@ -38,8 +38,8 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """The numbers of this process."""
-    return Response(_app(request).numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """The numbers of this process; of all, where it is one of several workers."""
+    return Response(_app(request).told(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def explain(request: Request) -> Response:

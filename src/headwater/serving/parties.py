@@ -81,10 +81,10 @@ class Parties:
         yield from (rows, calls, seconds, breaker, late, cut)
 
 
-def beside(called: Called) -> Beside:
-    """What third parties have answered, as predictions take it."""
+def beside(called: Called, seconds: float) -> Beside:
+    """What third parties have answered, as predictions take it; `seconds` that it took."""
     known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
-    return Beside(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages})
+    return Beside(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
 
 
 class Asking:
@@ -101,7 +101,8 @@ class Asking:
         limit = None if model is None else self._parties.limits.get(model)
         due = Deadline() if limit is None else limit.start()
         waiting = self._parties.ask(service, request, count, t=t, limit=limit, due=due)
-        return beside(asyncio.run_coroutine_threadsafe(waiting, self._loop).result())
+        called = asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
+        return beside(called, due.spent())
 
     def close(self) -> None:
         """End all calls, and the thread."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from headwater.connectors.pushed import Inbox, Settled
 from headwater.errors import BusyError, UsageError, nearest
+from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ingest import Receive
-from headwater.pipelines.shard import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.serving.http import Read, Refused, Scope, Send, answer, body, header, refuse
 from headwater.serving.server import serving
 

@@ -14,12 +14,13 @@ from headwater.definitions.streams import Pushed
 from headwater.pipelines.predict import Beside
 from headwater.serving import hot, pages
 from headwater.serving.access import Scope
-from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking
+from headwater.serving.asked import Asked, AskedPrediction, AskedRanking, Rows
 from headwater.serving.hot import Ready, Said
 from headwater.serving.service import Service
 
 Read: TypeAlias = Callable[[Service, str, Any, int], Ready]
 Answer: TypeAlias = Callable[[Service, str, Any, int, Ready, Beside | None], Said]
+Take: TypeAlias = Callable[[Service, str, Any], Said]
 Page: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
@@ -28,8 +29,8 @@ class Route:
     """One route.
 
     method, path: the path has one `{name}` at most, at its end. scope: that a token needs; None answers everybody. summary: what it does.
-    names: what may stand for `{name}`. read, answer: for the hot ones, how what was `asked` is read and answered. page: for the others, of
-    Starlette's request. forwards: for events, which another process takes.
+    names: what may stand for `{name}`. read, answer: for the hot ones, how what was `asked` is read and answered. takes: of what is
+    written, what becomes of it. page: for the others, of Starlette's request. forwards: for events, which another process takes.
     """
 
     method: Literal["GET", "POST"]
@@ -37,10 +38,11 @@ class Route:
     scope: Scope | None
     summary: str
     names: Callable[[Service], Iterable[str]] | None = None
-    asked: type[AnyAsked] | None = None
+    asked: Any = None
     read: Read | None = None
     answer: Answer | None = None
     page: Page | None = None
+    takes: Take | None = None
     forwards: bool = False
 
     @property
@@ -69,6 +71,11 @@ def rankings(service: Service) -> Iterable[str]:
     return [model.name for model in service.project.models if isinstance(model.task, Ranking)]
 
 
+def labels(service: Service) -> Iterable[str]:
+    """The labels whose outcomes are posted."""
+    return dict.fromkeys(model.labels.name for model in service.project.models)
+
+
 def pushed(service: Service) -> Iterable[str]:
     """The sources whose events are pushed."""
     return [source.name for source in service.project.sources if isinstance(source.stream, Pushed)]
@@ -88,6 +95,7 @@ ROUTES: Final = (
     ),
     Route("POST", "/v1/rank/{model}", "predict", "The best candidates of a request", rankings, AskedRanking, hot.read_ranking, hot.rank),
     Route("POST", "/v1/events/{source}", "write", "Events for the process that ingests", pushed, forwards=True),
+    Route("POST", "/v1/outcomes/{labels}", "write", "What came of requests", labels, Rows, takes=hot.outcomes),
     Route("GET", "/v1/explain", "read", "Why a feature has the value that it has", page=pages.explain),
     Route("GET", "/healthz", None, "Whether the process answers", page=pages.healthz),
     Route("GET", "/readyz", None, "Whether everything can be answered", page=pages.readyz),

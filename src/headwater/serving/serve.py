@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from headwater import settings
 from headwater.definitions.project import Project
+from headwater.logs.served import ServedLog
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.predict import Scorer
 from headwater.pipelines.train import Trained
 from headwater.serving.access import check_bind
 from headwater.serving.app import App
 from headwater.serving.ingesting import address
+from headwater.serving.leash import Leash
 from headwater.serving.requestlog import RequestLog
-from headwater.serving.server import serving
+from headwater.serving.server import Door, serving
 from headwater.serving.service import Service
+from headwater.serving.shared_numbers import SharedNumbers
+from headwater.serving.third_party import OnAnswer
 
 HTTP = "127.0.0.1:8320"
+
+_DRAIN: Final = 1.0  # seconds in which connections of a worker that ends are told to go to the others
 
 
 @contextmanager
@@ -33,8 +39,11 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     tokens: str | Path | None = None,
     log: TextIO | None = None,
     sample: float = 1.0,
+    served: ServedLog | None = None,
+    on_answer: OnAnswer | None = None,
     folder: str | Path | None = None,
     trust: bool = False,
+    supervised: Leash | None = None,
 ) -> Iterator[str]:
     """Serve a project over HTTP while the context lasts, as `headwater serve` does; the address at which it is reached.
 
@@ -44,7 +53,10 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
         http: HOST:PORT to listen at.
         models, levels, folder, trust: as for `hw.Service`.
         tokens: the file of tokens; None takes `tokens.json` in headwater's home, and where there is none, answers this machine alone.
+        supervised: for a worker of `headwater serve --workers`, what ties it to the others.
         log: gets a line of JSON a request. sample: the share of good answers that get one; every other answer does.
+        served: the served log, which gets what was answered: features, predictions, statuses, ages.
+        on_answer: told of each answer of a third party, such as `AnswerLog.add`; it must not wait.
 
     Raises:
         UsageError: the address is taken, or reached by others while there are no tokens; a level that the project does not have.
@@ -66,6 +78,16 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     check_bind(host, known)
     with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
         service.unready()  # and so, what can be is compiled and loaded before anybody asks
-        app = App(service, tokens=known, log=RequestLog(log, sample=sample))
-        with serving(app, host, port, closing=app.close) as url:
+        app = App(service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer)
+        if supervised is None:
+            with serving(app, host, port, closing=app.close) as url:
+                yield url
+            return
+        app.others = supervised.others
+        if supervised.numbers is not None:
+            shared = SharedNumbers(supervised.numbers, app.numbers.text)
+            app.told, app.beat = shared.text, shared.beat
+        door = Door(supervised.door, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2)
+        with serving(app, host, port, closing=app.close, door=door) as url:
+            supervised.watch(service.lane().unready)
             yield url

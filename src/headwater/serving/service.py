@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import Self, cast
 
 from headwater import clock, settings
 from headwater.definitions.arm import AS_DEFINED, Arm
@@ -17,8 +18,8 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
-from headwater.engines.asides import STATUSES
 from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
+from headwater.logs.outcomes import Added, Outcomes
 from headwater.models.reload import Reloading
 from headwater.online_stores import OnlineStore, opened
 from headwater.online_stores.scores import read_scores
@@ -27,7 +28,6 @@ from headwater.pipelines.explain import Explanation, explain
 from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
-from headwater.pipelines.quick import Answers
 from headwater.pipelines.rank import Ranker
 from headwater.pipelines.score import fingerprint
 from headwater.pipelines.train import Trained
@@ -36,25 +36,7 @@ from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader, key_types, moments_of
 from headwater.serving.parties import Asking
 from headwater.serving.scorers import Scorers, given, in_folder
-
-Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-
-
-class Open(NamedTuple):
-    """A feature service at a level, ready to be read: how its rows are read, and how its answers are written."""
-
-    features: OnlineFeatures
-    reader: Reader
-    writer: FeatureWriter
-
-
-class Side(NamedTuple):
-    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
-
-    predictor: Predictor
-    ahead: MadeAhead | None
-    reader: Reader
-    writer: FeatureWriter
+from headwater.serving.sides import Open, Rows, Side, columns_of, told
 
 
 class Service:
@@ -100,6 +82,8 @@ class Service:
         self._warm: set[tuple[str, str | None]] = set()
         self.refused: dict[tuple[str, str | None], str] = {}
         self._loaded: dict[tuple[str, str | None], Scorer] = {}
+        self._lock = threading.Lock()
+        self._outcomes: dict[str, Outcomes] = {}
         self._asking: Asking | None = None
         self._open: dict[tuple[str, str | None], Open] = {}
         self._sides: dict[tuple[str, str | None], Side] = {}
@@ -112,8 +96,10 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store, if it was opened here."""
+        """Let go of the store, if it was opened here, and of files."""
         self._stack.close()
+        for posted in self._outcomes.values():
+            posted.close()
 
     def features(self, service: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None) -> Features:
         """The features of one row or several as they are now.
@@ -130,10 +116,10 @@ class Service:
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
         (online, _, writer), t = self.open(service, level), _moment(at)
-        columns = _columns(rows)
+        columns = columns_of(rows)
         said = self._asked(service, columns, t, None)
         found = read_many(online, columns, t, said)
-        return Features(service, level, clock.moment(t), _told(writer, found, said, t))
+        return Features(service, level, clock.moment(t), told(writer, found, said, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -143,15 +129,15 @@ class Service:
         Raises:
             ModelError: besides, a fitted model that is missing, or reads other features.
         """
-        side, t, columns = self.side(model, level), _moment(at), _columns(rows)
+        side, t, columns = self.side(model, level), _moment(at), columns_of(rows)
         beside = self._asked(side.predictor.model.features.name, columns, t, model)
         found = side.predictor.many(columns, t=t, beside=beside)
         said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
         if features and found.features is not None:
             own = beside if beside is None or found.rows is None else beside.take(found.rows)
             places = range(len(said)) if found.rows is None else found.rows
-            for n, told in zip(places, _told(side.writer, found.features, own, t), strict=True):
-                said[n] = told
+            for n, one in zip(places, told(side.writer, found.features, own, t), strict=True):
+                said[n] = one
         made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
         return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
 
@@ -185,11 +171,29 @@ class Service:
         order = ranker.order(proposed, k, t=t, beside=beside)
         said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            said = _told(self.side(model, level).writer, order.features, beside, t)
+            said = told(self.side(model, level).writer, order.features, beside, t)
         items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
         return Ranked(
             model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
         )
+
+    def outcomes(self, labels: str, rows: Sequence[Mapping[str, object]]) -> Added:
+        """Take in what came of requests; when this returns, what was accepted is on disk.
+
+        Args:
+            labels: the name of a model's labels.
+            rows: each says which request it is of (`request_id`, or the labels' keys, and `timestamp`), its `outcome`, and when that was
+                known (`known_at`), where that is not now.
+
+        Raises:
+            UsageError: labels that there are not, or whose outcomes are made of events.
+            StoreError: the folder cannot be written.
+        """
+        with self._lock:
+            posted = self._outcomes.get(labels)
+            if posted is None:
+                posted = self._outcomes[labels] = Outcomes.of(self._folder, self.project, labels)
+        return posted.add(rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Why a feature has the value that it has; as `hw.explain`."""
@@ -349,33 +353,8 @@ class Service:
             self._warm.add((service, level))
 
 
-def _told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
-    """The features of some rows, as they are told."""
-    moments = writer.moments(found.moments, beside, t)
-    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
-    made = []
-    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
-        row = zip(writer.names, values, codes, writer.of, strict=True)
-        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
-    return made
-
-
 def _moment(at: datetime | str | None) -> int:
     return clock.now_micros() if at is None else parse_moment(at, "at")
-
-
-def _columns(rows: Rows) -> dict[str, list[object]]:
-    """Rows as columns.
-
-    Raises:
-        UsageError: there is no row.
-    """
-    every = [rows] if isinstance(rows, Mapping) else list(rows)
-    if not every:
-        raise UsageError("no row was given; give one row, or a list of at least one")
-    names = dict.fromkeys(name for row in every for name in row)
-    return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}
 
 
 def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:

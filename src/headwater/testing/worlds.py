@@ -19,7 +19,7 @@ from headwater.definitions.model import Estimator, Model
 from headwater.definitions.request_feature import RequestField
 from headwater.definitions.source import Source
 
-_START = datetime(2024, 3, 4, tzinfo=UTC)
+START = datetime(2024, 3, 4, tzinfo=UTC)
 _HOUR = 3600.0
 
 
@@ -37,7 +37,7 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
     states = (np.cumsum(random.random((hours, 4)) < 0.1, axis=0) + random.integers(0, 2, 4)) % 2
     events = pl.concat(
         pl.DataFrame(
-            {"machine": [m] * hours, "at": _times((np.arange(hours) * _HOUR).astype(np.float64)), "state": states[:, m].astype(np.float64)}
+            {"machine": [m] * hours, "at": times((np.arange(hours) * _HOUR).astype(np.float64)), "state": states[:, m].astype(np.float64)}
         )
         for m in range(4)
     )
@@ -51,7 +51,7 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
             "machine": machine,
             "amount": amount,
             "weight": weight,
-            "asked": _times(asked),
+            "asked": times(asked),
             "bad": random.random(n) < 1 / (1 + np.exp(-odds)),
         }
     )
@@ -66,5 +66,6 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
     return model, {"one": Level(hourly), "other": Level(hourly)}
 
 
-def _times(seconds: F64) -> pl.Series:
-    return pl.Series(np.rint(seconds * 1e6).astype(np.int64)).cast(pl.Duration("us")) + _START
+def times(seconds: F64) -> pl.Series:
+    """Moments so many seconds after `START`."""
+    return pl.Series(np.rint(seconds * 1e6).astype(np.int64)).cast(pl.Duration("us")) + START

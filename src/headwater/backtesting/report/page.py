@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from headwater.backtesting.report import parts, sections
+from headwater.backtesting.report import attributed, parts, sections
 from headwater.backtesting.report.markup import Html, esc, join
 from headwater.backtesting.report.style import CSS, SCRIPT
 from headwater.backtesting.result import BacktestResult
@@ -14,10 +14,9 @@ from headwater.backtesting.result import BacktestResult
 def to_html(result: BacktestResult) -> str:
     """A page that needs nothing beside itself: plotly's own JavaScript is inside, about 4.8 MB of it.
 
-    Order: verdict, lift curve, levels and steps, transitions, money and folds (where there are any), what the numbers rest on,
-    slices, curves (binary only),
-    assumptions, definitions. Its content security policy lets run the two scripts of the page, by their
-    hashes, and no other, and lets nothing be fetched.
+    Order: verdict, lift curve, levels and steps, attribution, transitions, money and folds (where there are any), what the numbers
+    rest on, slices, curves (binary only), assumptions, definitions. Its content security policy
+    lets run the two scripts of the page, by their hashes, and no other, and lets nothing be fetched.
     """
     # Imported here: plotly's bundle is of no use to whoever only prints a table.
     from plotly.offline import get_plotlyjs
@@ -34,6 +33,7 @@ def to_html(result: BacktestResult) -> str:
             sections.verdict(result),
             sections.curve(result),
             sections.levels(result),
+            attributed.to_section(result.attribution),
             parts.transitions(result),
             parts.money(result),
             parts.folds(result),

@@ -13,7 +13,7 @@ from headwater.backtesting.result import BacktestResult, Estimate, LevelResult, 
 def to_json(result: BacktestResult) -> dict[str, object]:
     """The result as a dictionary of JSON values; NaN and infinity, which JSON cannot write, become None.
 
-    Keys: levels, paired, slices, folds, money, new_keys, transitions, leak_audit, seconds, rows; besides
+    Keys: levels, paired, slices, folds, money, new_keys, transitions, attribution, leak_audit, seconds, rows; besides
     them model, task, headline, verdict,
     split, estimator, fingerprint, versions, assumptions and what else a reader needs to judge the numbers.
     The points of the curves and the rows of each day are left out: they are `result.levels[i].curves` and
@@ -53,6 +53,7 @@ def to_json(result: BacktestResult) -> dict[str, object]:
             {**asdict(step), "coverage": [*map(_finite, step.coverage)], "coverage_of_new": [*map(_finite, step.coverage_of_new)]}
             for step in result.transitions
         ],
+        "attribution": None if result.attribution is None else result.attribution.to_dict(),
         "intervals": result.intervals,
         "seconds": _finite_values(result.seconds),
         "rows": {"train": split.train_rows, "test": split.test_rows, "left_out": dict(split.left_out)},

@@ -5,27 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from headwater.backtesting.report import wording
+from headwater.backtesting.report import attributed, wording
+from headwater.backtesting.report.texts import VERDICT_STYLES, empty_table, plain
 from headwater.backtesting.result import BacktestResult, LevelResult
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _WIDE = 100
-_VERDICT_STYLES = {"LIFT": "bold green", "harm": "bold red", "no lift worth having": "yellow", "not shown": "yellow"}
-_PLAIN = str.maketrans(
-    {
-        wording.MINUS: "-",
-        wording.ARROW: "->",
-        wording.NO_VALUE: "-",
-        "\N{NO-BREAK SPACE}": " ",
-        "\N{MULTIPLICATION SIGN}": "x",
-    }
-)
 
 
 def to_table(result: BacktestResult) -> RenderableType:
@@ -62,14 +55,13 @@ class _Writer:
         for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Text(), table]
+        if self.result.attribution is not None:
+            parts += [Text(), attributed.to_table(self.result.attribution)]
         return Group(*parts, Text(), *self._foot())
 
     def text(self, text: str, style: str = "") -> Text:
-        """A user's string must neither be read as markup nor send control codes to the terminal."""
-        shown = "".join(character if character.isprintable() else " " for character in text.replace("\n", " "))
-        if self.ascii_only:
-            shown = shown.translate(_PLAIN).encode("ascii", "backslashreplace").decode("ascii")
-        return Text(shown, style)
+        """A text for this console."""
+        return plain(text, style, ascii_only=self.ascii_only)
 
     def _verdict(self) -> list[RenderableType]:
         lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold")]
@@ -82,14 +74,7 @@ class _Writer:
         return lines
 
     def _table(self, title: str) -> Table:
-        return Table(
-            title=self.text(title, "bold"),
-            title_justify="left",
-            box=box.ASCII if self.ascii_only else box.SIMPLE_HEAD,
-            show_edge=False,
-            padding=(0, 1, 0, 0),
-            collapse_padding=True,
-        )
+        return empty_table(title, ascii_only=self.ascii_only)
 
     def _levels(self) -> Table:
         metrics = self._metrics()
@@ -143,7 +128,7 @@ class _Writer:
             table.add_row(
                 self.text(f"{step.from_} {wording.ARROW} {step.to}"),
                 self.text(wording.gain(step, wording.places(self.result, metric))),
-                self.text(step.verdict, _VERDICT_STYLES[step.verdict]),
+                self.text(step.verdict, VERDICT_STYLES[step.verdict]),
             )
         return table
 
@@ -189,7 +174,7 @@ class _Writer:
                 step for step in wording.steps(part.levels, part.paired, main.metric) if (step.from_, step.to) == (main.from_, main.to)
             ]
             gain = wording.gain(found[0], decimals) if found else wording.NO_VALUE
-            judged = self.text(found[0].verdict, _VERDICT_STYLES[found[0].verdict]) if found else self.text(part.note)
+            judged = self.text(found[0].verdict, VERDICT_STYLES[found[0].verdict]) if found else self.text(part.note)
             table.add_row(self.text(part.name), self.text(wording.count(part.rows)), self.text(gain), judged)
         return table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
 from headwater.backtesting.result import BacktestResult, Estimate, LevelResult, Paired, SliceResult
@@ -81,8 +81,16 @@ def places(result: BacktestResult, metric: str) -> int:
     The size is the largest value at any level, so that a column lines up: 3 decimals for an AUC, 2 for
     an error of 21.4 minutes, none for one of 12,345.
     """
-    values = [abs(level.metrics[metric].value) for level in result.levels if metric in level.metrics]
-    largest = max((value for value in values if math.isfinite(value)), default=0.0)
+    return places_of(level.metrics[metric].value for level in result.levels if metric in level.metrics)
+
+
+def places_of(values: Iterable[float]) -> int:
+    """How many decimals show values of this size to about four digits.
+
+    >>> places_of([0.7, 0.75]), places_of([21.4]), places_of([12345.0]), places_of([])
+    (3, 2, 0, 3)
+    """
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     if largest == 0.0:
         return 3
     return min(8, max(0, 3 - math.ceil(math.log10(largest)) + (largest > 1)))

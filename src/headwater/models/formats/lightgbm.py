@@ -89,22 +89,21 @@ def fast(booster: Booster) -> Row | None:
         from lightgbm import basic
 
         # Guarded: where another version names them otherwise, rows go the plain way.
-        library, handle = cast("_Library", vars(basic)["_LIB"]), booster._handle  # noqa: SLF001
-        found = _threaded(library, handle, booster.num_feature(), booster.num_model_per_iteration())
+        found = _threaded(cast("_Library", vars(basic)["_LIB"]), booster)
         return found if _agree(found, booster) else None
     except (AttributeError, KeyError, OSError, ValueError, ctypes.ArgumentError):
         return None
 
 
-def _threaded(library: _Library, handle: object, width: int, outputs: int) -> Row:
-    own = threading.local()
+def _threaded(library: _Library, booster: Booster) -> Row:
+    own, width = threading.local(), booster.num_feature()
     predict = library.LGBM_BoosterPredictForMatSingleRowFast
 
     def row(values: array[float]) -> Sequence[float]:
         try:
             mine: _Thread = own.mine
         except AttributeError:
-            mine = own.mine = _Thread(library, handle, width, outputs)
+            mine = own.mine = _Thread(library, booster)
         if len(values) != width:  # C would read on
             raise DataError(f"a row has {len(values)} numbers, and the booster takes {width}")
         if predict(mine.config, ctypes.c_void_p(values.buffer_info()[0]), mine.length, mine.found):
@@ -115,15 +114,22 @@ def _threaded(library: _Library, handle: object, width: int, outputs: int) -> Ro
 
 
 class _Thread:
-    """What one thread needs to score a row; LightGBM's part of it is freed with the thread."""
+    """What one thread needs to score a row; LightGBM's part of it is freed with the thread, and before the booster."""
 
-    def __init__(self, library: _Library, handle: object, width: int, outputs: int) -> None:
-        self.config = ctypes.c_void_p()
-        self.found = (ctypes.c_double * outputs)()
+    def __init__(self, library: _Library, booster: Booster) -> None:
+        self.config, self._booster = ctypes.c_void_p(), booster
+        self.found = (ctypes.c_double * booster.num_model_per_iteration())()
         self.length = ctypes.byref(ctypes.c_int64())
         self._free = library.LGBM_FastConfigFree
         made = library.LGBM_BoosterPredictForMatSingleRowFastInit(
-            handle, _NORMAL, 0, -1, _FLOAT64, width, b"num_threads=1", ctypes.byref(self.config)
+            booster._handle,  # noqa: SLF001 (guarded, as above)
+            _NORMAL,
+            0,
+            -1,
+            _FLOAT64,
+            booster.num_feature(),
+            b"num_threads=1",
+            ctypes.byref(self.config),
         )
         if made:
             raise ValueError("LightGBM made no configuration for single rows")

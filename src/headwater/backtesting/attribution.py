@@ -1,0 +1,334 @@
+"""hw.attribution: which views earn from freshness, one at a time and together, and which may stay as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headwater import clock
+from headwater.backtesting import plan_words
+from headwater.backtesting.attribution_result import Attribution, Efficient, PathStep, SliceLift, UnitLift
+from headwater.backtesting.effort import Refits, as_refits
+from headwater.backtesting.intervals import Evaluation, interval
+from headwater.backtesting.metrics import Metric, resolve
+from headwater.backtesting.mixtures import Chosen, Effort, Mixtures
+from headwater.backtesting.result import Estimate, Paired
+from headwater.backtesting.run import HEADLINE
+from headwater.backtesting.slices import user_slices
+from headwater.backtesting.units import Costs, Groups, find_units, unit_costs
+from headwater.backtesting.verdicts import in_metric, min_lifts
+from headwater.backtesting.words import how_sure
+from headwater.compute.arrays import Bool
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.rolling import Rolling
+from headwater.definitions.sizes import Size
+from headwater.errors import UsageError
+from headwater.pipelines.means import Tick
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_AT_ONCE = 2  # sets that one round of the search tries together; not the number of threads, on which no result depends
+_NONE: Chosen = frozenset()
+
+
+def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but the levels have a default)
+    model: Model,
+    *,
+    stale: Level,
+    fresh: Level,
+    names: tuple[str, str] = ("stale", "fresh"),
+    groups: Groups | None = None,
+    costs: Costs | None = None,
+    share: float = 0.95,
+    split: str | datetime | Rolling | None = None,
+    slices: Mapping[str, pl.Expr] | None = None,
+    metric: str | Metric | None = None,
+    min_lift: float | None = None,
+    refits: int | Refits = 1,
+    resamples: int = 2000,
+    seed: int = 0,
+    threads: int | None = None,
+    memory: Size | None = None,
+    progress: bool | Tick = False,
+) -> Attribution:
+    """Say which views have to be fresh for most of the lift from `stale` to `fresh`, and which may stay as they are.
+
+    The features of both levels are computed once; each set of fresh views is trained on columns of the two, and judged on the same
+    requests. First every view alone, in both directions: made fresh where all else is stale, and made stale where all else is fresh.
+    Then greedily: the view that adds the most to those that are fresh already (per money, where costs are given), until `share` of the
+    lift is reached or nothing adds any. A view is tried again only while what it last added, or what was lost without it, exceeds what
+    the best one adds now: exact where views add less the more of them are fresh.
+
+    No day is used twice: every other test day chooses the order and where to stop, and the lifts of the path are those of the days
+    between. The views one at a time are not chosen, and are judged on all test days.
+
+    Args:
+        model: what to train; see `backtest`, also for `split`, `slices`, `refits`, `resamples`, `seed`, `threads`, `memory` and `progress`.
+        stale: the level to start from. Both predict on request.
+        fresh: the level whose lift is attributed.
+        names: what to call the two.
+        groups: "source" makes the views of one source fresh together; a mapping from names to views makes groups of your own.
+        costs: by view, source or group, what its freshness would cost more a day: the search then takes the best lift per money.
+        share: of the lift, that the plan has to reach.
+        metric: the one that is attributed; the task's headline metric where None.
+        min_lift: the least lift worth having, in the metric's unit.
+
+    Raises:
+        UsageError: no view differs between the levels, one of them makes predictions ahead, or they differ in `known_after`; groups or
+            costs of views that are none.
+        DataError, LeakError: as `backtest`.
+
+    Source: Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978 (greedy);
+    Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978 (trying again only what may be best).
+    """
+    if not isinstance(model, Model):
+        raise UsageError(f"attribution() takes a Model, and was given {type(model).__name__}; take one from project.models")
+    if not 0 < share <= 1:
+        raise UsageError(f"share is {share!r}; give a part of the lift above 0 and up to 1, such as 0.95")
+    known = model.features.in_training
+    trained = model if known is model.features else dataclasses.replace(model, features=known)
+    _check(trained, stale, fresh, names)
+    units = find_units(trained, stale, fresh, groups)
+    money = unit_costs(units, costs)
+    chosen = resolve([HEADLINE[model.task_kind] if metric is None else metric], model.task_kind)[0]
+    if min_lift is not None and not 0 <= min_lift < float("inf"):
+        raise UsageError(f"min_lift is {min_lift!r}; give 0 or more, in the metric's unit")
+
+    def run(tick: Tick | None) -> Attribution:
+        effort = Effort(as_refits(refits), resamples, seed, threads, memory, tick)
+        mixtures = Mixtures(trained, stale, fresh, names, units, chosen, split, effort)
+        return _Attributing(mixtures, money, share, min_lift, slices or {}).result()
+
+    if progress is not True:
+        return run(progress or None)
+    from headwater.backtesting.progress import bar
+
+    with bar() as shown:
+        return run(shown)
+
+
+@dataclass(frozen=True)
+class _Attributing:
+    mixtures: Mixtures
+    costs: Mapping[str, float] | None
+    share: float
+    given_lift: float | None
+    slices: Mapping[str, pl.Expr]
+
+    def result(self) -> Attribution:
+        began, mix = clock.stopwatch(), self.mixtures
+        parts = user_slices(self.slices, mix.requests.frame, mix.parts.test)  # refused before anything is trained
+        mix.train(self._alone)
+        path = self._path()
+        last = path[-1] if path else _NONE
+        everywhere = np.ones(len(mix.test), np.bool_)
+        found = mix.judged(self._alone, everywhere)
+        least = min_lifts(found, self.given_lift)[mix.metric.name]
+        reported = mix.judged([_NONE, *path, mix.all, *self._efficient()], ~mix.choosing)
+        whole = self._steps(found, [(_NONE, mix.all)], least)[0]
+        lift, rest = (self._steps(reported, [step], least)[0] for step in ((_NONE, last), (last, mix.all)))
+        worth, shown = bool(lift.low > least), bool(path) and lift.verdict == "LIFT"
+        chosen = last if shown else _NONE
+        made = Attribution(
+            model=mix.model.name,
+            metric=mix.metric.name,
+            higher_is_better=mix.metric.higher_is_better,
+            stale=mix.names[0],
+            fresh=mix.names[1],
+            describes={name: level.describe(mix.model) for name, level in zip(mix.names, (mix.stale, mix.fresh), strict=True)},
+            values={name: found.estimates(name)[mix.metric.name] for name in mix.names},
+            min_lift=least,
+            share_wanted=self.share,
+            units=self._units(found, least),
+            path=self._reported(reported, path, least),
+            chosen=[name for name in self._ordered(path) if name in chosen],
+            stay=[unit.name for unit in mix.units if unit.name not in chosen],
+            worth=worth,
+            whole=whole,
+            lift=lift if path else None,
+            rest=rest if path else None,
+            share=self._share(reported, last) if path else Estimate(np.nan, np.nan, np.nan),
+            slices=[self._slice(part.name, part.describes, part.mask, last, least, len(parts)) for part in parts],
+            efficient=self._efficiently(reported, least),
+            cost=self._cost(chosen),
+            cost_of_all=self._cost(mix.all),
+            level=mix.level(chosen),
+            plan="",
+            notes=(),
+            leak_audit=mix.audit(),
+            choosing_days=len(np.unique(mix.days[mix.choosing])),
+            reporting_days=reported.blocks,
+            sets=len(mix.sets),
+            seconds=clock.stopwatch() - began,
+            intervals=how_sure(mix.effort.resamples, found.blocks, mix.effort.refits),
+            joined=tuple(unit.joined for unit in mix.units if unit.joined),
+        )
+        return dataclasses.replace(made, plan=plan_words.plan(made, mix.level(last).kind(mix.model)), notes=plan_words.notes(made))
+
+    # ---- the search, on the days that choose
+
+    @property
+    def _alone(self) -> list[Chosen]:
+        """The two levels, and every unit alone, in both directions."""
+        mix = self.mixtures
+        each = [frozenset({unit.name}) for unit in mix.units]
+        return list(dict.fromkeys([_NONE, *each, *(mix.all - one for one in each), mix.all]))
+
+    def _path(self) -> list[Chosen]:
+        """The sets of the greedy search, one unit more each."""
+        mix, path, now = self.mixtures, list[Chosen](), _NONE
+        enough = mix.value(_NONE) + self.share * (mix.value(mix.all) - mix.value(_NONE))
+        # At most so much does a unit add: what it adds alone, or where two tell something only together, what is lost without it.
+        most = {unit.name: max(self._gain(_NONE, unit.name), mix.value(mix.all) - mix.value(mix.all - {unit.name})) for unit in mix.units}
+        while most and not (path and mix.value(now) >= enough > mix.value(_NONE)):
+            best = self._best(now, most)
+            if self._gain(now, best) <= 0:
+                if path or enough <= mix.value(_NONE):
+                    break
+                best = max(most, key=lambda name: most[name])  # none adds alone what they add together: begin with the one most missed
+            now |= {best}
+            path.append(now)
+            del most[best]
+        return path
+
+    def _best(self, now: Chosen, most: dict[str, float]) -> str:
+        """The unit that adds the most to `now`, for its money; `most` learns what each that was tried adds."""
+        if not now:  # all of them are trained
+            return max(most, key=lambda name: self._worth(name, self._gain(now, name)))
+        tried = set[str]()
+        while True:
+            order = sorted((name for name in most if name not in tried), key=lambda name: self._worth(name, most[name]), reverse=True)
+            best = max(tried, key=lambda name: self._worth(name, most[name]), default=None)
+            again = [
+                n for n in order[:_AT_ONCE] if most[n] > 0 and (best is None or self._worth(n, most[n]) > self._worth(best, most[best]))
+            ]
+            if not again:
+                return order[0] if best is None else best
+            self.mixtures.train(now | {name} for name in again)
+            most.update({name: self._gain(now, name) for name in again})
+            tried.update(again)
+
+    def _gain(self, now: Chosen, name: str) -> float:
+        return self.mixtures.value(now | {name}) - self.mixtures.value(now)
+
+    def _worth(self, name: str, gain: float) -> tuple[float, float]:
+        """By what the search orders units: lift per money, what is free and gains before all; ties by lift."""
+        if self.costs is None:
+            return gain, gain
+        cost = self.costs[name]
+        return (gain / cost if cost else np.inf * np.sign(gain) if gain else 0.0), gain
+
+    def _efficient(self) -> list[Chosen]:
+        """The sets that no other set tried beats at its cost, from cheap to dear, on the days that choose."""
+        if self.costs is None:
+            return []
+        mix, kept, best = self.mixtures, list[Chosen](), self.mixtures.value(_NONE)
+        for chosen in sorted(mix.sets, key=lambda one: (self._cost(one) or 0.0, -mix.value(one), len(one))):
+            if mix.value(chosen) > best:
+                kept.append(chosen)
+                best = mix.value(chosen)
+        return kept
+
+    # ---- what is reported
+
+    def _steps(self, found: Evaluation, steps: Sequence[tuple[Chosen, Chosen]], least: float, looks: int = 1) -> list[Paired]:
+        """Steps between sets; of a set to itself there is no difference to be sure of."""
+        mix = self.mixtures
+        return in_metric(found, [(mix.name(a), mix.name(b)) for a, b in steps], 0, least, looks)
+
+    def _units(self, found: Evaluation, least: float) -> list[UnitLift]:
+        mix, each = self.mixtures, [frozenset({unit.name}) for unit in self.mixtures.units]
+        steps = dict.fromkeys([*((_NONE, one) for one in each), *((mix.all - one, mix.all) for one in each)])
+        judged = dict(zip(steps, self._steps(found, list(steps), least), strict=True))
+        made = [
+            UnitLift(
+                name=unit.name,
+                views=[view.name for view in unit.views],
+                sources=unit.sources,
+                added=judged[_NONE, one],
+                removed=judged[mix.all - one, mix.all],
+                cost=None if self.costs is None else self.costs[unit.name],
+            )
+            for unit, one in zip(mix.units, each, strict=True)
+        ]
+        return sorted(made, key=lambda unit: -unit.added.delta)
+
+    def _reported(self, found: Evaluation, path: Sequence[Chosen], least: float) -> list[PathStep]:
+        if not path:
+            return []
+        before = [_NONE, *path[:-1]]
+        lifts = self._steps(found, [(_NONE, chosen) for chosen in path], least)
+        gains = self._steps(found, list(zip(before, path, strict=True)), least)
+        return [
+            PathStep(next(iter(chosen - was)), self._ordered(path[: at + 1]), lift, gain, self._share(found, chosen), self._cost(chosen))
+            for at, (was, chosen, lift, gain) in enumerate(zip(before, path, lifts, gains, strict=True))
+        ]
+
+    def _share(self, found: Evaluation, chosen: Chosen) -> Estimate:
+        """The part of the whole lift that a set has, on the days that report."""
+        mix = self.mixtures
+        stale, mine, fresh = (found.position(mix.name(one)) for one in (_NONE, chosen, mix.all))
+        values, draws = found.values[:, 0], found.replicates[:, 0]
+        whole = (values[fresh] - values[stale]) * (1 if mix.metric.higher_is_better else -1)
+        if not whole > 0:
+            return Estimate(np.nan, np.nan, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = (draws[mine] - draws[stale]) / (draws[fresh] - draws[stale])
+        return Estimate(float((values[mine] - values[stale]) / (values[fresh] - values[stale])), *interval(shares, found.blocks))
+
+    def _efficiently(self, found: Evaluation, least: float) -> list[Efficient]:
+        made = []
+        for chosen in self._efficient():
+            lift, cost = self._steps(found, [(_NONE, chosen)], least)[0], self._cost(chosen) or 0.0
+            made.append(Efficient(self._ordered([chosen]), cost, lift, cost / lift.delta if lift.delta > 0 else np.nan))
+        return made
+
+    def _slice(self, name: str, describes: str, mask: Bool, last: Chosen, least: float, slices: int) -> SliceLift:
+        mix, looks = self.mixtures, 2 * slices
+        reporting = mask & ~mix.choosing
+        if not reporting.any():
+            return SliceLift(name, describes, int(mask.sum()), None, None)
+        whole = self._steps(mix.judged([_NONE, mix.all], mask), [(_NONE, mix.all)], least, looks)[0]
+        lift = self._steps(mix.judged([_NONE, last], reporting), [(_NONE, last)], least, looks)[0] if last else None
+        return SliceLift(name, describes, int(mask.sum()), whole, lift)
+
+    def _ordered(self, path: Sequence[Chosen]) -> list[str]:
+        """The units of the last of these sets, in the order in which they became fresh."""
+        found: list[str] = []
+        for chosen in path:
+            found += [unit.name for unit in self.mixtures.units if unit.name in chosen and unit.name not in found]
+        return found
+
+    def _cost(self, chosen: Chosen) -> float | None:
+        return None if self.costs is None else float(sum(self.costs[name] for name in chosen))
+
+
+def _check(model: Model, stale: Level, fresh: Level, names: tuple[str, str]) -> None:
+    """Refuse levels whose difference is not one of views alone."""
+    for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
+        if not isinstance(level, Level):
+            raise UsageError(f"attribution({name}={level!r}): wrap a freshness in hw.Level(...)")
+        if level.scoring(model) is not None:
+            raise UsageError(
+                f"attribution({name}=): predictions are made ahead at this level, so that part of the step is not one of features; give "
+                "predictions=hw.on_request() to both levels, and ask transitions() what requests give"
+            )
+    if len(set(names)) != 2:
+        raise UsageError(f"names is {names!r}; give the two levels a name each")
+    if dict(stale.known_after) != dict(fresh.known_after):
+        raise UsageError(
+            "attribution(): the levels differ in known_after, which no view earns; give both the same, and see sweep_known_after()"
+        )
+    if isinstance(model.task, Ranking) and model.task.candidates:
+        raise UsageError(
+            f"attribution() of model {model.name!r}: its candidates are found anew at each level, so a view would earn from what it finds too; "
+            "leave the candidates of the Ranking out, and the labels' own lists are put in order"
+        )

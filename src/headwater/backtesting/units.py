@@ -1,0 +1,164 @@
+"""What an attribution makes fresh together: a view, the views of one source, or views that one value is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from headwater.backtesting.levels import LevelRows
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.errors import UsageError, nearest
+
+Groups = Literal["source"] | Mapping[str, Sequence[FeatureView | str]]
+Costs = Mapping[FeatureView, float] | Mapping[str, float] | Mapping[FeatureView | str, float]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Views that are fresh together, under one name; `joined` says why, where nobody asked for it."""
+
+    name: str
+    views: Sequence[FeatureView]
+    joined: str = ""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The names of the sources that its views read."""
+        return tuple(dict.fromkeys(view.source.name for view in self.views))
+
+
+def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) -> list[Unit]:
+    """The units of the views that one level reads fresher than the other, in the service's order.
+
+    Views that one request feature reads, or of which one is the key of another, are one unit: their values are made together, and
+    with one of them fresh alone they would be those of neither level.
+
+    Raises:
+        UsageError: no view differs between the levels, or `groups` names a view that does not.
+    """
+    service = model.features
+    differ = [v for v in service.views if stale.freshness(v).fingerprint != fresh.freshness(v).fingerprint]
+    if not differ:
+        raise UsageError(
+            f"attribution(): every view of model {model.name!r} is as fresh at one level as at the other, so there is nothing to attribute; give "
+            "a stale and a fresh Level, such as hw.Level(hw.batch('1d')) and hw.Level(hw.on_request())"
+        )
+    parts = _Parts([v.name for v in differ])
+    name_of = _grouped(differ, groups, parts)
+    asked = parts.copy()
+    for names in _views_of(service).values():
+        parts.join([v.name for v in differ if v.name in names])
+    units = []
+    for members in parts.all():
+        views = [v for v in differ if v.name in members]
+        labels = list(dict.fromkeys(name_of.get(v.name, v.name) for v in views))
+        forced = len({asked.of[v.name] for v in views}) > 1
+        joined = f"{', '.join(v.name for v in views)} are one, since a value is made of them together" if forced else ""
+        units.append(Unit(" + ".join(labels), views, joined))
+    return units
+
+
+def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] | None:
+    """The money a day of each unit, by its name: its own where that is given, else the sum over its views.
+
+    Raises:
+        UsageError: a name of nothing, a view without a cost, or one below 0.
+    """
+    if costs is None:
+        return None
+    given = {key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()}
+    known = [u.name for u in units] + [v.name for u in units for v in u.views]
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"costs names {name!r}, which no unit of this attribution is; {nearest(name, known)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UsageError(f"costs of {name!r} is {value!r}; give money a day, 0 or more")
+    for unit in units:
+        lacking = [v.name for v in unit.views if v.name not in given]
+        if unit.name not in given and lacking:
+            raise UsageError(f"costs says nothing of {lacking[0]!r}; give what each view would cost a day, 0 for what is free")
+    return {u.name: float(given[u.name]) if u.name in given else float(sum(given[v.name] for v in u.views)) for u in units}
+
+
+def mixed_level(model: Model, stale: Level, fresh: Level, units: Collection[Unit]) -> Level:
+    """The level at which these units are as fresh as at `fresh`, and all else as at `stale`."""
+    chosen = {v.name for unit in units for v in unit.views}
+    views = {v: (fresh if v.name in chosen else stale).freshness(v) for v in model.features.views_in_history}
+    return Level(views, stale.predictions, stale.known_after)
+
+
+def mixed_rows(model: Model, stale: LevelRows, fresh: LevelRows, units: Collection[Unit]) -> LevelRows:
+    """The features of `mixed_level`, out of the columns of the two levels: nothing is computed again, nor copied."""
+    chosen = {v.name for unit in units for v in unit.views}
+    of = _views_of(model.features)
+    columns = [(fresh if chosen & of.get(name, set()) else stale).frame[name] for name in stale.frame.columns]
+    return LevelRows(pl.DataFrame(columns), stale.answered, stale.ahead)
+
+
+def _views_of(service: FeatureService) -> dict[str, set[str]]:
+    """By the name of each feature that history tells, the views that it is made of: its own, and those that its keys come from."""
+    found = {ref.name: _behind(ref.view) for ref in service.refs}
+    for feature in service.request_features:
+        found[feature.name] = {name for ref in feature.inputs.values() for name in _behind(ref.view)}
+    return found
+
+
+def _behind(view: FeatureView) -> set[str]:
+    keys = [filled.view for filled in view.request_keys.values() if isinstance(filled, FeatureRef)]
+    return {view.name}.union(*map(_behind, keys))
+
+
+def _grouped(views: Sequence[FeatureView], groups: Groups | None, parts: _Parts) -> dict[str, str]:
+    """Join what is asked for; the name of the group of each view that is in one."""
+    if groups is None:
+        return {}
+    if groups == "source":
+        found: dict[str, list[str]] = {}
+        for view in views:
+            found.setdefault(view.source.name, []).append(view.name)
+    elif isinstance(groups, Mapping):
+        found = {str(name): [m.name if isinstance(m, FeatureView) else m for m in members] for name, members in groups.items()}
+    else:
+        raise UsageError(
+            f"groups is {groups!r}; give 'source', or a mapping from names to views, such as {{'airport': [departures, queue]}}"
+        )
+    known, seen = [v.name for v in views], set[str]()
+    for name, members in found.items():
+        for member in members:
+            if member not in known:
+                raise UsageError(
+                    f"groups: {name!r} holds {member!r}, which is no view that differs between the levels; {nearest(member, known)}"
+                )
+            if member in seen:
+                raise UsageError(f"groups: view {member!r} is in two groups; a view is in one")
+            seen.add(member)
+        parts.join(members)
+    return {member: name for name, members in found.items() for member in members}
+
+
+class _Parts:
+    """A partition of names, made coarser by joining."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.of = {name: name for name in names}
+
+    def copy(self) -> _Parts:
+        made = _Parts([])
+        made.of = dict(self.of)
+        return made
+
+    def join(self, names: Sequence[str]) -> None:
+        places = {self.of[name] for name in names}
+        for name, place in self.of.items():
+            if place in places:
+                self.of[name] = self.of[names[0]]
+
+    def all(self) -> list[list[str]]:
+        """The parts, each and all in the order of the names."""
+        return [[n for n, at in self.of.items() if at == place] for place in dict.fromkeys(self.of.values())]

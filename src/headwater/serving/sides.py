@@ -1,0 +1,62 @@
+"""Feature services and models at a level, ready for requests; and features as they are told in process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from headwater import clock
+from headwater.engines.asides import STATUSES
+from headwater.errors import UsageError
+from headwater.pipelines.made_ahead import MadeAhead
+from headwater.pipelines.online import OnlineFeatures
+from headwater.pipelines.predict import Beside, Predictor
+from headwater.pipelines.quick import Answers
+from headwater.serving.answered import FeatureValue
+from headwater.serving.answers import FeatureWriter
+from headwater.serving.asked import Reader
+
+Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
+"""One row, or several."""
+
+
+class Open(NamedTuple):
+    """A feature service at a level, ready to be read: how its rows are read, and how its answers are written."""
+
+    features: OnlineFeatures
+    reader: Reader
+    writer: FeatureWriter
+
+
+class Side(NamedTuple):
+    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
+
+    predictor: Predictor
+    ahead: MadeAhead | None
+    reader: Reader
+    writer: FeatureWriter
+
+
+def told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+    """The features of some rows, as they are told."""
+    moments = writer.moments(found.moments, beside, t)
+    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
+    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
+    made = []
+    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
+        row = zip(writer.names, values, codes, writer.of, strict=True)
+        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
+    return made
+
+
+def columns_of(rows: Rows) -> dict[str, list[object]]:
+    """Rows as columns.
+
+    Raises:
+        UsageError: there is no row.
+    """
+    every = [rows] if isinstance(rows, Mapping) else list(rows)
+    if not every:
+        raise UsageError("no row was given; give one row, or a list of at least one")
+    names = dict.fromkeys(name for row in every for name in row)
+    return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}

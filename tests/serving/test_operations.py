@@ -1,0 +1,222 @@
+"""`headwater serve` with all its processes, as real ones: they are killed, replaced and stopped while clients ask."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+
+import httpx
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater.errors import HeadwaterError
+from tests.figures import figure
+from tests.serving.operated import Operated, alive
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A shop that is served by two workers, and ingested and materialized beside."""
+    made = Operated(tmp_path_factory.mktemp("shop"))
+    made.train(versions=2)
+    made.everything()
+    try:
+        made.ready()
+        yield made
+    finally:
+        made.stop(signal.SIGKILL if made.process.poll() is None else signal.SIGTERM)
+
+
+class Asking:
+    """Threads that ask for predictions, one after the other on connections that are kept, until they are told to stop."""
+
+    def __init__(self, url, *, threads=4, pause=0.004, retries=0):
+        self.url, self.pause, self.retries = url, pause, retries
+        self.failed, self.took, self.versions = [], [], []
+        self.done = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(threads)]
+
+    def __enter__(self):
+        for one in self._threads:
+            one.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for one in self._threads:
+            one.join()
+
+    def _ask(self, user):
+        with hw.Client(self.url, retries=self.retries, timeout=20) as client:
+            while not self.done.is_set():
+                begin = time.perf_counter()
+                try:
+                    self.versions.append(client.predict("churn", {"user": user}).version)
+                except HeadwaterError as error:
+                    self.failed.append(f"{type(error).__name__}: {error}")
+                self.took.append(time.perf_counter() - begin)
+                time.sleep(self.pause)
+
+    def p99(self, since=0):
+        return float(np.percentile(self.took[since:], 99)) * 1e3
+
+
+def test_all_of_it_answers(shop):
+    with hw.Client(shop.url) as client:
+        found = client.predict("churn", {"user": 3}, features=True).predictions[0]
+        assert (found.how, found.features["user__count_2d"].value) == ("on_request", 6)
+        before = client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value
+        assert client.events("clicks", {"user": 4, "at": datetime.now(UTC), "n": 1}).accepted == 1
+        assert client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value == before + 1
+    assert [len(shop.children(what)) for what in (" serve ", " ingest ", " materialize ")] == [2, 1, 1]
+
+
+def test_numbers_are_those_of_all_workers(shop):
+    with httpx.Client(base_url=shop.url, trust_env=False) as client:
+
+        def counted():
+            text = client.get("/metrics").text
+            found = [line for line in text.splitlines() if line.startswith("headwater_requests_total{") and "/readyz" in line]
+            return {line.partition('worker="')[2].partition('"')[0] for line in found}
+
+        def asked():
+            for _ in range(10):
+                httpx.get(f"{shop.url}/readyz", trust_env=False)  # a connection each, and so either worker
+            return counted() == {"worker-1", "worker-2"}
+
+        shop.until(asked, "the numbers of both")
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_requests_are_asked_again(shop):
+    before = shop.children(" serve ")
+    with Asking(shop.url, retries=3) as asking:
+        time.sleep(1.5)
+        usual, count = asking.p99(), len(asking.took)
+        ready = shop.said().count("is ready after")
+        os.kill(next(iter(before)), signal.SIGKILL)
+        shop.until(lambda: len(set(shop.children(" serve ")) - set(before)) == 1, "another worker")
+        assert shop.health() == 200  # the other one answers meanwhile
+        shop.until(lambda: shop.said().count("is ready after") == ready + 1, "its readiness")
+        figure(
+            f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while a killed worker is replaced ({len(asking.took):,} asked)"
+        )
+    assert asking.failed == []
+    assert "was ended by SIGKILL" in shop.said()
+
+
+def test_another_version_becomes_current_and_no_request_is_dropped(shop):
+    with Asking(shop.url) as asking:
+        shop.until(lambda: len(asking.versions) > 50, "answers")
+        shop.registry.promote(2, "churn")
+        shop.until(lambda: asking.versions[-40:] == ["2"] * 40, "the new version from every worker")
+        shop.registry.rollback("churn")
+        shop.until(lambda: asking.versions[-40:] == ["1"] * 40, "the old version from every worker")
+    assert asking.failed == []
+
+
+def test_workers_are_replaced_one_after_the_other_and_no_request_is_dropped(shop):
+    before = shop.children(" serve ")
+    with Asking(shop.url) as asking:
+        shop.until(lambda: len(asking.versions) > 100, "answers")
+        usual, count = asking.p99(), len(asking.took)
+        shop.process.send_signal(signal.SIGHUP)
+        shop.until(lambda: len(after := set(shop.children(" serve "))) == 2 and not after & set(before), "two other workers")
+        figure(f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while both workers are replaced")
+    assert asking.failed == []
+    assert shop.health() == 200
+
+
+def test_ingestion_that_is_killed_goes_on_and_each_event_counts_once(shop):
+    with hw.Client(shop.url, retries=50, timeout=60) as client:
+        before = client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value
+        os.kill(next(iter(shop.children(" ingest "))), signal.SIGKILL)
+        taken = [client.events("clicks", {"user": 7, "at": datetime.now(UTC), "n": n}) for n in range(5)]
+        assert sum(one.accepted for one in taken) == 5
+        assert client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value == before + 5
+
+
+def test_a_child_that_keeps_dying_takes_readiness_away(shop):
+    seen = set()
+    for _ in range(3):
+        shop.until(lambda: set(shop.children(" materialize ")) - seen, "another one")
+        (one,) = set(shop.children(" materialize ")) - seen
+        os.kill(one, signal.SIGKILL)
+        seen.add(one)
+    shop.until(lambda: shop.health() == 503, "unreadiness")
+    assert "materialize keeps dying: was ended by SIGKILL" in httpx.get(f"{shop.url}/readyz", trust_env=False).json()["reasons"]
+    with hw.Client(shop.url) as client:
+        assert client.predict("churn", {"user": 1}).predictions  # what can be answered is
+
+
+def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
+    body = json.dumps({"row": {"user": 5}}).encode()
+    under_way = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
+    under_way.putrequest("POST", "/v1/predict/churn")
+    under_way.putheader("Content-Length", str(len(body)))
+    under_way.endheaders(body[:5])
+    with hw.Client(shop.url) as client:  # accepted events are on the disk, whenever it ends
+        count = client.features("churn_v1", {"user": 9}).rows[0]["live__count_1h"].value
+        assert client.events("clicks", {"user": 9, "at": datetime.now(UTC), "n": 1}).accepted == 1
+    children = shop.children()
+    begin = time.monotonic()
+    shop.process.send_signal(signal.SIGTERM)
+    shop.until(lambda: "stopping" in shop.said(), "stopping")
+    under_way.send(body[5:])
+    answer = under_way.getresponse()
+    assert (answer.status, json.loads(answer.read())["prediction"]["how"]) == (200, "on_request")
+    under_way.close()
+    assert shop.process.wait(30) == 0, shop.said()
+    figure(f"stopped {time.monotonic() - begin:.1f} s after SIGTERM")
+    assert not any(map(alive, children))
+    assert shop.health() is None
+    lines = [json.loads(line) for line in shop.said().splitlines() if line.startswith("{")]
+    assert sum(line["route"] == "/v1/predict/{model}" and line["status"] == 200 for line in lines) > 100
+    shop.everything(workers=1)
+    shop.ready()
+    with hw.Client(shop.url) as client:
+        assert client.features("churn_v1", {"user": 9}).rows[0]["live__count_1h"].value == count + 1
+
+
+def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
+    children = shop.children()
+    assert len(children) == 3
+    shop.stop(signal.SIGKILL)
+    until = time.monotonic() + 20
+    while any(map(alive, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [line for pid, line in children.items() if alive(pid)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--workers", "0"], "at least one worker"),
+        (["--workers", "2", "--grace", "0"], "some seconds"),
+        (["--workers", "1", "--http", "0.0.0.0:8399"], "without tokens"),
+        (["--workers", "1", "--project", "feature.py"], "features.py"),
+        (["--workers", "1", "--materialize", "--memry 4GB"], "did you mean '--memory'"),
+    ],
+)
+def test_a_wrong_call_is_not_tried_again(tmp_path, arguments, says):
+    made = Operated(tmp_path)
+    begin = time.monotonic()
+    done = made.start(*arguments)
+    try:
+        assert done.wait(30) == 2
+    finally:
+        made.stop(signal.SIGKILL)
+    assert says in made.said()
+    assert time.monotonic() - begin < 30
+
+
+def test_an_address_that_is_taken_is_an_error(tmp_path):
+    made = Operated(tmp_path)
+    with socket.create_server(("127.0.0.1", made.port)):
+        made.start("--workers=1")
+        assert made.process.wait(30) == 2
+    assert "cannot listen" in made.said()
