@@ -153,13 +153,13 @@ def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
         )
     (least, cheap), (most, dear) = sorted(known)
     R = found.readings["R"]
-    said = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.2f} {CURRENCY} a day, {dear} {most:,.2f}"
+    said = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
     if isinstance(even, Number) and isinstance(R, Number):
         said += f"; they break even at {even.value:,.0f} requests a day, and there are {R.value:,.0f}"
     if isinstance(found.wasted, Number):
         said += f". Of what is precomputed, {found.wasted.value:.1%} is never asked for"
     streamed = ways[2].total
-    return f"{said}. Streaming adds {streamed.value:,.2f} a day." if isinstance(streamed, Number) else f"{said}."
+    return f"{said}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{said}."
 
 
 def _filled(formula: Formula, x: Values) -> str:
