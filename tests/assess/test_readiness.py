@@ -161,9 +161,12 @@ def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
     posted = Outcomes(home, made.models[0].labels)
     posted.add([{"request_id": f"{'x' if n < strange else 'r'}{n}", "outcome": True} for n in range(20)])
     posted.close()
+    before = _files(home)
     found = of(readiness(made), "L2")
     assert found.state == state, found.said
     assert found.reading.value == pytest.approx(1 - strange / 20)
+    assert any("journal" in name for name in before)
+    assert _files(home) == before, "the log and the journal are only read"
 
 
 def test_no_prediction_log_is_red():
