@@ -245,7 +245,7 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
         if (place / _JOURNAL).is_file():
-            with closing(sqlite3.connect(f"{(place / _JOURNAL).absolute().as_uri()}?mode=ro", timeout=_WAIT, uri=True)) as journal:
+            with closing(_looked(place / _JOURNAL)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
         files = rolled(place)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]
@@ -271,6 +271,16 @@ def _open(path: Path) -> sqlite3.Connection:
     made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
     made.executescript(_SCHEMA)
     return made
+
+
+def _looked(path: Path) -> sqlite3.Connection:
+    """The journal, only to be read: no file appears beside it.
+
+    Where there is no write-ahead log, all that was committed stands in the file, and a writer that comes now begins such a log first. Where
+    there is one, it is read too.
+    """
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", timeout=_WAIT, uri=True)
 
 
 @contextmanager
