@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4
 
 export PYTHON VENV
 
-.PHONY: help demo dev test trust check format bench docs clean distclean
+.PHONY: help demo dev test trust soak check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
+	@echo 'make soak       keep the service under load for ten minutes'
 	@echo 'make bench      measure the speed side by side, into bench/results.json'
 	@echo 'make docs       build the documentation, into build/docs'
 	@echo 'make dev        only make $(VENV), with everything that tests and checks need'
@@ -39,6 +40,9 @@ test: $(VENV)/.installed-dev
 
 trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/streams tests/kafka tests/stores
+
+soak: $(VENV)/.installed-dev
+	HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -131,3 +131,22 @@ def test_steps_divide_each_other():
     ladder = of_windows([window("10m"), window("70m", hop="7m"), window("1d"), window("lifetime")])
     assert all(coarse % fine == 0 for fine, coarse in zip(ladder.steps, ladder.steps[1:], strict=False))
     assert ladders.of_windows([window("lifetime")]).steps == ()
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [[window("10m")], [window("10m"), window("1h"), window("1d")], [window("1h", offset="10m"), window("lifetime")], [window("lifetime")]],
+    ids=["one", "three", "an offset and a lifetime", "a lifetime"],
+)
+def test_what_a_tile_spans_is_what_belongs_to_it(windows):
+    ladder, rng = of_windows(windows), np.random.default_rng(1)
+    for T in (BASE + rng.integers(0, 2 * D, 20)).tolist():
+        t = T - rng.integers(0, 2 * D, 200)
+        place = ladder.place(t, T)
+        t, place = t[place != GONE], place[place != GONE]
+        for bound, inside in zip(ladder.spans(t, T), (0, -1), strict=True):
+            finite = np.abs(bound) < 2**60
+            assert (ladder.place(bound[finite] + inside, T) == place[finite]).all()
+            beyond = ladder.place(bound[finite] + inside + (1 if inside else -1), T)
+            assert (beyond != place[finite]).all()
+        assert (np.abs(ladder.spans(t, T)[0][place == ALL]) > 2**60).all()

@@ -15,6 +15,7 @@ import pytest
 
 import headwater as hw
 from headwater import errors
+from headwater.logs.served import ServedLog
 from headwater.online_stores import open_store, spaces
 from headwater.serving.access import TokenFile
 from headwater.serving.answered import Health
@@ -23,7 +24,7 @@ from tests.serving.world import NOW, ROW, asking, free_port, watched
 from tests.streams.world import wait_until
 
 ASKED = {**ROW, "asked": datetime(2024, 5, 1, 10, 30, tzinfo=UTC)}
-METHODS = ("features", "predict", "rank", "events", "explain", "health")
+METHODS = ("features", "predict", "rank", "events", "outcomes", "explain", "health")
 
 
 class Awaited:
@@ -175,6 +176,18 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
             stop.set()
             ingesting.join(20)
     made.close()
+
+
+def test_outcomes_are_of_requests_by_their_ids(make, store, tmp_path):
+    with ServedLog(tmp_path) as served, asking(store, served=served, folder=tmp_path) as url, make(str(url.base_url)) as client:
+        client.predict("churn", ASKED, request_id="r-1")
+        posted = [{"request_id": "r-1", "outcome": True}, {"outcome": True}]
+        said = client.outcomes("left", posted)
+        assert (said.accepted, said.copies, [one.index for one in said.refused]) == (1, 0, [1])
+        assert client.outcomes("left", posted[0]).copies == 1
+        assert client.outcomes("left", posted[1:]).refused[0].index == 0
+        with pytest.raises(errors.UsageError, match="did you mean 'left'"):
+            client.outcomes("lefd", posted)
 
 
 # ---------------------------------------------------------------- a service that fails

@@ -76,8 +76,8 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     timing: Mapping[str, float] | None = None
 
 
-class RefusedEvent(msgspec.Struct, frozen=True):
-    """An event that was not accepted, by its place among those that were sent, and why."""
+class RefusedRow(msgspec.Struct, frozen=True):
+    """An event or outcome that was not accepted, by its place among those that were sent, and why."""
 
     index: int
     reason: str
@@ -94,8 +94,17 @@ class Taken(msgspec.Struct, frozen=True):
     copies: int
     held: int
     filtered: int
-    refused: list[RefusedEvent]
+    refused: list[RefusedRow]
     sequence: int
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What became of the outcomes of a request, all of it durable. copies: known before. corrections: of what was known otherwise."""
+
+    accepted: int
+    copies: int
+    corrections: int
+    refused: list[RefusedRow]
 
 
 class Explained(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from headwater.serving.answered import (
     Features,
     FeatureValue,
     Health,
+    Posted,
     Prediction,
     Predictions,
     Ranked,
@@ -144,7 +145,7 @@ def failure(reply: Reply) -> HeadwaterError:
     return error
 
 
-def features(service: str, rows: Rows, level: str | None) -> Call[Features]:
+def features(service: str, rows: Rows, level: str | None, request_id: str | None) -> Call[Features]:
     """`POST /v1/features/{service}`."""
 
     def read(reply: Reply) -> Features:
@@ -153,10 +154,10 @@ def features(service: str, rows: Rows, level: str | None) -> Call[Features]:
         said = msgspec.json.decode(reply.body, type=_OneRow)
         return Features(said.service, said.level, said.at, [said.features])
 
-    return Call("POST", f"/v1/features/{quote(service, safe='')}", read, _body(**_rows(rows), level=level))
+    return Call("POST", f"/v1/features/{quote(service, safe='')}", read, _body(**_rows(rows), level=level), headers=_named(request_id))
 
 
-def predict(model: str, rows: Rows, level: str | None, *, with_features: bool, timing: bool) -> Call[Predictions]:
+def predict(model: str, rows: Rows, level: str | None, request_id: str | None, *, with_features: bool, timing: bool) -> Call[Predictions]:
     """`POST /v1/predict/{model}`."""
 
     def read(reply: Reply) -> Predictions:
@@ -166,7 +167,7 @@ def predict(model: str, rows: Rows, level: str | None, *, with_features: bool, t
         return Predictions(said.model, said.version, said.level, said.at, [said.prediction], said.timing)
 
     body = _body(**_rows(rows), level=level, features=with_features, timing=timing)
-    return Call("POST", f"/v1/predict/{quote(model, safe='')}", read, body)
+    return Call("POST", f"/v1/predict/{quote(model, safe='')}", read, body, headers=_named(request_id))
 
 
 def rank(
@@ -175,6 +176,7 @@ def rank(
     candidates: Sequence[object] | None,
     k: int,
     level: str | None,
+    request_id: str | None,
     *,
     with_features: bool,
     timing: bool,
@@ -182,22 +184,19 @@ def rank(
     """`POST /v1/rank/{model}`."""
     given = None if candidates is None else list(candidates)
     body = _body(row=row, candidates=given, k=k, level=level, features=with_features, timing=timing)
-    return Call("POST", f"/v1/rank/{quote(model, safe='')}", _as(Ranked), body)
+    return Call("POST", f"/v1/rank/{quote(model, safe='')}", _as(Ranked), body, headers=_named(request_id))
 
 
 def events(source: str, given: Rows, key: str | None) -> Call[Taken]:
     """`POST /v1/events/{source}`. All refused is an answer too."""
     body = _encode(given if isinstance(given, Mapping) else list(given))
+    return Call("POST", f"/v1/events/{quote(source, safe='')}", _or_refused(Taken), body, headers=_once(key), good=(200, 422))
 
-    def read(reply: Reply) -> Taken:
-        try:
-            return msgspec.json.decode(reply.body, type=Taken)
-        except msgspec.ValidationError:
-            if reply.status == 422:
-                raise failure(reply) from None
-            raise
 
-    return Call("POST", f"/v1/events/{quote(source, safe='')}", read, body, headers=_once(key), good=(200, 422))
+def outcomes(labels: str, given: Rows) -> Call[Posted]:
+    """`POST /v1/outcomes/{labels}`: what was posted before is known for a copy. All refused is an answer too."""
+    body = _encode(given if isinstance(given, Mapping) else list(given))
+    return Call("POST", f"/v1/outcomes/{quote(labels, safe='')}", _or_refused(Posted), body, good=(200, 422))
 
 
 def explain(feature: str, keys: Mapping[str, object], at: datetime | str | None, shown: int) -> Call[Explained]:
@@ -253,6 +252,20 @@ def _as(kind: type[A]) -> Callable[[Reply], A]:
     return lambda reply: msgspec.json.decode(reply.body, type=kind)
 
 
+def _or_refused(kind: type[A]) -> Callable[[Reply], A]:
+    """An answer of status 422 is one that refuses each row, or an error."""
+
+    def read(reply: Reply) -> A:
+        try:
+            return msgspec.json.decode(reply.body, type=kind)
+        except msgspec.ValidationError:
+            if reply.status == 422:
+                raise failure(reply) from None
+            raise
+
+    return read
+
+
 def _rows(rows: Rows) -> dict[str, object]:
     return {"row": rows} if isinstance(rows, Mapping) else {"rows": list(rows)}
 
@@ -278,6 +291,10 @@ def _plain(value: object) -> object:
 
 def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _named(request_id: str | None) -> dict[str, str]:
+    return {} if request_id is None else {"x-request-id": request_id}
 
 
 def _once(key: str | None) -> dict[str, str]:

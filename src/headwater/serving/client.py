@@ -16,7 +16,7 @@ from headwater import __version__, settings
 from headwater.definitions.streams import Env
 from headwater.errors import UsageError
 from headwater.serving import calls
-from headwater.serving.answered import Explained, Features, Health, Predictions, Ranked, Taken
+from headwater.serving.answered import Explained, Features, Health, Posted, Predictions, Ranked, Taken
 from headwater.serving.calls import Call, Lost, Reply, Rows, Send, Wait
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Client:
     ...     with hw.serve(project, store, http="127.0.0.1:8328", models={}) as url, hw.Client(url) as client:
     ...         row = client.features("churn_v1", {"user": 1}).rows[0]
     >>> row["user__count_1d"].status
-    'missing'
+    'present'
     """
 
     def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
@@ -65,13 +65,25 @@ class Client:
         """Let go of connections."""
         self._http.close()
 
-    def features(self, service: str, rows: Rows, *, level: str | None = None) -> Features:
+    def features(self, service: str, rows: Rows, *, level: str | None = None, request_id: str | None = None) -> Features:
         """The features of one row or several as they are now; as `hw.Service.features`."""
-        return self._ask(calls.features(service, rows, level))
+        return self._ask(calls.features(service, rows, level, request_id))
 
-    def predict(self, model: str, rows: Rows, *, level: str | None = None, features: bool = False, timing: bool = False) -> Predictions:
-        """The predictions for one row or several; as `hw.Service.predict`. timing: with the milliseconds of each stage."""
-        return self._ask(calls.predict(model, rows, level, with_features=features, timing=timing))
+    def predict(
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        level: str | None = None,
+        features: bool = False,
+        timing: bool = False,
+        request_id: str | None = None,
+    ) -> Predictions:
+        """The predictions for one row or several; as `hw.Service.predict`.
+
+        timing: with the milliseconds of each stage. request_id: under which the served log keeps the request, and `outcomes` name it.
+        """
+        return self._ask(calls.predict(model, rows, level, request_id, with_features=features, timing=timing))
 
     def rank(
         self,
@@ -83,9 +95,10 @@ class Client:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
+        request_id: str | None = None,
     ) -> Ranked:
         """The best candidates of one request, the best first; as `hw.Service.rank`."""
-        return self._ask(calls.rank(model, row, candidates, k, level, with_features=features, timing=timing))
+        return self._ask(calls.rank(model, row, candidates, k, level, request_id, with_features=features, timing=timing))
 
     def events(self, source: str, events: Rows, *, key: str | None = None) -> Taken:
         """Push one event or several, and wait until they are durable.
@@ -96,6 +109,10 @@ class Client:
             key: what tells a repetition from new events (Idempotency-Key); None makes one, so that what this client repeats counts once.
         """
         return self._ask(calls.events(source, events, key))
+
+    def outcomes(self, labels: str, outcomes: Rows) -> Posted:
+        """Say what came of one request or several, and wait until that is durable; rows as for `hw.Service.outcomes`."""
+        return self._ask(calls.outcomes(labels, outcomes))
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
         """Why a feature has the value that it has, with the latest `events` behind it; as `hw.explain`."""
@@ -157,15 +174,22 @@ class AsyncClient:
         """Let go of connections."""
         await self._http.aclose()
 
-    async def features(self, service: str, rows: Rows, *, level: str | None = None) -> Features:
+    async def features(self, service: str, rows: Rows, *, level: str | None = None, request_id: str | None = None) -> Features:
         """As `Client.features`."""
-        return await self._ask(calls.features(service, rows, level))
+        return await self._ask(calls.features(service, rows, level, request_id))
 
     async def predict(
-        self, model: str, rows: Rows, *, level: str | None = None, features: bool = False, timing: bool = False
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        level: str | None = None,
+        features: bool = False,
+        timing: bool = False,
+        request_id: str | None = None,
     ) -> Predictions:
         """As `Client.predict`."""
-        return await self._ask(calls.predict(model, rows, level, with_features=features, timing=timing))
+        return await self._ask(calls.predict(model, rows, level, request_id, with_features=features, timing=timing))
 
     async def rank(
         self,
@@ -177,13 +201,18 @@ class AsyncClient:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
+        request_id: str | None = None,
     ) -> Ranked:
         """As `Client.rank`."""
-        return await self._ask(calls.rank(model, row, candidates, k, level, with_features=features, timing=timing))
+        return await self._ask(calls.rank(model, row, candidates, k, level, request_id, with_features=features, timing=timing))
 
     async def events(self, source: str, events: Rows, *, key: str | None = None) -> Taken:
         """As `Client.events`."""
         return await self._ask(calls.events(source, events, key))
+
+    async def outcomes(self, labels: str, outcomes: Rows) -> Posted:
+        """As `Client.outcomes`."""
+        return await self._ask(calls.outcomes(labels, outcomes))
 
     async def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
         """As `Client.explain`."""

@@ -70,7 +70,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     ...     with hw.serve(project, store, http="127.0.0.1:8329", models={}) as url:
     ...         answer = httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}).json()
     >>> answer["features"]["user__count_1d"]["status"]
-    'missing'
+    'present'
     """
     host, port = address(http)
     home = settings.home() / "tokens.json"
