@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 import headwater as hw
-from headwater.backtesting import mixtures
+from headwater.backtesting import mixtures, plan_words
 from headwater.backtesting.attribution import _Attributing
 from headwater.backtesting.metrics import resolve
 from headwater.backtesting.report import to_html
@@ -122,6 +123,14 @@ def test_slices_without_the_lift_are_told():
     assert any(note.startswith("half: daily → instant is not a lift") for note in flat.notes)
 
 
+def test_slices_where_only_the_plan_is_not_a_lift_are_told(found):
+    assert found.slices[0].whole.verdict == found.slices[0].lift.verdict == "LIFT"
+    assert not any(note.startswith("some:") for note in plan_words.notes(found))
+    unsure = dataclasses.replace(found.slices[0].lift, verdict="not shown", sentence="not shown: +0.023 [-0.001, +0.046]")
+    told = plan_words.notes(dataclasses.replace(found, slices=[dataclasses.replace(found.slices[0], lift=unsure)]))
+    assert "some: the plan is not a lift (not shown: +0.023 [-0.001, +0.046])." in told
+
+
 # ---- how it is made
 
 
@@ -137,6 +146,17 @@ def test_days_that_choose_do_not_report(model, monkeypatch):
     spoiled[mix.test[~mix.choosing]] = 1 - spoiled[mix.test[~mix.choosing]]
     monkeypatch.setitem(mix.__dict__, "outcomes", dataclasses.replace(mix.outcomes, y=spoiled))
     assert mix.value(mix.all) == before
+
+
+def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
+    """AUC of every second day, by scikit-learn, of the models of the plan and of the stale level."""
+    mix = mixture(model)
+    mix.train([frozenset(), frozenset(found.chosen)])
+    day_number = mix.requests.t[mix.test] // 86_400_000_000
+    odd = np.isin(day_number, np.unique(day_number)[1::2])
+    stale, plan = (roc_auc_score(mix.outcomes.y[mix.test][odd], of.seeds[0].score[odd]) for of in mix._scores.values())
+    assert found.lift.delta == pytest.approx(plan - stale, abs=1e-12)
+    assert found.path[-1].lift.delta == found.lift.delta
 
 
 def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
