@@ -34,7 +34,7 @@ def postgres_server():
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        options = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
+        options = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "wal_level=logical"]
         process = subprocess.Popen([binaries / "postgres", "-D", data / "db", *options], **quiet)
         address = f"postgresql://headwater@127.0.0.1:{port}"
         for _ in range(100):

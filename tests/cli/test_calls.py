@@ -171,6 +171,22 @@ def test_backtest_prints_json_and_writes_the_report(folder, run):
     assert "plotly" in (folder / "out/report.html").read_text(encoding="utf-8")
 
 
+def test_backtest_says_which_views_earn_from_freshness(folder, run):
+    """The only view is all of the plan, or nothing is; its step is that of the levels, which the backtest judged too."""
+    done = run("backtest", "--attribution", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["attribution"]["stale"], found["attribution"]["fresh"]) == ("daily", "instant")
+    assert [unit["name"] for unit in found["attribution"]["units"]] == ["user"]
+    step = next(one for one in found["paired"] if one["metric"] == found["headline"])
+    assert found["attribution"]["whole"]["delta"] == step["delta"]
+    assert 'id="attribution"' in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_backtest_refuses_an_attribution_between_other_than_two_levels(folder, run):
+    assert fails(run("backtest", "--attribution", "daily"), 2, "give two levels", "daily, instant")
+
+
 def test_backtest_trains_anew_at_each_fold_and_with_each_seed(folder, run):
     folds = ("--split", "2024-02-01T00:00Z", "--folds", "2", "--every", "5d")
     done = run("backtest", "--levels", "instant", *folds, "--seeds", "2", "--json")

@@ -166,8 +166,8 @@ def test_a_store_across_the_network_is_read_beside_the_event_loop(store):
     far.partitioned = False
     with Service(PROJECT, far, models=MODELS) as service:
         service.features("churn_v1", {**ROW, "asked": hw.clock.now()})
+        far.partitioned = True  # as a server's is; the records of batch views are written as those of one writer
         app = App(service)
-        far.partitioned = True  # as a server's is; its records are written as those of one writer
 
         def get(keys):
             waiting.set()

@@ -104,6 +104,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(store, tmp_path):
             served.flush(5)
             assert good(client.post("/v1/predict/churn", json={"row": ROW}))
             assert 'headwater_served_log_entries_total{outcome="taken"} 2.0' in client.get("/metrics").text
+            served.flush(5)
         assert served.counts().error is not None
 
 

@@ -49,8 +49,8 @@ def hour(asked: datetime) -> int:
 
 
 @hw.request_feature
-def brittle(amount: float) -> float:
-    return 1 / amount
+def brittle(amount: float | None) -> float | None:
+    return None if amount is None else 1 / amount
 
 
 def labels(name, label, **columns):

@@ -73,7 +73,7 @@ def readiness(project: Project, places: Places | None = None, answers: Answers |
     for name in seen.places.tables:
         if name not in {s.name for s in project.sources}:
             raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, [s.name for s in project.sources])}")
-    findings, views = [], []
+    findings, views, further = [], [], []
     shared = [c.judge(f"project {project.name}", seen.of_project(c), seen.limits()) for c in TABLE if c.of == "project"]
     by_model = {
         m.name: [c.judge(f"model {m.name}", seen.of_model(m, c), seen.limits(m)) for c in TABLE if c.of == "model"] for m in project.models
@@ -85,10 +85,12 @@ def readiness(project: Project, places: Places | None = None, answers: Answers |
             c.judge(f"view {view.name}", seen.of_view(view, models, c), limits) for c in TABLE if c.of == "view" and seen.applies(view, c)
         ]
         findings += mine
+        beyond = seen.beyond(view, models, limits)
         theirs = [f for m in models for f in by_model[m.name]]
-        views.append(judged(view, [*mine, *theirs, *shared], seen.beyond(view, models, limits)))
+        views.append(judged(view, [*mine, *theirs, *shared], beyond))
+        further += [finding for level, finding in beyond if level != "at request time"]
     findings += [f for found in by_model.values() for f in found] + shared
-    online, learning = ladders(findings)
+    online, learning = ladders([*findings, *further])
     now = clock.moment(clock.now_micros()).isoformat(timespec="seconds")
     return Readiness(project.name, now, views, findings, online, learning, seen.assumed)
 

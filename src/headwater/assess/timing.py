@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from headwater import clock
@@ -17,6 +18,7 @@ from headwater.engines.reading import TIME, collect
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import HeadwaterError
 from headwater.models.registry import ModelRegistry
+from headwater.models.store import restored
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.online import OnlineFeatures
 
@@ -31,11 +33,12 @@ def of_model(model: Model, folder: Path | None) -> dict[str, Reading]:
         scorer = ModelRegistry(folder).open(model)
     except HeadwaterError as error:
         return dict.fromkeys(("c_b", "model"), Missing(str(error)))
-    names = model.features.in_training.feature_names
-    examples = scorer.fitted.encoding
-    rows = [[None] * len(names)]
-    frame = pl.DataFrame([pl.Series(n, [None] * _BATCH, pl.Float64) for n in names])
-    del examples
+    examples = scorer.manifest.examples if scorer.manifest is not None else []
+    if not examples:
+        return dict.fromkeys(("c_b", "model"), Missing(f"version {scorer.version} of model {model.name!r} has no example rows to score"))
+    rows = [restored(example, scorer.fitted.encoding) for example in examples]
+    frame = pl.DataFrame(dict(zip(scorer.fitted.encoding.columns, map(list, zip(*rows, strict=True)), strict=True)))
+    frame = frame[np.arange(_BATCH) % frame.height]
     try:
         batch, alone = _cpu(lambda: scorer.score(frame)) / _BATCH, _cpu(lambda: scorer.one(rows[0]))
     except HeadwaterError as error:

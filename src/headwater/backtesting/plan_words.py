@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headwater.backtesting.attribution_result import Attribution
+from headwater.backtesting.attribution_result import Attribution, SliceLift
 from headwater.backtesting.report import wording
 from headwater.backtesting.result import Estimate, Paired
 
@@ -46,7 +46,7 @@ def notes(found: Attribution) -> list[str]:
             if found.rest is not None and found.chosen and found.stay
             else []
         ),
-        *(_slice(found, part.name, part.whole) for part in found.slices if part.whole is not None and part.whole.verdict != "LIFT"),
+        *(said for part in found.slices if (said := _slice(found, part))),
         *(f"{finding.severity}: {finding.message}" for finding in found.leak_audit if finding.severity != "ok"),
         *found.joined,
         (
@@ -90,5 +90,10 @@ def _share(share: Estimate) -> str:
     return f"{100 * share.value:.0f} % [{100 * share.low:.0f} %, {100 * share.high:.0f} %]"
 
 
-def _slice(found: Attribution, name: str, whole: Paired) -> str:
-    return f"{name}: {found.stale} {wording.ARROW} {found.fresh} is not a lift ({whole.sentence})."
+def _slice(found: Attribution, part: SliceLift) -> str:
+    """Where on a part of the rows the step, or else the plan, is not called a lift; empty where both are."""
+    if part.whole is not None and part.whole.verdict != "LIFT":
+        return f"{part.name}: {found.stale} {wording.ARROW} {found.fresh} is not a lift ({part.whole.sentence})."
+    if found.chosen and part.lift is not None and part.lift.verdict != "LIFT":
+        return f"{part.name}: the plan is not a lift ({part.lift.sentence})."
+    return ""

@@ -14,6 +14,7 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from headwater.assess.cost_result import Cost
     from headwater.assess.readiness_result import Readiness
 
 SUMMARY = "measure how ready a project is for fresher features, and what they cost"
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.store(parser)
     options.models(parser)
     readiness_options(parser.add_argument_group("readiness"))
+    cost_options(parser.add_argument_group("cost"))
     parser.add_argument("--budget", metavar="DURATION", help="how long an answer may take (default: the model's, else 100ms)")
     options.as_json(parser)
 
@@ -49,9 +51,67 @@ def readiness_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--all", action="store_true", help="show green checks too")
 
 
+def cost_options(group: argparse._ArgumentGroup) -> None:
+    """The options of `headwater assess cost`."""
+    group.add_argument("--prices", metavar="FILE", help="what things cost, and any other number that goes before what is measured (TOML)")
+    group.add_argument("--write-prices", metavar="FILE", help="write the defaults as a price file to change, and stop")
+
+
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Look, and print; nothing that is looked at changes."""
-    {"readiness": _readiness}[given.what](given, screen)
+    {"readiness": _readiness, "cost": _cost}[given.what](given, screen)
+
+
+def _cost(given: argparse.Namespace, screen: Screen) -> None:
+    from headwater.assess import prices
+    from headwater.assess.cost import cost
+    from headwater.assess.cost_inputs import Where
+
+    if given.write_prices is not None:
+        prices.write(Path(given.write_prices))
+        screen.show_json({"prices": given.write_prices})
+        screen.next("headwater", "assess", "cost", "--project", given.project, "--prices", given.write_prices)
+        return
+    where = Where(
+        store=given.store,
+        folder=options.place(given),
+        models=None if given.models is None else Path(given.models),
+        prices=None if given.prices is None else Path(given.prices),
+    )
+    with screen.working("measuring"):
+        found = cost(load(given.project).project, given.model, where)
+    screen.show(cost_table(found), found.to_dict())
+    if given.prices is None:
+        screen.next("headwater", "assess", "cost", "--project", given.project, "--write-prices", "prices.toml")
+
+
+def cost_table(found: Cost) -> RenderableType:
+    """What each way costs a day and why, what moves it most, and every number with its origin."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from headwater.assess.numbers import Missing
+
+    ways = Table("way", "part", f"{found.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
+    for way in found.ways:
+        for part in way.parts:
+            ways.add_row(way.name, part.name, f"{part.amount.value:,.4g}", part.arithmetic)
+        total = str(way.total) if isinstance(way.total, Missing) else f"{way.total.value:,.4g}"
+        widest = next((s for s in found.swings if s.way == way.name), None)
+        moved = "" if widest is None else f"{widest.input} moves it most: {widest.cost_low:,.4g} at half, {widest.cost_high:,.4g} at twice"
+        ways.add_row(way.name, "total", Text(total, style="bold"), moved)
+    inputs = Table("symbol", "value", "origin", "source", box=box.SIMPLE_HEAD, show_edge=False)
+    for name, reading in found.inputs.items():
+        if isinstance(reading, Missing):
+            inputs.add_row(name, "", "not measured", reading.reason)
+        else:
+            inputs.add_row(name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source)
+    said = [Text(found.sentence)]
+    for label, reading in (("break-even", found.break_even), ("waste of precomputing", found.waste)):
+        said.append(Text(f"{label}: {reading}"))
+    return Group(*said, Text(), ways, Text(), inputs)
 
 
 def _readiness(given: argparse.Namespace, screen: Screen) -> None:

@@ -68,6 +68,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     loaded = load(given.project)
     model = loaded.project.model(given.model)
     levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
+    ends = None if given.attribution is None else _ends(loaded, model, given.attribution)
     from headwater.backtesting.run import backtest
 
     with screen.progress() as tick:
@@ -82,8 +83,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             memory=given.memory,
             progress=tick or False,
         )
-    if given.attribution is not None:
-        found = _attributed(found, loaded, given, screen)
+    if ends is not None:
+        found = _attributed(found, loaded, ends, given, screen)
     report = found.write_html(Path(given.output))
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
@@ -91,24 +92,21 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.next("headwater", "train", "--project", given.project, *chosen)
 
 
-def _attributed(found: Backtest, loaded: Loaded, given: argparse.Namespace, screen: Screen) -> Backtest:
+def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: argparse.Namespace, screen: Screen) -> Backtest:
     """The backtest with what its views earn from freshness."""
     from headwater.backtesting.attribution import attribution
 
-    model = loaded.project.model(given.model)
-    names = stale, fresh = _ends(loaded, model, given.attribution)
     levels = loaded.levels()
     with screen.progress() as tick:
         made = attribution(
-            model,
-            stale=levels[stale],
-            fresh=levels[fresh],
-            names=names,
+            loaded.project.model(given.model),
+            stale=levels[ends[0]],
+            fresh=levels[ends[1]],
+            names=ends,
             groups=given.groups,
             split=_split(given),
             refits=given.seeds,
-            slices=_slices(loaded, given.slices),
-            min_lift=given.min_lift,
+            min_lift=given.min_lift,  # no slices: the backtest has judged them, with intervals widened for all of its steps
             seed=given.seed,
             memory=given.memory,
             progress=tick or False,

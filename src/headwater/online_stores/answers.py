@@ -60,6 +60,12 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
     return nulls
 
 
+@nb.njit(cache=True)
+def answer_one(words, plan, out):  # type: ignore[no-untyped-def]
+    """As `answer`, for one key, and without letting others have the interpreter: to get it back takes longer than this does."""
+    return answer(words, plan, 1, out)
+
+
 @nb.njit(nogil=True, cache=True)
 def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
     """Where each window of a view begins and ends, as `Ladder.begin` and `Ladder.end` say, into `edges`."""

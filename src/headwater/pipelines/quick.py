@@ -20,7 +20,7 @@ from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import DataError, StoreError, nearest
 from headwater.online_stores import OnlineStore, kernels, spaces
-from headwater.online_stores.answers import answer
+from headwater.online_stores.answers import answer, answer_one
 from headwater.pipelines.moments import FALLBACK, REFRESH, Heads, Moment, falls_back
 
 Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
@@ -191,7 +191,8 @@ class Quick:
             records = [record or kernels.NONE for record in records]
         data = b"".join([plan.times(*[moment[0] for moment in moments]), *records])  # type: ignore[list-item]
         out = np.empty(plan.room(count), np.int64)
-        nulls = answer(np.frombuffer(data, np.int64), plan.words, count, out)
+        words = np.frombuffer(data, np.int64)
+        nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
         if self._may_fall_back and any(moment[3] for moment in grouped):

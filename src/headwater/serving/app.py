@@ -25,14 +25,15 @@ from headwater.serving.access import Access, Denied
 from headwater.serving.deadline import Deadline
 from headwater.serving.failures import told, where
 from headwater.serving.forwarder import Forwarder
-from headwater.serving.hot import Ready, Said
+from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
+from headwater.serving.ledger import Call, Ledger
 from headwater.serving.limits import Clock, check_depth, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.parties import Parties, beside
 from headwater.serving.recorder import Recorder
-from headwater.serving.requestlog import Line, RequestLog
+from headwater.serving.requestlog import RequestLog
 from headwater.serving.routes import ROUTES, Route
 from headwater.serving.service import Service
 from headwater.serving.third_party import OnAnswer
@@ -53,10 +54,10 @@ class _Bound(NamedTuple):
 
     route: Route
     name: str
-    decode: Callable[[bytes], Any] | None
+    decode: Callable[[bytes], Any]
     page: Asgi | None
     numbers: RouteNumbers
-    others: bool  # whether third parties are asked
+    waits: bool  # for third parties, or a store across the network
     kind: Kind
 
 
@@ -91,10 +92,10 @@ class App:
         self.access = Access(tokens)
         self.others: Callable[[], list[str]] = list
         self.told, self.beat = self.numbers.text, _nothing
-        self._log = log or RequestLog(None)
-        self._recorder = None if served is None else Recorder(served, service)
-        if self._recorder is not None:
-            self.numbers.also(self._recorder.collect)
+        recorder = None if served is None else Recorder(served, service)
+        if recorder is not None:
+            self.numbers.also(recorder.collect)
+        self._ledger = Ledger(self.numbers, log or RequestLog(None), recorder)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
@@ -113,28 +114,31 @@ class App:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         own = headers.get(b"x-request-id")
         number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
-        call, bound = _Call(number), None
+        call = Call(number, self._lost_numbers)
         try:
             bound = self._allowed(scope, headers, call)
             if bound.page is not None:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
                 data = await read_body(read, headers, self._reading)
-                said = await (self._forwarded(bound, data, headers) if bound.route.forwards else self._said(bound, data, call, begin))
+                check_depth(data)
+                if bound.route.forwards:
+                    said = await self._forwarded(bound, data, headers)
+                else:
+                    asked = bound.decode(data)
+                    said = self._near(bound, asked, call) or await self._far(bound, asked, call, begin)
                 call.rows, call.status = said.rows, said.status
                 more = [(b"content-type", _JSON), (b"x-request-id", number)]
-                more += [] if said.again is None else [(b"retry-after", b"%d" % said.again)]
+                if said.again is not None:
+                    more.append((b"retry-after", b"%d" % said.again))
                 await send({"type": "http.response.start", "status": said.status, "headers": more})
                 await send({"type": "http.response.body", "body": said.body})
-                bound.numbers.answer(said)
-                if self._recorder is not None and call.ready is not None:
-                    took = clock.stopwatch() - begin
-                    self._recorder.put(bound.kind, bound.name, call.level, str(number, "ascii"), call.t, call.ready, said, took)
+                call.said = said
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
-        seconds = clock.stopwatch() - begin
-        (self._lost_numbers if bound is None else bound.numbers).request(call.status, seconds)
-        self._log.put(Line(clock.now_micros(), str(number, "ascii"), call.route, call.name, call.status, seconds, call.rows, call.failed))
+        call.ended = clock.stopwatch()
+        call.seconds = call.ended - begin
+        self._ledger.put(call)
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may be told more than that it failed."""
@@ -150,7 +154,7 @@ class App:
         self._lanes.close()
         await self._forwarder.close()
         await self.parties.close()
-        self._log.close()
+        self._ledger.close()
 
     async def _refresh(self) -> None:
         """Take up new versions of models, for ever."""
@@ -159,7 +163,7 @@ class App:
             self.beat()
             await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
-    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: _Call) -> _Bound:
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: Call) -> _Bound:
         """The route of a request that its sender may make.
 
         Raises:
@@ -168,7 +172,7 @@ class App:
         """
         bound = self._paths.get((scope["method"], scope["path"]))
         if bound is not None:
-            call.route, call.name = bound.route.path, bound.name
+            call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
         needed = None if bound is None else bound.route.scope
         if self.access.open:
             self.access.check_page(headers.get(b"host"), headers.get(b"origin"))
@@ -180,26 +184,29 @@ class App:
             raise self._lost(scope["method"], scope["path"])
         return bound
 
-    async def _said(self, bound: _Bound, data: bytes, call: _Call, begin: float) -> Said:
-        """The answer of a hot route."""
-        route, name = bound.route, bound.name
-        assert bound.decode is not None
-        if route.takes is not None:
-            check_depth(data)
-            takes, given = route.takes, bound.decode(data)
-            return await self._lanes.run(lambda service: takes(service, name, given))
-        assert route.read is not None
-        assert route.answer is not None
-        check_depth(data)
-        asked = bound.decode(data)
+    def _near(self, bound: _Bound, asked: Any, call: Call) -> Said | None:  # noqa: ANN401 (as the route says)
+        """The answer of a hot route; None where something has to be waited for."""
+        route = bound.route
+        if bound.waits or route.read is None or route.answer is None or hot.size(asked) > _INLINE:
+            return None
         t = call.t = clock.now_micros()
         call.level = asked.level
-        near = hot.size(asked) <= _INLINE and not self.service.store.partitioned
-        if near and not bound.others:
-            call.ready = route.read(self.service, name, asked, t)
-            return route.answer(self.service, name, asked, t, call.ready, None)
+        ready = call.ready = route.read(self.service, bound.name, asked, t)
+        return route.answer(self.service, bound.name, asked, t, ready, None)
+
+    async def _far(self, bound: _Bound, asked: Any, call: Call, begin: float) -> Said:  # noqa: ANN401 (as the route says)
+        """The answer of a route for which threads work, or third parties are asked."""
+        route, name = bound.route, bound.name
+        if route.takes is not None:
+            takes = route.takes
+            return await self._lanes.run(lambda service: takes(service, name, asked))
         reads, answers = route.read, route.answer
-        run = self._here if near else self._lanes.run
+        assert reads is not None
+        assert answers is not None
+        t = call.t = clock.now_micros()
+        call.level = asked.level
+        far = hot.size(asked) > _INLINE or self.service.store.partitioned
+        run = self._lanes.run if far else self._here
         ready = call.ready = await run(lambda service: reads(service, name, asked, t))
         if not self.parties.asks(ready.service):
             return await run(lambda service: answers(service, name, asked, t, ready, None))
@@ -220,7 +227,6 @@ class App:
 
     async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
         """The answer of the process that ingests."""
-        check_depth(data)
         found = await self._forwarder.forward(bound.name, data, headers)
         again = found.headers.get("retry-after", "")
         return Said(found.content, 0, status=found.status_code, again=int(again) if again.isdigit() else None)
@@ -240,7 +246,7 @@ class App:
         await page(scope, read, sent)
         return status
 
-    async def _refuse(self, send: Send, error: Exception, call: _Call) -> None:
+    async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
         """Answer that a request failed: what its sender can mend is said, anything else is only named by the request's id."""
         status, message, more = told(error)
         call.status = status
@@ -273,18 +279,6 @@ def _nothing() -> None:
     """What is done now and then where no other workers are."""
 
 
-class _Call:
-    """What is noted of a request while it is answered."""
-
-    __slots__ = ("failed", "id", "level", "name", "ready", "route", "rows", "status", "t")
-
-    def __init__(self, number: bytes) -> None:
-        self.id, self.route, self.name, self.status, self.rows, self.failed = number, "", "", 200, 0, ""
-        self.ready: Ready | None = None
-        self.level: str | None = None
-        self.t = 0
-
-
 class _Lanes:
     """Threads for work that would hold up other requests: of many rows, or with a store across the network."""
 
@@ -315,10 +309,16 @@ def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dic
     asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
     found: dict[tuple[str, str], _Bound] = {}
     for route in routes:
-        decode = None if route.asked is None else msgspec.json.Decoder(route.asked).decode
+        decode = msgspec.json.Decoder(Any if route.asked is None else route.asked).decode
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
             found[route.method, route.begin + name] = _Bound(
-                route, name, decode, page, numbers.route(route.path), name in asking, _KINDS.get(route.begin, "features")
+                route,
+                name,
+                decode,
+                page,
+                numbers.route(route.path),
+                name in asking or service.store.partitioned,
+                _KINDS.get(route.begin, "features"),
             )
     return found

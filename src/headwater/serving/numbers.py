@@ -98,6 +98,7 @@ class Numbers:
         self._routes: dict[str, RouteNumbers] = {}
         self._statuses = np.zeros(len(STATUSES), np.int64)
         self._more: list[Callable[[], Iterable[Metric]]] = []
+        self._before: Callable[[], None] = lambda: None
         self._registry.register(self)
 
     def route(self, path: str) -> RouteNumbers:
@@ -105,6 +106,10 @@ class Numbers:
         if path not in self._routes:
             self._routes[path] = RouteNumbers(self._statuses)
         return self._routes[path]
+
+    def before(self, settle: Callable[[], None]) -> None:
+        """Have what waits counted, before numbers are shown."""
+        self._before = settle
 
     def also(self, collect: Callable[[], Iterable[Metric]]) -> None:
         """Show what others have counted."""
@@ -116,6 +121,7 @@ class Numbers:
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client asks for it."""
+        self._before()
         requests = CounterMetricFamily("headwater_requests", "requests answered", labels=["route", "status"])
         rows = CounterMetricFamily("headwater_request_rows", "rows answered", labels=["route"])
         statuses = CounterMetricFamily("headwater_feature_status", "features served, by what they are", labels=["status"])

@@ -53,7 +53,7 @@ def _read(connection: sa.Connection, name: str, time: str, keys: Sequence[str], 
     else:
         found["known_column"] = measured(1.0, "", f"table {name!r} has the column {known!r}")
         late = sa.func.percentile_disc(0.99).within_group(sa.extract("epoch", table.c[known] - table.c[time]))
-        delay = connection.execute(sa.select(late)).scalar()
+        delay = connection.execute(sa.select(late).select_from(table)).scalar()
         if delay is not None:
             found["known_delay"] = measured(float(delay), "s", f"p99 of {known} - {time} in table {name!r}")
     first, last = connection.execute(sa.select(sa.func.min(table.c[time]), sa.func.max(table.c[time]))).one()
@@ -68,8 +68,8 @@ def _history(connection: sa.Connection, table: sa.TableClause, keys: Sequence[st
         return measured(1.0, "", f"table {table.name!r} is published for logical replication, which a log of changes is read from")
     if not keys:
         return Missing(f"table {table.name!r}: no key column is named")
-    counted = sa.select(sa.func.count().label("n")).group_by(*(table.c[key] for key in keys)).limit(_ROWS).subquery()
-    every, several = connection.execute(sa.select(sa.func.count(), sa.func.count().filter(counted.c.n > 1))).one()
+    counted = sa.select(sa.func.count().label("n")).select_from(table).group_by(*(table.c[key] for key in keys)).limit(_ROWS).subquery()
+    every, several = connection.execute(sa.select(sa.func.count(), sa.func.count().filter(counted.c.n > 1)).select_from(counted)).one()
     if not every:
         return Missing(f"table {table.name!r} has no row")
     if several:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,18 +24,22 @@ _ROWS = 1_000
 
 @dataclass(frozen=True)
 class StoreSeen:
-    """reads: p99 of a read of many keys. row_bytes: of a key's record, by view. keys: stored, by view. differs: by view, the share."""
+    """What there is of a store.
+
+    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's record; keys: stored; differs: the share of values.
+    """
 
     reads: Reading
+    size: Reading
     row_bytes: Mapping[str, Reading]
     keys: Mapping[str, Reading]
     differs: Mapping[str, Reading]
 
 
-def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool) -> StoreSeen:
-    """Read the store, and nothing else; `logged` compares what was served rather than what is served now."""
+def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool, compare: bool = True) -> StoreSeen:
+    """Read the store, and nothing else; `logged` compares what was served rather than what is served now, where it is to `compare`."""
     try:
-        with _readonly(store) as mine:
+        with opened(store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
             for one in stored(project):
                 first = list(itertools.islice(mine.scan(spaces.records(one.view.tiles_fingerprint)), 10_000))
@@ -47,15 +50,11 @@ def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *,
                 counts[one.view.name] = measured(len(first), "", "records, counted up to 10,000")
                 places.append([key for key, _ in first[:KEYS]])
                 features += len(one.view.outputs)
-            return StoreSeen(_timed(mine, places, features), sizes, counts, _differs(project, mine, folder, logged=logged))
+            differs = _differs(project, mine, folder, logged=logged) if compare else {}
+            size = measured(mine.size(), "B", "what the online store takes")
+            return StoreSeen(_timed(mine, places, features), size, sizes, counts, differs)
     except HeadwaterError as error:
-        return StoreSeen(Missing(str(error)), {}, {}, {})
-
-
-@contextmanager
-def _readonly(store: OnlineStore | str | None) -> Iterator[OnlineStore]:
-    with opened(store, readonly=True) as mine:
-        yield mine
+        return StoreSeen(Missing(str(error)), Missing(str(error)), {}, {}, {})
 
 
 def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Reading:
