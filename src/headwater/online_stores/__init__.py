@@ -31,7 +31,7 @@ class OnlineStore(Protocol):
 
     `partitioned`: whether several processes write, each for its own partitions of a stream. There, a view's record is one of a key and a
     partition, holds the offset through which it is complete, and only ever makes way for one that is complete through a greater one; so
-    the records of a commit may become visible before the rest of it.
+    the records of a commit may become visible before the rest of it. After a crash between the two, `mend` takes them back.
     """
 
     partitioned: bool
@@ -50,6 +50,16 @@ class OnlineStore(Protocol):
         Raises:
             FencedError: they hold something else; nothing was changed.
             StoreError: there is no room, or the store cannot be written; nothing was changed.
+        """
+        ...
+
+    def mend(self, offset: bytes) -> None:
+        """Undo what half of a commit left, of those that expect this key of an offset; call it before reading what to go on from.
+
+        From here on the partition is this writer's: of others that mended it before, no commit with records is made.
+
+        Raises:
+            StoreError: the store cannot be written.
         """
         ...
 

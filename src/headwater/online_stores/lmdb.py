@@ -88,6 +88,9 @@ class LmdbStore:
                 f"the online store in {self.folder} cannot be written: {error}. Nothing was written. {_remedy(error)}"
             ) from error
 
+    def mend(self, offset: bytes) -> None:
+        """See `OnlineStore`; there is never half of a commit."""
+
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
         until = clock.stopwatch() + wait

@@ -2,10 +2,11 @@
 
 What is guaranteed
 - On a standalone server a commit is one script: all of it or nothing, also when memory is full, also beside other writers.
-- On a cluster a commit is first the records, each group of them at once, then the rest in one script. After a crash between the two,
-  records are ahead of the offsets (and of one another, if a record that a commit expects changes meanwhile). As each says what it is
-  complete through, and makes way only for one that is complete through as much or more, reading on from the offsets is exact if events
-  that a record holds already are passed over.
+- On a cluster a commit is first the records, each group of them at once, then the rest in one script. A crash between the two leaves
+  records that are ahead of the offsets. Each group therefore keeps what the records of a partition's last commit were before, and `mend`
+  makes them that again if the commit was never made: whatever is read next, and however it is cut into commits, nothing counts twice.
+  A partition's commits take turns: one begins only when the one before is made or undone, and only by the writer that mended last, so
+  nobody adds to half of a commit, and nobody who was fenced writes another half later.
 - A commit whose answer was lost is looked up, and made once.
 - A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
   replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are
@@ -21,6 +22,9 @@ What is not
 - A server that was restarted empty before a writer was started anew looks like a store that was never made.
 - Reads see a commit at once, but on a cluster not all of it at the same moment; and `scan` of records is in no order.
 - On a cluster a record is dropped whatever it is complete through; a commit that drops records should expect what they held.
+- On a cluster only a commit that expects one offset is undone: that of a partition's writer. Half of any other stays until it is made
+  again.
+- What a record was before a partition's last commit is kept until its next in that group: no more than one commit of each partition.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from headwater.online_stores import redis_scripts as scripts
 from headwater.online_stores.backups import back_up
 from headwater.online_stores.redis_calls import Argument, Call, Options, Servers, UnansweredError
 from headwater.online_stores.redis_scripts import Part
-from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, RECORD
+from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, OFFSET, RECORD
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
@@ -61,6 +65,7 @@ class RedisStore:
         self._base = b"{%b}" % options.prefix
         self._writer, self._count = secrets.token_hex(8), 0
         self._epoch, self._n = b"", 0
+        self._turns: dict[bytes, bytes] = {}
         self._lock = threading.RLock()
         try:
             if not readonly:
@@ -109,8 +114,13 @@ class RedisStore:
         if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
             raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; commit less at once")
         with self._lock:
+            name = secrets.token_hex(8).encode()
             for _ in range(_ATTEMPTS):
-                answer = self._spread(state, records, expect) if self._servers.cluster else self._final(state, list(scripts.blobs(records)))
+                answer = (
+                    self._spread(state, records, expect, name)
+                    if self._servers.cluster
+                    else self._final(state, list(scripts.blobs(records)))
+                )
                 if answer[0] == b"ok":
                     return
                 if answer[0] == b"held":
@@ -118,6 +128,35 @@ class RedisStore:
                 if answer[0] == b"epoch":
                     self.check()
         raise StoreError(f"{self._options.where} was replaced, or fell silent, {_ATTEMPTS} times during one commit; nothing was written")
+
+    def mend(self, offset: bytes) -> None:
+        """See `OnlineStore`; only a cluster may hold half of a commit.
+
+        Raises:
+            LostError: records count upon offsets that a master lost.
+        """
+        if self._readonly or not self._servers.cluster:
+            return
+        with self._lock:
+            name = secrets.token_hex(8).encode()
+            for _ in range(_ATTEMPTS):
+                (found,) = self._servers.run([Call(self._base, scripts.TURN, (self._epoch, offset, name))])
+                if found[0] == b"ok":
+                    _, turn, done = found
+                    tags = scripts.groups(self._options.prefix)
+                    answers = self._servers.run([Call(tag, scripts.UNDO, (offset, turn, done)) for tag in tags], durable=True)
+                    if any(answer[0] == b"ahead" for answer in answers):
+                        self._lost_offsets(offset, turn)
+                        continue
+                    if all(answer[0] == b"ok" for answer in answers):
+                        marks = {tag: answer[1] for tag, answer in zip(tags, answers, strict=True)}
+                        found = self._final(Part(), [], marks, (offset, turn))
+                        if found[0] == b"ok":
+                            self._turns[offset] = turn
+                            return
+                if found[0] != b"held":
+                    self.check()
+        raise StoreError(f"{self._options.where} was replaced, or written by others, {_ATTEMPTS} times while half of a commit was undone")
 
     def check(self) -> None:
         """Go on with the servers as they are, if they hold every commit that this client made.
@@ -164,7 +203,7 @@ class RedisStore:
 
     def size(self) -> int:
         """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
-        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")]
+        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks", b":turns", b":done")]
         total = sum(used or 0 for used in self._servers.run([Call(name, ("MEMORY", "USAGE", name)) for name in names]))
         sample: list[bytes] = []
         seen = 0
@@ -177,7 +216,7 @@ class RedisStore:
     def backup(self, to: Path) -> None:
         """See `OnlineStore`; the state is of one moment, records are those of then or complete through more.
 
-        So going on from the offsets of a backup is exact, as after a crash.
+        So going on from the offsets of a backup is exact if nothing was committed while it was made.
         """
         back_up(self, to)
 
@@ -202,29 +241,47 @@ class RedisStore:
                 some = keys[start : start + _AT_ONCE]
                 yield from ((key, value) for key, value in zip(some, self.get(some), strict=True) if value is not None)
 
-    def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes) -> list[Any]:
+    def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes, name: bytes) -> list[Any]:
         """A commit on a cluster. What is expected is looked at before anything is written, and again in each script."""
+        offsets = [key for key in expect if key.startswith(OFFSET)]
+        own = offsets[0] if len(offsets) == 1 else None
+        last = b"" if own is None else self._turns.get(own, b"")
         if not records:
-            return self._final(state, [])
-        (answer,) = self._servers.run([Call(self._base, scripts.EXPECT, (self._epoch, state.packed()))])
-        if answer[0] != b"ok":
-            return list(answer)
+            return self._final(state, [], turn=(own, last) if own is not None and last else ())
         known = [key for key in expect if key.startswith(RECORD)]
         for key, value in zip(known, self.get(known), strict=True):
             if value != expect[key]:
                 return [b"held", key]
-        answers = self._servers.run([Call(tag, scripts.GROUP, (part.packed(),)) for tag, part in records.items()], durable=True)
+        mine = () if own is None else (own, last, name)
+        (begun,) = self._servers.run([Call(self._base, scripts.BEGIN, (self._epoch, state.packed(), *mine))])
+        if begun[0] != b"ok":
+            return list(begun)
+        turn: tuple[bytes, ...] = () if own is None else (own, begun[1])
+        calls = [Call(tag, scripts.GROUP, (part.packed(), *turn, *begun[2:])) for tag, part in records.items()]
+        answers = self._servers.run(calls, durable=True)
+        if own is not None and any(answer[0] == b"ahead" for answer in answers):
+            self._lost_offsets(own, begun[1])
+            return [b"held", own]
         for kind in (b"epoch", b"held"):
             if other := next((answer for answer in answers if answer[0] == kind), None):
                 return list(other)
         self.outrun += sum(answer[2] for answer in answers)
         marks = {tag: answer[1] for tag, answer in zip(records, answers, strict=True)}
-        return self._final(state, [], marks)
+        made = self._final(state, [], marks, turn)
+        if own is not None and made[0] == b"ok":
+            self._turns[own] = begun[1]
+        return made
 
-    def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None) -> list[Any]:
+    def _lost_offsets(self, offset: bytes, turn: bytes) -> None:
+        """Records are of a later turn than this one. Others may have had it; if nobody did, a server has forgotten it."""
+        (now,) = self._servers.run([Call(self._base, ("HGET", self._base + b":turns", offset))])
+        if now == turn:
+            raise LostError(f"{self._options.where} has lost offsets, which records count upon. {_REBUILD}")
+
+    def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None, turn: tuple[bytes, ...] = ()) -> list[Any]:
         """The script that makes a commit, and what became of it if no answer comes."""
         self._count += 1
-        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks), *records)
+        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks, turn), *records)
         try:
             (answer,) = self._servers.run([Call(self._base, scripts.COMMIT, args)], once=True, durable=True)
         except UnansweredError:

@@ -27,7 +27,7 @@ from headwater.engines.reading import TIME
 from headwater.engines.tiles import Fetched
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
 from headwater.online_stores import OnlineStore, frames, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, NONE, OFFSET, ROW, UTC, Acceptance, Arrived, content_of, copies
+from headwater.pipelines.accept import DEAD_SCHEMA, NONE, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ids import Ids, known_of
@@ -99,14 +99,15 @@ class Shard:
         self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
         self.load()
 
-    def load(self) -> None:
-        """Read where the store stands: at the start, and after another writer was here."""
+    def load(self, *, own: bool = True) -> None:
+        """Read where the store stands: at the start, and after another writer was here; `own` makes the partition this writer's."""
+        if own and self.partition is not None:
+            self.store.mend(spaces.offset(self.source.name, self.partition))
         found = self.store.get([spaces.PROGRESS + spaces.name(self.name)])[0]
         progress = Progress() if found is None else msgspec.msgpack.decode(found, type=Progress)
-        begin = spaces.offset(self.source.name, self.partition or "")
-        ends = {key[len(spaces.offset(self.source.name, "")) :].decode(): spaces.as_number(value) for key, value in self.store.scan(begin)}
-        if self.partition is not None:
-            ends = {name: end for name, end in ends.items() if name == self.partition}
+        begin = spaces.offset(self.source.name, "")
+        offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
+        ends = {name: spaces.as_number(value) for name, value in offsets if self.partition in (None, name)}
         ids, blocks = None, []
         if (self.source.id_field is not None and self.corrections is None) or isinstance(self.source.stream, Pushed):
             ids = Ids(micros(self.source.id_horizon, "id_horizon"))
@@ -291,7 +292,7 @@ class _Draft:
         try:
             store.commit(changes, expect)
         except BaseException:
-            shard.load()  # ids were taken in for nothing
+            shard.load(own=False)  # ids were taken in for nothing
             raise
         for space in FOLDERS:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
@@ -300,8 +301,7 @@ class _Draft:
             shard.corrections.committed(changes)
         shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
-        counts = {name: n for name, n in self.counts.items() if n}
-        return Committed(sequence, self.now, counts, refused, self.known, clock.stopwatch() - self.since, self.fates)
+        return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
     def _no_copies(self, records: Records, arrived: Arrived) -> pl.DataFrame:
         """The events that are no copies of others, by their ids or, where they carry none, those of their records."""
@@ -347,7 +347,7 @@ class _Draft:
         self.counts[what] += events.height
         self._follow(events)
         self.rows.append(rows)
-        self.events.append(events.hstack([rows[OFFSET]]) if self.shard.partition is not None else events)
+        self.events.append(events)
 
     def _progress(self) -> Progress:
         old = self.memory.progress
