@@ -102,7 +102,7 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
             log = stack.enter_context((place / "log").open("w"))
             served = stack.enter_context(ServedLog(place))
             models = {"fraud": _scorer(made.model("fraud"))}
-            service = {"tokens": place / "tokens.json", "models": models, "log": log}
+            service = {"tokens": place / "tokens.json", "models": models, "log": log, "served": served}
             stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
