@@ -276,6 +276,26 @@ def reads(settings: Settings) -> list[dict]:
     return rows
 
 
+def serving(settings: Settings) -> list[dict]:
+    """Requests over HTTP, one worker, beside an app that reads, checks and answers as many bytes; peaks, then tails at 70 % of each."""
+    goals = {"features": ">= 0.65", "full": None, "predict": ">= 0.45"}
+    what = {"features": "POST features, 27 of 3 views, arrays", "full": "the same, an object a feature", "predict": "POST predict"}
+    rows = []
+    for kind, goal in goals.items():
+        seconds = max(round(8 * settings.scale), 1)
+        found = _bench(settings, "serving", "measure", kind, seconds, min(settings.repeats, 5))
+        peaks, tails = (
+            [{"seconds": [one[key] for one in found[part][side]]} for side in ("ours", "peer")]
+            for part, key in (("peak", "rate"), ("tail", "p99"))
+        )
+        beside = {"peer_name": "an app that reads the body, checks the token and answers at equal length", "bytes": found["length"]}
+        busy = {f"{side}_busy": [round(one["busy"], 1) for one in found["peak"][side]] for side in ("ours", "peer")}
+        rows.append({"name": what[kind], "goal": goal, **compared(*peaks), "unit": "requests/s", **beside, **busy})
+        name = f"{what[kind]}: p99 at 70 % of its own peak"
+        rows.append({"name": name, "goal": "<= 2" if kind == "features" else None, **compared(*tails), "unit": "ms", **beside})
+    return rows
+
+
 def _busy(found: dict, side: str) -> list[float]:
     return [round(v, 2) for v in found[f"{side} busy"]]
 
@@ -357,6 +377,7 @@ ROWS: Mapping[str, Row] = {
     "starts": starts,
     "tiles": tiles,
     "reads": reads,
+    "serving": serving,
     "kafka": kafka,
     "visibility": visibility,
     "engines": engines,

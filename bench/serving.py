@@ -4,6 +4,8 @@
 an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model).
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
+Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
+say how well the machine shares them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 import resource
 import shutil
@@ -23,6 +26,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,7 @@ import headwater as hw
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
 from headwater.cli.ingest import seldom_collected
+from headwater.logs.served import ServedLog
 from headwater.models.fit import fit
 from headwater.models.served import ServedModel
 from headwater.online_stores import open_store, spaces
@@ -87,6 +92,7 @@ def fill(folder: Path) -> None:
 def serve(side: str, folder: str, port: str, length: str) -> None:
     """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
     place = Path(folder)
+    _alone(first=True)
     with seldom_collected(), ExitStack() as stack:
         if side == "nothing":
             token = (place / "token").read_text()
@@ -94,7 +100,9 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
         else:
             made = project()
             log = stack.enter_context((place / "log").open("w"))
-            service = {"tokens": place / "tokens.json", "models": {"fraud": _scorer(made.model("fraud"))}, "log": log}
+            served = stack.enter_context(ServedLog(place))
+            models = {"fraud": _scorer(made.model("fraud"))}
+            service = {"tokens": place / "tokens.json", "models": models, "log": log, "served": served}
             stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
@@ -102,6 +110,13 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
             print(used.ru_utime + used.ru_stime, flush=True)
             if not line:
                 break
+
+
+def _alone(*, first: bool) -> None:
+    """Keep this process to the first processor that it may use, or to the last."""
+    if hasattr(os, "sched_setaffinity"):
+        every = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {every[0] if first else every[-1]})
 
 
 def _nothing(token: str, length: int):
@@ -149,7 +164,11 @@ class _Side:
         before = self.busy()
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
         said = subprocess.run(
-            [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more], capture_output=True, text=True, check=True
+            [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more],
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=partial(_alone, first=False),
         ).stdout
         if "Non-2xx" in said or "Socket errors" in said:
             raise RuntimeError(f"{self.path}: {said}")

@@ -58,7 +58,7 @@ def test_both_sides_give_the_same_answers(results):
 
 def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
     found = _bench(tmp_path / "results.json", "--only", "tiles", "--only", "reads")
-    assert [row["row"] for row in found] == ["tiles"] * 5 + ["reads"] * 6
+    assert [row["row"] for row in found] == ["tiles"] * 7 + ["reads"] * 6
     assert all(row["ours"] > 0 for row in found)
 
 

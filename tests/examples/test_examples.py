@@ -25,7 +25,11 @@ def example(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         if smaller:
             Path("data").mkdir()
-            runpy.run_path("data.py")["payments"](**smaller).write_parquet("data/payments.parquet")
+            made = runpy.run_path("data.py")
+            if "payments" in made:
+                made["payments"](**smaller).write_parquet("data/payments.parquet")
+            else:
+                made["write"](Path("data"), **smaller)
         else:
             monkeypatch.setattr("sys.argv", ["data.py", "data"])
             runpy.run_path("data.py", run_name="__main__")
@@ -98,3 +102,12 @@ def test_the_protocol_of_the_handbook_runs_and_finds_fraud(example):
     found = handbook["run"](pl.read_parquet("data/payments.parquet"))
     assert set(found) >= {"logistic regression", "decision tree, depth 2", "decision tree", "random forest"}
     assert all(auc > 0.65 and precision > 0.1 for auc, precision, _ in found.values())
+
+
+def test_the_visit_pays_and_the_rest_may_stay_nightly(example):
+    loaded = example("sessions", users=150)
+    result = _backtest(loaded, metrics=["ndcg@10", "recall@5"])
+    steps = {(pair.from_, pair.to): pair for pair in result.paired if pair.metric == result.headline}
+    live = steps["ranked on request", "session live"]
+    assert live.verdict == "LIFT"
+    assert live.low > steps["lists made nightly", "ranked on request"].high

@@ -1,4 +1,4 @@
-"""Backtest a model on real flights: will a flight from New York arrive late? Then ingest a month of them live. About three minutes."""
+"""Backtest a model on real flights: will a flight arrive late? Then ingest a month of them live, and serve a week. About five minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
-SUMMARY = "backtest a model on real flights, then ingest a month of them live"
+SUMMARY = "backtest a model on real flights, ingest a month of them live, and serve predictions for a week"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,13 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     else:
         with screen.progress() as tick:
             month = live(loaded.project, folder, tick)
-        (folder / "live.json").write_text(json.dumps(month.to_dict(), indent=1) + "\n", encoding="utf-8")
         screen.say(str(month))
-        screen.show_json({**found.to_dict(), "live": month.to_dict()})
+        from headwater.demo.served import in_service
+
+        with screen.progress() as tick:
+            week = in_service(loaded.project, folder, tick)
+        screen.say(str(week))
+        both = {"live": month.to_dict(), "service": week.to_dict()}
+        (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
+        screen.show_json({**found.to_dict(), **both})
     screen.next("headwater", "init", "EVENTS.parquet", "LABELS.parquet")

@@ -70,6 +70,7 @@ class App:
         log: gets a line a request.
         served: the served log, which gets what was answered.
         on_answer: told of each answer of a third party; it must not wait.
+        now: the moment of asking, microseconds.
         routes: the table.
 
     Raises:
@@ -84,6 +85,7 @@ class App:
         log: RequestLog | None = None,
         served: ServedLog | None = None,
         on_answer: OnAnswer | None = None,
+        now: Callable[[], int] = clock.now_micros,
         routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         self.service, self.routes, self.numbers = service, routes, Numbers()
@@ -95,6 +97,7 @@ class App:
         recorder = None if served is None else Recorder(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
+        self._now = now
         self._ledger = Ledger(self.numbers, log or RequestLog(None), recorder)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
@@ -189,7 +192,7 @@ class App:
         route = bound.route
         if bound.waits or route.read is None or route.answer is None or hot.size(asked) > _INLINE:
             return None
-        t = call.t = clock.now_micros()
+        t = call.t = self._now()
         call.level = asked.level
         ready = call.ready = route.read(self.service, bound.name, asked, t)
         return route.answer(self.service, bound.name, asked, t, ready, None)
@@ -203,7 +206,7 @@ class App:
         reads, answers = route.read, route.answer
         assert reads is not None
         assert answers is not None
-        t = call.t = clock.now_micros()
+        t = call.t = self._now()
         call.level = asked.level
         far = hot.size(asked) > _INLINE or self.service.store.partitioned
         run = self._lanes.run if far else self._here

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
-from headwater import settings
+from headwater import clock, settings
 from headwater.definitions.project import Project
 from headwater.logs.served import ServedLog
 from headwater.online_stores import OnlineStore
@@ -41,6 +41,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     sample: float = 1.0,
     served: ServedLog | None = None,
     on_answer: OnAnswer | None = None,
+    now: Callable[[], int] = clock.now_micros,
     folder: str | Path | None = None,
     trust: bool = False,
     supervised: Leash | None = None,
@@ -57,6 +58,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
         log: gets a line of JSON a request. sample: the share of good answers that get one; every other answer does.
         served: the served log, which gets what was answered: features, predictions, statuses, ages.
         on_answer: told of each answer of a third party, such as `AnswerLog.add`; it must not wait.
+        now: the moment of asking, microseconds since 1970 UTC; for replays, whose clock is another one.
 
     Raises:
         UsageError: the address is taken, or reached by others while there are no tokens; a level that the project does not have.
@@ -78,7 +80,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     check_bind(host, known)
     with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
         service.unready()  # and so, what can be is compiled and loaded before anybody asks
-        app = App(service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer)
+        app = App(service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer, now=now)
         if supervised is None:
             with serving(app, host, port, closing=app.close) as url:
                 yield url
