@@ -116,7 +116,7 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
         said, cuts = [], []
         for row in range(rows.height):
             t = int(requests.t[row])
-            job = score.Job(arm, fitted, "1", store, memory=random.choice([None, "1GB"]))
+            job = score.Job(arm, fitted, "1", store, memory=random.choice([None, "4GB"]))
             cuts.append(job.run(t).cut)
             request = {key: rows[key][row] for key in keys}
             one, many = reader.one(request, t), reader.many({key: [value] for key, value in request.items()}, 1, t)
