@@ -1,7 +1,8 @@
 """Requests over HTTP beside an app that makes nothing of them, in turns, each on granian with one worker.
 
 `python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
-an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model).
+an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
+PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token.
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
 Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -146,12 +147,18 @@ def _scorer(model: hw.Model) -> ServedModel:
 class _Side:
     """A server in a process of its own."""
 
-    def __init__(self, side: str, folder: Path, length: int, path: str) -> None:
-        self.port, self.path = free_port(), path
-        arguments = ["serve", side, str(folder), str(self.port), str(length)]
+    def __init__(self, command: Sequence[str], port: int, path: str) -> None:
+        self.port, self.path = port, path
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean() | {"OMP_NUM_THREADS": "1"}}
-        self.process = subprocess.Popen([sys.executable, "-m", "bench.serving", *arguments], **pipes)  # type: ignore[call-overload]
-        assert self.process.stdout.readline().strip() == "ready"
+        self.process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+        if self.process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"does not serve: {' '.join(command)}")
+
+    @staticmethod
+    def app(side: str, folder: Path, length: int, path: str) -> _Side:
+        """One of our two apps."""
+        port = free_port()
+        return _Side([sys.executable, "-m", "bench.serving", "serve", side, str(folder), str(port), str(length)], port, path)
 
     def busy(self) -> float:
         """Seconds of a processor so far."""
@@ -220,35 +227,79 @@ _PACED = "function delay() return math.floor(-math.log(1 - math.random()) * paus
 
 def measure(kind: str, seconds: str, repeats: str) -> None:
     """Both sides in turns: the peak, then the tail at a share of each one's own peak."""
+    path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        token = _ready(folder)
+        bodies = [_body(kind, row) for row in _rows()]
+        peak, paced = _scripts(folder, "ours", bodies, token)
+        ours = _Side.app("headwater", folder, 0, path)
+        stack.callback(ours.close)
+        length = round(statistics.mean(_length(ours, bodies[n], token) for n in range(50)))
+        sides = {"ours": ours, "peer": _Side.app("nothing", folder, length, path)}
+        stack.callback(sides["peer"].close)
+        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        tails: dict[str, list[dict]] = {}
+        for name, side in sides.items():
+            rate = statistics.median(one["rate"] for one in found[name])
+            pause = CONNECTIONS / (SHARE * rate) * 1000 - statistics.median(one["p50"] for one in found[name]) / CONNECTIONS
+            tails[name] = [side.wrk(paced, float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))]
+    print(json.dumps({"length": length, "peak": found, "tail": tails}))
+
+
+def feast(python: str, seconds: str, repeats: str) -> None:
+    """Our features in compact form and those of Feast's server in turns, at their peaks; both give values, statuses and times."""
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        token = _ready(folder)
+        names = [f"{key[:-3]}:f{n}" for key in KEYS for n in range(9)]
+        asked = [json.dumps({"features": names, "entities": dict(zip(KEYS, ([one] for one in row), strict=True))}) for row in _rows()]
+        ours = _Side.app("headwater", folder, 0, "/v1/features/plain_v1")
+        stack.callback(ours.close)
+        port = free_port()
+        command = [python, str(ROOT / "bench" / "feast_server.py"), str(folder / "feast"), str(port), str(USERS)]
+        theirs = _Side(command, port, "/get-online-features")
+        stack.callback(theirs.close)
+        sides = {
+            "ours": (ours, _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)[0]),
+            "peer": (theirs, _scripts(folder, "feast", asked, token)[0]),
+        }
+        found = _turns(sides, float(seconds), int(repeats))
+    print(json.dumps({"peak": found}))
+
+
+def _ready(folder: Path) -> str:
+    """A filled store and a token."""
     if shutil.which("wrk") is None:
         raise Skipped("needs wrk")
-    path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        fill(folder)
-        token = TokenFile(folder / "tokens.json").add("bench", ["read", "predict"])
-        (folder / "token").write_text(token)
-        bodies = [_body(kind, row) for row in np.random.default_rng(1).integers(0, USERS, (2000, 3)).tolist()]
-        (folder / "bodies").write_text("\n".join(bodies))
-        script = _SCRIPT.format(bodies=folder / "bodies", token=token)
-        (folder / "peak.lua").write_text(script)
-        (folder / "paced.lua").write_text(script + _PACED)
-        ours = _Side("headwater", folder, 0, path)
-        length = round(statistics.mean(_length(ours, bodies[n], token) for n in range(50)))
-        sides = {"ours": ours, "peer": _Side("nothing", folder, length, path)}
-        found: dict[str, list[dict]] = {name: [] for name in sides}
-        tails: dict[str, list[dict]] = {name: [] for name in sides}
-        for turn in range(int(repeats) + 1):
-            for name, side in sides.items():
-                once = side.wrk(folder / "peak.lua", float(seconds) if turn else 2)
-                found[name] += [once] if turn else []
-        for name, side in sides.items():
-            peak = statistics.median(one["rate"] for one in found[name])
-            pause = CONNECTIONS / (SHARE * peak) * 1000 - statistics.median(one["p50"] for one in found[name]) / CONNECTIONS
-            tails[name] = [side.wrk(folder / "paced.lua", float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))]
-        for side in sides.values():
-            side.close()
-    print(json.dumps({"length": length, "peak": found, "tail": tails}))
+    fill(folder)
+    token = TokenFile(folder / "tokens.json").add("bench", ["read", "predict"])
+    (folder / "token").write_text(token)
+    return token
+
+
+def _rows() -> list[list[int]]:
+    return np.random.default_rng(1).integers(0, USERS, (2000, 3)).tolist()
+
+
+def _scripts(folder: Path, name: str, bodies: Sequence[str], token: str) -> tuple[Path, Path]:
+    """What wrk is to send: as fast as it can, and with pauses."""
+    (folder / f"{name}.bodies").write_text("\n".join(bodies))
+    script = _SCRIPT.format(bodies=folder / f"{name}.bodies", token=token)
+    peak, paced = folder / f"{name}.lua", folder / f"{name}.paced.lua"
+    peak.write_text(script)
+    paced.write_text(script + _PACED)
+    return peak, paced
+
+
+def _turns(sides: Mapping[str, tuple[_Side, Path]], seconds: float, repeats: int) -> dict[str, list[dict]]:
+    """Each side at its peak, in turns; a first short one is not counted."""
+    found: dict[str, list[dict]] = {name: [] for name in sides}
+    for turn in range(repeats + 1):
+        for name, (side, script) in sides.items():
+            once = side.wrk(script, seconds if turn else 2)
+            found[name] += [once] if turn else []
+    return found
 
 
 def _body(kind: str, row: Sequence[int]) -> str:
@@ -264,4 +315,4 @@ def _length(side: _Side, body: str, token: str) -> int:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"measure": measure, "feast": feast, "serve": serve}[sys.argv[1]](*sys.argv[2:])

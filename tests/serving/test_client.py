@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater import errors
+from headwater import clock, errors
 from headwater.logs.served import ServedLog
 from headwater.online_stores import open_store, spaces
 from headwater.serving.access import TokenFile
@@ -159,7 +159,7 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
     ingesting = threading.Thread(
         target=lambda: hw.ingest(project, made, folder=tmp_path, http=f"127.0.0.1:{free_port()}", allow_unapplied=True, stop=stop)
     )
-    with asking(made, project) as served, make(str(served.base_url), retries=0) as client:
+    with asking(made, project, now=clock.now_micros) as served, make(str(served.base_url), retries=0) as client:
         with pytest.raises(errors.BusyError, match="headwater ingest"):
             client.events("clicks", {"user": 1, "at": NOW})
         ingesting.start()

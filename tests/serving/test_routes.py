@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater import clock
 from headwater.errors import UsageError
 from headwater.online_stores import open_store, spaces
 from headwater.pipelines.materialize import materialize_view
@@ -234,7 +235,7 @@ def test_events_reach_the_process_that_ingests(tmp_path):
     ingesting = threading.Thread(
         target=lambda: hw.ingest(project, made, folder=tmp_path, http=f"127.0.0.1:{port}", allow_unapplied=True, stop=stop)
     )
-    with asking(made, project) as client:
+    with asking(made, project, now=clock.now_micros) as client:
         early = client.post("/v1/events/clicks", json={"user": 1, "at": NOW.isoformat()})
         assert (early.status_code, early.headers["retry-after"]) == (503, "5")
         assert "headwater ingest" in early.json()["error"]

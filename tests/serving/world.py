@@ -13,6 +13,7 @@ import headwater as hw
 from headwater.pipelines.materialize import materialize_view
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views
+ASKED_AT = NOW + timedelta(minutes=10)  # when the shop is asked: a run may last until after the next cut
 AGO = [NOW - timedelta(hours=1, minutes=7 * i) for i in range(60)]
 DAYS = [date(2024, 5, 1), date(2024, 5, 2)]
 EVENTS = pl.DataFrame(
@@ -114,8 +115,9 @@ def filled(store, *views):
 
 @contextmanager
 def asking(store, project=PROJECT, **options):
-    """A client of the project, served."""
-    serving = hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **{"models": MODELS, **options})
+    """A client of the project, served, which is asked ten minutes after the last cut."""
+    given = {"models": MODELS, "now": lambda: int(ASKED_AT.timestamp()) * 1_000_000, **options}
+    serving = hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **given)
     with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         yield client
 
