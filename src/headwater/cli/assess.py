@@ -14,8 +14,8 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.assess.cost_result import Cost
-    from headwater.assess.readiness_result import Readiness
+    from headwater.assessing.cost_result import Cost
+    from headwater.assessing.readiness_result import Readiness
 
 SUMMARY = "measure how ready a project is for fresher features, and what they cost"
 _STYLES = {"green": "green", "amber": "yellow", "red": "red", "unknown": "dim"}
@@ -63,9 +63,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 
 def _cost(given: argparse.Namespace, screen: Screen) -> None:
-    from headwater.assess import prices
-    from headwater.assess.cost import cost
-    from headwater.assess.cost_inputs import Where
+    from headwater.assessing import prices
+    from headwater.assessing.cost import cost
+    from headwater.assessing.cost_inputs import Where
 
     if given.write_prices is not None:
         prices.write(Path(given.write_prices))
@@ -92,7 +92,7 @@ def cost_table(found: Cost) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from headwater.assess.numbers import Missing
+    from headwater.assessing.numbers import Missing
 
     ways = Table("way", "part", f"{found.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
     for way in found.ways:
@@ -115,8 +115,8 @@ def cost_table(found: Cost) -> RenderableType:
 
 
 def _readiness(given: argparse.Namespace, screen: Screen) -> None:
-    from headwater.assess.questions import read_answers, write_questions
-    from headwater.assess.readiness import Places, readiness
+    from headwater.assessing.questions import read_answers, write_questions
+    from headwater.assessing.readiness import Places, readiness
 
     if given.write_questions is not None:
         write_questions(Path(given.write_questions))

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.assess.numbers import Missing, Reading, measured
+from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.engines.events import IDENT, arrived

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.assess.numbers import Missing, Number, Reading
-from headwater.assess.numbers import duration as _duration
+from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.numbers import duration as _duration
 
 State = Literal["green", "amber", "red", "unknown"]
 Gate = Literal["O1", "O3", "C1", "C3"]

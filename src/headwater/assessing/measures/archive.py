@@ -9,9 +9,9 @@ from functools import cached_property
 import polars as pl
 
 from headwater import clock
-from headwater.assess.measures import events as of_events
-from headwater.assess.measures.stream import Tail
-from headwater.assess.numbers import Missing, Number, Reading, measured
+from headwater.assessing.measures import events as of_events
+from headwater.assessing.measures.stream import Tail
+from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.engines.events import arrived, called

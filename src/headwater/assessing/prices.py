@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from headwater.assess.formulas import SYMBOLS
-from headwater.assess.numbers import Number, Origin
+from headwater.assessing.formulas import SYMBOLS
+from headwater.assessing.numbers import Number, Origin
 from headwater.errors import UsageError, nearest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.assess.checks import data, events, learning, people, serving
-from headwater.assess.checks.check import Check
+from headwater.assessing.checks import data, events, learning, people, serving
+from headwater.assessing.checks.check import Check
 
 TABLE: Sequence[Check] = (*events.CHECKS, *data.CHECKS, *learning.CHECKS, *serving.CHECKS, *people.CHECKS)

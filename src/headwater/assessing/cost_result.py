@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.assess.numbers import Number, Reading
+from headwater.assessing.numbers import Number, Reading
 
 WayName = Literal["precompute for all", "on request", "streaming"]
 

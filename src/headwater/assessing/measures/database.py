@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from headwater.assess.numbers import Missing, Reading, measured
+from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.connectors.postgres import read_only
 from headwater.errors import HeadwaterError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.assess.checks.check import WORST
-from headwater.assess.numbers import Missing
-from headwater.assess.readiness_result import LEARNING, ONLINE, REACHES, Blocker, Finding, Gate, Ladder, Reach, State, ViewReadiness
+from headwater.assessing.checks.check import WORST
+from headwater.assessing.numbers import Missing
+from headwater.assessing.readiness_result import LEARNING, ONLINE, REACHES, Blocker, Finding, Gate, Ladder, Reach, State, ViewReadiness
 from headwater.definitions.feature_view import FeatureView
 
 _GATES: dict[Reach, Sequence[Gate]] = {"hourly": ("O1",), "streaming": ("O3",)}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headwater.assess.numbers import Missing, Reading, duration
-from headwater.assess.readiness_result import Finding, Gate, State
+from headwater.assessing.numbers import Missing, Reading, duration
+from headwater.assessing.readiness_result import Finding, Gate, State
 
 Of = Literal["view", "model", "project"]
 Limits = Mapping[str, float]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headwater import clock
-from headwater.assess.numbers import Missing, Reading, measured
+from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.online_stores import OnlineStore, opened, spaces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.assess.checks.check import Check, Question, stated
+from headwater.assessing.checks.check import Check, Question, stated
 
 CHECKS = (
     Check(

@@ -11,14 +11,14 @@ from pathlib import Path
 import polars as pl
 
 from headwater import clock, settings
-from headwater.assess.checks import TABLE
-from headwater.assess.checks.check import Check, Limits
-from headwater.assess.measures import archive, database, requests, stream
-from headwater.assess.measures import store as of_store
-from headwater.assess.numbers import Missing, Number, Reading, measured
-from headwater.assess.questions import Answers
-from headwater.assess.readiness_result import Finding, Reach, Readiness
-from headwater.assess.verdict import judged, ladders, no_stream, nothing_to_read
+from headwater.assessing.checks import TABLE
+from headwater.assessing.checks.check import Check, Limits
+from headwater.assessing.measures import archive, database, requests, stream
+from headwater.assessing.measures import store as of_store
+from headwater.assessing.numbers import Missing, Number, Reading, measured
+from headwater.assessing.questions import Answers
+from headwater.assessing.readiness_result import Finding, Reach, Readiness
+from headwater.assessing.verdict import judged, ladders, no_stream, nothing_to_read
 from headwater.definitions.durations import HOUR, Duration, micros
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.assess.checks.check import Bound, Check, at_least, at_most, of, stated
+from headwater.assessing.checks.check import Bound, Check, at_least, at_most, of, stated
 
 _THIRD = of((1 / 3, "F"))
 

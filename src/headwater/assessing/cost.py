@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headwater.assess.cost_inputs import Inputs, Where, inputs, plain
-from headwater.assess.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
-from headwater.assess.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
-from headwater.assess.numbers import Missing, Number, Reading
+from headwater.assessing.cost_inputs import Inputs, Where, inputs, plain
+from headwater.assessing.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
+from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
+from headwater.assessing.numbers import Missing, Number, Reading
 from headwater.backtesting.result import BacktestResult
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project

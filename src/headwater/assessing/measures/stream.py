@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.assess.measures import events as of_events
-from headwater.assess.numbers import Missing, Number, Reading, measured
+from headwater.assessing.measures import events as of_events
+from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.connectors.feeds import Records
 from headwater.connectors.kafka_look import Look, look
 from headwater.connectors.registry import asked

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from headwater.assess.measures.archive import History
-from headwater.assess.measures.events import quantile_seconds
-from headwater.assess.numbers import Missing, Number, Reading, measured
+from headwater.assessing.measures.archive import History
+from headwater.assessing.measures.events import quantile_seconds
+from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model

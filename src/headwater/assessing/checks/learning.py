@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headwater.assess.checks.check import Check, at_least, at_most
+from headwater.assessing.checks.check import Check, at_least, at_most
 
 _DAY = 86_400.0
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.assess.cost_result import Cost, Swing
-from headwater.assess.numbers import Missing, Number, Reading
-from headwater.assess.readiness_result import Readiness
+from headwater.assessing.cost_result import Cost, Swing
+from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.readiness_result import Readiness
 from headwater.backtesting.report.markup import EMPTY, Html, bullets, esc, figure, grid, join, paragraph, section
 
 Json = dict[str, object]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.assess.checks.check import Check, Question, at_most, of, stated
+from headwater.assessing.checks.check import Check, Question, at_most, of, stated
 
 CHECKS = (
     Check(

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.assess.checks import TABLE
-from headwater.assess.checks.check import Check
-from headwater.assess.numbers import Missing, Number, Reading
+from headwater.assessing.checks import TABLE
+from headwater.assessing.checks.check import Check
+from headwater.assessing.numbers import Missing, Number, Reading
 from headwater.errors import UsageError, nearest
 
 _SECONDS = "seconds"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from headwater.assess.numbers import Missing, Reading, measured
+from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.engines.events import IDENT
 from headwater.engines.reading import TIME
 

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from headwater import settings
-from headwater.assess import prices, timing
-from headwater.assess.formulas import SYMBOLS, waste
-from headwater.assess.measures import archive, requests
-from headwater.assess.measures import store as of_store
-from headwater.assess.numbers import Missing, Number, Reading, measured
+from headwater.assessing import prices, timing
+from headwater.assessing.formulas import SYMBOLS, waste
+from headwater.assessing.measures import archive, requests
+from headwater.assessing.measures import store as of_store
+from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.model import Model, Precomputed
