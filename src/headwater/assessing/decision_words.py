@@ -35,7 +35,7 @@ class Change:
 
 def sentence(found: Evidence, lift: Lift, made: Decision) -> str:
     """The whole verdict: what to do, what it gains, what is in the way, and what it costs."""
-    return " ".join(part for part in (_what(lift, made), _ready(found, made), _money(found, lift, made)) if part)
+    return " ".join(part for part in (_what(lift, made), _ready(found, made), _money(lift, made)) if part)
 
 
 def _what(lift: Lift, made: Decision) -> str:
@@ -75,7 +75,7 @@ def _ready(found: Evidence, made: Decision) -> str:
     return " ".join([*said, f"Until then: {made.until}."])
 
 
-def _money(found: Evidence, lift: Lift, made: Decision) -> str:
+def _money(lift: Lift, made: Decision) -> str:
     if made.action == "stay batch":
         return ""
     if isinstance(made.extra, Missing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -162,7 +163,7 @@ def _lift(said: Mapping[str, object]) -> Lift:
     levels = [_stand(level, headline) for level in cast("Sequence[Mapping[str, object]]", said["levels"])]
     steps = [_step(step) for step in cast("Sequence[Mapping[str, object]]", said["paired"])]
     names = [level.name for level in levels]
-    next_to = {(a, b) for a, b in zip(names, names[1:], strict=False)}
+    next_to = {(a, b) for a, b in itertools.pairwise(names)}
     mine = [step for step in steps if step.metric == headline]
     leaks = [
         f"{one['subject']}: {one['message']}"
@@ -207,8 +208,9 @@ def mode_of(kind: str, age: float | None) -> Mode:
 
 
 def _step(step: Mapping[str, object]) -> Step:
-    numbers = [_number(cast("float | None", step[name])) for name in ("delta", "low", "high", "detectable")]
-    return Step(str(step["from"]), str(step["to"]), str(step["metric"]), *numbers, str(step["verdict"]), str(step["sentence"]))
+    delta, low, high, detectable = (_number(cast("float | None", step[name])) for name in ("delta", "low", "high", "detectable"))
+    from_, to, metric = (str(step[name]) for name in ("from", "to", "metric"))
+    return Step(from_, to, metric, delta, low, high, detectable, str(step["verdict"]), str(step["sentence"]))
 
 
 def _number(value: float | None) -> float:

@@ -29,14 +29,47 @@ class _Kind:
 
 _KINDS: Mapping[Effect, _Kind] = {
     "adversaries": _Kind(
-        frozenset("fraud fraudulent chargeback chargebacks abuse spam bot bots scam laundering aml takeover phishing cheat".split()),
+        frozenset(
+            (
+                "fraud",
+                "fraudulent",
+                "chargeback",
+                "chargebacks",
+                "abuse",
+                "spam",
+                "bot",
+                "bots",
+                "scam",
+                "laundering",
+                "aml",
+                "takeover",
+                "phishing",
+                "cheat",
+            )
+        ),
         "Do those whom the model is to catch change what they do once it catches them?",
         "who is caught adapts, so what a backtest gains on past attacks shrinks once the attackers have seen the model at work",
         "cluster experiment with a burn-in (whole regions or merchants, read weeks after the start)",
         "attackers move from treated accounts to untreated ones beside them, so an A/B by account counts displaced attacks as prevented",
     ),
     "feedback": _Kind(
-        frozenset("recommendation recommendations recommend ranking feed click clicks ctr clicked impression impressions ad ads".split()),
+        frozenset(
+            (
+                "recommendation",
+                "recommendations",
+                "recommend",
+                "ranking",
+                "feed",
+                "click",
+                "clicks",
+                "ctr",
+                "clicked",
+                "impression",
+                "impressions",
+                "ad",
+                "ads",
+            )
+        ),
         "Does what the model shows decide which outcomes it later learns from?",
         "what is shown is what can be clicked, so the model's own choices become its next training data",
         "interleaving to see which ranking is preferred, then an A/B by user with the training log split by arm",
@@ -44,8 +77,31 @@ _KINDS: Mapping[Effect, _Kind] = {
     ),
     "supply": _Kind(
         frozenset(
-            "price prices pricing surge dispatch driver drivers courier couriers ride rides rental rentals stock inventory demand "
-            "matching discount discounts coupon bid bids auction".split()
+            (
+                "price",
+                "prices",
+                "pricing",
+                "surge",
+                "dispatch",
+                "driver",
+                "drivers",
+                "courier",
+                "couriers",
+                "ride",
+                "rides",
+                "rental",
+                "rentals",
+                "stock",
+                "inventory",
+                "demand",
+                "matching",
+                "discount",
+                "discounts",
+                "coupon",
+                "bid",
+                "bids",
+                "auction",
+            )
         ),
         "Do those whom the model serves share what there is of something: drivers, stock, budget, slots?",
         "what one customer is given another one lacks, so a gain for some is partly taken from the others",

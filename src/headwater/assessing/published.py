@@ -1,4 +1,4 @@
-"""What others have published of the lift that fresher features gave them. Theirs, on their data: a comparison, never evidence for one's own."""
+"""What others have published of the lift that fresher features gave them: theirs, on their data, and no evidence for one's own."""
 
 from __future__ import annotations
 
@@ -131,10 +131,66 @@ TABLE: Sequence[Published] = (
     ),
 )
 _WORDS: dict[UseCase, frozenset[str]] = {
-    "fraud": frozenset("fraud fraudulent chargeback abuse spam bot scam laundering aml takeover phishing".split()),
-    "ads": frozenset("ad ads ctr click clicks clicked campaign bid bids impression impressions".split()),
-    "marketplace": frozenset("price pricing surge dispatch driver courier ride rental rentals stock inventory demand eta delivery".split()),
-    "recommendations": frozenset("recommendation recommendations recommend feed item items session sessions".split()),
+    "fraud": frozenset(
+        (
+            "fraud",
+            "fraudulent",
+            "chargeback",
+            "abuse",
+            "spam",
+            "bot",
+            "scam",
+            "laundering",
+            "aml",
+            "takeover",
+            "phishing",
+        )
+    ),
+    "ads": frozenset(
+        (
+            "ad",
+            "ads",
+            "ctr",
+            "click",
+            "clicks",
+            "clicked",
+            "campaign",
+            "bid",
+            "bids",
+            "impression",
+            "impressions",
+        )
+    ),
+    "marketplace": frozenset(
+        (
+            "price",
+            "pricing",
+            "surge",
+            "dispatch",
+            "driver",
+            "courier",
+            "ride",
+            "rental",
+            "rentals",
+            "stock",
+            "inventory",
+            "demand",
+            "eta",
+            "delivery",
+        )
+    ),
+    "recommendations": frozenset(
+        (
+            "recommendation",
+            "recommendations",
+            "recommend",
+            "feed",
+            "item",
+            "items",
+            "session",
+            "sessions",
+        )
+    ),
 }
 
 

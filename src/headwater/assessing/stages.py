@@ -79,7 +79,8 @@ def _on_request(found: Evidence, made: Decision) -> Stage:
     costs: Reading = found.cost if isinstance(found.cost, Missing) else found.cost.way("on request").total
     gives = _coverage(found.lift) if isinstance(found.lift, Lift) else "not known: there is no backtest"
     if isinstance(found.readiness, Missing):
-        state, blocker, remedy = cast("State", "not known"), found.readiness.reason, "run headwater assess readiness"
+        state: State = "not known"
+        blocker, remedy = found.readiness.reason, "run headwater assess readiness"
     else:
         state, blocker, remedy = _rung(found.readiness.online, {f.check: f.remedy for f in found.readiness.findings})
     if made.action == "stay batch" and state != "ready":
