@@ -87,7 +87,7 @@ def _plain(text: str) -> str:
     r"""A user's text as Markdown that shows it and nothing else.
 
     >>> _plain("a|b <i> *c* [x]")
-    'a\\\\|b &lt;i&gt; \\\\*c\\\\* \\\\[x\\\\]'
+    'a\\|b &lt;i&gt; \\*c\\* \\[x\\]'
     """
     text = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for mark in "|*`[]":

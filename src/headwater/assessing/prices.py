@@ -14,7 +14,7 @@ from headwater.errors import UsageError, nearest
 
 def default_text() -> str:
     """Headwater's own price file."""
-    return files("headwater.assess").joinpath("prices.toml").read_text(encoding="utf-8")
+    return files("headwater.assessing").joinpath("prices.toml").read_text(encoding="utf-8")
 
 
 def defaults() -> dict[str, Number]:
