@@ -99,7 +99,10 @@ def earned(found: Assessment) -> Part:
         said = found.attribution.reason if isinstance(found.attribution, Missing) else "not attributed"
         return Part("attribution", heading, [Text(f"Not known: {said}.")])
     made = found.lift.earned
-    rows = [[name, shown(step), step.verdict, "fresh" if name in made.chosen else "may stay"] for name, step in made.alone.items()]
+    rows = [
+        [name, shown(step), step.verdict, "fresh" if name in made.chosen else "may stay" if made.chosen else "not sure"]
+        for name, step in made.alone.items()
+    ]
     heads = ("view", f"{made.fresh} alone over {made.stale}", "verdict", "in the plan")
     return Part("attribution", heading, [Text(made.plan), Table("One at a time", heads, rows)])
 

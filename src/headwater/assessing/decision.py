@@ -171,7 +171,7 @@ def _earns(found: Evidence, lift: Lift, at: int, place: int, gain: float) -> Rea
 def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str, str]]) -> Decision:
     barred = barriers(found.readiness, made.views, NEEDS[made.action])
     if made.views:
-        some = f"{', '.join(made.views)}: " + ("by the attribution" if made.attributed else "all, since none was attributed")
+        some = f"{', '.join(made.views)}: " + (_chosen(lift, made))
         rules.append(("views", some))
     if isinstance(found.readiness, Missing):
         rules.append(("readiness", f"not known: {found.readiness.reason}"))
@@ -194,6 +194,13 @@ def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str,
         attributed=made.attributed,
     )
     return dataclasses.replace(decision, sentence=sentence(found, lift, decision))
+
+
+def _chosen(lift: Lift, made: _Priced) -> str:
+    """Who chose the views."""
+    if made.attributed:
+        return "by the attribution"
+    return "all, since none was attributed" if lift.earned is None else "all, since the attribution is sure of none"
 
 
 def barriers(found: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:
