@@ -45,12 +45,10 @@ def wanted(look: Look) -> Wanted:
     if old < SECOND:
         return Wanted("hw.on_request()", f"it may be no older than {look.fresh}, so it is made of the events at request time{late}")
     if old < HOUR:
-        return Wanted(
-            f'hw.streaming("{look.fresh}")', True, f"it helps while no older than {look.fresh}, which no hourly job can keep{late}"
-        )
+        return Wanted(f'hw.streaming("{look.fresh}")', f"it helps while no older than {look.fresh}, which no hourly job can keep{late}")
     if old < DAY:
-        return Wanted('hw.batch("1h", delay="15m")', False, f"it helps while no older than {look.fresh}: an hourly job will do{late}")
-    return Wanted('hw.batch("1d", delay="4h")', False, f"it helps while no older than {look.fresh}: a nightly job will do{late}")
+        return Wanted('hw.batch("1h", delay="15m")', f"it helps while no older than {look.fresh}: an hourly job will do{late}")
+    return Wanted('hw.batch("1d", delay="4h")', f"it helps while no older than {look.fresh}: a nightly job will do{late}")
 
 
 def _late(look: Look) -> bool:
@@ -90,9 +88,10 @@ def _source(events: str, looks: Sequence[Look]) -> str:
         f"    history=hw.parquet({quoted(f'{events}.parquet')}),  # where the past of these events lies: put its place here",
     ]
     if streamed is not None:
-        lines.append(
-            f"    stream=hw.push(),  # {_said(streamed)} must not be older than {streamed.fresh}; hw.kafka(topic) where there is one"
-        )
+        lines += [
+            f"    # {_said(streamed)} must not be older than {streamed.fresh}",
+            "    stream=hw.push(),  # hw.kafka(topic) where there is one",
+        ]
     lines += [
         '    timestamp_field="at",  # when an event happened: put the name of its column here',
         f"    known_after={quoted(slowest.known)},  # as answered: how long after it happened an event is known",
