@@ -73,7 +73,21 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
     own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     assert not re.findall(r'(?:src|href)="', own)
     sections = re.findall(r'<section id="(\w+)"', own)
-    assert sections == "verdict why plan changes risks lift curve attribution latency cost network readiness others".split()
+    assert sections == [
+        "verdict",
+        "why",
+        "plan",
+        "changes",
+        "risks",
+        "lift",
+        "curve",
+        "attribution",
+        "latency",
+        "cost",
+        "network",
+        "readiness",
+        "others",
+    ]
     assert "default-src 'none'" in own
 
 
@@ -163,8 +177,12 @@ def world(rows=2000):
     random = np.random.default_rng(0)
     at = [NOW - timedelta(days=40) + timedelta(minutes=29 * n) for n in range(rows)]
     risk = random.random(rows)
-    asked = pl.DataFrame({"card": [f"c{n % 50}" for n in range(rows)], "at": at, "risk": risk, "fraud": risk + random.normal(0, 0.2, rows) > 0.5})
-    events = pl.DataFrame({"id": [f"p{n}" for n in range(rows)], "card": [f"c{n % 50}" for n in range(rows)], "at": at, "amount": [1.0] * rows})
+    asked = pl.DataFrame(
+        {"card": [f"c{n % 50}" for n in range(rows)], "at": at, "risk": risk, "fraud": risk + random.normal(0, 0.2, rows) > 0.5}
+    )
+    events = pl.DataFrame(
+        {"id": [f"p{n}" for n in range(rows)], "card": [f"c{n % 50}" for n in range(rows)], "at": at, "amount": [1.0] * rows}
+    )
     return asked.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))), events.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
 
 
@@ -188,10 +206,15 @@ def test_the_lift_falls_as_more_calls_time_out():
 
 def test_what_a_third_party_feeds_is_computed_of_its_fallback():
     asked, events = world()
-    answers = pl.DataFrame({"card": asked["card"], "risk": asked["risk"], "score": asked["risk"], "fetched": asked["at"].dt.offset_by("-1s")})
-    history = hw.Source("answers", history=answers, timestamp_field="fetched", select=["card", "risk", "score"])
+    answers = pl.DataFrame({"card": asked["card"], "score": asked["risk"], "fetched": asked["at"].dt.offset_by("-1s")})
+    history = hw.Source("answers", history=answers, timestamp_field="fetched", select=["card", "score"])
     party = hw.HttpFeatures(
-        "party", url="http://party.example/{card}", request={"card": str, "risk": float}, response={"score": float}, fallback={"score": 0.5}, history=history
+        "party",
+        url="http://party.example/{card}",
+        request={"card": str},
+        response={"score": float},
+        fallback={"score": 0.5},
+        history=history,
     )
 
     @hw.request_feature

@@ -47,7 +47,8 @@ def said(names, verdicts, *, whole=None, leak=False, money=None, attribution=Non
         "model": "fraud",
         "headline": "auc",
         "levels": [
-            {"name": n, "kind": LEVELS[n][0], "describes": n, "age_seconds": LEVELS[n][1], "metrics": {"auc": {"value": 0.7}}} for n in names
+            {"name": n, "kind": LEVELS[n][0], "describes": n, "age_seconds": LEVELS[n][1], "metrics": {"auc": {"value": 0.7}}}
+            for n in names
         ],
         "paired": paired,
         "leak_audit": leaks,
@@ -130,7 +131,7 @@ def test_nothing_is_decided_on_nothing(lift, rule, words):
 
 
 def test_the_gain_is_over_what_batch_gives():
-    made = decide(evidence(said("none daily hourly minute".split(), ["LIFT", "not shown", "LIFT"], whole="LIFT")))
+    made = decide(evidence(said(["none", "daily", "hourly", "minute"], ["LIFT", "not shown", "LIFT"], whole="LIFT")))
     assert made.base == "daily"
     assert made.gain == pytest.approx(0.005 + 0.02)
 
@@ -217,7 +218,7 @@ def test_nothing_in_the_way():
 
 
 def test_each_step_that_is_not_taken_says_what_would_take_it():
-    found = evidence(said("daily hourly minute".split(), ["LIFT", "not shown"], whole="LIFT"))
+    found = evidence(said(["daily", "hourly", "minute"], ["LIFT", "not shown"], whole="LIFT"))
     tips = {change.input: change for change in changes(found, decide(found))}
     assert tips["lift of hourly to minute"].then == "stream"
     assert "0.02 would have been seen" in tips["lift of hourly to minute"].threshold
@@ -231,3 +232,10 @@ def test_a_price_tips_the_verdict_where_it_says():
     assert tip.now == "not given"
     assert f"{made.per_point.value:,.3g}" in tip.threshold
     assert not math.isnan(made.per_point.value)
+
+
+@pytest.mark.parametrize(("verdicts", "then"), [(["LIFT", "LIFT"], "go hourly"), (["not shown", "LIFT"], "stay batch")])
+def test_without_its_last_lift_the_one_before_is_taken(verdicts, then):
+    found = evidence(said(["daily", "hourly", "minute"], verdicts), cost=spent())
+    tips = {change.input: change.then for change in changes(found, decide(found))}
+    assert tips["lift of hourly to minute"] == tips["worth of 0.01 of auc"] == then

@@ -43,14 +43,14 @@ def why(found: Assessment) -> Sequence[str]:
 def plan(found: Assessment) -> Part:
     """The staged plan."""
     rows = [
-        [str(n), f"{stage.transition}: {stage.name}", stage.does, stage.gives, money(stage.costs), stage.state, stage.blocker, stage.remedy]
+        [f"{n}. {stage.name}", str(stage.transition), stage.does, stage.gives, money(stage.costs), stage.state, stage.blocker, stage.remedy]
         for n, stage in enumerate(found.plan.stages, start=1)
     ]
     blocks: list[Block] = [
         Text("Transition 1 is from predictions made ahead to predictions on request; transition 2 makes their features fresher.", "quiet")
     ]
     if rows:
-        heads = ("", "transition: what", "does", "gives", "a day", "state", "in the way", "remedy")
+        heads = ("stage", "transition", "does", "gives", "a day", "state", "in the way", "remedy")
         blocks.append(Table("Stages, each of which can be the last", heads, rows))
     blocks.append(Text(found.plan.note))
     if found.plan.stay:

@@ -149,7 +149,8 @@ def _extra(found: Evidence, views: Sequence[str]) -> Reading:
     if isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
         value = asked.value + streamed.value - min(scored.value, asked.value)
         return Number(value, f"{cost.currency}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
-    return next(one for one in (scored, asked, streamed) if isinstance(one, Missing))
+    totals = {"precomputing": scored, "answering on request": asked, "streaming": streamed}
+    return Missing("; ".join(f"{name}: {one.reason}" for name, one in totals.items() if isinstance(one, Missing)))
 
 
 def _earns(found: Evidence, lift: Lift, at: int, place: int, gain: float) -> Reading:

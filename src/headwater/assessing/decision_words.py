@@ -70,7 +70,10 @@ def _ready(found: Evidence, made: Decision) -> str:
     for certain, lead in ((True, "In the way"), (False, "Not known, so not yet")):
         some = [b for b in made.barred if b.certain is certain]
         if some:
-            named = "; ".join(f"{b.view} reaches {b.reachable} by {b.blocker.check}, {_short(b.blocker.what)}" for b in some)
+            named = "; ".join(
+                f"{b.view} is only at {b.reachable}: {b.blocker.check}, {_short(b.blocker.what.removeprefix(f'view {b.view}: '))}"
+                for b in some
+            )
             said.append(f"{lead}: {named.rstrip('.')}.")
     return " ".join([*said, f"Until then: {made.until}."])
 
@@ -130,9 +133,14 @@ def _of_lift(lift: Lift, made: Decision) -> list[Change]:
             if place > reached:
                 found.append(Change(_named(step), f"{shown(step)}, {step.verdict}", needs, then))
         elif place == reached:
-            then = _THEN[lift.level(step.from_).mode]
+            then = _before(lift, reached)
             found.append(Change(_named(step), shown(step), "an interval that holds 0, in another period or for a model trained anew", then))
     return found
+
+
+def _before(lift: Lift, place: int) -> str:
+    """What is done without the level at `place`: the LIFT before it, else batch."""
+    return next((_THEN[lift.levels[n].mode] for n in range(place - 1, 0, -1) if lift.steps[n - 1].lifts), "stay batch")
 
 
 def _of_money(found: Evidence, lift: Lift, made: Decision) -> list[Change]:
@@ -142,7 +150,10 @@ def _of_money(found: Evidence, lift: Lift, made: Decision) -> list[Change]:
         unit = made.per_point.unit
         parts.append(
             Change(
-                f"worth of 0.01 of {lift.headline}", now, f"below {made.per_point.value:,.3g} {unit}", "the LIFT before, else stay batch"
+                f"worth of 0.01 of {lift.headline}",
+                now,
+                f"below {made.per_point.value:,.3g} {unit}",
+                _before(lift, [level.name for level in lift.levels].index(made.level)),
             )
         )
     if not isinstance(found.cost, Missing):

@@ -141,7 +141,8 @@ def _gain(found: Evidence, name: str) -> str:
     earned = found.lift.earned
     if name in earned.gains:
         step = earned.gains[name]
-        return f"{shown(step)}, {step.verdict}, after those above it"
+        first = name == next(iter(earned.gains))
+        return f"{shown(step)}, {step.verdict}{'' if first else ', beyond those above it'}"
     if name in earned.alone:
         step = earned.alone[name]
         return f"{shown(step)} alone, {step.verdict}"
