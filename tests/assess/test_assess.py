@@ -110,6 +110,8 @@ def test_json_round_trip(made, tmp_path):
     assert again["backtest"] == whole["backtest"]
     assert again["decision"]["action"] == whole["decision"]["action"]
     assert again["decision"]["gain"] == whole["decision"]["gain"]
+    (point,) = again["cost"]["points"]
+    assert (point["from"], point["to"], point["lift"]) == ("daily", "instant", whole["decision"]["gain"]["delta"])
     inner = hw.assess(of, backtest=whole["backtest"], folder=tmp_path, store=f"lmdb:{tmp_path}/store", **PLAIN)
     assert inner.decision.sentence == again["decision"]["sentence"]
 
@@ -164,6 +166,9 @@ def test_the_command_writes_page_markdown_and_json(folder, run):
     assert said["decision"]["action"] == "compute these at request time"
     assert (folder / said["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (folder / "a.md").read_text(encoding="utf-8").startswith("# Compute user at request time")
+    (folder / "backtest.json").write_text(json.dumps(said["backtest"]), encoding="utf-8")
+    cost = run("assess", "cost", "--backtest", "backtest.json", "--store", "lmdb:store", "--folder", "home")
+    assert "daily to instant" in cost.stdout, cost.stderr
     wrong = run("assess", "--backtest", "gone.json", "--store", "lmdb:store", "--folder", "home")
     assert wrong.returncode != 0
     assert "no backtest at gone.json" in wrong.stderr

@@ -19,7 +19,7 @@ from headwater.assessing.cost_result import Cost
 from headwater.assessing.decision import decide
 from headwater.assessing.decision_result import Evidence
 from headwater.assessing.decision_words import changes
-from headwater.assessing.lift import Lift, earned_of, lift_of
+from headwater.assessing.lift import GivenBacktest, Lift, earned_of, lift_of
 from headwater.assessing.measures.requests import of_log
 from headwater.assessing.network import network
 from headwater.assessing.numbers import Missing, Number, Reading
@@ -44,8 +44,6 @@ from headwater.pipelines.means import Tick
 
 if TYPE_CHECKING:
     import polars as pl
-
-GivenBacktest = Backtest | BacktestResult | Mapping[str, object] | str | Path
 
 
 def assess(  # noqa: PLR0913 (each is a question that a user asks; all but the project have a default)
@@ -121,7 +119,7 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
     model, project = run.model, run.project
     effects = network(model, also.network)  # refused before anything is run
     lift, attributed = run.lift, run.attribution
-    spent = _cost(run, where)
+    spent = _cost(run, where, lift)
     ready = _readiness(project, places, answers)
     found = Evidence([view.name for view in model.features.views], lift, spent, ready, also.worth)
     made = decide(found)
@@ -245,9 +243,9 @@ class _Run:
         return self._backtest[1]
 
 
-def _cost(run: _Run, where: Where) -> Cost | Missing:
+def _cost(run: _Run, where: Where, lift: Lift | Missing) -> Cost | Missing:
     try:
-        return cost(run.project, run.model.name, where, run.result)
+        return cost(run.project, run.model.name, where, None if isinstance(lift, Missing) else lift)
     except UsageError:
         raise
     except HeadwaterError as error:

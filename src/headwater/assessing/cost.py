@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from headwater.assessing.cost_inputs import Inputs, Where, inputs, plain
 from headwater.assessing.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
 from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
+from headwater.assessing.lift import GivenBacktest, Lift, lift_of
 from headwater.assessing.numbers import Missing, Number, Reading
-from headwater.backtesting.result import BacktestResult
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 
@@ -17,20 +17,21 @@ _SHARES = frozenset({"h", "rho"})
 _BREAK_EVEN = ("U", "f", "k", "c_b", "b", "c_o", "rho", "n_k", "n_r", "h", "p_cpu", "w", "g", "p_gb")
 
 
-def cost(project: Project, model: str | None = None, where: Where | None = None, backtest: BacktestResult | None = None) -> Cost:
+def cost(project: Project, model: str | None = None, where: Where | None = None, backtest: GivenBacktest | Lift | None = None) -> Cost:
     """What each way to answer a model's requests costs a day.
 
     Args:
         project: whose model.
         model: its name; None where the project has one.
         where: where to measure, and prices.
-        backtest: for the money that a point of lift costs.
+        backtest: for the money that a point of lift costs; a Backtest, or a file of what `headwater backtest --json` printed.
 
     Raises:
-        UsageError: a model that there is not, or a price file that cannot be read.
+        UsageError: a model that there is not, a price file or a backtest that cannot be read.
     """
     chosen = project.model(model)
-    steps = [] if backtest is None else _steps(backtest)
+    found = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
+    steps = [] if found is None else _steps(found)
     return costed(chosen, inputs(project, chosen, where or Where()), steps)
 
 
@@ -115,10 +116,10 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
     return found
 
 
-def _steps(result: BacktestResult) -> list[tuple[str, str, str, float, str, str]]:
+def _steps(lift: Lift) -> list[tuple[str, str, str, float, str, str]]:
     """The steps of the headline metric, each lift so signed that a rise is a gain."""
-    kinds = {level.name: level.kind for level in result.levels}
-    return [(p.from_, p.to, p.metric, p.delta, kinds[p.from_], kinds[p.to]) for p in result.paired if p.metric == result.headline]
+    steps = [*lift.steps, *([] if lift.whole is None else [lift.whole])]
+    return [(s.from_, s.to, s.metric, s.delta, lift.level(s.from_).kind, lift.level(s.to).kind) for s in steps]
 
 
 def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> PointPrice:

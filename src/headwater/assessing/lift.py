@@ -16,6 +16,9 @@ from headwater.backtesting.run import Backtest
 from headwater.errors import UsageError
 
 Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
+GivenBacktest = Backtest | BacktestResult | Mapping[str, object] | str | Path
+"""A Backtest, its result, the dictionary of its JSON, or a file of it."""
+
 MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
 
 _HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
@@ -98,8 +101,8 @@ class Lift:
         return next(level for level in self.levels if level.name == name)
 
 
-def lift_of(given: Backtest | BacktestResult | Mapping[str, object] | str | Path) -> Lift:
-    """What a backtest says: a Backtest, its result, the dictionary of its JSON, or a file of it.
+def lift_of(given: GivenBacktest) -> Lift:
+    """What a backtest says.
 
     Raises:
         UsageError: no such file, no JSON, or the JSON of something else.

@@ -90,7 +90,7 @@ def _cost(given: argparse.Namespace, screen: Screen) -> None:
         prices=None if given.prices is None else Path(given.prices),
     )
     with screen.working("measuring"):
-        found = cost(load(given.project).project, given.model, where)
+        found = cost(load(given.project).project, given.model, where, given.backtest)
     screen.show(cost_table(found), found.to_dict())
     if given.prices is None:
         screen.next("headwater", "assess", "cost", "--project", given.project, "--write-prices", "prices.toml")
@@ -119,10 +119,14 @@ def cost_table(found: Cost) -> RenderableType:
             inputs.add_row(name, "", "not measured", reading.reason)
         else:
             inputs.add_row(name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source)
+    points = Table("step", "lift", f"{found.currency} a day more", "a day for 0.01", box=box.SIMPLE_HEAD, show_edge=False)
+    for p in found.points:
+        money = (r.reason if isinstance(r, Missing) else f"{r.value:,.4g}" for r in (p.extra, p.per_point))
+        points.add_row(f"{p.from_} to {p.to}", f"{p.lift:+.4f} {p.metric}", *money)
     said = [Text(found.sentence)]
     for label, reading in (("break-even", found.break_even), ("waste of precomputing", found.waste)):
         said.append(Text(f"{label}: {reading}"))
-    return Group(*said, Text(), ways, Text(), inputs)
+    return Group(*said, Text(), ways, Text(), *((points, Text()) if found.points else ()), inputs)
 
 
 def _readiness(given: argparse.Namespace, screen: Screen) -> None:

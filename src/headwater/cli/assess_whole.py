@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def arguments(group: argparse._ArgumentGroup) -> None:
     """The options of `headwater assess` without a part."""
-    group.add_argument("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here)")
+    group.add_argument(
+        "--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here; cost alone: none)"
+    )
     group.add_argument("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it")
     group.add_argument("--seeds", type=int, default=1, metavar="N", help="of a backtest that is run here: train each level N times")
     group.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
