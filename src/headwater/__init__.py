@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.assessing.assess import assess as assess
+    from headwater.assessing.assessment import Assessment as Assessment
     from headwater.backtesting.attribution import attribution as attribution
     from headwater.backtesting.attribution_result import Attribution as Attribution
     from headwater.backtesting.effort import Refits as Refits
@@ -127,6 +129,8 @@ _HOMES = {
     "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.definitions.arm": "Arm",
+    "headwater.assessing.assess": "assess",
+    "headwater.assessing.assessment": "Assessment",
     "headwater.backtesting.attribution": "attribution",
     "headwater.backtesting.attribution_result": "Attribution",
     "headwater.backtesting.effort": "Refits Tuning",

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assess.measures.requests import of_labels  # noqa: F401 (loaded once: kernels compile)
+from headwater.assessing.measures.requests import of_labels  # noqa: F401 (loaded once: kernels compile)
 from tests.catalog.conftest import postgres_server  # noqa: F401 (a fixture)
 from tests.cli.conftest import folder, run  # noqa: F401 (fixtures)
 from tests.connectors.conftest import registry  # noqa: F401 (a fixture)

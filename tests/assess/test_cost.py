@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assess import formulas, prices
-from headwater.assess.cost import cost, costed, swings_of, way
-from headwater.assess.cost_inputs import Inputs, Where, inputs
-from headwater.assess.numbers import Missing, Number
-from headwater.assess.page import cost_section
+from headwater.assessing import formulas, prices
+from headwater.assessing.cost import cost, costed, swings_of, way
+from headwater.assessing.cost_inputs import Inputs, Where, inputs
+from headwater.assessing.numbers import Missing, Number
+from headwater.assessing.page import cost_section
 from headwater.errors import UsageError
 from headwater.logs.served import ServedLog
 from headwater.models.registry import ModelRegistry

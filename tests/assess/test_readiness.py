@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 import headwater as hw
-from headwater.assess.checks import TABLE
-from headwater.assess.page import readiness_section
-from headwater.assess.questions import Answers, read_answers, write_questions
-from headwater.assess.readiness import Places, readiness
+from headwater.assessing.checks import TABLE
+from headwater.assessing.page import readiness_section
+from headwater.assessing.questions import Answers, read_answers, write_questions
+from headwater.assessing.readiness import Places, readiness
 from headwater.errors import UsageError
 from headwater.logs.outcomes import Outcomes
 from headwater.logs.served import ServedLog

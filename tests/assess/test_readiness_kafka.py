@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assess.readiness import Places, readiness
+from headwater.assessing.readiness import Places, readiness
 from tests.assess.conftest import NOW, SCHEMA, ago, of, payments, project, records, source, view
 
 QUIET = Places(watch=0.0)

@@ -1,4 +1,4 @@
-"""Ask whether real time is right for a project: how ready it is for fresher features, and what each way of serving costs."""
+"""Ask whether real time is right for a project: all of it on one page, or how ready it is and what each way of serving costs alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import options
+from headwater.cli import assess_whole, options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -14,19 +14,27 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.assess.cost_result import Cost
-    from headwater.assess.readiness_result import Readiness
+    from headwater.assessing.cost_result import Cost
+    from headwater.assessing.readiness import Places
+    from headwater.assessing.readiness_result import Readiness
 
-SUMMARY = "measure how ready a project is for fresher features, and what they cost"
+SUMMARY = "say whether real time is right: what it gains, what it costs, what is in the way, and what to do first"
 _STYLES = {"green": "green", "amber": "yellow", "red": "red", "unknown": "dim"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater assess`."""
-    parser.add_argument("what", choices=["readiness", "cost"], help="readiness: the scorecard, measured; cost: money a day of each way")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["readiness", "cost", "interview"],
+        help="one part alone: readiness, the scorecard, measured; cost, money a day of each way; interview, a first features.py where there "
+        "is no data yet (default: everything on one page)",
+    )
     options.project(parser)
     options.store(parser)
     options.models(parser)
+    assess_whole.arguments(parser.add_argument_group("everything on one page"))
     readiness_options(parser.add_argument_group("readiness"))
     cost_options(parser.add_argument_group("cost"))
     parser.add_argument("--budget", metavar="DURATION", help="how long an answer may take (default: the model's, else 100ms)")
@@ -59,13 +67,16 @@ def cost_options(group: argparse._ArgumentGroup) -> None:
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Look, and print; nothing that is looked at changes."""
-    {"readiness": _readiness, "cost": _cost}[given.what](given, screen)
+    if given.what is None:
+        assess_whole.whole(given, screen, _places(given))
+        return
+    {"readiness": _readiness, "cost": _cost, "interview": assess_whole.interview}[given.what](given, screen)
 
 
 def _cost(given: argparse.Namespace, screen: Screen) -> None:
-    from headwater.assess import prices
-    from headwater.assess.cost import cost
-    from headwater.assess.cost_inputs import Where
+    from headwater.assessing import prices
+    from headwater.assessing.cost import cost
+    from headwater.assessing.cost_inputs import Where
 
     if given.write_prices is not None:
         prices.write(Path(given.write_prices))
@@ -79,7 +90,7 @@ def _cost(given: argparse.Namespace, screen: Screen) -> None:
         prices=None if given.prices is None else Path(given.prices),
     )
     with screen.working("measuring"):
-        found = cost(load(given.project).project, given.model, where)
+        found = cost(load(given.project).project, given.model, where, given.backtest)
     screen.show(cost_table(found), found.to_dict())
     if given.prices is None:
         screen.next("headwater", "assess", "cost", "--project", given.project, "--write-prices", "prices.toml")
@@ -92,7 +103,7 @@ def cost_table(found: Cost) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from headwater.assess.numbers import Missing
+    from headwater.assessing.numbers import Missing
 
     ways = Table("way", "part", f"{found.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
     for way in found.ways:
@@ -108,25 +119,44 @@ def cost_table(found: Cost) -> RenderableType:
             inputs.add_row(name, "", "not measured", reading.reason)
         else:
             inputs.add_row(name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source)
+    points = Table("step", "lift", f"{found.currency} a day more", "a day for 0.01", box=box.SIMPLE_HEAD, show_edge=False)
+    for p in found.points:
+        money = (r.reason if isinstance(r, Missing) else f"{r.value:,.4g}" for r in (p.extra, p.per_point))
+        points.add_row(f"{p.from_} to {p.to}", f"{p.lift:+.4f} {p.metric}", *money)
     said = [Text(found.sentence)]
     for label, reading in (("break-even", found.break_even), ("waste of precomputing", found.waste)):
         said.append(Text(f"{label}: {reading}"))
-    return Group(*said, Text(), ways, Text(), inputs)
+    return Group(*said, Text(), ways, Text(), *((points, Text()) if found.points else ()), inputs)
 
 
 def _readiness(given: argparse.Namespace, screen: Screen) -> None:
-    from headwater.assess.questions import read_answers, write_questions
-    from headwater.assess.readiness import Places, readiness
+    from headwater.assessing.questions import read_answers, write_questions
+    from headwater.assessing.readiness import readiness
 
     if given.write_questions is not None:
         write_questions(Path(given.write_questions))
         screen.show_json({"questions": given.write_questions})
         screen.next("headwater", "assess", "readiness", "--project", given.project, "--answers", given.write_questions)
         return
+    places = _places(given)
+    answers = None if given.answers is None else read_answers(Path(given.answers))
+    with screen.working("looking"):
+        found = readiness(load(given.project).project, places, answers)
+    screen.show(readiness_table(found, every=given.all), found.to_dict())
+    if answers is None:
+        screen.next("headwater", "assess", "readiness", "--project", given.project, "--write-questions", "questions.toml")
+    else:
+        screen.next("headwater", "assess", "cost", "--project", given.project, *options.same_store(given))
+
+
+def _places(given: argparse.Namespace) -> Places:
+    """Where to look, as the options say."""
+    from headwater.assessing.readiness import Places
+
     tables = dict(_pair(text) for text in given.table)
     if bool(tables) != (given.database is not None):
         raise UsageError("--database and --table belong together: --database postgresql://... --table SOURCE=TABLE")
-    places = Places(
+    return Places(
         store=given.store,
         folder=options.place(given),
         models=None if given.models is None else Path(given.models),
@@ -137,14 +167,6 @@ def _readiness(given: argparse.Namespace, screen: Screen) -> None:
         freshness=given.freshness,
         budget=given.budget,
     )
-    answers = None if given.answers is None else read_answers(Path(given.answers))
-    with screen.working("looking"):
-        found = readiness(load(given.project).project, places, answers)
-    screen.show(readiness_table(found, every=given.all), found.to_dict())
-    if answers is None:
-        screen.next("headwater", "assess", "readiness", "--project", given.project, "--write-questions", "questions.toml")
-    else:
-        screen.next("headwater", "assess", "cost", "--project", given.project, *options.same_store(given))
 
 
 def readiness_table(found: Readiness, *, every: bool) -> RenderableType:

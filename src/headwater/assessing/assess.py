@@ -1,0 +1,270 @@
+"""hw.assess: lift, attribution, cost, readiness and latency of a model joined into one verdict and a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater import clock, settings
+from headwater.assessing.assessment import Assessment
+from headwater.assessing.cost import cost
+from headwater.assessing.cost_inputs import Where
+from headwater.assessing.cost_result import Cost
+from headwater.assessing.decision import decide
+from headwater.assessing.decision_result import Evidence
+from headwater.assessing.decision_words import changes
+from headwater.assessing.lift import GivenBacktest, Lift, earned_of, lift_of
+from headwater.assessing.measures.requests import of_log
+from headwater.assessing.network import network
+from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.published import published
+from headwater.assessing.questions import Answers
+from headwater.assessing.readiness import Places, readiness
+from headwater.assessing.readiness_result import Readiness
+from headwater.assessing.request_time import SHARES, Asked, AtRequest, at_request
+from headwater.assessing.risks import risks
+from headwater.assessing.stages import staged
+from headwater.backtesting.attribution import attribution
+from headwater.backtesting.attribution_result import Attribution
+from headwater.backtesting.result import BacktestResult
+from headwater.backtesting.run import Backtest, backtest
+from headwater.definitions.durations import micros
+from headwater.definitions.level import Level, ladder
+from headwater.definitions.model import Model
+from headwater.definitions.project import Project
+from headwater.definitions.rolling import Rolling
+from headwater.errors import HeadwaterError, UsageError
+from headwater.pipelines.means import Tick
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def assess(  # noqa: PLR0913 (each is a question that a user asks; all but the project have a default)
+    project: Project,
+    model: str | None = None,
+    *,
+    backtest: GivenBacktest | None = None,
+    attribute: bool = True,
+    levels: Mapping[str, Level] | None = None,
+    split: str | datetime | Rolling | None = None,
+    seeds: int = 1,
+    min_lift: float | None = None,
+    store: str | None = None,
+    folder: str | Path | None = None,
+    models: str | Path | None = None,
+    prices: str | Path | None = None,
+    places: Places | None = None,
+    answers: Answers | None = None,
+    worth: float | None = None,
+    network: Sequence[str] | None = None,
+    time_out: Sequence[float] = SHARES,
+    seed: int = 0,
+    progress: bool | Tick = False,
+) -> Assessment:
+    """Whether real time is right for a model, for which views, at what cost, and what to do first.
+
+    A part that there is nothing to make of (no data, no store, no Kafka, no log, no prices) is said to be missing, with the reason.
+
+    Args:
+        project: whose model.
+        model: its name; None where the project has one.
+        backtest: what `hw.backtest()` returned, its `to_dict()`, or a file of it; None runs one here.
+        attribute: whether to find which views earn, where some step is a LIFT and the backtest does not say it already.
+        levels: to backtest; those of the project where None, the usual ladder where it has none.
+        split, seeds, min_lift, seed: of a backtest that is run here; see `hw.backtest` (seeds is its `refits`).
+        store, folder, models: where to measure; those of the settings where None. prices: a price file.
+        places: where else readiness looks; `store`, `folder` and `models` go before its own.
+        answers: to what no program can measure.
+        worth: what 0.01 of the headline metric is worth a day, in the currency of the prices.
+        network: which of "adversaries", "feedback" and "supply" the task has, or "none"; None guesses from the definition and asks.
+        time_out: shares of calls that time out, of each request-time feature, at which the lift is measured; empty leaves it out.
+        progress: as for `hw.backtest`.
+
+    Raises:
+        UsageError: a model that there is not, a backtest that is none or another model's, a price file or an effect that cannot be read.
+    """
+    if not isinstance(project, Project):
+        raise UsageError(f"assess() takes a Project, and was given {type(project).__name__}")
+    if worth is not None and not (isinstance(worth, int | float) and 0 <= worth < math.inf):
+        raise UsageError(f"worth is {worth!r}; give money a day, 0 or more, for 0.01 of the metric")
+    for share in time_out:
+        if not (isinstance(share, int | float) and 0 <= share <= 1):
+            raise UsageError(f"time_out holds {share!r}; give shares of calls from 0 to 1, such as 0.05")
+    chosen = project.model(model)
+    here = settings.home() if folder is None else Path(folder)
+    looked = places or Places()
+    if store is not None or folder is not None or models is not None:
+        kept = looked.models if models is None else Path(models)
+        looked = dataclasses.replace(looked, store=looked.store if store is None else store, folder=here, models=kept)
+    where = Where(store=looked.store, folder=here, models=looked.models, prices=None if prices is None else Path(prices))
+    run = _Run(project, chosen, backtest, attribute, levels, split, seeds, min_lift, seed, progress)
+    return _joined(run, where, looked, answers, _Also(worth, network, time_out))
+
+
+@dataclass(frozen=True)
+class _Also:
+    worth: float | None
+    network: Sequence[str] | None
+    time_out: Sequence[float]
+
+
+def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, also: _Also) -> Assessment:
+    model, project = run.model, run.project
+    effects = network(model, also.network)  # refused before anything is run
+    lift, attributed = run.lift, run.attribution
+    spent = _cost(run, where, lift)
+    ready = _readiness(project, places, answers)
+    found = Evidence([view.name for view in model.features.views], lift, spent, ready, also.worth)
+    made = decide(found)
+    readings, log = of_log(model, where.folder or settings.home())
+    asked = _at_request(run, made.base, made.level, log, also.time_out)
+    others = published(model)
+    budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
+    if model.latency_budget is not None:
+        budget = Number(micros(model.latency_budget, "latency_budget") / 1e6, "s", "given", f"latency_budget of model {model.name!r}")
+    return Assessment(
+        project=project.name,
+        model=model.name,
+        at=clock.now().isoformat(timespec="seconds"),
+        verdict=made.sentence,
+        decision=made,
+        plan=staged(found, made),
+        changes=changes(found, made),
+        risks=risks(found, made, asked, effects, model),
+        lift=lift,
+        attribution=attributed,
+        cost=spent,
+        readiness=ready,
+        latency=readings["latency"],
+        budget=budget,
+        at_request=asked,
+        network=effects,
+        published=others,
+        result=run.result,
+    )
+
+
+@dataclass
+class _Run:
+    """The backtest and the attribution, given or run here, each once."""
+
+    project: Project
+    model: Model
+    given: GivenBacktest | None
+    attribute: bool
+    levels: Mapping[str, Level] | None
+    split: str | datetime | Rolling | None
+    seeds: int
+    min_lift: float | None
+    seed: int
+    progress: bool | Tick
+
+    @cached_property
+    def compared(self) -> Mapping[str, Level]:
+        """The levels, from stale to fresh."""
+        return self.levels or self.project.levels or ladder()
+
+    @cached_property
+    def _backtest(self) -> tuple[Lift | Missing, BacktestResult | None]:
+        if self.given is not None:
+            found = lift_of(self.given)
+            if found.model != self.model.name:
+                raise UsageError(f"the backtest is of model {found.model!r}, and the assessment of {self.model.name!r}; give that model's")
+            return found, self.given.result if isinstance(self.given, Backtest) else None
+        try:
+            made = backtest(
+                self.model,
+                levels=self.compared,
+                split=self.split,
+                refits=self.seeds,
+                min_lift=self.min_lift,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        except HeadwaterError as error:
+            return Missing(f"the backtest could not be run: {error}"), None
+        return lift_of(made), made.result
+
+    @cached_property
+    def attribution(self) -> Attribution | Missing:
+        """What views earn: of the backtest, else found here."""
+        found, result = self._backtest
+        if result is not None and result.attribution is not None:
+            return result.attribution
+        if isinstance(found, Missing):
+            return Missing("there is no backtest")
+        if found.earned is not None:
+            return Missing("the backtest's own, whose tables are in its report")
+        if not self.attribute:
+            return Missing("not asked for")
+        if not any(step.lifts for step in [*found.steps, *([found.whole] if found.whole else [])]):
+            return Missing("no step is a LIFT, so there is none to attribute")
+        return self._attributed()
+
+    def _attributed(self) -> Attribution | Missing:
+        ends = [n for n, level in self.compared.items() if level.reads_history(self.model) and level.scoring(self.model) is None]
+        if len(ends) < 2:
+            return Missing("it needs two levels that read history and predict on request")
+        stale, fresh = ends[0], ends[-1]
+        try:
+            return attribution(
+                self.model,
+                stale=self.compared[stale],
+                fresh=self.compared[fresh],
+                names=(stale, fresh),
+                split=self.split,
+                refits=self.seeds,
+                min_lift=self.min_lift,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        except HeadwaterError as error:
+            return Missing(str(error))
+
+    @cached_property
+    def lift(self) -> Lift | Missing:
+        """The backtest's lift, with what was attributed."""
+        found, _ = self._backtest
+        made = self.attribution
+        if isinstance(found, Missing) or isinstance(made, Missing) or found.earned is not None:
+            return found
+        return dataclasses.replace(found, earned=earned_of(made))
+
+    @property
+    def result(self) -> BacktestResult | None:
+        """The backtest itself, where there is more of it than its JSON."""
+        return self._backtest[1]
+
+
+def _cost(run: _Run, where: Where, lift: Lift | Missing) -> Cost | Missing:
+    try:
+        return cost(run.project, run.model.name, where, None if isinstance(lift, Missing) else lift)
+    except UsageError:
+        raise
+    except HeadwaterError as error:
+        return Missing(str(error))
+
+
+def _readiness(project: Project, places: Places, answers: Answers | None) -> Readiness | Missing:
+    try:
+        return readiness(project, places, answers)
+    except UsageError:
+        raise
+    except HeadwaterError as error:
+        return Missing(str(error))
+
+
+def _at_request(run: _Run, base: str, level: str, log: pl.DataFrame | None, shares: Sequence[float]) -> Sequence[AtRequest]:
+    """The features that are made at request time, between the levels of the verdict where the project has them, else the first and last."""
+    names = list(run.compared)
+    stale = base if base in run.compared else names[0]
+    fresh = level if level in run.compared and level != stale else names[-1]
+    ends = (stale, run.compared[stale]), (fresh, run.compared[fresh])
+    return at_request(Asked(run.model, *ends, run.split, shares, run.seed, log, run.min_lift))

@@ -1,0 +1,53 @@
+"""E7 and D: the history that is trained on, and how it is kept."""
+
+from __future__ import annotations
+
+from headwater.assessing.checks.check import Check, Question, at_least, at_most, of, stated
+
+CHECKS = (
+    Check(
+        "E7",
+        "O1",
+        "view",
+        "span of the archive of raw events",
+        [at_least("span", of("T", "W", "L"), of("W", "L"))],
+        "keep raw events for longer, or train on a shorter span; from today on, `headwater ingest` keeps an archive",
+    ),
+    Check(
+        "D1",
+        "O1",
+        "view",
+        "when each event was known, besides when it happened",
+        [stated("known_column", "a column says it", "absent, and rows are updated in place")],
+        "write when a row was loaded into a column, never change it, and name it in known_at_field=",
+        Question(
+            "Is there a column that says when a row became known, besides when it happened?",
+            "present",
+            "absent, rows are appended",
+            "updated in place",
+        ),
+        beside=["known_delay"],
+    ),
+    Check(
+        "D2",
+        "O1",
+        "view",
+        "entity tables keep history, or a log of changes is read",
+        [stated("history_kept", "history or CDC", "overwritten rows, no CDC")],
+        "add a row a version instead of overwriting, or publish the table for logical replication and read its changes",
+        Question(
+            "Do the tables behind the events keep earlier versions of a row, or a log of changes?",
+            "history or CDC",
+            "partly",
+            "overwritten",
+        ),
+    ),
+    Check(
+        "D3",
+        "O1",
+        "view",
+        "requests whose key has no batch row (cold start)",
+        [at_most("cold", 0.05, 0.30, strict=True)],
+        "compute on request rather than ahead, give the model a default, or add features of a coarser key",
+    ),
+)

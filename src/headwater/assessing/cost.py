@@ -1,0 +1,172 @@
+"""Cost: precompute for all against on request against streaming, of what is measured, given or assumed; and what a point of lift costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headwater.assessing.cost_inputs import Inputs, Where, inputs, plain
+from headwater.assessing.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
+from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
+from headwater.assessing.lift import GivenBacktest, Lift, lift_of
+from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.definitions.model import Model
+from headwater.definitions.project import Project
+
+CURRENCY = "USD"
+_SHARES = frozenset({"h", "rho"})
+_BREAK_EVEN = ("U", "f", "k", "c_b", "b", "c_o", "rho", "n_k", "n_r", "h", "p_cpu", "w", "g", "p_gb")
+
+
+def cost(project: Project, model: str | None = None, where: Where | None = None, backtest: GivenBacktest | Lift | None = None) -> Cost:
+    """What each way to answer a model's requests costs a day.
+
+    Args:
+        project: whose model.
+        model: its name; None where the project has one.
+        where: where to measure, and prices.
+        backtest: for the money that a point of lift costs; a Backtest, or a file of what `headwater backtest --json` printed.
+
+    Raises:
+        UsageError: a model that there is not, a price file or a backtest that cannot be read.
+    """
+    chosen = project.model(model)
+    found = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
+    steps = [] if found is None else _steps(found)
+    return costed(chosen, inputs(project, chosen, where or Where()), steps)
+
+
+def costed(model: Model, found: Inputs, steps: Sequence[tuple[str, str, str, float, str, str]] = ()) -> Cost:
+    """The same of inputs that are there; `steps` of a backtest: from, to, metric, lift, and the kinds of both levels."""
+    x = plain(found.readings)
+    ways = [way(name, found.readings) for name in WAYS]
+    even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")
+    if all(symbol in x for symbol in _BREAK_EVEN):
+        even = Number(break_even(x), "1/day", "computed", "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), warm cores ignored")
+    views = [ViewCost(name, _of_view(found.readings, own)) for name, own in found.views.items()]
+    per_read = {
+        f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, found.views[view.name]).items()
+    }
+    swings = [swing for name in WAYS for swing in swings_of(name, x)]
+    return Cost(
+        model.name,
+        CURRENCY,
+        found.readings,
+        ways,
+        even,
+        found.wasted,
+        views,
+        per_read,
+        swings,
+        [_point(step, ways) for step in steps],
+        _sentence(ways, even, found),
+    )
+
+
+def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
+    """What a way costs a day, in all and in parts."""
+    x = plain(readings)
+    lacks = list(dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols if s not in x))
+    if lacks:
+        return Way(name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks)
+    parts = [Part(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x)) for f in WAYS[name]]
+    total = sum(part.amount.value for part in parts)
+    return Way(name, Number(total, f"{CURRENCY}/day", "computed", " + ".join(part.name for part in parts)), parts)
+
+
+def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
+    """What a way costs where one input is half or twice what it is, the others as they are; the one that matters most first."""
+    symbols = dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols)
+    if any(s not in x for s in symbols):
+        return []
+    found = []
+    for symbol in symbols:
+        low, high = x[symbol] / factor, x[symbol] * factor
+        if symbol in _SHARES:
+            high = min(high, 1.0)
+        costs = [sum(f.of({**x, symbol: value}) for f in WAYS[name]) for value in (low, high)]
+        found.append(Swing(name, symbol, low, high, *costs))
+    return sorted(found, key=lambda s: -abs(s.cost_high - s.cost_low))
+
+
+def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Reading:
+    """What streaming one view alone costs a day, the cores that always run included."""
+    mine = {**readings, **{n: r for n, r in own.items() if n in ("E", "A", "tau")}, "v": Number(1, "views", "computed", "this view")}
+    x = plain(mine)
+    lacks = [s for formula in WAYS["streaming"] for s in formula.symbols if s not in x]
+    if lacks:
+        return Missing(f"it needs {_list(dict.fromkeys(lacks))}")
+    return Number(streaming(x), f"{CURRENCY}/day", "computed", "streaming this view alone, with the cores that always run and all state")
+
+
+def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Rows that one read of each window takes, of a key with the mean rate."""
+    from headwater.definitions.feature_view import Feature
+
+    E, U, tau = (own.get(name) for name in ("E", "U", "tau"))
+    found: dict[str, Reading] = {}
+    for feature in outputs:
+        assert isinstance(feature, Feature)
+        if feature.window.length is None or feature.window.suffix in found:
+            continue
+        if not (isinstance(E, Number) and isinstance(U, Number) and isinstance(tau, Number)) or not U.value:
+            found[feature.window.suffix] = Missing("events a day or keys are not known")
+            continue
+        rows = rows_per_window(feature.window.length / 1e6, E.value / U.value / DAY, tau.value)
+        found[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), a key of the mean rate")
+    return found
+
+
+def _steps(lift: Lift) -> list[tuple[str, str, str, float, str, str]]:
+    """The steps of the headline metric, each lift so signed that a rise is a gain."""
+    steps = [*lift.steps, *([] if lift.whole is None else [lift.whole])]
+    return [(s.from_, s.to, s.metric, s.delta, lift.level(s.from_).kind, lift.level(s.to).kind) for s in steps]
+
+
+def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> PointPrice:
+    """Batch levels cost the cheaper of both ways to answer with batch features; real-time ones on request and streaming together."""
+    from_, to, metric, lift, before, after = step
+    totals = {w.name: w.total for w in ways}
+    scored, asked, streamed = (totals[name] for name in ("precompute for all", "on request", "streaming"))
+    extra: Reading = Missing("a way's cost is not known")
+    if before == after:
+        extra = Missing(f"both levels are {after}; the formulas tell ways of serving apart, not how often they are run")
+    elif isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
+        sign = 1 if after == "real-time" else -1
+        value = sign * (asked.value + streamed.value - min(scored.value, asked.value))
+        extra = Number(value, f"{CURRENCY}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
+    price: Reading = extra
+    if isinstance(extra, Number):
+        price = (
+            Number(extra.value / (lift * 100), f"{CURRENCY}/day", "computed", f"for 0.01 of {metric}")
+            if lift > 0
+            else Missing("there is no lift to pay for")
+        )
+    return PointPrice(from_, to, metric, lift, extra, price)
+
+
+def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
+    known = [(w.total.value, w.name) for w in ways[:2] if isinstance(w.total, Number)]
+    if len(known) < 2:
+        return (
+            "Precomputing and on request cannot be compared: "
+            + "; ".join(f"{w.name} needs {_list(w.lacks)}" for w in ways[:2] if w.lacks)
+            + "."
+        )
+    (least, cheap), (most, dear) = sorted(known)
+    R = found.readings["R"]
+    said = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
+    if isinstance(even, Number) and isinstance(R, Number):
+        said += f"; they break even at {even.value:,.0f} requests a day, and there are {R.value:,.0f}"
+    if isinstance(found.wasted, Number):
+        said += f". Of what is precomputed, {found.wasted.value:.1%} is never asked for"
+    streamed = ways[2].total
+    return f"{said}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{said}."
+
+
+def _filled(formula: Formula, x: Values) -> str:
+    """A formula and the values of its symbols."""
+    return f"{formula.text}: " + ", ".join(f"{symbol} = {x[symbol]:,.6g}" for symbol in formula.symbols)
+
+
+def _list(names: object) -> str:
+    return ", ".join(names) if not isinstance(names, str) else names  # type: ignore[arg-type]

@@ -1,0 +1,229 @@
+"""The numbers that go into the cost formulas: given ones first, then those that are measured here, then defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import settings
+from headwater.assessing import prices, timing
+from headwater.assessing.formulas import SYMBOLS, waste
+from headwater.assessing.measures import archive, requests
+from headwater.assessing.measures import store as of_store
+from headwater.assessing.numbers import Missing, Number, Reading, measured
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Batch
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.project import Project
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.source import Enriched
+from headwater.engines.reading import TIME, collect
+from headwater.errors import HeadwaterError
+from headwater.logs.entries import AT, REQUEST
+from headwater.online_stores import OnlineStore
+from headwater.pipelines.requests import Requests
+
+_DAY = 86_400
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every number by its symbol, `wasted` of the precomputed predictions, and of each view its events a day, their keys and its tile."""
+
+    readings: Mapping[str, Reading]
+    wasted: Reading
+    views: Mapping[str, Mapping[str, Reading]]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to measure: an online store or its URL, folders of logs and of models, a user's price file; None is as in the settings."""
+
+    store: OnlineStore | str | None = None
+    folder: Path | None = None
+    models: Path | None = None
+    prices: Path | None = None
+    given: Mapping[str, Number] = field(default_factory=dict)
+
+
+def inputs(project: Project, model: Model, where: Where) -> Inputs:
+    """Measure what can be; a number that is neither given, measured nor a default is Missing."""
+    folder = settings.home() if where.folder is None else where.folder
+    _, labelled = requests.of_labels(model)
+    _, logged = requests.of_log(model, folder)
+    asked, what = _asked(model, logged, labelled)
+    views = list(model.features.views)
+    by_view = {view.name: _of_view(view) for view in views}
+    seen = of_store.of_store(project, where.store, folder, logged=False, compare=False)
+    first = _entities(views)
+    found: dict[str, Reading] = {
+        **_rates(asked, what),
+        **_shape(model, views, asked),
+        "U": first,
+        "f": _refreshes(model, views),
+        "E": _summed([by_view[v.name]["E"] for v in views], views),
+        "A": _greatest([by_view[v.name]["A"] for v in views]),
+        "tau": _greatest([by_view[v.name]["tau"] for v in views]),
+        "v": Number(len(views), "views", "given", f"the views that model {model.name!r} reads"),
+        "b": _row_bytes(seen),
+        "S": seen.size,
+        "c_e": timing.of_events(views),
+        **_timed(model, where, labelled.frame if labelled is not None else None),
+    }
+    own, user = prices.defaults(), {**(prices.given(where.prices) if where.prices is not None else {}), **where.given}
+    readings: dict[str, Reading] = {}
+    for name in SYMBOLS:
+        here: Reading = found.get(name, Missing("nothing measures it here; give it in the price file"))
+        readings[name] = user.get(name) or (here if isinstance(here, Number) else own.get(name) or here)
+    return Inputs(readings, _wasted(asked, what, model, readings), by_view)
+
+
+# ---------------------------------------------------------------- requests
+
+
+def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None) -> tuple[pl.DataFrame | None, str]:
+    """Requests with t (microseconds) and their columns: of the served log, else labelled ones."""
+    if logged is not None and logged.height:
+        return logged.with_columns(pl.col(AT).dt.epoch("us").alias("__t"), pl.col(REQUEST).alias("__request")), "the served log"
+    if labelled is None:
+        return None, ""
+    frame = labelled.frame.with_columns(pl.Series("__t", labelled.t))
+    group = pl.col(model.task.group) if isinstance(model.task, Ranking) else pl.int_range(pl.len())
+    return frame.with_columns(group.alias("__request")), f"labels {model.labels.name!r}"
+
+
+def _rates(asked: pl.DataFrame | None, what: str) -> dict[str, Reading]:
+    if asked is None or asked.height < 2:
+        return {"R": Missing("neither a served log nor labels say how many requests there are; give [R] in the price file")}
+    t = asked["__t"].to_numpy()
+    seconds = (int(t.max()) - int(t.min())) / _MICROS
+    if seconds <= 0:
+        return {"R": Missing(f"all requests of {what} are of one moment")}
+    number = asked["__request"].n_unique()
+    return {"R": measured(number / seconds * _DAY, "1/day", f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days")}
+
+
+def _shape(model: Model, views: Sequence[FeatureView], asked: pl.DataFrame | None) -> dict[str, Reading]:
+    """How many keys, rows and candidates a request reads."""
+    keys = {tuple(str(view.request_key(key)) for key in view.keys) for view in views}
+    found: dict[str, Reading] = {
+        "n_k": Number(len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"),
+        "n_r": Number(len(views) / len(keys) if keys else 0.0, "rows", "given", "views a key: a record holds all features of a view"),
+    }
+    if not isinstance(model.task, Ranking):
+        none = f"model {model.name!r} is no ranking, and reads no rows of candidates"
+        return {**found, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
+    if asked is None:
+        return {**found, "k": Missing("no request says how many candidates it has")}
+    each = asked.height / asked["__request"].n_unique()
+    return {**found, "k": measured(each, "pairs", "candidates a request")}
+
+
+def _wasted(asked: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]) -> Reading:
+    """The share of precomputed predictions that nobody asks for, over the refresh windows of the requests that there are."""
+    f, U = readings["f"], readings["U"]
+    if asked is None or isinstance(f, Missing) or isinstance(U, Missing) or not U.value:
+        return Missing("no requests, no refreshes or no entities are known")
+    keys = _keyed(model)
+    if not keys or any(key not in asked.columns for key in keys):
+        return Missing(f"{what} does not have the keys that scores are looked up by: {', '.join(keys) or 'none'}")
+    window = max(1, round(_DAY * _MICROS / f.value))
+    each = asked.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
+    first, last = each["__t"].min(), each["__t"].max()
+    whole = int(last) - int(first) + 1  # type: ignore[arg-type]
+    counts = [*each["n"].to_list(), *[0] * (whole - each.height)]
+    said = f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in each, of {what}"
+    return measured(waste(counts, U.value), "share", said)
+
+
+def _keyed(model: Model) -> list[str]:
+    """The request's columns that a prediction made ahead would be looked up by."""
+    if isinstance(model.predictions, Precomputed):
+        return list(model.predictions.keys)
+    view = next((v for v in model.features.views if v.keys), None)
+    return [] if view is None else [str(view.request_key(key)) for key in view.keys]
+
+
+def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
+    ahead = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
+    every = [fresh.every for fresh in (ahead, *(view.freshness for view in views)) if isinstance(fresh, Batch)]
+    if not every:
+        return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
+    return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a cut every {every[0] / _MICROS:,.0f} s, as the definitions say")
+
+
+# ---------------------------------------------------------------- views
+
+
+def _of_view(view: FeatureView) -> dict[str, Reading]:
+    """Events a day, the keys that have some in a typical tile, the tile, and the entities that it knows."""
+    hop = min((f.window.hop for f in view.outputs if f.window.length is not None), default=60 * _MICROS)
+    tau = Number(hop / _MICROS, "s", "given", f"the smallest hop of the windows of view {view.name!r}")
+    if isinstance(view.source.history, Enriched):
+        none = Missing(f"source {view.source.name!r} is enriched")
+        return {"E": none, "A": none, "U": none, "tau": tau}
+    try:
+        past = archive.history(view.source, [view])
+        rate = archive.of_source(past)["events_per_second"]
+        tiles = pl.struct([*view.keys, (pl.col(TIME) // hop).alias("__tile")]).n_unique().alias("tiles")
+        keys = pl.struct(list(view.keys)).n_unique().alias("keys") if view.keys else pl.lit(1).alias("keys")
+        first, last = pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")
+        said = collect(past.frame.select(tiles, keys, first, last), past.where).row(0, named=True)
+    except HeadwaterError as error:
+        return {"E": Missing(str(error)), "A": Missing(str(error)), "U": Missing(str(error)), "tau": tau}
+    count = max(1, (said["b"] - said["a"]) // hop + 1) if said["a"] is not None else 1
+    E: Reading = rate
+    if isinstance(rate, Number):
+        E = measured(rate.value * _DAY, "1/day", rate.source)
+    active = measured(said["tiles"] / count, "keys", f"mean of {count:,} tiles of {hop / _MICROS:,.0f} s of {past.where}")
+    return {"E": E, "A": active, "U": measured(said["keys"], "entities", f"distinct {', '.join(view.keys)} in {past.where}"), "tau": tau}
+
+
+def _entities(views: Sequence[FeatureView]) -> Reading:
+    first = next((view for view in views if view.keys), None)
+    return Missing("no view has keys") if first is None else _of_view(first)["U"]
+
+
+def _summed(rates: Sequence[Reading], views: Sequence[FeatureView]) -> Reading:
+    """Events a day over the distinct sources."""
+    by_source = {view.source.name: rate for view, rate in zip(views, rates, strict=True)}
+    none = next((rate for rate in by_source.values() if isinstance(rate, Missing)), None)
+    if none is not None or not by_source:
+        return none or Missing("the model reads no view")
+    numbers = [rate for rate in by_source.values() if isinstance(rate, Number)]
+    return measured(sum(n.value for n in numbers), "1/day", "; ".join(n.source for n in numbers))
+
+
+def _greatest(found: Sequence[Reading]) -> Reading:
+    numbers = [one for one in found if isinstance(one, Number)]
+    return max(numbers, key=lambda n: n.value) if numbers else next(iter(found), Missing("the model reads no view"))
+
+
+def _row_bytes(seen: of_store.StoreSeen) -> Reading:
+    numbers = [one for one in seen.row_bytes.values() if isinstance(one, Number)]
+    if not numbers:
+        return Missing("the store holds no record")
+    return measured(sum(n.value for n in numbers), "B", "; ".join(n.source for n in numbers))
+
+
+def _timed(model: Model, where: Where, asked: pl.DataFrame | None) -> dict[str, Reading]:
+    """CPU seconds of a score in batch, and on request: the model alone, and the reading of its features where the store holds them."""
+    said = timing.of_model(model, where.models)
+    read = timing.of_reads(model, where.store, asked)
+    alone = said.pop("model")
+    if not isinstance(alone, Number):
+        return {**said, "c_o": alone}
+    if not isinstance(read, Number) or math.isnan(read.value):
+        return {**said, "c_o": measured(alone.value, "s", f"{alone.source}; reading features not counted: {read}")}
+    return {**said, "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}")}
+
+
+def plain(readings: Mapping[str, Reading]) -> dict[str, float]:
+    """The values of those that there are."""
+    return {name: reading.value for name, reading in readings.items() if isinstance(reading, Number) and np.isfinite(reading.value)}

@@ -1,0 +1,220 @@
+"""What a backtest says of lift, as an assessment reads it: from the backtest itself, or from the JSON that one has written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from headwater.backtesting.attribution_result import Attribution
+from headwater.backtesting.result import BacktestResult
+from headwater.backtesting.run import Backtest
+from headwater.errors import UsageError
+
+Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
+GivenBacktest = Backtest | BacktestResult | Mapping[str, object] | str | Path
+"""A Backtest, its result, the dictionary of its JSON, or a file of it."""
+
+MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
+
+_HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
+_INSTANT = 0.001
+_NEEDED = ("model", "headline", "levels", "paired", "leak_audit")
+_WRITE = "write one with: headwater backtest --json > backtest.json"
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A level of the backtest: how fresh it is in words, how features come to be so fresh, and its headline metric (NaN where unknown)."""
+
+    name: str
+    describes: str
+    kind: str
+    mode: Mode
+    value: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step between two levels in one metric, so signed that a rise is a gain; `low` and `high` are NaN where there is no interval."""
+
+    from_: str
+    to: str
+    metric: str
+    delta: float
+    low: float
+    high: float
+    detectable: float
+    verdict: str
+    sentence: str
+
+    @property
+    def lifts(self) -> bool:
+        """Whether it is a LIFT: nothing else counts as a gain."""
+        return self.verdict == "LIFT"
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        numbers = {"delta": self.delta, "low": self.low, "high": self.high, "detectable": self.detectable}
+        plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        return {"from": self.from_, "to": self.to, "metric": self.metric, **plain, "verdict": self.verdict, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class Earned:
+    """Which views earn from freshness: the attribution's plan. gains: by unit of the path, in its order. cost: of the chosen, a day."""
+
+    stale: str
+    fresh: str
+    plan: str
+    chosen: Sequence[str]
+    stay: Sequence[str]
+    gains: Mapping[str, Step]
+    alone: Mapping[str, Step]
+
+
+@dataclass(frozen=True)
+class Lift:
+    """What a backtest found.
+
+    steps: from each level to the next, in the headline metric. whole: from the first level to the last; None of two. money: the steps of
+    the metric "cost", where costs were given. leaks: what makes every number doubtful. earned: where views were attributed. coverage:
+    transitions of the backtest, as it says them. said: the whole backtest as JSON says it.
+    """
+
+    model: str
+    headline: str
+    levels: Sequence[Stand]
+    steps: Sequence[Step]
+    whole: Step | None
+    money: Sequence[Step]
+    leaks: Sequence[str]
+    earned: Earned | None
+    said: Mapping[str, object]
+
+    def level(self, name: str) -> Stand:
+        """The level of that name."""
+        return next(level for level in self.levels if level.name == name)
+
+
+def lift_of(given: GivenBacktest) -> Lift:
+    """What a backtest says.
+
+    Raises:
+        UsageError: no such file, no JSON, or the JSON of something else.
+    """
+    if isinstance(given, BacktestResult):
+        given = Backtest(given)
+    if isinstance(given, Backtest):
+        return _read(given.to_dict(), "the backtest")
+    if isinstance(given, str | Path):
+        return _read(_parsed(Path(given)), str(given))
+    if isinstance(given, Mapping):
+        return _read(given, "the backtest")
+    raise UsageError(f"backtest is {type(given).__name__}; give what hw.backtest() returns, its to_dict(), or a file of it; {_WRITE}")
+
+
+def earned_of(found: Attribution | Mapping[str, object]) -> Earned:
+    """What an attribution says of the views."""
+    said = found.to_dict() if isinstance(found, Attribution) else found
+    units = cast("Sequence[Mapping[str, object]]", said["units"])
+    views = {str(unit["name"]): [str(name) for name in cast("Sequence[str]", unit["views"])] for unit in units}
+
+    def named(units: object) -> list[str]:
+        return [view for unit in cast("Sequence[str]", units) for view in views.get(unit, [unit])]
+
+    path = cast("Sequence[Mapping[str, object]]", said["path"])
+    return Earned(
+        stale=str(said["stale"]),
+        fresh=str(said["fresh"]),
+        plan=str(said["plan"]),
+        chosen=named(said["chosen"]),
+        stay=named(said["stay"]),
+        gains={view: _step(cast("Mapping[str, object]", one["gain"])) for one in path for view in named([one["name"]])},
+        alone={view: _step(cast("Mapping[str, object]", one["added"])) for one in units for view in named([one["name"]])},
+    )
+
+
+def _parsed(path: Path) -> Mapping[str, object]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no backtest at {path}; {_WRITE}") from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} is no JSON of a backtest: {error}; {_WRITE}") from error
+    if not isinstance(said, Mapping):
+        raise UsageError(f"{path} holds {type(said).__name__}, and the JSON of a backtest is an object; {_WRITE}")
+    return said
+
+
+def _read(said: Mapping[str, object], where: str) -> Lift:
+    absent = [name for name in _NEEDED if name not in said]
+    if absent:
+        raise UsageError(f"{where} is not what a backtest says: it has no {', '.join(absent)}; {_WRITE}")
+    try:
+        return _lift(said)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{where} is not what a backtest says: {type(error).__name__}: {error}; {_WRITE}") from error
+
+
+def _lift(said: Mapping[str, object]) -> Lift:
+    headline = str(said["headline"])
+    levels = [_stand(level, headline) for level in cast("Sequence[Mapping[str, object]]", said["levels"])]
+    steps = [_step(step) for step in cast("Sequence[Mapping[str, object]]", said["paired"])]
+    names = [level.name for level in levels]
+    next_to = {(a, b) for a, b in itertools.pairwise(names)}
+    mine = [step for step in steps if step.metric == headline]
+    leaks = [
+        f"{one['subject']}: {one['message']}"
+        for one in cast("Sequence[Mapping[str, object]]", said["leak_audit"])
+        if one["severity"] == "leak"
+    ]
+    attributed = cast("Mapping[str, object] | None", said.get("attribution"))
+    return Lift(
+        model=str(said["model"]),
+        headline=headline,
+        levels=levels,
+        steps=[step for step in mine if (step.from_, step.to) in next_to],
+        whole=next((step for step in mine if (step.from_, step.to) not in next_to), None),
+        money=[step for step in steps if step.metric == "cost" and (step.from_, step.to) in next_to and headline != "cost"],
+        leaks=leaks,
+        earned=None if attributed is None else earned_of(attributed),
+        said=said,
+    )
+
+
+def _stand(level: Mapping[str, object], headline: str) -> Stand:
+    metrics = cast("Mapping[str, Mapping[str, float | None]]", level["metrics"])
+    kind, age = str(level["kind"]), cast("float | None", level["age_seconds"])
+    return Stand(str(level["name"]), str(level["describes"]), kind, mode_of(kind, age), _number(metrics[headline]["value"]))
+
+
+def mode_of(kind: str, age: float | None) -> Mode:
+    """How features come to be as fresh as this.
+
+    Args:
+        kind: "batch" or "real-time", by the one-hour rule.
+        age: their mean age at request time in seconds; None where no history is read.
+
+    >>> mode_of("batch", 57_600.0), mode_of("batch", 2_700.0), mode_of("real-time", 60.0), mode_of("real-time", 0.0), mode_of("batch", None)
+    ('batch', 'hourly', 'streaming', 'at request time', 'no history')
+    """
+    if age is None:
+        return "no history"
+    if kind == "batch":
+        return "hourly" if age <= _HOURLY else "batch"
+    return "at request time" if age < _INSTANT else "streaming"
+
+
+def _step(step: Mapping[str, object]) -> Step:
+    delta, low, high, detectable = (_number(cast("float | None", step[name])) for name in ("delta", "low", "high", "detectable"))
+    from_, to, metric = (str(step[name]) for name in ("from", "to", "metric"))
+    return Step(from_, to, metric, delta, low, high, detectable, str(step["verdict"]), str(step["sentence"]))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,314 @@
+"""Readiness: everything that a project is made of is looked at, nothing of it is changed, and each view learns how fresh it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from headwater import clock, settings
+from headwater.assessing.checks import TABLE
+from headwater.assessing.checks.check import Check, Limits
+from headwater.assessing.measures import archive, database, requests, stream
+from headwater.assessing.measures import store as of_store
+from headwater.assessing.numbers import Missing, Number, Reading, measured
+from headwater.assessing.questions import Answers
+from headwater.assessing.readiness_result import Finding, Reach, Readiness
+from headwater.assessing.verdict import judged, ladders, no_stream, nothing_to_read
+from headwater.definitions.durations import HOUR, Duration, micros
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Streaming
+from headwater.definitions.model import Model
+from headwater.definitions.project import Project
+from headwater.definitions.source import Enriched, Source
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.models.registry import ModelRegistry
+from headwater.online_stores import OnlineStore
+from headwater.pipelines.requests import Requests
+
+_DEFAULTS = {"F": ("1m", "the freshness to aim at, where the view is not a stream's; --freshness"), "B": ("100ms", "--budget")}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where to look, and how long.
+
+    store: an online store or its URL; None is that of the settings. folder: of logs and outcomes; None is headwater's home. models: of
+    fitted models. database: a URL of PostgreSQL; tables: which of its tables holds the rows of a source, by the source's name. records:
+    how many of a topic's last records are read; watch: for how many seconds it is watched. freshness, budget: F and B where definitions
+    do not say them.
+    """
+
+    store: OnlineStore | str | None = None
+    folder: Path | None = None
+    models: Path | None = None
+    database: str | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
+    records: int = 100_000
+    watch: float = 10.0
+    freshness: Duration | None = None
+    budget: Duration | None = None
+
+
+def readiness(project: Project, places: Places | None = None, answers: Answers | None = None) -> Readiness:
+    """How ready a project is for fresher features: the scorecard, measured where it can be, and the highest level of each view.
+
+    Nothing that is looked at changes. What cannot be reached is "not measured", with the reason; what nobody answers is unknown.
+
+    Args:
+        project: whose.
+        places: where to look.
+        answers: to what no program can measure.
+
+    Raises:
+        UsageError: a table for a source that the project does not have.
+    """
+    seen = _Seen(project, places or Places(), answers or Answers({}))
+    for name in seen.places.tables:
+        if name not in {s.name for s in project.sources}:
+            raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, [s.name for s in project.sources])}")
+    findings, views, further = [], [], []
+    shared = [c.judge(f"project {project.name}", seen.of_project(c), seen.limits()) for c in TABLE if c.of == "project"]
+    by_model = {
+        m.name: [c.judge(f"model {m.name}", seen.of_model(m, c), seen.limits(m)) for c in TABLE if c.of == "model"] for m in project.models
+    }
+    for view in project.views:
+        models = [m for m in project.models if view in m.views_within]
+        limits = seen.limits(models[0], view)
+        mine = [
+            c.judge(f"view {view.name}", seen.of_view(view, models, c), limits) for c in TABLE if c.of == "view" and seen.applies(view, c)
+        ]
+        findings += mine
+        beyond = seen.beyond(view, models, limits)
+        theirs = [f for m in models for f in by_model[m.name]]
+        views.append(judged(view, [*mine, *theirs, *shared], beyond))
+        further += [finding for level, finding in beyond if level != "at request time"]
+    findings += [f for found in by_model.values() for f in found] + shared
+    online, learning = ladders([*findings, *further])
+    now = clock.moment(clock.now_micros()).isoformat(timespec="seconds")
+    return Readiness(project.name, now, views, findings, online, learning, seen.assumed)
+
+
+@dataclass
+class _Seen:
+    """What was looked at, each place once."""
+
+    project: Project
+    places: Places
+    answers: Answers
+    assumed: dict[str, Reading] = field(default_factory=dict)
+    _tails: dict[str, stream.Tail | Missing] = field(default_factory=dict)
+    _histories: dict[str, archive.History | Missing] = field(default_factory=dict)
+    _sources: dict[str, dict[str, Reading]] = field(default_factory=dict)
+    _models: dict[str, tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]] = field(default_factory=dict)
+
+    # ---------------------------------------------------------------- limits
+
+    def limits(self, model: Model | None = None, view: FeatureView | None = None) -> Limits:
+        """F, W, B, T and L in seconds, as far as they are known; what each is taken from goes into `assumed`."""
+        first = model or self.project.models[0]
+        readings, _, _ = self.model(first)
+        found = {name: r.value if isinstance(r, Number) else math.nan for name, r in self._asked(first, readings).items()}
+        if view is not None:
+            mine = Number(_longest(view), "s", "given", f"the longest window of view {view.name!r}")
+            self.assumed[f"W of {view.name}"] = mine
+            found["W"] = mine.value
+            if isinstance(view.freshness, Streaming):
+                lag = Number(view.freshness.lag / 1e6, "s", "given", f"the lag of view {view.name!r}")
+                self.assumed[f"F of {view.name}"] = lag
+                found["F"] = lag.value
+        return found
+
+    def _asked(self, model: Model, readings: Mapping[str, Reading]) -> dict[str, Reading]:
+        budget = model.latency_budget if self.places.budget is None else self.places.budget
+        said = {"F": self.places.freshness, "B": budget}
+        made: dict[str, Reading] = {}
+        for name, given in said.items():
+            default, source = _DEFAULTS[name]
+            value = micros(default if given is None else given, name) / 1e6
+            made[name] = Number(value, "s", "default" if given is None else "given", source if given is None else "as asked for")
+        made |= {"T": readings["training_span"], "L": readings["label_p95"]}
+        self.assumed |= made
+        return made
+
+    # ---------------------------------------------------------------- subjects
+
+    def of_project(self, check: Check) -> dict[str, Reading]:
+        """Readings of the project."""
+        return {"reads": self.store.reads, "answer": self.answers.reading(check)}
+
+    def of_model(self, model: Model, check: Check) -> dict[str, Reading]:
+        """Readings of a model."""
+        found = dict(self.model(model)[0])
+        answer = self.answers.reading(check)
+        latency = found.get("latency", Missing("no served log"))
+        budget = self.limits(model)["B"]
+        # What is too slow at today's rate is no quicker at twice the peak; what is quick says nothing of it.
+        slow = isinstance(latency, Number) and latency.value > budget
+        found["peak_latency"] = latency if slow else answer
+        registered = _registered(model, self.places.models)
+        found |= {"answer": answer, "registered": registered if isinstance(registered, Number) else answer}
+        if isinstance(answer, Missing) and isinstance(registered, Missing):
+            found["registered"] = Missing(f"{registered.reason}, and {answer.reason}")
+        return found
+
+    def of_view(self, view: FeatureView, models: list[Model], check: Check) -> dict[str, Reading]:
+        """Readings of a view: of the topic where there is one, else of the history; a table of the database goes before a file."""
+        past, live = self.history(view.source), self.tail(view.source)
+        found = dict(self.source(view.source))
+        if isinstance(past, archive.History):
+            found |= archive.of_view(view, past)
+        if isinstance(live, stream.Tail):
+            found |= stream.of_view(view, live)
+            found["agreement"] = (
+                archive.agreement(view, live, past) if isinstance(past, archive.History) else Missing(f"no history: {past.reason}")
+            )
+        else:
+            found |= {name: live for name in ("agreement", "retention", "policy") if name not in found}
+        _, asked, rows = self.model(models[0])
+        found |= requests.of_view(view, rows)
+        if "cold" not in found:
+            found["cold"] = requests.cold(view, asked, past if isinstance(past, archive.History) else None)
+        found["differs"] = self.store.differs.get(view.name, Missing(f"no value of view {view.name!r} was compared"))
+        copied = found.get("copies", Missing("nothing tells copies apart"))
+        found["idempotent"] = _idempotent(copied)
+        answer = self.answers.reading(check)
+        for name in ("known_column", "history_kept"):
+            known = found.get(name)
+            if isinstance(answer, Number) and (known is None or isinstance(known, Missing) or known.origin == "given"):
+                found[name] = answer
+            elif known is None or isinstance(known, Missing):
+                found[name] = answer if known is None else known
+        return found
+
+    def applies(self, view: FeatureView, check: Check) -> bool:
+        """Whether a check is about something that the view has: a topic's settings are no matter of events that are pushed."""
+        return check.id not in {"E6", "E8", "E9", "E11"} or isinstance(bottom_of(view.source).stream, KafkaTopic | None)
+
+    def beyond(self, view: FeatureView, models: list[Model], limits: Limits) -> list[tuple[Reach, Finding]]:
+        """What a level asks beyond its gates."""
+        readings = self.of_view(view, models, TABLE[0])
+        past, live = self.history(view.source), bottom_of(view.source).stream
+        found: list[tuple[Reach, Finding]] = []
+        if isinstance(past, Missing):
+            found.append(("daily", nothing_to_read(view, past)))
+        delay = readings.get("known_delay", Missing("no history says when events are known"))
+        if isinstance(delay, Number) and delay.value > HOUR / 1e6:
+            remedy = "load events more often than hourly, or read them from a stream"
+            late = Finding("D1", "O1", f"view {view.name}", "events are known within the hour", "red", delay, "≤ 1h", "> 1h", remedy, {})
+            found.append(("hourly", late))
+        if live is None and view.third_party is None:
+            found.append(("streaming", no_stream(view)))
+        if view.third_party is None:
+            lag = next(c for c in TABLE if c.id == "E3").at(F="B")
+            found.append(("at request time", lag.judge(f"view {view.name}", readings, limits)))
+        return found
+
+    # ---------------------------------------------------------------- places, each looked at once
+
+    def tail(self, source: Source) -> stream.Tail | Missing:
+        """The end of the source's topic."""
+        if source.name not in self._tails:
+            self._tails[source.name] = self._tail(source)
+        return self._tails[source.name]
+
+    def _tail(self, source: Source) -> stream.Tail | Missing:
+        if isinstance(source.history, Enriched):
+            return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
+        if not isinstance(source.stream, KafkaTopic):
+            return Missing(f"source {source.name!r} has no topic of Kafka, but {source.stream or 'no stream'}")
+        try:
+            return stream.tail(source, self._over(source), records=self.places.records, watch=self.places.watch)
+        except HeadwaterError as error:
+            return Missing(str(error))
+
+    def history(self, source: Source) -> archive.History | Missing:
+        """The source's history."""
+        if source.name not in self._histories:
+            self._histories[source.name] = self._history(source)
+        return self._histories[source.name]
+
+    def _history(self, source: Source) -> archive.History | Missing:
+        if isinstance(source.history, Enriched):
+            return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
+        try:
+            made = archive.history(source, self._over(source))
+            made.frame.head(1).collect()
+        except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
+            return Missing(str(error))
+        return made
+
+    def source(self, source: Source) -> dict[str, Reading]:
+        """What all views of a source share."""
+        if source.name not in self._sources:
+            past, live = self.history(source), self.tail(source)
+            topic = bottom_of(source).stream
+            found: dict[str, Reading] = {}
+            if isinstance(past, Missing):
+                found |= dict.fromkeys(
+                    ("timed", "span", "copies", "keyed", "disorder", "hottest"), live if isinstance(live, Missing) and topic else past
+                )
+            if isinstance(live, Missing):
+                found |= dict.fromkeys(("lag", "schema"), live)
+            if isinstance(past, archive.History):
+                found |= archive.of_source(past)
+            if isinstance(live, stream.Tail):
+                found |= {n: r for n, r in stream.of_source(source, live).items() if isinstance(r, Number) or n not in found}
+            if isinstance(topic, KafkaTopic):
+                found["schema"] = stream.schema(topic)
+            table = self.places.tables.get(source.name)
+            if table is not None and self.places.database is not None:
+                keys = list(dict.fromkeys(key for view in self._over(source) for key in view.keys))
+                known = database.of_table(self.places.database, table, time=source.timestamp_field, keys=keys, known=source.known_at_field)
+                found |= {n: r for n, r in known.items() if isinstance(r, Number) or n not in found}
+            self._sources[source.name] = found
+        return self._sources[source.name]
+
+    def model(self, model: Model) -> tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]:
+        """What labels, outcomes and the served log say."""
+        if model.name not in self._models:
+            labelled, asked = requests.of_labels(model)
+            logged, rows = requests.of_log(model, self.folder)
+            self._models[model.name] = (labelled | logged, asked, rows)
+        return self._models[model.name]
+
+    @cached_property
+    def store(self) -> of_store.StoreSeen:
+        """The online store."""
+        logged = any(self.model(m)[2] is not None for m in self.project.models)
+        return of_store.of_store(self.project, self.places.store, self.folder, logged=logged)
+
+    @property
+    def folder(self) -> Path:
+        """Where logs lie."""
+        return settings.home() if self.places.folder is None else self.places.folder
+
+    def _over(self, source: Source) -> list[FeatureView]:
+        return [view for view in self.project.views if view.source == source]
+
+
+def _idempotent(copied: Reading) -> Reading:
+    """Whether producers are idempotent. This client cannot ask a broker for its producers, so copies say it."""
+    if isinstance(copied, Missing):
+        return Missing(f"the Kafka client cannot list producers, and copies are not measured: {copied.reason}")
+    few = 1.0 if copied.value <= 1e-4 else 0.5 if copied.value <= 1e-3 else 0.0
+    return measured(few, "", f"the Kafka client cannot list producers; copies are {copied.value:.3g}")
+
+
+def _registered(model: Model, folder: Path | None) -> Reading:
+    versions = ModelRegistry(folder).versions(model.name)
+    if not versions:
+        return Missing(f"headwater's registry has no version of model {model.name!r}")
+    return measured(1.0, "", f"{len(versions)} versions in headwater's registry, each with the fingerprints of its features")
+
+
+def _longest(view: FeatureView) -> float:
+    """The longest window of a view in seconds; infinite for a lifetime."""
+    lengths = [None if f.window.length is None else f.window.length + f.window.offset for f in view.outputs]
+    return math.inf if None in lengths else max(n for n in lengths if n is not None) / 1e6

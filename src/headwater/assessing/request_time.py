@@ -1,0 +1,291 @@
+"""Features made while somebody waits: how long each takes, and what is left of the lift when some of its calls time out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.assessing.lift import Step
+from headwater.assessing.numbers import Missing, Reading, measured
+from headwater.backtesting.fitting import Fitter, places
+from headwater.backtesting.intervals import evaluate, resample_weights
+from headwater.backtesting.levels import LevelRows, level_rows, outcomes_known
+from headwater.backtesting.metrics import Beside, resolve
+from headwater.backtesting.run import HEADLINE, by_list
+from headwater.backtesting.split import split_rows
+from headwater.backtesting.verdicts import in_metric, min_lifts
+from headwater.compute.arrays import F64, I64, Bool
+from headwater.definitions.durations import DAY, micros
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import FeatureRef
+from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.request_feature import RequestFeature
+from headwater.definitions.rolling import Rolling
+from headwater.engines.events import Notes
+from headwater.errors import HeadwaterError, UsageError
+from headwater.logs.entries import LATENCY
+from headwater.models.fit import Fitted
+from headwater.models.outcomes import outcomes
+from headwater.pipelines.leaks import refuse_label_columns
+from headwater.pipelines.means import Means
+from headwater.pipelines.request_features import request_feature
+from headwater.pipelines.requests import Requests, read_labels
+from headwater.pipelines.train import in_time_order
+
+SHARES = (0.0, 0.01, 0.05, 0.2)
+_CALLS = 2_000  # of a function that are timed
+_THIRD_PARTY = f"{LATENCY}__third party"
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The lift over the stale level where a share of the calls time out, and their feature has its fallback."""
+
+    share: float
+    lift: Step
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {"share": self.share, "lift": self.lift.to_dict()}
+
+
+@dataclass(frozen=True)
+class AtRequest:
+    """A feature that is made at request time: its time, what stands in for it, and the lift where some of its calls time out."""
+
+    name: str
+    kind: str
+    p50: Reading
+    p99: Reading
+    fallback: str
+    timed_out: Sequence[TimedOut] | Missing
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        lifts = self.timed_out.to_dict() if isinstance(self.timed_out, Missing) else [one.to_dict() for one in self.timed_out]
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "p50": self.p50.to_dict(),
+            "p99": self.p99.to_dict(),
+            "fallback": self.fallback,
+            "timed_out": lifts,
+        }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is looked at: between which levels (by name) the lift lies, the split, the shares that time out, and rows of the served log."""
+
+    model: Model
+    stale: tuple[str, Level]
+    fresh: tuple[str, Level]
+    split: str | datetime | Rolling | None = None
+    shares: Sequence[float] = SHARES
+    seed: int = 0
+    log: pl.DataFrame | None = None
+    min_lift: float | None = None
+
+
+def at_request(asked: Asked) -> Sequence[AtRequest]:
+    """Every request feature and third party of the model; empty where it has none.
+
+    A function is timed here, on labelled rows; a third party is never called, and its time is that of the served log.
+    """
+    service = asked.model.features
+    made: Sequence[RequestFeature | HttpFeatures] = [*service.request_features, *service.http_features]
+    if not made:
+        return []
+    try:
+        trial: _Trial | Missing = _trial(asked)
+    except HeadwaterError as error:
+        trial = Missing(str(error))
+    found = []
+    for one in made:
+        p50, p99 = _of_log(one, asked.log) if isinstance(one, HttpFeatures) else _timed(one, trial)
+        found.append(AtRequest(one.name, _kind(one), p50, p99, _fallback(one), _timed_out(one, trial, asked)))
+    return found
+
+
+def _kind(one: RequestFeature | HttpFeatures) -> str:
+    return f"third party, timeout {one.timeout}" if isinstance(one, HttpFeatures) else "function of the request"
+
+
+def _fallback(one: RequestFeature | HttpFeatures) -> str:
+    if isinstance(one, RequestFeature):
+        return "null"
+    return ", ".join(f"{column} = {one.fallback.get(column)!r}" for column in one.columns)
+
+
+# ---------------------------------------------------------------- how long
+
+
+def _of_log(http: HttpFeatures, log: pl.DataFrame | None) -> tuple[Reading, Reading]:
+    if log is None or _THIRD_PARTY not in log.columns or not log[_THIRD_PARTY].drop_nulls().len():
+        none = Missing(f"no served log says it, and {http.place} is not called to find out")
+        return none, none
+    times = log[_THIRD_PARTY].drop_nulls() / 1e6
+    said = f"{len(times):,} rows served, all third parties of a request together"
+    return _quantile(times, 0.5, said), _quantile(times, 0.99, said)
+
+
+def _quantile(times: pl.Series, q: float, said: str) -> Reading:
+    value = times.quantile(q, "linear")
+    return Missing(f"nothing of {said}") if value is None else measured(float(value), "s", f"p{100 * q:.0f} of {said}")
+
+
+def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, Reading]:
+    """The time of single calls, of the arguments that labelled rows have."""
+    if isinstance(trial, Missing):
+        return trial, trial
+    ordered = [column.head(_CALLS).to_list() for column in trial.arguments(function)]
+    rows = list(zip(*ordered, strict=True)) if ordered else [()] * _CALLS
+    times = []
+    for row in rows:
+        began = clock.stopwatch()
+        function.function(*row)
+        times.append(clock.stopwatch() - began)
+    said = f"{len(times):,} calls with the arguments of labelled rows"
+    return _quantile(pl.Series(times), 0.5, said), _quantile(pl.Series(times), 0.99, said)
+
+
+# ---------------------------------------------------------------- what is left
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Both levels trained. frames: the features of each, and at the fresh one those that feed request features too."""
+
+    model: Model
+    requests: Requests
+    test: I64
+    y: F64
+    groups: I64 | None
+    fitted: tuple[Fitted, Fitted]
+    stale: pl.DataFrame
+    wide: pl.DataFrame
+
+    def arguments(self, function: RequestFeature) -> list[pl.Series]:
+        """The arguments of a function, in its order, on all rows."""
+        return [
+            self.wide[function.inputs[name].name] if name in function.inputs else self.requests.frame[name] for name in function.parameters
+        ]
+
+    def without(self, one: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
+        """The fresh level's test rows, where the feature has its fallback in the rows `out`: bool (test rows)."""
+        frame = self.wide[self.test]
+        lost = pl.Series(out)
+        if isinstance(one, RequestFeature):
+            return self._narrow(frame.with_columns(_put(frame[one.name], lost, None)))
+        columns = [(f"{one.name}__{column}", one.fallback.get(column)) for column in one.columns]
+        frame = frame.with_columns(_put(frame[name], lost, value) for name, value in columns if name in frame.columns)
+        asked = self.requests.frame[self.test]
+        for function in self.model.features.request_features:
+            if any(ref.view.third_party is one for ref in function.inputs.values()):
+                inputs = {name: frame[ref.name] for name, ref in function.inputs.items()}
+                frame = frame.with_columns(request_feature(function, asked, inputs))
+        return self._narrow(frame)
+
+    def _narrow(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select(self.model.features.feature_names)
+
+    def score(self, fitted: Fitted, frame: pl.DataFrame) -> F64:
+        """The score of each test row; of a ranking, its place."""
+        score = fitted.score(frame)
+        return score if self.groups is None else places(self.groups, score)
+
+
+def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
+    other = pl.Series([value], dtype=column.dtype).new_from_index(0, len(column))
+    return other.zip_with(where, column).alias(column.name)
+
+
+def _trial(asked: Asked) -> _Trial:
+    """Train the stale and the fresh level, as a backtest would."""
+    given = asked.model
+    if isinstance(given.task, Ranking) and given.task.candidates:
+        raise UsageError(f"model {given.name!r} finds candidates anew at each level, so no feature is lost by itself")
+    model = dataclasses.replace(given, features=given.features.in_training)
+    refuse_label_columns(model)
+    requests = read_labels(model.labels, texts=model.task == "multiclass")
+    assert requests.label is not None
+    found = outcomes(model, requests.label, requests.frame)
+    fold = split_rows(by_list(requests, found), asked.split).folds[-1]
+    wide = dataclasses.replace(model, features=_with_inputs(model.features))
+    levels = {"stale": asked.stale[1], "fresh": asked.fresh[1]}
+    rows = level_rows(wide, requests, levels, Notes(), Means())
+    names = list(model.features.feature_names)
+    metric = resolve([HEADLINE[model.task_kind]], model.task_kind)[0]
+    fitter = Fitter(model, found, metric, frozenset(), {}, None, None, asked.seed)
+    order = in_time_order(requests, np.ones(len(requests.t), np.bool_))
+    fitted = []
+    for name, level in levels.items():
+        train = order[fold.train(outcomes_known(model, level, requests))[order]]
+        fitted.append(fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], asked.seed).fitted)
+    test = np.flatnonzero(fold.test)
+    groups = None if found.groups is None else found.groups[test]
+    stale = _frame(rows["stale"], names)[test]
+    return _Trial(model, requests, test, found.y[test], groups, (fitted[0], fitted[1]), stale, rows["fresh"].frame)
+
+
+def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
+    return rows.frame.select(name for name in names if name in rows.frame.columns)
+
+
+def _with_inputs(service: FeatureService) -> FeatureService:
+    """The service, and what feeds its request features."""
+    have = set(service.feature_names)
+    refs: dict[str, FeatureRef] = {ref.name: ref for function in service.request_features for ref in function.inputs.values()}
+    return FeatureService(service.name, [*service.features, *(ref for name, ref in refs.items() if name not in have)])
+
+
+def _timed_out(one: RequestFeature | HttpFeatures, trial: _Trial | Missing, asked: Asked) -> Sequence[TimedOut] | Missing:
+    if isinstance(trial, Missing):
+        return trial
+    if not asked.shares:
+        return Missing("no share of calls was asked for")
+    names = trial.model.features.feature_names
+    if not any(name in names for name in ([one.name] if isinstance(one, RequestFeature) else one.feature_names)):
+        return Missing("not in training: no history says what it would have been")
+    drawn = np.random.default_rng([asked.seed, *one.name.encode()]).random(len(trial.test))
+    stale = asked.stale[0]
+    scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
+    for share in asked.shares:  # the rows of a smaller share are among those of a larger one
+        scores[_named(asked, share)] = trial.score(trial.fitted[1], trial.without(one, drawn < share))
+    metric = resolve([HEADLINE[trial.model.task_kind]], trial.model.task_kind)[0]
+    blocks = resample_weights(trial.requests.t[trial.test] // DAY, 1000, asked.seed)
+    found = evaluate([metric], trial.y, scores, blocks, beside=Beside(trial.groups))
+    least = min_lifts(found, asked.min_lift)[metric.name]
+    steps = in_metric(found, [(stale, _named(asked, share)) for share in asked.shares], 0, least)
+    return [
+        TimedOut(share, Step(p.from_, p.to, p.metric, p.delta, p.low, p.high, p.detectable, p.verdict, p.sentence))
+        for share, p in zip(asked.shares, steps, strict=True)
+    ]
+
+
+def _named(asked: Asked, share: float) -> str:
+    return f"{asked.fresh[0]}, {100 * share:g} % time out"
+
+
+def lost_at(found: AtRequest) -> float:
+    """The smallest share of calls tried at which the lift is no LIFT any more; NaN where it is one at none or at all of them."""
+    if isinstance(found.timed_out, Missing) or not found.timed_out or not found.timed_out[0].lift.lifts:
+        return math.nan
+    return next((one.share for one in found.timed_out if not one.lift.lifts), math.nan)
+
+
+def over_budget(found: AtRequest, model: Model) -> bool:
+    """Whether its p99 by itself is more than the model's latency budget."""
+    if model.latency_budget is None or isinstance(found.p99, Missing):
+        return False
+    return found.p99.value > micros(model.latency_budget, "latency_budget") / 1e6

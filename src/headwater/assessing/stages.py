@@ -1,0 +1,158 @@
+"""The staged plan: first answers on request with the features that there are, then fresher ones, view by view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from headwater.assessing.decision_result import NEEDS, Decision, Evidence, shown
+from headwater.assessing.lift import Lift
+from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.readiness_result import REACHES, Blocker, Ladder, Reach
+
+State = Literal["ready", "blocked", "not known", "not needed"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the plan.
+
+    transition: 1, from predictions made ahead to predictions on request with batch features; 2, on to fresher features. gives: its gain
+    in words. costs: money a day, by itself. blocker and remedy: what is in the way, and what to do.
+    """
+
+    transition: Literal[1, 2]
+    name: str
+    does: str
+    gives: str
+    costs: Reading
+    state: State
+    blocker: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "transition": self.transition,
+            "name": self.name,
+            "does": self.does,
+            "gives": self.gives,
+            "costs": self.costs.to_dict(),
+            "state": self.state,
+            "blocker": self.blocker,
+            "remedy": self.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages in order, and the views that may stay as they are."""
+
+    stages: Sequence[Stage]
+    stay: Sequence[str]
+    note: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {"stages": [stage.to_dict() for stage in self.stages], "stay": list(self.stay), "note": self.note}
+
+
+def staged(found: Evidence, made: Decision) -> Plan:
+    """The plan of a verdict."""
+    stay = [view for view in found.views if view not in made.views]
+    if made.action == "not decided":
+        return Plan([], stay, "No stage is planned before there is a backtest that can be relied on.")
+    first = _on_request(found, made)
+    views = [_view(found, made, name) for name in made.views]
+    note = ""
+    if not views:
+        note = "No view has to be fresher: no step towards it is shown to pay."
+    elif not made.attributed and len(views) > 1:
+        note = "The views are in the order of their definition; an attribution would order them by what each gains."
+    return Plan([first, *views], stay, note)
+
+
+def _on_request(found: Evidence, made: Decision) -> Stage:
+    """Transition 1."""
+    costs: Reading = found.cost if isinstance(found.cost, Missing) else found.cost.way("on request").total
+    gives = _coverage(found.lift) if isinstance(found.lift, Lift) else "not known: there is no backtest"
+    if isinstance(found.readiness, Missing):
+        state: State = "not known"
+        blocker, remedy = found.readiness.reason, "run headwater assess readiness"
+    else:
+        state, blocker, remedy = _rung(found.readiness.online, {f.check: f.remedy for f in found.readiness.findings})
+    if made.action == "stay batch" and state != "ready":
+        state = "not needed"
+    does = "answer each request with a prediction made then, from the features that batch jobs keep"
+    return Stage(1, "on request, batch features", does, gives, costs, state, blocker, remedy)
+
+
+def _rung(ladder: Ladder, remedies: Mapping[str, str]) -> tuple[State, str, str]:
+    """Whether the ladder's second rung is reached, and what bars it."""
+    if ladder.reached >= 1:
+        return "ready", "", ""
+    said = "; ".join(ladder.bars[:2]) + (f"; and {len(ladder.bars) - 2} more" if len(ladder.bars) > 2 else "")
+    remedy = next((remedies[bar.partition(" ")[0]] for bar in ladder.bars if bar.partition(" ")[0] in remedies), "")
+    return ("not known" if ladder.possible >= 1 else "blocked"), said, remedy
+
+
+def _coverage(lift: Lift) -> str:
+    """What answering on request gives, as the backtest's transitions say."""
+    steps = [one for one in cast("Sequence[Mapping[str, object]]", lift.said.get("transitions") or []) if one["number"] == 1]
+    if not steps:
+        return "not measured: the backtest has no level whose predictions are made ahead"
+    before, after = cast("tuple[float | None, float | None]", steps[0]["coverage"])
+    new = cast("Mapping[str, object] | None", lift.said.get("new_keys"))
+    said = f"answers {before:.1%} to {after:.1%} of requests" if before is not None and after is not None else "coverage not known"
+    if new is not None and isinstance(new["per_day"], float) and math.isfinite(new["per_day"]):
+        said += f"; {new['per_day']:,.1f} new {', '.join(cast('Sequence[str]', new['keys']))} a day"
+    return said
+
+
+def _view(found: Evidence, made: Decision, name: str) -> Stage:
+    """Transition 2, one view."""
+    wanted = NEEDS[made.action]
+    verb = {"hourly": "compute it every hour", "streaming": "keep it from the stream"}.get(
+        wanted, "compute it from its events at request time"
+    )
+    state, blocker, remedy = _barred(found, name, wanted)
+    return Stage(2, name, verb, _gain(found, name), _cost(found, name), state, blocker, remedy)
+
+
+def _barred(found: Evidence, name: str, wanted: Reach) -> tuple[State, str, str]:
+    if isinstance(found.readiness, Missing):
+        return "not known", found.readiness.reason, "run headwater assess readiness"
+    view = next((one for one in found.readiness.views if one.view == name), None)
+    if view is None:
+        return "not known", f"readiness knows no view {name!r}", ""
+    bars: list[Blocker] = [b for b in view.blockers if REACHES.index(b.level) <= REACHES.index(wanted)]
+    if not bars:
+        return "ready", "", ""
+    first = next((b for b in bars if b.state == "red"), bars[0])
+    more = f" (and {len(bars) - 1} more)" if len(bars) > 1 else ""
+    return ("blocked" if first.state == "red" else "not known"), f"{first.check}: {first.what}{more}", first.remedy
+
+
+def _gain(found: Evidence, name: str) -> str:
+    if isinstance(found.lift, Missing) or found.lift.earned is None:
+        return "not known by itself: no attribution"
+    earned = found.lift.earned
+    if name in earned.gains:
+        step = earned.gains[name]
+        first = name == next(iter(earned.gains))
+        return f"{shown(step)}, {step.verdict}{'' if first else ', beyond those above it'}"
+    if name in earned.alone:
+        step = earned.alone[name]
+        return f"{shown(step)} alone, {step.verdict}"
+    return "not attributed"
+
+
+def _cost(found: Evidence, name: str) -> Reading:
+    if isinstance(found.cost, Missing):
+        return found.cost
+    each = next((view.total for view in found.cost.views if view.view == name), Missing("no cost of this view"))
+    return (
+        each if isinstance(each, Missing) else Number(each.value, each.unit, each.origin, "streamed alone, cores that always run included")
+    )
