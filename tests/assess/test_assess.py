@@ -111,7 +111,7 @@ def test_json_round_trip(made, tmp_path):
     assert again["decision"]["action"] == whole["decision"]["action"]
     assert again["decision"]["gain"] == whole["decision"]["gain"]
     (point,) = again["cost"]["points"]
-    assert (point["from"], point["to"], point["lift"]) == ("daily", "instant", whole["decision"]["gain"]["delta"])
+    assert (point["from"], point["to"], point["lift"]) == ("daily", "instant", whole["decision"]["gain"])
     inner = hw.assess(of, backtest=whole["backtest"], folder=tmp_path, store=f"lmdb:{tmp_path}/store", **PLAIN)
     assert inner.decision.sentence == again["decision"]["sentence"]
 
