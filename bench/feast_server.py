@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 KEYS = ("user_id", "merchant_id", "device_id")
-FEATURES = [f"f{n}" for n in range(9)]
 
 
 def fill(folder: Path, users: int) -> None:
@@ -34,11 +33,12 @@ def fill(folder: Path, users: int) -> None:
     r, made = np.random.default_rng(0), []
     for key in KEYS:
         frame = pd.DataFrame({key: np.arange(users), "event_timestamp": datetime.now(UTC)})
-        frame = frame.assign(**{name: r.lognormal(1, 1, users).astype("float32") for name in FEATURES})
+        names = [f"{key[:-3]}_{n}" for n in range(9)]
+        frame = frame.assign(**{name: r.lognormal(1, 1, users).astype("float32") for name in names})
         frame.to_parquet(folder / f"{key}.parquet")
         entity = Entity(name=key, join_keys=[key], value_type=ValueType.INT64)
         source = FileSource(name=f"source_{key}", path=str(folder / f"{key}.parquet"), timestamp_field="event_timestamp")
-        fields = [Field(name=key, dtype=Int64), *(Field(name=name, dtype=Float32) for name in FEATURES)]
+        fields = [Field(name=key, dtype=Int64), *(Field(name=name, dtype=Float32) for name in names)]
         made.append((entity, FeatureView(name=key[:-3], entities=[entity], ttl=timedelta(days=60), source=source, schema=fields), frame))
     store = FeatureStore(repo_path=str(folder))
     store.apply([one for entity, view, _ in made for one in (entity, view)])

@@ -252,7 +252,7 @@ def feast(python: str, seconds: str, repeats: str) -> None:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         token = _ready(folder)
-        names = [f"{key[:-3]}:f{n}" for key in KEYS for n in range(9)]
+        names = [f"{key[:-3]}:{key[:-3]}_{n}" for key in KEYS for n in range(9)]
         asked = [json.dumps({"features": names, "entities": dict(zip(KEYS, ([one] for one in row), strict=True))}) for row in _rows()]
         ours = _Side.app("headwater", folder, 0, "/v1/features/plain_v1")
         stack.callback(ours.close)

@@ -196,7 +196,7 @@ def test_what_does_not_fit_into_the_latency_budget_is_cut_off(own, party):
 # ---------------------------------------------------------------- versions
 
 
-def test_versions_come_and_go_without_a_dropped_request(own, tmp_path):
+def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypatch):
     registry = ModelRegistry(tmp_path / "models")
     first = train(churn, until=datetime.now(UTC), seed=1)
     first.register(registry)
@@ -221,6 +221,12 @@ def test_versions_come_and_go_without_a_dropped_request(own, tmp_path):
             registry.promote(2, "churn")
             wait_until(lambda: "warnings" in client.get("/readyz").json(), "what is refused")
             assert "has changed" in good(client.get("/readyz"))["warnings"][0]
+            registry.rollback("churn")
+            wait_until(lambda: "warnings" not in client.get("/readyz").json(), "no more of it")
+            monkeypatch.setattr(ModelRegistry, "open", lambda *_, **__: 1 / 0)  # whatever a version does when it is loaded
+            registry.promote(2, "churn")
+            wait_until(lambda: "division by zero" in str(client.get("/readyz").json().get("warnings")), "what is refused")
+            monkeypatch.undo()
             registry.rollback("churn")
             wait_until(lambda: "warnings" not in client.get("/readyz").json(), "no more of it")
         finally:

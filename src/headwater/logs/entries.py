@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64
+from headwater.compute.arrays import F64, I64
 from headwater.definitions.feature_service import FeatureService
 from headwater.engines.asides import status_name, status_series
 
@@ -32,7 +33,7 @@ PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
 T = TypeVar("T")
-_SLICE = 512  # rows that are made columns of at once
+SLICE = 2048  # rows that are made columns of at once: a column costs some microseconds, however few rows it has
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +164,8 @@ def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, pl.DataFrame, int]
     for group in groups.values():
         about = group[0].about
         ones = [entry for entry in group if isinstance(entry, One)]
-        for first in range(0, len(ones), _SLICE):
-            part = ones[first : first + _SLICE]
+        for first in range(0, len(ones), SLICE):
+            part = ones[first : first + SLICE]
             yield about, _frame(about, _of_ones(about, part)), len(part)
         for entry in group:
             if isinstance(entry, Many):
@@ -178,19 +179,19 @@ def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class _Columns:
-    """n rows in columns: each list is n long; statuses: uint8 (features, n); took: int64 (1 + stages, n), -1 for none."""
+    """n rows in columns: each list is n long; statuses: uint8 (features, n); took: seconds, float64 (1 + stages, n), NaN for none."""
 
     ids: Sequence[str]
     rows: Sequence[int]
     t: Sequence[int]
     request: Sequence[Sequence[object]]
-    values: Sequence[Sequence[object]]
+    values: Iterable[Sequence[object]]
     statuses: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
-    moments: Sequence[Sequence[AsOf]]
+    moments: Iterable[Sequence[AsOf]]
     prediction: Sequence[object]
     how: Sequence[str | None]
     age: Sequence[float | None]
-    took: I64
+    took: F64
 
 
 def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
@@ -207,7 +208,7 @@ def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
         prediction,
         how,
         age,
-        np.array([_took(about, *each) for each in zip(seconds, stages, strict=True)], np.int64).T,
+        np.array([seconds, *([each.get(name) for each in stages] for name in about.stages)], np.float64),
     )
 
 
@@ -225,16 +226,19 @@ def _of_many(about: About, entry: Many) -> _Columns:
         [None] * n if entry.prediction is None else entry.prediction,
         how,
         [entry.age] * n if entry.age is None or isinstance(entry.age, int | float) else entry.age,
-        np.repeat(np.array([_took(about, entry.seconds, entry.stages)], np.int64).T, n, axis=1),
+        np.repeat(np.array([[entry.seconds], *([entry.stages.get(name)] for name in about.stages)], np.float64), n, axis=1),
     )
 
 
-def _turned(rows: Sequence[Sequence[T]], width: int) -> list[Sequence[T]]:
-    return list(zip(*rows, strict=True)) if width else []
+def _turned(rows: Sequence[Sequence[T]], width: int) -> Iterator[list[T]]:
+    """Column by column, so that no one step keeps the interpreter for long.
 
-
-def _took(about: About, seconds: float | None, stages: Mapping[str, float]) -> list[int]:
-    return [-1 if s is None else round(s * 1e6) for s in (seconds, *map(stages.get, about.stages))]
+    Raises:
+        ValueError: a row that is not `width` long.
+    """
+    if set(map(len, rows)) - {width}:
+        raise ValueError(f"rows of {sorted(set(map(len, rows)))} values; there are {width} columns")
+    return (list(map(itemgetter(n), rows)) for n in range(width))
 
 
 def _frame(about: About, columns: _Columns) -> pl.DataFrame:
@@ -253,7 +257,7 @@ def _frame(about: About, columns: _Columns) -> pl.DataFrame:
     made += [_series(PREDICTION, columns.prediction, None), pl.Series(HOW, columns.how, pl.String)]
     made.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
     for name, took in zip((LATENCY, *(f"{LATENCY}__{stage}" for stage in about.stages)), columns.took, strict=True):
-        made.append(pl.Series(name, took).replace(-1, None))
+        made.append(pl.Series(name, took * 1e6).fill_nan(None).round().cast(pl.Int64))
     return pl.DataFrame(made).with_columns(about.constants)
 
 

@@ -320,12 +320,14 @@ class Service:
     def refresh(self) -> None:
         """Take up the versions of models that have become current; `refused` says of which this failed, and why: the one before goes on."""
         for key, scorer in list(self._loaded.items()):
-            if isinstance(scorer, Reloading) and scorer.moved:
-                try:
+            if not isinstance(scorer, Reloading):
+                continue
+            try:
+                if scorer.moved:
                     scorer.refresh()
                     self.refused.pop(key, None)
-                except HeadwaterError as error:
-                    self.refused[key] = str(error)
+            except Exception as error:  # noqa: BLE001 (whatever is wrong with a version: the one before goes on, and the next is looked for)
+                self.refused[key] = str(error) or type(error).__name__
 
     def _fitted(self, model: Model, level: str | None) -> None:
         """Load the fitted model, where something is predicted on request."""
