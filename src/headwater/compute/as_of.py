@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -64,14 +65,15 @@ def _last_cut(batch: Batch, t: I64) -> I64:
         return (t - batch.at) // batch.every * batch.every + batch.at
     if t.size == 0:
         return t
-    cuts = _local_cuts(batch, int(t.min()), int(t.max()))
+    cuts = _local_cuts(batch, int(t.min()) // DAY, int(t.max()) // DAY)
     return cuts[np.searchsorted(cuts, t, side="right") - 1]
 
 
+@lru_cache(maxsize=256)  # those of one day are asked for by every request that is served
 def _local_cuts(batch: Batch, first: int, last: int) -> I64:
-    """Every cut by the local clock from before `first` to after `last`, as sorted UTC microseconds."""
+    """Every cut by the local clock from before the UTC day `first` to after `last`, both since 1970; sorted UTC microseconds."""
     zone = ZoneInfo(batch.timezone)
-    days = np.arange(first // DAY - 2 - max(batch.every // DAY, 1), last // DAY + 3)
+    days = np.arange(first - 2 - max(batch.every // DAY, 1), last + 3)
     if batch.every > DAY:
         days = days[days % (batch.every // DAY) == 0]
     local = (days[:, None] * DAY + batch.at + np.arange(0, DAY, min(batch.every, DAY))[None, :]).ravel()
@@ -81,7 +83,9 @@ def _local_cuts(batch: Batch, first: int, last: int) -> I64:
     found = utc.fill_null(0).to_numpy().copy()
     for index in gaps:
         found[index] = _after_gap(int(local[index]), zone)
-    return np.unique(found)
+    cuts = np.unique(found)
+    cuts.flags.writeable = False
+    return cuts
 
 
 def _after_gap(local: int, zone: ZoneInfo) -> int:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Literal, NamedTuple, TypeVar, cast
 
@@ -18,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import F64, I64
+from headwater.definitions.durations import DAY
 from headwater.definitions.feature_service import FeatureService
 from headwater.engines.asides import status_name, status_series
 
@@ -156,20 +158,30 @@ class Many(NamedTuple):
 Entry = One | Many
 
 
-def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, pl.DataFrame, int]]:
-    """The entries as frames of some hundred rows, one `About` each, statuses still as places; and of how many entries each is."""
-    groups: dict[int, list[Entry]] = {}
+def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, int, pl.DataFrame, int]]:
+    """The entries as frames of some thousand rows, statuses still as places: whose it is, the day since 1970, the frame, its entries."""
+    groups: dict[tuple[int, int, bool], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(id(entry.about), []).append(entry)
-    for group in groups.values():
+        groups.setdefault((id(entry.about), entry.t // DAY, isinstance(entry, Many)), []).append(entry)
+    for (_, day, many), group in groups.items():
         about = group[0].about
-        ones = [entry for entry in group if isinstance(entry, One)]
-        for first in range(0, len(ones), SLICE):
-            part = ones[first : first + SLICE]
-            yield about, _frame(about, _of_ones(about, part)), len(part)
-        for entry in group:
-            if isinstance(entry, Many):
-                yield about, _frame(about, _of_many(about, entry)), 1
+        for part in _parts(group):
+            columns = _of_many(about, cast("list[Many]", part)) if many else _of_ones(about, cast("list[One]", part))
+            yield about, day, _frame(about, columns), len(part)
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """The entries in order, some thousand rows at a time."""
+    part: list[Entry] = []
+    rows = 0
+    for entry in entries:
+        part.append(entry)
+        rows += entry.height if isinstance(entry, Many) else 1
+        if rows >= SLICE:
+            yield part
+            part, rows = [], 0
+    if part:
+        yield part
 
 
 def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
@@ -212,21 +224,34 @@ def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
     )
 
 
-def _of_many(about: About, entry: Many) -> _Columns:
-    n, width = entry.height, len(about.features)
-    how: Sequence[str | None] = [entry.how] * n if entry.how is None or isinstance(entry.how, str) else entry.how
+def _of_many(about: About, entries: Sequence[Many]) -> _Columns:
+    width, heights = len(about.features), [entry.height for entry in entries]
+    every, nothing = range(len(entries)), [[None] * n for n in heights]
+
+    def each(columns: Iterable[Sequence[T]]) -> list[T]:
+        """A column of each entry, one after the other."""
+        found = list(columns)
+        if list(map(len, found)) != heights:
+            raise ValueError(f"columns of {list(map(len, found))} rows; the requests have {heights}")
+        return list(chain.from_iterable(found))
+
+    def spread(values: Iterable[object]) -> list[Sequence[object]]:
+        """What is one for a request, for each of its rows; what is n long already stays."""
+        return [[v] * n if v is None or isinstance(v, str | int | float) else v for v, n in zip(values, heights, strict=True)]  # type: ignore[misc]
+
+    took = [[entry.seconds, *map(entry.stages.get, about.stages)] for entry in entries]
     return _Columns(
-        [entry.id] * n,
-        range(n),
-        [entry.t] * n,
-        [entry.request.get(name, [None] * n) for name in about.request],
-        entry.values,
-        np.frombuffer(b"".join(entry.statuses), np.uint8).reshape(width, n),
-        [[moment] * n for moment in entry.moments],
-        [None] * n if entry.prediction is None else entry.prediction,
-        how,
-        [entry.age] * n if entry.age is None or isinstance(entry.age, int | float) else entry.age,
-        np.repeat(np.array([[entry.seconds], *([entry.stages.get(name)] for name in about.stages)], np.float64), n, axis=1),
+        each([entry.id] * entry.height for entry in entries),
+        each([range(n) for n in heights]),
+        each([entry.t] * entry.height for entry in entries),
+        [each(entries[i].request.get(name, nothing[i]) for i in every) for name in about.request],
+        (each(entry.values[k] for entry in entries) for k in range(width)),
+        np.concatenate([np.frombuffer(b"".join(e.statuses), np.uint8).reshape(width, e.height) for e in entries], axis=1),
+        (each([entry.moments[k]] * entry.height for entry in entries) for k in range(len(about.views))),
+        each(nothing[i] if (made := entries[i].prediction) is None else made for i in every),
+        cast("list[str | None]", each(spread(entry.how for entry in entries))),
+        cast("list[float | None]", each(spread(entry.age for entry in entries))),
+        np.repeat(np.array(took, np.float64).T, heights, axis=1),
     )
 
 

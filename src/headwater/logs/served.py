@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -43,6 +43,7 @@ _LEAST = 0.01  # the same, however often files are asked for
 _AGAIN = 5.0  # seconds from a file that could not be written to the next one that is tried
 _HOUR = 3600.0  # seconds between two looks for days to delete
 _WHOLE = 2**32
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,8 @@ class ServedLog:
         self._free(sum(size for _, size in batch))
 
     def _hold(self, batch: list[Entry]) -> None:
-        found = [(about, *part) for about, made, entries in made_of.frames(batch) for part in _days(made, entries)]
-        for about, day, frame, entries in found:
-            segment = self._segments.setdefault((day, about.layout), _Segment(about))
+        for about, day, frame, entries in list(made_of.frames(batch)):
+            segment = self._segments.setdefault((_EPOCH + timedelta(days=day), about.layout), _Segment(about))
             segment.frames.append(frame)
             segment.entries += entries
             size = int(frame.estimated_size())
@@ -261,14 +261,6 @@ class ServedLog:
     def _count(self, reason: str) -> None:
         with self._lock:
             self._dropped[reason] += 1
-
-
-def _days(frame: pl.DataFrame, entries: int) -> list[tuple[date, pl.DataFrame, int]]:
-    """The rows of each day, and of how many entries they are; one of many rows is of one moment."""
-    days = frame[AT].dt.date()
-    if days.n_unique() == 1:
-        return [(days[0], frame, entries)]
-    return [(day, part := frame.filter(days == day), part.height) for day in days.unique().to_list()]
 
 
 def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
