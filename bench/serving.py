@@ -2,7 +2,8 @@
 
 `python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
 an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
-PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token.
+PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token. `python -m bench.serving
+apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor.
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
 Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
@@ -100,8 +101,8 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
             stack.enter_context(serving(_nothing(token, int(length)), "127.0.0.1", int(port)))
         else:
             made = project()
-            log = stack.enter_context((place / "log").open("w"))
-            served = stack.enter_context(ServedLog(place))
+            log = None if side == "without logs" else stack.enter_context((place / "log").open("w"))
+            served = stack.enter_context(ServedLog(place)) if side == "headwater" else None
             models = {"fraud": _scorer(made.model("fraud"))}
             service = {"tokens": place / "tokens.json", "models": models, "log": log, "served": served}
             stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
@@ -268,6 +269,52 @@ def feast(python: str, seconds: str, repeats: str) -> None:
     print(json.dumps({"peak": found}))
 
 
+def apart(kind: str, seconds: str, repeats: str) -> None:
+    """What a request costs as the app grows: one that makes nothing of it, ours without logs, with lines, with the served log too."""
+    path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        token = _ready(folder)
+        bodies = [_body(kind, row) for row in _rows()]
+        peak, _ = _scripts(folder, "ours", bodies, token)
+        sides = {}
+        for name in ("without logs", "with a line each", "headwater"):
+            sides[name] = _Side.app(name, folder, 0, path)
+            stack.callback(sides[name].close)
+        length = _length(sides["headwater"], bodies[0], token)
+        sides["nothing"] = _Side.app("nothing", folder, length, path)
+        stack.callback(sides["nothing"].close)
+        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        busy = {name: statistics.median(one["busy"] for one in turns) for name, turns in found.items()}
+        stages = _stages(sides["without logs"], token)
+    rest = busy["without logs"] - busy["nothing"] - sum(stages.values())
+    logs = {
+        "a line of the request log": busy["with a line each"] - busy["without logs"],
+        "the served log": busy["headwater"] - busy["with a line each"],
+    }
+    parts = {
+        "the server, and an app that does nothing": busy["nothing"],
+        **stages,
+        "route, token, limits, body, ids, numbers": rest,
+        **logs,
+    }
+    for name, cost in {**parts, "all": busy["headwater"]}.items():
+        print(f"{cost:6.1f} us  {name}")
+
+
+def _stages(side: _Side, token: str) -> dict[str, float]:
+    """Mean microseconds of each stage of an answer, as the service itself counts them."""
+    request = urllib.request.Request(f"http://127.0.0.1:{side.port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request) as answer:
+        text = answer.read().decode()
+    found: dict[str, dict[str, float]] = {}
+    for what, labels, value in re.findall(r"^headwater_stage_seconds_(sum|count)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        stage = re.search(r'stage="([^"]*)"', labels)
+        assert stage is not None
+        found.setdefault(stage[1], {})[what] = float(value)
+    return {stage: one["sum"] / one["count"] * 1e6 for stage, one in found.items() if one.get("count")}
+
+
 def _ready(folder: Path) -> str:
     """A filled store and a token."""
     if shutil.which("wrk") is None:
@@ -315,4 +362,4 @@ def _length(side: _Side, body: str, token: str) -> int:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "feast": feast, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"measure": measure, "feast": feast, "apart": apart, "serve": serve}[sys.argv[1]](*sys.argv[2:])

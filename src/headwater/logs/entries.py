@@ -35,7 +35,7 @@ PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
 T = TypeVar("T")
-SLICE = 2048  # rows that are made columns of at once: a column costs some microseconds, however few rows it has
+SLICE = 1024  # rows that are made columns of at once: a column costs some microseconds, however few rows it has
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,4 +335,4 @@ def _series(name: str, values: Sequence[object], dtype: pl.DataType | None) -> p
 
 def _breathe() -> None:
     """Let a thread that answers requests go first: the interpreter would else have it wait for milliseconds."""
-    time.sleep(0)
+    time.sleep(0.0001)
