@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="STALE,FRESH",
-        help="say too which views earn from freshness between two levels (default: the first that reads history, and the last)",
+        help="say too which views earn from freshness between two levels (default: of those compared, the first that reads history, and the last)",
     )
     parser.add_argument("--groups", choices=["source"], help="with --attribution: make the views of one source fresh together")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     loaded = load(given.project)
     model = loaded.project.model(given.model)
     levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
-    ends = None if given.attribution is None else _ends(loaded, model, given.attribution)
+    ends = None if given.attribution is None else _ends(loaded, model, levels, given.attribution)
     from headwater.backtesting.run import backtest
 
     with screen.progress() as tick:
@@ -114,9 +114,9 @@ def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: a
     return replace(found, result=replace(found.result, attribution=made))
 
 
-def _ends(loaded: Loaded, model: Model, names: str) -> tuple[str, str]:
-    """The names of the two levels between which views are attributed."""
-    levels = [name for name, level in loaded.levels().items() if level.reads_history(model) and level.scoring(model) is None]
+def _ends(loaded: Loaded, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
+    """The names of the two levels between which views are attributed: those given, or the ends of what is compared."""
+    levels = [name for name, level in compared.items() if level.reads_history(model) and level.scoring(model) is None]
     chosen = [name.strip() for name in names.split(",")] if names else [*levels[:1], *levels[1:][-1:]]
     if len(chosen) != 2:
         raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(levels)}")
