@@ -1,15 +1,16 @@
 """The verdict, by its rules: rows of levels, lifts, money and readiness, and what has to be said of them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from headwater.assessing.cost import costed
 from headwater.assessing.cost_inputs import Inputs
 from headwater.assessing.decision import decide
-from headwater.assessing.decision_result import Evidence
+from headwater.assessing.decision_result import Barred, Evidence, alike
 from headwater.assessing.decision_words import changes
-from headwater.assessing.lift import lift_of
+from headwater.assessing.lift import Earned, lift_of
 from headwater.assessing.numbers import Missing, Number
 from headwater.assessing.readiness_result import LEARNING, ONLINE, Blocker, Ladder, Readiness, ViewReadiness
 from headwater.assessing.stages import staged
@@ -239,3 +240,17 @@ def test_without_its_last_lift_the_one_before_is_taken(verdicts, then):
     found = evidence(said(["daily", "hourly", "minute"], verdicts), cost=spent())
     tips = {change.input: change.then for change in changes(found, decide(found))}
     assert tips["lift of hourly to minute"] == tips["worth of 0.01 of auc"] == then
+
+
+def test_views_that_the_same_thing_bars_are_named_together():
+    blocked = [Blocker("hourly", "unknown", "E3", f"view {name}: lag: nobody looked", "look") for name in ("a", "b")]
+    one, two, three = (Barred(b.what[5], "daily", b) for b in (*blocked, replace(blocked[0], what="view c: lag: 3 h", state="red")))
+    assert [(names, b.certain) for names, b in alike([one, three, two])] == [(["a", "b"], False), (["c"], True)]
+
+
+def test_views_that_were_made_fresh_together_are_one_stage():
+    found = evidence(STREAMED, views=("a", "b", "c"))
+    gain, other = found.lift.steps[0], replace(found.lift.steps[0])
+    earned = Earned("daily", "live", "stream all", ["a", "b", "c"], [], {"b": gain, "a": gain, "c": other}, {})
+    found = replace(found, lift=replace(found.lift, earned=earned))
+    assert [stage.name for stage in staged(found, decide(found)).stages][1:] == ["a, b", "c"]

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headwater.assessing.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence
+from headwater.assessing.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
 from headwater.assessing.decision_words import sentence
 from headwater.assessing.lift import MODES, Lift, Mode, Stand
 from headwater.assessing.numbers import Missing, Number, Reading
@@ -177,7 +177,7 @@ def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str,
     if isinstance(found.readiness, Missing):
         rules.append(("readiness", f"not known: {found.readiness.reason}"))
     elif made.views:
-        said = "; ".join(f"{b.view} reaches {b.reachable}: {b.blocker.check} {b.blocker.state}" for b in barred)
+        said = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
         rules.append(("readiness", said or "nothing that was measured or answered is in the way"))
     decision = Decision(
         action=made.action,

@@ -52,6 +52,20 @@ class Barred:
         """Whether it is known to bar, rather than not known not to."""
         return self.blocker.state == "red"
 
+    @property
+    def why(self) -> str:
+        """What bars it, without its name."""
+        return self.blocker.what.removeprefix(f"view {self.view}: ")
+
+
+def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
+    """Views that the same thing bars from the same freshness, named together; in the order of the first of each."""
+    groups: dict[object, tuple[list[str], Barred]] = {}
+    for one in barred:
+        names, _ = groups.setdefault((one.blocker.check, one.blocker.state, one.reachable, one.why), ([], one))
+        names.append(one.view)
+    return list(groups.values())
+
 
 @dataclass(frozen=True)
 class Decision:

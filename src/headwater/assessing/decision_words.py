@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.assessing.decision_result import NEEDS, Decision, Evidence, shown
+from headwater.assessing.decision_result import NEEDS, Decision, Evidence, alike, shown
 from headwater.assessing.lift import Lift, Mode, Step
 from headwater.assessing.numbers import Missing, Number
 
@@ -68,11 +68,11 @@ def _ready(found: Evidence, made: Decision) -> str:
         return "Nothing that was measured or answered is in the way."
     said = []
     for certain, lead in ((True, "In the way"), (False, "Not known, so not yet")):
-        some = [b for b in made.barred if b.certain is certain]
+        some = alike([b for b in made.barred if b.certain is certain])
         if some:
             named = "; ".join(
-                f"{b.view} is only at {b.reachable}: {b.blocker.check}, {_short(b.blocker.what.removeprefix(f'view {b.view}: '))}"
-                for b in some
+                f"{listed(names)} {'is' if len(names) == 1 else 'are'} only at {b.reachable}: {b.blocker.check}, {_short(b.why)}"
+                for names, b in some
             )
             said.append(f"{lead}: {named.rstrip('.')}.")
     return " ".join([*said, f"Until then: {made.until}."])
@@ -177,12 +177,12 @@ def _of_readiness(found: Evidence, made: Decision) -> list[Change]:
     green = {finding.check: finding.green for finding in found.readiness.findings}
     return [
         Change(
-            f"{b.blocker.check} of {b.view}",
+            f"{b.blocker.check} of {listed(names)}",
             b.blocker.state,
             green.get(b.blocker.check, b.blocker.remedy),
-            f"{b.view} can be {NEEDS[made.action]}",
+            f"{listed(names)} can be {NEEDS[made.action]}",
         )
-        for b in made.barred
+        for names, b in alike(made.barred)
     ]
 
 

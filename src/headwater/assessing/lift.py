@@ -66,7 +66,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Earned:
-    """Which views earn from freshness: the attribution's plan. gains: by unit of the path, in its order. cost: of the chosen, a day."""
+    """Which views earn from freshness: the attribution's plan.
+
+    gains: by view, in the order of the path; those that were made fresh together have one. cost: of the chosen, a day.
+    """
 
     stale: str
     fresh: str
@@ -134,7 +137,7 @@ def earned_of(found: Attribution | Mapping[str, object]) -> Earned:
         plan=str(said["plan"]),
         chosen=named(said["chosen"]),
         stay=named(said["stay"]),
-        gains={view: _step(cast("Mapping[str, object]", one["gain"])) for one in path for view in named([one["name"]])},
+        gains={view: gain for one in path for gain in [_step(cast("Mapping[str, object]", one["gain"]))] for view in named([one["name"]])},
         alone={view: _step(cast("Mapping[str, object]", one["added"])) for one in units for view in named([one["name"]])},
     )
 

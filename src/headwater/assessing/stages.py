@@ -65,7 +65,7 @@ def staged(found: Evidence, made: Decision) -> Plan:
     if made.action == "not decided":
         return Plan([], stay, "No stage is planned before there is a backtest that can be relied on.")
     first = _on_request(found, made)
-    views = [_view(found, made, name) for name in made.views]
+    views = [_view(found, made, names) for names in _together(found, made.views)]
     note = ""
     if not views:
         note = "No view has to be fresher: no step towards it is shown to pay."
@@ -111,14 +111,26 @@ def _coverage(lift: Lift) -> str:
     return said
 
 
-def _view(found: Evidence, made: Decision, name: str) -> Stage:
-    """Transition 2, one view."""
+def _together(found: Evidence, views: Sequence[str]) -> list[list[str]]:
+    """The views, with those that the attribution made fresh at once together: one value is made of them, or they are of one source."""
+    gains = {} if isinstance(found.lift, Missing) or found.lift.earned is None else found.lift.earned.gains
+    groups: dict[int, list[str]] = {}
+    for view in views:
+        groups.setdefault(id(gains.get(view, view)), []).append(view)
+    return list(groups.values())
+
+
+def _view(found: Evidence, made: Decision, names: Sequence[str]) -> Stage:
+    """Transition 2, one view or those that go together."""
     wanted = NEEDS[made.action]
-    verb = {"hourly": "compute it every hour", "streaming": "keep it from the stream"}.get(
-        wanted, "compute it from its events at request time"
+    what = "it" if len(names) == 1 else "them"
+    verb = {"hourly": f"compute {what} every hour", "streaming": f"keep {what} from the stream"}.get(
+        wanted, f"compute {what} from {'its' if len(names) == 1 else 'their'} events at request time"
     )
-    state, blocker, remedy = _barred(found, name, wanted)
-    return Stage(2, name, verb, _gain(found, name), _cost(found, name), state, blocker, remedy)
+    each = [_barred(found, name, wanted) for name in names]
+    state, blocker, remedy = min(each, key=lambda one: ("blocked", "not known", "ready").index(one[0]))
+    costs = _cost(found, names[0]) if len(names) == 1 else Missing("each of them alone counts the cores that always run")
+    return Stage(2, ", ".join(names), verb, _gain(found, names[0]), costs, state, blocker, remedy)
 
 
 def _barred(found: Evidence, name: str, wanted: Reach) -> tuple[State, str, str]:
