@@ -75,6 +75,7 @@ class _Memory:
     ids: Ids | None
     blocks: list[tuple[bytes, int]]  # of ids: where they stand, and when they were accepted
     held: dict[bytes, pl.DataFrame]
+    said: bytes | None  # the progress, as it stands in the store
 
 
 class Shard:
@@ -118,7 +119,7 @@ class Shard:
             self.corrections.load()
         held = {key: frames.decoded(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
         self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
-        self._memory = _Memory(progress, ends, ids, blocks, held)
+        self._memory = _Memory(progress, ends, ids, blocks, held, found)
 
     @property
     def ends(self) -> Mapping[str, int]:
@@ -259,7 +260,8 @@ class _Draft:
         shard, store = self.shard, self.shard.store
         before = store.get([spaces.SEQUENCE])[0] if shard.partition is None else None
         sequence = spaces.as_number(before) + 1 if shard.partition is None else self.ends.get(shard.partition, 0)
-        expect: dict[bytes, bytes | None] = {} if shard.partition is not None else {spaces.SEQUENCE: before}
+        place = spaces.PROGRESS + spaces.name(shard.name)
+        expect: dict[bytes, bytes | None] = {spaces.SEQUENCE: before} if shard.partition is None else {place: self.memory.said}
         changes: dict[bytes, bytes | None] = {} if shard.partition is not None else {spaces.SEQUENCE: spaces.number(sequence)}
         for name, end in self.ends.items():
             was = self.memory.ends.get(name)
@@ -269,7 +271,7 @@ class _Draft:
         changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
         progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
-        changes[spaces.PROGRESS + spaces.name(shard.name)] = msgspec.msgpack.encode(progress)
+        changes[place] = said = msgspec.msgpack.encode(progress)
         changes |= {key: None if rows is None else frames.encoded(rows) for key, rows in self.held.items()}
         if self.waiting:
             waiting = pl.concat(self.waiting)
@@ -299,7 +301,7 @@ class _Draft:
         held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         if shard.corrections is not None:
             shard.corrections.committed(changes)
-        shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held)  # noqa: SLF001 (one class in two)
+        shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held, said)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
