@@ -97,6 +97,7 @@ class Shard:
         self.acceptance, self.store, self.partition, self.archive, self.filtered = acceptance, store, partition, archive, filtered
         self.source = acceptance.source
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
+        self.place = spaces.PROGRESS + spaces.name(self.name)
         self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
         self.load()
 
@@ -104,7 +105,7 @@ class Shard:
         """Read where the store stands: at the start, and after another writer was here; `own` makes the partition this writer's."""
         if own and self.partition is not None:
             self.store.mend(spaces.offset(self.source.name, self.partition))
-        found = self.store.get([spaces.PROGRESS + spaces.name(self.name)])[0]
+        found = self.store.get([self.place])[0]
         progress = Progress() if found is None else msgspec.msgpack.decode(found, type=Progress)
         begin = spaces.offset(self.source.name, "")
         offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
@@ -140,13 +141,12 @@ class Shard:
 
         Of events that can be taken back, ids are not looked at.
         """
-        progress = Progress(sequence=1, at=now, since=since)
-        changes = {spaces.PROGRESS + spaces.name(self.name): msgspec.msgpack.encode(progress)}
+        changes = {self.place: msgspec.msgpack.encode(Progress(sequence=1, at=now, since=since))}
         if self.corrections is None:
             assert self._memory.ids is not None
             block = self._memory.ids.accept(ids, np.zeros(len(ids), np.int64), now).block
             changes |= {spaces.block(spaces.IDS, self.name, 0): block} if block else {}
-        self.store.commit(changes, {spaces.PROGRESS + spaces.name(self.name): None})
+        self.store.commit(changes, {self.place: None})
         self.load()
 
     def apply(self, records: Sequence[Records], now: int, known: int | None = None) -> Committed:
@@ -260,8 +260,7 @@ class _Draft:
         shard, store = self.shard, self.shard.store
         before = store.get([spaces.SEQUENCE])[0] if shard.partition is None else None
         sequence = spaces.as_number(before) + 1 if shard.partition is None else self.ends.get(shard.partition, 0)
-        place = spaces.PROGRESS + spaces.name(shard.name)
-        expect: dict[bytes, bytes | None] = {spaces.SEQUENCE: before} if shard.partition is None else {place: self.memory.said}
+        expect: dict[bytes, bytes | None] = {spaces.SEQUENCE: before} if shard.partition is None else {shard.place: self.memory.said}
         changes: dict[bytes, bytes | None] = {} if shard.partition is not None else {spaces.SEQUENCE: spaces.number(sequence)}
         for name, end in self.ends.items():
             was = self.memory.ends.get(name)
@@ -271,7 +270,7 @@ class _Draft:
         changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
         progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
-        changes[place] = said = msgspec.msgpack.encode(progress)
+        changes[shard.place] = said = msgspec.msgpack.encode(progress)
         changes |= {key: None if rows is None else frames.encoded(rows) for key, rows in self.held.items()}
         if self.waiting:
             waiting = pl.concat(self.waiting)
