@@ -12,8 +12,8 @@ import polars as pl
 import headwater as hw
 from headwater.pipelines.materialize import materialize_view
 
-NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views
-ASKED_AT = NOW + timedelta(minutes=10)  # when the shop is asked: a run may last until after the next cut
+ASKED_AT = datetime.now(UTC)  # when the shop is asked: a run may last until after the next cut
+NOW = ASKED_AT.replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views
 AGO = [NOW - timedelta(hours=1, minutes=7 * i) for i in range(60)]
 DAYS = [date(2024, 5, 1), date(2024, 5, 2)]
 EVENTS = pl.DataFrame(
@@ -115,7 +115,7 @@ def filled(store, *views):
 
 @contextmanager
 def asking(store, project=PROJECT, **options):
-    """A client of the project, served, which is asked ten minutes after the last cut."""
+    """A client of the project, served, which is asked before the next cut, however late it is."""
     given = {"models": MODELS, "now": lambda: int(ASKED_AT.timestamp()) * 1_000_000, **options}
     serving = hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **given)
     with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
