@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 
 class HeadwaterError(Exception):
@@ -109,6 +110,9 @@ class MissingExtraError(HeadwaterError):
         super().__init__(f"{library} is not installed; install it with: pip install 'headwater[{extra}]'")
 
 
+_LONGEST_NAME: Final = 200  # characters; the comparison of a longer one with the known names would take minutes
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the known name closest to `name`, or lists what is known.
 
@@ -118,7 +122,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known: amount, user'
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if len(name) <= _LONGEST_NAME else []
     if close:
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -31,9 +31,9 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, b"\xff\xfe", 400, "no JSON"),
         (FEATURES, b'{"row": {"user": "\xff"}}', 400, "no JSON"),
         (FEATURES, b'{"row": {"user": "\\ud800"}}', 400, "no JSON"),
-        (FEATURES, b"[" * 100_000, 400, "deeper than 32"),
-        (FEATURES, b'{"row":' * 50_000, 400, "deeper than 32"),
-        (RANK, b'{"row": {}, "candidates": ' + b"[" * 40 + b"]" * 40 + b"}", 400, "deeper than 32"),
+        (FEATURES, b"[" * 100_000, 422, "Expected `object`, got `array`"),
+        (FEATURES, b'{"row":' * 50_000, 422, "got `object` - at `$.row[...]`"),
+        (RANK, b'{"row": {}, "candidates": ' + b"[" * 40 + b"]" * 40 + b"}", 422, "got `array` - at `$.candidates[0]`"),
         # another shape
         (FEATURES, [], 422, "Expected `object`, got `array`"),
         (FEATURES, {}, 422, "none of `row`, `rows` and `columns`"),

@@ -29,7 +29,7 @@ from headwater.serving.hot import Said
 from headwater.serving.http import App as Asgi
 from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.ledger import Call, Ledger
-from headwater.serving.limits import Clock, check_depth, read_body
+from headwater.serving.limits import BodyBudget, Clock, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.parties import Parties, beside
 from headwater.serving.recorder import Recorder
@@ -46,6 +46,7 @@ _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _JSON: Final = b"application/json"
 _KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
 _REFRESH: Final = 0.5  # seconds between two looks for new versions of models
+_LONGEST_ERROR: Final = 2_000  # characters: what a client sent is not sent back whole
 _GONE: Final = 499  # the sender has left; for the log alone
 
 
@@ -102,7 +103,7 @@ class App:
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes = _Lanes(service)
-        self._reading = Clock()
+        self._reading, self._bodies = Clock(), BodyBudget()
         self._refreshing: asyncio.Task[None] | None = None
         self._forwarder = Forwarder(service.store)
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
@@ -118,13 +119,13 @@ class App:
         own = headers.get(b"x-request-id")
         number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
         call = Call(number, self._lost_numbers)
+        data = b""
         try:
             bound = self._allowed(scope, headers, call)
             if bound.page is not None:
                 call.status = await self._page(bound.page, scope, read, send, number)
             else:
-                data = await read_body(read, headers, self._reading)
-                check_depth(data)
+                data = await read_body(read, headers, self._reading, self._bodies)
                 if bound.route.forwards:
                     said = await self._forwarded(bound, data, headers)
                 else:
@@ -139,6 +140,8 @@ class App:
                 call.said = said
         except Exception as error:  # noqa: BLE001 (no error leaves as it is)
             await self._refuse(send, error, call)
+        finally:
+            self._bodies.give(len(data))
         call.ended = clock.stopwatch()
         call.seconds = call.ended - begin
         self._ledger.put(call)
@@ -252,6 +255,7 @@ class App:
     async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
         """Answer that a request failed: what its sender can mend is said, anything else is only named by the request's id."""
         status, message, more = told(error)
+        message = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}..."
         call.status = status
         if status == _GONE:
             return

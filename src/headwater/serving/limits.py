@@ -1,25 +1,46 @@
-"""How large, how deep and how slow a body may be."""
+"""How large and how slow a body may be; the JSON decoder bounds how deep."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
-
 from headwater import clock
-from headwater.serving.http import LARGEST, Read, Refused
+from headwater.serving.http import LARGEST, Message, Read, Refused
 
-DEEPEST: Final = 32
-"""Arrays and objects within each other."""
+IN_FLIGHT: Final = 10 * LARGEST
+"""Bytes of all bodies that a process holds at one time; a request beyond is refused with 503."""
 SECONDS: Final = 30.0
 """In which a body has to come."""
 
 _PATIENCE: Final = 10  # times the largest body are read before one is refused without being heard
-_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_OPEN, _SHUT = frozenset(b"[{"), frozenset(b"]}")
+
+
+class BodyBudget:
+    """Bounds the bytes of all request bodies that a process holds at one time.
+
+    Args:
+        most: bytes.
+
+    >>> budget = BodyBudget(10)
+    >>> budget.take(8), budget.take(3), budget.used
+    (True, False, 8)
+    """
+
+    def __init__(self, most: int = IN_FLIGHT) -> None:
+        self.most, self.used = most, 0
+
+    def take(self, size: int) -> bool:
+        """Reserve bytes; False, and none are, where too few are left."""
+        if self.used + size > self.most:
+            return False
+        self.used += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Return bytes that were taken."""
+        self.used -= size
 
 
 class Clock:
@@ -67,35 +88,24 @@ class Clock:
             self._watch = self._loop.call_later(min(1.0, self._seconds / 4), self._look)
 
 
-async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, largest: int = LARGEST) -> bytes:
-    """The whole body of a request.
+async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, budget: BodyBudget, largest: int = LARGEST) -> bytes:
+    """The body of a request; the caller gives its size back to the budget once the request is answered.
 
     Raises:
-        Refused: it is too large, compressed, or slower than `SECONDS`; or the sender has gone (499).
+        Refused: it is too large, compressed, or slower than `SECONDS`; the budget is used up (503); or the client disconnected (499).
     """
     encoding = headers.get(b"content-encoding", b"identity")
-    if encoding not in (b"identity", b""):
+    if encoding.lower() not in (b"identity", b""):
         raise Refused(415, f"the body is encoded as {encoding.decode('latin-1')!r}; send it as it is")
     task = watch.begin()
     try:
         message = await read()
         first = message.get("body", b"")
         if len(first) <= largest and (message.get("more_body") is False or b"%d" % len(first) == headers.get(b"content-length")):
-            return bytes(first)  # the message that only says that this was all is not waited for: it costs as much as the first one
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            if message["type"] == "http.disconnect":
-                raise Refused(499, "the sender has gone")
-            part = message.get("body", b"")
-            size += len(part)
-            if size <= largest:
-                parts.append(bytes(part))
-            else:
-                parts.clear()  # the rest is read and let go: most senders listen only when they are done
-            if not message.get("more_body", False) or size > _PATIENCE * largest:
-                break
-            message = await read()
+            if not budget.take(len(first)):
+                raise _full(budget)
+            return bytes(first)  # a last message that is empty is not waited for: it costs as much as the first one
+        return await _collected(message, read, budget, largest)
     except asyncio.CancelledError:
         if watch.was_late(task):
             assert task is not None
@@ -104,25 +114,41 @@ async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, la
         raise
     finally:
         watch.end(task)
-    if size > largest:
-        raise Refused(413, f"the body is larger than {largest // 1_000_000} MB; send it in parts")
-    return b"".join(parts)
 
 
-def check_depth(data: bytes, deepest: int = DEEPEST) -> None:
-    """Refuse JSON whose arrays and objects lie deeper within each other than any request needs.
+async def _collected(message: Message, read: Read, budget: BodyBudget, largest: int) -> bytes:
+    """A body of several messages. One that is refused is read on and dropped: most clients read an answer only after they have sent all."""
+    held, size, parts = 0, 0, list[bytes]()
+    refused: Refused | None = None
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise Refused(499, "the client disconnected")
+            part = bytes(message.get("body", b""))
+            size += len(part)
+            if refused is None and size > largest:
+                refused = Refused(413, f"the body is larger than {largest // 1_000_000} MB; send it in parts")
+            elif refused is None and not budget.take(len(part)):
+                refused = _full(budget)
+            if refused is None:
+                held += len(part)
+                parts.append(part)
+            else:
+                budget.give(held)
+                held = 0
+                parts.clear()
+            if not message.get("more_body", False) or size > _PATIENCE * largest:
+                break
+            message = await read()
+        if refused is not None:
+            raise refused
+        held = 0  # the caller gives it back
+        return b"".join(parts)
+    finally:
+        budget.give(held)
 
-    Raises:
-        Refused: 400.
 
-    >>> check_depth(b'{"row": {"note": "[[[[[["}}', 3)
-    >>> check_depth(b"[[[[1]]]]", 3)
-    Traceback (most recent call last):
-    headwater.serving.http.Refused: the body is nested deeper than 3 levels; no request needs that
-    """
-    if data.count(b"[") + data.count(b"{") <= deepest:
-        return
-    letters = np.frombuffer(_TEXTS.sub(b"", data), np.uint8)
-    steps = np.isin(letters, list(_OPEN)).astype(np.int32) - np.isin(letters, list(_SHUT))
-    if len(steps) and int(np.cumsum(steps).max()) > deepest:
-        raise Refused(400, f"the body is nested deeper than {deepest} levels; no request needs that")
+def _full(budget: BodyBudget) -> Refused:
+    return Refused(
+        503, f"the bodies of the requests under way take {budget.most // 1_000_000} MB, which is the limit; send it again", again=1
+    )
