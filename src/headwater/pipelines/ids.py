@@ -14,7 +14,7 @@ from headwater.compute.hashes import mixed, of_texts
 
 _LEAST = 1 << 12
 _FREE = np.iinfo(np.int64).min
-_WIDTH = 4  # two words of the id, when it was accepted, and a hash of what it said
+WIDTH = 4  # two words of the id, when it was accepted, and a hash of what it said
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ids:
 
     def load(self, block: bytes, now: int) -> None:
         """Take in what a commit kept; what was accepted a horizon ago is forgotten."""
-        rows = np.frombuffer(block, np.int64).reshape(-1, _WIDTH)
+        rows = np.frombuffer(block, np.int64).reshape(-1, WIDTH)
         rows = rows[rows[:, 2] > now - self.horizon]
         self._room(len(rows), now)
         self._count += _accept(self._table, rows, self.horizon, np.zeros(len(rows), np.bool_))[0]
@@ -84,13 +84,8 @@ def words(ids: pl.Series) -> tuple[I64, I64]:
     return of_texts(texts), of_texts("\0" + texts)
 
 
-def known_of(block: bytes) -> int:
-    """When the ids of a block were accepted; they come of one commit."""
-    return int(np.frombuffer(block, np.int64)[2])
-
-
 def _empty(size: int) -> NDArray[np.int64]:
-    table = np.empty((size, _WIDTH), np.int64)
+    table = np.empty((size, WIDTH), np.int64)
     table[:, 2] = _FREE
     return table
 

@@ -8,7 +8,8 @@ only if the store stands where this writer left it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -30,7 +31,9 @@ from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.pipelines.accept import DEAD_SCHEMA, NONE, ROW, UTC, Acceptance, Arrived, content_of, copies
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
-from headwater.pipelines.ids import Ids, known_of
+from headwater.pipelines.held import DUE, Held
+from headwater.pipelines.id_blocks import IdBlocks
+from headwater.pipelines.ids import Ids
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class _Memory:
     progress: Progress
     ends: dict[str, int]
     ids: Ids | None
-    blocks: list[tuple[bytes, int]]  # of ids: where they stand, and when they were accepted
-    held: dict[bytes, pl.DataFrame]
+    blocks: IdBlocks
+    held: Held
     said: bytes | None  # the progress, as it stands in the store
 
 
@@ -110,15 +113,16 @@ class Shard:
         begin = spaces.offset(self.source.name, "")
         offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
         ends = {name: spaces.as_number(value) for name, value in offsets if self.partition in (None, name)}
-        ids, blocks = None, []
+        horizon = micros(self.source.id_horizon, "id_horizon")
+        ids, blocks = None, IdBlocks(horizon, self.store.get)
         if (self.source.id_field is not None and self.corrections is None) or isinstance(self.source.stream, Pushed):
-            ids = Ids(micros(self.source.id_horizon, "id_horizon"))
+            ids = Ids(horizon)
             for key, value in self.store.scan(spaces.IDS + spaces.name(self.name)):
                 ids.load(value, progress.at)
-                blocks.append((key, known_of(value)))
+                blocks.load(key, value)
         if self.corrections is not None:
             self.corrections.load()
-        held = {key: frames.decoded(value) for key, value in self.store.scan(spaces.HELD + spaces.name(self.name))}
+        held = Held(dict(self.store.scan(spaces.HELD + spaces.name(self.name))), progress.at)
         self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
         self._memory = _Memory(progress, ends, ids, blocks, held, found)
 
@@ -134,7 +138,7 @@ class Shard:
 
     def due(self) -> int | None:
         """When the first event that is held happens, in microseconds; None where none is held."""
-        return min((int(rows[DUE].min()) for rows in self._memory.held.values()), default=None)  # type: ignore[arg-type]
+        return self._memory.held.due
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
         """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit.
@@ -161,20 +165,29 @@ class Shard:
         later = 1 if self.corrections is not None and records else 0  # no two images of an event are known at one moment
         now = max(now, self._memory.progress.at + later)
         draft = _Draft(self, now, now if known is None else min(known, now))
-        draft.release()
-        for some in joined([draft.unread(some) for some in records]):
-            draft.add(some)
-        return draft.commit()
+        with self._reloaded_on_failure():
+            draft.release()
+            for some in joined([draft.unread(some) for some in records]):
+                draft.add(some)
+            return draft.commit()
 
     def skip(self, partition: str, to: int, now: int) -> Committed:
         """Commit that a partition is read on from the offset `to`, and count what lies between as lost; raises as `apply` does."""
         draft = _Draft(self, max(now, self._memory.progress.at), 0)
-        draft.counts["lost"] += max(0, to - draft.ends.get(partition, 0))
-        draft.ends[partition] = max(to, draft.ends.get(partition, 0))
-        return draft.commit()
+        with self._reloaded_on_failure():
+            draft.release()
+            draft.counts["lost"] += max(0, to - draft.ends.get(partition, 0))
+            draft.ends[partition] = max(to, draft.ends.get(partition, 0))
+            return draft.commit()
 
-
-DUE = "headwater_due"
+    @contextmanager
+    def _reloaded_on_failure(self) -> Iterator[None]:
+        """A commit takes in ids and releases held events in memory; one that fails has done so for nothing."""
+        try:
+            yield
+        except BaseException:
+            self.load(own=False)
+            raise
 
 
 class _Draft:
@@ -193,24 +206,18 @@ class _Draft:
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
         self.ids: list[bytes] = []
-        self.held: dict[bytes, pl.DataFrame | None] = {}
         self.waiting: list[pl.DataFrame] = []
         self.ends = dict(self.memory.ends)
         self.received, self.latest = self.memory.progress.received, self.memory.progress.latest
 
     def release(self) -> None:
         """Take in the held events whose time has come."""
-        for key, rows in self.memory.held.items():
-            come = rows[DUE] < self.now
-            if come.any():
-                due = rows.filter(come).drop(DUE)
-                events = self.shard.acceptance.events_of(due)
-                if self.shard.corrections is None:
-                    self._add(due, events, "released")
-                else:
-                    self.brought.append(of_rows(due, events, "released"))
-                left = rows.filter(~come)
-                self.held[key] = left if left.height else None
+        for due in self.memory.held.release(self.now):
+            events = self.shard.acceptance.events_of(due)
+            if self.shard.corrections is None:
+                self._add(due, events, "released")
+            else:
+                self.brought.append(of_rows(due, events, "released"))
 
     def unread(self, records: Records) -> Records:
         """The records without those that were read before, also in what this was called with earlier."""
@@ -271,18 +278,8 @@ class _Draft:
         progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
         changes[shard.place] = said = msgspec.msgpack.encode(progress)
-        changes |= {key: None if rows is None else frames.encoded(rows) for key, rows in self.held.items()}
-        if self.waiting:
-            waiting = pl.concat(self.waiting)
-            self.held[own(spaces.HELD)] = waiting
-            changes[own(spaces.HELD)] = frames.encoded(waiting)
-        block = b"".join(self.ids)
-        blocks = [*self.memory.blocks, *([(own(spaces.IDS), self.now)] if block else [])]
-        if block:
-            changes[own(spaces.IDS)] = block
-        horizon = self.memory.ids.horizon if self.memory.ids is not None else 0
-        while blocks and blocks[0][1] <= self.now - horizon:
-            changes[blocks.pop(0)[0]] = None
+        changes |= self.memory.held.put(own(spaces.HELD), pl.concat(self.waiting) if self.waiting else None)
+        changes |= self.memory.blocks.put(own(spaces.IDS), b"".join(self.ids), self.now)
         if self.rows and shard.archive:
             changes[own(spaces.ARCHIVE)] = frames.encoded(stamped(pl.concat(self.rows), progress.sequence, self.now))
         if self.filtered:
@@ -290,17 +287,12 @@ class _Draft:
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
             changes[own(spaces.DEAD)] = frames.encoded(refused.select(*DEAD_SCHEMA))
-        try:
-            store.commit(changes, expect)
-        except BaseException:
-            shard.load(own=False)  # ids were taken in for nothing
-            raise
+        store.commit(changes, expect)
         for space in FOLDERS:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
-        held = {key: rows for key, rows in {**self.memory.held, **self.held}.items() if rows is not None}
         if shard.corrections is not None:
             shard.corrections.committed(changes)
-        shard._memory = _Memory(progress, self.ends, self.memory.ids, blocks, held, said)  # noqa: SLF001 (one class in two)
+        shard._memory = replace(self.memory, progress=progress, ends=self.ends, said=said)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
@@ -379,7 +371,7 @@ class _Draft:
         """As `_tiles`, of images; `rows` and `dead` are added to."""
         if not self.brought and not corrections.is_due(self.now):
             return {}
-        until = max((int(rows[DUE].max()) for rows in (*self.waiting, *self.memory.held.values())), default=0)  # type: ignore[arg-type]
+        until = max([self.memory.held.latest, *(int(rows[DUE].max()) for rows in self.waiting)])  # type: ignore[arg-type]
         change = Change(corrections, self.brought, self.now, until)
         made = change.settle(self.memory.progress.sequence + 1)
         self.counts += made.counts

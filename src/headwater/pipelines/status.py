@@ -26,6 +26,7 @@ from headwater.online_stores.scores import read_scores
 from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
 from headwater.pipelines.arms import Stored, backtest_only, served, stored
+from headwater.pipelines.held import waiting
 from headwater.pipelines.score import fingerprint, scoring_of
 from headwater.pipelines.shard import Progress
 
@@ -145,7 +146,7 @@ def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
         name = source if partition is None else f"{source}\0{partition}"
-        held = sum(pl.read_ipc_stream(rows).height for _, rows in store.scan(spaces.HELD + spaces.name(name)))
+        held = sum(waiting(rows, progress.at).height for _, rows in store.scan(spaces.HELD + spaces.name(name)))
         archive = Roller(store, spaces.ARCHIVE, folder / "archive", source, partition).rows()
         dead = Roller(store, spaces.DEAD, folder / "dead_letters", source, partition).rows()
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
