@@ -73,3 +73,23 @@ def test_results_of_other_rows_are_kept_when_asked(tmp_path):
     output = tmp_path / "results.json"
     output.write_text(json.dumps([{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]), encoding="utf-8")
     assert [row["name"][:8] for row in _bench(output, "--only", "levels", "--keep")] == ["4 levels", "import h"]
+
+
+def test_an_earlier_checkout_is_measured_in_turns_with_this_one(tmp_path):
+    output = tmp_path / "earlier.json"
+    options = ["--python", sys.executable, "--turns", "3", "--only", "import headwater", "--output", str(output)]
+    command = [sys.executable, "-m", "bench.earlier", str(ROOT), *options]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text(encoding="utf-8"))
+    (row,) = found["rows"]
+    assert (len(row["this values"]), len(row["earlier values"])) == (3, 3)
+    assert row["ratio"] == pytest.approx(row["this"] / row["earlier"], abs=1e-3)
+    assert found["geometric_mean"] == pytest.approx(row["ratio"], abs=1e-3)
+
+
+def test_an_earlier_checkout_that_cannot_be_measured_says_why(tmp_path):
+    command = [sys.executable, "-m", "bench.earlier", str(tmp_path), "--python", sys.executable, "--only", "levels", "--scale", "0.001"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "failed in" in done.stderr
