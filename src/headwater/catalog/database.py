@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from headwater import settings
+from headwater import permissions, settings
 from headwater.catalog.entry import Applied, Entry, Held, Key, Kind
 from headwater.connectors import postgres
 from headwater.errors import CatalogError, UsageError
@@ -118,7 +118,8 @@ class Catalog:
     def _writing(self) -> Iterator[sa.Connection]:
         if self._sqlite:
             try:
-                Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+                permissions.make_folder(Path(str(self._url.database)).parent)
+                permissions.create(Path(str(self._url.database)))
             except OSError as error:
                 raise CatalogError(f"the folder of the catalog {self} cannot be made: {error}") from error
         with self._told(), self._engine.execution_options(headwater_writes=True).begin() as connection:

@@ -19,6 +19,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
+from headwater import permissions
 from headwater.compute.arrays import I64
 from headwater.connectors.state import state
 from headwater.definitions.base import HeadwaterWarning, canonical
@@ -213,11 +214,11 @@ class _Work:
     def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
         asked = taken(self.requests, part.rows)
         found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
-        place.parent.mkdir(exist_ok=True)
+        permissions.make_folder(place.parent)
         with renamed(place) as draft:
-            draft.mkdir()
+            permissions.make_folder(draft)
             for of, series in enumerate(found):
-                pl.DataFrame(series).write_ipc(draft / f"{of}.arrow")
+                pl.DataFrame(series).write_ipc(permissions.create(draft / f"{of}.arrow"))
 
     def _in_row_order(self, parts: Sequence[_Part], of: int) -> list[pl.Series]:
         rows = np.concatenate([part.rows[of] for part in parts])

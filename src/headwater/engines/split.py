@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from headwater import permissions
 from headwater.errors import DataError
 
 BUCKET = "__bucket"
@@ -36,11 +37,12 @@ def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, what: str, tick: Ca
     """
     if tick is not None:
         frame = frame.map_batches(_counted(tick), streamable=True)
-    place.mkdir(parents=True, exist_ok=True)
+    permissions.make_folder(place)
     parts = pl.PartitionBy(place, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
     dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
     try:
         dealt.sink_parquet(parts, compression="uncompressed", statistics=_STATISTICS, row_group_size=_GROUP, mkdir=True)
+        permissions.tighten(place)
     except PolarsError as error:  # polars has one error for what it reads and what it writes
         if f"os error {errno.ENOSPC}" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

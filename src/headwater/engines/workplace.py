@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from headwater import settings
+from headwater import permissions, settings
 from headwater.errors import ConnectError, HeadwaterError, StoreError, UsageError
 
 
@@ -36,7 +36,7 @@ def workplace(query: str, state: str) -> Iterator[Path]:
             for other in root.iterdir():
                 if other.is_dir() and other.name != state:
                     shutil.rmtree(other, ignore_errors=True)
-            (root / state).mkdir(exist_ok=True)
+            permissions.make_folder(root / state)
             try:
                 yield root / state
             except (StoreError, ConnectError):
@@ -71,7 +71,7 @@ def renamed(place: Path) -> Iterator[Path]:
 def write_json(place: Path, said: Mapping[str, object]) -> None:
     """A note, whole or not at all."""
     with renamed(place) as draft:
-        draft.write_text(json.dumps(said), encoding="utf-8")
+        permissions.create(draft).write_text(json.dumps(said), encoding="utf-8")
 
 
 def read_json(place: Path) -> dict[str, object] | None:
@@ -82,9 +82,9 @@ def read_json(place: Path) -> dict[str, object] | None:
 def _locked(root: Path) -> IO[bytes]:
     """A file in `root` that no other process has locked; closing it gives it free, as the end of the process does."""
     while True:
-        root.mkdir(parents=True, exist_ok=True)
+        permissions.make_folder(root)
         try:
-            file = (root / "lock").open("ab")
+            file = permissions.open_private(root / "lock", "ab")
         except FileNotFoundError:  # removed in between, with its folder
             continue
         if not lock(file):

@@ -23,7 +23,7 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import clock, settings
+from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
@@ -114,7 +114,8 @@ class Outcomes:
         self._lock = threading.Lock()
         self._waiting: deque[_Batch] = deque()
         try:
-            self.place.mkdir(parents=True, exist_ok=True)
+            permissions.own_folder(self.place.parent)
+            permissions.make_folder(self.place)
         except OSError as error:
             raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
         with self._failing():
@@ -170,7 +171,7 @@ class Outcomes:
             first, last = found[0][0], found[-1][0]
             path = self.place / f"headwater_date={clock.moment(found[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
             try:
-                path.parent.mkdir(exist_ok=True)
+                permissions.make_folder(path.parent)
                 durable(self._rules.frame(found), path)
             except (OSError, PolarsError) as error:
                 raise StoreError(f"{path} cannot be written: {error}. Nothing is lost: the rows stay in the journal; make room") from error
@@ -266,6 +267,7 @@ def _last(files: Sequence[Path]) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    permissions.create(path)  # the files that SQLite puts beside it have its mode
     made = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     made.execute("PRAGMA journal_mode=WAL")
     made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
@@ -298,5 +300,5 @@ def _transaction(journal: sqlite3.Connection) -> Iterator[None]:
 @contextmanager
 def _alone(path: Path) -> Iterator[bool]:
     """Whether no other process holds the lock; it is given back, at the latest when this process ends."""
-    with path.open("ab") as file:
+    with permissions.open_private(path, "ab") as file:
         yield lock(file)

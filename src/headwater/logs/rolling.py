@@ -21,6 +21,7 @@ from pathlib import Path
 
 import polars as pl
 
+from headwater import permissions
 from headwater.errors import StoreError
 from headwater.online_stores import OnlineStore, spaces
 
@@ -72,7 +73,8 @@ class Roller:
         folder = self.place / f"headwater_date={day:%Y-%m-%d}"
         path = folder / file_name(self.partition, first, last)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            permissions.own_folder(self.folder)
+            permissions.make_folder(folder)
             durable(frame, path)
         except OSError as error:
             raise StoreError(
@@ -151,7 +153,7 @@ def durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a file that is whole and on disk, or not there; its folder and the one above are synced too."""
     draft = path.with_suffix(".draft")
     try:
-        with draft.open("wb") as file:
+        with permissions.open_private(draft, "wb") as file:
             frame.write_parquet(file)
             file.flush()
             os.fsync(file.fileno())

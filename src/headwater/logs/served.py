@@ -24,7 +24,7 @@ from typing import Final, Self
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import clock
+from headwater import clock, permissions
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.errors import UsageError
@@ -108,6 +108,8 @@ class ServedLog:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
             raise UsageError(f"the served log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
         self.folder = Path(folder) / SERVED
+        if self.folder.is_dir():
+            permissions.own_folder(self.folder)
         self._limit = round(sample * _WHOLE)
         self._keep = None if keep is None else micros(keep, "the served log: keep")
         self._memory, self._most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
@@ -242,7 +244,8 @@ class ServedLog:
             frame = made_of.readable(_joined(segment.frames), segment.about)
             first = frame.select(pl.col(AT).dt.epoch("us").min()).item()
             path = day_folder(self.folder, place[0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            permissions.own_folder(self.folder)
+            permissions.make_folder(path.parent)
             durable(frame, path)
         except (OSError, PolarsError) as error:
             self._error, self._failed = f"{type(error).__name__}: {error}", clock.stopwatch()

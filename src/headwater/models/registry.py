@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headwater import clock, settings
+from headwater import clock, permissions, settings
 from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
 from headwater.errors import DataError, UsageError, nearest
@@ -66,12 +66,16 @@ class Version:
 class ModelRegistry:
     """The versions of fitted models in a folder; several processes may use it.
 
+    A folder that is made here, and `models` in headwater's home, are private. To let another user serve the models that this one trains,
+    make the folder with `mkdir -m 750` and name it: whoever can read the folder can read the files that are written to it.
+
     Args:
         folder: None is `models` in headwater's home.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = settings.home() / "models" if folder is None else Path(folder)
+        self._own = folder is None
 
     def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
         """A new version: what `write` puts into an empty folder.
@@ -83,12 +87,12 @@ class ModelRegistry:
         """
         place = self._place(model, level)
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            self._make_folder(place)
             _take_away_abandoned(place)
             part = Path(tempfile.mkdtemp(prefix=_WRITING, dir=place))
             try:
                 write(part)
-                part.chmod(0o755)  # mkdtemp lets nobody else read
+                permissions.share_like(part, self.folder)
                 _sync(part)
                 version = self._numbered(part, model, level)
             except BaseException:
@@ -163,7 +167,7 @@ class ModelRegistry:
                 raise UsageError(
                     f"{model} at {level}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
                 )
-            _replace(place / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
+            self._replace(place / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
         return self.version(before[-1], model, level)
 
     def arms(self) -> list[tuple[str, str]]:
@@ -202,17 +206,35 @@ class ModelRegistry:
                     raise
                 number += 1
 
+    def _make_folder(self, place: Path) -> None:
+        """Make the folder of a model and level, as readable as the registry."""
+        (permissions.own_folder if self._own else permissions.make_folder)(self.folder)
+        permissions.make_folder(place)
+        for folder in (place.parent, place):
+            permissions.share_like(folder, self.folder, below=False)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        """Put `data` in the place of a file, at once and for good."""
+        part = path.with_name(f".{path.name}-{os.getpid()}")
+        with permissions.open_private(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        permissions.share_like(part, self.folder)
+        part.replace(path)
+        _sync_folder(path.parent)
+
     def _point(self, place: Path, number: int) -> None:
         pointer = _pointer(place)
         if pointer is not None and pointer.version == number:
             return
         before = [] if pointer is None else [*pointer.before, pointer.version]
-        _replace(place / CURRENT, msgspec.json.encode(_Pointer(number, before)))
+        self._replace(place / CURRENT, msgspec.json.encode(_Pointer(number, before)))
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
         """One process at a time says what is current; the lock goes with its process."""
-        with (place / ".lock").open("ab") as lock:
+        with permissions.open_private(place / ".lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -243,17 +265,6 @@ def _listed(versions: Sequence[Version]) -> str:
         if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1
         else ", ".join(map(str, numbers))
     )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` in the place of a file, at once and for good."""
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    _sync_folder(path.parent)
 
 
 def _sync(folder: Path) -> None:

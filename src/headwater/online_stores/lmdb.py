@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import lmdb
 
-from headwater import clock
+from headwater import clock, permissions
 from headwater.definitions.sizes import in_bytes
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes
@@ -45,9 +45,11 @@ class LmdbStore:
             raise StoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` make one")
         try:
             if not readonly:
-                folder.mkdir(parents=True, exist_ok=True)
+                permissions.own_folder(folder)
             room = max(size, _SIZE) if readonly else size  # only what writes is bounded
-            self._env = lmdb.open(str(folder), map_size=room, readonly=readonly, max_readers=1024, create=not readonly)
+            self._env = lmdb.open(
+                str(folder), map_size=room, readonly=readonly, max_readers=1024, create=not readonly, mode=permissions.FILE
+            )
             self._env.reader_check()  # lets go of the pages that processes which were killed were reading
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
@@ -113,9 +115,10 @@ class LmdbStore:
     def backup(self, to: Path) -> None:
         if to.exists():
             raise StoreError(f"{to} is there already; give a folder that is not")
-        to.mkdir(parents=True)
+        permissions.make_folder(to)
         try:
             self._env.copy(str(to), compact=True)
+            permissions.tighten(to)
         except (lmdb.Error, OSError) as error:
             shutil.rmtree(to, ignore_errors=True)
             raise StoreError(f"the online store in {self.folder} cannot be copied to {to}: {error}") from error
@@ -134,9 +137,9 @@ class LmdbStore:
     def _unreadable(self, error: lmdb.Error) -> StoreError:
         return StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}")
 
-    def _lease_file(self, name: str) -> BinaryIO:
+    def _lease_file(self, name: str) -> IO[Any]:
         try:
-            return (self.folder / f"{name}.lease").open("ab")
+            return permissions.open_private(self.folder / f"{name}.lease", "ab")
         except OSError as error:
             raise StoreError(f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}") from error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import settings
+from headwater import permissions, settings
 from headwater.connectors.state import state
 from headwater.definitions.base import canonical
 from headwater.definitions.feature_view import Feature
@@ -151,7 +151,7 @@ def _write_text(text: str, path: Path) -> None:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file at once, so that a reader, or a killed process, never leaves half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
+    permissions.make_folder(path.parent)
+    part = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
     write(part)
     part.replace(path)

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater import clock
+from headwater import clock, permissions
 from headwater.definitions.arm import Arm
 from headwater.definitions.base import canonical
 from headwater.definitions.durations import DAY
@@ -262,7 +262,7 @@ class _Run:
                 continue
             found = self._scores(keys[number * size : (number + 1) * size])
             with renamed(place) as draft:
-                found.write_parquet(draft)
+                found.write_parquet(permissions.create(draft))
             made += 1
         self._say("scoring", len(parts), len(parts))
         return parts, made

@@ -20,7 +20,7 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import clock
+from headwater import clock, permissions
 from headwater.definitions.http_features import HttpFeatures
 from headwater.serving.fetch import Columns, Fields
 
@@ -69,8 +69,8 @@ class AnswerLog:
             path = folder / f"{clock.now_micros()}-{os.getpid()}-{self._number}.parquet"
             draft = path.with_suffix(".draft")
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                _frame(self._parties[name], some).write_parquet(draft)
+                permissions.own_folder(folder)
+                _frame(self._parties[name], some).write_parquet(permissions.create(draft))
                 draft.replace(path)
             except (OSError, PolarsError) as error:
                 self.failed = str(error)
