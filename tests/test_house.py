@@ -22,7 +22,6 @@ HEAVY = {
     "duckdb",
     "fastavro",
     "google",
-    "granian",
     "httpx",
     "joblib",
     "lightgbm",
@@ -30,6 +29,8 @@ HEAVY = {
     "mlflow",
     "msgspec",
     "numba",
+    "uvicorn",
+    "uvloop",
 } | {
     *("numpy", "onnxruntime", "pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
 }

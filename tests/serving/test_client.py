@@ -67,7 +67,7 @@ def test_loading_a_client_loads_none_of_what_computes():
     code = "import sys, headwater; headwater.Client; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert "httpx" in loaded
-    assert not loaded & {"numpy", "polars", "numba", "lightgbm", "sklearn", "starlette", "granian"}
+    assert not loaded & {"numpy", "polars", "numba", "lightgbm", "sklearn", "starlette", "uvicorn", "uvloop"}
 
 
 def test_features_are_those_of_the_service_in_process(asked, service):

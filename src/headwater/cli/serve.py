@@ -120,7 +120,8 @@ def _supervise(given: argparse.Namespace, screen: Screen) -> None:
     """Serve by several processes until told to stop."""
     from headwater.serving.access import check_bind
     from headwater.serving.ingesting import address
-    from headwater.serving.supervisor import Supervisor, open_door
+    from headwater.serving.server import open_listener
+    from headwater.serving.supervisor import Supervisor
 
     workers = 1 if given.workers is None else given.workers
     if workers < 1 or not given.grace > 0:
@@ -129,7 +130,7 @@ def _supervise(given: argparse.Namespace, screen: Screen) -> None:
     tokens = options.tokens_file(given)
     check_bind(host, tokens if given.tokens is not None or tokens.exists() else None)
     wanted = list(_wanted(given, workers))
-    with closing(open_door(host, port)) as door:
+    with closing(open_listener(host, port)) as door:
         screen.say(f"{', '.join(one.name for one in wanted)} at http://{given.http}; ready when /readyz says so")
         code = Supervisor(wanted, door=door, say=screen.say, grace=given.grace).run()
     if code:

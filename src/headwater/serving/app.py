@@ -132,7 +132,7 @@ class App:
                     asked = bound.decode(data)
                     said = self._near(bound, asked, call) or await self._far(bound, asked, call, begin)
                 call.rows, call.status = said.rows, said.status
-                more = [(b"content-type", _JSON), (b"x-request-id", number)]
+                more = [(b"content-type", _JSON), (b"content-length", b"%d" % len(said.body)), (b"x-request-id", number)]
                 if said.again is not None:
                     more.append((b"retry-after", b"%d" % said.again))
                 await send({"type": "http.response.start", "status": said.status, "headers": more})
@@ -262,12 +262,12 @@ class App:
         if status == 500:
             call.failed = where(error)
             message = f"the service failed; its log says where, under the request id {call.id.decode()}"
-        headers = [(b"content-type", _JSON), (b"x-request-id", call.id), *more]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
         said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
         if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
             said["kind"] = type(error).__name__
         body = msgspec.json.encode(said)
+        headers = [(b"content-type", _JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", call.id), *more]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:

@@ -1,27 +1,29 @@
-"""A handler served by granian, in a thread of this process."""
+"""An ASGI app served by uvicorn's protocol, in a thread of this process."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Final, cast
 
-from granian import net
-from granian.constants import Interfaces
-from granian.server.embed import Server
+from uvicorn.config import Config
 
 from headwater import clock
 from headwater.errors import UsageError
-from headwater.serving.http import App, Message, Read, Scope, Send
+from headwater.serving.connection import Connection, Connections, Limits
+from headwater.serving.http import App
 
-_AT_ONCE: Final = 4096  # requests; one whose body comes slowly takes a place, and nothing else
-_BACKLOG: Final = 1024
+_BACKLOG: Final = 2048
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+_SWEEP: Final = 0.5  # seconds between two looks at connections whose time is up
+_LOOK: Final = 0.02  # seconds between two looks, when the server ends
 
 Closing = Callable[[], Awaitable[None]]
 
@@ -32,11 +34,13 @@ class Door:
 
     fd: a socket that listens already and that other processes share; None opens one. drain: seconds before it stops, in which every
     answer says that its connection ends, so that whoever asks goes elsewhere. grace: seconds that answers under way may take then.
+    limits: what clients may hold open.
     """
 
     fd: int | None = None
     drain: float = 0.0
     grace: float = 2.0
+    limits: Limits = field(default_factory=Limits)
 
 
 @contextmanager
@@ -46,9 +50,8 @@ def serving(app: App, host: str, port: int, *, closing: Closing | None = None, d
     Raises:
         UsageError: the address is taken, or is none of this machine.
     """
-    if door.fd is None:
-        _check_free(host, port)
-    thread = _Thread(app, host, port, closing, door)
+    listener = open_listener(host, port) if door.fd is None else socket.socket(fileno=door.fd)
+    thread = _Thread(app, listener, closing, door)
     thread.start()
     thread.begun.wait()
     try:
@@ -59,111 +62,120 @@ def serving(app: App, host: str, port: int, *, closing: Closing | None = None, d
         thread.end()
 
 
+def open_listener(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UsageError: the address is taken, or is none of this machine.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --http") from error
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that requests are answered on: uvloop's, where there is one."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+
+
 class _Thread(threading.Thread):
-    def __init__(self, app: App, host: str, port: int, closing: Closing | None, door: Door) -> None:
-        super().__init__(name=f"serve {host}:{port}", daemon=True)
+    def __init__(self, app: App, listener: socket.socket, closing: Closing | None, door: Door) -> None:
+        super().__init__(name="http", daemon=True)
         self.begun = threading.Event()
-        self._app, self._host, self._port, self._closing, self._door = app, host, port, closing, door
-        self._under_way, self._leaving = 0, False
-        self._serving: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: Server | None = None
         self.error: BaseException | None = None
+        self._app, self._listener, self._closing, self._door = app, listener, closing, door
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave = asyncio.Event()
 
     def run(self) -> None:
-        logging.getLogger("_granian").setLevel(logging.ERROR)
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 (raised by whoever started the thread)
             self.error = error
         finally:
+            self._listener.close()
             self.begun.set()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        kind = Server if self._door.fd is None else _Shared
-        self._server = kind(
-            self._count,
-            self._host,
-            self._port,
-            interface=Interfaces.ASGINL,
-            websockets=False,
-            backlog=_BACKLOG,
-            backpressure=_AT_ONCE,
-            log_enabled=False,
-        )
-        if isinstance(self._server, _Shared):
-            self._server.fd = self._door.fd
-        self._serving = self._loop.create_task(self._server.serve())
-        while self._door.fd is None and not self._serving.done() and not await self._listens():  # noqa: ASYNC110 (granian tells nobody)
-            await asyncio.sleep(0.005)
-        self.begun.set()
-        try:
-            await self._serving
-        except asyncio.CancelledError:  # answers took longer than they may
-            pass
-        finally:
-            if self._closing is not None:
-                await self._closing()
-
-    async def _count(self, scope: Scope, read: Read, send: Send) -> None:
-        self._under_way += 1
-        try:
-            await self._app(scope, read, _last(send) if self._leaving else send)
-        finally:
-            self._under_way -= 1
-
-    async def _listens(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection(self._host, self._port)
-        except OSError:
-            return False
-        writer.close()
-        return True
 
     def end(self) -> None:
         """Let connections end and answers go out, and stop."""
-        self._leaving, now = True, clock.stopwatch()
-        drained, until = now + self._door.drain, now + self._door.drain + self._door.grace
-        while (self._under_way or clock.stopwatch() < drained) and clock.stopwatch() < until:
-            self.join(0.005)
-            if not self.is_alive():
-                return
-        if self._loop is not None and self._server is not None and self._serving is not None and self.is_alive():
-            self._loop.call_soon_threadsafe(self._server.stop)
-            self.join(max(until - clock.stopwatch(), 0.2))
-            if self.is_alive():
-                self._loop.call_soon_threadsafe(self._serving.cancel)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._leave.set)
         self.join()
 
+    async def _serve(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        config = Config(
+            self._app,
+            http=Connection,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=round(self._door.limits.idle_seconds) + 1,
+        )
+        config.load()
+        state = Connections(self._door.limits)
 
-class _Shared(Server):
-    """Granian's server at a socket that listens already."""
+        def connection() -> Connection:
+            return Connection(config, state, {}, loop)
 
-    fd: int | None = None
+        self._listener.settimeout(0)
+        server = await loop.create_server(connection, sock=self._listener.dup(), backlog=_BACKLOG)
+        sweeping = loop.create_task(_sweep(state))
+        self.begun.set()
+        await self._leave.wait()
+        state.leaving = True
+        await asyncio.sleep(self._door.drain)  # answered as before, but each client hears that its connection ends
+        server.close()
+        await self._accept_rest(connection)
+        await self._finish(state)
+        sweeping.cancel()
+        if self._closing is not None:
+            await self._closing()
 
-    def _init_shared_socket(self) -> None:
-        holder = net.SocketHolder(self.fd, uds=False, backlog=_BACKLOG)  # type: ignore[attr-defined, call-arg]  # as granian unpickles it
-        self._ssp, self._shd, self._sfd = None, holder, self.fd  # type: ignore[assignment]  # on Linux it would open one of its own
+    async def _accept_rest(self, connection: Callable[[], Connection]) -> None:
+        """Take in who has connected before the socket is closed; the operating system would end those connections unanswered."""
+        assert self._loop is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted, _ = self._listener.accept()
+                accepted.settimeout(0)
+                await self._loop.connect_accepted_socket(connection, accepted)
+        self._listener.close()
+
+    async def _finish(self, state: Connections) -> None:
+        """Wait for the answers under way, and end every connection."""
+        until = clock.stopwatch() + self._door.grace
+        while True:
+            state.close_idle()
+            await asyncio.sleep(0)
+            if not state.connections and not state.tasks:
+                return
+            if clock.stopwatch() > until:
+                break
+            await asyncio.sleep(_LOOK)
+        for task in list(state.tasks):
+            task.cancel()
+        for one in list(state.connections):
+            one.transport.abort()
+        await asyncio.sleep(0)
 
 
-def _last(send: Send) -> Send:
-    """Have an answer say that it is the last of its connection."""
-
-    async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (b"connection", b"close")]
-        await send(message)
-
-    return sent
-
-
-def _check_free(host: str, port: int) -> None:
-    """Say what is wrong with an address before anything is started; the server itself would share a port with others."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((host, port))
-    except OSError as error:
-        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --http") from error
+async def _sweep(state: Connections) -> None:
+    """Write the time into answers once a second, and end connections whose time is up."""
+    loop = asyncio.get_running_loop()
+    while True:
+        state.default_headers = [(b"date", formatdate(clock.now_micros() / 1e6, usegmt=True).encode())]
+        state.sweep(loop.time())
+        await asyncio.sleep(_SWEEP)

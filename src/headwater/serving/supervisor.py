@@ -20,13 +20,9 @@ from typing import Final
 import msgspec
 
 from headwater import clock
-from headwater.errors import UsageError
 from headwater.serving.leash import Heard, Lines, Told
 
 Say = Callable[[str], None]
-
-BACKLOG: Final = 2048
-"""Connections that wait for a worker."""
 
 _LOOK: Final = 0.05  # seconds
 _FIRST: Final = 0.1  # seconds before a child is started again
@@ -270,18 +266,6 @@ class Supervisor:
         finally:
             for one, old in before.items():
                 signal.signal(one, old)
-
-
-def open_door(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        UsageError: the address is taken, or is none of this machine.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
-    except OSError as error:
-        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --http") from error
 
 
 def _how(process: subprocess.Popen[bytes]) -> str:

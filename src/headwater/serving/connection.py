@@ -1,0 +1,295 @@
+"""One HTTP/1.1 connection: uvicorn's protocol, with limits on what a client may hold open, and on what a request's header may be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+import select
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+_LOG: Final = logging.getLogger("headwater.http")
+_LOG.setLevel(logging.ERROR)  # a client's mistakes are answered, and fill no log
+_OTHER_FILES: Final = 128  # open files and sockets that are no connections of clients
+_VERSIONS: Final = frozenset(("1.0", "1.1"))
+_PIPELINED: Final = 64  # requests that wait for the answers to those before them, on one connection
+_LINGER: Final = 2.0  # seconds in which a refused client may still send, so that the answer reaches it
+_SETTLE: Final = 0.25  # seconds for the first request of a new connection, when the server ends
+_SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
+_REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"} | {
+    503: b"Service Unavailable"
+}
+
+
+def _open_files() -> int:
+    """How many files and sockets this process may have open."""
+    if sys.platform == "win32":
+        return 8192
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may hold open, and how large a request's header may be.
+
+    connections: open ones, fewer where the process may have fewer files open; beyond them, those that have waited longest without a
+        request are ended.
+    requests: being answered at once.
+    header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
+    idle_seconds: between two requests of a connection.
+    write_seconds: in which a client has to make room for more of an answer.
+    header_bytes, headers: of one request; a URL has to fit into half of the bytes.
+    """
+
+    connections: int = 10_000
+    requests: int = 4096
+    header_seconds: float = 5.0
+    idle_seconds: float = 30.0
+    write_seconds: float = 30.0
+    header_bytes: int = 32_768
+    headers: int = 100
+
+
+class Connections(ServerState):
+    """All connections of one server.
+
+    waiting: those without a request under way, the one that waited longest first. leaving: each answer ends its connection.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits, self.leaving = limits, False
+        self.most = min(limits.connections, max(_open_files() - _OTHER_FILES, _OTHER_FILES))
+        self.waiting: dict[Connection, None] = {}
+
+    def shed(self) -> None:
+        """End what has waited longest without a request, where there are more connections than may be."""
+        while len(self.connections) > self.most and self.waiting:
+            self.connections.discard(one := next(iter(self.waiting)))
+            one.end()
+
+    def sweep(self, now: float) -> None:
+        """End every connection whose time is up."""
+        for one in list(self.connections):
+            if isinstance(one, Connection) and one.due < now and not one.may_go_on():
+                one.end()
+
+    def close_idle(self) -> None:
+        """End the connections that wait for nothing."""
+        for one in list(self.connections):
+            one.shutdown()
+
+
+class Connection(HttpToolsProtocol):
+    """A connection with limits; the names of its methods are those of asyncio, httptools and uvicorn.
+
+    due: when it is ended, by the event loop's clock, unless something happens before.
+    """
+
+    server_state: Connections
+
+    def __init__(
+        self, config: Config, server_state: Connections, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger, self.access_log = _LOG, False
+        self.due = math.inf
+        self._limits = server_state.limits
+        self._size, self._chunk = 0, 0  # bytes of the header before this chunk, and of this chunk
+        self._in_header = self._in_message = self._deaf = False
+        self._refused: tuple[int, str] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client has connected."""
+        super().connection_made(transport)
+        self.due = self.loop.time() + self._limits.header_seconds
+        self.server_state.waiting[self] = None
+        self.server_state.shed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, by either side."""
+        self.server_state.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; the parser keeps an unfinished header in memory, so its bytes are counted here."""
+        if self._deaf or self.transport.is_closing():
+            return
+        self._chunk = len(data)
+        super().data_received(data)
+        if self._in_header and not self._deaf:
+            self._size += len(data)
+            if self._size > self._limits.header_bytes:
+                self._refuse(431, f"the header is larger than {self._limits.header_bytes:,} bytes")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (as uvicorn calls it)
+        """Refuse what the parser did not accept."""
+        status, said = self._refused or (400, "the request is not valid HTTP/1.1")
+        self._refuse(status, said)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._size, self._in_header, self._in_message = 0, True, True
+        if self in self.server_state.waiting:
+            self.due = min(self.due, self.loop.time() + self._limits.header_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the URL."""
+        super().on_url(url)
+        if len(self.url) > self._limits.header_bytes // 2:
+            self._stop(414, f"the URL is longer than {self._limits.header_bytes // 2:,} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; one that comes after the body is none of the request."""
+        if not self._in_header:
+            self._size += len(name) + len(value)
+            if self._size > self._limits.header_bytes:
+                self._stop(431, f"the trailers are larger than {self._limits.header_bytes:,} bytes")
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The whole header is there: check it, and have the request answered."""
+        self._check()
+        upgrade = self.parser.should_upgrade()
+        self._in_header, self._size = False, 0
+        self.server_state.waiting.pop(self, None)
+        self.due = math.inf
+        super().on_headers_complete()
+        if upgrade or self.server_state.leaving:
+            self.cycle.keep_alive = False
+
+    def _check(self) -> None:
+        """Have the parser stop at a header that is too large, or that others may read otherwise, and where too much is under way."""
+        limits = self._limits
+        if self._size + self._chunk > limits.header_bytes:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limits.header_bytes:
+                self._stop(431, f"the header is larger than {limits.header_bytes:,} bytes")
+        if len(self.headers) > limits.headers:
+            self._stop(431, f"the request has more than {limits.headers} headers")
+        self._check_names(dict(self.headers))
+        if len(self.tasks) >= limits.requests:
+            self._stop(503, f"{len(self.tasks):,} requests are being answered; try again in a second")
+        if len(self.pipeline) >= _PIPELINED:
+            self._stop(400, f"{len(self.pipeline)} requests of this connection wait for an answer; read answers first")
+
+    def _check_names(self, names: dict[bytes, bytes]) -> None:
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            self._stop(400, f"the service speaks HTTP/1.1 alone, and this is HTTP/{version}")
+        if len(names) < len(self.headers):
+            for name in _SINGLE & names.keys():
+                if (count := sum(one == name for one, _ in self.headers)) > 1:
+                    self._stop(400, f"the request has {count} headers {name.decode()!r}; send one")
+        if b"host" not in names and version != "1.0":
+            self._stop(400, "the request has no Host header")
+        coded = names.get(b"transfer-encoding")
+        if coded is not None and coded.lower() != b"chunked":
+            self._stop(400, "the body has a transfer coding that is not 'chunked'; send it as it is")
+        has_body = coded is not None or b"content-length" in names
+        if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
+            self._stop(400, "the service speaks HTTP/1.1 alone; send the request without Upgrade")
+
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        self._in_message = False
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._wait()
+
+    def on_response_complete(self) -> None:
+        """The whole answer is on its way."""
+        super().on_response_complete()
+        if self.transport.is_closing() or self._in_message:  # the rest of a request that was answered early is let go
+            self.due = self.loop.time() + self._limits.header_seconds
+        elif self.cycle.response_complete:  # else another request is under way already
+            self._wait()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent."""
+        super().pause_writing()
+        self.due = self.loop.time() + self._limits.write_seconds
+
+    def resume_writing(self) -> None:
+        """The client takes it again."""
+        super().resume_writing()
+        if not self.transport.is_closing() and not self._deaf and self not in self.server_state.waiting:
+            self.due = math.inf
+
+    def may_go_on(self) -> bool:
+        """Whether what is waited for has come already, and a busy event loop has not read it yet."""
+        return not (self._deaf or self.flow.write_paused or self.flow.read_paused or self.transport.is_closing()) and self._unread()
+
+    def shutdown(self) -> None:
+        """End the connection once nothing is under way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif self._in_message or self._unread():
+            return
+        elif self.cycle is not None or self.loop.time() > self.due - self._limits.header_seconds + _SETTLE:
+            self.transport.close()
+
+    def end(self) -> None:
+        """End the connection now; what the client does not take is not waited for."""
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _wait(self) -> None:
+        """Wait for the next request."""
+        self.due = self.loop.time() + self._limits.idle_seconds
+        self.server_state.waiting[self] = None
+
+    def _unread(self) -> bool:
+        """Whether bytes have come that the event loop has not read yet."""
+        socket = self.transport.get_extra_info("socket")
+        if socket is None or socket.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _stop(self, status: int, said: str) -> None:
+        """Have the parser stop, which then refuses the request."""
+        self._refused = status, said
+        raise ValueError(said)
+
+    def _refuse(self, status: int, said: str) -> None:
+        """Answer with an error of HTTP itself, and end the connection."""
+        self._deaf = True
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._in_header or not self._in_message or self.cycle.response_started:
+                self.cycle.keep_alive = False  # earlier requests are answered, and this one is not
+                return
+            self.cycle.disconnected = True  # the body of this request is wrong: whoever reads it need not wait
+            self.cycle.message_event.set()
+        number = secrets.token_hex(8)
+        body = msgspec.json.encode({"error": said, "request_id": number})
+        again = "retry-after: 1\r\n" if status == 503 else ""
+        head = (
+            f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(b"HTTP/1.1 %d %b\r\n%b%b" % (status, _REASONS[status], head.encode(), body))
+        self.due = self.loop.time() + _LINGER
+        self.transport.write_eof()
