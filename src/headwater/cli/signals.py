@@ -1,30 +1,161 @@
-"""How a command that stays is told to end."""
+"""How Ctrl-C and SIGTERM end a command.
+
+Most commands end where they are: nothing that is on disk is ever half written. Commands that stay use `stopped`, finish what is under way
+and end; a second signal ends those too.
+"""
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Final, NoReturn
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "polars"})
+_AGAIN: Final = 0.02  # seconds until an interrupt that was deferred is tried again
+_PATIENCE: Final = 1.0  # seconds that an interrupted command may take to clean up before the process exits without it
+
+_SHOW_CURSOR: Final = b"\r\x1b[?25h"  # a progress bar has hidden it
 
 
 @contextmanager
-def stopped(told: Callable[[], None] | None = None) -> Iterator[threading.Event]:
-    """An event that is set by the first signal to end, after `told` was called; the second one ends the process at once."""
+def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
+    """Let SIGINT and SIGTERM end the block, also at a prompt and inside polars; does nothing outside of the main thread.
+
+    polars is imported here: it installs a handler of SIGINT that stops its queries, but has system calls restarted, so that a prompt
+    would go on waiting.
+
+    quiet: print nothing where the process exits without coming back here.
+    """
+    interrupts = Interrupts(quiet=quiet)
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    with interrupts.watched():
+        try:
+            for number in _SIGNALS:
+                if before[number] is not signal.SIG_IGN:
+                    signal.signal(number, interrupts.received)
+            import polars as pl  # noqa: F401 (it is imported for its handler of signals)
+
+            signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 (positional only)
+            yield interrupts
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+
+class Interrupts:
+    """What has interrupted a command.
+
+    number: the first signal that came, else 0. over: whether the command has ended, and further signals change nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._deferred = False
+        self.number = 0
+        self.over = False
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that the signal ended, as a shell reports it."""
+        return 128 + (self.number or signal.SIGINT)
+
+    def received(self, number: int, frame: FrameType | None) -> None:
+        """The handler of a signal: raise KeyboardInterrupt, or have it raised again soon where the stack is `_unsafe`."""
+        self.number = self.number or number
+        self._deferred = not self.over and _unsafe(frame)
+        if not self._deferred and not self.over:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Interrupt again what was deferred, and exit the process where it does not end soon.
+
+        The interpreter writes the number of each signal into a pipe when it arrives, also while the main thread is inside a library.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        done = threading.Event()
+
+        def watch() -> None:
+            while numbers := os.read(reader, 64):
+                mine = [number for number in numbers if number and signal.getsignal(number) == self.received]
+                if not mine:
+                    continue
+                for _ in range(round(_PATIENCE / _AGAIN)):
+                    if done.wait(_AGAIN):
+                        break
+                    if self._deferred:
+                        _thread.interrupt_main(signal.Signals(mine[0]))
+                else:
+                    self.number = self.number or mine[0]
+                    self._exit()
+            os.close(reader)
+
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        thread = threading.Thread(target=watch, name="interrupts", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+
+    def _exit(self) -> NoReturn:
+        """Exit without cleaning up; standard error is written to directly, as the main thread may be in the middle of a line."""
+        if not self._quiet:
+            with suppress(OSError):
+                os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"error: stopped\n")
+        os._exit(self.code)
+
+
+@contextmanager
+def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Event]:
+    """An event that is set by the first signal to end; the second one ends the process at once.
+
+    notice: called once the event is set, in a thread of its own: a handler of signals may not print, nor take any lock, since the main
+    thread may hold it.
+    """
     stop = threading.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
+    reader, writer = os.pipe()
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        for one in signals:
-            signal.signal(one, signal.SIG_DFL)
-        if told is not None:
-            told()
+    def received(_number: int, _frame: FrameType | None) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        os.write(writer, b"!")
 
-    before = {one: signal.signal(one, heard) for one in signals}
+    def wait() -> None:
+        if os.read(reader, 1):
+            stop.set()
+            if notice is not None:
+                notice()
+        os.close(reader)
+
+    thread = threading.Thread(target=wait, name="stopped", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, received) for number in _SIGNALS}
     try:
         yield stop
     finally:
-        for one, old in before.items():
-            signal.signal(one, old)
+        for number, old in before.items():
+            signal.signal(number, old)
+        os.close(writer)
+        thread.join(_PATIENCE)
+
+
+def _unsafe(frame: FrameType | None) -> bool:
+    """Whether polars or an import is anywhere on the stack: there, an exception becomes a panic of Rust, or is printed and ignored."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _UNSAFE:
+            return True
+        frame = frame.f_back
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,6 @@ from headwater import clock
 from headwater.assessing.measures import events as of_events
 from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.connectors.feeds import Records
-from headwater.connectors.kafka_look import Look, look
 from headwater.connectors.registry import asked
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
@@ -21,6 +21,9 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.engines.reading import TIME
 from headwater.errors import HeadwaterError
 from headwater.pipelines.accept import OFFSET, PARTITION, ROW, Acceptance
+
+if TYPE_CHECKING:
+    from headwater.connectors.kafka_look import Look
 
 _FAR = 2**61
 _STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
@@ -48,8 +51,10 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     """Read the end of a source's topic.
 
     Raises:
-        HeadwaterError: nobody answers, or the source cannot be read from its records.
+        HeadwaterError: nobody answers, the source cannot be read from its records, or the extra `kafka` is not installed.
     """
+    from headwater.connectors.kafka_look import look
+
     spec = source.stream
     assert isinstance(spec, KafkaTopic)
     seen = look(spec, records=records, watch=watch)

@@ -1,0 +1,31 @@
+"""`headwater` and `python -m headwater`."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def main() -> int:
+    """Run the command line; Ctrl-C while it is still being imported exits without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+    from headwater.cli import main as run
+
+    code = run()
+    if code > 128:  # a signal: threads that still compute are not waited for
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    os.write(2, b"error: stopped\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Ctrl-C in a terminal: every command ends soon, with exit code 130 and one line, wherever it is."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from headwater.cli.signals import interruptible, stopped
+
+# The child becomes the foreground process of its own terminal, so that a typed Ctrl-C reaches it as a signal.
+TERMINAL = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+SOON = 20  # seconds; about one on a quiet machine, and whatever waits without end takes longer than this
+
+SLOW = """
+import hashlib, time
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+class Slow(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        print("FITTING", flush=True)
+        BODY
+    def predict(self, X): raise AssertionError
+"""
+
+
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, folder, *arguments):
+        self._mine, theirs = pty.openpty()
+        command = [sys.executable, "-c", TERMINAL, *map(str, arguments)]
+        self.process = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.shown = ""
+
+    def until(self, text, timeout=60):
+        """Read until the terminal shows it, or the command has ended."""
+        end = time.monotonic() + timeout
+        while text is None or text not in self.shown:
+            assert time.monotonic() < end, f"never shown: {text!r}; there is:\n{self.shown}"
+            if not select.select([self._mine], [], [], 0.05)[0]:
+                if self.process.poll() is not None:
+                    return
+                continue
+            try:
+                read = os.read(self._mine, 1 << 16)
+            except OSError:  # the other end is closed
+                return
+            if not read:
+                return
+            self.shown += read.decode(errors="replace")
+
+    def type(self, text):
+        os.write(self._mine, text.encode())
+
+    def interrupted(self):
+        """Type Ctrl-C, and give the exit code."""
+        self.type("\x03")
+        began = time.monotonic()
+        try:
+            self.until(None, SOON)
+            return self.process.wait(SOON)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            os.close(self._mine)
+            assert time.monotonic() - began < SOON
+
+
+def stops(terminal, code=130):
+    assert terminal.interrupted() == code, terminal.shown[-2000:]
+    for bad in ("panicked", "Traceback", "Exception ignored"):
+        assert bad not in terminal.shown
+    assert code != 130 or "error: stopped" in terminal.shown
+    return True
+
+
+def slow_project(folder, body):
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    own = SLOW.replace("BODY", body)
+    (folder / "features.py").write_text(own + text.replace("labels=labels)", "labels=labels, estimator=Slow())"), encoding="utf-8")
+
+
+def test_at_a_question(folder):
+    (folder / "features.py").unlink()
+    terminal = Terminal(folder, "-m", "headwater", "init", "events.parquet", "labels.parquet")
+    terminal.until("> ")
+    assert stops(terminal)
+
+
+def test_at_the_second_question(folder):
+    (folder / "features.py").unlink()
+    terminal = Terminal(folder, "-m", "headwater", "init", "events.parquet", "labels.parquet")
+    terminal.until("> ")
+    terminal.type("asked\n")
+    terminal.until("known?")
+    assert stops(terminal)
+
+
+@pytest.mark.parametrize("module", ["polars", "polars.series.series", "numba"])
+def test_while_a_library_is_imported(folder, module):
+    """An import that takes long is interrupted in the middle: a module is replaced by one that waits before it loads."""
+    waits = f"""
+        import importlib.abc, sys, time
+        class Waits(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path=None, target=None):
+                if name == "{module}":
+                    sys.meta_path.remove(self)
+                    print("IMPORTING", flush=True)
+                    for _ in range(3000): time.sleep(0.01)
+        sys.meta_path.insert(0, Waits())
+        from headwater.__main__ import main
+        sys.exit(main())
+    """
+    (folder / "slow_import.py").write_text(textwrap.dedent(waits), encoding="utf-8")
+    terminal = Terminal(folder, "slow_import.py", "backtest")
+    terminal.until("IMPORTING")
+    assert stops(terminal)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "time.sleep(600)",
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",  # in a library that looks for no signals
+        "import polars as pl; one = pl.LazyFrame({'a': range(10**6)}); one.join(one, how='cross').select(pl.all().sin().sum()).collect()",
+        "import polars as pl; pl.Series([1]).map_elements(lambda _: time.sleep(600), return_dtype=pl.Int64)",  # a panic of Rust otherwise
+        "try:\n            time.sleep(600)\n        finally:\n            time.sleep(600)",
+    ],
+    ids=["python", "a library", "a query", "called by Rust", "cleaning up"],
+)
+def test_while_it_works(folder, body):
+    slow_project(folder, body)
+    terminal = Terminal(folder, "-m", "headwater", "train")
+    terminal.until("FITTING")
+    assert stops(terminal)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backtest"],
+        ["dataset", "--output", "rows.parquet"],
+        ["train"],
+        ["materialize"],
+        ["explain", "user", "u01", "--at", "2024-02-01T00:00:00Z"],
+        ["assess"],
+        ["ingest"],
+        ["serve"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_before_and_while_a_command_begins(folder, arguments):
+    """The project file waits: all that the command has imported so far is there, and it has begun to work."""
+    with (folder / "features.py").open("a", encoding="utf-8") as file:
+        file.write("\nprint('READING', flush=True)\nimport time\nfor _ in range(60_000): time.sleep(0.01)\n")
+    terminal = Terminal(folder, "-m", "headwater", *arguments)
+    terminal.until("READING")
+    assert stops(terminal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_watches_ends(folder, number):
+    """Also as the first process of a container, which no signal ends unless it handles it."""
+    terminal = Terminal(folder, "-m", "headwater", "materialize", "--watch")
+    terminal.until("keys written")
+    terminal.process.send_signal(number)
+    terminal.until(None, SOON)
+    assert terminal.process.wait(SOON) == 128 + number, terminal.shown
+    assert "error: stopped" in terminal.shown
+
+
+def test_the_event_and_the_notice_come_after_the_handler():
+    """A notice prints, and setting an event takes a lock: the main thread may hold either when the signal arrives."""
+    seen = []
+    with stopped(lambda: seen.append(threading.current_thread())) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(10)
+    assert [thread is not threading.main_thread() for thread in seen] == [True]
+
+
+def test_a_signal_while_the_main_thread_prints(tmp_path):
+    """Ten thousand lines are being written when the signal comes: a handler that prints is a reentrant call into the buffer."""
+    script = """
+        import os, signal, sys, threading, time
+        from headwater.cli.signals import stopped
+        with stopped(lambda: sys.stderr.write("notice\\n")) as stop:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            while not stop.is_set():
+                sys.stderr.write("x" * 100 + "\\n")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "notice\n" in done.stderr
+
+
+def test_what_was_before_is_restored():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before[1])
+    with interruptible(), stopped():
+        pass
+    assert ([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], signal.set_wakeup_fd(-1)) == before
+    signal.set_wakeup_fd(before[1])
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_the_package_runs_as_a_module(arguments):
+    done = subprocess.run([sys.executable, "-m", "headwater", *arguments], capture_output=True, text=True, timeout=60, check=True)
+    assert "headwater" in done.stdout
