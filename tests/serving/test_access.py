@@ -1,9 +1,14 @@
 """Who may ask what: every route of the table, the hot ones included, refuses whom it should."""
 
+import os
+import pwd
 import re
 import socket
 import stat
+import tempfile
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -12,7 +17,7 @@ from starlette.responses import JSONResponse
 
 from headwater.cli import main
 from headwater.errors import UsageError
-from headwater.serving.access import SCOPES, Access, TokenFile, check_bind
+from headwater.serving.access import SCOPES, Access, Denied, TokenFile, check_bind
 from headwater.serving.app import App
 from headwater.serving.limits import Clock
 from headwater.serving.routes import ROUTES, Route
@@ -170,6 +175,103 @@ def test_what_is_kept_is_no_token(tmp_path):
         file.revoke("ap")
 
 
+def bearer(token):
+    return f"Bearer {token}".encode()
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda file: file.write_text("{"), lambda file: (file.unlink(), file.mkdir())], ids=["no JSON", "a folder"]
+)
+def test_a_file_that_cannot_be_read_is_logged_and_soon_lets_nobody_in(spoil, tmp_path, caplog):
+    file, now = tmp_path / "tokens.json", [0.0]
+    token = TokenFile(file).add("", ["read"])
+    access, good = Access(file, now=lambda: now[0]), file.read_text()
+    spoil(file)
+    for now[0] in (1.0, 2.0, 30.9):
+        assert access.scopes(bearer(token)) == {"read"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(file) in caplog.text
+    now[0] = 31.5
+    with pytest.raises(Denied, match="not known"):
+        access.scopes(bearer(token))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    if file.is_dir():
+        file.rmdir()
+    file.write_text(good)
+    now[0] = 32.5
+    assert access.scopes(bearer(token)) == {"read"}
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that other users may enter."""
+    with tempfile.TemporaryDirectory(prefix="headwater-tokens-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes a file that is another user's")
+def test_a_token_that_root_revokes_is_refused_by_a_service_of_another_user(shared_folder):
+    nobody = pwd.getpwnam("nobody")
+    file = shared_folder / "tokens.json"
+    tokens = {name: TokenFile(file).add(name, ["read"]) for name in ("kept", "revoked")}
+    os.chown(file, nobody.pw_uid, nobody.pw_gid)
+    file.chmod(0o640)
+    begun, seen = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os._exit(watch_as(nobody, file, tokens, seen))
+    assert os.read(begun, 1) == b"1"
+    TokenFile(file).revoke("revoked")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (nobody.pw_uid, nobody.pw_gid, 0o640)
+    assert [path.name for path in shared_folder.iterdir()] == ["tokens.json"]
+
+
+def watch_as(user, file, tokens, seen):
+    """As another user: 0 once the one token is refused and the other is not."""
+    try:
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+        access = Access(file)
+        assert access.scopes(bearer(tokens["revoked"])) == {"read"}
+        os.write(seen, b"1")
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            assert access.scopes(bearer(tokens["kept"])) == {"read"}
+            try:
+                access.scopes(bearer(tokens["revoked"]))
+            except Denied:
+                return 0
+            time.sleep(0.05)
+    except BaseException:  # noqa: BLE001 (said by the exit code)
+        os.write(seen, b"1")
+        return 2
+    return 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_write_for_the_owner_changes_nothing(shared_folder):
+    file = shared_folder / "tokens.json"
+    TokenFile(file).add("app", ["read"])
+    shared_folder.chmod(0o777)
+    file.chmod(0o644)
+    before, child = file.read_bytes(), os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setuid(pwd.getpwnam("nobody").pw_uid)
+            TokenFile(file).revoke("app")
+        except UsageError as error:
+            code = 0 if "as the file's owner, or as root" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert file.read_bytes() == before
+    assert [path.name for path in shared_folder.iterdir()] == ["tokens.json"]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_others_are_served_with_tokens_alone(host, store, tmp_path):
     with pytest.raises(UsageError, match="without tokens only this machine is answered"):
@@ -194,6 +296,11 @@ def test_this_machine_is_served_without(host):
         ({"Host": "127.0.0.1.evil.example:80"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),  # a link on another page
+        ({"Content-Type": "text/plain"}, 200),
     ],
 )
 def test_without_tokens_pages_of_other_sites_get_nothing(client, headers, status):

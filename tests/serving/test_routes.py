@@ -265,6 +265,12 @@ def test_explain_says_which_events_count(client):
     assert (said["online"], said["offline"], said["status"], len(said["events"])) == (12, 12, "present", 3)
 
 
+@pytest.mark.parametrize("at", ["1000-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "9000-12-31T23:59:59.999999-23:59"])
+def test_explain_answers_far_from_now(client, at):
+    said = good(client.get("/v1/explain", params={"feature": "user__count_2d", "user": "1", "at": at}))
+    assert said["offline"] == 0
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -274,6 +280,9 @@ def test_explain_says_which_events_count(client):
         ({"feature": "user__count_2d"}, "has the keys"),
         ({"feature": "user__count_2d", "user": "x"}, "'x' is not"),
         ({"feature": "user__count_2d", "user": "1", "at": "yesterday"}, "yesterday"),
+        ({"feature": "user__count_2d", "user": "1", "at": "9999-12-31T23:59:59.999999Z"}, "give a moment of the years 1000 to 9000"),
+        ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00Z"}, "give a moment of the years 1000 to 9000"),
+        ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00+14:00"}, "give a moment of the years 1000 to 9000"),
         ({"feature": "user__count_2d", "user": "1", "events": "-1"}, "whole number"),
     ],
 )

@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where pushed events are received, if a source has them; `none` leaves them to another process (default: %(default)s)",
     )
+    options.tokens(parser)
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics")
     parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
     parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
@@ -86,6 +87,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             folder=given.folder,
             limits=limits,
             http=None if given.http == "none" else given.http,
+            tokens=given.tokens,
             metrics_port=given.metrics_port,
             once=given.once,
             catalog=given.catalog,

@@ -38,6 +38,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.tokens(parser)
     parser.add_argument(
+        "--forward-to",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host besides this machine that pushed events may be forwarded to, where it ingests; once for each",
+    )
+    parser.add_argument(
         "--log-sample",
         type=float,
         default=1.0,
@@ -97,6 +104,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             models=given.models,
             levels=given.level,
             tokens=given.tokens,
+            forward_to=given.forward_to,
             log=sys.stdout,
             sample=given.log_sample,
             served=served,
@@ -146,18 +154,19 @@ def _wanted(given: argparse.Namespace, workers: int) -> Iterator[Wanted]:
     common = [f"--project={given.project}", *store, *(["--debug"] if given.debug else [])]
     models = [f"--models={given.models}"] if given.models is not None else []
     trust = ["--trust"] if given.trust else []
+    tokens = [f"--tokens={given.tokens}"] if given.tokens is not None else []
     if given.ingest is not None:
-        yield Wanted("ingest", ["ingest", *common, *shlex.split(given.ingest)])
+        yield Wanted("ingest", ["ingest", *common, *tokens, *shlex.split(given.ingest)])
     if given.materialize is not None:
         yield Wanted("materialize", ["materialize", "--watch", "--all", *common, *models, *trust, *shlex.split(given.materialize)])
     levels = [f"--level={name}" for name in given.level]
-    tokens = [f"--tokens={given.tokens}"] if given.tokens is not None else []
+    forward = [f"--forward-to={host}" for host in given.forward_to]
     logs = [
         f"--log-sample={given.log_sample}",
         f"--served={given.served}",
         f"--keep={given.keep}",
         *(["--answers"] if given.answers else []),
     ]
-    own = [f"--http={given.http}", *logs, *models, *trust, *levels, *tokens]
+    own = [f"--http={given.http}", *logs, *models, *trust, *levels, *tokens, *forward]
     for n in range(workers):
         yield Wanted(f"worker {n + 1}", ["serve", *common, *own], worker=True)

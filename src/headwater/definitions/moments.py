@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from headwater.errors import UsageError
 
+_FIRST_YEAR, _LAST_YEAR = 1000, 9000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,7 +21,9 @@ def parse_moment(value: str | datetime, what: str) -> int:
         raise UsageError(f"{what} is {value!r}; give an ISO 8601 text or a tz-aware datetime")
     if value.tzinfo is None:
         raise UsageError(f'{what} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
-    return round((value - EPOCH) / timedelta(microseconds=1))
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999
+        raise UsageError(f"{what} is {value.isoformat()}; give a moment of the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return (value - EPOCH) // timedelta(microseconds=1)
 
 
 def moment_text(t: int) -> str:

@@ -12,6 +12,8 @@ SEQUENCE = b"msequence"
 """How many commits have been made."""
 RECEIVER = b"mreceiver"
 """The address at which the process that ingests receives pushed events."""
+RECEIVER_SECRET = b"mreceiver secret"
+"""What a process that forwards events proves to have read the store with."""
 
 NOWHERE = b"n"
 """A key that never holds anything."""

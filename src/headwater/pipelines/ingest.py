@@ -21,7 +21,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
 from headwater.errors import FencedError, RetentionError, UsageError
-from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores import OnlineStore
 from headwater.pipelines.arms import stored
 from headwater.pipelines.intake import Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
@@ -36,7 +36,8 @@ _LEASE, _PUSHED = "ingest", "pushed"
 OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
 """Called after each commit, with what the feed still has to read by partition."""
 
-Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[str]]
+Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, bytes]]]
+"""Serves inboxes while its context lasts; what the store keeps of it, for the processes that forward events."""
 """Receives events for inboxes, by the names of their sources, while the context lasts; gives the address at which it does."""
 
 
@@ -222,14 +223,14 @@ def _receiving(receive: Receive, intakes: Sequence[Intake], store: OnlineStore) 
     for intake in intakes:
         intake.inbox = Inbox(intake.source)
     inboxes = {intake.source.name: cast("Inbox", intake.inbox) for intake in intakes}
-    with receive(inboxes) as address:
-        store.commit({spaces.RECEIVER: address.encode()}, {})
+    with receive(inboxes) as known:
+        store.commit(known, {})
         try:
             yield
         finally:
             for inbox in inboxes.values():
                 inbox.give_up(close=True)
-    store.commit({spaces.RECEIVER: None}, {})
+    store.commit(dict.fromkeys(known), {})
 
 
 @contextmanager

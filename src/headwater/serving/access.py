@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
+import stat
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -22,6 +24,10 @@ Scope = Literal["read", "predict", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 """read: features and explanations. predict: predictions and rankings. write: events and outcomes. admin: everything."""
 
+GRACE: Final = 30.0
+"""Seconds for which the tokens known before hold, while the file of tokens cannot be read."""
+
+_LOG: Final = logging.getLogger(__name__)
 _LOOK: Final = 0.5  # seconds between two looks at the file
 _PREFIX: Final = "hw"
 _ID, _SECRET = 6, 32  # random bytes
@@ -105,13 +111,30 @@ class TokenFile:
         return found[0]
 
     def _write(self, tokens: list[Token]) -> None:
-        """Put the file into place whole, for its owner alone."""
+        """Replace the file as a whole. It keeps its owner and mode, so that a service of another user still reads it; a new one is 0600.
+
+        Raises:
+            UsageError: it cannot be written, or not for its owner; nothing was changed.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=self.path.name, delete=False) as file:  # 0600
-            file.write(msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(self.path)
+        made: Path | None = None
+        try:
+            before = self.path.stat() if self.path.exists() else None
+            with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=self.path.name, delete=False) as file:  # 0600
+                made = Path(file.name)
+                if before is not None:
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                file.write(msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            made.replace(self.path)
+        except OSError as error:
+            if made is not None:
+                made.unlink(missing_ok=True)
+            raise UsageError(
+                f"the tokens in {self.path} cannot be written: {error.strerror or error}; nothing was changed. Run it as the file's owner, or as root"
+            ) from error
 
 
 class Access:
@@ -122,11 +145,16 @@ class Access:
 
     Raises:
         UsageError: the file holds no token.
+
+    Args:
+        tokens: the file; None where there is none.
+        now: seconds on a clock that never goes back.
     """
 
-    def __init__(self, tokens: Path | None) -> None:
-        self._file = None if tokens is None else TokenFile(tokens)
-        self._looked, self._stamp = clock.stopwatch(), _stamp(tokens)
+    def __init__(self, tokens: Path | None, *, now: Callable[[], float] = clock.stopwatch) -> None:
+        self._file, self._now = None if tokens is None else TokenFile(tokens), now
+        self._looked, self._stamp = now(), _stamp(tokens)
+        self._unread: float | None = None  # since when the file cannot be read
         self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
         if self._file is not None and not self._known:
             raise UsageError(f"there is no token in {tokens}; make one with `headwater token new --scope predict`")
@@ -142,7 +170,7 @@ class Access:
         Raises:
             Denied: 401, it names no token, or one that there is not.
         """
-        if clock.stopwatch() - self._looked > _LOOK:
+        if self._now() - self._looked > _LOOK:
             self._look()
         if authorization is None or authorization[:_OWN] != _BEGIN:
             authorization = _written(authorization)
@@ -160,39 +188,65 @@ class Access:
         if needed not in scopes and "admin" not in scopes:
             raise Denied(403, f"the token has the scopes {', '.join(sorted(scopes))}, and this needs {needed}")
 
-    def check_page(self, host: bytes | None, origin: bytes | None) -> None:
+    def check_page(self, headers: Mapping[bytes, bytes], *, writes: bool = False) -> None:
         """Where no token is needed: refuse what a browser sends for a page of another site, or under another name of this machine.
 
+        Args:
+            headers: of the request, by their names in small letters.
+            writes: whether the request changes something; then types of content that any page may send unasked are refused too.
+
         Raises:
-            Denied: 403.
+            Denied: 403, or 415 for the type of content.
         """
-        name = (host or b"").decode("latin-1").lower()
-        bare = name.rpartition(":")[0] if re.search(r":\d+$", name) else name
-        if bare not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", bare):
+        name = headers.get(b"host", b"").decode("latin-1").lower()
+        if not is_loopback(name.rpartition(":")[0] if _PORT.search(name) else name):
             raise Denied(
-                403, f"this service answers this machine alone, and the request names the host {name!r}; make tokens to serve others"
+                403, f"this service answers this machine alone, and the request names the host {name[:100]!r}; make tokens to serve others"
             )
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
             raise Denied(403, "a page of another site asks; without tokens this service answers none")
+        if site not in _OWN_SITE and (writes or headers.get(b"sec-fetch-mode") != b"navigate"):
+            raise Denied(403, "a page of another site asks; without tokens this service answers none")
+        if writes and (kind := headers.get(b"content-type", b"").partition(b";")[0].strip().lower()) in _SIMPLE:
+            raise Denied(415, f"the content type is {kind.decode()}, which any web page may send; send application/json")
 
     def _look(self) -> None:
-        """Read the file again, if it has changed. One that is unreadable now leaves what was known, so that rotation needs no care."""
+        """Read the file again if it has changed. While it cannot be read, known tokens hold for `GRACE` seconds, then none does."""
         assert self._file is not None
-        self._looked = clock.stopwatch()
+        self._looked = self._now()
         stamp = _stamp(self._file.path)
-        if stamp == self._stamp:
-            return
-        if stamp is None:
-            self._known, self._stamp = {}, None
+        if stamp == self._stamp and self._unread is None:
             return
         try:
-            self._known, self._stamp = _by_id(self._file.read()), stamp
-        except UsageError:
-            return
+            if stamp is None:
+                self._file.path.stat()  # says why
+            self._known, self._stamp, self._unread = _by_id(self._file.read()), stamp, None
+        except FileNotFoundError:
+            self._known, self._stamp, self._unread = {}, None, None
+        except (OSError, UsageError) as error:
+            if self._unread is None:
+                self._unread = self._looked
+                _LOG.warning("%s; tokens that were read before hold for %.0f more seconds", error, GRACE)
+            elif self._looked - self._unread > GRACE and self._known:
+                self._known = {}
+                _LOG.error("%s; no token is accepted until it can be read again", error)
 
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+_PORT: Final = re.compile(r":\d+$")
+_OWN_SITE: Final = (None, b"same-origin", b"none")  # values of Sec-Fetch-Site; a client that is no browser sends none
+_SIMPLE: Final = (b"text/plain", b"multipart/form-data", b"application/x-www-form-urlencoded")  # sent to other sites without a preflight
 _NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address reaches this machine alone.
+
+    >>> is_loopback("127.0.0.2"), is_loopback("127.0.0.1.evil.example"), is_loopback("")
+    (True, False, False)
+    """
+    return host in _LOOPBACK or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def check_bind(host: str, tokens: Path | None) -> None:
@@ -201,7 +255,7 @@ def check_bind(host: str, tokens: Path | None) -> None:
     Raises:
         UsageError: the address is not of this machine alone.
     """
-    if tokens is None and host not in LOOPBACK and not re.fullmatch(r"127(\.\d{1,3}){3}", host):
+    if tokens is None and not is_loopback(host):
         raise UsageError(
             f"without tokens only this machine is answered, and {host} is reached by others: make a token with `headwater token new --scope "
             "predict`, or serve at 127.0.0.1"

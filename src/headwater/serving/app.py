@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,17 +14,17 @@ import msgspec
 from starlette.routing import request_response
 
 from headwater import clock
-from headwater.errors import HeadwaterError, nearest
+from headwater.errors import nearest
 from headwater.logs.entries import Kind
 from headwater.logs.served import ServedLog
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.deadline import Deadline
-from headwater.serving.failures import told, where
+from headwater.serving.failures import CLIENT_GONE, answered
 from headwater.serving.forwarder import Forwarder
 from headwater.serving.hot import Said
+from headwater.serving.http import JSON, Message, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http import App as Asgi
-from headwater.serving.http import Message, Read, Refused, Scope, Send
 from headwater.serving.ledger import Call, Ledger
 from headwater.serving.limits import BodyBudget, Clock, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
@@ -42,12 +39,8 @@ T = TypeVar("T")
 
 _INLINE: Final = 64  # rows; more are worked on beside the event loop
 _LANES: Final = 8  # threads
-_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_JSON: Final = b"application/json"
 _KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
 _REFRESH: Final = 0.5  # seconds between two looks for new versions of models
-_LONGEST_ERROR: Final = 2_000  # characters: what a client sent is not sent back whole
-_GONE: Final = 499  # the sender has left; for the log alone
 
 
 class _Bound(NamedTuple):
@@ -73,6 +66,7 @@ class App:
         on_answer: told of each answer of a third party; it must not wait.
         now: the moment of asking, microseconds.
         routes: the table.
+        forward_to: hosts besides this machine that pushed events may be forwarded to.
 
     Raises:
         UsageError: there is no token in the file, or the environment lacks a secret that a third party wants.
@@ -88,6 +82,7 @@ class App:
         on_answer: OnAnswer | None = None,
         now: Callable[[], int] = clock.now_micros,
         routes: tuple[Route, ...] = ROUTES,
+        forward_to: Collection[str] = (),
     ) -> None:
         self.service, self.routes, self.numbers = service, routes, Numbers()
         self.parties = Parties(service.project, on_answer=on_answer)
@@ -105,8 +100,8 @@ class App:
         self._lanes = _Lanes(service)
         self._reading, self._bodies = Clock(), BodyBudget()
         self._refreshing: asyncio.Task[None] | None = None
-        self._forwarder = Forwarder(service.store)
-        self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
+        self._forwarder = Forwarder(service.store, forward_to)
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
         """Answer one request."""
@@ -116,8 +111,7 @@ class App:
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        own = headers.get(b"x-request-id")
-        number = own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        number = self._ids.of(headers)
         call = Call(number, self._lost_numbers)
         data = b""
         try:
@@ -127,12 +121,12 @@ class App:
             else:
                 data = await read_body(read, headers, self._reading, self._bodies)
                 if bound.route.forwards:
-                    said = await self._forwarded(bound, data, headers)
+                    said = await self._forwarded(bound, data, headers, number)
                 else:
                     asked = bound.decode(data)
                     said = self._near(bound, asked, call) or await self._far(bound, asked, call, begin)
                 call.rows, call.status = said.rows, said.status
-                more = [(b"content-type", _JSON), (b"content-length", b"%d" % len(said.body)), (b"x-request-id", number)]
+                more = [(b"content-type", JSON), (b"content-length", b"%d" % len(said.body)), (b"x-request-id", number)]
                 if said.again is not None:
                     more.append((b"retry-after", b"%d" % said.again))
                 await send({"type": "http.response.start", "status": said.status, "headers": more})
@@ -181,7 +175,7 @@ class App:
             call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
         needed = None if bound is None else bound.route.scope
         if self.access.open:
-            self.access.check_page(headers.get(b"host"), headers.get(b"origin"))
+            self.access.check_page(headers, writes=needed == "write")
         elif bound is None or needed is not None:
             scopes = self.access.scopes(headers.get(b"authorization"))
             if needed is not None:
@@ -231,11 +225,10 @@ class App:
     async def _here(self, work: Callable[[Service], T]) -> T:
         return work(self.service)
 
-    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes]) -> Said:
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> Said:
         """The answer of the process that ingests."""
-        found = await self._forwarder.forward(bound.name, data, headers)
-        again = found.headers.get("retry-after", "")
-        return Said(found.content, 0, status=found.status_code, again=int(again) if again.isdigit() else None)
+        status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
+        return Said(body, 0, status=status, again=again)
 
     async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
         """Have a page answer; the status."""
@@ -253,20 +246,11 @@ class App:
         return status
 
     async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
-        """Answer that a request failed: what its sender can mend is said, anything else is only named by the request's id."""
-        status, message, more = told(error)
-        message = message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}..."
+        """Answer that a request failed."""
+        status, headers, body, call.failed = answered(error, call.id)
         call.status = status
-        if status == _GONE:
+        if status == CLIENT_GONE:
             return
-        if status == 500:
-            call.failed = where(error)
-            message = f"the service failed; its log says where, under the request id {call.id.decode()}"
-        said = {"error": " ".join(message.split()), "request_id": call.id.decode()}
-        if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
-            said["kind"] = type(error).__name__
-        body = msgspec.json.encode(said)
-        headers = [(b"content-type", _JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", call.id), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from headwater.errors import (
     ConnectError,
     DataError,
     DefinitionError,
+    HeadwaterError,
     MissingExtraError,
     ModelError,
     StoreError,
@@ -21,8 +22,11 @@ from headwater.errors import (
     nearest,
 )
 from headwater.serving.access import Denied
-from headwater.serving.http import Refused
+from headwater.serving.http import JSON, Refused
 
+CLIENT_GONE: Final = 499
+"""The status, for the log alone, of a request whose client disconnected before it was answered."""
+_LONGEST: Final = 2_000  # characters of an error: what a client sent is not sent back whole
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 
 
@@ -48,6 +52,31 @@ def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
             return 501, str(error), []
         case _:
             return 500, "", []
+
+
+class Answer(NamedTuple):
+    """A response. failed: for a fault of the service, the kind of error and its place in the code, for the log alone."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    failed: str
+
+
+def answered(error: Exception, request_id: bytes) -> Answer:
+    """An error as the response to a request: what its sender can mend is said, anything else is only named by the request's id."""
+    status, message, more = told(error)
+    message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
+    failed = ""
+    if status == 500:
+        failed = where(error)
+        message = f"the service failed; its log says where, under the request id {request_id.decode()}"
+    said = {"error": message, "request_id": request_id.decode()}
+    if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
+        said["kind"] = type(error).__name__
+    body = msgspec.json.encode(said)
+    headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
+    return Answer(status, headers, body, failed)
 
 
 def _unknown(message: str) -> str:

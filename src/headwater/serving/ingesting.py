@@ -40,6 +40,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     folder: str | PathLike[str] | None = None,
     limits: Limits | None = None,
     http: str | None = HTTP,
+    tokens: str | PathLike[str] | None = None,
     metrics_port: int | None = None,
     once: bool = False,
     catalog: CatalogLike | None = None,
@@ -55,6 +56,8 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         folder: where accepted events (`archive`) and refused records (`dead_letters`) are kept; None is headwater's home.
         limits: how records become commits.
         http: HOST:PORT at which pushed events are received, where a source is `hw.push()`; None leaves those sources to another process.
+        tokens: the file of tokens, which senders of pushed events need as those of `headwater serve` do; None takes `tokens.json` in
+            headwater's home. Where there is none, this machine alone may push here, and others through `headwater serve`.
         metrics_port: of 127.0.0.1, for Prometheus; None shows none.
         once: end when everything that the streams hold has been committed; pushed sources hold nothing.
         catalog: as for `plan`.
@@ -82,7 +85,9 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         if pushed and http is not None and not once:
             from headwater.serving.receiver import receiver
 
-            receive = receiver(*address(http))
+            home = settings.home() / "tokens.json"
+            known = Path(tokens) if tokens is not None else home if home.exists() else None
+            receive = receiver(*address(http), known)
         url = settings.store() if store is None else store
         opened = open_store(url) if isinstance(url, str) else url
         if isinstance(url, str):

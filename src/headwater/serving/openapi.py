@@ -68,8 +68,8 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
         "summary": route.summary + (f": {name}" if name else ""),
         "responses": {"200": described.answer(route, name), **errors, "503": {"description": _ERRORS["503"], "content": _json({})}},
     }
-    if route.takes is not None:  # of which all may be refused, each for its reason
-        errors["422"]["content"] = _json({"anyOf": [_ref("Error"), _ref("Outcomes")]})
+    if route.takes is not None or route.forwards:  # of which all may be refused, each for its reason
+        errors["422"]["content"] = _json({"anyOf": [_ref("Error"), _ref("Events" if route.forwards else "Outcomes")]})
     if tokens and route.scope is not None:
         made["security"] = [{"token": []}]
         made["description"] = f"Needs a token with the scope `{route.scope}`."
@@ -119,6 +119,8 @@ class _Described:
                 return {**described, "content": _json(_ranked(self.service.project.model(name).features.feature_names))}
             case ["v1", "outcomes"]:
                 return {**described, "content": _json(_ref("Outcomes"))}
+            case ["v1", "events"]:
+                return {**described, "content": _json(_ref("Events"))}
             case ["metrics"]:
                 return {**described, "content": {"text/plain": {"schema": {"type": "string"}}}}
             case ["docs"]:
@@ -222,8 +224,10 @@ def _components() -> Schema:
     status = {"enum": list(STATUSES)}
     counts: Schema = {key: {"type": "integer"} for key in ("accepted", "copies", "corrections")}
     refused = {"type": "array", "items": _object({"index": {"type": "integer"}, "reason": {"type": "string"}})}
+    taken: Schema = {key: {"type": "integer"} for key in ("accepted", "copies", "held", "filtered", "sequence")}
     return {
         "Outcomes": _object({**counts, "refused": refused}),
+        "Events": _object({**taken, "refused": refused}),
         "Feature": _object({"value": {}, "status": status, **of}),
         "FeatureColumn": _object({"values": {"type": "array"}, "statuses": {"type": "array", "items": status}, **of}),
         "Error": {

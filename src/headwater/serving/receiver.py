@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import logging
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
@@ -13,54 +17,114 @@ import msgspec
 import numpy as np
 
 from headwater.connectors.pushed import Inbox, Settled
-from headwater.errors import BusyError, UsageError, nearest
+from headwater.errors import UsageError, nearest
+from headwater.online_stores import spaces
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.ingest import Receive
-from headwater.serving.http import Read, Refused, Scope, Send, answer, body, header, refuse
+from headwater.serving.access import Access, Denied, is_loopback
+from headwater.serving.failures import CLIENT_GONE, Answer, answered
+from headwater.serving.http import JSON, Read, Refused, RequestIds, Scope, Send
+from headwater.serving.limits import BodyBudget, Clock, read_body
 from headwater.serving.server import serving
 
 ROUTE: Final = "/v1/events/"
+SECRET: Final = b"x-headwater-secret"
+_SECRET_BYTES: Final = 32
+_LOG: Final = logging.getLogger(__name__)
 _KEY: Final = 255  # letters of an Idempotency-Key
 _SPACE: Final = b" \t\r\n"
 
 
 class Receiver:
-    """An ASGI handler that leaves events in inboxes, by the names of their sources."""
+    """An ASGI handler that leaves events in inboxes, by the names of their sources.
 
-    def __init__(self, inboxes: Mapping[str, Inbox]) -> None:
-        self._inboxes = inboxes
+    A request is admitted by the secret that the store holds, which the processes that forward events read there; else as the service
+    admits one: by a token with the scope `write`, or, where there are no tokens, from this machine and not from a web page of another site.
+
+    Args:
+        inboxes: by the name of their source.
+        secret: what a process that forwards events sends.
+        access: decides about requests without the secret; None refuses them all.
+    """
+
+    def __init__(self, inboxes: Mapping[str, Inbox], secret: bytes, access: Access | None) -> None:
+        self._inboxes, self._secret, self._access = inboxes, secret, access
+        self._reading, self._bodies = Clock(), BodyBudget()
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        number, data = self._ids.of(headers), b""
         try:
-            status, said = await self._taken(scope, read)
-            await answer(send, status, said)
-        except Refused as refused:
-            await refuse(send, refused)
+            self._admit(headers)
+            source = source_of(scope)
+            inbox, key = self._inbox(source), _key(headers)
+            data = await read_body(read, headers, self._reading, self._bodies)
+            status, body = await _taken(inbox, key, data)
+            given = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", number)]
+            answer = Answer(status, given, body, "")
+        except Exception as error:  # noqa: BLE001 (no error leaves as it is)
+            answer = answered(error, number)
+            if answer.failed:
+                _LOG.error("request %s failed: %s", number.decode(), answer.failed)
+        finally:
+            self._bodies.give(len(data))
+        if answer.status != CLIENT_GONE:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.body})
 
-    async def _taken(self, scope: Scope, read: Read) -> tuple[int, dict[str, object]]:
-        inbox = self._inbox(source_of(scope))
-        key = header(scope, b"idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY:
-            raise Refused(400, f"the Idempotency-Key has {len(key)} letters; give 1 to {_KEY}")
-        payloads = split(await body(scope, read))
-        if len(payloads) > inbox.most:
-            raise Refused(413, f"{len(payloads):,} events in one request; send at most {inbox.most:,}")
-        try:
-            settled = await asyncio.wrap_future(inbox.put(payloads, key))
-        except UsageError as error:
-            raise Refused(400, str(error)) from error
-        except BusyError as error:
-            raise Refused(503, str(error), again=1) from error
-        said = told(settled)
-        return (422 if len(settled.reasons) == len(payloads) else 200), said
+    def _admit(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a request whose sender may not push events.
+
+        Raises:
+            Denied: 401, 403 or 415.
+        """
+        given = headers.get(SECRET)
+        if given is not None:
+            if not hmac.compare_digest(given, self._secret):
+                raise Denied(401, f"the header {SECRET.decode()} does not hold the secret of this process")
+        elif self._access is None:
+            raise Denied(401, "without tokens, events from other machines come through `headwater serve`; make tokens to push them here")
+        elif self._access.open:
+            self._access.check_page(headers, writes=True)
+        else:
+            self._access.check(self._access.scopes(headers.get(b"authorization")), "write")
 
     def _inbox(self, name: str) -> Inbox:
         if name not in self._inboxes:
-            raise Refused(404, f"no source {name!r} receives pushed events here; {nearest(name, self._inboxes)}")
+            raise Refused(404, f"no source {name[:100]!r} receives pushed events here; {nearest(name, self._inboxes)}")
         return self._inboxes[name]
+
+
+def _key(headers: Mapping[bytes, bytes]) -> str | None:
+    """The request's Idempotency-Key.
+
+    Raises:
+        Refused: it is too long, or not ASCII.
+    """
+    key = headers.get(b"idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= _KEY:
+        raise Refused(400, f"the Idempotency-Key has {len(key)} letters; give 1 to {_KEY}")
+    if not key.isascii():
+        raise Refused(400, "the header Idempotency-Key holds a byte that is not printable ASCII")
+    return key.decode("ascii")
+
+
+async def _taken(inbox: Inbox, key: str | None, data: bytes) -> tuple[int, bytes]:
+    """Have events committed; the status, and the answer."""
+    payloads = split(data)
+    if len(payloads) > inbox.most:
+        raise Refused(413, f"{len(payloads):,} events in one request; send at most {inbox.most:,}")
+    try:
+        settled = await asyncio.wrap_future(inbox.put(payloads, key))
+    except UsageError as error:
+        raise Refused(400, str(error)) from error
+    return (422 if len(settled.reasons) == len(payloads) else 200), msgspec.json.encode(told(settled))
 
 
 def source_of(scope: Scope) -> str:
@@ -71,9 +135,9 @@ def source_of(scope: Scope) -> str:
     """
     path = scope["path"]
     if not path.startswith(ROUTE) or "/" in path[len(ROUTE) :]:
-        raise Refused(404, f"there is nothing at {path}; events go to {ROUTE}SOURCE")
+        raise Refused(404, f"there is nothing at {path[:100]}; events go to {ROUTE}SOURCE")
     if scope["method"] != "POST":
-        raise Refused(405, f"{scope['method']} means nothing here; events come by POST")
+        raise Refused(405, f"{scope['method']} not allowed on {ROUTE}SOURCE; allowed: POST", allow="POST")
     return unquote(path[len(ROUTE) :])
 
 
@@ -125,12 +189,23 @@ def _whole(data: bytes) -> bool:
     return True
 
 
-def receiver(host: str, port: int) -> Receive:
-    """What `pipelines.ingest` calls `receive`: a server at an address of this machine."""
+def receiver(host: str, port: int, tokens: Path | None = None) -> Receive:
+    """What `pipelines.ingest` calls `receive`: a server for pushed events.
+
+    Args:
+        host, port: where it listens.
+        tokens: the file of tokens. None admits requests without one from this machine alone: at an address that others reach, only the
+            processes that read the secret from the store are admitted.
+
+    Raises:
+        UsageError: there is no token in the file.
+    """
+    access = Access(tokens) if tokens is not None or is_loopback(host) else None
 
     @contextmanager
-    def receive(inboxes: Mapping[str, Inbox]) -> Iterator[str]:
-        with serving(Receiver(inboxes), host, port) as address:
-            yield address
+    def receive(inboxes: Mapping[str, Inbox]) -> Iterator[Mapping[bytes, bytes]]:
+        secret = secrets.token_urlsafe(_SECRET_BYTES).encode()
+        with serving(Receiver(inboxes, secret, access), host, port) as address:
+            yield {spaces.RECEIVER: address.encode(), spaces.RECEIVER_SECRET: secret}
 
     return receive

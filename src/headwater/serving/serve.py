@@ -37,6 +37,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     models: str | Path | Mapping[str, Scorer | Trained] | None = None,
     levels: Sequence[str] = (),
     tokens: str | Path | None = None,
+    forward_to: Sequence[str] = (),
     log: TextIO | None = None,
     sample: float = 1.0,
     served: ServedLog | None = None,
@@ -54,6 +55,8 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
         http: HOST:PORT to listen at.
         models, levels, folder, trust: as for `hw.Service`.
         tokens: the file of tokens; None takes `tokens.json` in headwater's home, and where there is none, answers this machine alone.
+        forward_to: hosts besides this machine that pushed events may be forwarded to, where the store names one of them as the host that
+            ingests.
         supervised: for a worker of `headwater serve --workers`, what ties it to the others.
         log: gets a line of JSON a request. sample: the share of good answers that get one; every other answer does.
         served: the served log, which gets what was answered: features, predictions, statuses, ages.
@@ -80,7 +83,9 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     check_bind(host, known)
     with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
         service.unready()  # and so, what can be is compiled and loaded before anybody asks
-        app = App(service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer, now=now)
+        app = App(
+            service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer, now=now, forward_to=forward_to
+        )
         if supervised is None:
             with serving(app, host, port, closing=app.close) as url:
                 yield url
