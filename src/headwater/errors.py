@@ -4,7 +4,8 @@
     ├── DefinitionError     a definition is wrong; raised where it is written
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
-    │   └── RetentionError  a stream no longer has what would have to be read next
+    │   ├── RetentionError  a stream no longer has what would have to be read next
+    │   └── RecreatedError  a topic was deleted and created again under its name
     ├── ConnectError        a broker, registry or service does not answer, or refuses
     ├── AccessError         a service knows no such token, or the token lacks a scope
     ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
@@ -24,7 +25,7 @@ the closest known name to a misspelt one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 
@@ -76,6 +77,21 @@ class RetentionError(DataError):
         super().__init__(
             f"{stream}, partition {partition}: offset {wanted} is to be read next, and the first one still there is {first}: up to {first - wanted:,} "
             "records were deleted before they were read. Rebuild the view from its archive or history, or go on without them with --accept-loss"
+        )
+
+
+class RecreatedError(DataError):
+    """A topic was deleted and created again under its name, so offsets of the old one say nothing about the new one.
+
+    stream: its name, as errors say it. origins: by partition, what offsets in the new topic count in, beginning with its first record.
+    """
+
+    def __init__(self, stream: str, origins: Mapping[str, str], *, was: str, now: str) -> None:
+        self.stream, self.origins = stream, origins
+        super().__init__(
+            f"{stream}: the topic was deleted and created again under its name: its id was {was} and is {now}. The stored offsets of partition "
+            f"{', '.join(sorted(origins))} count in the deleted topic; what it held and nobody had read is lost. "
+            "Read the new topic from its beginning with --accept-loss, or give the source another name to begin a new stream"
         )
 
 

@@ -50,6 +50,19 @@ class Broker:
         while len(admin.list_topics(topic, timeout=5).topics[topic].partitions) < partitions:
             time.sleep(0.05)
 
+    def recreate(self, topic, partitions=1):
+        """Delete a topic and create another one of its name."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import NewTopic
+
+        admin = self.admin()
+        admin.delete_topics([topic])[topic].result()
+        while True:
+            try:
+                return admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result()
+            except KafkaException:  # it is still being deleted
+                time.sleep(0.1)
+
     def delete_before(self, topic, partition, offset):
         """What retention does."""
         from confluent_kafka import TopicPartition

@@ -23,10 +23,10 @@ class Reader:
     """A feed whose offsets lie in a dict that readers share, as they do in an online store."""
 
     def __init__(self, source, store=None):
-        self.store = {} if store is None else store
+        self.store, self.origins = {} if store is None else store, {}
         self.mine, self.taken, self.left = set(), [], []
         self.read = defaultdict(list)
-        self.feed = feeds.open_feed(source, self._assigned, self._revoked)
+        self.feed = feeds.open_feed(source, self._assigned, self._revoked, lambda p: self.origins.get(p, ""))
 
     def _assigned(self, partitions):
         self.mine |= set(partitions)
@@ -48,6 +48,7 @@ class Reader:
             assert self.store.get(name, 0) <= offset < records.ends[name]
             self.read[name].append((offset, payload))
         self.store.update(records.ends)
+        self.origins.update(records.origins)
         return len(records.payloads)
 
     def until(self, done, seconds=15):

@@ -205,3 +205,30 @@ def test_records_that_were_deleted_before_they_were_read(url, make, broker, topi
     here.check()
     assert progress(url)["lost"] == len(lost)
     here.once()  # what was lost is behind it
+
+
+def test_a_topic_that_was_created_again(url, make, broker, topic):
+    """With fewer records than the old one had, and with more."""
+    here, more = make(url), 10 if url.startswith("lmdb") else 2000
+
+    def write(count):
+        made = [here.event() for _ in range(count)]
+        for p in range(PARTITIONS):
+            broker.produce(topic, [line for line, _ in made[p::PARTITIONS]], p)
+        return [n for _, n in made]
+
+    here.took(write(1000))
+    here.once()
+    broker.recreate(topic, PARTITIONS)
+    fresh = write(more)
+    process = here.start("--once")
+    assert process.wait(60) == 1
+    for words in ("was deleted and created again under its name", "--accept-loss"):
+        wait_until(lambda words=words: said(process, words), "the reason")
+    here.check()  # nothing was read
+    here.once("--accept-loss")
+    here.took(fresh)
+    here.check()
+    here.took(write(50))
+    here.once()
+    here.check()

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreError, UsageError
+from headwater.errors import FencedError, StoreError, UsageError
 from headwater.online_stores.states import read_stream
 from headwater.pipelines import seed as seeding
 from headwater.pipelines.ingest import Intake, Limits
@@ -89,6 +89,51 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert said == {"view": "current", "new": "filling"}
         both.intake.shard("1")
         assert values(new, store, 11) == values(old, store, 11)
+
+
+def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(tmp_path, clock, monkeypatch):
+    """Between two parts the partition goes to another process, which fills the views from the beginning: each event counts once."""
+    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store, closing(hw.open_store(server.url)) as its:
+        old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
+        Flow([old], store, tmp_path).send(events(range(20)), 20)
+        clock(20)
+        monkeypatch.setattr(seeding, "_ROWS", 4)
+        first, other = (Intake(old.source, [old, new], s, tmp_path, Limits()) for s in (store, its))
+        add, parts = seeding._add, []
+
+        def interrupted(*given):
+            parts.append(1)
+            if len(parts) == 3:
+                other.shard("0")
+            return add(*given)
+
+        monkeypatch.setattr(seeding, "_add", interrupted)
+        with pytest.raises(FencedError):
+            first.shard("0")
+        assert len(parts) == 3 + 5
+        assert values(new, store, 21) == values(old, store, 21)
+
+
+def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
+    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+        old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
+        Flow([old], store, tmp_path).send(events(range(20)), 20)
+        clock(20)
+        monkeypatch.setattr(seeding, "_ROWS", 4)
+        intake, add, parts = Intake(old.source, [old, new], store, tmp_path, Limits()), seeding._add, []
+
+        def revoked(*given):
+            parts.append(1)
+            intake.forget(["0"])
+            return add(*given)
+
+        monkeypatch.setattr(seeding, "_add", revoked)
+        with pytest.raises(FencedError, match="was given to another process"):
+            intake.shard("0")
+        assert (len(parts), intake.shards) == (1, [])
+        monkeypatch.setattr(seeding, "_add", add)
+        assert intake.shard("0") in intake.shards
+        assert values(new, store, 21) == values(old, store, 21)
 
 
 def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, clock):

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from headwater import clock
-from headwater.connectors.feeds import Assigned, Records, Revoked
+from headwater.connectors.feeds import Assigned, OriginOf, Records, Revoked
 from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
@@ -21,8 +21,8 @@ _STEP: Final = 0.02  # seconds between two looks at files that have nothing new
 _CHUNK: Final = 4_000_000  # bytes read at once
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> FileFeed:
-    """See `feeds.open_feed`."""
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> FileFeed:  # noqa: ARG001 (as `feeds.open_feed`)
+    """See `feeds.open_feed`; the callbacks are called inside `poll` and `close`."""
     return FileFeed(source, assigned, revoked)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Assigned = Callable[[Sequence[str]], Mapping[str, int]]
 Revoked = Callable[[Sequence[str]], None]
+OriginOf = Callable[[str], str]
+"""What the known offset of a partition counts in, as `Records.origins` gave it; "" where nothing is known."""
 
 _FEEDS: Final[Mapping[str, str]] = {
     "KafkaTopic": "headwater.connectors.kafka",
@@ -37,6 +39,7 @@ class Records:
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
     payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold,
     where somebody has looked already.
+    origins: partition name -> what its offsets count in, where a stream may be replaced by another one of its name (Kafka: the topic's id).
     ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
@@ -49,6 +52,7 @@ class Records:
     frame: pl.DataFrame | None = None
     ids: pl.Series | None = None
     decoded: Decoded | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, index: I64) -> Records:
         """Some of the records, by position; `ends` stay."""
@@ -76,7 +80,9 @@ class Records:
         names = list(self.partitions)
         index = np.flatnonzero(self.partition == names.index(partition)) if partition in names else np.empty(0, np.int64)
         own = self.take(index)
-        yield replace(own, partitions=[partition], partition=np.zeros(len(index), np.int64), ends={partition: self.ends[partition]})
+        yield replace(
+            own, partitions=[partition], partition=np.zeros(len(index), np.int64), ends={partition: self.ends[partition]}
+        )  # origins stay: those of others are not looked at
 
 
 def joined(parts: Sequence[Records]) -> list[Records]:
@@ -97,12 +103,13 @@ def joined(parts: Sequence[Records]) -> list[Records]:
             {name: end for part in parts for name, end in part.ends.items()},
             [payload for part in parts for payload in part.payloads],
             decoded=in_one([(part.decoded, len(part.offset)) for part in parts if part.decoded is not None]),
+            origins={name: origin for part in parts for name, origin in part.origins.items()},
         )
     ]
 
 
 class Feed(Protocol):
-    """An open stream. It is polled from one thread, and the callbacks of `open_feed` are called inside `poll` and `close`."""
+    """An open stream. It is polled from one thread; it says when it calls the callbacks of `open_feed`."""
 
     def poll(self, most: int, timeout: float) -> Records | None:
         """What there is, at most `most` records; waits up to `timeout` seconds for the first, and gives None if nothing came.
@@ -130,14 +137,16 @@ class Feed(Protocol):
         ...
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> Feed:
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf = lambda _: "") -> Feed:
     """Begin to read the stream of a source.
 
     Args:
         source: whose stream is read.
         assigned: called with the partitions that are to be read from now on; gives the offset from which on to read each. Those that it
-            does not name begin where the stream's `start` says.
-        revoked: called with the partitions that others read from now on.
+            does not name begin where the stream's `start` says. It may take long (views are filled with their past), so a feed that others
+            wait for calls it in a thread of its own, and goes on with its other partitions meanwhile.
+        revoked: called with the partitions that others read from now on; also while `assigned` is still running for them.
+        origin_of: see `OriginOf`.
 
     Raises:
         DefinitionError: the source has no stream that can be read here.
@@ -149,5 +158,5 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> Feed:
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
-    made: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked)
+    made: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of)
     return made

@@ -7,130 +7,59 @@ an offset that the topic no longer has is an error, never a jump.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
 import numpy as np
 
-from headwater import clock, settings
+from headwater import clock
 from headwater.compute.arrays import I64
-from headwater.connectors.feeds import Assigned, Records, Revoked
+from headwater.connectors.feeds import Assigned, OriginOf, Records, Revoked
+from headwater.connectors.kafka_assignment import Lookup, origin, parts_of
+from headwater.connectors.kafka_client import ALL_DOWN, DEFAULTS, FIXED, HOPELESS, PASSING, PATIENCE, TopicIds, ck, settings_of
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Env, KafkaTopic
-from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, RetentionError, nearest
-
-try:
-    import confluent_kafka as ck
-except ImportError as error:
-    raise MissingExtraError("confluent-kafka", "kafka") from error
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import ConnectError, DataError, DefinitionError, FencedError, HeadwaterError, RecreatedError, RetentionError, nearest
 
 _LOG = logging.getLogger(__name__)
 
-PATIENCE: Final = 10.0  # seconds in which a broker must answer when a feed is opened
 _RETURN: Final = 60.0  # seconds in which one must be back when partitions are given out
 _QUERY: Final = 2.0
+_IDENTITY: Final = 1.0  # seconds between two looks at whether the topic is still the same, while nothing comes
+_CONFIRMED: Final = 0.05  # seconds before records were consumed that it was; to create a topic again and write to it takes longer
 
-_DEFAULTS: Final = {
-    "partition.assignment.strategy": "cooperative-sticky",
-    "topic.metadata.refresh.interval.ms": 10_000,  # in which a growing topic's new partitions are found
-    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a reader that is quicker than that
-    "reconnect.backoff.max.ms": 1_000,  # so that events are fresh soon after a broker is back
-    "log_level": 2,  # what matters comes as an error, and is logged here
-}
-_FIXED: Final = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,  # says that records which nobody reads have been passed
-}
 # librdkafka's own errors begin with an underscore; they are as public as the others.
-_EOF, _RESET, _LATE, _DOWN, _ALL_DOWN = (
-    getattr(ck.KafkaError, f"_{name}")
-    for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED", "TRANSPORT", "ALL_BROKERS_DOWN")
-)
-_HOPELESS: Final = frozenset(
-    {
-        *(getattr(ck.KafkaError, name) for name in ("_AUTHENTICATION", "_SSL")),
-        ck.KafkaError.SASL_AUTHENTICATION_FAILED,
-        ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        ck.KafkaError.GROUP_AUTHORIZATION_FAILED,
-        ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-_PASSING: Final = frozenset({_ALL_DOWN, _DOWN})
+_EOF, _RESET, _LATE = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED"))
 
 
-def settings_of(spec: KafkaTopic) -> dict[str, object]:
-    """What librdkafka is told to connect by; secrets are read here.
-
-    Raises:
-        UsageError: a secret is not set.
-    """
-    given = {name: _told(value) for name, value in spec.options.items()}
-    return {"bootstrap.servers": _told(spec.servers), "client.id": "headwater", **given}
-
-
-@contextmanager
-def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
-    """A consumer that joins no group and commits nothing, for whoever only looks; partitions are assigned to it by hand.
-
-    Raises:
-        ConnectError: nobody answers, or access is refused, in what is asked of it here.
-        DefinitionError: an option that does not exist.
-    """
-    told = {**_DEFAULTS, **settings_of(spec), **_FIXED, "group.id": f"headwater-look-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
-    told.pop("group.protocol", None)
-    try:
-        consumer = ck.Consumer(told)
-    except ck.KafkaException as error:
-        raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
-    try:
-        yield consumer
-    except ck.KafkaException as error:
-        raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-
-
-def place(spec: KafkaTopic, partition: int, offset: int = 0) -> ck.TopicPartition:
-    """A partition of the topic, and an offset in it."""
-    return ck.TopicPartition(spec.topic, partition, offset)
-
-
-def configured(spec: KafkaTopic) -> dict[str, str]:
-    """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the rest.
-
-    Raises:
-        ConnectError: nobody answers, or may not say.
-    """
-    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
-
-    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.topic)
-    client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
-    try:
-        found = client.describe_configs([resource], request_timeout=PATIENCE)[resource].result()
-    except ck.KafkaException as error:
-        raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
-    return {name: str(entry.value) for name, entry in found.items()}
-
-
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked) -> KafkaFeed:
-    """See `feeds.open_feed`."""
-    return KafkaFeed(source, assigned, revoked)
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> KafkaFeed:
+    """See `feeds.open_feed`; `assigned` is called in a thread of its own, `revoked` inside `poll` and `close`."""
+    return KafkaFeed(source, assigned, revoked, origin_of)
 
 
 class KafkaFeed:
-    """One member of the consumer group that shares a topic's partitions."""
+    """One member of the consumer group that shares a topic's partitions.
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked) -> None:
+    A partition that is assigned is paused until `assigned` has said from where to read it, which may take longer than the group waits for
+    a member that is silent. Offsets are the topic's own inside, and outside the topic's plus the `shift` of their origin: it is not 0
+    where a topic was created again, so offsets of a partition always rise.
+    """
+
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> None:
         spec = source.stream
         assert isinstance(spec, KafkaTopic)
-        self._spec, self._assigned, self._revoked = spec, assigned, revoked
+        self._spec, self._assigned, self._revoked, self._origin_of = spec, assigned, revoked, origin_of
+        self._assignments = 0
+        self._pending: dict[int, int] = {}  # assigned, and nobody has said yet from where to read: the number of the assignment
+        self._lookup: tuple[Lookup, threading.Thread] | None = None
+        self._origins: dict[int, str] = {}  # of the partitions that are read
+        self._shift: dict[int, int] = {}
+        self._checked = -_IDENTITY  # when the topic was last asked for its id
+        self._unconfirmed: list[ck.Message] = []  # consumed, and nobody has said yet that the topic is the same
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
         self._highs: dict[int, int] = {}  # where each ended when it was assigned
         self._moved: set[int] = set()  # those of whose end nobody has been told
@@ -139,7 +68,7 @@ class KafkaFeed:
         self._complaint: ck.KafkaError | None = None
         self._down = self._closing = False
         self._any_known = False
-        told = {**_DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **_FIXED}
+        told = {**DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **FIXED}
         self._incremental = told["partition.assignment.strategy"] == "cooperative-sticky" or told.get("group.protocol") == "consumer"
         if told.get("group.protocol") == "consumer":
             told.pop("partition.assignment.strategy")  # the broker's matter
@@ -149,6 +78,7 @@ class KafkaFeed:
             raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
         try:
             self._first_partitions = self._found()
+            self._ids = TopicIds(spec)
             self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
         except BaseException:
             self._consumer.close()
@@ -156,11 +86,15 @@ class KafkaFeed:
 
     def poll(self, most: int, timeout: float) -> Records | None:
         """See `Feed`."""
-        messages = self._consumer.consume(most, 0)
+        self._take_up(timeout)
+        messages, self._unconfirmed = self._unconfirmed or self._consumer.consume(most, 0), []
         if not messages and not self._failure and not self._moved:
             messages = self._consumer.consume(1, timeout)
             if messages and most > 1:
                 messages += self._consumer.consume(most - 1, 0)
+        if not self._confirmed(_CONFIRMED if messages else _IDENTITY, timeout if messages else 0.0) and messages and not self._failure:
+            self._unconfirmed = messages
+            return None
         stamps = _stamps(messages)
         if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
             messages = self._told_of_errors(messages)
@@ -173,16 +107,16 @@ class KafkaFeed:
         return records if records.ends else None
 
     def lag(self) -> Mapping[str, int]:
-        """See `Feed`."""
-        return {str(p): max(0, self._high(p) - end) for p, end in self._ends.items()}
+        """See `Feed`; of a partition that is not read yet at least one record."""
+        return {str(p): max(0, self._high(p) - end) for p, end in self._ends.items()} | {str(p): 1 for p in self._pending}
 
     def elsewhere(self) -> int:
         """See `Feed`; a member that was killed keeps its partitions until its session ends."""
-        return len(set(self._first_partitions) - self._ends.keys())
+        return len(set(self._first_partitions) - self._ends.keys() - self._pending.keys())
 
     def acknowledge(self, ends: Mapping[str, int]) -> None:
         """See `Feed`."""
-        mine = [ck.TopicPartition(self._spec.topic, int(p), end) for p, end in ends.items() if int(p) in self._ends]
+        mine = [ck.TopicPartition(self._spec.topic, p, end - self._shift[p]) for n, end in ends.items() if (p := int(n)) in self._ends]
         if mine:
             self._consumer.commit(offsets=mine, asynchronous=True)
 
@@ -190,6 +124,8 @@ class KafkaFeed:
         """See `Feed`."""
         self._closing = True
         self._consumer.close()
+        if self._lookup is not None:
+            self._lookup[1].join()  # its partitions were revoked, so it ends soon
 
     # ---- records
 
@@ -217,9 +153,13 @@ class KafkaFeed:
                 self._ends[p] = o
                 self._moved.add(p)
         self._reached.clear()
-        ends = {str(p): self._ends[p] for p in sorted(self._moved)}
+        moved = sorted(self._moved)
         self._moved.clear()
-        return Records([str(p) for p in here.tolist()], index, offset, at, ends, payloads)
+        if any(self._shift.values()):
+            offset = offset + np.array([self._shift[p] for p in here.tolist()], np.int64)[index]
+        ends = {str(p): self._ends[p] + self._shift[p] for p in moved}
+        origins = {str(p): self._origins[p] for p in moved if self._origins[p]}
+        return Records([str(p) for p in here.tolist()], index, offset, at, ends, payloads, origins=origins)
 
     def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which records are to be read: not those of a partition that was lost while they were fetched, nor those that came before."""
@@ -240,11 +180,12 @@ class KafkaFeed:
             elif error.code() == _EOF:
                 self._reached[p] = message.offset() or 0
             elif error.code() == _RESET:
-                self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
+                if p in self._ends:  # or nobody reads it yet
+                    self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
             elif error.code() == _LATE:  # every partition is another reader's by now, and what was fetched before is no longer ours
                 _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
-                self._lose(list(self._ends))
-            elif error.code() in _PASSING or error.retriable():
+                self._lose([*self._ends, *self._pending])
+            elif error.code() in PASSING or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
                 self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
@@ -256,15 +197,78 @@ class KafkaFeed:
         if self._closing:  # it was under way, and is taken back at once
             (consumer.incremental_assign if self._incremental else consumer.assign)(given)
             return
-        begun = []
-        try:
-            known = self._assigned([str(tp.partition) for tp in given]) if given else {}
-            self._any_known |= bool(known)
-            begun = [ck.TopicPartition(tp.topic, tp.partition, self._start(tp.partition, known.get(str(tp.partition)))) for tp in given]
-        except HeadwaterError as error:  # this is called inside librdkafka; `poll` raises it
-            self._failure = error
-        self._ends |= {tp.partition: tp.offset for tp in begun}
+        self._assignments += 1
+        self._pending |= {tp.partition: self._assignments for tp in given}
+        begun = [ck.TopicPartition(tp.topic, tp.partition, ck.OFFSET_BEGINNING) for tp in given]
         (consumer.incremental_assign if self._incremental else consumer.assign)(begun)
+        consumer.pause(begun)
+
+    def _take_up(self, timeout: float) -> None:
+        """Ask from where to read partitions that were assigned, and begin with those of which that is known by now."""
+        if self._lookup is None and self._pending:
+            lookup = Lookup(self._assigned, self._ids, dict(self._pending))
+            self._lookup = lookup, lookup.start()
+        if self._lookup is None:
+            return
+        lookup, thread = self._lookup
+        thread.join(timeout)
+        if thread.is_alive():
+            return
+        self._lookup = None
+        mine = [p for p, number in lookup.number.items() if self._pending.get(p) == number]
+        if isinstance(lookup.failure, FencedError) and len(mine) < len(lookup.number):
+            return  # of one that is another reader's by now; the others are asked for again
+        self._failure = self._failure or lookup.failure
+        if self._failure or not mine:
+            return
+        self._any_known |= bool(lookup.known)
+        try:
+            self._begin(mine, lookup.known, lookup.topic_id)
+        except HeadwaterError as error:
+            self._failure = error
+
+    def _begin(self, partitions: Sequence[int], known: Mapping[int, int], topic_id: str) -> None:
+        """Read these partitions from now on."""
+        origins = {p: self._origin_of(str(p)) if p in known else "" for p in partitions}
+        others = {p: mine for p, mine in origins.items() if mine and topic_id and parts_of(mine)[0] != topic_id}
+        if others:
+            raise self._recreated({p: known[p] for p in others}, parts_of(next(iter(others.values())))[0], topic_id)
+        for p in partitions:
+            self._shift[p] = parts_of(origins[p])[1]
+            self._origins[p] = origins[p] or topic_id
+            start = self._start(p, known[p] - self._shift[p] if p in known else None)
+            where = ck.TopicPartition(self._spec.topic, p, start)
+            self._consumer.seek(where)
+            self._consumer.resume([where])
+            self._ends[p] = start
+            del self._pending[p]
+
+    def _confirmed(self, age: float, timeout: float) -> bool:
+        """Whether the topic was still the one that is read so many seconds ago; waits `timeout` seconds for an answer."""
+        least = clock.stopwatch() - age
+        while self._ends and self._checked < least and not self._failure:
+            try:
+                found = self._ids.answer(timeout)
+                if found is None:
+                    return False
+                self._checked = found[0]
+                self._failure = self._another(found[1])
+            except HeadwaterError as error:
+                self._failure = error
+        return True
+
+    def _another(self, topic_id: str) -> RecreatedError | None:
+        """What is wrong if the topic has this id now; None where nothing is."""
+        others = {p: parts_of(mine)[0] for p, mine in self._origins.items() if p in self._ends and mine and topic_id}
+        others = {p: was for p, was in others.items() if was != topic_id}
+        if not others:
+            return None
+        return self._recreated({p: self._ends[p] + self._shift[p] for p in others}, next(iter(others.values())), topic_id)
+
+    def _recreated(self, ends: Mapping[int, int], was: str, now: str) -> RecreatedError:
+        """ends: by partition, the outside offset that the first record of the new topic is to have."""
+        origins = {str(p): origin(now, end - self._watermarks(p)[0]) for p, end in ends.items()}
+        return RecreatedError(str(self._spec), origins, was=was, now=now)
 
     def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
         try:
@@ -277,9 +281,10 @@ class KafkaFeed:
 
     def _lose(self, partitions: Sequence[int]) -> None:
         """Take these partitions for another reader's, and say so; once."""
-        mine = [p for p in partitions if p in self._ends]
+        mine = [p for p in partitions if p in self._ends or p in self._pending]
         for p in mine:
-            del self._ends[p]
+            self._ends.pop(p, None)
+            self._pending.pop(p, None)
             self._moved.discard(p)
         if mine:
             self._revoked([str(p) for p in mine])
@@ -304,8 +309,13 @@ class KafkaFeed:
 
     def _gone(self, partition: int, wanted: int, low: int, high: int) -> DataError:
         """What is wrong where a partition does not have the offset that is to be read next."""
+        with suppress(ConnectError):
+            another = self._another(self._ids.now())
+            if another is not None:
+                return another
+        shift = self._shift[partition]
         if wanted < low:
-            return RetentionError(str(self._spec), str(partition), wanted=wanted, first=low)
+            return RetentionError(str(self._spec), str(partition), wanted=wanted + shift, first=low + shift)
         return DataError(
             f"{self._spec}, partition {partition}: offset {wanted} is to be read next, and it ends at {high}: the topic was made anew, or its brokers "
             "lost records. What was read of it no longer fits; rebuild the view from its archive or history, or name the new topic otherwise"
@@ -319,7 +329,7 @@ class KafkaFeed:
                 low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
             except ck.KafkaException as error:
                 told: ck.KafkaError = error.args[0]
-                if told.code() in _HOPELESS or clock.stopwatch() - since > _RETURN:
+                if told.code() in HOPELESS or clock.stopwatch() - since > _RETURN:
                     raise ConnectError(f"{self._spec}, partition {partition}: {told.str()}") from error
                 time.sleep(0.1)
                 with suppress(ck.KafkaException):
@@ -361,12 +371,12 @@ class KafkaFeed:
 
     def _complained(self, error: ck.KafkaError) -> None:
         """Called by librdkafka with what is wrong beyond a single partition; it tries again by itself, unless that is of no use."""
-        if error.fatal() or error.code() in _HOPELESS:
+        if error.fatal() or error.code() in HOPELESS:
             self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()}); see options= of hw.kafka")
         elif not self._down:
             self._down = True
             _LOG.warning("%s: %s; trying again until a broker answers", self._spec, error.str())
-        if error.code() != _ALL_DOWN:  # which says less than what comes before it
+        if error.code() != ALL_DOWN:  # which says less than what comes before it
             self._complaint = error
 
 
@@ -378,7 +388,3 @@ def _stamps(messages: Sequence[ck.Message]) -> I64:
 def _committed(error: ck.KafkaError | None, partitions: Sequence[ck.TopicPartition]) -> None:
     if error is not None:
         _LOG.warning("the offsets of %d partitions were not told to the group: %s", len(partitions), error.str())
-
-
-def _told(value: str | Env) -> str:
-    return settings.secret(value.name) if isinstance(value, Env) else value

@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater import clock
 from headwater.compute.arrays import I64
-from headwater.connectors.kafka import PATIENCE, bare, configured, place
+from headwater.connectors.kafka_client import PATIENCE, bare, configured, place
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, nearest
 

@@ -19,6 +19,7 @@ NOWHERE = b"n"
 """A key that never holds anything."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
+ORIGIN, FILLING = b"y", b"z"
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """Of events that can be taken back: their last images by id, where they stand in a view by key and time, and when they are let go."""
 _LONGEST = 400
@@ -66,6 +67,16 @@ def begun(source: str) -> bytes:
 def offset(source: str, partition: str) -> bytes:
     """Where the offset stands from which a partition is to be read on."""
     return OFFSET + name(source) + partition.encode()
+
+
+def origin(source: str, partition: str) -> bytes:
+    """Key of what the offset of a partition counts in (Kafka: the topic's id); see `Records.origins`."""
+    return ORIGIN + name(source) + partition.encode()
+
+
+def filling(source: str, partition: str) -> bytes:
+    """Key of the token of the process that fills a partition's views with their past, or was the last that did."""
+    return FILLING + name(source) + partition.encode()
 
 
 def events(tiles: str, partition: str | None = None) -> bytes:

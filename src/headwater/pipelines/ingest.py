@@ -20,7 +20,7 @@ from headwater.connectors.pushed import Inbox
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
-from headwater.errors import FencedError, RetentionError, UsageError
+from headwater.errors import FencedError, RecreatedError, RetentionError, UsageError
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.arms import stored
 from headwater.pipelines.intake import Intake, Limits, Turns, streamed
@@ -65,7 +65,7 @@ class _Reading:
             while not self.stop.is_set():
                 try:
                     self._read(self.generation)
-                except RetentionError as error:
+                except (RetentionError, RecreatedError) as error:
                     if not self.intake.limits.accept_loss:
                         raise
                     self._lose(error)
@@ -120,7 +120,7 @@ class _Reading:
         if ends:
             feed.acknowledge(ends)
 
-    def _lose(self, error: RetentionError) -> None:
+    def _lose(self, error: RetentionError | RecreatedError) -> None:
         """Have what is gone counted as lost, and wait for it."""
         self.skipped.clear()
         self.work.put(_Brought(self, self.generation, error=error))
@@ -276,9 +276,9 @@ def _take(reading: _Reading, brought: Sequence[_Brought], on_commit: OnCommit | 
         records = [(one.records, one.turns) for one in fresh if one.records is not None]
         _commit(reading, records, max((one.known for one in fresh), default=0), on_commit)
     for one in brought:
-        if isinstance(one.error, RetentionError) and reading.intake.limits.accept_loss:
-            _LOG.warning("%s; going on without them", one.error)
-            reading.intake.skip(one.error.partition, one.error.first, clock.now_micros())
+        if isinstance(one.error, RetentionError | RecreatedError) and reading.intake.limits.accept_loss:
+            _LOG.warning("%s; going on without what was lost", one.error)
+            reading.intake.skip(one.error, clock.now_micros())
             reading.skipped.set()
         elif one.error is not None:
             raise one.error

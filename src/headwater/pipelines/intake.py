@@ -16,7 +16,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Streaming
 from headwater.definitions.source import Enriched, Source
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import OFFSET, Acceptance
@@ -95,6 +95,7 @@ class Intake:
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._shards: dict[str | None, Shard] = {}
+        self._filling: dict[str | None, Shard] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if not store.partitioned:
@@ -109,7 +110,9 @@ class Intake:
         """Begin to read the stream."""
         assigned: Assigned = self._ends
         revoked: Revoked = self.forget
-        return open_feed(self.source, assigned, revoked) if self.inbox is None else PushedFeed(self.inbox, assigned, revoked)
+        if self.inbox is not None:
+            return PushedFeed(self.inbox, assigned, revoked)
+        return open_feed(self.source, assigned, revoked, self._origin_of)
 
     def decoded(self, records: Records) -> Records:
         """The records with what their payloads hold, so that whoever commits them need not look."""
@@ -124,6 +127,8 @@ class Intake:
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._shards.pop(name, None)
+                if name in self._filling:
+                    self._filling[name].abandoned.set()
 
     def commit(self, records: Sequence[tuple[Records, Turns]], now: int, known: int | None = None) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one shard after the other."""
@@ -139,10 +144,12 @@ class Intake:
                     made.append(self._apply(self._shards[name], mine, now, known))
             return made
 
-    def skip(self, partition: str, to: int, now: int) -> Committed:
-        """Commit that a partition is read on from `to`; what lies between is lost."""
+    def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
+        """Commit that the stream is read on behind what an error says is lost."""
         with self._lock:
-            return self.shard(partition).skip(partition, to, now)
+            if isinstance(error, RetentionError):
+                return [self.shard(error.partition).skip(error.partition, error.first, now)]
+            return [self.shard(partition).adopt(partition, origin, now) for partition, origin in error.origins.items()]
 
     def due(self) -> int | None:
         """When the first event that is held happens."""
@@ -165,7 +172,10 @@ class Intake:
                 self._rolled()
 
     def close(self) -> None:
-        """Wait for files that are being made; what goes wrong with them is seen when they are made again."""
+        """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
+        with self._lock:
+            for shard in self._filling.values():
+                shard.abandoned.set()
         if self._rolling is not None:
             wait([self._rolling])
 
@@ -178,21 +188,40 @@ class Intake:
     def shard(self, partition: str | None) -> Shard:
         """The shard that a partition's records go to; its views are filled with their past before it is given."""
         name = partition if self.store.partitioned else None
-        if name not in self._shards:
-            kept = self.folder is not None
-            shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep > 0)
-            replayed = self.replayed_from is not None
-            now = clock.now_micros() if self.replayed_from is None else self.replayed_from
-            for view, events in seed(shard, self._roller(name, spaces.ARCHIVE), now, replayed=replayed).items():
-                _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
+        with self._lock:
+            if name in self._shards:
+                return self._shards[name]
+        kept = self.folder is not None
+        shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep > 0)
+        with self._lock:
+            self._filling[name] = shard
+        try:
+            self._fill(shard)
+        finally:
+            with self._lock:
+                if self._filling.get(name) is shard:
+                    del self._filling[name]
+        with self._lock:
+            shard.check_mine()
             self._shards[name] = shard
-        return self._shards[name]
+        return shard
+
+    def _fill(self, shard: Shard) -> None:
+        """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
+        replayed = self.replayed_from is not None
+        now = clock.now_micros() if self.replayed_from is None else self.replayed_from
+        for view, events in seed(shard, self._roller(shard.partition, spaces.ARCHIVE), now, replayed=replayed).items():
+            _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
 
     def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
         """The offsets to read on from, of those partitions that are known."""
-        with self._lock:
-            ends = {name: self.shard(name).ends for name in partitions}
+        ends = {name: self.shard(name).ends for name in partitions}
         return {name: known[name] for name, known in ends.items() if name in known}
+
+    def _origin_of(self, partition: str) -> str:
+        """What the offset of a partition counts in; "" where that is not known."""
+        shard = self._shards.get(partition if self.store.partitioned else None)
+        return "" if shard is None else shard.origins.get(partition, "")
 
     def _apply(self, shard: Shard, records: Sequence[Records], now: int, known: int | None) -> Committed:
         made = shard.apply(records, now, known)

@@ -8,6 +8,7 @@ are called approximate until the longest window has passed; so they are where th
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -68,6 +69,10 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
         shared = overlap(shard.source, now)
         if shared is not None:
             shard.begin(*shared, now)
+    if shard.partition is not None:
+        token = secrets.token_bytes(16)
+        shard.store.commit({spaces.filling(shard.source.name, shard.partition): token}, _unmoved(shard))
+        shard.filling = token
     T = max(now, shard.progress.at)
     counts, past = {}, _Past(shard, archive, _begun(shard, archive, T), T, replayed=replayed)
     for tiles in fresh:
@@ -233,8 +238,14 @@ def _clear(shard: Shard, tiles: ViewTiles) -> None:
 
 
 def _unmoved(shard: Shard) -> Changes:
-    """What the store holds as long as nobody else writes to the shard's partition."""
+    """What the store holds as long as nobody else writes to the shard's partition, or fills its views.
+
+    Raises:
+        FencedError: the partition was given to another process.
+    """
     if shard.partition is None:
         return {}
+    shard.check_mine()
     end = shard.ends.get(shard.partition)
-    return {spaces.offset(shard.source.name, shard.partition): None if end is None else spaces.number(end)}
+    token = {spaces.filling(shard.source.name, shard.partition): shard.filling} if shard.filling else {}
+    return {spaces.offset(shard.source.name, shard.partition): None if end is None else spaces.number(end), **token}

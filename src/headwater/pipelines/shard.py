@@ -7,12 +7,12 @@ only if the store stands where this writer left it.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 
 import msgspec
 import numpy as np
@@ -23,13 +23,15 @@ from headwater import clock
 from headwater.connectors.feeds import Records, joined
 from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
-from headwater.engines.events import BEFORE, IDENT
+from headwater.engines.events import BEFORE
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import Fetched
+from headwater.errors import FencedError
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
 from headwater.online_stores import OnlineStore, frames, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, NONE, ROW, UTC, Acceptance, Arrived, content_of, copies
+from headwater.pipelines.accept import DEAD_SCHEMA, NONE, ROW, UTC, Acceptance, Arrived
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
+from headwater.pipelines.deduplicate import Deduplication
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.pipelines.held import DUE, Held
 from headwater.pipelines.id_blocks import IdBlocks
@@ -75,6 +77,7 @@ class _Memory:
 
     progress: Progress
     ends: dict[str, int]
+    origins: dict[str, str]  # by partition, what its offset counts in, where that is known
     ids: Ids | None
     blocks: IdBlocks
     held: Held
@@ -92,6 +95,8 @@ class Shard:
         filtered: whether rows that the source's filter leaves out are kept for `explain`.
 
     blocks: by space, how many bytes wait in the store to be moved into files.
+    abandoned: set when the partition is another writer's, so that views are not filled any further. filling: what the store holds at
+    `spaces.filling` as long as nobody else has begun to fill them.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Shard:
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
         self.place = spaces.PROGRESS + spaces.name(self.name)
         self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
+        self.abandoned, self.filling = threading.Event(), b""
         self.load()
 
     def load(self, *, own: bool = True) -> None:
@@ -113,6 +119,8 @@ class Shard:
         begin = spaces.offset(self.source.name, "")
         offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
         ends = {name: spaces.as_number(value) for name, value in offsets if self.partition in (None, name)}
+        found_origins = self.store.get([spaces.origin(self.source.name, name) for name in ends])
+        origins = {name: origin.decode() for name, origin in zip(ends, found_origins, strict=True) if origin is not None}
         horizon = micros(self.source.id_horizon, "id_horizon")
         ids, blocks = None, IdBlocks(horizon, self.store.get)
         if (self.source.id_field is not None and self.corrections is None) or isinstance(self.source.stream, Pushed):
@@ -124,12 +132,17 @@ class Shard:
             self.corrections.load()
         held = Held(dict(self.store.scan(spaces.HELD + spaces.name(self.name))), progress.at)
         self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
-        self._memory = _Memory(progress, ends, ids, blocks, held, found)
+        self._memory = _Memory(progress, ends, origins, ids, blocks, held, found)
 
     @property
     def ends(self) -> Mapping[str, int]:
         """By partition, the offset from which to read on."""
         return self._memory.ends
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """By partition, what its offset counts in, where that is known; see `Records.origins`."""
+        return self._memory.origins
 
     @property
     def progress(self) -> Progress:
@@ -139,6 +152,15 @@ class Shard:
     def due(self) -> int | None:
         """When the first event that is held happens, in microseconds; None where none is held."""
         return self._memory.held.due
+
+    def check_mine(self) -> None:
+        """Refuse to go on where the partition was given to another writer.
+
+        Raises:
+            FencedError: it was.
+        """
+        if self.abandoned.is_set():
+            raise FencedError(f"partition {self.partition!r} of source {self.source.name!r} was given to another process")
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
         """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit.
@@ -180,6 +202,15 @@ class Shard:
             draft.ends[partition] = max(to, draft.ends.get(partition, 0))
             return draft.commit()
 
+    def adopt(self, partition: str, origin: str, now: int) -> Committed:
+        """Commit that the offsets of a partition count in `origin` from now on: its topic was created again; raises as `apply` does."""
+        draft = _Draft(self, max(now, self._memory.progress.at), 0)
+        with self._reloaded_on_failure():
+            draft.release()
+            draft.counts["recreated"] += 1
+            draft.origins[partition] = origin
+            return draft.commit()
+
     @contextmanager
     def _reloaded_on_failure(self) -> Iterator[None]:
         """A commit takes in ids and releases held events in memory; one that fails has done so for nothing."""
@@ -205,9 +236,10 @@ class _Draft:
         self.dead: list[pl.DataFrame] = []  # what is new of it
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
-        self.ids: list[bytes] = []
+        self.duplicates = Deduplication(self.memory.ids, now, self.counts)
         self.waiting: list[pl.DataFrame] = []
         self.ends = dict(self.memory.ends)
+        self.origins = dict(self.memory.origins)
         self.received, self.latest = self.memory.progress.received, self.memory.progress.latest
 
     def release(self) -> None:
@@ -224,6 +256,7 @@ class _Draft:
         unread = records.unread(self.ends, self.memory.progress.since)
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
         self.ends |= {name: max(end, self.ends.get(name, end)) for name, end in records.ends.items()}
+        self.origins |= {name: origin for name, origin in records.origins.items() if name in records.ends}
         return unread
 
     def add(self, records: Records) -> None:
@@ -247,7 +280,8 @@ class _Draft:
             return
         events = arrived.events
         fates[arrived.kept[events[ROW].to_numpy()]] = COPY
-        events = self._no_copies(records, arrived)
+        events, again = self.duplicates.events(records, arrived)
+        self.dead += again
         fates[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
         events = self._hold(arrived, events, events[TIME] >= self.now, fates)
         rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
@@ -274,12 +308,14 @@ class _Draft:
             expect[spaces.offset(shard.source.name, name)] = None if was is None else spaces.number(was)
             if was != end:
                 changes[spaces.offset(shard.source.name, name)] = spaces.number(end)
+        fresh = self.origins.items() - self.memory.origins.items()
+        changes |= {spaces.origin(shard.source.name, name): origin.encode() for name, origin in fresh}
         changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
         progress = self._progress()
         own = partial(spaces.block, source=shard.name, sequence=progress.sequence)
         changes[shard.place] = said = msgspec.msgpack.encode(progress)
         changes |= self.memory.held.put(own(spaces.HELD), pl.concat(self.waiting) if self.waiting else None)
-        changes |= self.memory.blocks.put(own(spaces.IDS), b"".join(self.ids), self.now)
+        changes |= self.memory.blocks.put(own(spaces.IDS), b"".join(self.duplicates.blocks), self.now)
         if self.rows and shard.archive:
             changes[own(spaces.ARCHIVE)] = frames.encoded(stamped(pl.concat(self.rows), progress.sequence, self.now))
         if self.filtered:
@@ -292,44 +328,16 @@ class _Draft:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
         if shard.corrections is not None:
             shard.corrections.committed(changes)
-        shard._memory = replace(self.memory, progress=progress, ends=self.ends, said=said)  # noqa: SLF001 (one class in two)
+        shard._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=said)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
-    def _no_copies(self, records: Records, arrived: Arrived) -> pl.DataFrame:
-        """The events that are no copies of others, by their ids or, where they carry none, those of their records."""
-        events, ids = arrived.events, self.memory.ids
-        if ids is None or not events.height:
-            return events
-        given = events[IDENT] if IDENT in events.columns else None
-        if given is None and records.ids is not None:
-            given = records.ids.gather(arrived.kept[events[ROW].to_numpy()])
-        if given is None:
-            return events
-        said = given.is_not_null().to_numpy()
-        checked = ids.accept(given.filter(said), content_of(events)[said], self.now)
-        accepted = ~said
-        accepted[said] = checked.accepted
-        self.ids.append(checked.block)
-        self.counts["copies"] += events.height - int(accepted.sum())
-        self.counts["conflicts"] += checked.conflicts
-        if not accepted.all():
-            self.dead.append(copies(records, arrived, events[ROW].filter(~accepted).to_list()))
-        return events.filter(accepted)
-
     def _refuse(self, records: Records, arrived: Arrived) -> None:
-        """Keep what was refused; what may be sent again, only the first time."""
-        dead = arrived.dead
-        if not dead.height:
+        """Keep what was refused."""
+        if not arrived.dead.height:
             return
-        self.refused.append(dead)
-        if records.ids is not None and self.memory.ids is not None:
-            given = records.ids.gather(arrived.refused).fill_null("")
-            said = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(given, dead["payload"], strict=True)]
-            checked = self.memory.ids.accept(pl.Series(said, dtype=pl.String), np.zeros(len(said), np.int64), self.now)
-            self.ids.append(checked.block)
-            dead = dead.filter(checked.accepted)
-            self.counts["refused_again"] += len(said) - dead.height
+        self.refused.append(arrived.dead)
+        dead = self.duplicates.refused(records, arrived)
         if dead.height:
             self.counts["dead"] += dead.height
             self.dead.append(dead)

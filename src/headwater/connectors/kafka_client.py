@@ -1,0 +1,188 @@
+"""Clients of a Kafka broker: how one connects, and what is asked of a topic from outside. The only module that imports the library."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from headwater import clock, settings
+from headwater.definitions.streams import Env, KafkaTopic
+from headwater.errors import ConnectError, DefinitionError, MissingExtraError
+
+try:
+    import confluent_kafka as ck
+except ImportError as error:
+    raise MissingExtraError("confluent-kafka", "kafka") from error
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined]  # it is public
+
+__all__ = [
+    "ALL_DOWN",
+    "DEFAULTS",
+    "FIXED",
+    "HOPELESS",
+    "PASSING",
+    "PATIENCE",
+    "TopicIds",
+    "bare",
+    "ck",
+    "configured",
+    "place",
+    "settings_of",
+]
+
+PATIENCE: Final = 10.0  # seconds in which a broker must answer when a feed is opened
+_SOON: Final = 2.0  # and while one is read: it is asked again
+
+DEFAULTS: Final = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "topic.metadata.refresh.interval.ms": 10_000,  # in which a growing topic's new partitions are found
+    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a reader that is quicker than that
+    "reconnect.backoff.max.ms": 1_000,  # so that events are fresh soon after a broker is back
+    "log_level": 2,  # what matters comes as an error, and is logged here
+}
+FIXED: Final = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,  # says that records which nobody reads have been passed
+}
+HOPELESS: Final = frozenset(
+    {
+        *(getattr(ck.KafkaError, name) for name in ("_AUTHENTICATION", "_SSL")),
+        ck.KafkaError.SASL_AUTHENTICATION_FAILED,
+        ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        ck.KafkaError.GROUP_AUTHORIZATION_FAILED,
+        ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+# librdkafka's own errors begin with an underscore; they are as public as the others.
+ALL_DOWN, _DOWN, _TIMED_OUT, _UNSUPPORTED = (
+    getattr(ck.KafkaError, f"_{name}") for name in ("ALL_BROKERS_DOWN", "TRANSPORT", "TIMED_OUT", "UNSUPPORTED_FEATURE")
+)
+PASSING: Final = frozenset({ALL_DOWN, _DOWN})
+
+
+def settings_of(spec: KafkaTopic) -> dict[str, object]:
+    """What librdkafka is told to connect by; secrets are read here.
+
+    Raises:
+        UsageError: a secret is not set.
+    """
+    given = {name: _secret(value) for name, value in spec.options.items()}
+    return {"bootstrap.servers": _secret(spec.servers), "client.id": "headwater", **given}
+
+
+@contextmanager
+def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
+    """A consumer that joins no group and commits nothing, for whoever only looks; partitions are assigned to it by hand.
+
+    Raises:
+        ConnectError: nobody answers, or access is refused, in what is asked of it here.
+        DefinitionError: an option that does not exist.
+    """
+    options = {**DEFAULTS, **settings_of(spec), **FIXED, "group.id": f"headwater-look-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
+    options.pop("group.protocol", None)
+    try:
+        consumer = ck.Consumer(options)
+    except ck.KafkaException as error:
+        raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
+    try:
+        yield consumer
+    except ck.KafkaException as error:
+        raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def place(spec: KafkaTopic, partition: int, offset: int = 0) -> ck.TopicPartition:
+    """A partition of the topic, and an offset in it."""
+    return ck.TopicPartition(spec.topic, partition, offset)
+
+
+def configured(spec: KafkaTopic) -> dict[str, str]:
+    """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the rest.
+
+    Raises:
+        ConnectError: nobody answers, or may not say.
+    """
+    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.topic)
+    client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
+    try:
+        found = client.describe_configs([resource], request_timeout=PATIENCE)[resource].result()
+    except ck.KafkaException as error:
+        raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
+    return {name: str(entry.value) for name, entry in found.items()}
+
+
+class TopicIds:
+    """The id of a topic, which is another one after the topic was deleted and created again under its name."""
+
+    def __init__(self, spec: KafkaTopic) -> None:
+        from confluent_kafka.admin import AdminClient
+
+        self._spec = spec
+        options: dict[str, object] = {**settings_of(spec), "log_level": DEFAULTS["log_level"]}
+        self._client = AdminClient(options)  # type: ignore[arg-type]
+        self._asked: tuple[float, Future[TopicDescription]] | None = None
+
+    def now(self) -> str:
+        """The id; "" where the broker gives topics none (before Kafka 2.8).
+
+        Raises:
+            ConnectError: nobody answers, access is refused, or there is no such topic.
+        """
+        try:
+            return _id_of(self._ask(PATIENCE).result())
+        except ck.KafkaException as error:
+            return self._refused(error)
+
+    def answer(self, timeout: float) -> tuple[float, str] | None:
+        """The id, and when it was asked for, on the clock of `clock.stopwatch`; None where no answer has come in so many seconds.
+
+        Raises:
+            ConnectError: access is refused, or there is no such topic any more.
+        """
+        if self._asked is None:
+            self._asked = clock.stopwatch(), self._ask(_SOON)
+        at, asked = self._asked
+        try:
+            found = _id_of(asked.result(timeout))
+        except TimeoutError:
+            return None
+        except ck.KafkaException as error:
+            self._asked = None
+            if error.args[0].code() in PASSING or error.args[0].retriable() or error.args[0].code() == _TIMED_OUT:
+                return None
+            found = self._refused(error)
+        self._asked = None
+        return at, found
+
+    def _refused(self, error: ck.KafkaException) -> str:
+        if error.args[0].code() == _UNSUPPORTED:
+            return ""
+        raise ConnectError(f"{self._spec}: the topic cannot be described: {error.args[0].str()}") from error
+
+    def _ask(self, timeout: float) -> Future[TopicDescription]:
+        from confluent_kafka import TopicCollection
+
+        found: Future[TopicDescription] = self._client.describe_topics(TopicCollection([self._spec.topic]), request_timeout=timeout)[
+            self._spec.topic
+        ]
+        return found
+
+
+def _id_of(described: TopicDescription) -> str:
+    found = str(described.topic_id)
+    return "" if set(found) == {"A"} else found  # all bits are zero: none
+
+
+def _secret(value: str | Env) -> str:
+    return settings.secret(value.name) if isinstance(value, Env) else value
