@@ -96,10 +96,14 @@ def open_model(folder: Path, model: Model | None = None, *, trust: bool = False,
     kept = manifest.kept
     form = format_named(kept.format)
     check_trust(form, str(folder), trust=trust)
-    path = folder / kept.file
+    path = folder / form.file  # the file that is loaded, whatever the manifest calls it
+    if kept.file != form.file:
+        raise DataError(
+            f"the manifest of the model at {folder} names {kept.file!r}, and {form.name} keeps a model in {form.file!r}; train it again"
+        )
     if not path.exists() or digest_of(path) != kept.digest:
         raise DataError(
-            f"the model at {folder} is not what was kept: {kept.file} {'has changed' if path.exists() else 'is gone'}; train it again"
+            f"the model at {folder} is not what was kept: {form.file} {'has changed' if path.exists() else 'is gone'}; train it again"
         )
     estimator = form.read(folder, kept.about)
     fitted = Fitted(estimator, manifest.encoding, manifest.task, manifest.estimator, manifest.replayed, tuple(manifest.classes))

@@ -15,6 +15,7 @@ from headwater.compute.arrays import F64
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError
 from headwater.models.formats.base import Fixed, Format, file_at
+from headwater.models.formats.lightgbm_text import checked
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -172,9 +173,14 @@ def _booster(path: Path) -> Booster:
     import lightgbm
 
     try:
-        return lightgbm.Booster(model_file=str(path))
-    except lightgbm.basic.LightGBMError as error:
+        found = checked(path.read_bytes(), path)
+        booster = lightgbm.Booster(model_str=found.text)
+        shape = (booster.num_feature(), booster.num_trees(), booster.num_model_per_iteration())
+    except (lightgbm.basic.LightGBMError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no model that LightGBM reads: {error}") from error
+    if shape != (found.features, found.trees, found.outputs):
+        raise DataError(f"{path} is no model that LightGBM reads: of {found.trees} trees it read {shape[1]}")
+    return booster
 
 
 FORMAT: Format = Format(
