@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from headwater.pipelines.dataset import Dataset as Dataset
     from headwater.pipelines.dataset import dataset as dataset
     from headwater.pipelines.dataset import reproduce as reproduce
+    from headwater.pipelines.erase import erase as erase
     from headwater.pipelines.explain import Explanation as Explanation
     from headwater.pipelines.explain import explain as explain
     from headwater.pipelines.forget import forget as forget
@@ -159,6 +160,7 @@ _HOMES = {
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
+    "headwater.pipelines.erase": "erase",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",
     "headwater.pipelines.made_ahead": "MadeAhead",

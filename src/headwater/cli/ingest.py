@@ -52,6 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="how long rows that a source's filter leaves out are kept, which `headwater explain` shows; 0s keeps none (default: %(default)s)",
     )
+    for name, what in (("archive", "accepted events"), ("dead-letters", "refused records")):
+        parser.add_argument(f"--keep-{name}", metavar="DURATION", help=f"how long {what} are kept, such as 400d (default: for good)")
     parser.add_argument(
         "--replay",
         metavar="START..END",
@@ -74,7 +76,13 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if given.batch < 1 or given.linger < 0:
         raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
     limits = Limits(
-        batch=given.batch, linger=given.linger, future=given.future, accept_loss=given.accept_loss, filtered=given.keep_filtered
+        batch=given.batch,
+        linger=given.linger,
+        future=given.future,
+        accept_loss=given.accept_loss,
+        filtered=given.keep_filtered,
+        archive=given.keep_archive,
+        dead_letters=given.keep_dead_letters,
     )
     tally = _Tally(screen)
     if given.replay is not None:

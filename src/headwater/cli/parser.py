@@ -14,6 +14,7 @@ from headwater.cli import (
     backtest,
     dataset,
     demo,
+    erase,
     explain,
     ingest,
     init,
@@ -49,6 +50,7 @@ VERBS = {
         explain,
         parity,
         store,
+        erase,
         token,
     )
 }

@@ -59,6 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the share of requests whose features and predictions are kept in the served log, in --folder; 0 keeps none (default: %(default)s)",
     )
     parser.add_argument("--keep", default="90d", metavar="DURATION", help="how long the served log is kept (default: %(default)s)")
+    parser.add_argument("--keep-outcomes", metavar="DURATION", help="how long posted outcomes are kept, such as 400d (default: for good)")
     parser.add_argument(
         "--answers", action="store_true", help="keep what third parties answer, in --folder, as the history that training needs"
     )
@@ -87,6 +88,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         _supervise(given, screen)
         return
     project = load(given.project).project
+    from headwater.logs.retention import outcomes_kept
     from headwater.logs.served import ServedLog
     from headwater.serving.answer_log import AnswerLog
     from headwater.serving.serve import serve
@@ -94,6 +96,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     place = options.place(given)
     with stopped() as stop, seldom_collected(), ExitStack() as stack:
         served = stack.enter_context(ServedLog(place, sample=given.served, keep=given.keep)) if given.served else None
+        stack.enter_context(outcomes_kept(place, given.keep_outcomes))
         answers = AnswerLog(place / "answers") if given.answers else None
         if answers is not None:
             stack.enter_context(answers.running())
@@ -165,6 +168,7 @@ def _wanted(given: argparse.Namespace, workers: int) -> Iterator[Wanted]:
         f"--log-sample={given.log_sample}",
         f"--served={given.served}",
         f"--keep={given.keep}",
+        *([f"--keep-outcomes={given.keep_outcomes}"] if given.keep_outcomes is not None else []),
         *(["--answers"] if given.answers else []),
     ]
     own = [f"--http={given.http}", *logs, *models, *trust, *levels, *tokens, *forward]

@@ -33,7 +33,7 @@ from headwater.logs.outcome_rows import SEQUENCE, Checked, Rules, rules
 from headwater.logs.rolling import durable, file_name, span
 
 OUTCOMES: Final = "outcomes"
-_JOURNAL = "journal.sqlite"
+JOURNAL = "journal.sqlite"
 _WAIT = 30.0  # seconds for another process's commit
 _MOST = 100_000  # rows in a file
 
@@ -119,7 +119,7 @@ class Outcomes:
         except OSError as error:
             raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
         with self._failing():
-            self._journal = _open(self.place / _JOURNAL)
+            self._journal = _open(self.place / JOURNAL)
 
     @staticmethod
     def of(folder: str | Path, project: Project, labels: str) -> Outcomes:
@@ -164,7 +164,7 @@ class Outcomes:
         Raises:
             StoreError: the file cannot be written; nothing is lost.
         """
-        with _alone(self.place / "lock") as mine, self._failing(), closing(_open(self.place / _JOURNAL)) as journal:
+        with _alone(self.place / "lock") as mine, self._failing(), closing(_open(self.place / JOURNAL)) as journal:
             found = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
             if len(found) < max(least, 1):
                 return None
@@ -220,7 +220,7 @@ class Outcomes:
             yield
         except sqlite3.Error as error:
             raise StoreError(
-                f"the journal of outcomes {self.place / _JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
+                f"the journal of outcomes {self.place / JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
                 "right to write there, and send the same again"
             ) from error
 
@@ -245,8 +245,8 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     place = (settings.home() if folder is None else Path(folder)) / OUTCOMES / labels.name
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
-        if (place / _JOURNAL).is_file():
-            with closing(_looked(place / _JOURNAL)) as journal:
+        if (place / JOURNAL).is_file():
+            with closing(_looked(place / JOURNAL)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
         files = rolled(place)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]

@@ -10,18 +10,21 @@ are only deleted.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from headwater import permissions
+from headwater.definitions.moments import EPOCH
 from headwater.errors import StoreError
 from headwater.online_stores import OnlineStore, spaces
 
@@ -37,7 +40,7 @@ class Roller:
     """Rolls one space of a store into files.
 
     space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks
-    these are. keep: microseconds; when a file is made, those that are older by more are removed; None keeps all.
+    these are. keep: microseconds; what is older by more is removed, by days, when a file is made and by `expire`; None keeps all.
     """
 
     store: OnlineStore
@@ -55,10 +58,30 @@ class Roller:
     @property
     def last(self) -> int:
         """The last commit that a file holds; -1 where there is none."""
-        return _last(self._files())
+        return _last(self.files())
 
     def roll(self) -> Path | None:
         """Move all blocks into one file; the file."""
+        if next(iter(self._blocks()), None) is None:
+            return None
+        try:
+            with self.alone():
+                return self._roll()
+        except OSError as error:
+            raise StoreError(
+                f"{self.place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make "
+                "room, or give the right to write there, and start again"
+            ) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process writes or rewrites files of the source, and keep the others waiting."""
+        permissions.own_folder(self.folder)
+        with permissions.open_private(permissions.make_folder(self.place) / ".lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _roll(self) -> Path | None:
         done = self.last
         old = [key for key, _ in self._blocks() if spaces.sequence_of(key) <= done]
         if old:
@@ -72,35 +95,37 @@ class Roller:
         assert isinstance(day, datetime)
         folder = self.place / f"headwater_date={day:%Y-%m-%d}"
         path = folder / file_name(self.partition, first, last)
-        try:
-            permissions.own_folder(self.folder)
-            permissions.make_folder(folder)
-            durable(frame, path)
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make room, or "
-                "give the right to write there, and start again"
-            ) from error
+        permissions.make_folder(folder)
+        durable(frame, path)
         self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
         if self.keep is not None:
-            self._forget((day - timedelta(microseconds=self.keep)).date())
+            expire_files(self.files(), (day - timedelta(microseconds=self.keep)).date())
         return path
 
     def rows(self) -> pl.LazyFrame | None:
         """Everything, in files or not yet; None where there is nothing. Blocks come before files, so that rolling meanwhile loses none."""
-        blocks, files = list(self._blocks()), self._files()
+        blocks, files = list(self._blocks()), self.files()
         done = _last(files)
         parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(files)]
         waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
         return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
 
-    def _forget(self, before: date) -> None:
-        """Remove the files of days before this one."""
-        for path in self._files():
-            if path.parent.name < f"headwater_date={before:%Y-%m-%d}":
-                path.unlink(missing_ok=True)
-                with suppress(OSError):  # other partitions may have files of the day
-                    path.parent.rmdir()
+    def parts(self) -> list[Callable[[], pl.DataFrame]]:
+        """As `rows`, in parts that are read when they are called, each with the columns that it was written with."""
+        blocks, files = list(self._blocks()), self.files()
+        done = _last(files)
+        waiting = [partial(_frame, value) for key, value in blocks if spaces.sequence_of(key) > done]
+        return [*(partial(pl.read_parquet, path, hive_partitioning=False) for path in sorted(files)), *waiting]
+
+    def expire(self, now: int) -> int:
+        """Remove what became known more than `keep` before `now`, microseconds, from files and from blocks; how many of both."""
+        if self.keep is None:
+            return 0
+        limit = EPOCH + timedelta(microseconds=now - self.keep)
+        old = [key for key, value in self._blocks() if (last := _frame(value)[KNOWN_AT].max()) is not None and last < limit]  # type: ignore[operator]
+        if old:
+            self.store.commit(dict.fromkeys(old), {})
+        return len(old) + expire_files(self.files(), limit.date())
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
@@ -108,7 +133,8 @@ class Roller:
     def _blocks(self) -> Iterable[tuple[bytes, bytes]]:
         return self.store.scan(self.space + spaces.name(self._name()))
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """The files, in no order."""
         return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
 
 
@@ -126,6 +152,25 @@ def file_name(partition: str | None, first: int, last: int) -> str:
 def span(path: Path) -> tuple[int, int]:
     """The first and the last commit in a file, by its name."""
     return _parts(path)[1:]
+
+
+def expire_files(files: Sequence[Path], before: date) -> int:
+    """Remove the files of days before this one; how many. The file with the last commit is emptied instead: its name is needed."""
+    newest = max(files, key=lambda path: span(path)[1], default=None)
+    gone = 0
+    for path in files:
+        if path.parent.name >= f"headwater_date={before:%Y-%m-%d}":
+            continue
+        if path != newest:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # other partitions may have files of the day
+                path.parent.rmdir()
+        elif (rows := pl.read_parquet(path, hive_partitioning=False)).height:
+            durable(rows.clear(), path)
+        else:
+            continue
+        gone += 1
+    return gone
 
 
 def _last(files: Sequence[Path]) -> int:
@@ -162,8 +207,13 @@ def durable(frame: pl.DataFrame, path: Path) -> None:
         raise
     draft.replace(path)
     for folder in (path.parent, path.parent.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk before going on."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

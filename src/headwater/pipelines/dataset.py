@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from polars.exceptions import PolarsError
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.connectors.state import contents
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level
@@ -25,6 +25,7 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.digest import digest
+from headwater.pipelines.erase_datasets import erasure_of, remember_manifest
 from headwater.pipelines.from_log import FromLog
 from headwater.pipelines.means import Tick
 from headwater.pipelines.train import TrainingSet, training_set
@@ -125,6 +126,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     }
     _write(frame, path)
     _replace(manifest_path(path), _json(manifest))
+    remember_manifest(settings.home(), manifest_path(path))
     return Dataset(path, manifest, rows)
 
 
@@ -153,6 +155,9 @@ def reproduce(
     """
     path = _checked(Path(output))
     said = read_manifest(manifest)
+    erased = erasure_of(said)
+    if erased is not None:
+        raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
     tables = said["tables"]
     assert isinstance(tables, dict)
     log = FromLog.said(tables[LOG]) if LOG in tables else None

@@ -171,14 +171,14 @@ def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict
     for name, text in texts.items():
         if name not in view.keys:
             raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
-        value = _typed(text, schema[name])
+        value = typed(text, schema[name])
         if value is None:
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
         found[name] = value
     return found
 
 
-def _typed(text: str, dtype: pl.DataType) -> object:
+def typed(text: str, dtype: pl.DataType) -> object:
     """What a text says in a type; None where it says nothing of the kind."""
     try:
         match dtype:

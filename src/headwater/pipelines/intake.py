@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from headwater import clock, settings
@@ -24,6 +25,7 @@ from headwater.pipelines.seed import seed
 from headwater.pipelines.shard import Committed, Shard
 
 _LOG = logging.getLogger(__name__)
+_HOUR = 3600.0  # seconds between two looks for what is kept no longer
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Limits:
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
     later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
     where a stream no longer has what is to be read next, and count what is lost. filtered: how long rows that a source's filter leaves out
-    are kept for `explain`, where an archive is; "0s" keeps none.
+    are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept; None keeps all.
     """
 
     batch: int = 50_000
@@ -43,6 +45,8 @@ class Limits:
     wait: float = 60.0
     accept_loss: bool = False
     filtered: Duration = "30d"
+    archive: Duration | None = None
+    dead_letters: Duration | None = None
 
 
 def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
@@ -91,7 +95,15 @@ class Intake:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
         self.acceptance.warm()
-        self._keep = micros(limits.filtered, "filtered")
+        self._keep = {
+            space: None if kept is None else micros(kept, name)
+            for space, name, kept in (
+                (spaces.FILTERED, "filtered", limits.filtered),
+                (spaces.ARCHIVE, "archive", limits.archive),
+                (spaces.DEAD, "dead_letters", limits.dead_letters),
+            )
+        }
+        self._expired = -_HOUR
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._shards: dict[str | None, Shard] = {}
@@ -167,7 +179,11 @@ class Intake:
             due = [(shard, space) for shard in self.shards for space, size in shard.blocks.items() if size and size >= least]
             for shard, space in due:
                 shard.blocks[space] = 0  # what is committed from here on is counted for the next file
-            self._rolling = _aside([self._roller(shard.partition, space) for shard, space in due]) if due else None
+            work: list[Callable[[], object]] = [self._roller(shard.partition, space).roll for shard, space in due]
+            if clock.stopwatch() - self._expired > _HOUR:
+                self._expired = clock.stopwatch()
+                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.shards for space in FOLDERS]
+            self._rolling = _aside(work) if work else None
             if not aside:
                 self._rolled()
 
@@ -192,7 +208,7 @@ class Intake:
             if name in self._shards:
                 return self._shards[name]
         kept = self.folder is not None
-        shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep > 0)
+        shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[spaces.FILTERED] != 0)
         with self._lock:
             self._filling[name] = shard
         try:
@@ -233,18 +249,17 @@ class Intake:
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
-        keep = self._keep if space == spaces.FILTERED else None
-        return Roller(self.store, space, folder / FOLDERS[space], self.source.name, partition, keep)
+        return Roller(self.store, space, folder / FOLDERS[space], self.source.name, partition, self._keep[space])
 
 
-def _aside(rollers: Sequence[Roller]) -> Future[None]:
-    """Roll in a thread."""
+def _aside(work: Sequence[Callable[[], object]]) -> Future[None]:
+    """Do some things in a thread, one after the other."""
     done: Future[None] = Future()
 
     def run() -> None:
         try:
-            for roller in rollers:
-                roller.roll()
+            for one in work:
+                one()
             done.set_result(None)
         except BaseException as error:  # noqa: BLE001 (raised by whoever asks)
             done.set_exception(error)

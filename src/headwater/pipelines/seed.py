@@ -164,7 +164,7 @@ class _Past:
     def _missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
         said = self.shard.progress.counts
-        return said.get("accepted", 0) + said.get("released", 0) > self._count
+        return said.get("accepted", 0) + said.get("released", 0) - said.get("erased", 0) > self._count
 
     @cached_property
     def _count(self) -> int:

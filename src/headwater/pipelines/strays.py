@@ -34,7 +34,7 @@ def strays(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[S
     found = ((stem, records) for stem, records in _stored(online, T) if stem not in known)
     dtypes = {name: online.state.dtypes[name] for name in names}
     begin = len(spaces.records(view.tiles_fingerprint))
-    return [(_spelt(stem[begin:], dtypes), records) for stem, records in islice(found, most)]
+    return [(spelt(stem[begin:], dtypes), records) for stem, records in islice(found, most)]
 
 
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
@@ -56,7 +56,7 @@ def _without(place: bytes, ends: Sequence[bytes]) -> bytes:
     return next((place[: -len(end)] for end in ends if place.endswith(end)), place)
 
 
-def _spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
+def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
     """The values that `key_bytes` made bytes of; of a key that was too long to be kept whole, what is left of it."""
     found: dict[str, object] = {}
     for place, (name, dtype) in enumerate(dtypes.items()):
