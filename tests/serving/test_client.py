@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,62 @@ def test_rankings_are_those_of_the_service_in_process(asked, service):
     found = asked.rank("feed", {"user": 1}, candidates=("i0", "i1", "i2"), k=2)
     assert found.items == service.rank("feed", {"user": 1}, candidates=["i0", "i1", "i2"], k=2, at=found.at).items
     assert asked.rank("feed", {"user": 1}).items
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+
+@contextmanager
+def trickling(first):
+    """A server that answers with these bytes, and then with one each tenth of a second, for ever."""
+    over = threading.Event()
+
+    def answer(one):
+        with one:
+            one.recv(65536)
+            one.sendall(first)
+            while not over.wait(0.1):
+                try:
+                    one.sendall(b"x")
+                except OSError:
+                    return
+
+    def accept():
+        while not over.is_set():
+            try:
+                one, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(one,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", HEAD, HEAD + b"{"], ids=["no status", "a header", "no body", "a body"]
+)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(make, first):
+    with trickling(first) as url, make(url, timeout=0.5, retries=2) as client:
+        begin = time.monotonic()
+        with pytest.raises(errors.ConnectError, match="the time is over|timed out"):
+            client.health()
+        assert 0.4 < time.monotonic() - begin < 4
+
+
+def test_a_server_that_reads_nothing_is_given_up_in_time(make):
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=8) as deaf,
+        make(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.5) as client,
+    ):
+        begin = time.monotonic()
+        with pytest.raises(errors.ConnectError):
+            client.events("clicks", [{"user": n, "text": "x" * 1000} for n in range(9_000)])
+        assert time.monotonic() - begin < 4
 
 
 def test_explanations_and_health(asked):

@@ -85,25 +85,26 @@ class OnlineStore(Protocol):
 
 
 @contextmanager
-def opened(store: OnlineStore | str | None, *, readonly: bool = False) -> Iterator[OnlineStore]:
+def opened(store: OnlineStore | str | None, *, readonly: bool = False, for_requests: bool = False) -> Iterator[OnlineStore]:
     """An online store that was given as such, by its URL, or not at all: then that of the settings. It is closed if it was opened here."""
     if store is not None and not isinstance(store, str):
         yield store
         return
-    made = open_store(settings.store() if store is None else store, readonly=readonly)
+    made = open_store(settings.store() if store is None else store, readonly=readonly, for_requests=for_requests)
     try:
         yield made
     finally:
         made.close()
 
 
-def open_store(url: str, *, readonly: bool = False) -> OnlineStore:
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> OnlineStore:
     """The online store at `url`.
 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
             `unix://`, `redis+cluster://host:port`.
         readonly: refuse to write; fails where there is no store yet.
+        for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
 
     Raises:
         UsageError: another kind of URL.
@@ -112,4 +113,4 @@ def open_store(url: str, *, readonly: bool = False) -> OnlineStore:
     scheme = urlsplit(url).scheme.partition("+")[0]
     if scheme not in _STORES:
         raise UsageError(f"the online store {url!r} is not known; give lmdb:FOLDER or redis://HOST:PORT/DB")
-    return cast("OnlineStore", importlib.import_module(_STORES[scheme]).open_store(url, readonly=readonly))
+    return cast("OnlineStore", importlib.import_module(_STORES[scheme]).open_store(url, readonly=readonly, for_requests=for_requests))

@@ -23,7 +23,7 @@ _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
 
 
-def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LmdbStore:  # noqa: ARG001 (no server is waited for)
     """The store in the folder that `lmdb:FOLDER?size=` names."""
     parts = urlsplit(url)
     size = parse_qs(parts.query).get("size", [""])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -28,25 +29,31 @@ except ImportError as error:
 _T = TypeVar("_T")
 _PAUSE = 0.05
 _AT_ONCE = 10_000
-_OWN = ("prefix", "replicas", "timeout")
+_OWN = ("prefix", "replicas", "timeout", "read_timeout")
 _PASSED_ON = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "max_connections", "client_name", "db")
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _REDIRECTED = (redis.exceptions.AskError, redis.exceptions.TryAgainError, redis.exceptions.ClusterDownError)
 
 
-def open_store(url: str, *, readonly: bool = False) -> RedisStore:
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore:
     """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names.
 
-    Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `replicas=` (how
+    Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
+    (the same, where requests wait for the answer; 200ms), `replicas=` (how
     many must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
     """
     given = dict(parse_qsl(urlsplit(url).query))
     for name in given:
         if name not in (*_OWN, *_PASSED_ON):
             raise UsageError(f"the option {name!r} of {shown(url)} is not known; {nearest(name, (*_OWN, *_PASSED_ON))}")
-    options = _options(given, shown(url))
-    return RedisStore(_connect(url, {name: given[name] for name in given if name in _PASSED_ON}, options), options, readonly=readonly)
+    options, passed = _options(given, shown(url)), {name: given[name] for name in given if name in _PASSED_ON}
+    made = RedisStore(_connect(url, passed, options), options, readonly=readonly)
+    if not for_requests:
+        return made
+    made.close()  # a server that is starting was waited for
+    options = replace(options, timeout=_seconds(given, "read_timeout", "200ms"))
+    return RedisStore(_connect(url, passed, options), options, readonly=readonly)
 
 
 def shown(url: str) -> str:
@@ -61,7 +68,11 @@ def _options(given: Mapping[str, str], where: str) -> Options:
         raise UsageError(f"prefix={prefix!r} of {where}: use letters, digits, '.', '_' and '-'")
     if not replicas.isdecimal():
         raise UsageError(f"replicas={replicas!r} of {where}: give a whole number")
-    return Options(where, prefix.encode(), int(replicas), micros(given.get("timeout", "10s"), "timeout") / 1e6)
+    return Options(where, prefix.encode(), int(replicas), _seconds(given, "timeout", "10s"))
+
+
+def _seconds(given: Mapping[str, str], name: str, otherwise: str) -> float:
+    return micros(given.get(name, otherwise), name) / 1e6
 
 
 def _connect(url: str, more: Mapping[str, str], options: Options) -> Servers:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -22,9 +20,10 @@ from headwater.serving.access import Access, Denied
 from headwater.serving.deadline import Deadline
 from headwater.serving.failures import CLIENT_GONE, answered
 from headwater.serving.forwarder import Forwarder
-from headwater.serving.hot import Said
+from headwater.serving.hot import Ready, Said
 from headwater.serving.http import JSON, Message, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http import App as Asgi
+from headwater.serving.lanes import DEADLINE, Lanes, ModelLoads
 from headwater.serving.ledger import Call, Ledger
 from headwater.serving.limits import BodyBudget, Clock, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
@@ -38,7 +37,6 @@ from headwater.serving.third_party import OnAnswer
 T = TypeVar("T")
 
 _INLINE: Final = 64  # rows; more are worked on beside the event loop
-_LANES: Final = 8  # threads
 _KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
 _REFRESH: Final = 0.5  # seconds between two looks for new versions of models
 
@@ -97,7 +95,7 @@ class App:
         self._ledger = Ledger(self.numbers, log or RequestLog(None), recorder)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
-        self._lanes = _Lanes(service)
+        self._lanes, self._loads = Lanes(service), ModelLoads(service)
         self._reading, self._bodies = Clock(), BodyBudget()
         self._refreshing: asyncio.Task[None] | None = None
         self._forwarder = Forwarder(service.store, forward_to)
@@ -152,6 +150,7 @@ class App:
         if self._refreshing is not None:
             self._refreshing.cancel()
         self._lanes.close()
+        self._loads.close()
         await self._forwarder.close()
         await self.parties.close()
         self._ledger.close()
@@ -189,6 +188,8 @@ class App:
         route = bound.route
         if bound.waits or route.read is None or route.answer is None or hot.size(asked) > _INLINE:
             return None
+        if bound.kind != "features" and not self.service.is_loaded(bound.name, asked.level):
+            return None
         t = call.t = self._now()
         call.level = asked.level
         ready = call.ready = route.read(self.service, bound.name, asked, t)
@@ -199,19 +200,28 @@ class App:
         route, name = bound.route, bound.name
         if route.takes is not None:
             takes = route.takes
-            return await self._lanes.run(lambda service: takes(service, name, asked))
+            return await self._lanes.run(lambda service: takes(service, name, asked), until=begin + DEADLINE)
         reads, answers = route.read, route.answer
         assert reads is not None
         assert answers is not None
         t = call.t = self._now()
         call.level = asked.level
-        far = hot.size(asked) > _INLINE or self.service.store.partitioned
-        run = self._lanes.run if far else self._here
-        ready = call.ready = await run(lambda service: reads(service, name, asked, t))
-        if not self.parties.asks(ready.service):
-            return await run(lambda service: answers(service, name, asked, t, ready, None))
         limit = self.parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
+        until = begin + (DEADLINE if due.budget is None else due.budget)
+        if bound.kind != "features" and not self.service.is_loaded(name, asked.level):
+            await self._loads.wait(name, asked.level, until=begin + DEADLINE)
+        far = hot.size(asked) > _INLINE or self.service.store.partitioned
+        run = partial(self._lanes.run, until=until) if far else self._here
+
+        def begun(service: Service) -> tuple[Ready, Said | None]:
+            ready = reads(service, name, asked, t)
+            return ready, None if self.parties.asks(ready.service) else answers(service, name, asked, t, ready, None)
+
+        ready, said = await run(begun)
+        call.ready = ready
+        if said is not None:
+            return said
         due.lap("request")
         called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
@@ -268,31 +278,6 @@ class App:
 
 def _nothing() -> None:
     """What is done now and then where no other workers are."""
-
-
-class _Lanes:
-    """Threads for work that would hold up other requests: of many rows, or with a store across the network."""
-
-    def __init__(self, service: Service) -> None:
-        self._free: SimpleQueue[Service] = SimpleQueue()
-        for _ in range(_LANES):
-            self._free.put(service.lane())
-        self._pool = ThreadPoolExecutor(_LANES, thread_name_prefix="lane")
-
-    async def run(self, work: Callable[[Service], T]) -> T:
-        """Do `work` with a service that nobody else uses meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(self._with, work))
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _with(self, work: Callable[[Service], T]) -> T:
-        service = self._free.get()
-        try:
-            return work(service)
-        finally:
-            self._free.put(service)
 
 
 def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:

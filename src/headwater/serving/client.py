@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from headwater import __version__, settings
+from headwater import __version__, clock, settings
 from headwater.definitions.streams import Env
 from headwater.errors import UsageError
 from headwater.serving import calls
 from headwater.serving.answered import Explained, Features, Health, Posted, Predictions, Ranked, Taken
 from headwater.serving.calls import Call, Lost, Reply, Rows, Send, Wait
+from headwater.serving.transport import DEADLINE, DeadlineTransport
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Client:
 
     def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
         self._timeout, self._retries = _checked(timeout, retries)
-        self._http = httpx.Client(base_url=_base(url), headers=_headers(token), limits=_MANY, trust_env=False)
+        self._http = httpx.Client(base_url=_base(url), headers=_headers(token), transport=DeadlineTransport(_MANY), trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +142,13 @@ class Client:
         try:
             return _reply(
                 self._http.request(
-                    call.method, call.path, content=call.body, params=call.query, headers=call.headers, timeout=_within(seconds)
+                    call.method,
+                    call.path,
+                    content=call.body,
+                    params=call.query,
+                    headers=call.headers,
+                    timeout=_within(seconds),
+                    extensions={DEADLINE: clock.stopwatch() + seconds},
                 )
             )
         except httpx.HTTPError as error:

@@ -18,10 +18,10 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
-from headwater.errors import DataError, HeadwaterError, MissingExtraError, ModelError, UsageError, nearest
+from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.logs.outcomes import Added, Outcomes
-from headwater.models.reload import Reloading
 from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores.redis_calls import UnansweredError
 from headwater.online_stores.scores import read_scores
 from headwater.pipelines.arms import backtest_only
 from headwater.pipelines.explain import Explanation, explain
@@ -34,17 +34,31 @@ from headwater.pipelines.train import Trained
 from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
 from headwater.serving.answers import FeatureWriter
 from headwater.serving.asked import Reader, key_types, moments_of
+from headwater.serving.loads import Key, Loads
 from headwater.serving.parties import Asking
-from headwater.serving.scorers import Scorers, given, in_folder
+from headwater.serving.scorers import given, in_folder
 from headwater.serving.sides import Open, Rows, Side, columns_of, told
+
+
+class _Mine(threading.local):
+    """What one thread has made for its requests: how features are read, and models, keep what they read last, and are not shared."""
+
+    def __init__(self) -> None:
+        self.open: dict[Key, Open] = {}
+        self.sides: dict[Key, Side] = {}
+        self.rankers: dict[Key, Ranker] = {}
 
 
 class Service:
     """A project's feature services and models over an online store; what `headwater serve` answers from, in this process.
 
+    Threads may share one: each has readers of its own, while the store and the loaded models are shared. A fitted model is then called by
+    several threads and has to allow it, as LightGBM, scikit-learn and ONNX do.
+
     Args:
         project: its models, and the feature services that they read.
-        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE). One that is opened here by the URL of a server
+            gives up what is not answered within the URL's `read_timeout` (200ms).
         models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by model; None is `models` in
             headwater's home.
         levels: of the project's levels, those that have to be ready; any of them may be asked for. None: what each view defines is enough.
@@ -68,26 +82,23 @@ class Service:
     ) -> None:
         self.project = project
         self._folder = settings.home() if folder is None else Path(folder)
-        self._scorers: Scorers = (
+        found = (
             given(models)
             if isinstance(models, Mapping)
             else in_folder(settings.home() / "models" if models is None else Path(models), trust=trust)
         )
+        self._loads, self._fit = Loads(found), set[Key]()
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
             project.arm(project.models[0].name, name)
         self._stack = ExitStack()
-        self.store = self._stack.enter_context(opened(store, readonly=True))
-        self._warm: set[tuple[str, str | None]] = set()
-        self.refused: dict[tuple[str, str | None], str] = {}
-        self._loaded: dict[tuple[str, str | None], Scorer] = {}
+        self.store = self._stack.enter_context(opened(store, readonly=True, for_requests=True))
+        self._warm: set[Key] = set()
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
         self._asking: Asking | None = None
-        self._open: dict[tuple[str, str | None], Open] = {}
-        self._sides: dict[tuple[str, str | None], Side] = {}
-        self._rankers: dict[tuple[str, str | None], Ranker] = {}
+        self._mine = _Mine()
 
     def __enter__(self) -> Self:
         return self
@@ -205,14 +216,17 @@ class Service:
         Ready means: the store can be read, every view is in it at the levels that have to be ready, what reads them is compiled, and every
         model is loaded.
         """
-        found = []
-        for level in self.levels:
-            for model in self.project.models:
-                found += _failures(
-                    partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
-                )
-                if isinstance(model.task, Ranking):
-                    found += _failures(partial(self.ranker, model.name, level))
+        found = list[str]()
+        try:
+            for level in self.levels:
+                for model in self.project.models:
+                    found += _failures(
+                        partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
+                    )
+                    if isinstance(model.task, Ranking):
+                        found += _failures(partial(self.ranker, model.name, level))
+        except UnansweredError as error:  # the rest would wait for it too
+            found.append(str(error))
         return list(dict.fromkeys(found))
 
     def open(self, service: str, level: str | None) -> Open:
@@ -222,10 +236,10 @@ class Service:
             UsageError: a service or level that there is not, or that is for backtests alone.
             StoreError: a view that is not in the store.
         """
-        known = self._open.get((service, level))
+        known = self._mine.open.get((service, level))
         if known is None:
             features = self._features(service, level)
-            known = self._open[service, level] = Open(features, Reader.of(features), FeatureWriter(features, level))
+            known = self._mine.open[service, level] = Open(features, Reader.of(features), FeatureWriter(features, level))
         return known
 
     def side(self, model: str, level: str | None) -> Side:
@@ -236,9 +250,9 @@ class Service:
             ModelError: a fitted model that is missing, or does not fit.
             StoreError: a view that is needed and is not in the store.
         """
-        known = self._sides.get((model, level))
+        known = self._mine.sides.get((model, level))
         if known is None:
-            known = self._sides[model, level] = self._side(model, level)
+            known = self._mine.sides[model, level] = self._side(model, level)
         return known
 
     def _side(self, model: str, level: str | None) -> Side:
@@ -278,20 +292,20 @@ class Service:
 
     def ranker(self, model: str, level: str | None) -> Ranker:
         """A ranking model at a level, made once for many requests."""
-        known = self._rankers.get((model, level))
+        known = self._mine.rankers.get((model, level))
         if known is None:
             side, arm = self.side(model, level), self._arm(model, level)
             if not isinstance(arm.model.task, Ranking):
                 raise UsageError(f"model {model!r} puts nothing in order: its task is {arm.model.task!r}, and no hw.Ranking")
             retrieval = arm.level.retrieval(arm.model)
             known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)
-            self._rankers[model, level] = known
+            self._mine.rankers[model, level] = known
         return known
 
     def lane(self) -> Service:
         """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
         made = copy.copy(self)
-        made.__dict__ |= {"_stack": ExitStack(), "_open": {}, "_sides": {}, "_rankers": {}, "_asking": None}
+        made.__dict__ |= {"_stack": ExitStack(), "_mine": _Mine(), "_asking": None}
         return made
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -300,40 +314,46 @@ class Service:
         Raises:
             ModelError: there is none, or it is refused.
         """
-        known = self._loaded.get((model.name, level))
-        if known is None:
-            try:
-                known = self._loaded[model.name, level] = self._scorers(self._arm(model.name, level))
-            except (DataError, UsageError, MissingExtraError) as error:
-                raise ModelError(str(error)) from error
-        return known
+        return self._loads.scorer(self._arm(model.name, level), (model.name, level))
+
+    def load(self, model: str, level: str | None) -> None:
+        """Load the fitted model of a level, where requests need one.
+
+        Raises:
+            UsageError: a model or level that there is not, or that is for backtests alone.
+            ModelError: as for `scorer`.
+        """
+        self._fitted(self.project.model(model), level)
+
+    def is_loaded(self, model: str, level: str | None) -> bool:
+        """Whether requests at a level need no load of a fitted model."""
+        return (model, level) in self._fit
 
     def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> Beside | None:
         """What third parties say of some rows; None where none is asked."""
         if not self.services[service].features.http_features:
             return None
-        if self._asking is None:
-            self._asking = Asking(self.project)
-            self._stack.callback(self._asking.close)
+        with self._lock:
+            if self._asking is None:
+                self._asking = Asking(self.project)
+                self._stack.callback(self._asking.close)
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
 
     def refresh(self) -> None:
         """Take up the versions of models that have become current; `refused` says of which this failed, and why: the one before goes on."""
-        for key, scorer in list(self._loaded.items()):
-            if not isinstance(scorer, Reloading):
-                continue
-            try:
-                if scorer.moved:
-                    scorer.refresh()
-                    self.refused.pop(key, None)
-            except Exception as error:  # noqa: BLE001 (whatever is wrong with a version: the one before goes on, and the next is looked for)
-                self.refused[key] = str(error) or type(error).__name__
+        self._loads.refresh()
+
+    @property
+    def refused(self) -> Mapping[Key, str]:
+        """Why a version that was promoted is not served, by model and level."""
+        return self._loads.refused
 
     def _fitted(self, model: Model, level: str | None) -> None:
         """Load the fitted model, where something is predicted on request."""
         scoring = self._arm(model.name, level).scoring
         if scoring is None or scoring.on_request:
             self.scorer(model, level)
+        self._fit.add((model.name, level))
 
     def _check(self, model: Model, level: str | None) -> None:
         """Look whether what requests of a model read is there.
@@ -364,11 +384,13 @@ def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
 
 
 def _failures(*works: Callable[[], object]) -> list[str]:
-    """What these fail with, in sentences."""
+    """What these fail with, in sentences; but a store that does not answer at all."""
     found = []
     for work in works:
         try:
             work()
+        except UnansweredError:
+            raise
         except HeadwaterError as error:
             found.append(str(error))
     return found
