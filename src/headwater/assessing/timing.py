@@ -13,8 +13,8 @@ from headwater import clock
 from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
-from headwater.engines.events import IDENT, arrived
-from headwater.engines.reading import TIME, collect
+from headwater.engines.events import arrived
+from headwater.engines.reading import IDENT, TIME, collect
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import HeadwaterError
 from headwater.models.registry import ModelRegistry

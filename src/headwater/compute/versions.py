@@ -8,7 +8,7 @@ from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.codes import order_of, tied
 
 
-def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64) -> tuple[Bool, I64, int]:
+def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64, exact: I64) -> tuple[Bool, I64, int]:
     """Which images begin a version, when each of these is gone, and how many images took back what was not there.
 
     Of the images of one id that became known at one moment, what holds from then on is the one after a change, and nothing where there
@@ -20,14 +20,14 @@ def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64) -> 
         known: int64 (n), microseconds.
         before: bool (n), whether it is the image before a change.
         place: int64 (n), the order of images that were known at the same moment, so that none depends on arrival.
-        content: int64 (n), a hash of what the image says.
+        content: int64 (n), a hash of the columns that are read. exact: int64 (n), a hash of all columns that decide ties.
 
-    >>> before, nothing = np.array([False, True, False, True]), np.zeros(4, np.int64)
-    >>> keep, gone, _ = versions(nothing, np.array([1, 5, 5, 9]), before, nothing, np.array([3, 3, 4, 4]))
+    >>> before, zeros, content = np.array([False, True, False, True]), np.zeros(4, np.int64), np.array([3, 3, 4, 4])
+    >>> keep, gone, _ = versions(zeros, np.array([1, 5, 5, 9]), before, zeros, content, content)
     >>> keep, gone[keep]
     (array([ True, False,  True, False]), array([5, 9]))
     """
-    order, passed = _in_turn(ident, known, before, place, content)
+    order, passed = _in_turn(ident, known, before, place, exact)
     last = np.ones(len(order), np.bool_)  # of its moment: what holds from then on
     last[:-1] = (ident[order][1:] != ident[order][:-1]) | (known[order][1:] != known[order][:-1])
     state = order[last]
@@ -47,14 +47,14 @@ def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64) -> 
     return keep, gone, int(nothing.sum())
 
 
-def _in_turn(ident: I64, known: I64, before: Bool, place: I64, content: I64) -> tuple[I64, Bool]:
+def _in_turn(ident: I64, known: I64, before: Bool, place: I64, exact: I64) -> tuple[I64, Bool]:
     """The order of images, int64 (n), event by event, moment by moment, what holds afterwards last; which were passed through, bool (n)."""
     order, starts = order_of(ident, known, int(ident.max()) + 1, threads=1)
     several, moment = tied(starts, known[order])
     images, passed = order[several], np.zeros(len(order), np.bool_)
-    by_content = np.lexsort((content[images], moment))
+    by_content = np.lexsort((exact[images], moment))
     fresh = np.ones(len(images), np.bool_)
-    fresh[1:] = (np.diff(moment[by_content]) != 0) | (np.diff(content[images][by_content]) != 0)
+    fresh[1:] = (np.diff(moment[by_content]) != 0) | (np.diff(exact[images][by_content]) != 0)
     group = np.cumsum(fresh) - 1
     there = np.zeros((2, len(images)), np.bool_)
     there[before[images][by_content].astype(np.int64), group] = True

@@ -25,11 +25,11 @@ from headwater.connectors.state import state
 from headwater.definitions.base import HeadwaterWarning, canonical
 from headwater.definitions.sizes import size_text
 from headwater.engines import local
-from headwater.engines.events import IDENT, Notes, Reach, Scan, no_events, scan_events, uncertain
+from headwater.engines.events import Notes, Reach, Scan, no_events, scan_events, uncertain
 from headwater.engines.keys import compared_as
 from headwater.engines.local import Query, Request, reach_of
 from headwater.engines.memory import Plan, bytes_an_event, planned, resident
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.reading import IDENT, KNOWN, TIME, collect
 from headwater.engines.slices import sliced
 from headwater.engines.split import BUCKET, bucket_files, hash_of, split
 from headwater.engines.workplace import read_json, renamed, workplace, write_json

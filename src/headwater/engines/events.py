@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import I64, LASTS, Bool
+from headwater.compute.arrays import LASTS, Bool
 from headwater.compute.codes import perhaps_repeated
 from headwater.compute.duplicates import accepted
 from headwater.compute.versions import versions
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.engines.pruning import about, key_range
-from headwater.engines.reading import KNOWN, TIME, Selected, collect, column, moment, selected
+from headwater.engines.reading import IDENT, KNOWN, TIME, Selected, collect, column, moment, selected
+from headwater.engines.ties import TIE, Compared, compared, tie_columns
 from headwater.errors import DataError, LeakError
 
-IDENT = "__id"
 BEFORE = "__before"
 GONE = "__gone"
 
@@ -50,7 +50,8 @@ class Scan:
     """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says), IDENT and BEFORE (where declared).
 
     within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
-    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count.
+    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count. whole: the
+    rows with the columns that decide ties too, where rows have ids.
     """
 
     source: Source
@@ -58,6 +59,7 @@ class Scan:
     within: pl.Expr
     near: pl.LazyFrame
     what: str
+    whole: pl.LazyFrame | None = None
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
         """The rows that count, of rows among which are all that share an id with any of them.
@@ -66,11 +68,28 @@ class Scan:
         back needs no time.
         """
         if self.source.changes is not None:
-            rows = _versions(_timed(rows, self.source, notes, [KNOWN]), self.source, notes)
+            rows = _timed(rows, self.source, notes, [KNOWN])
+            rows = _versions(self._resolved(rows), self.source, notes)
         rows = _timed(rows, self.source, notes)
         if self.source.id_field is None:
             return rows
-        return (rows if self.source.changes is not None else _without_copies(rows, self.source, notes)).filter(self.within)
+        if self.source.changes is None:
+            rows = _without_copies(self._resolved(rows), self.source, notes)
+        return rows.filter(self.within)
+
+    def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, Compared | None]:
+        """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
+        found = _compared(rows, self.source)
+        if found[1] is None or self.whole is None:
+            return rows, *found
+        ids = found[1].unresolved
+        if not ids.len():
+            return rows, *found
+        contested = pl.col(IDENT).is_in(ids.implode())
+        again = collect(self.whole.filter(contested), self.what)
+        again = _timed(again, self.source, Notes(), [KNOWN] if self.source.changes is not None else [TIME, KNOWN])
+        rows = pl.concat([rows.filter(~contested), again], how="diagonal_relaxed")
+        return rows, *_compared(rows, self.source)
 
 
 def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame]) -> Scan:
@@ -96,6 +115,7 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if source.changes is not None:
         wanted.append(_flag(source.changes, chosen.schema, what).alias(BEFORE))
+    ties = [] if source.id_field is None else tie_columns(source, chosen.schema, time, [*keys, *columns])
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
@@ -105,12 +125,12 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     near = chosen.frame
     if source.id_field is None:
         near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
-    frame = near.select(wanted)
+    frame, whole = near.select(wanted), near.select([*wanted, *ties]) if ties else None
     if source.changes is not None:
-        frame = frame.filter(knowable)
+        frame, whole = frame.filter(knowable), None if whole is None else whole.filter(knowable)
     elif source.id_field is None:
         frame = frame.filter(within)
-    return Scan(source, frame, within, near.select(source.timestamp_field), what)
+    return Scan(source, frame, within, near.select(source.timestamp_field), what, whole)
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
@@ -258,13 +278,13 @@ def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[s
     return events
 
 
-def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
-    suspect = _suspect(events, source)
-    some = events.filter(pl.Series(suspect))
-    if some.height == 0:
+def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
+    events, suspect, some = resolved
+    if some is None:
         return events
-    keep, conflicts = accepted(*compared(some, source), micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(some.ident, some.known, some.place, some.content, micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
+    events = _without_ties(events)
     if not dropped:
         return events
     notes.leave_out(f"source {source.name}: copies of an event", dropped)
@@ -274,55 +294,44 @@ def _without_copies(events: pl.DataFrame, source: Source, notes: Notes) -> pl.Da
     return events.filter(pl.Series(~suspect))
 
 
-def _versions(images: pl.DataFrame, source: Source, notes: Notes) -> pl.DataFrame:
+def _versions(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
     """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
-    if images[BEFORE].null_count():
-        raise DataError(
-            f"source {source.name!r}: {images[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
-            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
-        )
-    suspect, before = _suspect(images, source), images[BEFORE].to_numpy()
+    images, suspect, some = resolved
+    before = images[BEFORE].to_numpy()
     keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
-    some = images.filter(pl.Series(suspect))
-    if some.height:
-        ident, known, place, content = compared(some.drop(BEFORE), source)
-        keep[suspect], gone[suspect], more = versions(ident, known, before[suspect], place, content)
+    if some is not None:
+        keep[suspect], gone[suspect], more = versions(some.ident, some.known, before[suspect], some.place, some.content, some.exact)
         of_nothing += more
     for reason, rows in (("retractions of nothing", of_nothing), ("images that change nothing", int((~before & ~keep).sum()))):
         if rows:
             notes.leave_out(f"source {source.name}: {reason}", rows)
-    return images.drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
+    return _without_ties(images).drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
 
 
-def _suspect(events: pl.DataFrame, source: Source) -> Bool:
-    """Whether there may be another row with the id of each, bool (n)."""
-    if events[IDENT].null_count():
+def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.drop([name for name in rows.columns if name.startswith(TIE)])
+
+
+def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, Compared | None]:
+    """Whether each row may share its id with another, bool (n); and those that may, compared: None where none does.
+
+    Raises:
+        DataError: a row without an id, or that is not said to be an image before or after a change.
+    """
+    if rows[IDENT].null_count():
         raise DataError(
-            f"source {source.name!r}: {events[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
+            f"source {source.name!r}: {rows[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
             "them out" + (", or leave id_field out" if source.changes is None else "")
         )
-    return perhaps_repeated(events[IDENT].hash().to_numpy())
-
-
-def compared(events: pl.DataFrame, source: Source) -> tuple[I64, I64, I64, I64]:
-    """Of each row its id as a number, its known time, its place among those of its id and known time, and a hash of what it says."""
-    ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
-    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
-    said = events.select(_comparable(c, d) for c, d in events.schema.items() if c not in (KNOWN, IDENT))
-    content = said.hash_rows(seed=0).reinterpret(signed=True)
-    return ident.to_numpy(), known.to_numpy(), _places(events, ident, known), content.to_numpy()
-
-
-def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
-    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
-
-
-def _places(events: pl.DataFrame, ident: pl.Series, known: pl.Series) -> I64:
-    """The order, int64 (n), of copies that were known at the same moment: by event time, keys and values, nulls (and NaN) first."""
-    places = np.zeros(events.height, np.int64)
-    tied = pl.DataFrame({"ident": ident, "known": known}).is_duplicated().arg_true()
-    said = [TIME, *(c for c in events.columns if c not in (TIME, KNOWN, IDENT))]
-    rows = events[tied].select(_comparable(c, events.schema[c]) for c in said)
-    order = rows.with_columns(tied.alias("__row")).sort(said, nulls_last=False)["__row"]
-    places[order.to_numpy()] = np.arange(len(order))
-    return places
+    if source.changes is not None and rows[BEFORE].null_count():
+        raise DataError(
+            f"source {source.name!r}: {rows[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
+            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
+        )
+    suspect = perhaps_repeated(rows[IDENT].hash().to_numpy())
+    some = rows.filter(pl.Series(suspect))
+    if not some.height:
+        return suspect, None
+    if source.changes is None:
+        return suspect, compared(some, source)
+    return suspect, compared(some.drop(BEFORE), source, before=some[BEFORE].to_numpy())

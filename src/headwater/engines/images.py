@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ import polars as pl
 from headwater.compute.arrays import I64, LASTS, Bool
 from headwater.compute.versions import versions
 from headwater.definitions.source import Source
-from headwater.engines.events import BEFORE, GONE, IDENT, compared
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.events import BEFORE, GONE
+from headwater.engines.reading import IDENT, KNOWN, TIME
+from headwater.engines.ties import compared
 
 ANOTHER = "__another"
 
@@ -35,7 +37,7 @@ class Folded:
     changed: Bool
 
 
-def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source) -> Folded:
+def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> Folded:
     """What comes of images, by the rule that history is read by: an event is as its images of the last known time say, in any order.
 
     Args:
@@ -43,13 +45,16 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source) 
         holds: bool (held), which of them say what holds.
         came: more images, of the same columns.
         source: whose.
+        read: the columns that views read, by which an event is `changed` or not; None is all.
     """
     both = pl.concat([held, came])
     if not both.height:
         none, no = np.empty(0, np.int64), np.empty(0, np.bool_)
         return Folded(none, no, no, no, none, none, no)
-    event, known, place, content = compared(both.drop(BEFORE), source)
     before, fresh = both[BEFORE].to_numpy(), np.arange(both.height) >= held.height
+    images = compared(both.drop(BEFORE), source, before=before)
+    event, known, place, content = images.ident, images.known, images.place, images.content
+    says = content if read is None else compared(both.drop(BEFORE), source, read=read).content
     said = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
     copy = ~said.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     newest_held = np.full(int(event.max()) + 1, np.iinfo(np.int64).min)
@@ -58,12 +63,12 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source) 
     np.maximum.at(newest, event, known)
     last = (known == newest[event]) & ~copy
     some = np.flatnonzero(last)
-    begun, gone, _ = versions(event[some], known[some], before[some], place[some], content[some])
+    begun, gone, _ = versions(event[some], known[some], before[some], place[some], content[some], content[some])
     now = some[begun & (gone == LASTS)]
     was, after = np.full(len(newest), -1), np.full(len(newest), -1)
     was[event[: held.height][holds]] = np.flatnonzero(holds)
     after[event[now]] = now
-    changed = np.where((was >= 0) & (after >= 0), content[was] != content[after], was != after)
+    changed = np.where((was >= 0) & (after >= 0), says[was] != says[after], was != after)
     return Folded(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
 
 
@@ -71,8 +76,9 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
     """Which images begin a version, bool (n), and when each of these is gone, int64 (n)."""
     if not images.height:
         return np.empty(0, np.bool_), np.empty(0, np.int64)
-    event, known, place, content = compared(images.drop(BEFORE), source)
-    keep, gone, _ = versions(event, known, images[BEFORE].to_numpy(), place, content)
+    before = images[BEFORE].to_numpy()
+    found = compared(images.drop(BEFORE), source, before=before)
+    keep, gone, _ = versions(found.ident, found.known, before, found.place, found.content, found.content)
     return keep, gone
 
 

@@ -15,6 +15,9 @@ from headwater.errors import DataError, nearest
 
 TIME = "__time"
 KNOWN = "__known"
+IDENT = "__id"
+ROW = "headwater_row"
+"""Where a row stands in the table that it was read from: nothing that it says."""
 
 
 @dataclass(frozen=True)

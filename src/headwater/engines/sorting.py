@@ -11,9 +11,9 @@ from headwater.compute.arrays import I64, LASTS, NOTHING, Column, Events
 from headwater.compute.codes import order_of, take, taken, tied
 from headwater.definitions.source import Source
 from headwater.engines.columns import Coded, encode, hashed, to_kernel
-from headwater.engines.events import GONE, IDENT
+from headwater.engines.events import GONE
 from headwater.engines.keys import CODE
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.reading import IDENT, KNOWN, TIME
 
 _VALUE = "__v_"
 

@@ -17,9 +17,8 @@ from headwater.compute.tiles import GONE, among
 from headwater.definitions.feature_view import FeatureView
 from headwater.engines import asides
 from headwater.engines.columns import Coded, check_accepts, decode, encode, to_kernel
-from headwater.engines.events import IDENT
 from headwater.engines.local import Query, told_apart, wanted_by
-from headwater.engines.reading import TIME
+from headwater.engines.reading import IDENT, TIME
 from headwater.errors import DataError
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.records import Records

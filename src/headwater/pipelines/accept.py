@@ -19,12 +19,13 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
-from headwater.engines.events import BEFORE, IDENT, arrived
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.events import BEFORE, arrived
+from headwater.engines.reading import IDENT, KNOWN, ROW, TIME, collect
+from headwater.engines.ties import declared
 from headwater.engines.tiles import ViewTiles
 from headwater.logs.rolling import KNOWN_AT
 
-ROW, PARTITION, OFFSET, AT = "headwater_row", "headwater_partition", "headwater_offset", "headwater_received_at"
+PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
 UTC = pl.Datetime("us", "UTC")
 COPY = "a copy of an event that was accepted before"
 DEAD_SCHEMA: Mapping[str, pl.DataType] = {
@@ -121,9 +122,8 @@ class Acceptance:
 
     def events_in(self, source: Source, also: Sequence[str] = (), *, held: bool = False) -> pl.DataFrame:
         """As `events_of`, of the table of a source; with the columns `also`. held: as of `collect`."""
-        keys = self._keys
-        columns = sorted(frozenset().union(*(view.read_columns for view in self.views)) - set(keys))
-        known = source.changes is not None
+        keys, known = self._keys, source.changes is not None
+        columns = sorted({*self.read, *(declared(self.source, self.schema) if known else ())} - set(keys))
         return collect(arrived(source, keys, columns, also, known=known), f"source {self.source.name!r}", held=held)
 
     @cached_property
@@ -134,6 +134,11 @@ class Acceptance:
     @property
     def _keys(self) -> list[str]:
         return list(dict.fromkeys(key for view in self.views for key in view.keys))
+
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The columns that views read, their keys too. Events of images have every column that the source declares: these decide ties."""
+        return frozenset().union(self._keys, *(view.read_columns for view in self.views))
 
     @property
     def _unselected(self) -> list[str]:
@@ -162,6 +167,8 @@ class Acceptance:
             pl.Series([True]).new_from_index(0, events.height) if source.changes is None else ~events[BEFORE]
         )  # what others say is not read
         for name, dtype in events.schema.items():
+            if source.changes is not None and name not in self.read:
+                continue  # it decides ties, and no value
             if dtype.is_float():
                 checks.append((events[name].is_infinite() & stated, f"{name} is infinite"))
             elif dtype == pl.UInt64 and name != IDENT:

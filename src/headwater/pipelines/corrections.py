@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from headwater.compute.arrays import I64, Bool
 from headwater.connectors.feeds import Records
-from headwater.engines.events import BEFORE, IDENT
+from headwater.engines.events import BEFORE
 from headwater.engines.images import Folded, folded
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.reading import IDENT, KNOWN, ROW, TIME
 from headwater.engines.tiles import Fetched, Stretch, ViewTiles
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores import images as kept
 from headwater.pipelines import fates
-from headwater.pipelines.accept import COPY, ROW, Acceptance, Arrived, copies
+from headwater.pipelines.accept import COPY, Acceptance, Arrived, copies
 from headwater.pipelines.ids import words
 
 OLDER = "a change that a later one of the same event came before"
@@ -159,7 +159,7 @@ class Change:
         self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
         self.both = pl.concat([self.held, self.came])
         holds = np.array([holding for _, _, holding in rows], np.bool_)
-        self.folded = folded(self.held, holds, self.came, corrections.acceptance.source)
+        self.folded = folded(self.held, holds, self.came, corrections.acceptance.source, sorted(corrections.acceptance.read))
         self.token_of = dict(zip(self.folded.event.tolist(), [*(token for token, _, _ in rows), *tokens], strict=True))
         self.event_of = {token: event for event, token in self.token_of.items()}
         self.moved: dict[bytes, dict[bytes, bytes | None]] = {}

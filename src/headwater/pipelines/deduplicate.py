@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors.feeds import Records
-from headwater.engines.events import IDENT
-from headwater.pipelines.accept import ROW, Arrived, content_of, copies
+from headwater.engines.reading import IDENT, ROW
+from headwater.pipelines.accept import Arrived, content_of, copies
 from headwater.pipelines.ids import Ids
 
 

@@ -128,9 +128,7 @@ class Tables:
         if start == NOTHING:
             events = no_events(base, columns, [], pl.Schema(dict.fromkeys(columns, pl.Null())))
         else:
-            # All columns say which of two copies is the first, or it would depend on what else the call reads.
-            said = columns if base.id_field is None else sorted(_schema(base))
-            events = read_events(base, said, [], Reach(start, self._last, self._known), [], self._notes)
+            events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
         what = f"source {base.name!r}"
         t = events.select(moment(base.timestamp_field, events.schema, base.timezone, what)).to_series()
         if t.null_count():  # only where windows go by when events are known

@@ -18,10 +18,10 @@ from headwater.definitions.freshness import Batch
 from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, Notes, Reach, arrived, read_events
 from headwater.engines.images import ANOTHER, followed, versions_of
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.reading import KNOWN, ROW, TIME, collect
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, spaces
-from headwater.pipelines.accept import COPY, ROW, Acceptance
+from headwater.pipelines.accept import COPY, Acceptance
 from headwater.pipelines.corrections import OLDER, PASSED
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits

@@ -20,11 +20,11 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.engines.events import GONE, Notes, arrived
 from headwater.engines.images import ANOTHER
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.reading import KNOWN, ROW, TIME
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
 from headwater.online_stores import OnlineStore, opened
-from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.evidence import Evidence
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import Moment, newest

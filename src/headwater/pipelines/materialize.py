@@ -26,8 +26,8 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
-from headwater.engines.events import GONE, IDENT, Notes, Reach, Scan, arrived, scan_events
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.events import GONE, Notes, Reach, Scan, arrived, scan_events
+from headwater.engines.reading import IDENT, KNOWN, TIME, collect
 from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
 from headwater.engines.workplace import read_json, renamed, workplace, write_json

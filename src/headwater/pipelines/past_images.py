@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from headwater.engines.events import BEFORE, IDENT
+from headwater.engines.events import BEFORE
 from headwater.engines.images import folded
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.reading import IDENT, KNOWN, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import DataError
 from headwater.pipelines.accept import Acceptance

@@ -22,10 +22,9 @@ from headwater.definitions.freshness import Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.source import Source
 from headwater.engines.events import arrived
-from headwater.engines.reading import KNOWN, TIME, collect
+from headwater.engines.reading import KNOWN, ROW, TIME, collect
 from headwater.errors import UsageError
 from headwater.online_stores import OnlineStore, opened
-from headwater.pipelines.accept import ROW
 from headwater.pipelines.intake import Intake, Limits
 from headwater.pipelines.shard import Committed
 

@@ -22,14 +22,14 @@ import polars as pl
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.engines.events import IDENT, Notes, Reach, read_events
-from headwater.engines.reading import KNOWN, TIME
+from headwater.engines.events import Notes, Reach, read_events
+from headwater.engines.reading import IDENT, KNOWN, ROW, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import DefinitionError, FencedError, LostError, StoreError
 from headwater.logs.rolling import Roller
 from headwater.online_stores import Changes, spaces
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
-from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.corrections import Corrections
 from headwater.pipelines.past_images import Past, images_before
 from headwater.pipelines.shard import Shard

@@ -24,12 +24,12 @@ from headwater.connectors.feeds import Records, joined
 from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
 from headwater.engines.events import BEFORE
-from headwater.engines.reading import TIME
+from headwater.engines.reading import ROW, TIME
 from headwater.engines.tiles import Fetched
 from headwater.errors import FencedError
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
 from headwater.online_stores import OnlineStore, frames, spaces
-from headwater.pipelines.accept import DEAD_SCHEMA, NONE, ROW, UTC, Acceptance, Arrived
+from headwater.pipelines.accept import DEAD_SCHEMA, NONE, UTC, Acceptance, Arrived
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.deduplicate import Deduplication
 from headwater.pipelines.fates import ACCEPTED, COPY, FILTERED, HELD, REFUSED

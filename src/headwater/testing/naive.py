@@ -71,8 +71,14 @@ def visible(event: Event, window: Window, T: int, K: int) -> bool:
 
 
 def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[Event]:
-    """The events with their times, without the copies that `id_horizon` drops; of a source with `changes`, every version of each."""
-    names = [*view.keys, *sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})]
+    """The events with their times, without the copies that `id_horizon` drops; of a source with `changes`, every version of each.
+
+    Which of several copies or images known at one time counts is decided by the event time, then by every column that the source declares.
+    """
+    own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
+    names = sorted(({name for row in events for name in row} if source.columns is None else source.columns) - own)
+    beside = {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.beside))} - {*names}
+    names += sorted(beside)  # such as the `until` of a queue, which need not be selected
     if source.changes is not None:
         idents = dict.fromkeys(row[str(source.id_field)] for row in events)
         return [v for i in idents for v in _versions(source, [row for row in events if row[str(source.id_field)] == i], names)]
@@ -82,7 +88,7 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
         return read
 
     kept: list[Event] = []
-    for event in sorted(read, key=lambda e: (e.known, e.time, [in_order(e.row[n]) for n in names])):
+    for event in sorted(read, key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)])):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
         if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
             kept.append(event)

@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 
 from headwater.assessing.numbers import Missing, Reading, measured
-from headwater.engines.events import IDENT
-from headwater.engines.reading import TIME
+from headwater.engines.reading import IDENT, TIME
 
 _DAY = 86_400_000_000
 SOON = 60_000_000  # how far ahead of the clock an event time may be

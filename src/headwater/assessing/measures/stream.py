@@ -18,9 +18,9 @@ from headwater.connectors.registry import asked
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
-from headwater.engines.reading import TIME
+from headwater.engines.reading import ROW, TIME
 from headwater.errors import HeadwaterError
-from headwater.pipelines.accept import OFFSET, PARTITION, ROW, Acceptance
+from headwater.pipelines.accept import OFFSET, PARTITION, Acceptance
 
 if TYPE_CHECKING:
     from headwater.connectors.kafka_look import Look
