@@ -203,7 +203,8 @@ class _Run:
         looks = len(chosen) * max(1, len(self.levels) - 1)
         sliced = [judge.slice(part, looks) for part in chosen]
         freshest = list(scores.values())[-1].fitted
-        parts.left_out.update(notes.left_out)
+        for reason, count in notes.left_out.items():  # a source that labels are made of too is counted once
+            parts.left_out[reason] = max(parts.left_out[reason], count)
         return BacktestResult(
             model=self.model.name,
             task=self.model.task_kind,

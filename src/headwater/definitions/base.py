@@ -27,6 +27,17 @@ class HeadwaterWarning(UserWarning):
     """Something that is allowed and probably not meant."""
 
 
+class RowsLeftOutWarning(HeadwaterWarning):
+    """Rows of a source or of labels that nothing can be computed of, such as those without a time.
+
+    left_out: by reason, how many rows; all of the reasons, duplicates too, which are no cause for a warning.
+    """
+
+    def __init__(self, message: str, left_out: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.left_out = dict(left_out)
+
+
 class Definition:
     """Base of every definition: equal iff the fingerprints are equal.
 

@@ -24,6 +24,10 @@ BEFORE = "__before"
 GONE = "__gone"
 
 
+_DUPLICATES = ("copies of an event", "of these, copies that differ from the first")
+_NO_CHANGES = ("retractions of nothing", "images that change nothing")
+
+
 @dataclass
 class Notes:
     """What was left out while reading, by reason, and how many events were read."""
@@ -34,6 +38,11 @@ class Notes:
     def leave_out(self, reason: str, rows: int) -> None:
         """Count rows once, however many views read them."""
         self.left_out[reason] = max(self.left_out[reason], rows)
+
+    @property
+    def unusable(self) -> dict[str, int]:
+        """Of what was left out, the rows that nothing can be computed of; duplicates and images that change nothing are none."""
+        return {reason: rows for reason, rows in self.left_out.items() if rows and not reason.endswith((*_DUPLICATES, *_NO_CHANGES))}
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,9 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what)
     if source.select is None:
         refuse_later_timestamps(source, chosen, time, known, what)
-    at = (time + source.delay if known is None else known) if source.window_on == "known_at" else time
+    at = time
+    if source.window_on == "known_at":  # a row without an event time is no event, here as everywhere
+        at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
     wanted += [at.alias(TIME)]
     if known is not None:
@@ -149,6 +160,15 @@ def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime:
     dtype = schema[name]
     assert isinstance(dtype, pl.Datetime)  # `moment` has refused the others
     return dtype
+
+
+def timeless(source: Source) -> dict[str, str]:
+    """Why a row cannot count, by the column that is null: KNOWN, then TIME, which may follow from it."""
+    skipped = "" if source.timezone is None else f", or a local time that the clocks of {source.timezone} skip"
+    return {
+        KNOWN: f"source {source.name}: no {source.known_at_field}{skipped}, so never known",
+        TIME: f"source {source.name}: no {source.timestamp_field}{skipped}",
+    }
 
 
 def uncertain(source: Source) -> pl.Expr:
@@ -268,10 +288,7 @@ def _flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
 
 def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)) -> pl.DataFrame:
     """Without the rows that no time or known time can be read of; counted."""
-    for name, reason in (
-        (TIME, f"source {source.name}: no {source.timestamp_field}"),
-        (KNOWN, f"source {source.name}: no {source.known_at_field}, so never known"),
-    ):
+    for name, reason in timeless(source).items():
         if name in names and name in events.columns and events[name].null_count():
             notes.leave_out(reason, events[name].null_count())
             events = events.filter(pl.col(name).is_not_null())
@@ -287,9 +304,9 @@ def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source
     events = _without_ties(events)
     if not dropped:
         return events
-    notes.leave_out(f"source {source.name}: copies of an event", dropped)
-    if conflicts:
-        notes.leave_out(f"source {source.name}: of these, copies that differ from the first", conflicts)
+    for reason, rows in zip(_DUPLICATES, (dropped, conflicts), strict=True):
+        if rows:
+            notes.leave_out(f"source {source.name}: {reason}", rows)
     suspect[suspect] = ~keep
     return events.filter(pl.Series(~suspect))
 
@@ -302,7 +319,7 @@ def _versions(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Sour
     if some is not None:
         keep[suspect], gone[suspect], more = versions(some.ident, some.known, before[suspect], some.place, some.content, some.exact)
         of_nothing += more
-    for reason, rows in (("retractions of nothing", of_nothing), ("images that change nothing", int((~before & ~keep).sum()))):
+    for reason, rows in zip(_NO_CHANGES, (of_nothing, int((~before & ~keep).sum())), strict=True):
         if rows:
             notes.leave_out(f"source {source.name}: {reason}", rows)
     return _without_ties(images).drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))

@@ -91,7 +91,7 @@ class Evidence:
             .then(pl.lit("duplicate: " + COPY if source.changes is None else _NOTHING))
         )
         if source.window_on == "known_at":
-            every = every.with_columns(pl.col(KNOWN).alias(TIME))
+            every = every.with_columns(pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME))
         if GONE in kept.columns:
             every = every.join(kept.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left")
             every = every.with_columns(pl.col(GONE).fill_null(LASTS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import polars as pl
 
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import NEVER, as_of
-from headwater.definitions.base import HeadwaterWarning
+from headwater.definitions.base import HeadwaterWarning, RowsLeftOutWarning
 from headwater.definitions.connectors import ArrowFrame, Table
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
@@ -65,7 +66,12 @@ def get_historical_features(
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
-        first, last, min, max, latest in their column's dtype. Then the statuses, where asked for.
+        first, last, min, max, latest in their column's dtype. Then the statuses, where asked for. The frame's attribute `left_out` says
+        how many rows of sources and labels were left out, by reason.
+
+    Warns:
+        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates
+            are counted in `left_out` alone.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.
@@ -90,15 +96,21 @@ def get_historical_features(
             stacklevel=2,
         )
     requests = read_labels(rows, memory, texts=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
-    made = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
-    clash = sorted(made & set(requests.frame.columns) - {f.name for f in service.request_fields})
+    names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
+    clash = sorted(names & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    found = feature_frames(service, requests, {"": level or Level()}, Notes(), Means(threads, memory), statuses=statuses)[""]
+    notes = Notes(Counter(requests.left_out))
+    found = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
+    if notes.unusable:
+        said = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
+        warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill what is missing", notes.left_out), stacklevel=2)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
-    return pl.concat([own, found], how="horizontal")
+    made = pl.concat([own, found], how="horizontal")
+    vars(made)["left_out"] = dict(notes.left_out)
+    return made
 
 
 def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:

@@ -26,7 +26,7 @@ from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
-from headwater.engines.events import GONE, Notes, Reach, Scan, arrived, scan_events
+from headwater.engines.events import GONE, Notes, Reach, Scan, arrived, scan_events, timeless
 from headwater.engines.reading import IDENT, KNOWN, TIME, collect
 from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
@@ -217,11 +217,13 @@ class _Run:
 
     def _count_uncertain(self, scan: Scan) -> None:
         """Count the rows without a time, as `Scan.counting` does of those that are in memory."""
-        names = {TIME: f"no {self.source.timestamp_field}", KNOWN: f"no {self.source.known_at_field}, so never known"}
-        found = [name for name in names if name in scan.frame.collect_schema()]
-        for name, rows in zip(found, collect(scan.frame.select(pl.col(found).null_count()), scan.what, streaming=True).row(0), strict=True):
+        reasons = {name: reason for name, reason in timeless(self.source).items() if name in scan.frame.collect_schema()}
+        names = list(reasons)
+        first = [pl.all_horizontal(pl.col(name).is_null(), *(pl.col(n).is_not_null() for n in names[:at])) for at, name in enumerate(names)]
+        counts = [rows.sum().alias(name) for name, rows in zip(names, first, strict=True)]
+        for reason, rows in zip(reasons.values(), collect(scan.frame.select(counts), scan.what, streaming=True).row(0), strict=True):
             if rows:
-                self.notes.leave_out(f"source {self.source.name}: {names[name]}", rows)
+                self.notes.leave_out(reason, rows)
 
     def _since(self) -> int | None:
         """Before which time no event can be new to this cut."""

@@ -138,8 +138,9 @@ def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: 
     for name in outcome.keys:
         column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
     ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
-    limit = None if memory is None else in_bytes(memory, "memory")
-    series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], Notes(), memory=limit)[0][0]
+    limit, notes = None if memory is None else in_bytes(memory, "memory"), Notes()
+    series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], notes, memory=limit)[0][0]
+    requests.left_out.update(notes.left_out)
     if texts and series.dtype in _TEXTS:
         return series.cast(pl.String)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):

@@ -153,7 +153,7 @@ def training_set(
             )
         left_out["no score was made ahead"] += len(requests.t) - len(some)
         features, requests = rows.frame[some], requests.take(some)
-    return TrainingSet(requests, features, left_out + notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
+    return TrainingSet(requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
 
 
 def train(  # noqa: PLR0913 (all but the model have a default)

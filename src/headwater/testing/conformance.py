@@ -11,6 +11,7 @@ naive reference does not know is given a reference of its own: `agrees_with_naiv
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -26,6 +27,7 @@ from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
 from headwater.compute.layer import Layer, spans
 from headwater.compute.layers import layers
 from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.base import RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
 from headwater.engines.columns import encode, hashed, to_kernel
 from headwater.engines.local import wanted_of
@@ -55,7 +57,9 @@ def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, th
         AssertionError: the first feature and row that differ, with both values and the case.
     """
     view = given.readable()
-    found = get_historical_features(view, given.asked, threads=threads, statuses=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
+        found = get_historical_features(view, given.asked, threads=threads, statuses=True)
     answers = evaluate(given.view, given.events, given.rows, references=references)
     assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
