@@ -15,11 +15,11 @@ import polars as pl
 from headwater.compute.arrays import Bool
 from headwater.definitions.connectors import Frame
 from headwater.engines.events import arrived
-from headwater.engines.reading import collect
+from headwater.engines.reading import ROW, collect
 from headwater.engines.tiles import key_bytes
 from headwater.errors import DataError
 from headwater.logs.entries import PREFIX
-from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.explain import typed
 
 

@@ -20,15 +20,14 @@ import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import Bool
-from headwater.engines.events import IDENT
-from headwater.engines.reading import TIME
+from headwater.engines.reading import IDENT, ROW, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import FencedError, LostError
 from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.online_stores import images as kept
 from headwater.online_stores.states import Begun, read_state
-from headwater.pipelines.accept import ROW, Acceptance
+from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.corrections import tokens_of
 from headwater.pipelines.erase_match import ErasedKey, StreamRows
 from headwater.pipelines.ids import WIDTH, words
