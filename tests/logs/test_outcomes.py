@@ -22,6 +22,7 @@ from headwater.logs import outcomes as module
 from headwater.logs.outcomes import Outcomes
 from tests.figures import figure
 from tests.logs.conftest import at, model
+from tests.streams.world import wait_until
 
 ROW = {"request_id": "r1", "outcome": True}
 
@@ -341,6 +342,40 @@ def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
     for thread in threads:
         thread.join(60)
     assert len(failed) == 4
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, OverflowError, ZeroDivisionError])
+def test_whatever_ends_a_commit_fails_for_all_that_share_it(posted, tmp_path, monkeypatch, error):
+    """Nobody is told that his outcomes were known already, and the same again is taken."""
+    plain = Outcomes._add
+
+    def add(self, row, now):
+        if '"bad"' in row.identity:
+            raise error
+        return plain(self, row, now)
+
+    monkeypatch.setattr(Outcomes, "_add", add)
+    ends = {}
+
+    def work(name):
+        try:
+            ends[name] = posted.add([{"request_id": name, "outcome": True}])
+        except BaseException as raised:  # noqa: BLE001 (compared)
+            ends[name] = raised
+
+    names = ["a", "bad", "b"]
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    with posted._lock:
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            wait_until(lambda number=number: len(posted._waiting) == number, "its batch")
+    for thread in threads:
+        thread.join(60)
+    assert all(isinstance(end, StoreError | error) for end in ends.values()), ends
+    assert sum(type(end) is error for end in ends.values()) == 1
+    with pytest.raises(DataError, match="no outcome"):
+        hw.outcomes(tmp_path, posted.labels)
+    assert posted.add([{"request_id": "a", "outcome": True}]).accepted == 1
 
 
 def test_reading_while_rows_are_rolled_misses_and_doubles_none(posted, tmp_path, monkeypatch):

@@ -186,18 +186,22 @@ class Outcomes:
             self._journal.close()
 
     def _commit(self) -> None:
-        """Commit all that waits, or fail all of it."""
+        """Commit all that waits, or fail all of it: whatever is raised here, no other caller takes its batch for committed."""
         batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        failed: StoreError | None = None
         try:
             with self._failing(), _transaction(self._journal):
                 for batch in batches:
                     said = [self._add(row, batch.now) for row in batch.rows]
                     batch.accepted, batch.corrections = sum(new for new, _ in said), sum(new and differs for new, differs in said)
         except StoreError as error:
+            failed = error
+        except BaseException as error:
+            failed = StoreError(f"the commit that these outcomes were part of failed with {type(error).__name__}; send the same again")
+            raise
+        finally:
             for batch in batches:
-                batch.error = error
-        for batch in batches:
-            batch.settled = True
+                batch.error, batch.settled = failed, True
 
     def _add(self, row: Checked, now: int) -> tuple[bool, bool]:
         """Whether the row is new, and whether it differs from what was known."""
