@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.aggregations.table import TABLE
 from headwater.online_stores import spaces
+from headwater.pipelines import parity
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.parity import check_view
 from tests.figures import figure
-from tests.operate.conftest import Flow, at, frame, micros, streaming_view, view_of
+from tests.operate.conftest import SCHEMA, Flow, at, frame, micros, project_of, streaming_view, view_of
 
 HOUR = 3600
 
@@ -260,3 +262,55 @@ def test_a_view_without_keys(store, tmp_path, clock):
     place = spaces.record(view.tiles_fingerprint, b"")
     store.commit({place: raised(store.get([place])[0])}, {})
     assert found(view, store, tmp_path) == [("view__sum_amount_1h", {}, 4.5, 3.5, "the value differs")]
+
+
+ADDING = {
+    "sum": hw.sum("amount"),
+    "mean": hw.mean("amount"),
+    "std": hw.std("amount"),
+    "var": hw.var("amount"),
+    "rate": hw.rate("amount"),
+    "ratio": hw.ratio("amount", "other"),
+    "decayed_sum": hw.decayed_sum("amount", half_life="10m"),
+    "decayed_mean": hw.decayed_mean("amount", half_life="10m"),
+}
+LISTED = {"count": hw.count("amount"), "max": hw.max("amount"), "last": hw.last("amount"), "fraction": hw.fraction("large")}
+
+
+@pytest.mark.parametrize("function", ADDING)
+def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_path, clock):
+    """Online and offline do differ by a bit for some key, or the test would show nothing."""
+    clock(2000)
+    drawn = np.random.default_rng(7)
+    schema = {**SCHEMA, "other": float}
+    view = streaming_view([ADDING[function]], schema=schema, windows=["1h"])
+    flow = Flow([view], store, tmp_path)
+    for _ in range(12):
+        columns = (drawn.integers(0, 6, 40), drawn.uniform(1, 999, 40), drawn.uniform(0, 1, 40), drawn.uniform(1, 2, 40))
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        flow.send([{"key": k, "at": s, "amount": a, "other": o} for k, s, a, o in rows], 1000)
+    made = check_view(view, store, tmp_path, at=micros(1010))
+    assert made.mismatches == []
+    online, keys = OnlineView(view, store), pl.DataFrame({"key": range(6)})
+    served = online.read(keys, micros(1010))
+    offline = parity.answer(view, view.outputs, parity.Offline(view, store, tmp_path).events(served), parity.Asked.at(keys, served, view))[
+        0
+    ]
+    assert not served.features[0].equals(offline)
+
+
+def test_only_functions_that_add_floats_may_differ():
+    """The one set of them is in the table of aggregations."""
+    assert {name for name, entry in TABLE.items() if entry.adds} == set(ADDING)
+    one, next_to_one = (pl.Series([value]) for value in (1.0, np.nextafter(1.0, 2.0)))
+    for feature in [*ADDING.values(), *LISTED.values()]:
+        (made,) = streaming_view([feature], schema={**SCHEMA, "other": float, "large": bool}).outputs
+        assert parity.agree(made, one, next_to_one, lambda: np.array([1.0])).tolist() == [feature.function in ADDING]
+
+
+def test_folders_may_be_texts(streamed, store, tmp_path):
+    view, _ = streamed
+    project = project_of(view)
+    assert [p.mismatches for p in hw.parity(project, store=store, folder=str(tmp_path), at=at(110))] == [[]]
+    assert hw.explain(project, "view__count_1h", {"key": 1}, store=store, folder=str(tmp_path), at=at(110)).offline == 2
+    assert hw.status(project, store=store, folder=str(tmp_path), at=at(110)) is not None

@@ -20,7 +20,7 @@ class Entry:
     """One function: `family` is "module:object" in this folder, the object a family, or made into one with what shapes its state.
 
     `empty` is its value over nothing, `shape` the names of the parameters that shape its state; the others are for `finish`. `null`
-    is the status of a value that is null although events count.
+    is the status of a value that is null although events count. `adds`: floats are added up, so two orders may differ in the last bits.
     """
 
     family: str
@@ -29,23 +29,24 @@ class Entry:
     empty: float | tuple[()] | None = None
     shape: tuple[str, ...] = ()
     null: Literal["present", "empty", "overflow"] = "present"
+    adds: bool = False
     stored: str | None = None  # the family whose states are stored, where those of `family` are of one T
 
 
 TABLE: Mapping[str, Entry] = {
     "count": Entry("counts:COUNTS", "any", "int", 0),
-    "sum": Entry("sums:SUMS", "number", "sum", 0, null="overflow"),
-    "mean": Entry("sums:SUMS", "number", "float"),
+    "sum": Entry("sums:SUMS", "number", "sum", 0, null="overflow", adds=True),
+    "mean": Entry("sums:SUMS", "number", "float", adds=True),
     "min": Entry("extremes:LEAST", "any", "same"),
     "max": Entry("extremes:GREATEST", "any", "same"),
-    "std": Entry("moments:MOMENTS", "number", "float"),
+    "std": Entry("moments:MOMENTS", "number", "float", adds=True),
     "first": Entry("edges:OLDEST", "any", "same"),
     "last": Entry("edges:NEWEST", "any", "same"),
     "latest": Entry("edges:NEWEST_ROW", "any", "same"),
     "since_last": Entry("edges:NEWEST", "any", "float"),
     "open_count": Entry("opens:OPENS", "time", "int", 0, stored="opens:QUEUES"),
     "open_age": Entry("opens:OPENS", "time", "float", null="empty", stored="opens:QUEUES"),
-    "var": Entry("moments:MOMENTS", "number", "float"),
+    "var": Entry("moments:MOMENTS", "number", "float", adds=True),
     "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
     "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),
     "count_distinct": Entry("distinct:DISTINCT", "any", "int", 0),
@@ -55,11 +56,11 @@ TABLE: Mapping[str, Entry] = {
     "collect_set": Entry("multisets:collect_set", "any", "list", (), shape=("max_size",)),
     "min_by": Entry("by:LEAST", "any", "same"),
     "max_by": Entry("by:GREATEST", "any", "same"),
-    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, shape=("half_life",)),
-    "decayed_mean": Entry("decays:decays", "number", "float", shape=("half_life",)),
-    "rate": Entry("shares:RATES", "number", "float", 0.0),
+    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, shape=("half_life",), adds=True),
+    "decayed_mean": Entry("decays:decays", "number", "float", shape=("half_life",), adds=True),
+    "rate": Entry("shares:RATES", "number", "float", 0.0, adds=True),
     "fraction": Entry("shares:FRACTIONS", "flag", "float"),
-    "ratio": Entry("shares:RATIOS", "number", "float"),
+    "ratio": Entry("shares:RATIOS", "number", "float", adds=True),
 }
 
 

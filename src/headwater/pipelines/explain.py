@@ -119,7 +119,7 @@ def explain(
     keys: Mapping[str, object],
     *,
     store: OnlineStore | str | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     at: datetime | str | None = None,
 ) -> Explanation:
     """Why a feature has the value that it has, or had at another moment.
@@ -148,7 +148,7 @@ def explain(
     'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
     """
     view = _view_of(project, feature)
-    place = settings.home() if folder is None else folder
+    place = settings.home() if folder is None else Path(folder)
     with opened(store, readonly=True) as mine:
         return explain_feature(view, feature, keys, mine, place, at=None if at is None else parse_moment(at, "at"))
 

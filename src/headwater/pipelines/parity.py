@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
+from headwater.aggregations.table import TABLE
 from headwater.compute.arrays import F64, I64, Bool
 from headwater.compute.as_of import NEVER
 from headwater.definitions import aggregation as make
@@ -44,7 +45,6 @@ from headwater.pipelines.seed import history_before
 from headwater.pipelines.strays import Stray, strays
 
 _ABS = "__abs_"
-_ADDING = frozenset({"sum", "mean", "var", "std", "decayed_sum", "decayed_mean", "rate", "ratio"})
 _TOLERANCE = 1e-9
 _ROWS = 1_000
 
@@ -98,7 +98,7 @@ def parity(
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     rows: int = _ROWS,
     at: datetime | str | None = None,
     seed: int = 0,
@@ -130,7 +130,7 @@ def parity(
     found = [one for one in stored(project) if isinstance(one.view.freshness, Batch | Streaming)]
     wanted = chosen(found, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
-    place = settings.home() if folder is None else folder
+    place = settings.home() if folder is None else Path(folder)
     with opened(store, readonly=True) as mine:
         return [dataclasses.replace(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), view=one.name) for one in wanted]
 
@@ -303,7 +303,7 @@ def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Se
 def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Callable[[], F64]) -> Bool:
     """Whether each pair of values is equal, or close enough for floats that are added up."""
     equal = same_values(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
-    if equal.all() or feature.aggregation.function not in _ADDING or not online.dtype.is_float():
+    if equal.all() or not TABLE[feature.aggregation.function].adds or not online.dtype.is_float():
         return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
     a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), size_of()
     if feature.aggregation.function == "std":

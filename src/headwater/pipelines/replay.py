@@ -77,7 +77,7 @@ def replay(
     end: datetime | str,
     step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Step]:
     """Play the history of streaming views into a store, as ingestion would have seen it.
@@ -110,7 +110,9 @@ def replay(
     """
     first, last = parse_moment(start, "start"), parse_moment(end, "end")
     with opened(store) as mine:
-        yield from replay_views(views, mine, start=first, end=last, step=step, speed=speed, folder=folder, limits=limits)
+        yield from replay_views(
+            views, mine, start=first, end=last, step=step, speed=speed, folder=None if folder is None else Path(folder), limits=limits
+        )
 
 
 def span(text: str, what: str) -> tuple[datetime, datetime]:

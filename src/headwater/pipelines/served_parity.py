@@ -44,7 +44,7 @@ def served_parity(
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     rows: int = _ROWS,
     since: datetime | str | None = None,
     seed: int = 0,
@@ -68,7 +68,7 @@ def served_parity(
     for name in views:
         if name not in names:
             raise UsageError(f"project {project.name!r} has no view {name!r}; {nearest(name, names)}")
-    place = settings.home() if folder is None else folder
+    place = settings.home() if folder is None else Path(folder)
     found: dict[str, Parity] = {}
     nothing: list[DataError] = []
     with opened(store, readonly=True) as mine:

@@ -107,7 +107,7 @@ class Status:
 
 
 def status(
-    project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, at: datetime | str | None = None
+    project: Project, *, store: OnlineStore | str | None = None, folder: str | Path | None = None, at: datetime | str | None = None
 ) -> Status:
     """How the streams and views of a project stand in its online store.
 
@@ -132,7 +132,7 @@ def status(
     user stale 5400.0 2
     """
     t = clock.now_micros() if at is None else parse_moment(at, "at")
-    place = settings.home() if folder is None else folder
+    place = settings.home() if folder is None else Path(folder)
     with opened(store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source.name, place)]
         ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]

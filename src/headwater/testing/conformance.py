@@ -41,7 +41,6 @@ from headwater.testing.references import REFERENCES, Reference, Value, in_order
 Law = Callable[[Aggregation, Random], None]
 
 _SQUARED = {"std"}
-_ADDING = {"sum", "mean", "std", "var", "decayed_sum", "decayed_mean", "rate", "ratio"}
 _TOLERANCE = 1e-9
 
 
@@ -231,7 +230,7 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
 
 def _same(feature: Feature, found: Answers, expected: Answers, events: Events, what: str) -> None:
     """Equal, or for floats that are added up within 1e-9 of the column's size."""
-    adds = feature.aggregation.function in _ADDING
+    adds = TABLE[feature.aggregation.function].adds
     adds &= bool(feature.columns)
     size = float(np.abs(events.columns[feature.columns[0]].values.astype(np.float64)).max(initial=0)) if adds else 0.0
     size **= 2 if feature.aggregation.function == "var" else 1
