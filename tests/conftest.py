@@ -26,6 +26,14 @@ def shared():
     return SHARED
 
 
+@pytest.fixture(autouse=True)
+def forgotten_clock():
+    """Each test may have a clock of its own: what the one before showed is no measure of it."""
+    from headwater.pipelines.clock_check import PROCESS
+
+    PROCESS.last = None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

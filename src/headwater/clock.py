@@ -1,10 +1,11 @@
-"""The only place that reads the wall clock."""
+"""The only place that reads the wall clock, and the clocks that it is compared with."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
 
+_STEADY = tuple(getattr(time, name) for name in ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME") if hasattr(time, name))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -15,6 +16,11 @@ def now() -> datetime:
 
 stopwatch = time.perf_counter
 """Seconds on a clock that never goes back; only differences mean something."""
+
+
+def steady_micros() -> tuple[int, ...]:
+    """Microseconds on clocks that nobody sets, of which one counts while the machine sleeps; only differences mean something."""
+    return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)
 
 
 def micros(moment: datetime) -> int:

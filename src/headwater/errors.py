@@ -7,6 +7,7 @@
     │   ├── RetentionError  a stream no longer has what would have to be read next
     │   └── RecreatedError  a topic was deleted and created again under its name
     ├── ConnectError        a broker, registry or service does not answer, or refuses
+    ├── ClockError          the wall clock cannot be right, so nothing is committed
     ├── AccessError         a service knows no such token, or the token lacks a scope
     ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
     ├── StoreError          an online store cannot be read or written as it is
@@ -97,6 +98,10 @@ class RecreatedError(DataError):
 
 class ConnectError(HeadwaterError):
     """A broker, a registry or a service does not answer, or refuses."""
+
+
+class ClockError(HeadwaterError):
+    """The wall clock cannot be right, so nothing is committed."""
 
 
 class AccessError(HeadwaterError):

@@ -47,6 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
     parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
     parser.add_argument(
+        "--max-clock-jump",
+        default="5m",
+        metavar="DURATION",
+        help="commit nothing while the wall clock is off by more than this (default: %(default)s)",
+    )
+    parser.add_argument(
         "--keep-filtered",
         default="30d",
         metavar="DURATION",
@@ -83,6 +89,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         filtered=given.keep_filtered,
         archive=given.keep_archive,
         dead_letters=given.keep_dead_letters,
+        max_clock_jump=given.max_clock_jump,
     )
     tally = _Tally(screen)
     if given.replay is not None:

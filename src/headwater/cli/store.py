@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from headwater.pipelines.upkeep import Kept
 
 SUMMARY = "compact, back up or restore the online store; show refused records"
-_ACTIONS = {"compact": 0, "backup": 1, "restore": 1, "refused": 1}
+_ACTIONS = {"compact": 0, "backup": 1, "restore": 1, "refused": 1, "repair-clock": 0}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater store`."""
     parser.add_argument(
-        "action", choices=list(_ACTIONS), help="compact: drop what no window reaches; backup FOLDER; restore FOLDER; refused SOURCE"
+        "action",
+        choices=list(_ACTIONS),
+        help="compact: drop what no window reaches; backup FOLDER; restore FOLDER; refused SOURCE; "
+        "repair-clock: set streams that a wrong clock put ahead back to the present",
     )
     parser.add_argument("what", nargs="?", metavar="FOLDER|SOURCE", help="where the backup is, or whose refused records to show")
     options.project(parser, model=False)
@@ -39,7 +42,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if (given.what is not None) != bool(_ACTIONS[given.action]):
         takes = "takes nothing more" if not _ACTIONS[given.action] else "needs a SOURCE" if given.action == "refused" else "needs a FOLDER"
         raise UsageError(f"headwater store {given.action} {takes}")
-    {"compact": _compact, "backup": _backup, "restore": _restore, "refused": _refused}[given.action](given, screen)
+    {"compact": _compact, "backup": _backup, "restore": _restore, "refused": _refused, "repair-clock": _repair}[given.action](given, screen)
 
 
 def _compact(given: argparse.Namespace, screen: Screen) -> None:
@@ -86,6 +89,31 @@ def _restore(given: argparse.Namespace, screen: Screen) -> None:
     with screen.working("restoring"):
         restore(Path(given.what), given.store or settings.store())
     screen.say(f"restored {given.what}; ingestion goes on from the offsets in it")
+    screen.next("headwater", "ingest", "--project", given.project, *options.same_store(given))
+
+
+def _repair(given: argparse.Namespace, screen: Screen) -> None:
+    from headwater.pipelines.repair_clock import repair_clock
+
+    with screen.working("setting streams back to the present"):
+        found = repair_clock(load(given.project).project, store=given.store, folder=options.place(given))
+    rows = [
+        {
+            "source": one.source,
+            "partition": one.partition,
+            "seconds_ahead": one.ahead,
+            "filled_again": list(one.refilled),
+            "approximate": list(one.approximate),
+        }
+        for one in found
+    ]
+    lines = []
+    for one in found:
+        what = f"{one.source}{'' if one.partition is None else ', partition ' + one.partition} was {one.ahead:,.0f} s ahead"
+        again = f"; the next ingestion fills again: {', '.join(one.refilled)}" if one.refilled else ""
+        lacking = f"; approximate, since the archive lacks events: {', '.join(one.approximate)}" if one.approximate else ""
+        lines.append(f"{what}{again}{lacking}")
+    screen.show("\n".join(lines) or "no stream is ahead of the clock", {"repaired": rows})
     screen.next("headwater", "ingest", "--project", given.project, *options.same_store(given))
 
 

@@ -40,6 +40,7 @@ class Records:
     payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold,
     where somebody has looked already.
     origins: partition name -> what its offsets count in, where a stream may be replaced by another one of its name (Kafka: the topic's id).
+    received: when the last of them was taken in by the clock of a broker, microseconds; 0 where no broker says so.
     ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
     """
 
@@ -53,6 +54,7 @@ class Records:
     ids: pl.Series | None = None
     decoded: Decoded | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+    received: int = 0
 
     def take(self, index: I64) -> Records:
         """Some of the records, by position; `ends` stay."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -103,7 +104,8 @@ class KafkaFeed:
             raise self._failure
         if not messages and not self._moved and not self._reached:
             return None
-        records = self._records(messages, stamps[:, 1] * 1000)
+        by_broker = stamps[:, 0] == ck.TIMESTAMP_LOG_APPEND_TIME
+        records = replace(self._records(messages, stamps[:, 1] * 1000), received=int(stamps[by_broker, 1].max(initial=0)) * 1000)
         return records if records.ends else None
 
     def lag(self) -> Mapping[str, int]:

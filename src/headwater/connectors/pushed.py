@@ -120,13 +120,17 @@ class Inbox:
         """How many events wait."""
         return self._events
 
-    def give_up(self, *, close: bool) -> None:
-        """Tell the senders of what was not committed to send it again; with `close`, take nothing any more."""
+    def give_up(self, *, close: bool, waiting: bool = False) -> None:
+        """Tell the senders of what was taken and not committed to send it again.
+
+        waiting: those of what waits, too. close: and take nothing any more.
+        """
         with self._changed:
             self._closed = self._closed or close
-            left = [batch for _, batch in self._taken] + (list(self._waiting) if close else [])
+            waiting = waiting or close
+            left = [batch for _, batch in self._taken] + (list(self._waiting) if waiting else [])
             self._taken.clear()
-            if close:
+            if waiting:
                 self._waiting.clear()
                 self._events = self._bytes = 0
             self._changed.notify_all()

@@ -71,6 +71,10 @@ class OnlineStore(Protocol):
         """
         ...
 
+    def server_time(self) -> int | None:
+        """The time of the store's server in microseconds; None where it has none, or does not say."""
+        ...
+
     def size(self) -> int:
         """Bytes taken."""
         ...

@@ -109,6 +109,9 @@ class LmdbStore:
                     time.sleep(_LEASE_POLL)
             yield
 
+    def server_time(self) -> None:
+        """See `OnlineStore`; a file has no clock."""
+
     def size(self) -> int:
         return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
 

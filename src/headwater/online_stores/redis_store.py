@@ -201,6 +201,14 @@ class RedisStore:
             renewal.join()
             self._quietly(Call(key, scripts.RELEASE, (token,)))
 
+    def server_time(self) -> int | None:
+        """See `OnlineStore`; a server that does not answer says so at the next commit."""
+        try:
+            (found,) = self._servers.run([Call(self._base, ("TIME",))], once=True)
+        except StoreError:
+            return None
+        return int(found[0]) * 1_000_000 + int(found[1])
+
     def size(self) -> int:
         """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
         names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks", b":turns", b":done")]

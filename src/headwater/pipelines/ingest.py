@@ -17,13 +17,15 @@ import numpy as np
 from headwater import clock
 from headwater.connectors.feeds import Feed, Records
 from headwater.connectors.pushed import Inbox
+from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
-from headwater.errors import FencedError, RecreatedError, RetentionError, UsageError
+from headwater.errors import ClockError, FencedError, RecreatedError, RetentionError, UsageError
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.arms import stored
-from headwater.pipelines.intake import Intake, Limits, Turns, streamed
+from headwater.pipelines.clock_check import ClockCheck
+from headwater.pipelines.intake import LEASE, Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ _GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for 
 _IDLE = 1.0  # seconds after which a commit without records says that nothing has come
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
-_LEASE, _PUSHED = "ingest", "pushed"
+_REMIND = 60.0  # seconds after which it is said again that the clock is wrong
+_PUSHED = "pushed"
 
 OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
 """Called after each commit, with what the feed still has to read by partition."""
@@ -48,6 +51,7 @@ class _Reading:
     intake: Intake
     work: _Work
     stop: threading.Event
+    go: threading.Event  # cleared while the wall clock is wrong: records would be given wrong times
     once: bool = False
     generation: int = 0  # counted up to have the stream read anew, from what the store holds
     lag: Mapping[str, int] = field(default_factory=dict)
@@ -82,6 +86,9 @@ class _Reading:
         feed = self.intake.open()
         try:
             while not self.stop.is_set() and generation == self.generation:
+                if not self.go.is_set():
+                    self.go.wait(_IDLE)
+                    continue
                 if self.work.qsize() and self.intake.inbox is None:  # who pushes waits for an answer
                     time.sleep(_GATHER)
                 records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
@@ -189,6 +196,7 @@ def ingest(
         StoreError: the store cannot be written, or another process ingests into it.
         RetentionError: a stream no longer has what is to be read next.
         ConnectError: a stream does not answer.
+        ClockError: the wall clock cannot be right, with `once`; without, ingestion waits until it is.
     """
     limits, stop = limits or Limits(), stop or threading.Event()
     sources = streamed([one.view for one in stored(project)])
@@ -199,7 +207,7 @@ def ingest(
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --http does")
     with ExitStack() as stack:
         if not store.partitioned:
-            stack.enter_context(store.lease(_LEASE, wait=limits.wait))
+            stack.enter_context(store.lease(LEASE, wait=limits.wait))
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED, wait=limits.wait))
         intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
@@ -209,8 +217,11 @@ def ingest(
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
         read = [intake for intake in intakes if intake.inbox is not None or intake.source not in pushed]
-        readings = stack.enter_context(_reading([_Reading(intake, work, stop, once) for intake in read], work, stop))
-        _commits(readings, work, stop, on_commit)
+        go = threading.Event()
+        go.set()
+        readings = stack.enter_context(_reading([_Reading(intake, work, stop, go, once) for intake in read], work, stop))
+        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time)
+        _commits(readings, work, stop, on_commit, check)
         for intake in intakes:
             intake.roll(least=1)
         for reading in readings:
@@ -250,23 +261,69 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
                 thread.join(0.05)
 
 
-def _drain(work: _Work) -> None:
-    """Let go of what waits, so that nobody waits for room."""
+def _drain(work: _Work) -> list[_Brought]:
+    """Take out what waits, so that nobody waits for room."""
+    found = []
     try:
         while True:
-            work.get_nowait()
+            found.append(work.get_nowait())
     except queue.Empty:
-        pass
+        return found
 
 
-def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None) -> None:
+def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck) -> None:
     while not stop.is_set() and not all(reading.ended for reading in readings):
         brought = _next(work, readings)
+        why = _refusal(check, readings, brought)
+        if why is not None:
+            _wait_for_clock(check, readings, work, stop, brought, why)
+            continue
         for reading in readings:
             mine = [one for one in brought if one.reading is reading]
             due = reading.intake.due()
             if mine or (due is not None and due < clock.now_micros()):
                 _take(reading, mine, on_commit)
+
+
+def _refusal(check: ClockCheck, readings: Sequence[_Reading], brought: Sequence[_Brought]) -> str | None:
+    received = max((one.records.received for one in brought if one.records is not None), default=0)
+    return check.refusal(max(reading.intake.committed() for reading in readings), received)
+
+
+def _wait_for_clock(
+    check: ClockCheck, readings: Sequence[_Reading], work: _Work, stop: threading.Event, brought: Sequence[_Brought], why: str
+) -> None:
+    """Commit nothing until the wall clock is right. Then everything is read again from the stored offsets, and stamped by the right clock.
+
+    Raises:
+        ClockError: where ingestion is to end by itself, it does not wait.
+    """
+    if any(reading.once for reading in readings):
+        raise ClockError(why)
+    wrong: str | None = why
+    left, told = list(brought), -_REMIND
+    for reading in readings:
+        reading.go.clear()
+        reading.generation += 1
+    try:
+        while wrong is not None and not stop.is_set():
+            if clock.stopwatch() - told >= _REMIND:
+                _LOG.error("%s", wrong)
+                told = clock.stopwatch()
+            for one in [*left, *_drain(work)]:
+                if isinstance(one.error, RetentionError | RecreatedError):
+                    one.reading.skipped.set()  # it is met again
+                elif one.error is not None:
+                    raise one.error
+            left = []
+            for reading in readings:
+                if reading.intake.inbox is not None:
+                    reading.intake.inbox.give_up(close=False, waiting=True)
+            stop.wait(_IDLE)
+            wrong = _refusal(check, readings, [])
+    finally:
+        for reading in readings:
+            reading.go.set()
 
 
 def _take(reading: _Reading, brought: Sequence[_Brought], on_commit: OnCommit | None) -> None:

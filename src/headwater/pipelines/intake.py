@@ -26,6 +26,8 @@ from headwater.pipelines.shard import Committed, Shard
 
 _LOG = logging.getLogger(__name__)
 _HOUR = 3600.0  # seconds between two looks for what is kept no longer
+LEASE = "ingest"
+"""What the process that ingests into a store of one writer holds."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Limits:
 
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
     later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
-    where a stream no longer has what is to be read next, and count what is lost. filtered: how long rows that a source's filter leaves out
-    are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept; None keeps all.
+    where a stream no longer has what is to be read next, and count what is lost. max_clock_jump: how far the wall clock may move by
+    itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. filtered: how long rows that a source's
+    filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept; None
+    keeps all.
     """
 
     batch: int = 50_000
@@ -44,6 +48,7 @@ class Limits:
     roll: int = 32_000_000
     wait: float = 60.0
     accept_loss: bool = False
+    max_clock_jump: Duration = "5m"
     filtered: Duration = "30d"
     archive: Duration | None = None
     dead_letters: Duration | None = None
@@ -162,6 +167,10 @@ class Intake:
             if isinstance(error, RetentionError):
                 return [self.shard(error.partition).skip(error.partition, error.first, now)]
             return [self.shard(partition).adopt(partition, origin, now) for partition, origin in error.origins.items()]
+
+    def committed(self) -> int:
+        """When the last commit was made, microseconds."""
+        return max((shard.progress.at for shard in self.shards), default=0)
 
     def due(self) -> int | None:
         """When the first event that is held happens."""

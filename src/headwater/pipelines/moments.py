@@ -30,7 +30,8 @@ class Moment(NamedTuple):
     """What values are as of: T, by what was known at K, int64 microseconds.
 
     sequences: by partition (None where there is one writer), the last commit that counts; none in a batch view.
-    stale: whether the view promises fresher values.
+    stale: whether the view promises fresher values, or they are of a time that has not come: a commit may be made while one asks, and
+    clocks of two machines differ, so a view that promises 2 s may be as much ahead.
     """
 
     T: int
@@ -106,7 +107,7 @@ class StreamHeads:
             sequences = {part: p.sequence for part, p in zip(parts, progress, strict=True)}
             self._said = list(found), (latest, known, sequences)
         T = max(t, latest)
-        stale = t - known > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
+        stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
         return Moment(T, known, sequences, stale)
 
     def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
@@ -145,7 +146,7 @@ class BatchHeads:
             raise StoreError(
                 f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
             )
-        return Moment(cut.T, cut.K, _NONE, bool(due > cut.T))
+        return Moment(cut.T, cut.K, _NONE, bool(due != cut.T))
 
     def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
         return [newest(records[i : i + 2], moment.T) for i in range(0, len(records), 2)]

@@ -36,7 +36,7 @@ from headwater.engines.reading import KNOWN
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import Acceptance
-from headwater.pipelines.arms import chosen, stored
+from headwater.pipelines.arms import Stored, chosen, stored
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
@@ -47,6 +47,7 @@ from headwater.pipelines.strays import Stray, strays
 _ABS = "__abs_"
 _TOLERANCE = 1e-9
 _ROWS = 1_000
+AHEAD = "the store is ahead of the clock; see `headwater store repair-clock`"
 
 
 def _json(value: object) -> object:
@@ -132,7 +133,13 @@ def parity(
     t = None if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else Path(folder)
     with opened(store, readonly=True) as mine:
-        return [dataclasses.replace(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), view=one.name) for one in wanted]
+        return [_told_if_ahead(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), one, t) for one in wanted]
+
+
+def _told_if_ahead(found: Parity, one: Stored, at: int | None) -> Parity:
+    """With the view's name; and a note where the store is ahead of the clock, so that values are of a time that has not come."""
+    ahead = found.K - (clock.now_micros() if at is None else at) > getattr(one.view.freshness, "lag", 0)
+    return dataclasses.replace(found, view=one.name, notes={**found.notes, **({AHEAD: found.rows} if ahead else {})})
 
 
 @dataclass

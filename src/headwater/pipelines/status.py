@@ -56,7 +56,7 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """A view: its freshness, how it stands ("current", "stale", "filling", "absent", "approximate"), how old its values are.
+    """A view: its freshness, how it stands ("current", "stale", "ahead" of the clock, "filling", "absent", "approximate"), how old it is.
 
     age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
     """
@@ -186,7 +186,7 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
         cut = None if state is None else state.cut(int(due))
         if cut is None:
             return "absent", None, None
-        return "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
+        return "ahead" if due < cut.T else "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
     if not isinstance(view.freshness, Streaming):
         return "not stored", None, None
     state = read_stream(store, view.tiles_fingerprint, view.source.name)
@@ -195,6 +195,8 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
     prefix = spaces.PROGRESS + spaces.name(view.source.name)
     known = [msgspec.msgpack.decode(value, type=Progress).known for _, value in store.scan(prefix)]
     age = (t - min(known)) / 1e6 if known else None
+    if age is not None and -age > view.freshness.lag / 1e6:
+        return "ahead", age, None
     if state.exact_from > t:
         return "approximate", age, None
     return "current" if age is not None and age <= view.freshness.lag / 1e6 else "stale", age, None

@@ -1,0 +1,95 @@
+"""Whether the wall clock can be right: compared with clocks that only go on, with the store's last commit, and with a server's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headwater import clock
+from headwater.definitions.durations import text
+
+_SERVER = 10.0  # seconds between two looks at the server's clock
+
+
+class Anchor:
+    """What the wall clock and the steady clocks of this process showed when the wall clock was last right."""
+
+    def __init__(self) -> None:
+        self.last: tuple[int, tuple[int, ...]] | None = None
+
+
+PROCESS = Anchor()
+
+
+class ClockCheck:
+    """Refuses commits while the wall clock cannot be right.
+
+    A pause of the process or of the machine is none of the clock's faults: the wall clock then moves as far as one of the steady clocks,
+    those that count while a machine sleeps and those that do not. Old records (a backlog, a replay) say nothing about the clock.
+
+    Args:
+        limit: how far the wall clock may move or differ, microseconds. server_time: the time of a server, where there is one.
+
+    >>> check = ClockCheck(300_000_000, lambda: None, Anchor())
+    >>> check.refusal(clock.now_micros()), "behind the last commit" in check.refusal(clock.now_micros() + 10**9)
+    (None, True)
+    """
+
+    def __init__(self, limit: int, server_time: Callable[[], int | None], anchor: Anchor | None = None) -> None:
+        self.limit, self.server_time, self.anchor = limit, server_time, PROCESS if anchor is None else anchor
+        self._asked = -_SERVER
+        self._ahead: int | None = None  # how far the wall clock is ahead of the server's, as of the last look
+        self._refused = False
+
+    def refusal(self, committed: int, received: int = 0) -> str | None:
+        """Why nothing may be committed now; None where something may.
+
+        committed: the time of the store's last commit. received: when a broker took in a record by its own clock; microseconds, 0 for none.
+        """
+        wall, steady = clock.now_micros(), clock.steady_micros()
+        self._look(wall, moved=self._moved(wall, steady))
+        why = self._why(wall, self._moved(wall, steady), committed, received)
+        self._refused = why is not None
+        if why is None:
+            self.anchor.last = wall, steady
+        return why
+
+    def _moved(self, wall: int, steady: tuple[int, ...]) -> int:
+        """How far the wall clock has moved by itself since it was last right."""
+        if self.anchor.last is None:
+            return 0
+        before, was = self.anchor.last
+        return min((wall - before - (now - then) for now, then in zip(steady, was, strict=True)), key=abs)
+
+    def _why(self, wall: int, moved: int, committed: int, received: int) -> str | None:
+        if self._ahead is not None and abs(self._ahead) > self.limit:
+            return self._said(f"differs from the clock of the online store's server by {_far(self._ahead)}", "")
+        if received - wall > self.limit:
+            return self._said(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
+        if committed - wall > self.limit:
+            remedy = "If the clock is right, the store is ahead of it: `headwater store repair-clock`"
+            return self._said(f"is {_far(committed - wall)} behind the last commit of the online store", remedy)
+        if abs(moved) > self.limit and self._ahead is None:
+            remedy = "If it is right now, start ingestion again"
+            return self._said(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
+        return None
+
+    def _look(self, wall: int, *, moved: int) -> None:
+        """Compare with the server's clock, now and then and whenever something is doubtful."""
+        if clock.stopwatch() - self._asked < _SERVER and not self._refused and abs(moved) <= self.limit:
+            return
+        server = self.server_time()
+        self._ahead = None if server is None else wall - server
+        self._asked = clock.stopwatch()
+
+    def _said(self, what: str, remedy: str) -> str:
+        return (
+            f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {what}; at most {text(self.limit)} is allowed (max_clock_jump). "
+            f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
+        )
+
+
+def _far(micros: int) -> str:
+    """A difference in its largest unit that is whole enough: days from two days on, else minutes or seconds."""
+    size = abs(micros)
+    unit = next(unit for unit, least in ((86_400, 172_800), (60, 120), (1, 0)) if size >= least * 1_000_000) * 1_000_000
+    return text(round(size / unit) * unit)

@@ -1,0 +1,224 @@
+"""Repair a store that a wrong clock has put ahead of the present, so that its values are of the present again, and exact."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.compute.arrays import I64
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Streaming
+from headwater.definitions.project import Project
+from headwater.definitions.source import Source
+from headwater.engines.reading import IDENT, ROW, TIME
+from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller, durable
+from headwater.online_stores import OnlineStore, frames, opened, spaces
+from headwater.online_stores.states import Begun, State
+from headwater.pipelines.accept import OFFSET, PARTITION, Acceptance, content_of
+from headwater.pipelines.arms import stored
+from headwater.pipelines.held import DUE, waiting
+from headwater.pipelines.ids import WIDTH, words
+from headwater.pipelines.intake import LEASE
+from headwater.pipelines.seed import FAR
+from headwater.pipelines.shard import Progress
+
+_AT_ONCE = 100  # blocks in one commit
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A stream, or one partition of it, that was ahead: by how many seconds, and which views the next ingestion fills again.
+
+    approximate: views that cannot be filled again, since the archive lacks events: they are approximate until their windows have passed.
+    """
+
+    source: str
+    partition: str | None
+    ahead: float
+    refilled: Sequence[str]
+    approximate: Sequence[str]
+
+
+def repair_clock(
+    project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, now: int | None = None
+) -> list[Repaired]:
+    """Set the streams of a project that are ahead of the clock back to the present. Ingestion must not run.
+
+    - The time of the last commit, and by when all was known, become the present, so T of the next read is the present.
+    - Events, ids and refused records that were known later than now become known now, in the store and in the files of the archive.
+    - A commit in the future has dropped tiles that no window reached any more, so the views are filled again from archive and history by
+      the next `headwater ingest`, and are absent until then. Values are exact where the archive holds all that was accepted.
+
+    Args:
+        project: whose streams.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        now: microseconds; None is the present.
+
+    Raises:
+        StoreError: the store cannot be written, or a process ingests into it.
+    """
+    t = clock.now_micros() if now is None else now
+    place = settings.home() if folder is None else folder
+    views = {one.view.tiles_fingerprint: one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)}
+    with opened(store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
+        found = []
+        for source in dict.fromkeys(view.source for view in views.values()):
+            prefix = spaces.PROGRESS + spaces.name(source.name)
+            for key, value in list(mine.scan(prefix)):
+                progress = msgspec.msgpack.decode(value, type=Progress)
+                if progress.at > t:
+                    partition = key[len(prefix) : -1].decode() or None
+                    own = {tiles: view for tiles, view in views.items() if view.source == source}
+                    found.append(_Repair(mine, place, source, partition, key, value, progress, t).made(own))
+        return found
+
+
+@dataclass(frozen=True)
+class _Repair:
+    store: OnlineStore
+    folder: Path
+    origin: Source
+    partition: str | None
+    key: bytes
+    value: bytes
+    progress: Progress
+    now: int
+
+    def made(self, views: Mapping[str, FeatureView]) -> Repaired:
+        """Blocks and files first, which may be done twice; then all that belongs together in one commit."""
+        acceptance = Acceptance(self.origin, tuple(views.values()), 0)
+        early = self._hold_early(acceptance)
+        for part in self._in_parts(self._blocks(acceptance)):
+            self.store.commit(part, {self.key: self.value})
+        for space, name in FOLDERS.items():
+            for path in Roller(self.store, space, self.folder / name, self.source, self.partition).files():
+                rows = pl.read_parquet(path)
+                if self._is_ahead(rows):
+                    durable(self._clipped(rows, acceptance if space == spaces.ARCHIVE else None), path)
+        at, now = self.progress.at, self.now
+        counts = {**self.progress.counts, "released": self.progress.counts.get("released", 0) - early}
+        whole = self._archived() >= counts.get("accepted", 0) + counts["released"]
+        progress = msgspec.structs.replace(
+            self.progress, at=now, known=min(self.progress.known, now), received=min(self.progress.received, now), counts=counts
+        )
+        changes: dict[bytes, bytes | None] = {self.key: msgspec.msgpack.encode(progress)}
+        for key, value in self.store.scan(spaces.HELD + spaces.name(self._name)):
+            rows = waiting(value, at)
+            if key != self._held:
+                changes[key] = frames.encoded(rows) if rows.height else None
+        changes |= self._ids(acceptance)
+        begun = self.store.get([spaces.begun(self.source)])[0]
+        if begun is not None:
+            old = msgspec.msgpack.decode(begun, type=Begun)
+            changes[spaces.begun(self.source)] = msgspec.msgpack.encode(Begun(min(old.until, now), old.partition))
+        there = {tiles: self.store.get([spaces.state(tiles, self.partition)])[0] for tiles in views}
+        for tiles, state in there.items():
+            if state is not None:
+                reaches = [feature.window.reach for feature in views[tiles].outputs]
+                exact = FAR if None in reaches else now + max(reach for reach in reaches if reach is not None)
+                approximate = msgspec.structs.replace(msgspec.msgpack.decode(state, type=State), exact_from=exact)
+                changes[spaces.state(tiles, self.partition)] = None if whole else msgspec.msgpack.encode(approximate)
+        self.store.commit(changes, {self.key: self.value})
+        names = [views[tiles].name for tiles, state in there.items() if state is not None]
+        return Repaired(self.source, self.partition, (at - now) / 1e6, names if whole else [], [] if whole else names)
+
+    @property
+    def source(self) -> str:
+        return self.origin.name
+
+    @property
+    def _name(self) -> str:
+        return self.source if self.partition is None else f"{self.source}\0{self.partition}"
+
+    def _blocks(self, acceptance: Acceptance) -> Iterator[tuple[bytes, bytes]]:
+        """The blocks that hold times that are later than now, as they are to be."""
+        for key, value in self.store.scan(spaces.IDS + spaces.name(self._name)):
+            rows = np.frombuffer(value, np.int64).reshape(-1, WIDTH).copy()
+            if (rows[:, 2] > self.now).any():
+                rows[:, 2] = np.minimum(rows[:, 2], self.now)
+                yield key, rows.tobytes()
+        for space in FOLDERS:
+            for key, value in self.store.scan(space + spaces.name(self._name)):
+                rows_of = pl.read_ipc_stream(io.BytesIO(value))
+                if self._is_ahead(rows_of):
+                    yield key, frames.encoded(self._clipped(rows_of, acceptance if space == spaces.ARCHIVE else None))
+
+    def _ids(self, acceptance: Acceptance) -> dict[bytes, bytes | None]:
+        """The ids of the archive that are within the horizon: the commit in the future has dropped them."""
+        rows = self._archive.rows() if self.origin.changes is None and self.origin.id_field is not None else None
+        if rows is None:
+            return {}
+        first = clock.moment(self.now - micros(self.origin.id_horizon, "id_horizon"))
+        accepted = rows.filter(pl.col(KNOWN_AT) > first).collect()
+        events = acceptance.events_of(accepted.select(list(acceptance.schema)))
+        known = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
+        found = np.column_stack([*words(events[IDENT]), np.minimum(known, self.now), content_of(events)])
+        key = spaces.block(spaces.IDS, self._name, 0)
+        there = self.store.get([key])[0] or b""
+        return {key: there + found.tobytes()} if len(found) else {}
+
+    def _in_parts(self, blocks: Iterator[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes | None]]:
+        part: dict[bytes, bytes | None] = {}
+        for key, value in blocks:
+            part[key] = value
+            if len(part) == _AT_ONCE:
+                yield part
+                part = {}
+        if part:
+            yield part
+
+    def _is_ahead(self, rows: pl.DataFrame) -> bool:
+        last = rows[KNOWN_AT].max()
+        return isinstance(last, datetime) and last > clock.moment(self.now)
+
+    def _clipped(self, rows: pl.DataFrame, acceptance: Acceptance | None) -> pl.DataFrame:
+        """Rows known now at the latest; of the archive, without those whose time has not come."""
+        if acceptance is not None:
+            rows = rows[np.setdiff1d(np.arange(rows.height), self._early(rows, acceptance))]
+        return rows.with_columns(pl.min_horizontal(KNOWN_AT, pl.lit(clock.moment(self.now))).cast(rows.schema[KNOWN_AT]))
+
+    def _early(self, rows: pl.DataFrame, acceptance: Acceptance) -> I64:
+        """Which rows of the archive are events whose time has not come, int64: the commit in the future has released them."""
+        if self.origin.changes is not None:
+            return np.empty(0, np.int64)
+        events = acceptance.events_of(rows.select(list(acceptance.schema)))
+        return events.filter(pl.col(TIME) >= self.now)[ROW].cast(pl.Int64).to_numpy()
+
+    def _hold_early(self, acceptance: Acceptance) -> int:
+        """Hold those again, under a key that no commit uses, before they are taken out of the archive; how many."""
+        rows = self._archive.rows()
+        there = self.store.get([self._held])[0]
+        found = [] if there is None else [frames.decoded(there)]
+        if rows is not None and self.origin.changes is None:
+            ahead = rows.filter(pl.col(KNOWN_AT) > clock.moment(self.now)).collect()
+            which = self._early(ahead, acceptance)
+            times = acceptance.events_of(ahead.select(list(acceptance.schema))).filter(pl.col(TIME) >= self.now)[TIME]
+            found.append(ahead[which].drop(KNOWN_AT, SEQUENCE).with_columns(times.cast(pl.Int64).alias(DUE)))
+        held = pl.concat(found).unique([PARTITION, OFFSET], maintain_order=True) if found else pl.DataFrame()
+        if held.height:
+            self.store.commit({self._held: frames.encoded(held)}, {self.key: self.value})
+        return held.height
+
+    @property
+    def _held(self) -> bytes:
+        return spaces.block(spaces.HELD, self._name, 0)
+
+    @property
+    def _archive(self) -> Roller:
+        return Roller(self.store, spaces.ARCHIVE, self.folder / FOLDERS[spaces.ARCHIVE], self.source, self.partition)
+
+    def _archived(self) -> int:
+        """How many events the archive holds."""
+        rows = self._archive.rows()
+        return 0 if rows is None else int(rows.select(pl.len()).collect().item())
