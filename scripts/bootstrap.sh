@@ -51,12 +51,12 @@ fi
 
 echo "headwater: installing headwater[$extras] in $venv; the first time takes a minute or two"
 # shellcheck disable=SC2086 # $pins is no word or two words
-case $extras in dev) data='ISLP==0.6.0' ;; *) data= ;; esac # an example reads a file of it; its code would bring torch
+case $extras in dev) data=ISLP ;; *) data= ;; esac # an example reads a file of it; its code would bring torch
 if has uv; then
     uv pip install --quiet --python "$venv/bin/python" $pins --editable ".[$extras]"
-    [ -z "$data" ] || uv pip install --quiet --python "$venv/bin/python" --no-deps "$data"
+    [ -z "$data" ] || uv pip install --quiet --python "$venv/bin/python" $pins --no-deps "$data"
 else
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null # made by uv: no pip yet
     PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet $pins --editable ".[$extras]"
-    [ -z "$data" ] || PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet --no-deps "$data"
+    [ -z "$data" ] || PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet $pins --no-deps "$data"
 fi
