@@ -8,12 +8,14 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4
 
 export PYTHON VENV
 
-.PHONY: help demo dev test trust soak check format bench docs clean distclean
+.PHONY: help demo dev test plain pythons trust soak check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
 	@echo 'make test       run the tests                                  (PYTEST_ARGS="-x -k hops")'
+	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
+	@echo 'make pythons    run the core of the tests on every newer Python that this machine has'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
@@ -37,6 +39,12 @@ dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+plain:
+	sh scripts/plain_install.sh
+
+pythons:
+	sh scripts/other_pythons.sh
 
 trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/streams tests/kafka tests/stores

@@ -1,5 +1,6 @@
 """`headwater init`: a project file from two tables, which then backtests; and what it asks instead of guessing."""
 
+import io
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from headwater.cli import main
 from headwater.errors import DataError, UsageError
 from headwater.init.guess import Answers, guess, parse_asked
 from headwater.init.tables import TableProfile
@@ -129,16 +131,87 @@ def test_a_terminal_is_asked(folder):
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "headwater.cli", "init", "events.parquet", "labels.parquet"]
     started = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    os.write(mine, b"asked\n2h\n")
+    os.write(mine, b"ordered\nasked\nsoon\n\n2h\n")  # what is wrong is asked for again
     _, said = started.communicate(timeout=60)
     os.close(mine)
     os.close(theirs)
     assert started.returncode == 0, said
-    assert "When is a prediction asked for?" in said
-    assert "When is its outcome known?" in said
+    assert said.count("When is a prediction asked for?") == 2
+    assert "'ordered' is not a column of labels.parquet" in said
+    assert said.count("When is its outcome known?") == 3
+    assert "--known-after is 'soon'" in said
     text = (folder / "features.py").read_text(encoding="utf-8")
     assert 'known_after="2h"' in text
     assert "init events.parquet labels.parquet --asked-at asked --known-after 2h" in text
+
+
+def naive(folder):
+    for name, columns in (("events", ["at"]), ("labels", ["asked", "settled"])):
+        frame = pl.read_parquet(folder / f"{name}.parquet")
+        frame.with_columns(pl.col(columns).dt.replace_time_zone(None)).write_parquet(folder / f"{name}.parquet")
+
+
+def called(folder, monkeypatch, capsys, *arguments):
+    """What `headwater init` prints to standard error, and its exit code, in this process; nobody is at a terminal."""
+    monkeypatch.chdir(start(folder))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code = main(["init", "events.parquet", "labels.parquet", *arguments])
+    return code, capsys.readouterr().err
+
+
+def test_everything_that_is_missing_is_named_at_once(folder, monkeypatch, capsys):
+    naive(folder)
+    code, said = called(folder, monkeypatch, capsys)
+    assert code == 2
+    assert all(option in said for option in ("--asked-at", "--known-at", "--known-after", "--timezone"))
+
+
+@pytest.mark.parametrize(("zone", "near"), [("Berlin", "Europe/Berlin"), ("new york", "America/New_York"), ("Europe/Olso", "Europe/Oslo")])
+def test_a_zone_that_is_misspelt_gets_the_nearest(folder, monkeypatch, capsys, zone, near):
+    naive(folder)
+    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled", "--timezone", zone)
+    assert (code, f"did you mean '{near}'?" in said) == (2, True)
+
+
+def test_a_stream_is_one_word(folder, monkeypatch, capsys):
+    """The zone is the source's, not something that `select` makes of the history alone."""
+    naive(folder)
+    code, _ = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled", "--timezone", "Europe/Oslo")
+    assert code == 0
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    source = text[text.index("hw.Source(") : text.index("daily =")]
+    assert 'timezone="Europe/Oslo"' in source
+    assert "replace_time_zone" not in source
+
+
+def test_copies_and_nulls_are_reported(folder, monkeypatch, capsys):
+    events = pl.read_parquet(folder / "events.parquet")
+    events = pl.concat([events, events.head(30)]).with_columns(
+        user_id=pl.when(pl.int_range(pl.len()) % 100 == 50).then(None).otherwise("user_id")
+    )
+    events.write_parquet(folder / "events.parquet")
+    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled")
+    assert code == 0, said
+    assert "30 rows are copies of others by event_id, and count once" in said
+    assert "user_id is null in 30 of 3,030 rows (1.0%)" in said
+    assert 'id_field="event_id",  # 30 rows are copies' in (folder / "features.py").read_text(encoding="utf-8")
+
+
+def test_an_id_that_repeats_in_other_rows_is_no_id(folder, monkeypatch, capsys):
+    events = pl.read_parquet(folder / "events.parquet")
+    again = events.head(30).with_columns(amount=pl.col("amount") + 1)
+    pl.concat([events, again]).write_parquet(folder / "events.parquet")
+    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled")
+    assert (code, "event_id repeats in 30 rows that differ otherwise" in said) == (0, True)
+    assert "id_field" not in (folder / "features.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_with_other_separators_is_named(tmp_path, mark):
+    pl.DataFrame({"a": [1], "b": [2]}).write_csv(tmp_path / "t.csv", separator=mark)
+    with pytest.raises(DataError, match="seem to be separated by") as error:
+        TableProfile(str(tmp_path / "t.csv"))
+    assert f"separator={mark!r}" in str(error.value)
 
 
 def test_a_time_known_before_the_request_is_refused(folder):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from headwater.errors import DefinitionError
 
@@ -128,4 +129,21 @@ def check_timezone(name: str | None, what: str) -> None:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, TypeError) as error:
-            raise DefinitionError(f"{what}: timezone {name!r} is not an IANA time zone such as 'America/New_York'") from error
+            raise DefinitionError(f"{what}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}") from error
+
+
+def _nearest_zone(name: str) -> str:
+    """A sentence that offers the zone of a city, or of a name that is close.
+
+    >>> _nearest_zone("berlin"), _nearest_zone("Europe/Olso"), _nearest_zone("CET+1 or so")
+    ("did you mean 'Europe/Berlin'?", "did you mean 'Europe/Oslo'?", "give one such as 'America/New_York'")
+    """
+    zones = sorted(zone for zone in available_timezones() if not zone.startswith(("posix/", "right/")))
+    cities = {zone.rpartition("/")[2].casefold(): zone for zone in reversed(zones)}
+    wanted = name.strip().replace(" ", "_").casefold()
+    close = difflib.get_close_matches(wanted, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75)
+    close = close or difflib.get_close_matches(wanted, cities, n=1, cutoff=0.75)
+    found = cities.get(wanted) or next(
+        (zone for zone in zones if close and close[0] in {zone.casefold(), zone.rpartition("/")[2].casefold()}), None
+    )
+    return "give one such as 'America/New_York'" if found is None else f"did you mean {found!r}?"

@@ -19,6 +19,7 @@ LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|chu
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
 WINDOWS = ("1h", "1d", "7d", "30d")
 JOINS, MANY, KEYS, NUMBERS, TEXTS = 0.05, 1000, 4, 6, 3
+REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Guesses:
     asked: Asked
     known: Moment | None
     known_evidence: str
-    ident: str | None
+    ident: Guess | None
     numbers: Sequence[str]
     texts: Sequence[str]
     windows: Sequence[str]
@@ -84,16 +85,18 @@ def guess(events: TableProfile, labels: TableProfile, answers: Answers) -> Guess
     keys = _keys(events, labels, label.name, answers)
     names = [k.name for k in keys]
     time = _event_time(events, answers)
-    ident = next(
-        (c for c, n in events.distinct.items() if n == events.rows and ID_NAME.search(c) and c not in (*names, *events.moments)), None
-    )
-    out = {*names, *made, ident, *([label.name] if same else [])}
+    ident = _ident(events, (*names, *events.moments))
+    out = {*names, *made, *([ident.name] if ident else []), *([label.name] if same else [])}
     numbers = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1][:NUMBERS]
     texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
     span = _span(events.moments[time.name])
     asked = _asked(labels, answers.asked_at)
     known = None if answers.known_at is None else _moment(labels, answers.known_at, "--known-at")
-    fields = [c for c in (*labels.numbers(), *labels.texts()) if c not in (*names, *made, label.name, ident) and usable(c)]
+    fields = [
+        c
+        for c in (*labels.numbers(), *labels.texts())
+        if c not in (*names, *made, label.name, *([ident.name] if ident else [])) and usable(c)
+    ]
     for name in answers.request:
         if name not in fields:
             raise UsageError(f"--request {name}: it cannot be a request field; {nearest(name, fields)}")
@@ -114,6 +117,39 @@ def guess(events: TableProfile, labels: TableProfile, answers: Answers) -> Guess
         offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
         made=made,
     )
+
+
+def _ident(events: TableProfile, others: Sequence[str]) -> Guess | None:
+    """The column that tells events apart, where rows that repeat a value are copies of the same event."""
+    for name, distinct in events.distinct.items():
+        if name in others or not ID_NAME.search(name) or events.frame[name].null_count():
+            continue
+        if distinct == events.rows:
+            return Guess(name, "another value in every row")
+        repeats = events.rows - distinct
+        if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
+            return Guess(name, f"{repeats:,} rows are copies of others, and count once")
+    return None
+
+
+def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
+    """What is odd about the events, and what becomes of it: copies of rows, ids that repeat, and nulls in keys and times."""
+    frame, found = events.frame, []
+    if guesses.ident is None and (copies := events.rows - frame.n_unique()):
+        found.append(f"{copies:,} rows are copies of others, and each counts: give the source an id_field, or take them out")
+    elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident.name]):
+        found.append(f"{copies:,} rows are copies of others by {guesses.ident.name}, and count once")
+    known = (*(key.name for key in guesses.keys), guesses.time.name, *([guesses.ident.name] if guesses.ident else []))
+    for name, distinct in events.distinct.items():
+        repeats = events.rows - frame[name].null_count() - distinct
+        if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
+            found.append(f"{name} repeats in {repeats:,} rows that differ otherwise, so it is no id_field; each of them counts")
+    found += [
+        f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), which no feature by it counts"
+        for name in known
+        if (nulls := frame[name].null_count())
+    ]
+    return [f"{events.path}: {remark}" for remark in found]
 
 
 def same_table(events: TableProfile, labels: TableProfile) -> bool:

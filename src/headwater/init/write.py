@@ -34,7 +34,9 @@ class _File:
     def _source(self) -> str:
         g = self.guesses
         moment = self.events.moments[g.time.name]
-        select = [*map(quoted, [*(k.name for k in g.keys), *g.numbers, *g.texts]), *self._made(moment)]
+        zone = [f"    timezone={quoted(self._zone(moment))},"] if moment.naive else []  # in select, no record of a stream would have it
+        made = [moment.code] if moment.code else []
+        select = [*map(quoted, [*(k.name for k in g.keys), *g.numbers, *g.texts]), *made]
         same = same_table(self.events, self.labels)
         return "\n".join(
             [
@@ -43,7 +45,8 @@ class _File:
                 f"    history={self.events.code},  # {self.events.rows:,} rows",
                 f"    # {g.time.evidence}",
                 f"    timestamp_field={quoted(g.time.name)},",
-                *([f"    id_field={quoted(g.ident)},  # another value in every row"] if g.ident else []),
+                *zone,
+                *([f"    id_field={quoted(g.ident.name)},  # {g.ident.evidence}"] if g.ident else []),
                 f"    # What is known at {quoted(g.time.name)}; take out what becomes known only later.",
                 *([f"    # Left out, since it tells the label: {', '.join([g.label.name, *g.made])}"] if same else []),
                 f"    select=[{', '.join(select)}],",
@@ -147,13 +150,16 @@ class _File:
         """The expression that makes a tz-aware time of a column; nothing where it is one."""
         if not moment.naive:
             return [] if moment.code is None else [moment.code]
+        alias = f".alias({quoted(moment.name)})"
+        code = f"pl.col({quoted(moment.name)})" if moment.code is None else moment.code.removesuffix(alias)
+        return [f'{code}.dt.replace_time_zone({quoted(self._zone(moment))}, ambiguous="earliest", non_existent="null"){alias}']
+
+    def _zone(self, moment: Moment) -> str:
         if self.answers.timezone is None:
             raise UsageError(
                 f"the times in {moment.name!r} have no time zone; say which they are in with --timezone, such as --timezone UTC"
             )
-        alias = f".alias({quoted(moment.name)})"
-        code = f"pl.col({quoted(moment.name)})" if moment.code is None else moment.code.removesuffix(alias)
-        return [f'{code}.dt.replace_time_zone({quoted(self.answers.timezone)}, ambiguous="earliest", non_existent="null"){alias}']
+        return self.answers.timezone
 
 
 def project_file(events: TableProfile, labels: TableProfile, answers: Answers, guesses: Guesses, command: str) -> str:

@@ -1,0 +1,33 @@
+#!/bin/sh
+# The core of the tests on every Python after the oldest one that headwater is for: those that this machine has, in an environment each.
+#
+#     scripts/other_pythons.sh       an interpreter that is missing is named, and no error
+set -eu
+
+cd "$(dirname "$0")/.."
+core='tests/logs tests/cli tests/compute tests/semantics tests/aggregations tests/engines tests/online_stores tests/models'
+versions='3.12 3.13 3.14'
+
+find_python() {
+    for candidate in "python$1" "/usr/bin/python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python "$HOME"/.pyenv/versions/"$1"/bin/python; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c "import sys, ensurepip, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+for version in $versions; do
+    if ! python=$(find_python "$version"); then
+        echo "Python $version is not on this machine: nothing was tested on it"
+        continue
+    fi
+    echo "Python $version: $python"
+    venv=build/ci/venv-$version
+    rm -rf "$venv"
+    PYTHON=$python VENV=$venv sh scripts/bootstrap.sh dev
+    # shellcheck disable=SC2086 # $core is several folders
+    "$venv/bin/python" -m pytest -q -n 2 $core
+done
