@@ -212,6 +212,23 @@ def check_request(service: FeatureService, columns: Sequence[str]) -> None:
             raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
 
 
+def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]) -> None:
+    """Refuse rows with a field that nothing reads, or that others lack, as the service does over HTTP.
+
+    Raises:
+        DataError: there is such a row.
+    """
+    known = {*service.needed_by(), *(name for http in service.http_features for name in http.feature_names)}
+    for place, row in enumerate(rows):
+        for name in row:
+            if name not in known:
+                raise DataError(f"row {place}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}")
+        for name in rows[0].keys() ^ row.keys():
+            raise DataError(
+                f"row {place} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
+            )
+
+
 @dataclass(frozen=True)
 class _Work:
     """What every view of one set of rows shares."""

@@ -25,7 +25,7 @@ from headwater.engines.tiles import ViewTiles, key_bytes
 from headwater.errors import DataError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.states import State, read_state, read_stream
-from headwater.pipelines.historical import as_service, check_request
+from headwater.pipelines.historical import as_service, check_mappings, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
 from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
@@ -131,8 +131,10 @@ def get_online_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: keys and request fields; a frame with an Arrow interface, or a list of mappings. What third parties say is taken from
-            columns named like their features (`serving.third_party` fetches it); where they lack, the values are the fallback ones.
+        rows: keys and request fields; a frame with an Arrow interface, which may have other columns too, or a list of mappings, which are
+            requests: a field that nothing reads is refused, as over HTTP. A null key is a key that is not known. What third parties say
+            is taken from columns named like their features (`serving.third_party` fetches it); where they lack, the values
+            are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
@@ -189,7 +191,12 @@ class OnlineFeatures:
         self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
     ) -> pl.DataFrame:
         """As `get_online_features`."""
-        frame = to_polars(rows) if isinstance(rows, ArrowFrame) else pl.DataFrame(list(rows))
+        if isinstance(rows, ArrowFrame):
+            frame = to_polars(rows)
+        else:
+            every = list(rows)
+            check_mappings(self.service, every)
+            frame = pl.DataFrame(every)
         check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}

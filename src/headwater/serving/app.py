@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-import msgspec
 from starlette.routing import request_response
 
 from headwater import clock
@@ -17,6 +16,7 @@ from headwater.logs.entries import Kind
 from headwater.logs.served import ServedLog
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
+from headwater.serving.asked import parser
 from headwater.serving.deadline import Deadline
 from headwater.serving.failures import CLIENT_GONE, answered
 from headwater.serving.forwarder import Forwarder
@@ -285,7 +285,7 @@ def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dic
     asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
     found: dict[tuple[str, str], _Bound] = {}
     for route in routes:
-        decode = msgspec.json.Decoder(Any if route.asked is None else route.asked).decode
+        decode = parser(Any if route.asked is None else route.asked)
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
             found[route.method, route.begin + name] = _Bound(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import msgspec
 import polars as pl
@@ -62,6 +63,54 @@ Rows = Row | list[Row]
 """One row, or several."""
 
 AnyAsked = Asked | AskedPrediction | AskedRanking
+
+
+_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
+_REMEDIES: Final = tuple(
+    (re.compile(pattern), remedy)
+    for pattern, remedy in (
+        (r"Expected `object`, got `array`$", 'send {"row": {...}} for one row, or {"rows": [...]} for several'),
+        (r"at `\$\.rows`$", "give a list of rows, or one row as `row`"),
+        (r"at `\$\.row`$", "give one object with the fields of a row, or several rows as `rows`"),
+        (r"at `\$\.columns`$", "give an object with a list for each field, or rows as `rows`"),
+        (r"at `\$\.rows\[[.\d]+\]`$", "each row is an object with its fields"),
+        (r"at `\$\.columns\[[.\d]+\]`$", "each column is a list with one value for each row"),
+        (r"at `\$(\.rows\[[.\d]+\]|\.row|\.columns\[[.\d]+\]|)\[[.\d]+\]`$", "a field is a string, a number, true, false or null"),
+        (r"at `\$\.candidates", "a candidate is an item, or an object with the item and its own fields"),
+    )
+)
+
+
+def parser(kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (as msgspec has it)
+    """What reads bodies as a type.
+
+    Raises, from a body:
+        DataError: it is another one; the error names the nearest field, and says how to send what was meant.
+        msgspec.DecodeError, UnicodeDecodeError: it is not JSON.
+
+    >>> parser(Asked)(b'{"rows": {"user": 1}}')
+    Traceback (most recent call last):
+    headwater.errors.DataError: Expected `array`, got `object` - at `$.rows`; give a list of rows, or one row as `row`
+    """
+    decode = msgspec.json.Decoder(kind).decode
+    fields = tuple(getattr(kind, "__struct_fields__", ()))
+
+    def parse(data: bytes) -> Any:  # noqa: ANN401 (as `kind` says)
+        try:
+            return decode(data)
+        except msgspec.ValidationError as error:
+            raise DataError(_explained(str(error), fields)) from error
+
+    return parse
+
+
+def _explained(message: str, fields: Collection[str]) -> str:
+    """A message of msgspec, with what to do."""
+    unknown = _UNKNOWN.search(message)
+    if unknown is not None:
+        message = f"{message}; {nearest(unknown[1], fields)}"
+        return message if "did you mean" in message else f"{message}. The fields of a row go into `row`"
+    return next((f"{message}; {remedy}" for pattern, remedy in _REMEDIES if pattern.search(message)), message)
 
 
 class Reader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,7 +18,6 @@ from headwater.errors import (
     ModelError,
     StoreError,
     UsageError,
-    nearest,
 )
 from headwater.serving.access import Denied
 from headwater.serving.http import JSON, Refused
@@ -27,7 +25,6 @@ from headwater.serving.http import JSON, Refused
 CLIENT_GONE: Final = 499
 """The status, for the log alone, of a request whose client disconnected before it was answered."""
 _LONGEST: Final = 2_000  # characters of an error: what a client sent is not sent back whole
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 
 
 def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
@@ -39,7 +36,7 @@ def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
             more = [] if error.again is None else [(b"retry-after", b"%d" % error.again)]
             return error.status, str(error), more + ([] if error.allow is None else [(b"allow", error.allow.encode())])
         case msgspec.ValidationError():
-            return 422, _unknown(str(error)), []
+            return 422, str(error), []
         case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
             return 400, f"the body is no JSON: {error}", []
         case BusyError():
@@ -77,13 +74,6 @@ def answered(error: Exception, request_id: bytes) -> Answer:
     body = msgspec.json.encode(said)
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
     return Answer(status, headers, body, failed)
-
-
-def _unknown(message: str) -> str:
-    """A message of msgspec, with the nearest field where one is unknown."""
-    found = _UNKNOWN.search(message)
-    known = ("row", "rows", "columns", "level", "compact", "features", "timing", "candidates", "k")
-    return f"{message}; {nearest(found[1], known)}" if found else message
 
 
 def where(error: Exception) -> str:

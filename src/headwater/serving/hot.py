@@ -15,6 +15,7 @@ from headwater.pipelines.rank import Order, Proposed
 from headwater.serving.answers import FeatureWriter, encode, moment_text, predicted, timing
 from headwater.serving.asked import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
 from headwater.serving.service import Service
+from headwater.serving.sides import propose
 
 MOST_ROWS = 10_000
 """Rows in one request."""
@@ -128,10 +129,7 @@ def read_ranking(service: Service, name: str, asked: AskedRanking, t: int) -> Re
     """Read what `POST /v1/rank/{model}` was asked, and find the candidates."""
     ranker = service.ranker(name, asked.level)
     of, reader = ranker.predictor.model.features.name, service.side(name, asked.level).reader
-    candidates: Sequence[object] | None = asked.candidates
-    if candidates is not None:
-        candidates = [reader.shared(one, (ranker.item,)) if isinstance(one, dict) else one for one in candidates]
-    proposed = ranker.propose(reader.shared(asked.row, ranker.asks), candidates, t=t)
+    proposed = propose(ranker, reader, asked.row, asked.candidates, t)
     return Ready("" if proposed.order is not None else of, None, proposed.columns, proposed.height, proposed)
 
 

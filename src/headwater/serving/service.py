@@ -37,7 +37,7 @@ from headwater.serving.asked import Reader, key_types, moments_of
 from headwater.serving.loads import Key, Loads
 from headwater.serving.parties import Asking
 from headwater.serving.scorers import given, in_folder
-from headwater.serving.sides import Open, Rows, Side, columns_of, told
+from headwater.serving.sides import Open, Rows, Side, columns_of, propose, told
 
 
 class _Mine(threading.local):
@@ -123,11 +123,11 @@ class Service:
 
         Raises:
             UsageError: a service or level that there is not, with the nearest that there is.
-            DataError: rows that lack a field, or have one of another type.
+            DataError: rows that lack a field, or have one that nothing reads or of another type; all rows have the same fields.
             StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
         """
-        (online, _, writer), t = self.open(service, level), _moment(at)
-        columns = columns_of(rows)
+        (online, reader, writer), t = self.open(service, level), _moment(at)
+        columns = columns_of(reader, rows)
         said = self._asked(service, columns, t, None)
         found = read_many(online, columns, t, said)
         return Features(service, level, clock.moment(t), told(writer, found, said, t))
@@ -140,7 +140,8 @@ class Service:
         Raises:
             ModelError: besides, a fitted model that is missing, or reads other features.
         """
-        side, t, columns = self.side(model, level), _moment(at), columns_of(rows)
+        side, t = self.side(model, level), _moment(at)
+        columns = columns_of(side.reader, rows)
         beside = self._asked(side.predictor.model.features.name, columns, t, model)
         found = side.predictor.many(columns, t=t, beside=beside)
         said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
@@ -177,7 +178,7 @@ class Service:
         """
         ranker, t = self.ranker(model, level), _moment(at)
         service = ranker.predictor.model.features.name
-        proposed = ranker.propose(row, candidates, t=t)
+        proposed = propose(ranker, self.side(model, level).reader, row, candidates, t)
         beside = self._asked(service, proposed.columns, t, model) if proposed.height else None
         order = ranker.order(proposed, k, t=t, beside=beside)
         said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)

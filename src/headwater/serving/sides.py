@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from headwater import clock
 from headwater.engines.asides import STATUSES
@@ -12,9 +12,10 @@ from headwater.pipelines.made_ahead import MadeAhead
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.predict import Beside, Predictor
 from headwater.pipelines.quick import Answers
+from headwater.pipelines.rank import Proposed, Ranker
 from headwater.serving.answered import FeatureValue
 from headwater.serving.answers import FeatureWriter
-from headwater.serving.asked import Reader
+from headwater.serving.asked import Reader, Row
 
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
 """One row, or several."""
@@ -49,14 +50,24 @@ def told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -
     return made
 
 
-def columns_of(rows: Rows) -> dict[str, list[object]]:
-    """Rows as columns.
+def columns_of(reader: Reader, rows: Rows) -> Mapping[str, Sequence[object]]:
+    """Rows as columns, judged as those of a request over HTTP.
 
     Raises:
         UsageError: there is no row.
+        DataError: a field that nothing reads, or that is missing; as `Reader` says.
     """
-    every = [rows] if isinstance(rows, Mapping) else list(rows)
+    if isinstance(rows, Mapping):
+        return {name: [value] for name, value in reader.row(cast("Row", dict(rows))).items()}
+    every = [cast("Row", dict(row)) for row in rows]
     if not every:
         raise UsageError("no row was given; give one row, or a list of at least one")
-    names = dict.fromkeys(name for row in every for name in row)
-    return {name: [row[name] for row in every] for name in names if all(name in row for row in every)}
+    return reader.rows(every)
+
+
+def propose(ranker: Ranker, reader: Reader, row: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Proposed:
+    """The candidates of a ranking, from what a request says; raises what `columns_of` does."""
+    if candidates is not None:
+        shared = [reader.shared(cast("Row", dict(one)), (ranker.item,)) if isinstance(one, Mapping) else one for one in candidates]
+        candidates = shared
+    return ranker.propose(reader.shared(cast("Row", dict(row)), ranker.asks), candidates, t=t)
