@@ -139,7 +139,7 @@ TIMES = {
     "naive": ["has no time zone; give timezone='UTC'"],
     "text": ["is text; parse it in select, such as pl.col(", ".str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"],
     "number": ["is a number of unknown unit; say which in select, such as pl.from_epoch(", "time_unit='ms').dt.replace_time_zone('UTC')"],
-    "date": ["is a date without a time of day; make it a moment in select"],
+    "date": ["is a date"],
     "flag": ["is Boolean; a timestamp is a Datetime with a time zone"],
 }
 PLACES = {

@@ -212,7 +212,7 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     table, found = table.filter(is_there), found.filter(is_there)
     own = [c for c in (source.timestamp_field, source.known_at_field) if c]
     chosen = selected(Frame(table), source.select, None, own, what)
-    event = moment(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what)
+    event = moment(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True)
     at = collect(chosen.frame.select(event.alias("at")), what)["at"]
     known = (at + source.delay).fill_null(_LATE)
     both = (

@@ -81,7 +81,7 @@ class Labels(Definition):
         filter: a row-wise polars expression; rows where it is not true are left out.
         known_at_field: the column with the time at which the outcome was known.
         known_after: how long after the request the outcome is known, where no column says.
-        timezone: the IANA zone of naive timestamps.
+        timezone: the IANA zone of naive timestamps, and of days where `known_at_field` is a Date: the end of its day.
 
     A row trains a model only if its outcome was known at the split. Rows whose outcome is null are left out and counted.
 

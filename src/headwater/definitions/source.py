@@ -43,7 +43,7 @@ class Source(Definition):
         changes: the column of booleans that makes rows images of events that change, told apart by `id_field`: true for the image
             before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
             which states the event anew. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
-        timezone: the IANA zone of naive timestamps.
+        timezone: the IANA zone of naive timestamps, and of the days of a time that is a Date: it is the last microsecond of its day.
 
     Raises:
         DefinitionError: a bad name, duration, selection or time zone; `changes` without what it needs.

@@ -110,8 +110,8 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     """
     what = called(source)
     chosen = _chosen(source, keys, columns)
-    time = moment(source.timestamp_field, chosen.schema, source.timezone, what)
-    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what)
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, what, days=True)
+    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what, days=True)
     if source.select is None:
         refuse_later_timestamps(source, chosen, time, known, what)
     at = time
@@ -156,9 +156,9 @@ def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | Non
     return pruned if near is None else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
 
 
-def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime:
+def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
     dtype = schema[name]
-    assert isinstance(dtype, pl.Datetime)  # `moment` has refused the others
+    assert isinstance(dtype, pl.Datetime | pl.Date)  # `moment` has refused the others
     return dtype
 
 
@@ -221,13 +221,14 @@ def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: S
     """
     chosen = _chosen(source, keys, columns, also)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
-    time = moment(source.timestamp_field, chosen.schema, source.timezone, called(source))
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, called(source), days=True)
     wanted.append(time.alias(TIME))
     if source.id_field is not None:
         column(source.id_field, chosen.schema, called(source))
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if known:
-        named = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, called(source))
+        field = source.known_at_field
+        named = None if field is None else moment(field, chosen.schema, source.timezone, called(source), days=True)
         wanted.append((time + source.delay if named is None else named).alias(KNOWN))
         if source.changes is not None:
             wanted.append(_flag(source.changes, chosen.schema, called(source)).alias(BEFORE))

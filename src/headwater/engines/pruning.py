@@ -16,11 +16,15 @@ from headwater.definitions.durations import DAY
 _MOST = 2**63 - 1
 
 
-def about(name: str, dtype: pl.Datetime, low: int | None, high: int) -> pl.Expr:
+def about(name: str, dtype: pl.Datetime | pl.Date, low: int | None, high: int) -> pl.Expr:
     """Where a timestamp lies in [low, high), microseconds UTC, or nearly so, or is null.
 
-    A naive timestamp may be of any zone: up to a day off.
+    A naive timestamp may be of any zone: up to a day off; the end of a date up to two.
     """
+    if isinstance(dtype, pl.Date):
+        day, far = pl.col(name).to_physical(), _MOST // DAY
+        near = day <= min(high // DAY + 1, far)
+        return (near if low is None else near & (day >= max(low // DAY - 3, -far))) | day.is_null()
     off = DAY if dtype.time_zone is None else 0
     mine = pl.col(name)
     near = mine <= _in_unit(high + off, dtype, 1)

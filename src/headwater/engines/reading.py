@@ -62,8 +62,10 @@ def column(name: str, schema: pl.Schema, what: str) -> pl.DataType:
     return schema[name]
 
 
-def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.Expr:
+def moment(name: str, schema: pl.Schema, timezone: str | None, what: str, *, days: bool = False) -> pl.Expr:
     """A timestamp column as int64 microseconds UTC.
+
+    days: whether it may be a Date: what is dated by its day is known at the end of that day, its last microsecond in `timezone`.
 
     Raises:
         DataError: it is missing, not a timestamp, or naive without a `timezone`.
@@ -78,10 +80,18 @@ def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.
         raise DataError(
             f"{place} is a number of unknown unit; say which in select, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
         )
-    if dtype == pl.Date:
+    if dtype == pl.Date and not days:
         raise DataError(
-            f"{place} is a date without a time of day; make it a moment in select, such as pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
+            f"{place} is a date without a time of day, and features differ within a day; say which time in select, such as the day's beginning: "
+            f"pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
         )
+    if dtype == pl.Date and timezone is None:
+        raise DataError(
+            f"{place} is a date, known at the end of that day, and nothing says in which zone; give timezone='UTC' (or the zone whose days they "
+            "are) where it is defined"
+        )
+    if dtype == pl.Date and timezone is not None:
+        return _end_of_day(name, timezone)
     if not isinstance(dtype, pl.Datetime):
         raise DataError(f"{place} is {dtype}; a timestamp is a Datetime with a time zone")
     made = pl.col(name).dt.cast_time_unit("us")
@@ -90,6 +100,14 @@ def moment(name: str, schema: pl.Schema, timezone: str | None, what: str) -> pl.
             raise DataError(f"{place} has no time zone; give timezone='UTC' (or the zone it is in) where it is defined")
         made = made.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return made.dt.convert_time_zone("UTC").dt.epoch("us")
+
+
+def _end_of_day(name: str, timezone: str) -> pl.Expr:
+    """The last microsecond before the clocks of a zone show the next day; where they skip midnight, before what they show instead."""
+    midnight = pl.col(name).cast(pl.Datetime("us")) + pl.duration(days=1)
+    skipped = [pl.duration(minutes=minutes) for minutes in (0, 30, 60, 24 * 60)]
+    shown = [(midnight + more).dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null") for more in skipped]
+    return pl.coalesce(shown).dt.convert_time_zone("UTC").dt.epoch("us") - 1
 
 
 def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False, held: bool = False) -> pl.DataFrame:

@@ -130,7 +130,7 @@ class Tables:
         else:
             events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
         what = f"source {base.name!r}"
-        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, what)).to_series()
+        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, what, days=True)).to_series()
         if t.null_count():  # only where windows go by when events are known
             self._notes.leave_out(f"{what}: no {base.timestamp_field}", t.null_count())
             events, t = events.filter(t.is_not_null()), t.drop_nulls()

@@ -75,7 +75,7 @@ def _known_earlier(source: Source, labels: Labels) -> float:
     theirs = selected(
         labels.data, labels.select, None, [c for c in (labels.timestamp_field, labels.known_at_field) if c], f"labels {labels.name!r}"
     )
-    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, what) + source.delay
+    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, what, days=True) + source.delay
     both = pl.concat(
         [
             collect(mine.frame.select(known.alias("mine")), what),
@@ -91,7 +91,7 @@ def label_known(labels: Labels, schema: pl.Schema) -> pl.Expr:
     what = f"labels {labels.name!r}"
     if labels.maturity is not None:
         return moment(labels.timestamp_field, schema, labels.timezone, what) + labels.maturity
-    return moment(str(labels.known_at_field), schema, labels.timezone, what)
+    return moment(str(labels.known_at_field), schema, labels.timezone, what, days=True)
 
 
 def _rule(source: Source) -> str:

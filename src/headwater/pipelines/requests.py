@@ -89,7 +89,7 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
-            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, what)
+            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, what, days=True)
         )
     else:
         known = pl.col(ASKED_AT) + labels.maturity

@@ -66,6 +66,15 @@ def last_cut(freshness: Batch, t: int) -> int:
     return max(cut for cut in cuts if cut <= t)
 
 
+def end_of_day(day: date, timezone: str) -> int:
+    """The last microsecond of a day in a zone, in microseconds since 1970 UTC.
+
+    >>> EPOCH + timedelta(microseconds=end_of_day(date(2024, 3, 10), "America/New_York") + 1)
+    datetime.datetime(2024, 3, 11, 4, 0, tzinfo=datetime.timezone.utc)
+    """
+    return _instant(datetime(day.year, day.month, day.day) + timedelta(days=1), timezone) - 1  # noqa: DTZ001 (a wall clock)
+
+
 @lru_cache(maxsize=100_000)
 def _instant(wall: datetime, timezone: str) -> int:
     """The instant at which a wall clock shows `wall`: in a fold the first of two, in a gap the first instant after it."""

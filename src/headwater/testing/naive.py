@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 
 from headwater.definitions.durations import Window, micros
@@ -16,7 +16,7 @@ from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
-from headwater.testing.clocks import as_micros, as_of
+from headwater.testing.clocks import as_micros, as_of, end_of_day
 from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, in_order
 
 __all__ = ["Answer", "accepted", "agree", "evaluate", "visible"]
@@ -104,7 +104,7 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     found: list[Event] = []
     held: Row | None = None
     since = -math.inf
-    known = [(as_micros(_moment(at)), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
+    known = [(_instant(at, source), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
     for moment in sorted({at for at, _ in known}):
         now = [row for at, row in known if at == moment]
         before = [says(row) for row in now if row[str(source.changes)]]
@@ -194,12 +194,19 @@ def _value(event: Event, column: str) -> Value:
 
 
 def _event(source: Source, row: Row) -> Event:
-    happened = math.nan if row[source.timestamp_field] is None else as_micros(_moment(row[source.timestamp_field]))
+    happened = math.nan if row[source.timestamp_field] is None else _instant(row[source.timestamp_field], source)
     known: float = happened + micros(source.known_after, "known_after")
     if source.known_at_field is not None:
-        known = math.inf if row[source.known_at_field] is None else as_micros(_moment(row[source.known_at_field]))
+        known = math.inf if row[source.known_at_field] is None else _instant(row[source.known_at_field], source)
     time = happened if source.window_on == "timestamp" else known
     return Event(time, known, None if source.id_field is None else row[source.id_field], row)
+
+
+def _instant(value: Value, source: Source) -> int:
+    """A time of the source in microseconds; a date is the last microsecond of its day."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return end_of_day(value, str(source.timezone))
+    return as_micros(_moment(value))
 
 
 def _moment(value: Value) -> datetime:

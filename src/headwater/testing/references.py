@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.testing.clocks import as_micros
 
-Value = bool | int | float | str | datetime | None
+Value = bool | int | float | str | datetime | date | None
 Row = Mapping[str, Value]
 Status = Literal["present", "empty", "missing", "expired", "overflow"]
 
