@@ -160,7 +160,7 @@ def get_online_features(
 
 
 class OnlineFeatures:
-    """A feature service over an online store; made once for many reads.
+    """A feature service over an online store; made once for many reads, by one thread at a time (`hw.Service` may be shared by threads).
 
     `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
     order; `of` says for each which of the answers' moments is its own, -1 where it is made of the request.
