@@ -52,7 +52,9 @@ class Registry:
 
 
 @pytest.fixture
-def registry():
+def registry(monkeypatch):
+    monkeypatch.setattr("headwater.connectors.registry._WAIT", 0.2)
+    monkeypatch.setattr("headwater.connectors.registry._PAUSE", 0.05)
     made = Registry()
     yield made
     made.close()

@@ -40,6 +40,7 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
     assert records.ends == {name: 17}
     assert feed.lag() == {name: 4}
     assert feed.poll(100, 0.05) is None
+    assert feed.lag() == {name: 0}, "what follows the last newline is no record yet"
     append(path, b":3}\r\n")
     assert read(feed) == [(name, 17, b'{"n":3}\r')]
     assert feed.lag() == {name: 0}
@@ -120,3 +121,33 @@ def test_a_line_longer_than_a_chunk(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_bytes(b"x" * 9_000_000 + b"\nshort\n")
     assert [len(v) for _, _, v in read(opened(path))] == [9_000_000, 5]
+
+
+def test_a_file_that_was_rotated_away_is_said_wherever_it_is_met(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b"one\n")
+    feed = opened(tmp_path / "*.ndjson")
+    assert len(read(feed)) == 1
+    path.rename(tmp_path / "a.ndjson.1")
+    for look in (feed.lag, lambda: feed.poll(10, 0)):
+        with pytest.raises(DataError, match=r"a.ndjson is gone, and had been read up to byte 4"):
+            look()
+
+
+@pytest.mark.parametrize("tail", [b'{"n":2}', b'{"n', b"\xff"])
+def test_a_last_line_without_a_newline_is_left_and_said(tmp_path, tail, caplog):
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b'{"n":1}\n' + tail)
+    feed, name = opened(path), str(path)
+    assert [value for _, _, value in read(feed)] == [b'{"n":1}']
+    assert feed.lag() == {name: 0}
+    feed.close()
+    assert f"a.ndjson ends with {len(tail)} bytes without a newline" in caplog.text
+
+
+def test_a_csv_file_of_half_a_header_is_no_lag(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"n,s,a")
+    feed = opened(path, format="csv")
+    assert read(feed) == []
+    assert feed.lag() == {str(path): 0}

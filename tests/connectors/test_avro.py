@@ -1,8 +1,12 @@
 """Avro records to rows."""
 
+import contextlib
 import io
 import json
 import struct
+import threading
+import time
+import tracemalloc
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -12,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.connectors.avro_sizes import check_of
 from headwater.connectors.decode import decoder
 from headwater.errors import ConnectError, DataError
 
@@ -208,3 +213,95 @@ def test_nan_is_kept_as_a_history_keeps_it(tmp_path, dtype):
 
 def test_a_large_record(schemaless):
     assert schemaless([encoded(RECORD | {"card": "x" * 10_000_000})]).frame["card"].str.len_chars().to_list() == [10_000_000]
+
+
+# ---------------------------------------------------------------- a registry that lags behind, and hostile records
+
+
+def test_a_schema_that_the_registry_gets_a_little_later_is_waited_for(registry):
+    """A replica lags behind the writer of the record: none of its records is refused."""
+    made = decoder(source(registry=registry.url))
+    threading.Timer(0.1, registry.put, (7,), {"schema": json.dumps(WRITTEN)}).start()
+    found = made([encoded(RECORD, number=7)] * 3)
+    assert (found.frame.height, found.refused) == (3, [])
+
+
+def test_a_schema_that_nobody_has_is_asked_for_again_after_a_while(registry, monkeypatch):
+    """Records are refused until then, and the next ones are not: nothing is remembered for ever, and nothing waits each time."""
+    monkeypatch.setattr("headwater.connectors.registry._MISSING", 0.3)
+    made = decoder(source(registry=registry.url))
+    assert "no schema 7" in made([encoded(RECORD, number=7)]).refused[0][1]
+    asked = len(registry.asked)
+    assert len(made([encoded(RECORD, number=n) for n in (7, 7, 8, 9)]).refused) == 4
+    assert len(registry.asked) <= asked + 4, "each missing one was asked for once, without waiting"
+    registry.put(7, schema=json.dumps(WRITTEN))
+    time.sleep(0.35)
+    assert made([encoded(RECORD, number=7)]).frame.height == 1
+
+
+def zigzag(n):
+    n, out = (n << 1) ^ (n >> 63), b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+EMPTY = {"type": "record", "name": "Nothing", "fields": []}
+NESTED = {"type": "record", "name": "Outer", "fields": [{"name": "a", "type": "null"}, {"name": "b", "type": EMPTY}]}
+BAG = {"type": "record", "name": "Bag", "fields": [{"name": "inner", "type": {"type": "array", "items": "null"}}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "lie", "why"),
+    [
+        ({"type": "array", "items": "null"}, zigzag(1 << 40), "elements that take no bytes"),
+        ({"type": "array", "items": EMPTY}, zigzag(1 << 40), "elements that take no bytes"),
+        ({"type": "array", "items": NESTED}, zigzag(1 << 40), "elements that take no bytes"),
+        ({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}, zigzag(1 << 40), "elements that take no bytes"),
+        ({"type": "array", "items": {"type": "null"}}, zigzag(-(1 << 40)) + zigzag(0), "elements that take no bytes"),
+        ({"type": "array", "items": "null"}, zigzag(60_000) * 2, "elements that take no bytes"),
+        ({"type": "array", "items": BAG}, zigzag(3) + (zigzag(60_000) + b"\0") * 3, "elements that take no bytes"),
+        (["null", {"type": "array", "items": "null"}], zigzag(1) + zigzag(1 << 40), "elements that take no bytes"),
+        ({"type": "map", "values": {"type": "array", "items": "null"}}, zigzag(1) + zigzag(1) + b"k" + zigzag(1 << 40), "no bytes"),
+        ({"type": "map", "values": "null"}, zigzag(1 << 40), ""),
+        ({"type": "array", "items": "string"}, zigzag(1 << 40), ""),
+        ({"type": "array", "items": "boolean"}, zigzag(1 << 62), ""),
+        ({"type": "array", "items": {"type": "array", "items": "null"}}, zigzag(1 << 40), ""),
+        ({"type": "array", "items": "null"}, b"\xff" * 5000, ""),
+        ("string", zigzag(1 << 40), ""),
+        ("bytes", zigzag(-5), ""),
+        (["null", "long"], zigzag(7), ""),
+        (["null", "long"], zigzag(-3), ""),
+    ],
+)
+def test_a_record_that_claims_more_than_it_holds_is_refused(tmp_path, kind, lie, why):
+    """Quickly, with a reason, in little memory; and honest records of the same schema are read."""
+    schema = {**WRITTEN, "fields": [*WRITTEN["fields"], {"name": "odd", "type": kind}]}
+    path = tmp_path / "odd.avsc"
+    path.write_text(json.dumps(schema))
+    made = decoder(source(avro=path))
+    begin = encoded(RECORD)
+    tracemalloc.start()
+    found = made([begin + lie])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.frame.height == 0
+    assert why in found.refused[0][1]
+    assert peak < 50_000_000
+    honest = {"array": [], "map": {}, "string": "x", "bytes": b"x", "": None}
+    name = kind if isinstance(kind, str) else "" if isinstance(kind, list) else kind["type"]
+    assert made([encoded({**RECORD, "odd": honest[name]}, schema)]).frame.to_dicts() == [RECORD]
+    if kind == {"type": "array", "items": "null"}:
+        assert made([encoded({**RECORD, "odd": [None] * 1000}, schema)]).frame.height == 1
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_end_ingestion(body):
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "n", "type": "long"}, {"name": "odd", "type": {"type": "array", "items": NESTED}}],
+    }
+    check = check_of(fastavro.parse_schema(json.loads(json.dumps(schema))))
+    with contextlib.suppress(ValueError):
+        check(body)

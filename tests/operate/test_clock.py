@@ -174,6 +174,21 @@ def test_a_running_ingestion_waits_for_the_right_clock(store, tmp_path, clocks, 
     assert (failed, dead(tmp_path), counted(store, view, 3)[0]) == ([], [], 1010)
 
 
+@pytest.mark.parametrize("more", [b"", b"\n"], ids=["left again", "completed later"])
+def test_one_run_over_a_file_without_a_last_newline_ends(store, tmp_path, clocks, more):
+    """The last line is left: it may be half of one. Once it is complete, it counts once."""
+    view, write = world(tmp_path)
+    write(0, 3)
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(path.read_bytes()[:-1])
+    clocks.on(wall=1)
+    for step, expected in enumerate((2, 2 + len(more), 2 + len(more))):
+        ingest(project_of(view), store, folder=tmp_path, once=True)
+        assert counted(store, view, 2)[0] == expected
+        with path.open("ab") as file:
+            file.write(b"" if step else more)
+
+
 # ---------------------------------------------------------------- a store that is ahead
 
 

@@ -209,3 +209,18 @@ def test_a_backup_while_commits_are_made(tmp_path):
         stop.set()
         writer.join()
         store.close()
+
+
+def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
+    """Commits replace pages; an open read transaction would keep each of them, for the life of the file."""
+    with contextlib.closing(open_store(f"lmdb:{tmp_path}/s")) as store:
+        for part in range(4):
+            store.commit({b"o%d%04d" % (part, n): bytes(1000) for n in range(1000)}, {})
+        store.commit({}, {})
+        before = store.size()
+        scan = store.scan(b"o")
+        next(scan)
+        for step in range(30):
+            store.commit({b"o%d%04d" % (step % 4, n): bytes([step]) * 1000 for n in range(1000)}, {})
+        assert store.size() < 3 * before
+        assert sum(1 for _ in scan) == 3_999

@@ -74,10 +74,9 @@ def _table(kept: list[Kept]) -> RenderableType:
 
 def _backup(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.online_stores import opened
-    from headwater.online_stores.backups import back_up
 
     with opened(given.store) as store, screen.working("writing the backup"):
-        back_up(store, Path(given.what))
+        store.backup(Path(given.what))
     screen.say(f"backup: {given.what}. The archive in {options.place(given) / 'archive'} is files: copy them after the backup")
     screen.next("headwater", "store", "restore", given.what, "--store", "URL")
 

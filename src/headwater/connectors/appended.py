@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError
+
+_LOG = logging.getLogger(__name__)
 
 _STEP: Final = 0.02  # seconds between two looks at files that have nothing new
 _CHUNK: Final = 4_000_000  # bytes read at once
@@ -36,7 +39,7 @@ class FileFeed:
         self._ends: dict[str, int] = {}
         self._heads: dict[str, bytes] = {}  # of CSV: the header, which goes before each line
         self._nodes: dict[str, tuple[int, int]] = {}
-        self._told: set[str] = set()
+        self._unfinished: dict[str, int] = {}  # bytes behind the last newline, where nothing else is left
         self._turn = 0
         self._find()
 
@@ -51,8 +54,8 @@ class FileFeed:
             time.sleep(min(_STEP, timeout))
 
     def lag(self) -> Mapping[str, int]:
-        """See `Feed`; in bytes."""
-        return {path: max(0, Path(path).stat().st_size - end) for path, end in self._ends.items()}
+        """See `Feed`; in bytes, of complete lines: what follows the last newline is no record yet."""
+        return {path: self._left(path) for path in self._ends}
 
     def elsewhere(self) -> int:
         """See `Feed`; files are read by one process."""
@@ -63,9 +66,22 @@ class FileFeed:
 
     def close(self) -> None:
         """See `Feed`."""
+        for path, size in self._unfinished.items():
+            if size and path in self._ends:
+                _LOG.warning(
+                    "%s ends with %d bytes without a newline: they are no record yet, and read once the line is complete", path, size
+                )
         if self._ends:
             self._revoked(sorted(self._ends))
         self._ends.clear()
+
+    def _left(self, path: str) -> int:
+        """Bytes to read, but for the beginning of a line that was not complete when it was last looked at."""
+        try:
+            left = max(0, Path(path).stat().st_size - self._ends[path])
+        except FileNotFoundError as error:
+            raise _gone(path, self._ends[path]) from error
+        return 0 if left == self._unfinished.get(path) else left
 
     def _find(self) -> None:
         """Take up files that are new."""
@@ -98,6 +114,7 @@ class FileFeed:
         if self._spec.format == "csv" and path not in self._heads:
             head = data if begin == 0 else self._bytes(path, 0)
             if b"\n" not in head:
+                self._unfinished[path] = len(head) - begin
                 return [], [], begin
             self._heads[path] = head[: head.index(b"\n") + 1]
             if begin == 0:
@@ -112,6 +129,7 @@ class FileFeed:
                 lines.append(head + line)
                 starts.append(begin + at)
             at = stop + 1
+        self._unfinished[path] = 0 if at else len(data)
         return lines, starts, begin + at
 
     def _bytes(self, path: str, begin: int) -> bytes:
@@ -131,12 +149,16 @@ class FileFeed:
                     data += more
                 return data
         except FileNotFoundError as error:
-            raise DataError(f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place") from error
+            raise _gone(path, begin) from error
 
     def _check_beginning(self, path: str, begin: int) -> None:
         """Refuse to read on where no line ends."""
         if begin and self._bytes(path, begin - 1)[:1] != b"\n":
             raise _rewritten(path, begin, Path(path).stat().st_size)
+
+
+def _gone(path: str, begin: int) -> DataError:
+    return DataError(f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place")
 
 
 def _rewritten(path: str, begin: int, size: int) -> DataError:

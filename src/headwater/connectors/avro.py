@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 
+from headwater.connectors.avro_sizes import check_of
 from headwater.connectors.registry import Schemas, split
 from headwater.definitions.streams import KafkaTopic, Stream
 from headwater.errors import DataError, MissingExtraError
@@ -28,7 +30,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     """
     assert isinstance(stream, KafkaTopic)
     if stream.registry is not None:
-        schemas = Schemas(stream.registry, "AVRO", _parsed)
+        schemas = Schemas(stream.registry, "AVRO", _checked)
 
         def read(payload: bytes) -> msgspec.Struct:
             number, body = split(payload)
@@ -37,18 +39,27 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
         return read
     assert stream.avro is not None, "hw.kafka has refused one without"
     try:
-        schema = _parsed(Path(stream.avro).read_text(encoding="utf-8"))
+        schema = _checked(Path(stream.avro).read_text(encoding="utf-8"))
     except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
         raise DataError(f"{stream.avro} is no Avro schema: {error}") from error
     return lambda payload: _row(payload, schema, row)
 
 
-def _parsed(text: str, references: Mapping[str, str] = MappingProxyType({})) -> object:
+@dataclass(frozen=True)
+class _Schema:
+    """A schema as the library has it; and what refuses records that claim more than they can hold, where something must."""
+
+    parsed: object
+    check: Callable[[bytes], None] | None
+
+
+def _checked(text: str, references: Mapping[str, str] = MappingProxyType({})) -> _Schema:
     """A schema, after those that it refers to."""
     named: dict[str, dict[str, object]] = {}
     for said in references.values():
         fastavro.parse_schema(_read(said), named_schemas=named)
-    return fastavro.parse_schema(_read(text), named_schemas=named)
+    parsed = fastavro.parse_schema(_read(text), named_schemas=named)
+    return _Schema(parsed, check_of(parsed, named))
 
 
 def _read(text: str) -> dict[str, object]:
@@ -57,9 +68,11 @@ def _read(text: str) -> dict[str, object]:
     return found
 
 
-def _row(body: bytes, schema: object, row: type[msgspec.Struct]) -> msgspec.Struct:
+def _row(body: bytes, schema: _Schema, row: type[msgspec.Struct]) -> msgspec.Struct:
+    if schema.check is not None:
+        schema.check(body)
     rest = io.BytesIO(body)
-    record = fastavro.schemaless_reader(rest, schema, None)  # type: ignore[arg-type]
+    record = fastavro.schemaless_reader(rest, schema.parsed, None)  # type: ignore[arg-type]
     if rest.tell() != len(body):
         raise ValueError(f"{len(body) - rest.tell()} bytes more than a record of its schema has")
     if not isinstance(record, dict):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from headwater import settings
+from headwater import clock, settings
 from headwater.definitions.streams import Env, Registry
 from headwater.errors import ConnectError, DefinitionError
 
 T = TypeVar("T")
 
 _SECONDS: Final = 10.0
+_MISSING: Final = 5.0  # seconds after which a registry is asked again for a schema that it did not have
+_WAIT, _PAUSE, _REST = 3.0, 0.5, 60.0  # seconds to wait for one, between two questions, and after it did not come
 _HEAD: Final = struct.Struct(">bI")
 _BYTES: Final = 16_000_000  # more than any schema has
 
@@ -38,18 +42,20 @@ def split(payload: bytes) -> tuple[int, bytes]:
 
 @dataclass(frozen=True)
 class _None:
-    """Why a number stands for no schema."""
+    """Why a number stands for no schema; and when, on the stopwatch, the registry is to be asked again."""
 
     why: str
+    until: float
 
 
 class Schemas(Generic[T]):
-    """The schemas of a registry by number, each asked for once and made into what `made` makes of its text and those it refers to."""
+    """The schemas of a registry by number, each made into what `made` makes of its text and those it refers to, and kept."""
 
     def __init__(self, registry: Registry, kind: str, made: Callable[[str, Mapping[str, str]], T]) -> None:
         self._registry, self._kind, self._made = registry, kind, made
         self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
         self._known: dict[int, T | _None] = {}
+        self._waited = -_REST
 
     def __getitem__(self, number: int) -> T:
         """The schema of that number.
@@ -58,20 +64,35 @@ class Schemas(Generic[T]):
             ValueError: the registry has none, or it is of another kind.
             ConnectError: the registry does not answer, or refuses.
         """
-        if number not in self._known:
-            self._known[number] = self._asked(number)
-        found = self._known[number]
+        found = self._known.get(number)
+        if found is None or (isinstance(found, _None) and found.until < clock.stopwatch()):
+            found = self._known[number] = self._patiently(number)
         if isinstance(found, _None):
             raise ValueError(found.why)  # noqa: TRY004 (it is the record that is wrong)
+        return found
+
+    def _patiently(self, number: int) -> T | _None:
+        """Ask once more after a while where a schema is missing: a replica of the registry may lag behind the writer of the record.
+
+        A record of a schema that nobody has must not hold up all others, so what does not help is not done again for a minute.
+        """
+        found = self._asked(number)
+        since = clock.stopwatch()
+        while isinstance(found, _None) and found.until < math.inf and since - self._waited > _REST:
+            if clock.stopwatch() - since > _WAIT:
+                self._waited = clock.stopwatch()
+                break
+            time.sleep(_PAUSE)
+            found = self._asked(number)
         return found
 
     def _asked(self, number: int) -> T | _None:
         answer = asked(self._registry, f"/schemas/ids/{number}{self._form}")
         if answer is None:
-            return _None(f"the registry has no schema {number}")
+            return _None(f"the registry has no schema {number}", clock.stopwatch() + _MISSING)
         kind = answer.get("schemaType", "AVRO")
         if kind != self._kind:
-            return _None(f"schema {number} of the registry is {kind}, not {self._kind}")
+            return _None(f"schema {number} of the registry is {kind}, not {self._kind}", math.inf)
         return self._made(str(answer["schema"]), self._references(answer))
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:

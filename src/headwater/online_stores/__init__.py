@@ -41,7 +41,15 @@ class OnlineStore(Protocol):
         ...
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Every key that begins with `prefix`, rising, with its value; of one moment where the store can."""
+        """Every key that begins with `prefix`, rising, with its value.
+
+        Keys are read in pages, each as of one time, so a reader that takes long holds nothing up: what changes meanwhile behind the last
+        page is seen as it is then.
+        """
+        ...
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """As `scan`, with the bytes of each value instead of the value, which is not read."""
         ...
 
     def commit(self, changes: Changes, expect: Changes) -> None:

@@ -15,14 +15,17 @@ _PARTITIONED = b"mpartitioned"
 _AT_ONCE = 10_000
 
 
-def back_up(store: OnlineStore, to: Path) -> None:
-    """Write all that a store holds into a new folder: records last, so that they are complete through the offsets at least."""
+def back_up(store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] | None = None) -> None:
+    """Write all that a store holds into a new folder: records last, so that they are complete through the offsets at least.
+
+    pairs: all of it, where the store can read it as of one time; None scans it.
+    """
     if to.exists():
         raise StoreError(f"{to} is there already; give a folder that is not")
     target = open_store(f"lmdb:{to}")
     try:
         target.commit({_PARTITIONED: b"1"} if store.partitioned else {}, {})
-        _write(store.scan(b""), target)
+        _write(store.scan(b"") if pairs is None else pairs, target)
     except HeadwaterError:
         shutil.rmtree(to, ignore_errors=True)
         raise

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import lmdb
@@ -21,6 +21,8 @@ from headwater.online_stores.spaces import FORMAT, FORMAT_KEY
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
+_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of a scan that are read at once, at most but for the last value
+_T = TypeVar("_T")
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LmdbStore:  # noqa: ARG001 (no server is waited for)
@@ -63,13 +65,38 @@ class LmdbStore:
             raise self._unreadable(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._reading() as transaction, transaction.cursor() as cursor:
-            if not cursor.set_range(prefix):
-                return
-            for key, value in cast("Iterator[tuple[bytes, bytes]]", iter(cursor)):
-                if not key.startswith(prefix):
-                    return
-                yield key, value
+        """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the file would grow."""
+        return self._paged(prefix, bytes)
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """See `OnlineStore`."""
+        return self._paged(prefix, len)
+
+    def _paged(self, prefix: bytes, made: Callable[[memoryview], _T]) -> Iterator[tuple[bytes, _T]]:
+        begin: bytes | None = prefix
+        while begin is not None:
+            page, begin = self._page(prefix, begin, made)
+            yield from page
+
+    def _page(self, prefix: bytes, begin: bytes, made: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None]:
+        """Some keys from `begin` on, and where to go on; None at the end."""
+        page: list[tuple[bytes, _T]] = []
+        taken = 0
+        try:
+            with self._env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
+                if not cursor.set_range(begin):
+                    return page, None
+                for found, value in iter(cursor):
+                    key = bytes(found)
+                    if not key.startswith(prefix):
+                        return page, None
+                    if len(page) >= _PAGE or taken > _PAGE_BYTES:
+                        return page, key
+                    page.append((key, made(value)))
+                    taken += len(value)
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
+        return page, None
 
     def commit(self, changes: Changes, expect: Changes) -> None:
         try:
@@ -128,14 +155,6 @@ class LmdbStore:
 
     def close(self) -> None:
         self._env.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[lmdb.Transaction]:
-        try:
-            with self._env.begin() as transaction:
-                yield transaction
-        except lmdb.Error as error:
-            raise self._unreadable(error) from error
 
     def _unreadable(self, error: lmdb.Error) -> StoreError:
         return StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}")

@@ -342,10 +342,13 @@ return {'ok', epoch, n}
 )
 
 SCAN = Script("""
--- KEYS: {P}. ARGV: the least key, the least key behind.
-local keys, out = redis.call('ZRANGEBYLEX', KEYS[1] .. ':order', ARGV[1], ARGV[2]), {}
+-- A page. KEYS: {P}. ARGV: the least key, the least key behind, 'values' or 'sizes', how many keys and bytes at most.
+local keys, out, taken = redis.call('ZRANGEBYLEX', KEYS[1] .. ':order', ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[4]), {}, 0
 for i = 1, #keys do
-  out[2 * i - 1], out[2 * i] = keys[i], redis.call('HGET', KEYS[1] .. ':state', keys[i])
+  local size = redis.call('HSTRLEN', KEYS[1] .. ':state', keys[i])
+  taken = taken + size
+  out[2 * i - 1], out[2 * i] = keys[i], ARGV[3] == 'values' and redis.call('HGET', KEYS[1] .. ':state', keys[i]) or size
+  if ARGV[3] == 'values' and taken > tonumber(ARGV[5]) then break end
 end
 return out
 """)

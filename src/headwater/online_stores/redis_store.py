@@ -34,6 +34,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ _LARGEST = 1 << 29
 _ATTEMPTS = 5
 _SAMPLE = 1000
 _AT_ONCE = 1000
+_PAGE_BYTES = 16_000_000  # of a scan in one answer, but for its last value
 
 
 class RedisStore:
@@ -95,12 +97,25 @@ class RedisStore:
         return [found[key] for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `OnlineStore`; of one moment and in order, but for records: those come last, in no order, as they are when they are read."""
+        """See `OnlineStore`; in order but for records: those come last, in no order, as they are when they are read."""
         if not prefix.startswith(RECORD):
-            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, _bounds(prefix))])
-            yield from zip(flat[::2], flat[1::2], strict=True)
+            yield from self._paged(prefix, b"values")
         if RECORD.startswith(prefix) or prefix.startswith(RECORD):
             yield from self._records(prefix or RECORD)
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """See `OnlineStore`; not of records."""
+        return self._paged(prefix, b"sizes")
+
+    def _paged(self, prefix: bytes, what: bytes, *, whole: bool = False) -> Iterator[tuple[bytes, Any]]:
+        first, last = _bounds(prefix)
+        page = (-1, _LARGEST << 8) if whole else (_AT_ONCE, _PAGE_BYTES)
+        while True:
+            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, (first, last, what, *page))])
+            yield from zip(flat[::2], flat[1::2], strict=True)
+            if not flat or whole:
+                return
+            first = b"(" + flat[-2]
 
     def commit(self, changes: Changes, expect: Changes) -> None:
         """See `OnlineStore`; when a server was replaced, finds out first whether it holds all that this writer wrote.
@@ -226,7 +241,7 @@ class RedisStore:
 
         So going on from the offsets of a backup is exact if nothing was committed while it was made.
         """
-        back_up(self, to)
+        back_up(self, to, chain(self._paged(b"", b"values", whole=True), self._records(RECORD)))
 
     def close(self) -> None:
         """See `OnlineStore`."""

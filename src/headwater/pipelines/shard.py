@@ -131,7 +131,7 @@ class Shard:
         if self.corrections is not None:
             self.corrections.load()
         held = Held(dict(self.store.scan(spaces.HELD + spaces.name(self.name))), progress.at)
-        self.blocks = {space: sum(len(value) for _, value in self.store.scan(space + spaces.name(self.name))) for space in FOLDERS}
+        self.blocks = {space: sum(size for _, size in self.store.sizes(space + spaces.name(self.name))) for space in FOLDERS}
         self._memory = _Memory(progress, ends, origins, ids, blocks, held, found)
 
     @property

@@ -100,6 +100,24 @@ def scans_rise(make: Open, random: Random) -> None:
         assert whole == sorted(keys)
 
 
+def scans_are_read_in_pages(make: Open, _: Random) -> None:
+    """A scan of more keys, or bytes, than one page holds gives each key once; so does one beside which keys come and go."""
+    few = {b"a%02d" % n: bytes(5_000_000) for n in range(8)}
+    many = {b"o%05d" % n: b"%d" % n for n in range(5_000)}
+    with _opened(make) as store:
+        store.commit(few | many, {})
+        for prefix, held in ((b"a", few), (b"o", many), (b"o01", {key: value for key, value in many.items() if key.startswith(b"o01")})):
+            assert list(store.scan(prefix)) == sorted(held.items())
+            assert list(store.sizes(prefix)) == sorted((key, len(value)) for key, value in held.items())
+        seen: list[bytes] = []
+        for key, _value in store.scan(b"o"):
+            if not seen:
+                store.commit({b"o04999": None, b"o99999": b"new"}, {})
+            seen.append(key)
+        assert seen[:4_000] == sorted(many)[:4_000]
+        assert seen == sorted(set(seen))
+
+
 def nothing_is_written_unless_all_is_expected(make: Open, _: Random) -> None:
     """A commit whose `expect` is wrong in one key, present or absent, changes nothing, and says so."""
     with _opened(make) as store:
@@ -289,6 +307,7 @@ LAWS: Mapping[str, Law] = {
     "what is put is got": what_is_put_is_got,
     "records are kept too": records_are_kept_too,
     "scans rise": scans_rise,
+    "scans are read in pages": scans_are_read_in_pages,
     "nothing is written unless all is expected": nothing_is_written_unless_all_is_expected,
     "one of two threads wins": one_of_two_threads_wins,
     "one of two processes wins": one_of_two_processes_wins,
