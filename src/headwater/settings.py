@@ -47,6 +47,11 @@ def catalog() -> str:
     return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
 
 
+def notify_socket() -> str | None:
+    """Where systemd wants to be told how the service is: NOTIFY_SOCKET; None where it did not start this process."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
 def who() -> str:
     """Who runs this, as `user@host`."""
     try:

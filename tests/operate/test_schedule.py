@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from prometheus_client import generate_latest
 
 import headwater as hw
+import headwater.pipelines.schedule as schedule_module
 from headwater.cli import main
 from headwater.errors import DataError, ModelError, UsageError
 from headwater.models.registry import ModelRegistry
 from headwater.pipelines.schedule import schedule
+from headwater.serving.metrics import JobMetrics
 from headwater.testing.examples import temporary_store
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -67,6 +70,44 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
     assert first.again == 0.05
     assert next(one for one in done if one.name.startswith("churn")).made.cut.keys == 5
     assert [one.name for one in done if one.name == "user"] == ["user"]  # the next cut is an hour away
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), pl.exceptions.ComputeError("of polars")])
+def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
+    monkeypatch.setattr("headwater.pipelines.schedule._FIRST", 0.05)
+    real, fails, stop, done = schedule_module.materialize_view, [2], threading.Event(), []
+
+    def materialize_view(view, *args, **more):
+        if view.name == "user" and fails[0]:
+            fails[0] -= 1
+            raise error
+        return real(view, *args, **more)
+
+    monkeypatch.setattr(schedule_module, "materialize_view", materialize_view)
+    shop = hw.Project(
+        "shop",
+        [
+            project(VISITS).model("late"),
+            hw.Model(
+                "plain",
+                task="binary",
+                features=project(VISITS).model("churn").features,
+                labels=hw.Labels("left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"),
+            ),
+        ],
+    )
+    metrics = JobMetrics()
+    with temporary_store() as store:
+        for one in schedule(shop, store, models=tmp_path / "models", stop=stop):
+            metrics.done(one)
+            done.append((one.name, one.error))
+            if {name for name, failed in done if failed is None} == {"user", "order"}:
+                stop.set()
+    assert [failed for name, failed in done if name == "user"] == [error, error, None]
+    text = generate_latest(metrics.registry).decode()
+    assert 'headwater_job_failures_total{job="user"} 2.0' in text
+    assert 'headwater_job_failures_total{job="order"} 0.0' in text
+    assert 'headwater_job_last_success_timestamp_seconds{job="user"}' in text
 
 
 def test_predictions_wait_for_a_model(tmp_path, monkeypatch):

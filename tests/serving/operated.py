@@ -90,6 +90,11 @@ class Operated:
         except httpx.HTTPError:
             return None
 
+    def metric(self, name):
+        """A number of /metrics by its name and labels; None where it is not there."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=10, trust_env=False).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
+
     def until(self, holds, what, seconds=PATIENCE):
         """Wait for something, as long as the service lives."""
         end = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -154,6 +155,7 @@ def test_a_store_that_is_down_is_said_and_comes_back(store):
         assert client.get("/healthz").status_code == 200
         down.error = None
         assert client.post(PREDICT, json={"row": ROW}).status_code == 200
+        time.sleep(1.1)  # readiness is as of a second ago at most
         assert client.get("/readyz").status_code == 200
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from headwater.cli.parser import parse
+from headwater.serving.metrics import _TOTALS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -52,6 +53,23 @@ def test_there_is_time_to_stop():
         (COMPOSE["services"]["serve"]["command"], int(COMPOSE["services"]["serve"]["stop_grace_period"].removesuffix("s"))),
     ):
         assert 2 * (parse(argv).options.grace + 2) < seconds  # workers, and then the others
+
+
+def test_what_hangs_or_grows_is_ended():
+    assert int(UNIT["Service"]["WatchdogSec"]) >= 10
+    assert UNIT["Service"]["NotifyAccess"] == "main"
+    assert {"MemoryMax", "TasksMax"} <= set(UNIT["Service"])
+    assert all({"mem_limit", "pids_limit"} <= one.keys() for one in COMPOSE["services"].values())
+    assert "127.0.0.1:8320/healthz" in DOCKERFILE  # /readyz does not ask for a restart
+
+
+def test_alerts_are_on_metrics_that_there_are():
+    operations = (ROOT / "docs/operations.md").read_text("utf-8")
+    named = set(re.findall(r"expr: .*?(headwater_[a-z_]+)", operations))
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").glob("*.py"))
+    totals = {f"headwater_{name}" for name in _TOTALS}
+    assert named
+    assert {one for one in named if f'"{one.removesuffix("_total")}"' not in code and one.removesuffix("_total") not in totals} == set()
 
 
 def test_processes_find_each_other():

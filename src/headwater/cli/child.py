@@ -1,16 +1,15 @@
-"""`python -m headwater.cli.child GRACE FDS NUMBERS ...`: a command as a child of `headwater serve`, which alone starts it so."""
+"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child of `headwater serve`, which alone starts it so."""
 
 import os
 import sys
-from pathlib import Path
 
 from headwater.cli import main
 from headwater.serving.leash import Leash
 
 if __name__ == "__main__":
     own, *door = map(int, sys.argv[2].split(","))
-    leash = Leash(own, door=door[0] if door else None, grace=float(sys.argv[1]), numbers=Path(sys.argv[3]))
-    code = main(sys.argv[4:], supervised=leash)
+    leash = Leash(own, door=door[0] if door else None, grace=float(sys.argv[1]))
+    code = main(sys.argv[3:], supervised=leash)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

@@ -109,6 +109,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             allow_unapplied=given.allow_unapplied,
             stop=stop,
             on_commit=tally.committed,
+            supervised=given.supervised,
         )
     screen.say(str(tally))
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))

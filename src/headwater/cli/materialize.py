@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options, scores
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
-from headwater.cli.signals import stopped
-from headwater.errors import UsageError
+from headwater.cli.signals import stopped, stopped_where
+from headwater.errors import HeadwaterError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,13 +58,14 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         return
     from headwater.online_stores import opened
 
-    with opened(given.store) as store:
+    with opened(given.store) as store, stopped_where(watching=given.watch) as stop:
         if given.anew:
             _forget(project, given, store)
         _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
-        while given.watch:
-            _wait(project, given)
-            _once(project, given, screen, store, clock.now_micros())
+        while given.watch and not stop.is_set():
+            _wait(project, given, stop)
+            if not stop.is_set():
+                _once(project, given, screen, store, clock.now_micros())
     screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
 
 
@@ -76,10 +78,18 @@ def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> 
     other = [one for one in scores.own(given) if one != "--models"]
     if given.names or not given.watch or given.anew or given.at or other:
         raise UsageError("--all goes with --watch, and takes no names, nor what is for one of them alone")
+    from headwater.serving.metrics import JobMetrics
+    from headwater.serving.process_metrics import families
+
+    metrics = JobMetrics()
+    if given.supervised is not None:
+        given.supervised.report(lambda: families(metrics.registry.collect()))
     with opened(given.store) as store, stopped() as stop:
         for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.trust, stop=stop):
+            metrics.done(done)
             if done.error is not None:
-                screen.error(f"{done.name}: {done.error}; it is tried again in {done.again:.0f} s")
+                kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
+                screen.error(f"{done.name}: {kind}{done.error}; it is tried again in {done.again:.0f} s")
             elif isinstance(done.made, Materialized):
                 screen.show(_table([done.made]), {"views": [_said(done.made)]})
                 screen.left_out(done.made.left_out)
@@ -98,10 +108,10 @@ def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> 
         forget_view(one.view, store)
 
 
-def _wait(project: Project, given: argparse.Namespace) -> None:
+def _wait(project: Project, given: argparse.Namespace, stop: threading.Event) -> None:
     from headwater.pipelines.materialize import batch_views, next_due
 
-    options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()))
+    options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()), stop)
 
 
 def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -120,10 +120,10 @@ def moment(text: str | None, flag: str) -> datetime | None:
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
 
 
-def wait_until(due: int) -> None:
-    """Sleep until a moment, microseconds, is over."""
-    while (left := (due - clock.now_micros()) / 1e6) >= 0:
-        time.sleep(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+def wait_until(due: int, stop: threading.Event) -> None:
+    """Sleep until a time, microseconds, is over, or until `stop` is set."""
+    while (left := (due - clock.now_micros()) / 1e6) >= 0 and not stop.is_set():
+        stop.wait(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

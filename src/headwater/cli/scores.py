@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headwater import clock
 from headwater.cli import options
 from headwater.cli.screen import Screen
+from headwater.cli.signals import stopped_where
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
         raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
     if given.active is not None:
         micros(given.active, "--active")
-    with opened(given.store) as store:
-        while True:
+    with opened(given.store) as store, stopped_where(watching=given.watch) as stop:
+        while not stop.is_set():
             fitted = _fitted(arm, given)
             with screen.progress() as tick:
                 made = materialize_model(
@@ -118,7 +119,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
             if not given.watch:
                 break
             at = None
-            options.wait_until(due_after(scoring.freshness, clock.now_micros()))
+            options.wait_until(due_after(scoring.freshness, clock.now_micros()), stop)
     screen.next("headwater", "serve", "--project", given.project, *options.same_store(given))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from headwater import settings
 from headwater.cli import options
 from headwater.cli.ingest import seldom_collected
 from headwater.cli.projects import load
@@ -17,7 +18,7 @@ from headwater.cli.signals import stopped
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
-    from headwater.serving.supervisor import Wanted
+    from headwater.serving.child_process import Wanted
 
 SUMMARY = "answer for features and predictions over HTTP"
 
@@ -78,6 +79,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--grace", type=float, default=10.0, metavar="SECONDS", help="how long each process may take to end (default: %(default)s)"
     )
+    more.add_argument(
+        "--start-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a worker may take until it says how it stands, and one that replaces another until it is ready (default: %(default)s)",
+    )
+    more.add_argument(
+        "--liveness-timeout",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long the event loop of a worker may take to answer the supervisor before the worker is replaced (default: %(default)s)",
+    )
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
@@ -130,20 +145,26 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 def _supervise(given: argparse.Namespace, screen: Screen) -> None:
     """Serve by several processes until told to stop."""
     from headwater.serving.access import check_bind
+    from headwater.serving.child_process import Timeouts
     from headwater.serving.ingesting import address
     from headwater.serving.server import open_listener
     from headwater.serving.supervisor import Supervisor
+    from headwater.serving.systemd import Notifier
 
     workers = 1 if given.workers is None else given.workers
+    timeouts = Timeouts(given.grace, given.start_timeout, given.liveness_timeout)
     if workers < 1 or not given.grace > 0:
         raise UsageError(f"--workers is {given.workers} and --grace {given.grace}; give at least one worker, and some seconds")
+    if not timeouts.start > 0 or not timeouts.silence > 0:
+        raise UsageError(f"--start-timeout is {timeouts.start} and --liveness-timeout {timeouts.silence}; give some seconds for each")
     host, port = address(given.http)
     tokens = options.tokens_file(given)
     check_bind(host, tokens if given.tokens is not None or tokens.exists() else None)
     wanted = list(_wanted(given, workers))
     with closing(open_listener(host, port)) as door:
         screen.say(f"{', '.join(one.name for one in wanted)} at http://{given.http}; ready when /readyz says so")
-        code = Supervisor(wanted, door=door, say=screen.say, grace=given.grace).run()
+        notifier = Notifier(settings.notify_socket())
+        code = Supervisor(wanted, door=door, say=screen.say, timeouts=timeouts, notifier=notifier).run()
     if code:
         raise UsageError("a process was called wrongly; what it said stands above")
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
@@ -151,7 +172,7 @@ def _supervise(given: argparse.Namespace, screen: Screen) -> None:
 
 def _wanted(given: argparse.Namespace, workers: int) -> Iterator[Wanted]:
     """The command lines of the processes; those that fill the store first."""
-    from headwater.serving.supervisor import Wanted
+    from headwater.serving.child_process import Wanted
 
     store = [f"{flag}={value}" for flag, value in (("--store", given.store), ("--folder", given.folder)) if value is not None]
     common = [f"--project={given.project}", *store, *(["--debug"] if given.debug else [])]

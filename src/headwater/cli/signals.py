@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -150,6 +150,11 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
             signal.signal(number, old)
         os.close(writer)
         thread.join(_PATIENCE)
+
+
+def stopped_where(*, watching: bool) -> AbstractContextManager[threading.Event]:
+    """`stopped()` for a command that stays; for one that does not, an event that nothing sets, as a signal ends the command itself."""
+    return stopped() if watching else nullcontext(threading.Event())
 
 
 def _unsafe(frame: FrameType | None) -> bool:

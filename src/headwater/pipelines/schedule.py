@@ -13,7 +13,7 @@ from headwater.definitions.arm import Arm
 from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.definitions.sizes import Size
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import UsageError
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.pipelines.arms import Stored, served
@@ -33,7 +33,7 @@ class Done:
 
     name: str
     made: Materialized | Scored | None = None
-    error: HeadwaterError | None = None
+    error: Exception | None = None
     again: float = 0.0
 
 
@@ -49,7 +49,7 @@ class _Job:
         begun = clock.now_micros()
         try:
             made = self._make()
-        except HeadwaterError as error:
+        except Exception as error:  # noqa: BLE001 (one job that fails, for whatever reason, ends no other)
             again, self._wait = self._wait, min(2 * self._wait, _LONGEST)
             self.due = clock.now_micros() + round(again * 1e6)
             return Done(self.name, error=error, again=again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -17,6 +17,7 @@ from headwater.logs.served import ServedLog
 from headwater.serving import hot
 from headwater.serving.access import Access, Denied
 from headwater.serving.asked import parser
+from headwater.serving.background import Repeated
 from headwater.serving.deadline import Deadline
 from headwater.serving.failures import CLIENT_GONE, answered
 from headwater.serving.forwarder import Forwarder
@@ -28,6 +29,7 @@ from headwater.serving.ledger import Call, Ledger
 from headwater.serving.limits import BodyBudget, Clock, read_body
 from headwater.serving.numbers import Numbers, RouteNumbers
 from headwater.serving.parties import Parties, beside
+from headwater.serving.readiness import Readiness
 from headwater.serving.recorder import Recorder
 from headwater.serving.requestlog import RequestLog
 from headwater.serving.routes import ROUTES, Route
@@ -87,7 +89,9 @@ class App:
         self.numbers.also(self.parties.collect)
         self.access = Access(tokens)
         self.others: Callable[[], list[str]] = list
-        self.told, self.beat = self.numbers.text, _nothing
+        self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
+        self.beat, self.readiness, self.repeated = _nothing, Readiness(service), Repeated()
+        self.numbers.also(self.repeated.collect)
         recorder = None if served is None else Recorder(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
@@ -97,7 +101,7 @@ class App:
         self._lost_numbers = self.numbers.route("")
         self._lanes, self._loads = Lanes(service), ModelLoads(service)
         self._reading, self._bodies = Clock(), BodyBudget()
-        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshing: list[asyncio.Task[None]] | None = None
         self._forwarder = Forwarder(service.store, forward_to)
         self._ids = RequestIds()
 
@@ -107,7 +111,10 @@ class App:
             return
         begin = clock.stopwatch()
         if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing = [
+                asyncio.create_task(self.repeated.every(_REFRESH, name, work))
+                for name, work in (("taking up new versions of models", self._refresh), ("sending metrics", self._beat))
+            ]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         number = self._ids.of(headers)
         call = Call(number, self._lost_numbers)
@@ -147,8 +154,8 @@ class App:
 
     async def close(self) -> None:
         """Let go of threads, and write what waits for the log."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
+        for task in self._refreshing or ():
+            task.cancel()
         self._lanes.close()
         self._loads.close()
         await self._forwarder.close()
@@ -156,11 +163,15 @@ class App:
         self._ledger.close()
 
     async def _refresh(self) -> None:
-        """Take up new versions of models, for ever."""
-        while True:
-            await asyncio.sleep(_REFRESH)
-            self.beat()
-            await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
+        """Take up new versions of models."""
+        await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
+
+    async def _beat(self) -> None:
+        """Do what is done now and then."""
+        self.beat()
+
+    async def _own_metrics(self) -> bytes:
+        return self.numbers.text()
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: Call) -> _Bound:
         """The route of a request that its sender may make.

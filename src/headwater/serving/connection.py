@@ -26,6 +26,7 @@ _PIPELINED: Final = 64  # requests that wait for the answers to those before the
 _LINGER: Final = 2.0  # seconds in which a refused client may still send, so that the answer reaches it
 _SETTLE: Final = 0.25  # seconds for the first request of a new connection, when the server ends
 _SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
+_UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade"))
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"} | {
     503: b"Service Unavailable"
 }
@@ -49,7 +50,7 @@ class Limits:
         request are ended.
     requests: being answered at once.
     header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
-    idle_seconds: between two requests of a connection.
+    idle_seconds: between two requests of a connection; longer than proxies keep theirs, so that it is they who end one.
     write_seconds: in which a client has to make room for more of an answer.
     header_bytes, headers: of one request; a URL has to fit into half of the bytes.
     """
@@ -57,7 +58,7 @@ class Limits:
     connections: int = 10_000
     requests: int = 4096
     header_seconds: float = 5.0
-    idle_seconds: float = 30.0
+    idle_seconds: float = 75.0
     write_seconds: float = 30.0
     header_bytes: int = 32_768
     headers: int = 100
@@ -107,7 +108,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger, self.access_log = _LOG, False
         self.due = math.inf
-        self._limits = server_state.limits
+        self._limits, self._url_bytes = server_state.limits, server_state.limits.header_bytes // 2
         self._size, self._chunk = 0, 0  # bytes of the header before this chunk, and of this chunk
         self._in_header = self._in_message = self._deaf = False
         self._refused: tuple[int, str] | None = None
@@ -144,14 +145,14 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._size, self._in_header, self._in_message = 0, True, True
-        if self in self.server_state.waiting:
+        if self.due != math.inf:
             self.due = min(self.due, self.loop.time() + self._limits.header_seconds)
 
     def on_url(self, url: bytes) -> None:
         """A part of the URL."""
         super().on_url(url)
-        if len(self.url) > self._limits.header_bytes // 2:
-            self._stop(414, f"the URL is longer than {self._limits.header_bytes // 2:,} bytes")
+        if len(self.url) > self._url_bytes:
+            self._stop(414, f"the URL is longer than {self._url_bytes:,} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; one that comes after the body is none of the request."""
@@ -167,45 +168,45 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The whole header is there: check it, and have the request answered."""
-        self._check()
-        upgrade = self.parser.should_upgrade()
+        names = dict(self.headers)
+        if (
+            names.keys() & _UNUSUAL
+            or b"host" not in names
+            or len(names) < len(self.headers)
+            or len(names) > self._limits.headers
+            or self._size + self._chunk > self._limits.header_bytes
+        ):
+            self._check(names)
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._stop(400, "the service speaks HTTP/1.1 alone")
+        if len(self.tasks) >= self._limits.requests:
+            self._stop(503, f"{len(self.tasks):,} requests are being answered; try again in a second")
+        if len(self.pipeline) >= _PIPELINED:
+            self._stop(400, f"{len(self.pipeline)} requests of this connection wait for an answer; read answers first")
         self._in_header, self._size = False, 0
         self.server_state.waiting.pop(self, None)
         self.due = math.inf
         super().on_headers_complete()
-        if upgrade or self.server_state.leaving:
+        if self.server_state.leaving or b"upgrade" in names:
             self.cycle.keep_alive = False
 
-    def _check(self) -> None:
-        """Have the parser stop at a header that is too large, or that others may read otherwise, and where too much is under way."""
+    def _check(self, names: dict[bytes, bytes]) -> None:
+        """Have the parser stop at a header that is too large, or that others may read otherwise."""
         limits = self._limits
-        if self._size + self._chunk > limits.header_bytes:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > limits.header_bytes:
-                self._stop(431, f"the header is larger than {limits.header_bytes:,} bytes")
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.header_bytes:
+            self._stop(431, f"the header is larger than {limits.header_bytes:,} bytes")
         if len(self.headers) > limits.headers:
             self._stop(431, f"the request has more than {limits.headers} headers")
-        self._check_names(dict(self.headers))
-        if len(self.tasks) >= limits.requests:
-            self._stop(503, f"{len(self.tasks):,} requests are being answered; try again in a second")
-        if len(self.pipeline) >= _PIPELINED:
-            self._stop(400, f"{len(self.pipeline)} requests of this connection wait for an answer; read answers first")
-
-    def _check_names(self, names: dict[bytes, bytes]) -> None:
-        version = self.parser.get_http_version()
-        if version not in _VERSIONS:
-            self._stop(400, f"the service speaks HTTP/1.1 alone, and this is HTTP/{version}")
-        if len(names) < len(self.headers):
-            for name in _SINGLE & names.keys():
-                if (count := sum(one == name for one, _ in self.headers)) > 1:
-                    self._stop(400, f"the request has {count} headers {name.decode()!r}; send one")
-        if b"host" not in names and version != "1.0":
+        for name in _SINGLE & names.keys():
+            if (count := sum(one == name for one, _ in self.headers)) > 1:
+                self._stop(400, f"the request has {count} headers {name.decode()!r}; send one")
+        if b"host" not in names and self.parser.get_http_version() != "1.0":
             self._stop(400, "the request has no Host header")
         coded = names.get(b"transfer-encoding")
         if coded is not None and coded.lower() != b"chunked":
             self._stop(400, "the body has a transfer coding that is not 'chunked'; send it as it is")
         has_body = coded is not None or b"content-length" in names
-        if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
+        if self.parser.should_upgrade() and has_body:
             self._stop(400, "the service speaks HTTP/1.1 alone; send the request without Upgrade")
 
     def on_message_complete(self) -> None:
@@ -216,11 +217,16 @@ class Connection(HttpToolsProtocol):
             self._wait()
 
     def on_response_complete(self) -> None:
-        """The whole answer is on its way."""
-        super().on_response_complete()
-        if self.transport.is_closing() or self._in_message:  # the rest of a request that was answered early is let go
+        """The whole answer is on its way; as uvicorn has it, but with `due` in place of a timer for each request."""
+        if self.transport.is_closing():
             self.due = self.loop.time() + self._limits.header_seconds
-        elif self.cycle.response_complete:  # else another request is under way already
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._in_message:  # the rest of a request that was answered early is let go
+            self.due = self.loop.time() + self._limits.header_seconds
+        else:
             self._wait()
 
     def pause_writing(self) -> None:

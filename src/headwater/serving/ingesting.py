@@ -25,6 +25,7 @@ from headwater.pipelines.shard import Committed
 
 if TYPE_CHECKING:
     from headwater.pipelines.plan import CatalogLike
+    from headwater.serving.leash import Leash
 
 HTTP = "127.0.0.1:8321"
 
@@ -47,6 +48,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     allow_unapplied: bool = False,
     stop: threading.Event | None = None,
     on_commit: OnCommit | None = None,
+    supervised: Leash | None = None,
 ) -> None:
     """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
 
@@ -64,6 +66,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         allow_unapplied: run what the catalog does not hold as it is.
         stop: ends it after the commit under way.
         on_commit: called after each commit with the source, the commit, and what is left to read by partition.
+        supervised: for a child of `headwater serve --ingest`, what ties it to the service, whose /metrics then shows its metrics.
 
     Raises:
         UsageError: no view is streaming, the catalog holds other definitions, or an address is taken.
@@ -77,10 +80,17 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     pushed = any(isinstance(source.stream, Pushed) for source in streamed([one.view for one in stored(project)]))
     with ExitStack() as stack:
         told = [on_commit] if on_commit is not None else []
-        if metrics_port is not None:
+        if metrics_port is not None or supervised is not None:
             from headwater.serving.metrics import Metrics
+            from headwater.serving.process_metrics import families
 
-            told.append(stack.enter_context(Metrics().served(metrics_port)).committed)
+            metrics = Metrics()
+            told.append(metrics.committed)
+            if metrics_port is not None:
+                stack.enter_context(metrics.served(metrics_port))
+            if supervised is not None:
+                supervised.report(lambda: families(metrics.registry.collect()))
+                stack.callback(supervised.let_go)
         receive = None
         if pushed and http is not None and not once:
             from headwater.serving.receiver import receiver

@@ -1,4 +1,4 @@
-"""What ingestion does, as numbers for Prometheus, at /metrics."""
+"""What ingestion and jobs do, as metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from headwater import clock
 from headwater.definitions.source import Source
 from headwater.errors import UsageError
+from headwater.pipelines.schedule import Done
 from headwater.pipelines.shard import Committed
 
 _TOTALS: Final = {
@@ -30,8 +31,27 @@ _TOTALS: Final = {
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
+class JobMetrics:
+    """The metrics of the jobs of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._successes = Counter("headwater_job_successes", "cuts made, or found made", ["job"], registry=self.registry)
+        self._failures = Counter("headwater_job_failures", "tries of a job that failed", ["job"], registry=self.registry)
+        self._at = Gauge(
+            "headwater_job_last_success_timestamp_seconds", "when a job last ended without an error", ["job"], registry=self.registry
+        )
+
+    def done(self, done: Done) -> None:
+        """Count a run of a job."""
+        self._failures.labels(done.name).inc(done.error is not None)
+        self._successes.labels(done.name).inc(done.error is None)
+        if done.error is None:
+            self._at.labels(done.name).set(clock.now_micros() / 1e6)
+
+
 class Metrics:
-    """The counters of one process; `committed` is an `OnCommit`."""
+    """The metrics of ingestion in one process; `committed` is an `OnCommit`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -26,9 +26,10 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 (as Starlette c
 
 
 async def readyz(request: Request) -> Response:
-    """Whether everything can be answered; what cannot is said to who may read."""
+    """Whether this process can answer everything, as of a second ago at most; what it cannot is said to who may read."""
     app = _app(request)
-    reasons = await run_in_threadpool(app.service.lane().unready) + app.others()
+    found = app.readiness.fresh()
+    reasons = (await run_in_threadpool(app.readiness.reasons) if found is None else found) + app.others()
     said: dict[str, object] = {"status": "unready" if reasons else "ready"}
     if app.service.refused and app.may_read(request.headers.get("authorization")):
         said["warnings"] = [f"the version before goes on: {why}" for why in app.service.refused.values()]
@@ -38,8 +39,8 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """The numbers of this process; of all, where it is one of several workers."""
-    return Response(_app(request).told(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """The metrics of this process; of all processes of the service, where it is one of several."""
+    return Response(await _app(request).metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def explain(request: Request) -> Response:

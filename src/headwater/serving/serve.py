@@ -91,10 +91,9 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
                 yield url
             return
         app.others = supervised.others
-        if supervised.numbers is not None:
-            shared = SharedNumbers(supervised.numbers, app.numbers.text)
-            app.told, app.beat = shared.text, shared.beat
-        door = Door(supervised.door, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2)
+        shared = SharedNumbers(supervised, app.numbers.collect)
+        app.metrics, app.beat = shared.text, shared.beat
+        door = Door(supervised.door, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2, begun=supervised.answer_pings)
         with serving(app, host, port, closing=app.close, door=door) as url:
-            supervised.watch(service.lane().unready)
+            supervised.watch(app.readiness.reasons)
             yield url

@@ -34,13 +34,14 @@ class Door:
 
     fd: a socket that listens already and that other processes share; None opens one. drain: seconds before it stops, in which every
     answer says that its connection ends, so that whoever asks goes elsewhere. grace: seconds that answers under way may take then.
-    limits: what clients may hold open.
+    limits: what clients may hold open. begun: called with the event loop once it serves.
     """
 
     fd: int | None = None
     drain: float = 0.0
     grace: float = 2.0
     limits: Limits = field(default_factory=Limits)
+    begun: Callable[[asyncio.AbstractEventLoop], None] | None = None
 
 
 @contextmanager
@@ -122,7 +123,6 @@ class _Thread(threading.Thread):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=round(self._door.limits.idle_seconds) + 1,
         )
         config.load()
         state = Connections(self._door.limits)
@@ -133,6 +133,8 @@ class _Thread(threading.Thread):
         self._listener.settimeout(0)
         server = await loop.create_server(connection, sock=self._listener.dup(), backlog=_BACKLOG)
         sweeping = loop.create_task(_sweep(state))
+        if self._door.begun is not None:
+            self._door.begun(loop)
         self.begun.set()
         await self._leave.wait()
         state.leaving = True

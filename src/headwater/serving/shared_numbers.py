@@ -1,55 +1,53 @@
-"""The numbers of all workers, whichever is asked: each keeps a file of its own, and reads those of the others."""
+"""The metrics of all processes, whichever worker is asked: each tells its own to the supervisor, which adds them up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
-
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
 from headwater import clock
+from headwater.serving.http import Refused
+from headwater.serving.leash import Leash, Told
+from headwater.serving.process_metrics import families
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 _EVERY: Final = 2.0  # seconds
+_PATIENCE: Final = 5.0  # seconds, in which the supervisor has to answer
 
 
 class SharedNumbers:
-    """The numbers of one worker among others.
+    """The metrics of one worker among others.
 
     Args:
-        place: the worker's own file, named after it; those of the others lie beside.
-        own: what it has counted, in the text format of Prometheus.
+        leash: what ties it to the supervisor.
+        own: what it has counted; called on its event loop.
     """
 
-    def __init__(self, place: Path, own: Callable[[], bytes]) -> None:
-        self._place, self._own = place, own
-        self._written = 0.0
+    def __init__(self, leash: Leash, own: Callable[[], Iterable[Metric]]) -> None:
+        self._leash, self._own = leash, own
+        self._sent = 0.0
 
     def beat(self) -> None:
-        """Write the file, if it is time."""
-        if clock.stopwatch() - self._written > _EVERY:
-            self._write()
+        """Tell the supervisor, if it is time."""
+        if clock.stopwatch() - self._sent > _EVERY:
+            self.send()
 
-    def text(self) -> bytes:
-        """All of them, each with the label `worker`: its own as they are now, those of the others some seconds old at most."""
-        self._write()
-        registry = CollectorRegistry()
-        registry.register(self)
-        return generate_latest(registry)
+    def send(self) -> None:
+        """Tell the supervisor how things stand now."""
+        self._leash.tell(Told(metrics=families(self._own())))
+        self._sent = clock.stopwatch()
 
-    def collect(self) -> Iterator[Metric]:
-        """As prometheus_client asks for it."""
-        families: dict[str, Metric] = {}
-        for path in sorted(self._place.parent.glob(f"*{self._place.suffix}")):
-            for found in text_string_to_metric_families(path.read_text(encoding="utf-8")):
-                family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-                for sample in found.samples:
-                    family.add_sample(sample.name, {**sample.labels, "worker": path.stem}, sample.value)
-        yield from families.values()
+    async def text(self) -> bytes:
+        """All of them, in the text format of Prometheus: those of workers with the label `worker`; others are some seconds old at most.
 
-    def _write(self) -> None:
-        part = self._place.with_suffix(".part")
-        part.write_bytes(self._own())
-        part.replace(self._place)
-        self._written = clock.stopwatch()
+        Raises:
+            Refused: the supervisor does not answer.
+        """
+        self.send()
+        try:
+            return (await asyncio.wait_for(asyncio.wrap_future(self._leash.scrape()), _PATIENCE)).encode()
+        except TimeoutError:
+            raise Refused(503, f"the supervisor, which adds up metrics, has not answered within {_PATIENCE:.0f} s", again=5) from None
