@@ -1,9 +1,10 @@
-"""Requests over HTTP beside an app that makes nothing of them, in turns, each on granian with one worker.
+"""Requests over HTTP beside an app that makes nothing of them, in turns, each with one worker; the other app is served by granian.
 
 `python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
 an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
 PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token. `python -m bench.serving
-apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor.
+apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor. `python -m bench.serving servers
+KIND SECONDS REPEATS` prints what a request costs on granian, on our server, and on a bare one that lacks every limit.
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
 Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
@@ -12,6 +13,7 @@ say how well the machine shares them.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -24,10 +26,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +38,8 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
+import headwater.serving.serve as hw_serve
+from bench import bare
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
 from headwater.cli.ingest import seldom_collected
@@ -44,7 +49,7 @@ from headwater.models.served import ServedModel
 from headwater.online_stores import open_store, spaces
 from headwater.online_stores.states import State, encoded, schema_bytes
 from headwater.serving.access import TokenFile
-from headwater.serving.http import Read, Scope, Send
+from headwater.serving.http import App, Read, Scope, Send
 from headwater.serving.server import serving
 
 EVENTS, USERS = 300_000, 20_000
@@ -96,13 +101,16 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
     place = Path(folder)
     _alone(first=True)
     with seldom_collected(), ExitStack() as stack:
-        if side == "nothing":
+        app, _, server = side.partition(" on ")
+        which = _SERVERS[server or ("granian" if app == "nothing" else "uvicorn")]
+        if app == "nothing":
             token = (place / "token").read_text()
-            stack.enter_context(serving(_nothing(token, int(length)), "127.0.0.1", int(port)))
+            stack.enter_context(which(_nothing(token, int(length)), "127.0.0.1", int(port)))
         else:
+            hw_serve.serving = which
             made = project()
             log = None if side == "without logs" else stack.enter_context((place / "log").open("w"))
-            served = stack.enter_context(ServedLog(place)) if side == "headwater" else None
+            served = stack.enter_context(ServedLog(place / side.replace(" ", "-"))) if side.startswith("headwater") else None
             models = {"fraud": _scorer(made.model("fraud"))}
             service = {"tokens": place / "tokens.json", "models": models, "log": log, "served": served}
             stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
@@ -112,6 +120,24 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
             print(used.ru_utime + used.ru_stime, flush=True)
             if not line:
                 break
+
+
+@contextmanager
+def _granian(app: App, host: str, port: int, **_: object) -> Iterator[str]:
+    """Serve with granian until the process ends."""
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    server = Server(app, host, port, interface=Interfaces.ASGINL, websockets=False, backlog=1024, backpressure=4096, log_enabled=False)
+    threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
+    while True:
+        with suppress(OSError), socket.create_connection((host, port)):
+            break
+        time.sleep(0.01)
+    yield f"http://{host}:{port}"
+
+
+_SERVERS = {"granian": _granian, "uvicorn": serving, "bare": bare.serving}
 
 
 def _alone(*, first: bool) -> None:
@@ -126,12 +152,14 @@ def _nothing(token: str, length: int):
     digest = hashlib.sha256(token.encode()).digest()
     body = b'{"nothing":"' + b"x" * (length - 14) + b'"}'
 
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % length)]
+
     async def app(scope: Scope, read: Read, send: Send) -> None:
         message = await read()
         given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
         good = hmac.compare_digest(hashlib.sha256(given).digest(), digest) and message["body"]
         status = 200 if good else 401
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     return app
@@ -302,6 +330,27 @@ def apart(kind: str, seconds: str, repeats: str) -> None:
         print(f"{cost:6.1f} us  {name}")
 
 
+def servers(kind: str, seconds: str, repeats: str) -> None:
+    """What a request costs on each server: of an app that makes nothing of it, and of ours."""
+    path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        token = _ready(folder)
+        bodies = [_body(kind, row) for row in _rows()]
+        peak, _ = _scripts(folder, "ours", bodies, token)
+        sides, length = {}, 0
+        for name in [f"{app} on {server}" for app in ("headwater", "nothing") for server in _SERVERS]:
+            sides[name] = _Side.app(name, folder, length, path)
+            stack.callback(sides[name].close)
+            length = length or _length(sides[name], bodies[0], token)
+        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+    for name, turns in found.items():
+        print(f"{statistics.median(one['busy'] for one in turns):6.1f} us  {name}")
+    for one in ("headwater", "nothing"):
+        ratios = [a["busy"] / b["busy"] for a, b in zip(found[f"{one} on uvicorn"], found[f"{one} on bare"], strict=True)]
+        print(f"{statistics.median(ratios):6.2f}     {one}: uvicorn to bare")
+
+
 def _stages(side: _Side, token: str) -> dict[str, float]:
     """Mean microseconds of each stage of an answer, as the service itself counts them."""
     request = urllib.request.Request(f"http://127.0.0.1:{side.port}/metrics", headers={"Authorization": f"Bearer {token}"})
@@ -362,4 +411,4 @@ def _length(side: _Side, body: str, token: str) -> int:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "feast": feast, "apart": apart, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"measure": measure, "feast": feast, "apart": apart, "servers": servers, "serve": serve}[sys.argv[1]](*sys.argv[2:])
