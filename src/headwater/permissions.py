@@ -68,6 +68,12 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
+def own_if_there(folder: Path) -> None:
+    """`own_folder` for a folder that may not exist yet."""
+    if folder.is_dir():
+        own_folder(folder)
+
+
 def create(path: Path) -> Path:
     """Create an empty file with mode 0600 for a library that opens files by their path; an existing one is made private.
 

@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from datetime import date
 
@@ -12,6 +14,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater import clock
 from headwater.cli import main
 from headwater.connectors.feeds import Records
 from headwater.errors import DataError, FencedError, StoreError, UsageError
@@ -25,6 +28,7 @@ from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.materialize_model import materialize_model
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.parity import check_view
+from headwater.serving.answer_log import AnswerLog
 from headwater.testing.examples import churn, scoring
 from tests.operate.conftest import Flow, at, micros, project_of, streaming_view
 from tests.stores.conftest import cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
@@ -281,6 +285,7 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
 
 KILLED = """
 import os, signal, sys
+from headwater import clock
 from headwater.cli import main
 from headwater.pipelines.erase_receipt import Journal
 save, left = Journal.save, iter(range(int(sys.argv[1])))
@@ -404,8 +409,15 @@ def test_the_serving_log_and_outcomes(store, tmp_path):
         posted.add([{**row, "outcome": float(n)} for row in rows])
         if n == 0:
             posted.roll()
+    http = hw.HttpFeatures(name="credit", url="http://127.0.0.1:9/", request={"user": str}, response={"score": float})
+    answers = AnswerLog(tmp_path / "answers")
+    for user in (MARK, "b"):
+        answers.add(http, (user,), (0.5,), micros(1))
+    (answered,) = answers.write()
     receipt = erase(project(views), {"user": MARK}, store=store, folder=tmp_path)
     posted.close()
+    assert receipt.rows["answers of third parties"] == 1
+    assert pl.read_parquet(answered)["user"].to_list() == ["b"]
     assert (receipt.rows["serving log"], receipt.rows["outcomes"], receipt.rows["outcomes that wait for their files"]) == (2, 3, 6)
     left = hw.served(tmp_path).select("headwater_request", "user").sort("headwater_request").collect()
     assert left.rows() == [("r2", "b"), ("r3", "b")]
@@ -476,3 +488,60 @@ def _raw(flow, payloads):
     )
     flow.offset += n
     return made
+
+
+def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):  # noqa: F811
+    path, folder = tmp_path / "events.ndjson", tmp_path / "data"
+    stream = hw.appended(str(path), schema={"user": str, "shop": str, "amount": float, "id": str, "at": pl.Datetime("us", "UTC")})
+    source = hw.Source("events", stream=stream, timestamp_field="at", select=["user", "shop", "amount"], id_field="id")
+    views = [
+        hw.FeatureView(name, source=source, keys=keys, features=[hw.count()], windows=["lifetime"], freshness=hw.streaming("2s"))
+        for name, keys in {"by_user": ["user"], "by_shop": ["shop"]}.items()
+    ]
+    sent = iter(range(100_000))
+
+    def send(user, count):
+        with path.open("a") as file:
+            for n in range(count):
+                row = {"user": user, "shop": "ab"[n % 2], "amount": 1.0, "id": f"{user}{next(sent)}", "at": at(n).isoformat()}
+                file.write(json.dumps(row) + "\n")
+
+    def count(view, key):
+        try:
+            return OnlineView(view, store).read(pl.DataFrame({view.keys[0]: [key]}), clock.now_micros()).features[0].item()
+        except StoreError:
+            return None  # it is still being filled
+
+    def wait(view, key, expected):
+        until = clock.stopwatch() + 60
+        while (found := count(view, key)) != expected and clock.stopwatch() < until and ingesting.is_alive():
+            time.sleep(0.02)
+        assert found == expected
+
+    stop = threading.Event()
+    with closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as store, closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as other:
+        limits = Limits(roll=1)  # every commit is made a file of
+        ingesting = threading.Thread(
+            target=lambda: hw.ingest(project(views), other, folder=folder, limits=limits, allow_unapplied=True, stop=stop), daemon=True
+        )
+        send("m", 50)
+        send("b", 50)
+        ingesting.start()
+        try:
+            wait(views[0], "m", 50)
+            for n in range(1, 6):
+                send("b", 20)  # read while the key is erased
+                erase(project(views), {"user": "m"}, store=store, folder=folder)
+                wait(views[0], "b", 50 + 20 * n)
+                assert count(views[0], "m") == 0
+                assert count(views[1], "a") + count(views[1], "b") == 50 + 20 * n
+                send("m", 3)
+                wait(views[0], "m", 3)
+            assert ingesting.is_alive()
+        finally:
+            stop.set()
+            ingesting.join(60)
+        erase(project(views), {"user": "m"}, store=store, folder=folder)
+        assert count(views[1], "a") + count(views[1], "b") == 150
+        rows = [row for file in (folder / "archive").rglob("*.parquet") for row in pl.read_parquet(file, hive_partitioning=False)["user"]]
+        assert sorted(rows) == ["b"] * 150

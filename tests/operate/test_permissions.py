@@ -97,14 +97,19 @@ def test_a_data_folder_is_private_after_a_full_run(home, tmp_path):
 def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, caplog, monkeypatch):
     ingest(home, tmp_path)
     serve(home, tmp_path)
+    (home / "models" / "churn").mkdir(parents=True)
     for place in [home, *home.rglob("*")]:
         place.chmod(0o777 if place.is_dir() else 0o666)
     monkeypatch.setattr(permissions, "_opened", set())  # as another process
     with caplog.at_level(logging.WARNING):
-        hw.open_store(f"lmdb:{home}/online?size=1GB").close()
+        with closing(hw.open_store(f"lmdb:{home}/online?size=1GB")) as store:
+            Flow([streaming_view()], store, home)
         hw.ServedLog(home).close()
         hw.Outcomes(home, churn().labels).close()
-    assert looser(home / "online") == looser(home / "served") == looser(home / "outcomes") == []
+        hw.apply(project_of(streaming_view()), allow_breaking=True)
+        hw.ModelRegistry()
+    folders = ("online", "archive", "filtered", "dead_letters", "served", "outcomes", "models", "catalog.sqlite")
+    assert {name: looser(home / name) for name in folders} == {name: [] for name in folders}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert f"{home}/online: " in caplog.text
     assert "could be read by other users" in caplog.text

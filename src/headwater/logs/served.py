@@ -108,8 +108,7 @@ class ServedLog:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
             raise UsageError(f"the served log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
         self.folder = Path(folder) / SERVED
-        if self.folder.is_dir():
-            permissions.own_folder(self.folder)
+        permissions.own_if_there(self.folder)
         self._limit = round(sample * _WHOLE)
         self._keep = None if keep is None else micros(keep, "the served log: keep")
         self._memory, self._most = in_bytes(memory, "memory"), in_bytes(segment, "segment")

@@ -76,6 +76,8 @@ class ModelRegistry:
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = settings.home() / "models" if folder is None else Path(folder)
         self._own = folder is None
+        if self._own:
+            permissions.own_if_there(self.folder)
 
     def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
         """A new version: what `write` puts into an empty folder.

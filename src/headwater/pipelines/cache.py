@@ -52,6 +52,7 @@ class Cache:
 
         Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
         """
+        permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
         found = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
         lacking = [any(row[i] is None for row in found) for i in range(len(query.features))]

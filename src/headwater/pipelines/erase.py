@@ -28,7 +28,15 @@ from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.arms import Stored, served, stored
 from headwater.pipelines.cache import Cache
 from headwater.pipelines.erase_datasets import mark_manifests
-from headwater.pipelines.erase_logs import SERVING_LOG, erase_outcomes, erase_served, erased_requests, request_keys
+from headwater.pipelines.erase_logs import (
+    SERVING_LOG,
+    THIRD_PARTIES,
+    erase_answers,
+    erase_outcomes,
+    erase_served,
+    erased_requests,
+    request_keys,
+)
 from headwater.pipelines.erase_match import ErasedKey, StreamRows, as_text
 from headwater.pipelines.erase_receipt import Journal, Receipt
 from headwater.pipelines.erase_stream import StreamState, partitions
@@ -105,6 +113,7 @@ class _Erasure:
         with self._alone():
             self._step("outcomes", self._outcomes)  # before the serving log, which says which requests they are of
             self._step(SERVING_LOG, self._served)
+            self._step(THIRD_PARTIES, self._answers)
             for one in self.views:
                 if isinstance(one.view.freshness, Batch):
                     self._step(f"view {one.name}", lambda one=one: self._batch_view(one))  # type: ignore[misc]
@@ -145,6 +154,10 @@ class _Erasure:
     def _served(self) -> Mapping[str, int]:
         erase_served(self.folder, self.requests, self.journal)
         return {SERVING_LOG: self.journal.rows_in_files(SERVING_LOG)}
+
+    def _answers(self) -> Mapping[str, int]:
+        erase_answers(self.folder, self.requests, self.journal)
+        return {THIRD_PARTIES: self.journal.rows_in_files(THIRD_PARTIES)}
 
     # ------------------------------------------------------------ the online store
 
@@ -299,7 +312,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
     "training sets already written": "manifests that are marked name them; write them again, or delete them",
     "models already trained": "train them again where that is required",
     "backups": "delete those that were made before, or erase again after a restore",
-    "answers of third parties": "files that `headwater serve --answers` wrote are a table of yours",
+    "answers of third parties by other fields": "files in `answers` name the fields of a request: remove those that point to the key by another one",
     "processes that serve": "requests of the last minute may not be in the serving log yet: run the same command again later",
     "free space of the store": "LMDB overwrites deleted pages as it needs them: `headwater store backup` and `restore` leave them behind; "
     "Redis drops them from its append-only file when that is rewritten",

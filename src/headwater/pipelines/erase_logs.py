@@ -24,6 +24,9 @@ from headwater.pipelines.erase_match import ErasedKey, any_matches
 from headwater.pipelines.erase_receipt import Journal
 
 SERVING_LOG: Final = "serving log"
+THIRD_PARTIES: Final = "answers of third parties"
+ANSWERS: Final = "answers"
+"""The folder that `headwater serve --answers` writes to."""
 _WAIT: Final = 30.0  # seconds
 
 
@@ -46,6 +49,15 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> N
         rows = pl.read_parquet(path, hive_partitioning=False)
         mask = any_matches(keys, rows)
         journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)))
+
+
+def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
+    """Rewrite the files of third parties' answers without those that a request of the key was given."""
+    for path in sorted((folder / ANSWERS).rglob("*.parquet")):
+        rows = pl.read_parquet(path, hive_partitioning=False)
+        mask = any_matches(keys, rows)
+        if mask.any():
+            journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)))
 
 
 def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from headwater import clock, settings
+from headwater import clock, permissions, settings
 from headwater.connectors.feeds import Assigned, Feed, Records, Revoked, open_feed
 from headwater.connectors.pushed import Inbox, PushedFeed
 from headwater.definitions.durations import Duration, micros
@@ -100,6 +100,9 @@ class Intake:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
         self.acceptance.warm()
+        if folder is not None:
+            for name in FOLDERS.values():
+                permissions.own_if_there(folder / name)
         self._keep = {
             space: None if kept is None else micros(kept, name)
             for space, name, kept in (
