@@ -32,7 +32,8 @@ class _Decays:
         (n, t, total, weight), (k, u, more, heavier) = left, right
         last = np.where(n == 0, u, np.where(k == 0, t, np.maximum(t, u)))
         a, b = self._fallen(t, last, n), self._fallen(u, last, k)
-        return n + k, last, total * a + more * b, weight * a + heavier * b
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+            return n + k, last, total * a + more * b, weight * a + heavier * b
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
         return Part(), Part(), Part(whole=False), Part(whole=False)

@@ -17,9 +17,10 @@ class _Moments:
     def merge(self, left: State, right: State) -> State:
         (n, mean, square), (k, other, more) = left, right
         total = np.maximum(n + k, 1)
-        apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
-        centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
-        return n + k, centre, square + more + apart * apart * (n * k / total)
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64 is null in the end
+            apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
+            centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
+            return n + k, centre, square + more + apart * apart * (n * k / total)
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
         return Part(op=rows.MOMENTS), Part(whole=False, op=rows.MOMENTS), Part(whole=False, op=rows.MOMENTS)

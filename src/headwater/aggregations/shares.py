@@ -23,7 +23,8 @@ class _Added:
     """States that are merged by adding."""
 
     def merge(self, left: State, right: State) -> State:
-        return tuple(a + b for a, b in zip(left, right, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+            return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
 class _Rates(_Added):
@@ -61,7 +62,8 @@ class _Ratios(_Added):
     def finish(self, state: State, how: Finish) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2
         above, below = _total(state[:split]), _total(state[split:])
-        return Column(above / np.where(below == 0, 1.0, below), below != 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Column(above / np.where(below == 0, 1.0, below), below != 0)
 
 
 def _total(state: State) -> F64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from headwater.aggregations.algebra import Answers
 from headwater.aggregations.table import TABLE
 from headwater.aggregations.windows import Wanted
-from headwater.compute.arrays import I64, Bool, Column, Events, Values
+from headwater.compute.arrays import I64, Bool, Column, Events, Lists, Values
 from headwater.compute.as_of import NEVER
 from headwater.compute.layer import Use
 from headwater.definitions.durations import Window
@@ -19,7 +20,7 @@ from headwater.definitions.feature_view import Feature
 from headwater.engines.reading import KNOWN
 
 STATUSES = ("present", "empty", "missing", "expired", "fallback", "overflow")
-PRESENT, EMPTY, MISSING, EXPIRED = range(4)
+PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 
 
 def status_name(feature: str) -> str:
@@ -44,23 +45,43 @@ def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[Wante
     return [Wanted("count", counted(f), f.window) for f in features] + [Wanted("count", Use(), w) for w in windows]
 
 
-def statuses(features: Sequence[Feature], values: Sequence[Answers], found: Sequence[Answers], old: Sequence[Bool | None]) -> list[Column]:
+def finite(value: Answers) -> tuple[Answers, Bool | None]:
+    """A float that has left float64 as null; and which have, bool (l), None where none has. Values of maps are made null too."""
+    if isinstance(value, Lists):
+        return (value if value.values is None else replace(value, values=cast("Column", finite(value.values)[0]))), None
+    if value.values.dtype != np.float64:
+        return value, None
+    within = np.isfinite(value.values)
+    if within.all():
+        return value, None
+    there = within if value.valid is None else value.valid & within
+    return Column(np.where(within, value.values, 0.0), there), ~within if value.valid is None else value.valid & ~within
+
+
+def statuses(
+    features: Sequence[Feature],
+    values: Sequence[Answers],
+    found: Sequence[Answers],
+    old: Sequence[Bool | None],
+    overflown: Sequence[Bool | None],
+) -> list[Column]:
     """The status of each feature, as places in `STATUSES`.
 
     Args:
         features: of one view.
         values: theirs, int64 or float64 (l) or lists.
         found: the answers to `counts`.
-        old: which values are expired.
+        old: which values are expired. overflown: which have left float64.
     """
     numbers = [answers.values for answers in found if isinstance(answers, Column)]
     any_event = np.logical_or.reduce([n > 0 for n in numbers[len(features) :]])
     made = []
-    for feature, value, n, expired in zip(features, values, numbers, old, strict=False):
+    for feature, value, n, expired, over in zip(features, values, numbers, old, overflown, strict=False):
         code = np.where(n > 0, PRESENT, np.where(any_event, EMPTY, MISSING))
         word = TABLE[feature.aggregation.function].null
         if word != "present" and isinstance(value, Column) and value.valid is not None:
             code = np.where((n > 0) & ~value.valid, STATUSES.index(word), code)
+        code = code if over is None else np.where(over, OVERFLOW, code)
         made.append(Column(code if expired is None else np.where(expired, EXPIRED, code)))
     return made
 

@@ -96,9 +96,23 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
 
 
 def check_secondary(values: pl.Series, what: str) -> None:
-    """Refuse floats as a secondary key."""
+    """Refuse floats and decimals as a secondary key.
+
+    Raises:
+        DataError: such a column, with what to make of it.
+    """
+    if values.dtype.is_decimal():
+        raise DataError(
+            f"{what} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
+            f"source's select, such as ({_times(values)}).cast(pl.Int64), or a text"
+        )
     if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
         raise DataError(f"{what} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
+
+
+def _times(values: pl.Series) -> str:
+    scale = values.dtype.scale if isinstance(values.dtype, pl.Decimal) else 0
+    return f"pl.col({values.name.removeprefix('__v_')!r}) * {10**scale}"
 
 
 def decode(answers: Answers, function: str, coded: Coded | None, name: str, secondary: Coded | None = None) -> pl.Series:

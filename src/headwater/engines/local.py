@@ -11,6 +11,7 @@ import polars as pl
 
 from headwater import settings
 from headwater.aggregations.algebra import Answers, By
+from headwater.aggregations.table import TABLE
 from headwater.aggregations.windows import Wanted, aggregate
 from headwater.compute.arrays import I64, Asks, Bool, Column
 from headwater.compute.as_of import NEVER
@@ -230,9 +231,11 @@ def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
     def finish(columns: list[Answers], K: I64) -> list[Answers]:
         rest = iter(columns)
         found, last, counted, latest = ([next(rest) for _ in part] for part in (values, ages, counts, known))
+        within = [asides.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(found, features, strict=True)]
+        kept, overflown = [value for value, _ in within], [over for _, over in within]
         old = [None] * len(found) if limit is None else [_old(age, limit) for age in last]
-        made = [value if gone is None else _without(value, gone) for value, gone in zip(found, old, strict=True)]
-        said = asides.statuses(features, found, counted, old) if counts else []
+        made = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
+        said = asides.statuses(features, kept, counted, old, overflown) if counts else []
         return [*made, *said, *([asides.latest(features, latest, K)] if known else [])]
 
     return [*values, *ages, *counts, *known], finish

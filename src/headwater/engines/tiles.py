@@ -16,7 +16,7 @@ from headwater.compute.hashes import of_texts
 from headwater.compute.tiles import GONE, among
 from headwater.definitions.feature_view import FeatureView
 from headwater.engines import asides
-from headwater.engines.columns import Coded, check_accepts, decode, encode, to_kernel
+from headwater.engines.columns import Coded, check_accepts, check_secondary, decode, encode, to_kernel
 from headwater.engines.local import Query, told_apart, wanted_by
 from headwater.engines.reading import IDENT, TIME
 from headwater.errors import DataError
@@ -82,6 +82,11 @@ class ViewTiles:
         for feature in self.view.outputs:
             for name in feature.columns:
                 check_accepts(feature.aggregation.function, self.schema[name], f"source {self.view.source.name!r}: the column {name!r}")
+            split = feature.aggregation.secondary
+            if split is not None:
+                check_secondary(
+                    pl.Series(split.column, [], self.schema[split.column]), f"source {self.view.source.name!r}: {split.column!r}"
+                )
 
     def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
         """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key, mostly rising."""

@@ -21,7 +21,7 @@ SECTION, WIDTH = 8, 12
 WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
 """How a value is made of up to four columns of the state of a window."""
 _FAR = 2.0**62
-PRESENT, EMPTY, MISSING, EXPIRED = range(4)
+PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -189,6 +189,8 @@ def _features(plan, view, states, reals, T, some, key, keys, values, floats, sai
         status = PRESENT if states[at + counted] > 0 else (EMPTY if some else MISSING)
         if word >= 0 and not valid and states[at + counted] > 0:
             status = word
+        if real and valid and not math.isfinite(x):
+            status, valid = OVERFLOW, False
         if limit >= 0 and states[at + plan[f + 11]] > 0:
             age = (T - states[at + plan[f + 10]]) / SECOND
             if np.rint(age * SECOND) > limit:

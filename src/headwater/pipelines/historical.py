@@ -57,7 +57,7 @@ def get_historical_features(
         timezone: the IANA zone of naive timestamps in `rows`.
         statuses: say beside each feature what its value is, in a column `<feature>__status`: present, empty (no event of the window
             counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
-            overflow (a sum left int64).
+            overflow (a sum left int64, or a float float64).
         threads: how many to use; the values do not depend on it.
         memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
             in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.

@@ -17,7 +17,7 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
 from headwater.testing.clocks import as_micros, as_of, end_of_day
-from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, in_order
+from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, Values, in_order
 
 __all__ = ["Answer", "accepted", "agree", "evaluate", "visible"]
 
@@ -161,10 +161,22 @@ def _feature(view: FeatureView, feature: Feature, events: list[Event], asked: As
         return Answer(_empty(feature), "empty" if asked.retained else "missing")
     if view.expires_after is not None and asked.T - events[-1].time > view.expires_after:
         return Answer(None, "expired")
-    reference = references[aggregation.function]
+    reference = _within(references[aggregation.function])
     if aggregation.secondary is not None:
         return _map(feature, events, asked, reference, aggregation.secondary)
     return reference(feature, events, _values(feature, events), asked)
+
+
+def _within(reference: Reference) -> Reference:
+    """The reference; a float that has left float64 is null, with the status overflow."""
+
+    def answer(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:
+        try:
+            return reference(feature, events, values, asked)
+        except OverflowError:
+            return Answer(None, "overflow")
+
+    return answer
 
 
 def _map(feature: Feature, events: list[Event], asked: Asked, reference: Reference, by: SecondaryKey) -> Answer:

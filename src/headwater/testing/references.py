@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -82,22 +83,24 @@ def _sum(feature: Feature, events: list[Event], values: Values, asked: Asked) ->
     total = sum(numbers)
     if all(isinstance(v, int) for v in values[0]):
         return Answer(int(total), "present") if -(2**63) <= total < 2**63 else Answer(None, "overflow")
-    return Answer(float(total), "present", float(sum(map(abs, numbers))))
+    return Answer(float(total), "present", _size(sum(map(abs, numbers), Fraction(0))))
 
 
 def _mean(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
     numbers = _numbers(values[0])
-    return Answer(float(sum(numbers) / len(numbers)), "present", float(sum(map(abs, numbers)) / len(numbers)))
+    float(sum(numbers))  # OverflowError where the sum has left float64, though the mean has not
+    return Answer(float(sum(numbers) / len(numbers)), "present", _size(sum(map(abs, numbers), Fraction(0)) / len(numbers)))
 
 
 def _std(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
     numbers, ddof = _numbers(values[0]), int(dict(feature.aggregation.params)["ddof"])
     mean = sum(numbers) / len(numbers)
     squares = sum((x - mean) ** 2 for x in numbers)
+    float(squares)
     if len(numbers) <= ddof:
         return Answer(None, "present")
     variance = squares / (len(numbers) - ddof)
-    return Answer(math.sqrt(variance), "present", float(variance + mean**2))
+    return Answer(math.sqrt(variance), "present", _size(variance + mean**2))
 
 
 def _var(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
@@ -106,7 +109,7 @@ def _var(feature: Feature, events: list[Event], values: Values, asked: Asked) ->
     if len(numbers) <= ddof:
         return Answer(None, "present")
     variance = sum((x - mean) ** 2 for x in numbers) / (len(numbers) - ddof)
-    return Answer(float(variance), "present", float(variance + mean**2))
+    return Answer(float(variance), "present", _size(variance + mean**2))
 
 
 def _min(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
@@ -211,9 +214,8 @@ def _max_by(feature: Feature, events: list[Event], values: Values, asked: Asked)
 
 def _decayed_sum(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:
     weights = _weights(feature, events, asked.T)
-    numbers = [float(x) for x in _numbers(values[0])]
-    total = math.fsum(x * w for x, w in zip(numbers, weights, strict=True))
-    return Answer(total, "present", math.fsum(abs(x) * w for x, w in zip(numbers, weights, strict=True)))
+    numbers = [x * Fraction(w) for x, w in zip(_numbers(values[0]), weights, strict=True)]
+    return Answer(float(sum(numbers)), "present", _size(sum(map(abs, numbers))))
 
 
 def _decayed_mean(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
@@ -221,7 +223,8 @@ def _decayed_mean(feature: Feature, events: list[Event], values: Values, asked: 
     numbers = _numbers(values[0])
     total = sum((x * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
     size = sum((abs(x) * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
-    return Answer(float(total / sum(weights)), "present", float(size / sum(weights)))
+    float(total)  # as of mean
+    return Answer(float(total / sum(weights)), "present", _size(size / sum(weights)))
 
 
 def _weights(feature: Feature, events: list[Event], T: int) -> list[float]:
@@ -233,7 +236,8 @@ def _rate(feature: Feature, events: list[Event], values: Values, asked: Asked) -
     assert feature.window.length is not None
     seconds = Fraction(feature.window.length, _SECOND)
     numbers = _numbers(values[0]) if values else [Fraction(1)] * len(events)
-    return Answer(float(sum(numbers) / seconds), "present", float(sum(map(abs, numbers)) / seconds))
+    float(sum(numbers))  # as of mean
+    return Answer(float(sum(numbers) / seconds), "present", _size(sum(map(abs, numbers), Fraction(0)) / seconds))
 
 
 def _fraction(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
@@ -244,10 +248,16 @@ def _fraction(feature: Feature, events: list[Event], values: Values, asked: Aske
 def _ratio(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:  # noqa: ARG001
     above, below = (_numbers(column) for column in values)
     over = sum(below)
+    float(sum(above)), float(over)  # as of mean
     if over == 0:
         return Answer(None, "present")
     ratio = sum(above) / over
-    return Answer(float(ratio), "present", float((sum(map(abs, above)) + abs(ratio) * sum(map(abs, below))) / abs(over)))
+    return Answer(float(ratio), "present", _size((sum(map(abs, above)) + abs(ratio) * sum(map(abs, below))) / abs(over)))
+
+
+def _size(exact: Fraction | float) -> float:
+    """What a tolerance is of, at most the greatest float."""
+    return float(min(Fraction(exact), Fraction(sys.float_info.max)))
 
 
 def _numbers(values: list[Value]) -> list[Fraction]:
