@@ -92,6 +92,9 @@ if TYPE_CHECKING:
     from headwater.pipelines.dataset import Dataset as Dataset
     from headwater.pipelines.dataset import dataset as dataset
     from headwater.pipelines.dataset import reproduce as reproduce
+    from headwater.pipelines.dead_letters import DeadLetterFilter as DeadLetterFilter
+    from headwater.pipelines.dead_letters import dead_letters as dead_letters
+    from headwater.pipelines.dead_letters import replay_dead_letters as replay_dead_letters
     from headwater.pipelines.erase import erase as erase
     from headwater.pipelines.explain import Explanation as Explanation
     from headwater.pipelines.explain import explain as explain
@@ -160,6 +163,7 @@ _HOMES = {
     "headwater.pipelines.cache": "Cache",
     "headwater.pipelines.dataset": "Dataset dataset reproduce",
     "headwater.pipelines.historical": "get_historical_features",
+    "headwater.pipelines.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.pipelines.erase": "erase",
     "headwater.pipelines.explain": "Explanation explain",
     "headwater.pipelines.forget": "forget",

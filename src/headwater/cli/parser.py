@@ -13,6 +13,7 @@ from headwater.cli import (
     assess,
     backtest,
     dataset,
+    deadletters,
     demo,
     erase,
     explain,
@@ -50,6 +51,7 @@ VERBS = {
         explain,
         parity,
         store,
+        deadletters,
         erase,
         token,
     )

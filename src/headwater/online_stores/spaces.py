@@ -19,7 +19,7 @@ NOWHERE = b"n"
 """A key that never holds anything."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
-ORIGIN, FILLING = b"y", b"z"
+ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """Of events that can be taken back: their last images by id, where they stand in a view by key and time, and when they are let go."""
 _LONGEST = 400
@@ -72,6 +72,11 @@ def offset(source: str, partition: str) -> bytes:
 def origin(source: str, partition: str) -> bytes:
     """Key of what the offset of a partition counts in (Kafka: the topic's id); see `Records.origins`."""
     return ORIGIN + name(source) + partition.encode()
+
+
+def replayed(source: str) -> bytes:
+    """Prefix of the keys that say which refused records were replayed; `source` as in `block`."""
+    return REPLAYED + name(source)
 
 
 def filling(source: str, partition: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +28,7 @@ from headwater.engines.reading import ROW, TIME
 from headwater.engines.tiles import Fetched
 from headwater.errors import FencedError
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
-from headwater.online_stores import OnlineStore, frames, spaces
+from headwater.online_stores import Changes, OnlineStore, frames, spaces
 from headwater.pipelines.accept import DEAD_SCHEMA, NONE, UTC, Acceptance, Arrived
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.deduplicate import Deduplication
@@ -53,6 +53,9 @@ class Committed:
     known: int = 0
     seconds: float = 0.0
     fates: Sequence[NDArray[np.int8]] = ()
+
+
+Also = Callable[[Sequence[NDArray[np.int8]]], Changes]  # what became of each record -> what else the commit is to change
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -95,8 +98,7 @@ class Shard:
         filtered: whether rows that the source's filter leaves out are kept for `explain`.
 
     blocks: by space, how many bytes wait in the store to be moved into files.
-    abandoned: set when the partition is another writer's, so that views are not filled any further. filling: what the store holds at
-    `spaces.filling` as long as nobody else has begun to fill them.
+    abandoned: set when the partition is another writer's. filling: what the store holds at `spaces.filling` until others fill views.
     """
 
     def __init__(
@@ -150,15 +152,11 @@ class Shard:
         return self._memory.progress
 
     def due(self) -> int | None:
-        """When the first event that is held happens, in microseconds; None where none is held."""
+        """When the first held event happens, microseconds; None where none is held."""
         return self._memory.held.due
 
     def check_mine(self) -> None:
-        """Refuse to go on where the partition was given to another writer.
-
-        Raises:
-            FencedError: it was.
-        """
+        """Raise FencedError where the partition was given to another writer."""
         if self.abandoned.is_set():
             raise FencedError(f"partition {self.partition!r} of source {self.source.name!r} was given to another process")
 
@@ -175,10 +173,10 @@ class Shard:
         self.store.commit(changes, {self.place: None})
         self.load()
 
-    def apply(self, records: Sequence[Records], now: int, known: int | None = None) -> Committed:
+    def apply(self, records: Sequence[Records], now: int, known: int | None = None, also: Also = lambda _: {}) -> Committed:
         """Commit some records, the earlier first, and the events whose time has come by `now` (microseconds).
 
-        known: with these, all that was received by then has been read, microseconds; None is `now`.
+        known: with these, all that was received by then has been read, microseconds; None is `now`. also: changes of the same commit.
 
         Raises:
             FencedError: another writer has been here; nothing was written. Call `load`, and read on from `ends`.
@@ -186,7 +184,7 @@ class Shard:
         """
         later = 1 if self.corrections is not None and records else 0  # no two images of an event are known at one moment
         now = max(now, self._memory.progress.at + later)
-        draft = _Draft(self, now, now if known is None else min(known, now))
+        draft = _Draft(self, now, now if known is None else min(known, now), also)
         with self._reloaded_on_failure():
             draft.release()
             for some in joined([draft.unread(some) for some in records]):
@@ -224,8 +222,8 @@ class Shard:
 class _Draft:
     """A commit in the making."""
 
-    def __init__(self, shard: Shard, now: int, known: int) -> None:
-        self.since = clock.stopwatch()
+    def __init__(self, shard: Shard, now: int, known: int, also: Also = lambda _: {}) -> None:
+        self.since, self.also = clock.stopwatch(), also
         self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
         self.known = max(known, self.memory.progress.known)
         self.counts: Counter[str] = Counter()
@@ -323,7 +321,7 @@ class _Draft:
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
             changes[own(spaces.DEAD)] = frames.encoded(refused.select(*DEAD_SCHEMA))
-        store.commit(changes, expect)
+        store.commit({**changes, **self.also(self.fates)}, expect)
         for space in FOLDERS:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
         if shard.corrections is not None:
