@@ -36,6 +36,18 @@ async def echo(scope, read, send):
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message["body"], message["more_body"]
+    if scope["path"] == "/fails":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+    if scope["path"] == "/parts":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]})
+        for n in range(3):
+            await send({"type": "http.response.body", "body": b"part %d," % n, "more_body": n < 2})
+        return
+    if scope["path"] == "/injects":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\nx-evil: 1")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(0.7)
     said = {"path": scope["path"], "headers": {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}, "body": len(body)}
@@ -171,6 +183,18 @@ def test_what_is_allowed_is_answered(usual):
     assert ask(usual, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
     upgrade = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
     assert ask(usual, upgrade).startswith(b"HTTP/1.1 200")  # as curl --http2 asks, which then goes on with HTTP/1.1
+
+
+def test_answers_of_several_parts_and_apps_that_fail(usual, caplog):
+    def get(path, method=b"GET"):
+        return ask(usual, method + b" " + path + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+
+    assert get(b"/parts").endswith(b"7\r\npart 0,\r\n7\r\npart 1,\r\n7\r\npart 2,\r\n0\r\n\r\n")
+    assert b"content-length" in get(b"/", b"HEAD")
+    assert get(b"/", b"HEAD").endswith(b"\r\n\r\n")
+    assert get(b"/fails").startswith(b"HTTP/1.1 500 ")
+    assert b"x-evil" not in get(b"/injects")
+    assert {one.name for one in caplog.records} == {"headwater.http"}
 
 
 def test_garbage_after_a_request_leaves_its_answer_whole(usual):
@@ -345,7 +369,7 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     theirs = httptools_impl.HttpToolsProtocol
     assert list(inspect.signature(theirs).parameters) == ["config", "server_state", "app_state", "_loop"]
     own = {name for name, value in vars(Connection).items() if inspect.isfunction(value) and not name.startswith("__")}
-    new = {"may_go_on", "end", "_check", "_check_names", "_wait", "_unread", "_stop", "_refuse"}
+    new = {"may_go_on", "end", "_check", "_begin", "_wait", "_unread", "_stop", "_refuse"}
     assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
     assert not new & {name for one in theirs.__mro__ for name in vars(one)}
     source = inspect.getsource(httptools_impl)

@@ -10,12 +10,15 @@ import select
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
+import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
     from uvicorn.config import Config
 
 _LOG: Final = logging.getLogger("headwater.http")
@@ -26,6 +29,8 @@ _PIPELINED: Final = 64  # requests that wait for the answers to those before the
 _LINGER: Final = 2.0  # seconds in which a refused client may still send, so that the answer reaches it
 _SETTLE: Final = 0.25  # seconds for the first request of a new connection, when the server ends
 _SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
+_EMPTY: Final = frozenset((204, 304))
+_FRAMING: Final = frozenset((b"connection", b"transfer-encoding"))
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade"))
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"} | {
     503: b"Service Unavailable"
@@ -92,6 +97,52 @@ class Connections(ServerState):
         """End the connections that wait for nothing."""
         for one in list(self.connections):
             one.shutdown()
+
+
+class _Answering(RequestResponseCycle):
+    """A request being answered; an answer of one part is written at once, header and body together."""
+
+    _start: ASGISendEvent | None = None
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Take a part of the answer."""
+        if message["type"] == "http.response.start" and not self.response_started:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None and not self._written(start, message):
+            await super().send(start)
+        if not self.response_complete or start is None:
+            await super().send(message)
+
+    def _written(self, start: Any, message: Any) -> bool:  # noqa: ANN401 (a type for each message)
+        """Write a whole answer; False where it is none, or not a usual one."""
+        status, body = start["status"], message.get("body", b"")
+        if self.flow.write_paused or self.disconnected or message.get("more_body") or self.scope["method"] == "HEAD" or status in _EMPTY:
+            return False
+        headers, sized = [*self.default_headers, *start["headers"]], False
+        for name, value in headers:
+            if name == b"content-length":
+                sized = value == b"%d" % len(body)
+                if not sized:
+                    return False
+            elif name in _FRAMING:
+                return False
+        if not sized:
+            headers.append((b"content-length", b"%d" % len(body)))
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % one for one in headers])
+        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):  # a header that would begin another one
+            return False
+        self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", body)))
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
 
 class Connection(HttpToolsProtocol):
@@ -186,9 +237,36 @@ class Connection(HttpToolsProtocol):
         self._in_header, self._size = False, 0
         self.server_state.waiting.pop(self, None)
         self.due = math.inf
-        super().on_headers_complete()
-        if self.server_state.leaving or b"upgrade" in names:
-            self.cycle.keep_alive = False
+        self._begin(keep_alive=not self.server_state.leaving and b"upgrade" not in names)
+
+    def _begin(self, *, keep_alive: bool) -> None:
+        """Have the app answer, once earlier requests of the connection are answered; as uvicorn has it, for answers of one part."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"], scope["raw_path"], scope["query_string"] = parser.get_method().decode("ascii"), url.path, url.query or b""
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["http_version"] = version
+        before = self.cycle
+        self.cycle = _Answering(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive and version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def _check(self, names: dict[bytes, bytes]) -> None:
         """Have the parser stop at a header that is too large, or that others may read otherwise."""
