@@ -1,5 +1,6 @@
 """Outcomes that are answered for are on disk; the same again is one; another is a correction, and a bad row harms no good one."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -169,6 +170,23 @@ def test_texts_where_the_label_is_a_text(tmp_path):
     added = posted.add([{"request_id": "a", "outcome": "no"}, {"request_id": "b", "outcome": 1}])
     assert (added.accepted, [place for place, _ in added.refused]) == (1, [1])
     assert hw.outcomes(tmp_path, made.labels)["headwater_outcome"].to_list() == ["no"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_connection_is_left_open(tmp_path, broken):
+    """Python 3.13 warns of each that is collected while it is open; so does this interpreter's count of open files."""
+    place = tmp_path / "outcomes" / "leaving"
+    if broken:
+        place.mkdir(parents=True)
+        (place / "journal.sqlite").write_bytes(b"no database" * 1000)
+        with pytest.raises(StoreError, match="cannot be used"):
+            Outcomes(tmp_path, model().labels, keys=["user"])
+    else:
+        assert Outcomes(tmp_path, model().labels, keys=["user"]).add([ROW]).accepted == 1  # nobody closes it
+    gc.collect()
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    open_files = [os.readlink(link) for link in links if link.is_symlink()]  # noqa: PTH115 (a pipe is no path)
+    assert not [name for name in open_files if name.startswith(str(place))]
 
 
 def test_none_was_posted(tmp_path):

@@ -273,9 +273,13 @@ def _last(files: Sequence[Path]) -> int:
 def _open(path: Path) -> sqlite3.Connection:
     permissions.create(path)  # the files that SQLite puts beside it have its mode
     made = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-    made.execute("PRAGMA journal_mode=WAL")
-    made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
-    made.executescript(_SCHEMA)
+    try:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
+        made.executescript(_SCHEMA)
+    except BaseException:
+        made.close()
+        raise
     return made
 
 

@@ -91,7 +91,7 @@ class ModelRegistry:
         try:
             self._make_folder(place)
             _take_away_abandoned(place)
-            part = Path(tempfile.mkdtemp(prefix=_WRITING, dir=place))
+            part = place / Path(tempfile.mkdtemp(prefix=_WRITING, dir=place)).name  # from Python 3.12 on, mkdtemp gives an absolute path
             try:
                 write(part)
                 permissions.share_like(part, self.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,9 @@ class FromLog:
         mine = place / OUTCOMES / model.labels.name
         if not mine.is_dir():
             outcomes(place, model.labels)  # says what is missing
-        posted = Outcomes(place, model.labels)
-        while posted.roll() is not None:
-            pass
-        posted.close()
+        with closing(Outcomes(place, model.labels)) as posted:
+            while posted.roll() is not None:
+                pass
         return FromLog(place, found, rolled(mine))
 
     def contents(self) -> dict[str, object]:
