@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli.screen import Screen
+from headwater.cli.screen import Screen, visible
 from headwater.errors import HeadwaterError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _answer(given: str | None, question: _Question, missing: list[str]) -> str |
         missing.append(question.option)
         return None
     while True:
-        print(question.text, end="\n> ", file=sys.stderr, flush=True)
+        print(visible(question.text), end="\n> ", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         answer = line.strip()
         if not line:  # the end of the input
@@ -209,7 +209,7 @@ def _answer(given: str | None, question: _Question, missing: list[str]) -> str |
         wrong = question.wrong(answer) if answer else question.option
         if not wrong:
             return answer
-        print(wrong, file=sys.stderr)
+        print(visible(wrong), file=sys.stderr)
 
 
 def _listed(text: str | None) -> list[str]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 WIDE = 100  # of a table that goes into a file
+
+# C0 but for tab and newline, DEL and C1, marks of direction, and what separates lines or shows nothing.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 
 Tick = Callable[[str, int, int], None]
 
@@ -29,7 +35,7 @@ class Screen:
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
         else:
-            _console(sys.stdout, None if sys.stdout.isatty() else WIDE).print(table)
+            _console(sys.stdout, None if sys.stdout.isatty() else WIDE).print(_Visible(table))
 
     def show_json(self, data: Mapping[str, object]) -> None:
         """With --json, print a result; else nothing."""
@@ -39,7 +45,7 @@ class Screen:
     def say(self, text: str) -> None:
         """Print a remark; with --json nothing."""
         if not self.as_json:
-            _console(sys.stderr).print(text, markup=False, highlight=False, soft_wrap=True)
+            _console(sys.stderr).print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def left_out(self, rows: Mapping[str, int]) -> None:
         """Print how many rows were left out, by reason."""
@@ -52,7 +58,9 @@ class Screen:
 
     def error(self, message: str) -> None:
         """Print an error, in one paragraph."""
-        _console(sys.stderr).print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _console(sys.stderr).print(
+            f"error: {visible(' '.join(message.split()))}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
 
     @contextmanager
     def progress(self) -> Iterator[Tick | None]:
@@ -81,7 +89,7 @@ class Screen:
             yield None
             return
         with _console(sys.stderr).status(what) as status:
-            yield status.update
+            yield lambda text: status.update(visible(text))
 
     def take_warnings(self, *, every: bool) -> None:
         """Print headwater's own warnings as one line each, and those of libraries only with --debug."""
@@ -90,9 +98,31 @@ class Screen:
             own = category.__module__.startswith("headwater")
             if own or every:
                 where = "" if own else f"{filename}:{lineno}: "
-                _console(sys.stderr).print(f"warning: {where}{message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+                _console(sys.stderr).print(
+                    f"warning: {visible(f'{where}{message}')}", style="yellow", markup=False, highlight=False, soft_wrap=True
+                )
 
         warnings.showwarning = show  # type: ignore[assignment]  # main puts the old one back
+
+
+def visible(text: str) -> str:
+    r"""Text whose control characters are written out: keys and values of events may hold what a terminal obeys, or what reorders a line.
+
+    >>> print(visible("u1\x1b[2J \u202e"))
+    u1\x1b[2J \u202e
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """A table whose texts are `visible`; its own styles stay."""
+
+    table: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.table, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def _console(stream: TextIO, width: int | None = None) -> Console:
