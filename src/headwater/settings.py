@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from headwater.errors import UsageError
@@ -20,9 +22,33 @@ def threads() -> int:
     return int(given)
 
 
+_PROJECT = [Path()]  # the folder in force is the last one; of the process, since threads read files too
+
+
+@contextmanager
+def project_folder(folder: Path) -> Iterator[None]:
+    """In the block, relative paths of definitions and headwater's home lie in this folder; else in the working folder."""
+    _PROJECT.append(folder)
+    try:
+        yield
+    finally:
+        _PROJECT.pop()
+
+
+def in_project(path: str | Path) -> Path:
+    """A path as definitions name it, from the working folder."""
+    return _PROJECT[-1] / path
+
+
+def has_home() -> bool:
+    """Whether HEADWATER_HOME is set."""
+    return "HEADWATER_HOME" in os.environ
+
+
 def home() -> Path:
-    """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` in the working folder."""
-    return Path(os.environ.get("HEADWATER_HOME", ".headwater"))
+    """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` beside the project file, or in the working folder."""
+    given = os.environ.get("HEADWATER_HOME")
+    return in_project(".headwater") if given is None else Path(given)
 
 
 def secret(name: str) -> str:

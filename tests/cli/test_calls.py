@@ -122,8 +122,11 @@ def test_labels_of_one_class_are_refused(folder, run):
 
 
 def test_an_unexpected_error_is_short_without_debug(folder, run):
-    assert fails(run("train", "--output", "features.py"), 1, "--debug")  # a file, where a folder is wanted
-    done = run("train", "--output", "features.py", "--debug")
+    own = "from sklearn.base import BaseEstimator\nclass Bad(BaseEstimator):\n    def fit(self, X, y): return 1 / 0\n    predict = fit\n"
+    text = (folder / "features.py").read_text(encoding="utf-8").replace("labels=labels)", "labels=labels, estimator=Bad())")
+    (folder / "features.py").write_text(own + text, encoding="utf-8")
+    assert fails(run("train"), 1, "ZeroDivisionError", "--debug")
+    done = run("train", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 

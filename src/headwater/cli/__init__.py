@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli.parser import Command, parse
 from headwater.cli.screen import Screen
 from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
+from headwater.settings import has_home, project_folder
 
 if TYPE_CHECKING:
     from headwater.serving.leash import Leash
@@ -55,7 +58,8 @@ def _run(command: Command, screen: Screen) -> int:
     """Run a command until it ends, or a signal ends it."""
     with interruptible(quiet=command.options.supervised is not None) as interrupts:
         try:
-            command.run(command.options, screen)
+            with project_folder(_folder_of(command.options, screen)):
+                command.run(command.options, screen)
         except BaseException:
             interrupts.over = interrupts.number > 0
             if not interrupts.number:
@@ -63,3 +67,15 @@ def _run(command: Command, screen: Screen) -> int:
             screen.error("stopped")  # whatever the interrupt became on its way, such as a panic of polars
             return interrupts.code
     return 0
+
+
+def _folder_of(options: argparse.Namespace, screen: Screen) -> Path:
+    """The folder in which what the project file names by relative paths lies, and headwater's home."""
+    folder = Path(getattr(options, "project", "")).parent
+    own, here = folder / ".headwater", Path(".headwater")
+    if here.is_dir() and not own.exists() and own.resolve() != here.resolve() and not has_home():
+        screen.say(
+            f"warning: headwater's home is {own}, beside the project file; {here} of the working folder is left alone. "
+            f"HEADWATER_HOME={here} goes on with it"
+        )
+    return folder

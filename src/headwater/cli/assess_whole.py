@@ -41,6 +41,8 @@ def whole(given: argparse.Namespace, screen: Screen, places: Places) -> None:
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers
 
+    page = options.output(given.output or "assess.html", "--output")
+    markdown = None if given.markdown is None else options.output(given.markdown, "--markdown")
     loaded = load(given.project)
     answers = None if given.answers is None else read_answers(Path(given.answers))
     effects = None if given.network is None else [name.strip() for name in given.network.split(",")]
@@ -61,9 +63,9 @@ def whole(given: argparse.Namespace, screen: Screen, places: Places) -> None:
             network=effects,
             progress=tick or False,
         )
-    page = found.write_html(Path(given.output or "assess.html"))
-    if given.markdown is not None:
-        Path(given.markdown).write_text(found.to_markdown(), encoding="utf-8")
+    found.write_html(page)
+    if markdown is not None:
+        markdown.write_text(found.to_markdown(), encoding="utf-8")
     screen.show(table(found), {**found.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     if answers is None:

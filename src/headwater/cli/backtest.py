@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from headwater.cli import options
@@ -69,6 +68,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     model = loaded.project.model(given.model)
     levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
     ends = None if given.attribution is None else _ends(loaded, model, levels, given.attribution)
+    report = options.output(given.output, "--output")
     from headwater.backtesting.run import backtest
 
     with screen.progress() as tick:
@@ -85,7 +85,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         )
     if ends is not None:
         found = _attributed(found, loaded, ends, given, screen)
-    report = found.write_html(Path(given.output))
+    found.write_html(report)
     screen.show(found.table(), {**found.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()

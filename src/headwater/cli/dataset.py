@@ -42,6 +42,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     loaded = load(given.project)
     model, level = loaded.project.model(given.model), loaded.level(given.level)
     until = options.moment(given.until, "--until")
+    options.output(given.output, "--output")
     from headwater.pipelines import dataset
 
     with screen.progress() as tick:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from headwater.cli import options
 from headwater.cli.projects import load
@@ -24,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
-    folder = Path(given.output)
+    folder = options.output(given.output, "--output", folder=True)
     from headwater.demo.live import live
     from headwater.demo.run import backtest, prepare
 

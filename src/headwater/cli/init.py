@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater.cli import options
 from headwater.cli.screen import Screen, visible
 from headwater.errors import HeadwaterError, UsageError, nearest
 
@@ -51,6 +52,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     place = Path(given.output)
     if place.exists() and not given.force:
         raise UsageError(f"{place} exists; give another --output, or --force to overwrite it")
+    options.output(place, "--output")
     from headwater.init.guess import Answers, guess, remarks
     from headwater.init.tables import TableProfile
     from headwater.init.write import naive_columns, project_file

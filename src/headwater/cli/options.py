@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from headwater import clock
+from headwater.errors import UsageError
 
 
 def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -109,6 +111,37 @@ def same_catalog(given: argparse.Namespace) -> list[str]:
     if given.catalog is None:
         return []
     return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
+
+
+def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
+    """The path of a file (or folder) that a long run will write, made sure of before it begins; nothing is there afterwards that was not.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    place = Path(path)
+    made: list[Path] = []
+    try:
+        if place.is_dir() and not folder:
+            raise UsageError(f"{flag} {place} is a folder; name a file in it")
+        if folder and place.exists() and not place.is_dir():
+            raise UsageError(f"{flag} {place} is a file; name a folder")
+        inside = place if folder else place.parent
+        for parent in [*reversed(inside.parents), inside]:
+            if not parent.exists():
+                parent.mkdir()
+                made.append(parent)
+        if place.is_file():
+            place.open("ab").close()
+        else:
+            with tempfile.TemporaryFile(dir=inside):
+                pass
+    except OSError as error:
+        raise UsageError(f"{flag} {place} cannot be written: {error.strerror}; name another place, or make that one writable") from error
+    finally:
+        for parent in reversed(made):
+            parent.rmdir()
+    return place
 
 
 def moment(text: str | None, flag: str) -> datetime | None:

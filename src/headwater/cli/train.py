@@ -51,6 +51,8 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.models.registry import ModelRegistry
     from headwater.pipelines.train import train
 
+    registry = ModelRegistry(given.models)
+    options.output(given.output or registry.folder, "--output" if given.output else "--models", folder=True)
     with screen.progress() as tick:
         trained = train(
             model,
@@ -70,7 +72,6 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         screen.say(f"model: {manifest}")
         screen.next("headwater", "backtest", "--project", given.project, *chosen)
         return
-    registry = ModelRegistry(given.models)
     version = trained.register(registry, promote=given.promote)
     _say(trained, screen)
     served = registry.current(version.model, version.level).number == version.number

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError
+from headwater.settings import in_project
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,14 +78,14 @@ class FileFeed:
     def _left(self, path: str) -> int:
         """Bytes to read, but for the beginning of a line that was not complete when it was last looked at."""
         try:
-            left = max(0, Path(path).stat().st_size - self._ends[path])
+            left = max(0, in_project(path).stat().st_size - self._ends[path])
         except FileNotFoundError as error:
             raise _gone(path, self._ends[path]) from error
         return 0 if left == self._unfinished.get(path) else left
 
     def _find(self) -> None:
         """Take up files that are new."""
-        new = [path for path in named(self._spec.path) if path not in self._ends and Path(path).is_file()]
+        new = [path for path in named(self._spec.path) if path not in self._ends and in_project(path).is_file()]
         if not new:
             return
         known = self._assigned(new)
@@ -139,7 +139,7 @@ class FileFeed:
             DataError: the file is shorter than what was read of it, or is another one.
         """
         try:
-            with Path(path).open("rb") as file:
+            with in_project(path).open("rb") as file:
                 stat = os.fstat(file.fileno())
                 if stat.st_size < begin or self._nodes.setdefault(path, (stat.st_dev, stat.st_ino)) != (stat.st_dev, stat.st_ino):
                     raise _rewritten(path, begin, stat.st_size)
@@ -154,7 +154,7 @@ class FileFeed:
     def _check_beginning(self, path: str, begin: int) -> None:
         """Refuse to read on where no line ends."""
         if begin and self._bytes(path, begin - 1)[:1] != b"\n":
-            raise _rewritten(path, begin, Path(path).stat().st_size)
+            raise _rewritten(path, begin, in_project(path).stat().st_size)
 
 
 def _gone(path: str, begin: int) -> DataError:

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -15,6 +14,7 @@ from headwater.connectors.avro_sizes import check_of
 from headwater.connectors.registry import Schemas, split
 from headwater.definitions.streams import KafkaTopic, Stream
 from headwater.errors import DataError, MissingExtraError
+from headwater.settings import in_project
 
 try:
     import fastavro
@@ -39,7 +39,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
         return read
     assert stream.avro is not None, "hw.kafka has refused one without"
     try:
-        schema = _checked(Path(stream.avro).read_text(encoding="utf-8"))
+        schema = _checked(in_project(stream.avro).read_text(encoding="utf-8"))
     except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
         raise DataError(f"{stream.avro} is no Avro schema: {error}") from error
     return lambda payload: _row(payload, schema, row)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headwater import settings
 from headwater.errors import DataError, nearest
 
 
 def found(path: str, ending: str) -> list[str]:
-    """The files that `path` names (a file, a glob, or a folder searched for `ending`), sorted; never none.
+    """The files that `path` names (a file, a glob, or a folder searched for `ending`), sorted, as they are opened; never none.
 
     Raises:
         DataError: nothing is there, or only empty files.
     """
-    place = Path(path)
-    names = sorted(str(p) for p in place.rglob(f"*{ending}")) if place.is_dir() else named(path)
+    place = settings.in_project(path)
+    names = (
+        sorted(str(p) for p in place.rglob(f"*{ending}")) if place.is_dir() else [str(settings.in_project(name)) for name in named(path)]
+    )
     if not names:
         beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
         where = f"in {place.parent}: {nearest(place.name, beside)}" if beside else f"the folder {place.parent} does not exist"
@@ -25,8 +28,11 @@ def found(path: str, ending: str) -> list[str]:
 
 
 def named(path: str) -> list[str]:
-    """The file of that name, or what the glob finds, sorted."""
-    place = Path(path)
+    """The file of that name, or what the glob finds, sorted; as `path` names them, so the same from whatever folder a command is run."""
+    place = settings.in_project(path)
     if place.is_file():
         return [path]
-    return sorted(str(p) for p in Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
+    given = Path(path)
+    folder = Path(given.anchor) if given.anchor else settings.in_project(".")
+    pattern = str(given.relative_to(given.anchor))
+    return sorted(str(p if given.anchor else p.relative_to(folder)) for p in folder.glob(pattern))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ from headwater.connectors.registry import Schemas, split
 from headwater.definitions.moments import EPOCH
 from headwater.definitions.streams import KafkaTopic, ProtobufMessage, Stream
 from headwater.errors import DataError, MissingExtraError, nearest
+from headwater.settings import in_project
 
 try:
     from google.protobuf import (
@@ -138,7 +138,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _of_set(spec: ProtobufMessage) -> Message:
     try:
-        files = descriptor_pb2.FileDescriptorSet.FromString(Path(spec.descriptors).read_bytes()).file
+        files = descriptor_pb2.FileDescriptorSet.FromString(in_project(spec.descriptors).read_bytes()).file
         pool = _pool(files)
     except Exception as error:
         raise DataError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headwater.connectors.files import found
 from headwater.definitions.connectors import CsvFiles, Frame, Table
+from headwater.settings import in_project
 
 
 def state(table: Table) -> list[object]:
@@ -30,7 +31,8 @@ def contents(table: Table) -> dict[str, object]:
     if isinstance(table, Frame):
         return {"frame": table.fingerprint}
     files = _files(table)
-    root = Path(table.path) if Path(table.path).is_dir() else files[0].parent
+    place = in_project(table.path)
+    root = place if place.is_dir() else files[0].parent
     return {
         "path": table.path,
         "files": {p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p) for p in files},
