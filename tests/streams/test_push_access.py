@@ -1,12 +1,19 @@
 """Who may push events, to the ingesting process itself and through the service, and where the service forwards them."""
 
+import asyncio
+import http.server
 import json
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
 import headwater as hw
 from headwater.online_stores import open_store, spaces
 from headwater.serving.access import TokenFile
+from headwater.serving.forwarder import Forwarder
+from headwater.serving.http import Refused
 from tests.streams.test_push import PROJECT, event, receiving
 from tests.streams.world import free_port, wait_until
 
@@ -138,3 +145,65 @@ def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
         status, answer, _ = here.post("plain", event(), port=here.port if direct else port, **{"Idempotency-Key": "k", name: "k\xe9"})
     assert status == (200 if direct and name == "Content-Type" else 400)  # ingestion itself passes no header on
     assert status == 200 or (name in answer["error"] and answer["request_id"])
+
+
+class Remote:
+    """A store that looks as if it were across the network, and notes which threads read where events go."""
+
+    partitioned = True
+
+    def __init__(self, store):
+        self.store, self.readers = store, []
+
+    def get(self, keys):
+        self.readers.append(threading.current_thread().name)
+        return self.store.get(keys)
+
+
+def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(here):
+    async def run():
+        remote = Remote(here.store)
+        forwarder = Forwarder(remote)
+        data = json.dumps(event()).encode()
+        for _ in range(2):
+            answers = await asyncio.gather(*(forwarder.forward("loose", data, {}, b"id") for _ in range(10)))
+            assert {answer.status for answer in answers} == {200}
+        await forwarder.close()
+        return remote.readers
+
+    begin = time.monotonic()
+    readers = asyncio.run(run())
+    assert len(readers) <= 1 + (time.monotonic() - begin)
+    assert all(name.startswith("receiver-lookup") for name in readers)
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000])
+def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
+    """As from another program at the address that the store names."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    async def run(port):
+        kept = {spaces.RECEIVER: b"http://127.0.0.1:%d" % port, spaces.RECEIVER_SECRET: b"s"}
+        forwarder = Forwarder(SimpleNamespace(partitioned=False, get=lambda keys: [kept[key] for key in keys]))
+        try:
+            await forwarder.forward("loose", b"{}", {}, b"id")
+        finally:
+            await forwarder.close()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(Refused, match=f"answered {status}") as raised:
+            asyncio.run(run(server.server_address[1]))
+        server.shutdown()
+    assert (raised.value.status, raised.value.again) == (503, 1)
