@@ -470,6 +470,40 @@ def test_views_by_other_keys_without_an_archive_are_named(store, tmp_path):
     assert receipt.rows["online records of by_user"] == 1
 
 
+def test_events_of_the_history_that_a_stream_began_with(make_store, tmp_path):  # noqa: F811
+    rows = [("m", "a", 1.0, "1"), ("m", "b", 2.0, "2"), ("b", "a", 4.0, "3"), ("c", "b", 8.0, "4")]
+    past = pl.DataFrame(rows, schema=["user", "shop", "amount", "id"], orient="row").with_columns(at=pl.Series([at(n) for n in range(4)]))
+    schema = {"user": str, "shop": str, "amount": float, "id": str, "at": pl.Datetime("us", "UTC")}
+    source = {"select": ["user", "shop", "amount"], "id_field": "id", "history": past}
+    views = [
+        streaming_view(name=name, keys=keys, schema=schema, windows=["lifetime"], source=source)
+        for name, keys in {"by_user": ["user"], "by_shop": ["shop"], "overall": []}.items()
+    ]
+    with closing(make_store()) as store:
+        Flow(views, store, tmp_path / "data").send([event("m", "a", 10, 16.0), event("b", "a", 11, 32.0)], 100)
+        sums = [values(store, views, "mbc", 101)[view.name][1] for view in views]
+        assert sums == [[19.0, 19.0, 36.0, 36.0, 8.0, 8.0], [53.0, 10.0] * 3, [63.0] * 6]
+        receipt = erase(project(views), {"user": "m"}, store=store, folder=tmp_path / "data")
+        sums = [values(store, views, "mbc", 101)[view.name][1] for view in views]
+        assert sums == [[0.0, 0.0, 36.0, 36.0, 8.0, 8.0], [36.0, 8.0] * 3, [44.0] * 6]
+        assert "history of source events" in {one.place for one in receipt.not_searched}
+
+
+def test_a_store_that_is_not_there_gives_no_receipt(tmp_path):
+    with pytest.raises(StoreError, match="there is no online store"):
+        erase(project(views_of(str)), {"user": "m"}, store=f"lmdb:{tmp_path}/misspelt", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_whose_store_was_emptied(tmp_path):
+    views = views_of(str)
+    with closing(hw.open_store(f"lmdb:{tmp_path}/first?size=1GB")) as store:
+        fill(store, tmp_path / "data", views, [MARK, "b"]).intake.roll(least=1)
+    with closing(hw.open_store(f"lmdb:{tmp_path}/second?size=1GB")) as store:
+        assert erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "data").rows["archive"] == 6
+        assert [text[:200] for text in texts(store, tmp_path / "data") if MARK in text] == []
+
+
 def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
     views = views_of(int)
     flow = Flow(views, store, tmp_path, limits=Limits())

@@ -21,7 +21,7 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.engines.workplace import lock
 from headwater.errors import StoreError, UsageError, nearest
 from headwater.logs.rolling import FOLDERS, Roller
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, open_store, opened, spaces
 from headwater.online_stores.scores import SLOTS, read_scores
 from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import Acceptance
@@ -91,7 +91,9 @@ def erase(
     """
     place = settings.home() if folder is None else Path(folder)
     url = settings.store() if store is None else store
-    with opened(store) as mine:
+    if isinstance(url, str):
+        open_store(url, readonly=True).close()  # no receipt of a store that is not there
+    with opened(url) as mine:
         erased = _checked(project, key, mine)
         journal = Journal.begin(project.name, erased.texts, _shown(url), place, dry_run=dry_run)
         journal.forget_unreplaced()
@@ -132,13 +134,15 @@ class _Erasure:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep ingestion out where the store has one writer."""
-        if self.store.partitioned or self.journal.dry_run:
+        """Keep other erasures out, and ingestion where the store has one writer."""
+        if self.journal.dry_run:
             yield
             return
         with ExitStack() as stack:
+            stack.enter_context(self.store.lease("erase", wait=self.wait))
             try:
-                stack.enter_context(self.store.lease(_INGEST, wait=self.wait))
+                if not self.store.partitioned:
+                    stack.enter_context(self.store.lease(_INGEST, wait=self.wait))
             except StoreError as error:
                 raise StoreError(
                     f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), erase, and start it again"
@@ -189,6 +193,10 @@ class _Erasure:
             if stored_scores is None:
                 continue
             dtypes = stored_scores.dtypes
+            if not all(cut.names for cut in stored_scores.cuts):
+                self.journal.not_searched(
+                    f"lists of {arm.model.name}", "lists of other keys may hold it as an item until the next cut is made"
+                )
             with self.store.lease(f"score-{fingerprint(arm)}", wait=self.wait):
                 for key in self.requests:
                     if key.columns <= set(dtypes):
@@ -229,12 +237,12 @@ class _Erasure:
         with ExitStack() as stack:
             if not self.journal.dry_run:
                 for roller in rollers.values():
-                    if roller.place.is_dir():
+                    if parts or roller.place.is_dir():
                         stack.enter_context(roller.alone())
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
                 self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[spaces.ARCHIVE]))  # type: ignore[misc]
-            if parts:
+            if any(roller.place.is_dir() for roller in rollers.values()):
                 self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
         if isinstance(source.stream, KafkaTopic):
             self.journal.not_searched(f"topic {source.stream.topic}", "delete the records there, or wait until its retention has")
@@ -259,7 +267,8 @@ class _Erasure:
     def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         source = acceptance.source
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
-        state = StreamState(Shard(acceptance, self.store, partitions(self.store, source.name)[0]), self.key, None, tokens)
+        some = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
+        state = StreamState(Shard(acceptance, self.store, some), self.key, None, tokens)
         for space, roller in rollers.items():
             for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
                 rows = pl.read_parquet(path, hive_partitioning=False)
@@ -356,4 +365,4 @@ def _shown(store: OnlineStore | str) -> str:
     if not isinstance(store, str):
         return type(store).__name__
     parts = urlsplit(store)
-    return f"{parts.scheme}:{parts.path}" if not parts.netloc else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -101,8 +101,10 @@ class StreamState:
                 self._commit(found)
             except LostError:
                 raise
-            except FencedError:  # the writer of the partition was first
+            except FencedError:  # the writer of the partition was first: what was found is out of date
                 self.shard.load()
+                for cached in ("archived", "tokens"):
+                    self.__dict__.pop(cached, None)
                 continue
             return found
         raise FencedError(
@@ -187,7 +189,7 @@ class StreamState:
         begun = self.store.get([spaces.begun(self.shard.source.name)])[0]
         found = None if begun is None else msgspec.msgpack.decode(begun, type=Begun)
         if found is not None and found.partition == self.shard.partition and self.shard.source.history is not None:
-            past = history_before(tiles.view, None, found.until)
+            past = history_before(tiles.view, None, found.until, self.key.columns)
             yield past, self.key.matches(past)
 
     @cached_property

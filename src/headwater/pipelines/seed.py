@@ -186,9 +186,12 @@ class _Past:
         return [partial(events.slice, place, _ROWS) for place in range(0, events.height, _ROWS)]
 
 
-def history_before(view: FeatureView, first: int | None, until: int) -> pl.DataFrame:
-    """The events of a view's history that had happened and were known by `until`, when its stream began; from `first` on at least."""
-    return _known_by(view.source, view.keys, sorted(view.read_columns - set(view.keys)), first, until)
+def history_before(view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()) -> pl.DataFrame:
+    """The events of a view's history that had happened and were known by `until`, when its stream began; from `first` on at least.
+
+    also: further columns of the source to read.
+    """
+    return _known_by(view.source, view.keys, sorted((view.read_columns | also) - set(view.keys)), first, until)
 
 
 def _known_by(source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int) -> pl.DataFrame:
