@@ -117,7 +117,7 @@ class MadeAhead:
         return False
 
     def _moment(self, t: int) -> tuple[ScoredCut | None, bool]:
-        """The cut that is read at t, and whether a later one was promised."""
+        """The cut that is read at t, and whether another one was promised: a later one, or it is of a time that has not come."""
         due = self._due.at(t)
         cut = None if self._held is None else self._held.cut(due)
         if cut is None:
@@ -125,12 +125,12 @@ class MadeAhead:
                 model, level = self.arm.model.name, self.arm.name
                 raise StoreError(f"no predictions of model {model!r} at level {level!r} were made yet; run `headwater materialize {model}`")
             return None, True
-        if due > cut.T and self.scoring.on_stale == "refuse":
+        if due != cut.T and self.scoring.on_stale == "refuse":
             raise StaleError(
                 f"the predictions of model {self.arm.model.name!r} are older than promised ({self.scoring.freshness}), and say "
                 "on_stale='refuse'; see `headwater status`"
             )
-        return cut, due > cut.T
+        return cut, due != cut.T
 
 
 def _value(record: bytes | None, cut: ScoredCut) -> Value | None:

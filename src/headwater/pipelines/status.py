@@ -72,7 +72,7 @@ class ViewStatus:
 
 @dataclass(frozen=True)
 class PredictionStatus:
-    """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "absent"), how old they are.
+    """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "ahead", "absent"), how old they are.
 
     age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
     version: of the model. otherwise: what a request without a score gets.
@@ -175,7 +175,7 @@ def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
     said = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
     if cut is None:
         return PredictionStatus(*said, "absent", None, None, None, 0, "")
-    stands = "stale" if due > cut.T else "current"
+    stands = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
     return PredictionStatus(*said, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
 
 
