@@ -195,9 +195,9 @@ REFUSED = {
     "no ages": (lambda: hw.measured([]), ["at least one duration"]),
     "a number in a service": (lambda: hw.FeatureService("f", [3]), ["feature service 'f' holds 3; give feature views, single features"]),
     "a text as a source": (lambda: _view(source="pay"), ["feature view 'user': source is 'pay'; give a Source"]),
-    "a path as a history": (
-        lambda: _source(history="a.parquet"),
-        ["source 'pay': history is str; give hw.parquet(path), hw.csv(path), or a frame with an Arrow interface"],
+    "a number as a history": (
+        lambda: _source(history=3),
+        ["source 'pay': history is int; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow"],
     ),
     "a number in select": (lambda: _source(select=[3]), ["select holds 3; give column names and polars expressions"]),
     "a text as a filter": (
@@ -268,7 +268,7 @@ REFUSED = {
     "every 0s": (lambda: hw.batch("0s"), ["batch(every='0s') must divide a day"]),
     "a time zone": (
         lambda: hw.batch("1d", timezone="Mars/Olympus"),
-        ["batch: timezone 'Mars/Olympus' is not an IANA time zone such as 'America/New_York'"],
+        ["batch: timezone 'Mars/Olympus' is not an IANA time zone; give one such as 'America/New_York'"],
     ),
     "a time zone of a source": (lambda: _source(timezone="EDT+4"), ["source 'pay': timezone 'EDT+4' is not an IANA time zone"]),
     "a time zone of labels": (lambda: _labels(timezone="Mars"), ["labels 'late': timezone 'Mars' is not an IANA time zone"]),

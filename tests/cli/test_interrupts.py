@@ -169,13 +169,12 @@ def test_before_and_while_a_command_begins(folder, arguments):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_watches_ends(folder, number):
-    """Also as the first process of a container, which no signal ends unless it handles it."""
+    """Also as the first process of a container, which no signal ends unless it handles it; that it was stopped is no error."""
     terminal = Terminal(folder, "-m", "headwater", "materialize", "--watch")
     terminal.until("keys written")
     terminal.process.send_signal(number)
     terminal.until(None, SOON)
-    assert terminal.process.wait(SOON) == 128 + number, terminal.shown
-    assert "error: stopped" in terminal.shown
+    assert terminal.process.wait(SOON) == 0, terminal.shown[-2000:]
 
 
 def test_the_event_and_the_notice_come_after_the_handler():

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.connectors import scan
 from headwater.connectors.decode import decoder
 from headwater.connectors.feeds import open_feed
 from headwater.connectors.schemas import stream_schema
+from headwater.definitions.connectors import as_table
 from headwater.errors import DataError, DefinitionError, HeadwaterError, UsageError
 
 AT = datetime(2024, 5, 1, 10, tzinfo=UTC)
@@ -150,3 +152,22 @@ def test_an_enriched_source_has_the_stream_of_the_events_below_it():
 def test_every_error_is_one_of_headwater():
     assert issubclass(hw.errors.RetentionError, DataError)
     assert issubclass(hw.errors.ConnectError, HeadwaterError)
+
+
+@pytest.mark.parametrize("how", ["text", "path", "csv", "lazy", "lazy scan"])
+def test_a_path_or_a_lazy_frame_is_a_table(tmp_path, how):
+    """What is given as history= or table= and what hw.parquet, hw.csv and a frame give are the same."""
+    frame = pl.DataFrame({"user": ["a", "b"], "amount": [1, 2]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_csv(tmp_path / "t.csv")
+    given = {
+        "text": str(tmp_path / "t.parquet"),
+        "path": tmp_path / "t.parquet",
+        "csv": str(tmp_path / "t.csv"),
+        "lazy": frame.lazy(),
+        "lazy scan": pl.scan_parquet(tmp_path / "t.parquet").filter(pl.col("amount") > 0),
+    }[how]
+    source = hw.Source("pay", history=given, timestamp_field="at")
+    labels = hw.Labels("left", table=given, timestamp_field="at", label="left", known_after="1d")
+    assert scan(source.table).collect().equals(frame)
+    assert scan(as_table(labels.table, "table")).collect().equals(frame)

@@ -98,7 +98,7 @@ def parse(argv: Sequence[str]) -> Command | None:
         own = [option for action in verbs[options.verb]._actions for option in action.option_strings]  # noqa: SLF001 (argparse shows them nowhere else)
         given = unknown[0].partition("=")[0]
         what = f"has no option {given}; {nearest(given, own)}" if given.startswith("-") else f"does not take {given!r} here"
-        raise UsageError(f"headwater {options.verb} {what}. See: headwater {options.verb} --help")
+        raise UsageError(f"headwater {options.verb} {what}{'' if what.endswith('?') else '.'} See: headwater {options.verb} --help")
     return Command(VERBS[options.verb].run, options)
 
 

@@ -54,7 +54,9 @@ def load(path: str) -> Loaded:
     if not place.is_file():
         beside = [p.name for p in place.parent.glob("*.py")] if place.parent.is_dir() else []
         near = f"; {nearest(place.name, beside)}" if beside else ""
-        raise UsageError(f"no project file at {path}{near}. Name one with --project, or write one with: headwater init EVENTS LABELS")
+        raise UsageError(
+            f"no project file at {path}{near}{'' if near.endswith('?') else '.'} Name one with --project, or write one with: headwater init EVENTS LABELS"
+        )
     names = vars(_run(place))
     found = names.get("project")
     if isinstance(found, Project):
@@ -64,7 +66,9 @@ def load(path: str) -> Loaded:
     projects = [name for name, value in names.items() if isinstance(value, Project)]
     public = [name for name in names if not name.startswith("_")]
     hint = f"rename {projects[0]!r}" if projects else nearest("project", public)
-    raise DefinitionError(f"{path} defines no `project`; {hint}. Write project = hw.Project(name, [models])")
+    raise DefinitionError(
+        f"{path} defines no `project`; {hint}{'' if hint.endswith('?') else '.'} Write project = hw.Project(name, [models])"
+    )
 
 
 def _run(place: Path) -> ModuleType:

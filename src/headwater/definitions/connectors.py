@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headwater.definitions.base import Definition
 from headwater.errors import DefinitionError
@@ -57,6 +57,11 @@ class Frame(Definition):
 
 Table = ParquetFiles | CsvFiles | Frame
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    TableLike = Table | ArrowFrame | str | PathLike[str] | pl.LazyFrame
+
 
 def parquet(path: str | PathLike[str]) -> ParquetFiles:
     """Parquet files at `path`: one file, a glob, or a folder (plain or hive-partitioned)."""
@@ -69,13 +74,19 @@ def csv(path: str | PathLike[str]) -> CsvFiles:
 
 
 def as_table(value: object, what: str) -> Table:
-    """The table that a user gave: a connector, or any frame with an Arrow interface."""
+    """The table that a user gave: a connector, a path, or any frame with an Arrow interface; a lazy frame of polars is collected here."""
     if isinstance(value, ParquetFiles | CsvFiles | Frame):
         return value
+    if isinstance(value, str | PathLike):
+        path = fspath(value)
+        return CsvFiles(path) if path.endswith(".csv") else ParquetFiles(path)
+    if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
+        value = value.collect()  # type: ignore[attr-defined]  # its library is not imported for this
     if isinstance(value, ArrowFrame):
         return Frame(value)
     raise DefinitionError(
-        f"{what} is {type(value).__name__}; give hw.parquet(path), hw.csv(path), or a frame with an Arrow interface (polars, pandas 2.2+, pyarrow)"
+        f"{what} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
+        "interface (polars, pandas 2.2+, pyarrow)"
     )
 
 

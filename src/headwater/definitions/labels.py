@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
-from headwater.definitions.connectors import ArrowFrame, Table, as_table
+from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.durations import Duration, Window, check_timezone, micros, text
 from headwater.definitions.source import Source, check_known
 from headwater.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from headwater.definitions.connectors import TableLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class Labels(Definition):
 
     Args:
         name: letters, digits and single underscores.
-        table: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface.
+        table: `parquet(path)`, `csv(path)`, a path, a lazy frame of polars (collected once), or any frame with an Arrow interface.
         timestamp_field: when the prediction is asked for: a column of the table, or one made by `select`.
         label: the column with the outcome, or `outcome(...)`.
         select: the columns to keep and make; None keeps all.
@@ -91,7 +93,7 @@ class Labels(Definition):
 
     name: str
     _: KW_ONLY
-    table: Table | ArrowFrame
+    table: TableLike
     timestamp_field: str
     label: str | Outcome
     select: Selection | None = None

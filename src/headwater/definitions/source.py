@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name
-from headwater.definitions.connectors import ArrowFrame, Table, as_table
+from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.streams import Stream, check_stream
 from headwater.errors import DefinitionError
@@ -17,6 +17,7 @@ from headwater.errors import DefinitionError
 if TYPE_CHECKING:
     import polars as pl
 
+    from headwater.definitions.connectors import TableLike
     from headwater.definitions.feature_service import FeatureService, Member
 
 _DAY = "1d"
@@ -29,7 +30,8 @@ class Source(Definition):
     Args:
         name: letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
-        history: `parquet(path)`, `csv(path)`, or any frame with an Arrow interface; `enriched` puts other events here.
+        history: `parquet(path)`, `csv(path)`, a path, a lazy frame of polars (collected once), or any frame with an Arrow interface;
+            `enriched` puts other events here.
         stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
             where there is no history. What features say does not depend on it, so it is no part of the fingerprint.
         select: what is known at the event time: column names and row-wise polars expressions. None takes every column, and is
@@ -57,7 +59,7 @@ class Source(Definition):
     name: str
     _: KW_ONLY
     timestamp_field: str
-    history: Table | ArrowFrame | Enriched | None = None
+    history: TableLike | Enriched | None = None
     stream: Stream | None = dataclasses.field(default=None, metadata={"fingerprint": False})
     select: Selection | None = None
     filter: pl.Expr | None = None
