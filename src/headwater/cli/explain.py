@@ -71,6 +71,7 @@ def _shown(found: Explanation, events: int) -> RenderableType:
     table = Table(*found.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in found.events.head(events).iter_rows():
         table.add_row(*map(_cell, row))
+    lines += [Text(f"not known: {count:,} {reason}") for reason, count in found.notes.items()]
     counted = int(found.events["counts"].sum())
     lines.append(Text(f"{counted:,} of {found.events.height:,} events of the key count" + (":" if found.events.height else "")))
     if not found.tiles.height:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, Notes, Reach, arrived, read_events
 from headwater.engines.images import ANOTHER, followed, versions_of
 from headwater.engines.reading import KNOWN, ROW, TIME, collect
+from headwater.logs.past_columns import as_today
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import COPY, Acceptance
@@ -36,11 +38,12 @@ _NOTHING = "corrected: it takes an event back, or changes nothing"
 
 @dataclass(frozen=True)
 class Evidence:
-    """The events of one key, with `__ok`, whether each was accepted, and `__why` not."""
+    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: what is not known of the archive."""
 
     view: FeatureView
     store: OnlineStore | None
     folder: Path | None
+    notes: Counter[str] = field(default_factory=Counter)
 
     def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
         """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
@@ -100,16 +103,22 @@ class Evidence:
     def _kept(self, space: bytes, served: Served) -> list[pl.DataFrame]:
         """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
         accepted, found = space == spaces.ARCHIVE, []
-        acceptance = self._acceptance(self.view.source if accepted else replace(self.view.source, filter=None))
-        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
+        filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
+        columns = {**every.schema, **filtering.schema}
+        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **columns}
         for partition in self._partitions() or [None]:
-            rows = self._roller(partition, space).rows()
-            table = pl.DataFrame(schema=schema) if rows is None else rows.collect()
+            parts = [pl.DataFrame(schema=schema)]
+            for read in self._roller(partition, space).parts():
+                rows, lost = as_today(read(), schema)
+                parts.append(rows)
+                self.notes.update(lost)
+            table = pl.concat(parts)
             late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
-            events = acceptance.events_of(table.select(list(acceptance.schema)))
-            known = table[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-            why = pl.lit(None if accepted else _FILTERED, pl.String).alias("__why")
-            found.append(events.with_columns(known, late.alias("__late"), why, pl.lit(accepted).alias("__ok")))
+            events = every.events_of(table.select(list(every.schema)))
+            passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
+            ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
+            events = events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok"))
+            found.append(events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why")))
         return found
 
     def _refused(self, served: Served) -> list[pl.DataFrame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import polars as pl
 from headwater import clock, settings
 from headwater.compute.as_of import as_of
 from headwater.compute.tiles import ALL
+from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
@@ -23,6 +24,7 @@ from headwater.engines.images import ANOTHER
 from headwater.engines.reading import KNOWN, ROW, TIME
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
+from headwater.logs.past_columns import broken_files_named
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.evidence import Evidence
@@ -43,7 +45,7 @@ class Explanation:
 
     T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.
     events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
-    tiles: `start`, and how many `events`.
+    tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the stream is now, by reason.
     """
 
     feature: str
@@ -57,12 +59,15 @@ class Explanation:
     served: bool
     events: pl.DataFrame
     tiles: pl.DataFrame
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self, events: int) -> dict[str, object]:
         """The value and its latest events, as JSON can say it."""
         said = {"feature": self.feature, "keys": dict(self.keys), "status": self.status, "online": self.online, "offline": self.offline}
         moments = {name: clock.moment(at).isoformat() for name, at in (("at", self.at), ("T", self.T), ("K", self.K))}
         tables = {"events": self.events.head(events).to_dicts(), "tiles": self.tiles.to_dicts()}
+        if self.notes:
+            said["not_known"] = dict(self.notes)
         made: dict[str, object] = json.loads(json.dumps({**said, **moments, "age": self.age, "served": self.served, **tables}, default=str))
         return made
 
@@ -99,7 +104,9 @@ def explain_feature(
     online = None if store is None else OnlineView(view, store)
     served = _served(view, online, keys, t, now=at is None)
     T, K = served.moment.T, served.moment.K
-    events = Evidence(view, store, folder).of(keys, served)
+    evidence = Evidence(view, store, folder)
+    with broken_files_named(folder, bottom_of(view.source).name):
+        events = evidence.of(keys, served)
     said = _judged(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
@@ -110,7 +117,9 @@ def explain_feature(
     tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
     near = (pl.col("timestamp").dt.epoch("us") - T).abs()
     shown = said.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
-    return Explanation(f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles)
+    return Explanation(
+        f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles, evidence.notes
+    )
 
 
 def explain(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +33,8 @@ from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
 from headwater.engines.images import ended, in_force
 from headwater.engines.local import Query, Request
-from headwater.engines.reading import KNOWN
+from headwater.engines.reading import KNOWN, ROW
+from headwater.logs.past_columns import as_today, broken_files_named
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.pipelines.accept import Acceptance
@@ -128,12 +130,16 @@ def parity(
     ...     print(*hw.parity(project, store=store, at="2024-05-01T12:10Z"))
     user: 0 mismatches in 6 values of 3 keys, made of 12 events
     """
-    found = [one for one in stored(project) if isinstance(one.view.freshness, Batch | Streaming)]
-    wanted = chosen(found, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
+    there = [one for one in stored(project) if isinstance(one.view.freshness, Batch | Streaming)]
+    wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else Path(folder)
     with opened(store, readonly=True) as mine:
-        return [_told_if_ahead(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), one, t) for one in wanted]
+        found = []
+        for one in wanted:
+            with broken_files_named(place, one.view.source.name):
+                found.append(_told_if_ahead(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), one, t))
+        return found
 
 
 def _told_if_ahead(found: Parity, one: Stored, at: int | None) -> Parity:
@@ -146,12 +152,13 @@ def _told_if_ahead(found: Parity, one: Stored, at: int | None) -> Parity:
 class Offline:
     """The events of a view as training has them.
 
-    folder: where the archive of streams lies.
+    folder: where the archive of streams lies. notes: of the archive, what cannot be told as the stream is now, by reason.
     """
 
     view: FeatureView
     store: OnlineStore
     folder: Path | None
+    notes: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -180,17 +187,18 @@ class Offline:
         """
         acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
+        columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
+        self.notes.clear()
         found = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
         for partition, (last, known) in parts.items():
-            rows = (
-                None
-                if self.folder is None
-                else Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition).rows()
-            )
-            if rows is not None:
-                kept = rows.filter(pl.col(SEQUENCE) <= last).collect()
+            if self.folder is None:
+                continue
+            for read in Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition).parts():
+                kept, lost = as_today(read().filter(pl.col(SEQUENCE) <= last), columns)
+                self.notes.update(lost)
                 events = acceptance.events_of(kept.select(list(acceptance.schema)))
-                found.append(events.with_columns(kept.select(known.cast(pl.Int64).alias(KNOWN)).to_series(), kept[SEQUENCE]))
+                rows = kept.select(known.cast(pl.Int64).alias(KNOWN), SEQUENCE)[events[ROW]]  # the filter may be another than it was
+                found.append(events.hstack(rows))
         every = pl.concat([*found, *self._before(acceptance)], how="diagonal_relaxed")
         return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
 
@@ -264,7 +272,8 @@ def check_view(
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
     stray = _strays(offline, online, every, served.moment.T, rows)
     mismatches += _of_strays(online, stray, found, served) if stray else []
-    return Parity(view.name, drawn.height, drawn.height * len(view.outputs), served.moment.T, served.moment.K, events.height, mismatches)
+    count = drawn.height * len(view.outputs)
+    return Parity(view.name, drawn.height, count, served.moment.T, served.moment.K, events.height, mismatches, dict(offline.notes))
 
 
 def _keys(offline: Offline, online: OnlineView, t: int) -> tuple[pl.DataFrame, pl.DataFrame]:
