@@ -93,3 +93,10 @@ def test_files_of_a_stream_are_the_same_from_another_folder(tmp_path, tmp_path_f
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert main(["ingest", "--once", "--project", str(tmp_path / "features.py")]) == 0
     assert "0 records" in capsys.readouterr().err
+
+
+def test_a_batch_run_that_writes_no_key_gives_the_reason(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    assert main(["materialize"]) == 0  # the events are of 2024
+    said = capsys.readouterr().err
+    assert "no key was written: no event lies within the view's longest window before the cut" in said

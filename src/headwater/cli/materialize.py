@@ -122,6 +122,11 @@ def _once(project: Project, given: argparse.Namespace, screen: Screen, store: On
     screen.show(_table(made), {"views": [_said(m) for m in made]})
     for one in made:
         screen.left_out(one.left_out)
+        if not (one.done_before or one.events or one.keys):
+            screen.say(
+                f"{one.view}: no key was written: no event lies within the view's longest window before the cut {_moment(one.cut.T)}. All are "
+                "older, or known later; --at TIME makes the state of an earlier time in another --store"
+            )
 
 
 def _said(made: Materialized) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
@@ -11,6 +12,7 @@ from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.definitions.project import Project
     from headwater.pipelines.train import Trained
 
 SUMMARY = "train a model on what was known by a moment, and keep it for serving"
@@ -77,10 +79,23 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     served = registry.current(version.model, version.level).number == version.number
     screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
     if served:
-        screen.next("headwater", "serve", "--project", given.project)
+        screen.next("headwater", _next(loaded.project), "--project", given.project)
     else:
         level_given = ("--level", given.level) if given.level else ()
         screen.next("headwater", "models", "promote", str(version.number), "--project", given.project, *chosen, *level_given)
+
+
+def _next(project: Project) -> str:
+    """What is to be done for the model to be served: fill the online store, where there is none and a view reads one."""
+    from headwater import settings
+    from headwater.definitions.freshness import Batch
+    from headwater.pipelines.arms import stored
+
+    kind, _, folder = settings.store().partition(":")
+    views = [one.view for one in stored(project)]
+    if not views or kind != "lmdb" or Path(folder.partition("?")[0]).exists():
+        return "serve"
+    return "materialize" if any(isinstance(view.freshness, Batch) for view in views) else "ingest"
 
 
 def _say(trained: Trained, screen: Screen) -> None:
