@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numba as nb
 import numpy as np
 
@@ -79,9 +80,10 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineF
             writer.apply([records], now)
         said = {}
         for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
-            state = State(view.name, schema_bytes(tiles.schema), seeded=0)
+            state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
             said[spaces.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
-        store.commit(said, {})
+        views_of = {view.tiles_fingerprint: "whole" for view in of}
+        writer.note(msgspec.structs.replace(writer.progress, views=views_of), said, {})
     return OnlineFeatures(hw.FeatureService("service", of), store)
 
 

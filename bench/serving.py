@@ -34,6 +34,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -89,10 +90,11 @@ def fill(folder: Path) -> None:
         records, now = batch(frame[at : at + 100_000], at)
         writer.apply([records], now)
     said = {
-        spaces.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0))
+        spaces.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
         for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
     }
-    store.commit(said, {})
+    whole = {view.tiles_fingerprint: "whole" for view in fresh()}
+    writer.note(msgspec.structs.replace(writer.progress, views=whole), said, {})
     store.close()
 
 

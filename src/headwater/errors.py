@@ -12,6 +12,8 @@
     ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than promised, and its view refuses that
+    │   │   └── IncompleteError  a view's records lack events, and the view refuses that
+    │   ├── RebuiltError    a view was rebuilt with other column types since it was opened
     │   └── FencedError     another process has written what this one was about to
     │       └── LostError   a server has lost what this process had written
     ├── ModelError          no fitted model can be served, or it does not fit what is served
@@ -57,6 +59,14 @@ class StoreError(HeadwaterError):
 
 class StaleError(StoreError):
     """A value is older than promised, and its view refuses that."""
+
+
+class IncompleteError(StaleError):
+    """The records of a view lack events that were received, and the view refuses that."""
+
+
+class RebuiltError(StoreError):
+    """The records of a view were rebuilt with other column types since a reader opened it; open it again."""
 
 
 class FencedError(StoreError):

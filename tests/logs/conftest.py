@@ -33,8 +33,8 @@ def about(features=("user__visits",), *, views=("user",), request=("user",), kin
     return About(kind, "shop", model=model, features=tuple(features), views=dict.fromkeys(views, "f"), request=tuple(request), **said)
 
 
-def as_of(second, *, age=2.0, cut=0.0, commits=None, stale=False):
-    return micros(second - cut), micros(second - age), {None: 7} if commits is None else commits, stale
+def as_of(second, *, age=2.0, cut=0.0, commits=None, stale=False, incomplete=False):
+    return micros(second - cut), micros(second - age), {None: 7} if commits is None else commits, stale, incomplete
 
 
 def one(of, number, values=(3,), *, second=None, request=None, statuses=None, moments=None, prediction=0.25, how="on_request", **more):

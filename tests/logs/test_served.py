@@ -43,7 +43,7 @@ def until(holds, seconds=20):
 
 def test_a_row_says_all_that_was_answered(tmp_path):
     of = about(["user__visits", "user__mean"], arm="stream", level="fast", stages=("read", "model"), request=("user", "amount"))
-    moments = [as_of(10, age=3.5, cut=1, commits={"0": 4, "1": 9}, stale=True)]
+    moments = [as_of(10, age=3.5, cut=1, commits={"0": 4, "1": 9}, stale=True, incomplete=True)]
     entry = one(
         of,
         10,
@@ -73,6 +73,7 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         "user__K": at(6.5),
         "user__age": timedelta(seconds=3.5),
         "user__stale": True,
+        "user__incomplete": True,
         "headwater_prediction": 0.25,
         "headwater_how": "on_request",
         "headwater_latency_us": 150,

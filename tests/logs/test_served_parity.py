@@ -248,7 +248,7 @@ def test_what_cannot_be_compared_is_counted(streamed):
     other = About("predict", "project", "service", "model", features=streamed.of.features, views={"view": "another"}, request=("key",))
     streamed.log.put(One(other, "y", micros(112), {"key": 1}, [9, 9.0, []], bytes(3), got.moments))
     streamed.log.put(
-        One(streamed.of, "z", micros(113), {"key": 1}, [9, 9.0, []], bytes(3), [(got.moments[0][0], got.moments[0][1], {}, False)])
+        One(streamed.of, "z", micros(113), {"key": 1}, [9, 9.0, []], bytes(3), [(got.moments[0][0], got.moments[0][1], {}, False, False)])
     )
     (made,) = streamed.compared()
     assert made.mismatches == []

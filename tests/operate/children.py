@@ -12,7 +12,7 @@ from headwater.logs import rolling
 from headwater.models.encoding import fit_encoding
 from headwater.models.fit import Fitted
 from headwater.online_stores import spaces
-from headwater.pipelines import materialize, score, seed
+from headwater.pipelines import materialize, rejudge, score
 from headwater.pipelines.materialize import materialize_view
 from headwater.pipelines.online import OnlineView
 from tests.operate.conftest import Flow, frame, micros, streaming_view, view_of
@@ -106,7 +106,7 @@ def materialize_at(pipe, url, t, wait):
 
 def seed_slowly(pipe, url, folder):
     """Open a stream with a view that is new, and fill it in parts of 8 events; says each commit, and takes its time after it."""
-    seed._ROWS = 8
+    rejudge.ROWS = 8
     clock.now_micros = lambda: micros(50)
     with closing(hw.open_store(url)) as store:
         commit, made = store.commit, 0

@@ -9,6 +9,7 @@ import pytest
 import headwater as hw
 from headwater.errors import FencedError, StoreError, UsageError
 from headwater.online_stores.states import read_stream
+from headwater.pipelines import rejudge as rejudging
 from headwater.pipelines import seed as seeding
 from headwater.pipelines.ingest import Intake, Limits
 from headwater.pipelines.parity import check_view
@@ -59,7 +60,7 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
         flow.send(events(range(n, n + 4)), n + 4, partition=str(n % 3 if either.partitioned else 0))
         if rolled:
             flow.intake.roll(least=1)
-    monkeypatch.setattr(seeding, "_ROWS", 3 if small else 500_000)
+    monkeypatch.setattr(rejudging, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
@@ -97,7 +98,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(seeding, "_ROWS", 4)
+        monkeypatch.setattr(rejudging, "ROWS", 4)
         first, other = (Intake(old.source, [old, new], s, tmp_path, Limits()) for s in (store, its))
         add, parts = seeding._add, []
 
@@ -119,7 +120,7 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(seeding, "_ROWS", 4)
+        monkeypatch.setattr(rejudging, "ROWS", 4)
         intake, add, parts = Intake(old.source, [old, new], store, tmp_path, Limits()), seeding._add, []
 
         def revoked(*given):
@@ -172,7 +173,7 @@ def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
 
 
-def test_an_archive_that_lost_events_makes_a_new_view_approximate(store, tmp_path, clock):
+def test_an_archive_that_lost_events_makes_a_new_view_incomplete(store, tmp_path, clock):
     old, new = streaming_view(), streaming_view(name="new")
     flow = Flow([old], store, tmp_path)
     flow.send(events(range(10)), 20)
@@ -183,16 +184,16 @@ def test_an_archive_that_lost_events_makes_a_new_view_approximate(store, tmp_pat
     both = Flow([old, new], store, tmp_path)
     both.send([], 31)
     said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
-    assert said == {"view": "current", "new": "approximate"}
+    assert said == {"view": "current", "new": "incomplete"}
 
 
-def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_approximate(store, tmp_path, clock):
+def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_incomplete(store, tmp_path, clock):
     old, new = streaming_view(), streaming_view(name="new")
     Flow([old], store, None).send(events(range(10)), 20)
     clock(30)
     Flow([old, new], store, None).send([], 31)
     said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
-    assert said == {"view": "current", "new": "approximate"}
+    assert said == {"view": "current", "new": "incomplete"}
 
 
 def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
@@ -220,7 +221,7 @@ def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
 def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
     view = streaming_view()
     Flow([view], store, tmp_path).send(events(range(10)), 20)
-    monkeypatch.setattr(seeding, "_clear", lambda *_: pytest.fail("seeded again"))
+    monkeypatch.setattr("headwater.pipelines.seed._clear", lambda *_: pytest.fail("seeded again"))
     intake = Intake(view.source, [view], store, tmp_path, Limits())
     assert isinstance(intake.shard(None), Shard)
 

@@ -36,16 +36,17 @@ def stored(*views, at=T, partitioned=False):
     store = Kept(partitioned)
     events = pl.DataFrame(EVENTS, schema={k: v for k, v in SCHEMA.items() if k != "at"})
     events = events.with_columns(pl.lit(NOON - timedelta(minutes=1)).alias("at"), pl.lit(T - 60_000_000, pl.Int64).alias(TIME))
+    whole = {view.tiles_fingerprint: "c" for view in views}
     for view in views:
         tiles = ViewTiles(view, events.schema)
         batch = isinstance(view.freshness, hw.batch("1h").__class__)
         partition = "1" if batch else "3" if partitioned else None
         made = tiles.update(events, T, T if batch else 0, lambda keys: [b""] * len(keys))
         store.values |= {spaces.record(view.tiles_fingerprint, key, partition): record for key, record in made.items()}
-        state = State(view.name, schema_bytes(events.schema), [Cut(T, T)] if batch else [], None if batch else 0)
+        state = State(view.name, schema_bytes(events.schema), [Cut(T, T)] if batch else [], None if batch else 0, coverage="c")
         store.values[spaces.state(view.tiles_fingerprint, "3" if partitioned and not batch else None)] = encoded(state)
         end = b"3\0" if partitioned else b""
-        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end] = msgspec.msgpack.encode(Progress(4, at, known=at))
+        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end] = msgspec.msgpack.encode(Progress(4, at, known=at, views=whole))
     return store
 
 

@@ -43,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="where pushed events are received, if a source has them; `none` leaves them to another process (default: %(default)s)",
     )
     options.tokens(parser)
+    options.shared_store(parser)
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics")
     parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
     parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
@@ -107,6 +108,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
             once=given.once,
             catalog=given.catalog,
             allow_unapplied=given.allow_unapplied,
+            shared=given.allow_shared_store,
             stop=stop,
             on_commit=tally.committed,
             supervised=given.supervised,

@@ -30,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.project(parser, model=False)
     options.store(parser)
+    options.shared_store(parser)
     options.memory(parser)
     parser.add_argument("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)")
     parser.add_argument("--watch", action="store_true", help="stay, and compute every cut as soon as it can be")
@@ -56,9 +57,12 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if model is not None:
         scores.run(project, model, given, screen, at)
         return
-    from headwater.online_stores import opened
+    from headwater.online_stores.ownership import opened_for
 
-    with opened(given.store) as store, stopped_where(watching=given.watch) as stop:
+    with (
+        opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store,
+        stopped_where(watching=given.watch) as stop,
+    ):
         if given.anew:
             _forget(project, given, store)
         _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
@@ -71,7 +75,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> None:
     """Make whatever is due, until told to stop."""
-    from headwater.online_stores import opened
+    from headwater.online_stores.ownership import opened_for
     from headwater.pipelines.materialize import Materialized
     from headwater.pipelines.schedule import schedule
 
@@ -84,7 +88,7 @@ def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> 
     metrics = JobMetrics()
     if given.supervised is not None:
         given.supervised.report(lambda: families(metrics.registry.collect()))
-    with opened(given.store) as store, stopped() as stop:
+    with opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store, stopped() as stop:
         for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.trust, stop=stop):
             metrics.done(done)
             if done.error is not None:

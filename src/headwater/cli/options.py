@@ -88,6 +88,15 @@ def store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def shared_store(parser: argparse.ArgumentParser) -> None:
+    """Consent to a store that belongs to another project."""
+    parser.add_argument(
+        "--allow-shared-store",
+        action="store_true",
+        help="keep data in a store that belongs to another project, beside that one's; needed once for a project and a store",
+    )
+
+
 def models(parser: argparse.ArgumentParser) -> None:
     """Where versions of fitted models are kept."""
     parser.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")

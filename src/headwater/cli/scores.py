@@ -83,7 +83,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
     """Score, and with --watch score every cut as soon as it can be."""
     from headwater.definitions.durations import micros
     from headwater.definitions.freshness import Batch
-    from headwater.online_stores import opened
+    from headwater.online_stores.ownership import opened_for
     from headwater.pipelines.cuts import due_after
     from headwater.pipelines.materialize_model import materialize_model
     from headwater.pipelines.score import scoring_of
@@ -99,7 +99,10 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
         raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
     if given.active is not None:
         micros(given.active, "--active")
-    with opened(given.store) as store, stopped_where(watching=given.watch) as stop:
+    with (
+        opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store,
+        stopped_where(watching=given.watch) as stop,
+    ):
         while not stop.is_set():
             fitted = _fitted(arm, given)
             with screen.progress() as tick:

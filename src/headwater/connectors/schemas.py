@@ -47,7 +47,7 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
         raise DefinitionError(f"{what} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)")
     given = source.stream.schema
     found = _history(source, also) if given is None else {name: _polars(dtype) for name, dtype in given.items()}
-    for name in _needed(source, also):
+    for name in needed_columns(source, also):
         if name not in found:
             raise DataError(f"{what}: the schema of {source.stream} has no column {name!r}, which the source reads; {nearest(name, found)}")
     for name, dtype in found.items():
@@ -68,11 +68,11 @@ def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:
         raise DataError(
             f"{what}: the columns of {source.stream} are those of its history, and {error}; or give the stream a schema="
         ) from error
-    needed = set(_needed(source, also))
+    needed = set(needed_columns(source, also))
     return {name: dtype for name, dtype in schema.items() if source.select is None or name in needed}
 
 
-def _needed(source: Source, also: Collection[str]) -> list[str]:
+def needed_columns(source: Source, also: Collection[str] = ()) -> list[str]:
     """The columns of a record that the source reads, where it names them."""
     made = {item.meta.output_name() for item in source.select or () if not isinstance(item, str)}
     own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c and c not in made]

@@ -42,7 +42,7 @@ class Definition:
     """Base of every definition: equal iff the fingerprints are equal.
 
     Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out, and one with
-    `{"fingerprint": "given"}` while it is None.
+    `{"fingerprint": "given"}` while it is its default.
     """
 
     @cached_property
@@ -113,7 +113,7 @@ def check_name(name: str, what: str) -> None:
 
 def _counts(field: dataclasses.Field[object], value: object) -> bool:
     says = field.metadata.get("fingerprint", True)
-    return says is True or (says == "given" and value is not None)
+    return says is True or (says == "given" and value != field.default)
 
 
 def _key(key: object) -> str:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, ClassVar, Literal, Union
 
 from headwater.definitions.aggregation import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
@@ -70,6 +70,7 @@ class FeatureView(Definition):
         ttl: a value whose last counted event is older than this at T is null.
         hop: the step in which the tail of each window moves, instead of the rule's.
         on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
+        on_incomplete: what to serve while the view's records lack events that were received: "null", the "value" as it is, or "refuse".
 
     Raises:
         DefinitionError: a bad name, key, window or freshness; two features of one name.
@@ -91,9 +92,12 @@ class FeatureView(Definition):
     ttl: Duration | None = None
     hop: Duration | None = None
     on_stale: Literal["previous", "null", "refuse"] = "previous"
+    on_incomplete: Literal["null", "value", "refuse"] = field(default="null", metadata={"fingerprint": "given"})
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
     third_party: HttpFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # whose earlier answers the source has
+
+    is_placed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -111,6 +115,9 @@ class FeatureView(Definition):
             raise DefinitionError(f"{what}: features is {self.features!r}; give at least one aggregation, such as [hw.count()]")
         if self.on_stale not in ("previous", "null", "refuse"):
             raise DefinitionError(f"{what}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
+        if self.on_incomplete not in ("null", "value", "refuse"):
+            near = f"; {nearest(self.on_incomplete, ('null', 'value', 'refuse'))}" if isinstance(self.on_incomplete, str) else ""
+            raise DefinitionError(f"{what}: on_incomplete is {self.on_incomplete!r}; give 'null', 'value' or 'refuse'{near}")
         sized = None if self.windows is None else tuple(as_window(w, self.hop) for w in self.windows)
         if sized is not None and not sized:
             raise DefinitionError(f"{what}: windows is empty; give at least one, or leave it out for all of the past")
@@ -140,9 +147,9 @@ class FeatureView(Definition):
     def tiles_fingerprint(self) -> str:
         """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing else.
 
-        Aliases share it. It does not change with the length of a ttl, `on_stale`, the lag of a stream, names of features, or columns of
-        the source that the view does not read; nor, for a streaming view, with where the history lies, since its state lives by the
-        stream. Features count in their order, which stored state is laid out by.
+        Aliases share it. It does not change with the length of a ttl, `on_stale`, `on_incomplete`, the lag of a stream, names of
+        features, or columns of the source that the view does not read; nor, for a streaming view, with where the history lies, since its
+        state lives by the stream. Features count in their order, which stored state is laid out by.
         """
         streams = not isinstance(self.freshness, Batch)
         said = (
@@ -211,6 +218,12 @@ class FeatureView(Definition):
         if freshness == self.freshness:
             return self
         return self._but(freshness=freshness, base=None if self.base is None else self.base.at(freshness))
+
+    def stored_as(self, tiles: str, source: Source) -> FeatureView:
+        """This view with the fingerprint, and the source, under which an online store keeps its state."""
+        made = self._but(source=source, base=None if self.base is None else self.base.stored_as(tiles, source))
+        made.__dict__.update(tiles_fingerprint=tiles, is_placed=True)
+        return made
 
     def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
         """This view with its keys filled from the same columns and features, as they are elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from headwater.definitions.feature_service import FeatureService, Member
 
 _DAY = "1d"
+
+
+class _StoredName(str):
+    """A name that a store keeps a source by, which no definition can have."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +80,8 @@ class Source(Definition):
 
     def __post_init__(self) -> None:
         self.remember_site()
-        check_name(self.name, "a source")
+        if not isinstance(self.name, _StoredName):
+            check_name(self.name, "a source")
         what = f"source {self.name!r}"
         if not isinstance(self.timestamp_field, str):
             raise DefinitionError(f"{what}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time")
@@ -151,6 +159,13 @@ class Source(Definition):
         from headwater.definitions.enriched import enrich  # views know sources, and here a source knows views
 
         return enrich(self, name, features, select=select, filter=filter)
+
+    def stored_as(self, name: str) -> Source:
+        """This source under the name by which an online store keeps it."""
+        made = copy.copy(self)
+        made.__dict__.pop("fingerprint", None)
+        object.__setattr__(made, "name", _StoredName(name))
+        return made
 
     def known_within(self, delay: Duration) -> Source:
         """This source, had its events been known `delay` after their event time."""

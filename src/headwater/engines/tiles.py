@@ -73,6 +73,11 @@ class ViewTiles:
         stored = Stored(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
         return Records(stored, texts, IDENT in self.schema and not self.schema[IDENT].is_integer())
 
+    def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
+        """Whether records made of columns of these types are read the same way; those of other views do not matter."""
+        names = [*self.view.read_columns, IDENT]
+        return all(self.schema.get(name) == dtypes.get(name) for name in names)
+
     def check(self) -> None:
         """Refuse columns of types that the features cannot be made of.
 

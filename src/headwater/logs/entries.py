@@ -24,7 +24,7 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.engines.asides import status_name, status_series
 
 Kind = Literal["features", "predict", "rank"]
-AsOf = tuple[int, int, Mapping[str | None, int], bool]
+AsOf = tuple[int, int, Mapping[str | None, int], bool, bool]
 """T, K, the last commit that counts by partition, and whether the values are stale: as `pipelines.moments.Moment`."""
 
 PREFIX = "headwater_"
@@ -287,7 +287,7 @@ def _frame(about: About, columns: _Columns) -> pl.DataFrame:
 
 
 def _as_of(view: str, t: I64, moments: Sequence[AsOf]) -> list[pl.Series]:
-    T, K, commits, stale = zip(*moments, strict=True)
+    T, K, commits, stale, incomplete = zip(*moments, strict=True)
     known: dict[int, str | None] = {}
     for each in commits:  # one mapping serves all requests until the next commit
         if id(each) not in known:
@@ -297,6 +297,7 @@ def _as_of(view: str, t: I64, moments: Sequence[AsOf]) -> list[pl.Series]:
         pl.Series(f"{view}__K", K, pl.Int64).cast(pl.Datetime("us", "UTC")),
         pl.Series(f"{view}__age", t - np.array(K, np.int64)).cast(pl.Duration("us")),
         pl.Series(f"{view}__stale", stale, pl.Boolean),
+        pl.Series(f"{view}__incomplete", incomplete, pl.Boolean),
         pl.Series(f"{view}__sequence", [known[id(each)] for each in commits], pl.String),
     ]
 

@@ -61,7 +61,7 @@ class Roller:
         return _last(self.files())
 
     def roll(self) -> Path | None:
-        """Move all blocks into one file; the file."""
+        """Move all blocks into a file, into several where columns changed; the last one."""
         if next(iter(self._blocks()), None) is None:
             return None
         try:
@@ -89,7 +89,10 @@ class Roller:
         blocks = list(self._blocks())
         if not blocks:
             return None
-        frame = pl.concat([_frame(value) for _, value in blocks])
+        frames = [_frame(value) for _, value in blocks]
+        alike = next((n for n, one in enumerate(frames) if one.schema != frames[0].schema), len(frames))
+        blocks, more = blocks[:alike], len(frames) > alike
+        frame = pl.concat(frames[:alike])
         first, last = spaces.sequence_of(blocks[0][0]), spaces.sequence_of(blocks[-1][0])
         day = frame[KNOWN_AT].max()
         assert isinstance(day, datetime)
@@ -100,15 +103,22 @@ class Roller:
         self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
         if self.keep is not None:
             expire_files(self.files(), (day - timedelta(microseconds=self.keep)).date())
-        return path
+        return self._roll() if more else path  # a file holds rows of the same columns
 
     def rows(self) -> pl.LazyFrame | None:
-        """Everything, in files or not yet; None where there is nothing. Blocks come before files, so that rolling meanwhile loses none."""
+        """Everything, in files or not yet; None where there is nothing. A column that some rows lack is null in them."""
+        parts = self.lazy_parts()
+        return pl.concat(parts, how="diagonal_relaxed") if parts else None
+
+    def lazy_parts(self) -> list[pl.LazyFrame]:
+        """Everything in the order of its commits, each part by the columns that the stream had then.
+
+        Blocks come before files, so that rolling meanwhile loses none.
+        """
         blocks, files = list(self._blocks()), self.files()
         done = _last(files)
-        parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(files)]
-        waiting = [_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done]
-        return pl.concat([*parts, *waiting], how="vertical") if parts or waiting else None
+        parts = [pl.scan_parquet(path, hive_partitioning=False) for path in sorted(files, key=span)]
+        return [*parts, *(_frame(value).lazy() for key, value in blocks if spaces.sequence_of(key) > done)]
 
     def parts(self) -> list[Callable[[], pl.DataFrame]]:
         """As `rows`, in parts that are read when they are called, each with the columns that it was written with."""

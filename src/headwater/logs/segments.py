@@ -34,8 +34,8 @@ def served(
 
     - the request's own columns, named `headwater_given_<name>` where a feature has the name;
     - each feature, and beside it `<feature>__status`;
-    - of each view `<view>__T`, `<view>__K`, `<view>__age` (t - K), `<view>__stale`, and `<view>__sequence`: the last commit that counts, as
-      JSON, a number or where several processes write one for each partition;
+    - of each view `<view>__T`, `<view>__K`, `<view>__age` (t - K), `<view>__stale`, `<view>__incomplete`, and `<view>__sequence`: the last
+      commit that counts, as JSON, a number or where several processes write one for each partition;
     - `headwater_request` (its id), `headwater_row` (in it), `headwater_at` (when it asked), `headwater_prediction`, `headwater_how`
       (precomputed, on_request, default), `headwater_prediction_age`, `headwater_latency_us` and `headwater_latency_us__<stage>`;
     - `headwater_kind`, `_project`, `_service`, `_model`, `_version`, `_arm`, `_level`, and `_views`, their fingerprints as JSON.

@@ -32,9 +32,11 @@ class OnlineStore(Protocol):
     `partitioned`: whether several processes write, each for its own partitions of a stream. There, a view's record is one of a key and a
     partition, holds the offset through which it is complete, and only ever makes way for one that is complete through a greater one; so
     the records of a commit may become visible before the rest of it. After a crash between the two, `mend` takes them back.
+    `namespace`: what the names of sources begin with in it; see `ownership`.
     """
 
     partitioned: bool
+    namespace: str
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys, all of one moment."""

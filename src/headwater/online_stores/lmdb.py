@@ -17,7 +17,7 @@ from headwater import clock, permissions
 from headwater.definitions.sizes import in_bytes
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes
-from headwater.online_stores.spaces import FORMAT, FORMAT_KEY
+from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, OLDER
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
@@ -40,6 +40,7 @@ class LmdbStore:
     """
 
     partitioned = False
+    namespace = ""
 
     def __init__(self, folder: Path, *, size: int = _SIZE, readonly: bool = False) -> None:
         self.folder = folder
@@ -167,9 +168,9 @@ class LmdbStore:
 
     def _check_format(self, *, readonly: bool) -> None:
         found = self.get([FORMAT_KEY])[0]
-        if found is None and not readonly:
+        if found in (None, OLDER) and not readonly:
             self.commit({FORMAT_KEY: FORMAT}, {})
-        elif found not in (None, FORMAT):
+        elif found not in (None, OLDER, FORMAT):
             self.close()
             raise StoreError(
                 f"the online store in {self.folder} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version that "

@@ -45,7 +45,7 @@ from headwater.online_stores import redis_scripts as scripts
 from headwater.online_stores.backups import back_up
 from headwater.online_stores.redis_calls import Argument, Call, Options, Servers, UnansweredError
 from headwater.online_stores.redis_scripts import Part
-from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, OFFSET, RECORD
+from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, OFFSET, OLDER, RECORD
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
@@ -60,6 +60,7 @@ class RedisStore:
     """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
 
     partitioned = True
+    namespace = ""
 
     def __init__(self, servers: Servers, options: Options, *, readonly: bool = False) -> None:
         self.outrun = 0
@@ -366,9 +367,9 @@ class RedisStore:
 
     def _check_format(self) -> None:
         (found,) = self.get([FORMAT_KEY])
-        if found is None and not self._readonly:
+        if found in (None, OLDER) and not self._readonly:
             self.commit({FORMAT_KEY: FORMAT}, {})
-        elif found not in (None, FORMAT):
+        elif found not in (None, OLDER, FORMAT):
             raise StoreError(
                 f"the online store in {self._options.where} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version "
                 "that wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"

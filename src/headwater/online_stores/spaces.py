@@ -7,7 +7,10 @@ import struct
 from collections.abc import Sequence
 
 FORMAT_KEY = b"mformat"
-FORMAT = b"1"
+FORMAT, OLDER = b"2", b"1"
+"""What this version writes, and what it reads besides: there no view is known to be whole, so ingestion fills each again."""
+OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
+"""The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
 SEQUENCE = b"msequence"
 """How many commits have been made."""
 RECEIVER = b"mreceiver"

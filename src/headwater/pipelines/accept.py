@@ -27,6 +27,7 @@ from headwater.logs.rolling import KNOWN_AT
 
 PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
 UTC = pl.Datetime("us", "UTC")
+_EVER = 2**62
 COPY = "a copy of an event that was accepted before"
 DEAD_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
@@ -119,6 +120,12 @@ class Acceptance:
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
         return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW], held=True)
+
+    def sound_events(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """As `events_of`, without those that would be refused; how far ahead of its record an event may happen was judged when it came."""
+        events = self.events_of(rows)
+        reasons = replace(self, future=_EVER)._reasons(events, rows)  # noqa: SLF001 (its own)
+        return events if reasons.null_count() == len(reasons) else events.filter(reasons.is_null())
 
     def events_in(self, source: Source, also: Sequence[str] = (), *, held: bool = False) -> pl.DataFrame:
         """As `events_of`, of the table of a source; with the columns `also`. held: as of `collect`."""

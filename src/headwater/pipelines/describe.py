@@ -122,6 +122,7 @@ def _view(view: FeatureView) -> dict[str, object]:
         freshness=freshness_text(view.freshness),
         ttl=view.ttl,
         on_stale=view.on_stale,
+        on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
         alias_of=None if view.base is None else view.root.name,
         request_keys={k: _said(v) for k, v in view.request_keys.items()} or None,
         events=_hash(_events(view.source, frozenset(view.keys))),

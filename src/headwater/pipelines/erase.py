@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.engines.workplace import lock
 from headwater.errors import StoreError, UsageError, nearest
 from headwater.logs.rolling import FOLDERS, Roller
-from headwater.online_stores import OnlineStore, open_store, opened, spaces
+from headwater.online_stores import OnlineStore, open_store, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.online_stores.scores import SLOTS, read_scores
 from headwater.online_stores.states import read_state, read_stream
 from headwater.pipelines.accept import Acceptance
@@ -93,7 +95,7 @@ def erase(
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
-    with opened(url) as mine:
+    with opened_for(project.name, url) as mine:
         erased = _checked(project, key, mine)
         journal = Journal.begin(project.name, erased.texts, _shown(url), place, dry_run=dry_run)
         journal.forget_unreplaced()
@@ -106,7 +108,7 @@ class _Erasure:
 
     def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: Journal, wait: float) -> None:
         self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
-        self.views = stored(project)
+        self.views = [dataclasses.replace(one, view=placed(store, one.view)) for one in stored(project)]
         self.requests = request_keys(project, key)
 
     def run(self) -> None:
@@ -337,7 +339,7 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
     if not key:
         raise UsageError("no key is given; give the columns of a view's key and their values, such as user=7")
     erased = ErasedKey({name: as_text(value) for name, value in key.items()})
-    views = [one.view for one in stored(project)]
+    views = [placed(store, one.view) for one in stored(project)]
     known = {name for view in views for name in view.keys} | {name for arm in served(project) if arm.scoring for name in arm.scoring.keys}
     for name, value in key.items():
         if name not in known:

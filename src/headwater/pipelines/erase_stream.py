@@ -26,13 +26,13 @@ from headwater.errors import FencedError, LostError
 from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.online_stores import images as kept
-from headwater.online_stores.states import Begun, read_state
+from headwater.online_stores.states import Begun, read_progress, read_state
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.corrections import tokens_of
 from headwater.pipelines.erase_match import ErasedKey, StreamRows
 from headwater.pipelines.ids import WIDTH, words
 from headwater.pipelines.seed import history_before
-from headwater.pipelines.shard import Progress, Shard
+from headwater.pipelines.shard import Shard
 from headwater.pipelines.strays import spelt
 
 _ROWS = 200_000
@@ -117,7 +117,7 @@ class StreamState:
         progress, erased = shard.progress, sum(int(mask.sum()) for _, mask in self.archived)
         while some := dict(_until(pairs, _BYTES)):
             said = self.store.get([shard.place])[0]
-            if (Progress() if said is None else msgspec.msgpack.decode(said, type=Progress)) != progress:
+            if read_progress(said) != progress:
                 raise FencedError("another process has written meanwhile")
             expect: dict[bytes, bytes | None] = {shard.place: said}
             if shard.partition is not None:

@@ -25,7 +25,8 @@ from headwater.engines.reading import KNOWN, ROW, TIME
 from headwater.engines.tiles import key_bytes
 from headwater.errors import UsageError, nearest
 from headwater.logs.past_columns import broken_files_named
-from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.evidence import Evidence
 from headwater.pipelines.historical import tables
@@ -95,7 +96,7 @@ def explain_feature(
         UsageError: a key that the view does not have, or one that is missing.
     """
     chosen = next(f for f in view.outputs if f.name == view[feature].feature)
-    view = view.root
+    view = view.root if store is None else placed(store, view.root)
     for name in {*view.keys} ^ {*keys}:
         raise UsageError(
             f"feature view {view.name!r} has the keys {list(view.keys)}, and {list(keys)} were given; {nearest(name, view.keys)}"
@@ -158,7 +159,7 @@ def explain(
     """
     view = _view_of(project, feature)
     place = settings.home() if folder is None else Path(folder)
-    with opened(store, readonly=True) as mine:
+    with opened_for(project.name, store, readonly=True) as mine:
         return explain_feature(view, feature, keys, mine, place, at=None if at is None else parse_moment(at, "at"))
 
 

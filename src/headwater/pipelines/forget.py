@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.pipelines.arms import chosen, stored
 
 _AT_ONCE = 10_000
@@ -40,13 +41,13 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     ({'user': 2}, 12, 12)
     """
     wanted = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
-    with opened(store) as mine:
+    with opened_for(project.name, store) as mine:
         return {one.name: forget_view(one.view, mine) for one in wanted}
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
     """As `forget`, for one view; `wait` seconds for whoever writes it. What says that the view is whole goes first."""
-    tiles = view.root.tiles_fingerprint
+    tiles = placed(store, view.root).tiles_fingerprint
     with store.lease(f"materialize-{tiles}" if isinstance(view.freshness, Batch) else _LEASE, wait=wait):
         own = [spaces.state(tiles), *(key for key, _ in store.scan(spaces.state(tiles, "")))]
         store.commit(dict.fromkeys(own), {})

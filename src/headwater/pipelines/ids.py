@@ -34,11 +34,11 @@ class Ids:
         self._table: NDArray[np.int64] = _empty(_LEAST)
         self._count = 0
 
-    def accept(self, ids: pl.Series, content: I64, known: int) -> Checked:
-        """Events in the order in which they came, all known at `known`: a copy is one whose id was accepted less than the horizon before.
+    def accept(self, ids: pl.Series, content: I64, known: int | I64) -> Checked:
+        """Events in the order in which they came, known at `known`: a copy is one whose id was accepted less than the horizon before.
 
         Args:
-            ids: integers or texts, none null. content: int64 (n), a hash of what each event says. known: microseconds.
+            ids: integers or texts, none null. content: int64 (n), a hash of what each event says. known: microseconds, of all or of each.
 
         >>> ids = Ids(10)
         >>> ids.accept(pl.Series([7, 7, 8]), np.array([1, 2, 3]), known=0).accepted.tolist()
@@ -48,7 +48,7 @@ class Ids:
         """
         first, second = words(ids)
         rows = np.column_stack([first, second, np.full(len(ids), known), content])
-        self._room(len(rows), known)
+        self._room(len(rows), int(np.min(known)) if len(ids) else 0)
         accepted = np.zeros(len(rows), np.bool_)
         added, conflicts = _accept(self._table, rows, self.horizon, accepted)
         self._count += added

@@ -23,6 +23,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic, Pushed
 from headwater.errors import ClockError, FencedError, RecreatedError, RetentionError, UsageError
 from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import stored
 from headwater.pipelines.clock_check import ClockCheck
 from headwater.pipelines.intake import LEASE, Intake, Limits, Turns, streamed
@@ -205,11 +206,12 @@ def ingest(
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
     if receive is None and len(pushed) == len(sources) and not once:
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --http does")
+    store = scoped(store, project.name, write=True)
     with ExitStack() as stack:
         if not store.partitioned:
             stack.enter_context(store.lease(LEASE, wait=limits.wait))
         elif pushed and receive is not None:
-            stack.enter_context(store.lease(_PUSHED, wait=limits.wait))
+            stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
         intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
         for intake in intakes:
             stack.callback(intake.close)
@@ -234,7 +236,8 @@ def _receiving(receive: Receive, intakes: Sequence[Intake], store: OnlineStore) 
     for intake in intakes:
         intake.inbox = Inbox(intake.source)
     inboxes = {intake.source.name: cast("Inbox", intake.inbox) for intake in intakes}
-    with receive(inboxes) as known:
+    with receive(inboxes) as receiver:
+        known = {key + store.namespace.encode(): value for key, value in receiver.items()}
         store.commit(known, {})
         try:
             yield

@@ -20,7 +20,9 @@ from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import claim, placed, placed_source
 from headwater.pipelines.accept import OFFSET, Acceptance
+from headwater.pipelines.rejudge import Logs
 from headwater.pipelines.seed import seed
 from headwater.pipelines.shard import Committed, Shard
 
@@ -98,7 +100,9 @@ class Intake:
         replayed_from: int | None = None,
     ) -> None:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
-        self.acceptance = Acceptance(source, tuple(views), micros(limits.future, "future"))
+        claim(store, source)
+        placed_views = tuple(placed(store, view) for view in views)
+        self.acceptance = Acceptance(placed_source(store, source), placed_views, micros(limits.future, "future"))
         self.acceptance.warm()
         if folder is not None:
             for name in FOLDERS.values():
@@ -238,7 +242,7 @@ class Intake:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
         replayed = self.replayed_from is not None
         now = clock.now_micros() if self.replayed_from is None else self.replayed_from
-        for view, events in seed(shard, self._roller(shard.partition, spaces.ARCHIVE), now, replayed=replayed).items():
+        for view, events in seed(shard, self._logs(shard.partition), now, replayed=replayed).items():
             _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
 
     def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
@@ -259,9 +263,12 @@ class Intake:
                 self.inbox.settle(int(some.offset[0]), fates, reasons, made.sequence)
         return made
 
+    def _logs(self, partition: str | None) -> Logs:
+        return Logs(*(self._roller(partition, space) for space in (spaces.ARCHIVE, spaces.FILTERED, spaces.DEAD)))
+
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
-        return Roller(self.store, space, folder / FOLDERS[space], self.source.name, partition, self._keep[space])
+        return Roller(self.store, space, folder / FOLDERS[space], self.acceptance.source.name, partition, self._keep[space])
 
 
 def _aside(work: Sequence[Callable[[], object]]) -> Future[None]:

@@ -57,7 +57,7 @@ class MadeAhead:
     def __init__(self, arm: Arm, store: OnlineStore) -> None:
         self.arm, self.store, self.scoring = arm, store, scoring_of(arm)
         assert isinstance(self.scoring.freshness, Batch)
-        self._fingerprint = fingerprint(arm)
+        self._fingerprint = fingerprint(arm, store.namespace)
         self._head, self._begin = scores.place(self._fingerprint), spaces.records(self._fingerprint)
         self._due = Due(self.scoring.freshness)
         self._head_bytes: bytes | None = None

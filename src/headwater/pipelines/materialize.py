@@ -32,7 +32,8 @@ from headwater.engines.split import bucket_files, hash_of, split
 from headwater.engines.tiles import ViewTiles
 from headwater.engines.workplace import read_json, renamed, workplace, write_json
 from headwater.errors import DataError, UsageError
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.online_stores.states import Cut, Making, State, encoded, read_state, schema_bytes
 from headwater.pipelines.arms import Stored, chosen, stored
 from headwater.pipelines.cuts import computable, due_after
@@ -92,7 +93,7 @@ def materialize_view(
         DataError: its history cannot be read, or has columns of other types than at the cut before.
         StoreError: the store cannot be written, or another run of this view is under way.
     """
-    view = view.root
+    view = placed(store, view.root)
     cuts = cuts_at(view, t)
     with store.lease(f"materialize-{view.tiles_fingerprint}", wait=wait):
         state = read_state(store, view.tiles_fingerprint)
@@ -295,6 +296,7 @@ def materialize(
     at: datetime | str | None = None,
     memory: Size | None = None,
     tick: Tick | None = None,
+    shared: bool = False,
 ) -> list[Materialized]:
     """Bring the batch views of a project to the cut that is to be read now, and to the one after it where that can be computed.
 
@@ -309,6 +311,7 @@ def materialize(
         at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
         memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
         tick: called with what is being done, how much is done, and of how much.
+        shared: keep the project's data in a store that belongs to another project, beside that one's; needed once.
 
     Raises:
         UsageError: a name that no batch view has.
@@ -327,7 +330,7 @@ def materialize(
     """
     wanted = batch_views(project, views)
     t = clock.now_micros() if at is None else parse_moment(at, "at")
-    with opened(store) as mine:
+    with opened_for(project.name, store, write=True, shared=shared) as mine:
         return [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
 
 

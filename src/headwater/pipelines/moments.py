@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast
 
-import msgspec
 import numpy as np
 
 from headwater import clock
@@ -14,10 +13,10 @@ from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.engines.asides import STATUSES
-from headwater.errors import StaleError, StoreError
+from headwater.engines.tiles import ViewTiles
+from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, spaces
-from headwater.online_stores.states import State, decoded, read_stream
-from headwater.pipelines.shard import Progress
+from headwater.online_stores.states import Progress, State, decoded, merged, read_parts, read_progress
 
 _NONE: Mapping[str | None, int] = {}
 SLOTS = ("0", "1")
@@ -32,12 +31,14 @@ class Moment(NamedTuple):
     sequences: by partition (None where there is one writer), the last commit that counts; none in a batch view.
     stale: whether the view promises fresher values, or they are of a time that has not come: a commit may be made while one asks, and
     clocks of two machines differ, so a view that promises 2 s may be as much ahead.
+    incomplete: whether a window of the view may lack events that were received.
     """
 
     T: int
     K: int
     sequences: Mapping[str | None, int]
     stale: bool
+    incomplete: bool = False
 
 
 class Heads(Protocol):
@@ -52,11 +53,24 @@ class Heads(Protocol):
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether `moment` may find values incomplete."""
+        ...
+
     def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        """What is read now, of what the keys hold; asked for at t.
+        """What is read now, of what the keys hold; asked for at t. Whether commits are missing, `lacks` says, view by view.
 
         Raises:
             StoreError: nothing whole is there yet.
+        """
+        ...
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:
+        """Whether the view's records miss a commit, by what the keys hold; the same for as long as these are.
+
+        Raises:
+            RebuiltError: its records are made of columns of other types now.
         """
         ...
 
@@ -79,20 +93,25 @@ class StreamHeads:
     _found: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
     _looked: float = -REFRESH
     _state: State | None = None
+    _parts: Mapping[bytes, State] = field(default_factory=dict)
     _said: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
 
     @property
     def like(self) -> object:
         state = self._whole()
-        return self.view.source.name, self.view.freshness, state.exact_from
+        return self.view.source.name, self.view.freshness, state.exact_from, state.complete_from
+
+    @property
+    def doubtful(self) -> bool:
+        return self._whole().complete_from > 0
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         now = clock.stopwatch()
         if now - self._looked > REFRESH or not self._found[0]:
             name = spaces.PROGRESS + spaces.name(self.view.source.name)
             keys = [key for key, _ in self.store.scan(name)] or [name]
-            if keys != self._found[0]:
-                self._state = None  # a partition that is new may not be whole
+            if keys != self._found[0] and self._state is not None:
+                self._read()  # a partition that is new may not be whole
             self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
             self._looked = now
         return self._found
@@ -101,24 +120,52 @@ class StreamHeads:
         state = self._state or self._whole()
         said, (latest, known, sequences) = self._said
         if found != said:
-            progress = [Progress() if p is None else msgspec.msgpack.decode(p, type=Progress) for p in found]
+            progress = [read_progress(p) for p in found]
             parts = [end[1:].decode() if end else None for end in self._found[1]]
             latest, known = max(p.at for p in progress), min(p.known for p in progress)
             sequences = {part: p.sequence for part, p in zip(parts, progress, strict=True)}
             self._said = list(found), (latest, known, sequences)
         T = max(t, latest)
         stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
-        return Moment(T, known, sequences, stale)
+        return Moment(T, known, sequences, stale, state.complete_from > T)
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:
+        self._whole()
+        progress = [read_progress(p) for p in found]
+        if not self._covered(progress):
+            self._read()
+        return not self._covered(progress)
 
     def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
         return list(records)
 
+    def _covered(self, progress: Sequence[Progress]) -> bool:
+        """Whether each partition's part of the view is whole and misses no commit."""
+        tiles = self.view.tiles_fingerprint
+        parts = [self._parts.get(end[1:]) for end in self._found[1]]
+        return all(state is not None and p.covers(tiles, state) for state, p in zip(parts, progress, strict=True))
+
+    def _read(self) -> None:
+        """Read again what the store says of the view; a view that was whole once is read on while it is filled, as incomplete.
+
+        Raises:
+            RebuiltError: its records are made of columns of other types now.
+        """
+        tiles, before = self.view.tiles_fingerprint, self._state
+        self._parts = read_parts(self.store, tiles)
+        state = merged(self.store, self._parts, self.view.source.name)
+        if before is not None and state is not None and not ViewTiles(self.view, before.dtypes).reads_alike(state.dtypes):
+            raise RebuiltError(
+                f"feature view {self.view.name!r} is filled again with columns of other types than this reader knows; open it again"
+            )
+        self._state = state if before is None else state or before
+
     def _whole(self) -> State:
         if self._state is None:
-            state = read_stream(self.store, self.view.tiles_fingerprint, self.view.source.name)
-            if state is None or state.seeded is None:
+            self._read()
+            if self._state is None or self._state.seeded is None:
+                self._state = None
                 raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
-            self._state = state
         return self._state
 
 
@@ -132,6 +179,13 @@ class BatchHeads:
     @property
     def like(self) -> object:
         return self.view.tiles_fingerprint, self.view.freshness
+
+    @property
+    def doubtful(self) -> bool:
+        return False
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
+        return False  # every cut is made of the history
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         return (spaces.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
@@ -156,11 +210,19 @@ FALLBACK = STATUSES.index("fallback")
 
 
 def falls_back(view: FeatureView, moment: Moment) -> bool:
-    """Whether no value of the view is served, since they are older than promised.
+    """Whether no value of the view is served, since they are older than promised, or incomplete.
 
     Raises:
         StaleError: the view says on_stale="refuse".
+        IncompleteError: it says on_incomplete="refuse".
     """
+    if moment.incomplete and view.on_incomplete == "refuse":
+        raise IncompleteError(
+            f"feature view {view.name!r} is incomplete: its records lack events that were received, and it says on_incomplete='refuse'; see "
+            "`headwater status`"
+        )
+    if moment.incomplete and view.on_incomplete == "null":
+        return True
     if not moment.stale or view.on_stale == "previous":
         return False
     if view.on_stale == "refuse":

@@ -22,9 +22,11 @@ from headwater.definitions.moments import parse_moment
 from headwater.engines import asides
 from headwater.engines.keys import check_types
 from headwater.engines.tiles import ViewTiles, key_bytes
-from headwater.errors import DataError, StaleError, StoreError
+from headwater.errors import DataError, RebuiltError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.online_stores.states import State, read_state, read_stream
+from headwater.pipelines.details import Said, details_of
 from headwater.pipelines.historical import as_service, check_mappings, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
 from headwater.pipelines.plain import Plain, UnusualValueError
@@ -52,6 +54,9 @@ class OnlineView:
     view: FeatureView
     store: OnlineStore
 
+    def __post_init__(self) -> None:
+        self.view = placed(self.store, self.view)
+
     @cached_property
     def state(self) -> State:
         """What the store said of the view when it was first asked."""
@@ -75,6 +80,14 @@ class OnlineView:
         """As of when its records are."""
         return heads_of(self.view, self.store)
 
+    def moment(self, t: int) -> Moment:
+        """As of when values that are asked for at `t` are; raises what `read` does."""
+        return self._moment(self.store.get(self.heads.look()[0]), t)
+
+    def _moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        moment = self.heads.moment(found, t)
+        return moment._replace(incomplete=True) if self.heads.lacks(found) else moment
+
     def read(self, keys: pl.DataFrame, t: int) -> Served:
         """The values for rows with these keys, asked for at `t`, microseconds.
 
@@ -86,7 +99,7 @@ class OnlineView:
         heads, ends = self.heads.look()
         places = [*self.places(some, ends), *[spaces.NOWHERE] * (len(ends) * nulls)]
         found = self.store.get([*heads, *places])
-        moment = self.heads.moment(found[: len(heads)], t)
+        moment = self._moment(found[: len(heads)], t)
         chosen = [record or b"" for record in self.heads.chosen(found[len(heads) :], moment)]
         count = len(some) + nulls
         each = len(chosen) // max(count, 1)
@@ -126,6 +139,7 @@ def get_online_features(
     store: OnlineStore | str | None = None,
     at: datetime | str | None = None,
     details: bool = False,
+    project: str | None = None,
 ) -> pl.DataFrame:
     """The features of some rows as the online store has them now: one row out for each row in, in order.
 
@@ -137,12 +151,13 @@ def get_online_features(
             are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
-        details: beside each feature `<feature>__status`, `<feature>__age` in seconds, and `<feature>__stale`, whether it is older than
-            its view promises.
+        details: beside each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
+            its view promises, and `<feature>__incomplete`, whether a window of the view may lack events that were received.
+        project: whose values, by its name, in a store that several projects share; None is the project that the store belongs to.
 
     Raises:
         DataError: rows that lack a column, or keys of other types.
-        StoreError: a view that is not in the store.
+        StoreError: a view that is not in the store, or a project whose store it is not.
         StaleError: values older than promised, of a view with on_stale="refuse".
 
     >>> import headwater as hw
@@ -155,7 +170,7 @@ def get_online_features(
     >>> found.select("user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age").rows()
     [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
     """
-    with opened(store, readonly=True) as mine:
+    with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as mine:
         return OnlineFeatures(as_service(features), mine).read(rows, at=at, details=details)
 
 
@@ -200,17 +215,17 @@ class OnlineFeatures:
         check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}
-        beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        beside: dict[str, Said] = {}
         self._add_fetched(frame, found, beside)
         for view in self.service.views:
-            served = self.views[view.name].read(_keys(view, frame, found), t)
+            served = self._read(view, _keys(view, frame, found), t)
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
                 found[name] = series
-                beside[name] = status, t - served.moment.K, served.moment.stale
+                beside[name] = status, t - served.moment.K, served.moment.stale, served.moment.incomplete
         self._add_request(frame, found)
         columns = [found[name].alias(name) for name in self.names]
         if details:
-            columns += [column for series in columns for column in _details(series, beside.get(series.name))]
+            columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
         return pl.DataFrame(columns)
 
     def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
@@ -227,6 +242,9 @@ class OnlineFeatures:
             try:
                 answer = self._quick.one(request, t)
                 return answer if self._alone else Answer(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+            except RebuiltError:
+                self._reopen()
+                return self.row(request, t=t)
             except (KeyError, UnusualKeyError, UnusualValueError):
                 pass  # the general way knows what to say
         values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
@@ -243,6 +261,13 @@ class OnlineFeatures:
         return self._rows(request, sizes.pop(), clock.now_micros() if t is None else t)
 
     def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        try:
+            return self._answered(request, count, t)
+        except RebuiltError:
+            self._reopen()
+            return self._answered(request, count, t)
+
+    def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
         quick = self._quick
         try:
             got = quick.read(request, count, t)
@@ -279,14 +304,27 @@ class OnlineFeatures:
         values, statuses = zip(*(found[name] for name in self.names), strict=True)
         return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
 
+    def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> Served:
+        try:
+            return self.views[view.name].read(keys, t)
+        except RebuiltError:
+            self._reopen()
+            return self.views[view.name].read(keys, t)
+
+    def _reopen(self) -> None:
+        """Read the views as they were rebuilt."""
+        self.views = {name: OnlineView(one.view, one.store) for name, one in self.views.items()}
+        for name in ("_quick", "_plain", "_alone"):
+            self.__dict__.pop(name, None)
+
     def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
         """What third parties have answered and its statuses; added to `series`."""
-        beside: dict[str, tuple[pl.Series, int, bool]] = {}
+        beside: dict[str, Said] = {}
         self._add_fetched(frame, series, beside)
-        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, _, _) in beside.items()}
+        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
         return {name: (series[name].to_list(), codes) for name, codes in said.items()}
 
-    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, tuple[pl.Series, int, bool]]) -> None:
+    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, Said]) -> None:
         """Add what third parties have answered, and the statuses."""
         for http in self.service.http_features:
             for name, series in fetched(http, frame):
@@ -294,7 +332,7 @@ class OnlineFeatures:
                 codes = (
                     np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
                 )
-                beside[name] = asides.status_series(name, codes), 0, False
+                beside[name] = asides.status_series(name, codes), 0, False, False
 
     def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
         """Add what is made of the request itself."""
@@ -311,7 +349,7 @@ class OnlineFeatures:
         parts = []
         for view in self.service.views:
             online = self.views[view.name]
-            part = part_of(view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
+            part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
             parts += [] if part is None else [part]
         made = [f"{part.view.name}__{one.feature.name}" for part in parts for one in part.made]
         return Quick(
@@ -353,13 +391,3 @@ def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]
     filled = [(key, view.request_key(key)) for key in view.keys]
     columns = [(found[f.name] if isinstance(f, FeatureRef) else frame[f]).alias(key) for key, f in filled]
     return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)})
-
-
-def _details(series: pl.Series, said: tuple[pl.Series, int, bool] | None) -> list[pl.Series]:
-    name = series.name
-    status, age, stale = said or (asides.status_series("", series.is_null().cast(pl.Int64).to_numpy()), 0, False)
-    return [
-        status.alias(asides.status_name(name)),
-        pl.Series(f"{name}__age", np.full(len(series), age / 1e6)),
-        pl.Series(f"{name}__stale", np.full(len(series), stale)),
-    ]

@@ -36,20 +36,23 @@ from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN, ROW
 from headwater.logs.past_columns import as_today, broken_files_named
 from headwater.logs.rolling import KNOWN_AT, SEQUENCE, Roller
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.arms import Stored, chosen, stored
 from headwater.pipelines.historical import tables
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.past_images import images_before
-from headwater.pipelines.seed import history_before
+from headwater.pipelines.rejudge import Accepted
+from headwater.pipelines.seed import first_ids, history_before
 from headwater.pipelines.strays import Stray, strays
 
 _ABS = "__abs_"
 _TOLERANCE = 1e-9
 _ROWS = 1_000
 AHEAD = "the store is ahead of the clock; see `headwater store repair-clock`"
+_INCOMPLETE = "the view is incomplete: its records lack events that were received; see `headwater status`"
 
 
 def _json(value: object) -> object:
@@ -134,7 +137,7 @@ def parity(
     wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else Path(folder)
-    with opened(store, readonly=True) as mine:
+    with opened_for(project.name, store, readonly=True) as mine:
         found = []
         for one in wanted:
             with broken_files_named(place, one.view.source.name):
@@ -193,12 +196,12 @@ class Offline:
         for partition, (last, known) in parts.items():
             if self.folder is None:
                 continue
-            for read in Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition).parts():
-                kept, lost = as_today(read().filter(pl.col(SEQUENCE) <= last), columns)
-                self.notes.update(lost)
-                events = acceptance.events_of(kept.select(list(acceptance.schema)))
-                rows = kept.select(known.cast(pl.Int64).alias(KNOWN), SEQUENCE)[events[ROW]]  # the filter may be another than it was
-                found.append(events.hstack(rows))
+            roller = Roller(self.store, spaces.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
+            for read in roller.parts():
+                self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
+            for events, rows in Accepted(acceptance, roller.lazy_parts(), first_ids(self.store, self.view.source), last).parts():
+                kept = rows.select(known.cast(pl.Int64).alias(KNOWN), SEQUENCE)[events[ROW]]
+                found.append(events.with_columns(kept))
         every = pl.concat([*found, *self._before(acceptance)], how="diagonal_relaxed")
         return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
 
@@ -253,8 +256,10 @@ def check_view(
         StoreError: the view is not in the store.
         DataError: its history or archive cannot be read.
     """
-    offline, online = Offline(view.root, store, folder), OnlineView(view.root, store)
+    offline, online = Offline(placed(store, view.root), store, folder), OnlineView(view.root, store)
     t = clock.now_micros() if at is None else at
+    if online.moment(t).incomplete:
+        return Parity(view.name, 0, 0, t, t, 0, [], {_INCOMPLETE: 1})
     every, nobody = _keys(offline, online, t)
     drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)

@@ -16,6 +16,7 @@ from headwater.pipelines.arms import replayed
 from headwater.pipelines.changes import Change, changes
 from headwater.pipelines.describe import describe
 from headwater.pipelines.lints import Lint, grouped, lints
+from headwater.pipelines.rebuilds import rebuilds
 
 CatalogLike = Catalog | str | PathLike[str]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -35,6 +36,7 @@ class Plan:
         applied: the version that an apply made of it; None for a plan, and where nothing was written.
         kept: names of what the project no longer has, and which stays live.
         backtest_only: by name, why levels are not served.
+        rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
     """
 
     project: str
@@ -46,6 +48,7 @@ class Plan:
     applied: int | None = None
     kept: tuple[str, ...] = ()
     backtest_only: Mapping[str, str] = field(default_factory=dict)
+    rebuilt: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs_backfill(self) -> tuple[str, ...]:
@@ -76,6 +79,7 @@ class Plan:
             "breaking": list(self.breaking),
             "lints": [vars(lint) for lint in self.lints],
             "backtest_only": dict(self.backtest_only),
+            "rebuilt": dict(self.rebuilt),
         }
 
     def __str__(self) -> str:
@@ -92,6 +96,7 @@ class Plan:
             yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
             yield from (f"      {detail}" for detail in change.details)
             yield from (f"      breaking: {said}" for said in change.breaking)
+        yield from (f"  ↻ view {view} is filled again by headwater ingest: {said}" for view, said in self.rebuilt.items())
         yield from (f"  level {level} is for backtests only: {said}" for level, said in self.backtest_only.items())
         yield from (f"  ✗ refused: {said}" for said in grouped(self.refused))
         yield from (f"  ! warning: {said}" for said in grouped(lint for lint in self.lints if lint.severity == "warning"))
@@ -212,7 +217,8 @@ def _plan(project: Project, catalog: Catalog, held: Held) -> Plan:
     same = len(new) - sum(change.action != "removed" for change in found)
     kept = tuple(f"{change.kind} {change.name}" for change in found if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
-    return Plan(project.name, str(catalog), held.version, found, lints(project), same, None, kept, only)
+    again = rebuilds(held, new, found)
+    return Plan(project.name, str(catalog), held.version, found, lints(project), same, None, kept, only, again)
 
 
 def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

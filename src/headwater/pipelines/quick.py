@@ -93,7 +93,7 @@ class _Layout:
 
     heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
     group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
-    keys, what goes before, how a value becomes bytes, and the column.
+    keys, what goes before, how a value becomes bytes, and the column. doubtful: whether a view may be incomplete for some time yet.
     """
 
     heads: list[bytes]
@@ -102,6 +102,7 @@ class _Layout:
     begins: list[bytes]
     ends: list[Sequence[bytes]]
     keys: list[tuple[bytes, Callable[[object], bytes], str]]
+    doubtful: bool
 
     @cached_property
     def plain(self) -> bool:
@@ -124,6 +125,7 @@ class Quick:
         self._plans: dict[tuple[int, ...], answers.Plan] = {}
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
         self._known: tuple[float, _Layout] | None = None
+        self._lacking: tuple[list[bytes | None], list[bool]] = [], []
 
     def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
         """The features of `count` keys, asked for at t.
@@ -183,6 +185,11 @@ class Quick:
         """The words of the answers (see `answer`), and how many are null."""
         grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
+        if found[: len(layout.heads)] != self._lacking[0]:
+            self._lacking = self._lacks(layout, found)
+        lacking = self._lacking[1]
+        if lacking:
+            moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
         if layout.plain:
             records, plan = found[len(layout.heads) :], self._plain
         else:
@@ -195,9 +202,15 @@ class Quick:
         nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        if self._may_fall_back and any(moment[3] for moment in grouped):
+        if lacking or layout.doubtful or (self._may_fall_back and any(moment[3] for moment in grouped)):
             nulls = self._fall_back(plan, out, count, moments)
         return plan, out, nulls, moments
+
+    def _lacks(self, layout: _Layout, found: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
+        """What is said beside the records, and which views miss a commit by that; empty where none does."""
+        spans = [layout.groups[group][1:] for group in layout.group]
+        lacking = [part.heads.lacks(found[a:b]) for part, (a, b) in zip(self.parts, spans, strict=True)]
+        return list(found[: len(layout.heads)]), lacking if any(lacking) else []
 
     def _chosen(
         self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
@@ -214,9 +227,11 @@ class Quick:
         return records, self._planned(tuple(sizes))
 
     def _fall_back(self, plan: answers.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
-        """Mark all features of views that serve nothing stale; how many values are null."""
+        """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, said, gone = _cut(plan, out, count)
-        old = [moment.stale and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)]
+        old = [
+            (moment.stale or moment.incomplete) and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)
+        ]
         places = [old[view] for view, _ in self._order]
         said[places], gone[places] = FALLBACK, 1
         return int(gone.sum())
@@ -225,7 +240,8 @@ class Quick:
         now = clock.stopwatch()
         if self._known is not None and now - self._known[0] < REFRESH:
             return self._known[1]
-        layout = _Layout([], [], [], [], [], [])
+        layout = _Layout([], [], [], [], [], [], any(part.heads.doubtful for part in self.parts))
+        self._lacking = [], []
         known: dict[object, int] = {}
         for part in self.parts:
             heads, ends = part.heads.look()

@@ -22,15 +22,15 @@ from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.engines.reading import IDENT, ROW, TIME
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller, durable
-from headwater.online_stores import OnlineStore, frames, opened, spaces
-from headwater.online_stores.states import Begun, State
+from headwater.online_stores import OnlineStore, frames, spaces
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.states import Begun, Progress, State
 from headwater.pipelines.accept import OFFSET, PARTITION, Acceptance, content_of
 from headwater.pipelines.arms import stored
 from headwater.pipelines.held import DUE, waiting
 from headwater.pipelines.ids import WIDTH, words
 from headwater.pipelines.intake import LEASE
 from headwater.pipelines.seed import FAR
-from headwater.pipelines.shard import Progress
 
 _AT_ONCE = 100  # blocks in one commit
 
@@ -70,8 +70,9 @@ def repair_clock(
     """
     t = clock.now_micros() if now is None else now
     place = settings.home() if folder is None else folder
-    views = {one.view.tiles_fingerprint: one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)}
-    with opened(store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
+    streaming = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
+    with opened_for(project.name, store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
+        views = {view.tiles_fingerprint: view for view in (placed(mine, view) for view in streaming)}
         found = []
         for source in dict.fromkeys(view.source for view in views.values()):
             prefix = spaces.PROGRESS + spaces.name(source.name)
@@ -108,7 +109,7 @@ class _Repair:
                     durable(self._clipped(rows, acceptance if space == spaces.ARCHIVE else None), path)
         at, now = self.progress.at, self.now
         counts = {**self.progress.counts, "released": self.progress.counts.get("released", 0) - early}
-        whole = self._archived() >= counts.get("accepted", 0) + counts["released"]
+        whole = self._archived() >= counts.get("accepted", 0) + counts["released"] + counts.get("rejudged", 0) - counts.get("erased", 0)
         progress = msgspec.structs.replace(
             self.progress, at=now, known=min(self.progress.known, now), received=min(self.progress.received, now), counts=counts
         )

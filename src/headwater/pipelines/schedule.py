@@ -16,6 +16,7 @@ from headwater.definitions.sizes import Size
 from headwater.errors import UsageError
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import Stored, served
 from headwater.pipelines.cuts import due_after
 from headwater.pipelines.materialize import Materialized, batch_views, materialize_view
@@ -82,6 +83,7 @@ def schedule(
     Raises:
         UsageError: the project has nothing to make.
     """
+    store = scoped(store, project.name, write=True)
     jobs = [_of_view(one, store, memory) for one in _views(project)]
     registry = ModelRegistry(models)
     jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]

@@ -102,11 +102,15 @@ class Scored:
         return self.before == self.cut
 
 
-def fingerprint(arm: Arm) -> str:
-    """16 hexadecimal digits of all that shapes the scores of an arm but for the fitted model: what a store tells them apart by."""
+def fingerprint(arm: Arm, namespace: str = "") -> str:
+    """16 hexadecimal digits of all that shapes the scores of an arm but for the fitted model: what a store tells them apart by.
+
+    namespace: of the arm's project in the store.
+    """
     scoring = scoring_of(arm)
     said = ("scores", arm.model.name, arm.model.task, [service.fingerprint for service in arm.services], scoring.freshness, scoring.keys)
-    return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+    whole = (*said, namespace) if namespace else said
+    return hashlib.sha256(json.dumps(canonical(whole), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def scoring_of(arm: Arm) -> Precomputed:
@@ -180,7 +184,7 @@ class Job:
     @cached_property
     def fingerprint(self) -> str:
         """See `fingerprint`."""
-        return fingerprint(self.arm)
+        return fingerprint(self.arm, self.store.namespace)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ are called approximate until the longest window has passed; so they are where th
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import count
+from itertools import chain, count
 from types import MappingProxyType
-from typing import cast
 
 import msgspec
 import polars as pl
@@ -27,27 +27,36 @@ from headwater.engines.reading import IDENT, KNOWN, ROW, TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import DefinitionError, FencedError, LostError, StoreError
 from headwater.logs.rolling import Roller
-from headwater.online_stores import Changes, spaces
+from headwater.online_stores import Changes, OnlineStore, spaces
+from headwater.online_stores.ownership import has_moved
 from headwater.online_stores.states import Begun, State, encoded, read_state, schema_bytes
+from headwater.pipelines import rejudge as rejudging
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.corrections import Corrections
 from headwater.pipelines.past_images import Past, images_before
+from headwater.pipelines.rejudge import Accepted, First, Logs, rejudge
 from headwater.pipelines.shard import Shard
 
+_LOG = logging.getLogger(__name__)
 FAR = 2**60
-_ROWS = 500_000  # of the past that are added in one commit
 _EVENTS = 100_000  # with their images
 
 
 def new_views(shard: Shard) -> list[ViewTiles]:
-    """The views of a shard whose records are not whole."""
-    states = [read_state(shard.store, tiles.view.tiles_fingerprint, shard.partition) for tiles in shard.acceptance.tiles]
-    return [tiles for tiles, state in zip(shard.acceptance.tiles, states, strict=True) if state is None or state.seeded is None]
+    """The views of a shard whose records are not whole, miss a commit, or are made of columns of other types."""
+    return [tiles for tiles in shard.acceptance.tiles if not _is_kept(shard, tiles)]
 
 
-def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> dict[str, int]:
-    """Fill the views that are new with their past, as of `now`, microseconds; how many events each was given.
+def _is_kept(shard: Shard, tiles: ViewTiles) -> bool:
+    name = tiles.view.tiles_fingerprint
+    state = read_state(shard.store, name, shard.partition)
+    return state is not None and shard.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
 
+
+def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
+    """Fill the views whose records are not whole with their past, as of `now`, microseconds; how many events each was given.
+
+    logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
     replayed: the stream is the history's own continuation, so that nothing can be in both.
 
     What a killed run left of it is removed first.
@@ -56,13 +65,23 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
         FencedError: another process writes to the shard.
         StoreError: the archive holds commits that the store has not made.
     """
+    archive = logs.archive
     if archive.last > shard.progress.sequence:
         raise StoreError(
             f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {shard.progress.sequence}: it "
             "was restored or lost, or the archive is another store's. Put the files aside whose names end with a greater number, or name "
             "another folder; see the page on operations"
         )
+    T = max(now, shard.progress.at)
+    if not shard.progress.sequence and has_moved(shard.source):  # what came by the stream before is not in this one
+        shard.note(msgspec.structs.replace(shard.progress, lost=T), {}, _unmoved(shard))
+    rejudged = rejudge(shard, logs, T, _unmoved(shard), first_ids(shard.store, shard.source))
+    if rejudged:
+        _LOG.info(
+            "source %s: %s records that were refused or left out are accepted by its rules of today", shard.source.name, f"{rejudged:,}"
+        )
     fresh = new_views(shard)
+    _keep(shard, [tiles for tiles in shard.acceptance.tiles if tiles not in fresh])
     if not fresh:
         return {}
     if not shard.progress.sequence:
@@ -73,17 +92,41 @@ def seed(shard: Shard, archive: Roller, now: int, *, replayed: bool = False) -> 
         token = secrets.token_bytes(16)
         shard.store.commit({spaces.filling(shard.source.name, shard.partition): token}, _unmoved(shard))
         shard.filling = token
-    T = max(now, shard.progress.at)
-    counts, past = {}, _Past(shard, archive, _begun(shard, archive, T), T, replayed=replayed)
+    counts, past = {}, _Past(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
     for tiles in fresh:
-        _clear(shard, tiles)
-        place = spaces.state(tiles.view.tiles_fingerprint, shard.partition)
+        name = tiles.view.tiles_fingerprint
+        place = spaces.state(name, shard.partition)
         shard.store.commit({place: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
+        _clear(shard, tiles)
         counts[tiles.view.name] = past.fill(tiles) if shard.corrections is None else past.fill_with_images(tiles, shard.corrections)
-        shard.store.commit({place: encoded(past.state(tiles))}, _unmoved(shard))
+        state = past.state(tiles)
+        progress = msgspec.structs.replace(shard.progress, views={**shard.progress.views, name: state.coverage})
+        shard.note(progress, {place: encoded(state)}, _unmoved(shard))
     if shard.corrections is not None:
         shard.load()
     return counts
+
+
+def _keep(shard: Shard, kept: Sequence[ViewTiles]) -> None:
+    """Have only these views count as maintained, before anything of the others is touched."""
+    names = [tiles.view.tiles_fingerprint for tiles in kept]
+    if not shard.progress.sequence:
+        states = {name: read_state(shard.store, name, shard.partition) for name in names}
+        views = {name: state.coverage for name, state in states.items() if state is not None}
+    else:
+        views = shard.progress.maintained(names)
+    if views != shard.progress.views:
+        shard.note(msgspec.structs.replace(shard.progress, views=views), {}, _unmoved(shard))
+
+
+def first_ids(store: OnlineStore, source: Source) -> First:
+    """The ids of the history that a source's stream goes on from, and when they were known; None where there are none."""
+    value = store.get([spaces.begun(source.name)])[0]
+    if value is None or source.id_field is None or source.changes is not None:
+        return None
+    until = msgspec.msgpack.decode(value, type=Begun).until
+    shared = overlap(source, until)
+    return None if shared is None else (shared[1], until)
 
 
 def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
@@ -106,22 +149,21 @@ class _Past:
     """What is known of the time before a view, as of T."""
 
     shard: Shard
-    archive: Roller
+    logs: Logs
     begun: Begun | None
     T: int
     replayed: bool
 
     def fill(self, tiles: ViewTiles) -> int:
         """Add the past to the records of a view; how many events."""
-        parts = [*self._history(tiles), *self._archived()]
-        through = self._through
-        return sum(
-            _add(self.shard, tiles, part(), self.T, through - left) for left, part in zip(count(len(parts) - 1, -1), parts, strict=False)
-        )
+        history = self._history(tiles)
+        most = len(history) + -(-self._count // rejudging.ROWS) - 1
+        parts = chain((part() for part in history), self._archived())
+        return sum(_add(self.shard, tiles, part, self.T, self._through - left) for left, part in zip(count(most, -1), parts, strict=False))
 
     def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
         """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
-        images = pl.concat([corrections.none, *self._images(corrections), *(part().drop(ROW) for part in self._archived())])
+        images = pl.concat([corrections.none, *self._images(corrections), *(part.drop(ROW) for part in self._archived())])
         past = Past(corrections, images, self.T)
         return sum(
             _add(self.shard, tiles, events, self.T, self._through - left, changes)
@@ -153,37 +195,41 @@ class _Past:
     def state(self, tiles: ViewTiles) -> State:
         """The state of a view whose records are whole now."""
         until = 0 if self.begun is None else self.begun.until
-        doubtful = [until] if until and self.shard.source.id_field is None and not self.replayed else []
-        if self._missing:
-            doubtful.append(self.T)
-        reach = _reach(tiles)
-        exact = 0 if not doubtful else FAR if reach is None else max(doubtful) + reach
-        return State(tiles.view.name, schema_bytes(tiles.schema), [], self.shard.progress.sequence, until, exact)
+        reach, sequence = _reach(tiles), self.shard.progress.sequence
+        doubtful = until and self.shard.source.id_field is None and not self.replayed
+        lost = self.T if self._missing else self.shard.progress.lost
+        exact, complete = (0 if not at else FAR if reach is None else at + reach for at in (until if doubtful else 0, lost))
+        return State(
+            tiles.view.name,
+            schema_bytes(tiles.schema),
+            seeded=sequence,
+            from_history=until,
+            exact_from=exact,
+            complete_from=complete,
+            coverage=f"{sequence}-{secrets.token_hex(4)}",
+        )
 
     @cached_property
     def _missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
-        said = self.shard.progress.counts
-        return said.get("accepted", 0) + said.get("released", 0) - said.get("erased", 0) > self._count
+        counts = self.shard.progress.counts
+        accepted = sum(counts.get(name, 0) for name in ("accepted", "released", "rejudged"))
+        return accepted - counts.get("erased", 0) > self._count
 
     @cached_property
     def _count(self) -> int:
-        rows = self.archive.rows()
-        return 0 if rows is None else int(rows.select(pl.len()).collect().item())
+        return self.logs.count(self.logs.archive)
 
-    def _archived(self) -> list[Callable[[], pl.DataFrame]]:
-        def part(first: int) -> pl.DataFrame:
-            rows = cast("pl.LazyFrame", self.archive.rows()).slice(first, _ROWS)
-            return self.shard.acceptance.events_of(rows.select(list(self.shard.acceptance.schema)).collect())
-
-        return [partial(part, first) for first in range(0, self._count, _ROWS)]
+    def _archived(self) -> Iterator[pl.DataFrame]:
+        first = first_ids(self.shard.store, self.shard.source)
+        return (events for events, _ in Accepted(self.shard.acceptance, self.logs.archive.lazy_parts(), first).parts())
 
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
         if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
             return []
         reach = _reach(tiles)
         events = history_before(tiles.view, None if reach is None else self.T - reach, self.begun.until)
-        return [partial(events.slice, place, _ROWS) for place in range(0, events.height, _ROWS)]
+        return [partial(events.slice, place, rejudging.ROWS) for place in range(0, events.height, rejudging.ROWS)]
 
 
 def history_before(view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()) -> pl.DataFrame:

@@ -29,7 +29,8 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.logs.entries import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.logs.rolling import SEQUENCE
 from headwater.logs.segments import served
-from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.parity import Asked, Mismatch, Offline, Parity, agree, answer, same_values, sizes
 from headwater.pipelines.request_features import request_feature
@@ -71,7 +72,7 @@ def served_parity(
     place = settings.home() if folder is None else Path(folder)
     found: dict[str, Parity] = {}
     nothing: list[DataError] = []
-    with opened(store, readonly=True) as mine:
+    with opened_for(project.name, store, readonly=True) as mine:
         for model in project.models:
             try:
                 frame = _rows(model, place, rows, since, seed)
@@ -164,7 +165,7 @@ class _Served:
         return replace(made, notes=+Counter(made.notes))
 
     def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, part: _Chain) -> Parity:
-        offline = Offline(view.root, self.store, self.folder)
+        offline = Offline(placed(self.store, view.root), self.store, self.folder)
         events = offline.committed(part.known) if part.known else offline.history(int(T.min()), int(T.max()), int(part.K.max()))
         asked = Asked(self._keys(view, rows), T, part.K)
         features = self.service.needed[view.name]

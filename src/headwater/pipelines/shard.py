@@ -29,6 +29,7 @@ from headwater.engines.tiles import Fetched
 from headwater.errors import FencedError
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, stamped
 from headwater.online_stores import Changes, OnlineStore, frames, spaces
+from headwater.online_stores.states import Progress, read_progress
 from headwater.pipelines.accept import DEAD_SCHEMA, NONE, UTC, Acceptance, Arrived
 from headwater.pipelines.corrections import Brought, Change, Corrections, of_rows
 from headwater.pipelines.deduplicate import Deduplication
@@ -56,22 +57,6 @@ class Committed:
 
 
 Also = Callable[[Sequence[NDArray[np.int8]]], Changes]  # what became of each record -> what else the commit is to change
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a source's stream has been read.
-
-    sequence: of the last commit. at: its moment. received: when the last record read was received.
-    counts: since the beginning, by what became of records.
-    """
-
-    sequence: int = 0
-    at: int = 0
-    received: int = 0
-    latest: int = 0
-    known: int = 0
-    since: int = 0
-    counts: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass
@@ -117,7 +102,7 @@ class Shard:
         if own and self.partition is not None:
             self.store.mend(spaces.offset(self.source.name, self.partition))
         found = self.store.get([self.place])[0]
-        progress = Progress() if found is None else msgspec.msgpack.decode(found, type=Progress)
+        progress = read_progress(found) if found or not hasattr(self, "_memory") else self.progress
         begin = spaces.offset(self.source.name, "")
         offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
         ends = {name: spaces.as_number(value) for name, value in offsets if self.partition in (None, name)}
@@ -151,6 +136,17 @@ class Shard:
         """How far the stream has been read."""
         return self._memory.progress
 
+    def note(self, progress: Progress, changes: Changes, expect: Changes) -> None:
+        """Write a progress without records, with other changes, if the store holds what is expected; raises as `apply` does."""
+        if not progress.sequence:
+            if changes:
+                self.store.commit(changes, {self.place: None, **expect})
+            self._memory.progress = progress  # the first commit says it
+            return
+        said = msgspec.msgpack.encode(progress)
+        self.store.commit({**changes, self.place: said}, {self.place: self._memory.said, **expect})
+        self._memory.progress, self._memory.said = progress, said
+
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
         return self._memory.held.due
@@ -165,7 +161,7 @@ class Shard:
 
         Of events that can be taken back, ids are not looked at.
         """
-        changes = {self.place: msgspec.msgpack.encode(Progress(sequence=1, at=now, since=since))}
+        changes = {self.place: msgspec.msgpack.encode(msgspec.structs.replace(self.progress, sequence=1, at=now, since=since))}
         if self.corrections is None:
             assert self._memory.ids is not None
             block = self._memory.ids.accept(ids, np.zeros(len(ids), np.int64), now).block
@@ -359,6 +355,9 @@ class _Draft:
             known=self.known,
             since=old.since,
             counts=counts,
+            views=old.maintained(tiles.view.tiles_fingerprint for tiles in self.shard.acceptance.tiles),
+            rules=old.rules,
+            lost=old.lost,
         )
 
     def _tiles(self, sequence: int) -> dict[bytes, bytes | None]:

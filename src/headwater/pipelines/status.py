@@ -19,16 +19,17 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.source import Source
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, Roller
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
 from headwater.online_stores.scores import read_scores
-from headwater.online_stores.states import read_state, read_stream
+from headwater.online_stores.states import Progress, merged, misses, progresses, read_parts, read_state
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
 from headwater.pipelines.arms import Stored, backtest_only, served, stored
 from headwater.pipelines.held import waiting
 from headwater.pipelines.score import fingerprint, scoring_of
-from headwater.pipelines.shard import Progress
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """A view: its freshness, how it stands ("current", "stale", "ahead" of the clock, "filling", "absent", "approximate"), how old it is.
+    """A view: its freshness, how it stands, how old its values are.
 
+    stands: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
     age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
     """
 
@@ -133,14 +135,14 @@ def status(
     """
     t = clock.now_micros() if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else Path(folder)
-    with opened(store, readonly=True) as mine:
-        streams = [s for source in project.sources for s in _streams(mine, source.name, place)]
+    with opened_for(project.name, store, readonly=True) as mine:
+        streams = [s for source in project.sources for s in _streams(mine, source, place)]
         ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]
         return Status(t, mine.size(), streams, [_view(mine, one, t) for one in stored(project)], ahead)
 
 
-def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus]:
-    found = []
+def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
+    found, source = [], placed_source(store, of).name
     prefix = spaces.PROGRESS + spaces.name(source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
@@ -152,13 +154,13 @@ def _streams(store: OnlineStore, source: str, folder: Path) -> list[StreamStatus
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         found.append(
-            StreamStatus(source, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
+            StreamStatus(of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
         )
     return found
 
 
 def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
-    view = one.view
+    view = placed(store, one.view)
     keys, size, last = 0, 0, b""
     for place, record in store.scan(spaces.records(view.tiles_fingerprint)):
         key = place[:-1] if isinstance(view.freshness, Batch) else place  # a batch view has up to two records a key
@@ -169,7 +171,7 @@ def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
 
 def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
     scoring = scoring_of(arm)
-    held = read_scores(store, fingerprint(arm))
+    held = read_scores(store, fingerprint(arm, store.namespace))
     (due,), (_,) = as_of(scoring.freshness, np.array([t]))
     cut = None if held is None else held.cut(int(due))
     said = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
@@ -189,14 +191,15 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
         return "ahead" if due < cut.T else "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
     if not isinstance(view.freshness, Streaming):
         return "not stored", None, None
-    state = read_stream(store, view.tiles_fingerprint, view.source.name)
+    tiles, parts = view.tiles_fingerprint, read_parts(store, view.tiles_fingerprint)
+    state, progress = merged(store, parts, view.source.name), progresses(store, view.source.name)
     if state is None or state.seeded is None:
         return "absent" if state is None else "filling", None, None
-    prefix = spaces.PROGRESS + spaces.name(view.source.name)
-    known = [msgspec.msgpack.decode(value, type=Progress).known for _, value in store.scan(prefix)]
-    age = (t - min(known)) / 1e6 if known else None
+    age = (t - min(done.known for done in progress.values())) / 1e6 if progress else None
     if age is not None and -age > view.freshness.lag / 1e6:
         return "ahead", age, None
+    if state.complete_from > t or misses(tiles, parts, progress):
+        return "incomplete", age, None
     if state.exact_from > t:
         return "approximate", age, None
     return "current" if age is not None and age <= view.freshness.lag / 1e6 else "stale", age, None
@@ -208,9 +211,11 @@ def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> 
     Raises:
         UsageError: the project has no such source.
     """
-    names = [s.name for s in project.sources]
+    names = {s.name: s for s in project.sources}
     if source not in names:
         raise UsageError(f"project {project.name!r} has no source {source!r}; {nearest(source, names)}")
+    store = scoped(store, project.name)
+    source = placed_source(store, names[source]).name
     prefix = spaces.PROGRESS + spaces.name(source)
     parts = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
     rollers = [Roller(store, spaces.DEAD, folder / "dead_letters", source, part) for part in parts]

@@ -12,12 +12,13 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.errors import FencedError
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.compaction import Compaction, Size, compact, shrunk
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.states import Progress
 from headwater.pipelines.arms import stored
 from headwater.pipelines.moments import newest
 from headwater.pipelines.online import OnlineView
-from headwater.pipelines.shard import Progress
 
 _AT_ONCE = 1000
 
@@ -45,9 +46,10 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
         StoreError: the store cannot be written.
     """
     t = clock.now_micros() if now is None else now
-    with opened(store) as mine:
-        there = [one for one in stored(project) if any(True for _ in mine.scan(spaces.state(one.view.tiles_fingerprint)))]
-        return [Kept(one.name, _compacted(mine, one.view, t)) for one in there]
+    with opened_for(project.name, store) as mine:
+        views = [(one.name, placed(mine, one.view)) for one in stored(project)]
+        there = [(name, view) for name, view in views if any(True for _ in mine.scan(spaces.state(view.tiles_fingerprint)))]
+        return [Kept(name, _compacted(mine, view, t)) for name, view in there]
 
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:

@@ -14,7 +14,7 @@ class FeatureValue(msgspec.Struct, frozen=True):
     """A feature of one row: its value, what it is (present, empty, missing, expired, fallback, overflow), and as of when.
 
     stale: whether it is older than its view promises. age: seconds from K to the moment of asking. T: where the window ends. K: by when
-    what counts was known.
+    what counts was known. incomplete: whether a window of the view may lack events that were received.
     """
 
     value: object
@@ -23,6 +23,7 @@ class FeatureValue(msgspec.Struct, frozen=True):
     age: float
     T: datetime
     K: datetime
+    incomplete: bool = False
 
 
 class Features(msgspec.Struct, frozen=True):

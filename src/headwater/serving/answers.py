@@ -16,6 +16,7 @@ from headwater.pipelines.predict import Beside, Predicted
 from headwater.pipelines.quick import Answer, Answers
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOL: Final = (b"false", b"true")
 _MANY: Final = 4096  # patterns of statuses that are kept
 _WORDS: Final = tuple(f'"{word}"'.encode() for word in STATUSES)
 
@@ -40,9 +41,9 @@ def _second(second: int) -> str:
 class FeatureWriter:
     """Writes the features of one service at one level.
 
-    In full, each feature is an object: value, status, stale, age in seconds, T and K in ISO 8601. In compact form, names, values and
-    statuses are arrays, and what a view's features share stands once a view: T and K in microseconds. Third parties count as views: the
-    moments of answers are those that `moments` gives.
+    In full, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
+    values and statuses are arrays, and what a view's features share stands once a view: T and K in microseconds. Third parties count as
+    views: the moments of answers are those that `moments` gives.
     """
 
     def __init__(self, features: OnlineFeatures, level: str | None) -> None:
@@ -78,7 +79,7 @@ class FeatureWriter:
 
     def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
         """An object with an object a feature."""
-        ends = [*self._ends(moments, t), _end(t, t, t, stale=False)]
+        ends = [*self._ends(moments, t), _end(Moment(t, t, {}, stale=False), t)]
         parts = [
             b"%b%b,%b" % (key, encode(value), ends[of][status])
             for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
@@ -94,10 +95,10 @@ class FeatureWriter:
     def columns(self, answers: Answers, t: int) -> bytes:
         """The features of several requests, in full, each with the values and statuses of all rows."""
         parts = []
-        ends = [*[(moment.T, moment.K, moment.stale) for moment in answers.moments], (t, t, False)]
+        ends = [*answers.moments, Moment(t, t, {}, stale=False)]
         for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
-            T, K, stale = ends[of]
-            said = {"stale": stale, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
+            T, K, _, stale, incomplete = ends[of]
+            said = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
             parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **said}))
         return b'%b"%b","features":{%b}}' % (self._head, moment_text(t).encode(), b",".join(parts))
 
@@ -117,8 +118,8 @@ class FeatureWriter:
         for name, moment in zip(self._views, moments, strict=True):
             if moment is not last:
                 last = moment
-                T, K, _, stale = moment
-                text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b}' % (T, K, (t - K) / 1e6, b"true" if stale else b"false")
+                T, K, _, stale, incomplete = moment
+                text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b,"incomplete":%b}' % (T, K, (t - K) / 1e6, _BOOL[stale], _BOOL[incomplete])
             parts.append(name + text)
         return b",".join(parts)
 
@@ -133,12 +134,12 @@ class FeatureWriter:
 
     def _ends(self, moments: Sequence[Moment], t: int) -> list[list[bytes]]:
         """For each view, what stands behind a value, by its status."""
-        known: dict[tuple[int, int, bool], list[bytes]] = {}
+        known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
         made = []
         for moment in moments:
-            key = (moment.T, moment.K, moment.stale)
+            key = (moment.T, moment.K, moment.stale, moment.incomplete)
             if key not in known:
-                known[key] = _end(*key[:2], t, stale=moment.stale)
+                known[key] = _end(moment, t)
             made.append(known[key])
         return made
 
@@ -153,11 +154,12 @@ def timing(stages: Mapping[str, float]) -> bytes:
     return encode({name: round(seconds * 1000, 4) for name, seconds in stages.items()})
 
 
-def _end(T: int, K: int, t: int, *, stale: bool) -> list[bytes]:
-    end = b',"stale":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
-        b"true" if stale else b"false",
-        (t - K) / 1e6,
-        moment_text(T).encode(),
-        moment_text(K).encode(),
+def _end(moment: Moment, t: int) -> list[bytes]:
+    end = b',"stale":%b,"incomplete":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
+        _BOOL[moment.stale],
+        _BOOL[moment.incomplete],
+        (t - moment.K) / 1e6,
+        moment_text(moment.T).encode(),
+        moment_text(moment.K).encode(),
     )
     return [b'"status":' + word + end for word in _WORDS]

@@ -19,6 +19,7 @@ from headwater.errors import (
     DataError,
     DefinitionError,
     HeadwaterError,
+    IncompleteError,
     ModelError,
     StaleError,
     StoreError,
@@ -44,7 +45,8 @@ Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
 _WAIT: Final = 0.05  # seconds before the first repetition; each further one waits twice as long
 _LONGEST: Final = 2.0
 _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
-    kind.__name__: kind for kind in (BusyError, ConnectError, DataError, DefinitionError, ModelError, StaleError, StoreError, UsageError)
+    kind.__name__: kind
+    for kind in (BusyError, ConnectError, DataError, DefinitionError, IncompleteError, ModelError, StaleError, StoreError, UsageError)
 }
 _STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
     dict.fromkeys((401, 403), AccessError)

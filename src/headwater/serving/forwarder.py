@@ -103,7 +103,7 @@ class Forwarder:
         return await asyncio.shield(self._looking)
 
     async def _look(self) -> _Receiver:
-        keys = [spaces.RECEIVER, spaces.RECEIVER_SECRET]
+        keys = [key + self._store.namespace.encode() for key in (spaces.RECEIVER, spaces.RECEIVER_SECRET)]
         if self._store.partitioned:
             address, secret = await asyncio.get_running_loop().run_in_executor(self._threads, self._store.get, keys)
         else:

@@ -17,6 +17,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import UsageError
 from headwater.online_stores import OnlineStore, open_store
+from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import stored
 from headwater.pipelines.ingest import OnCommit
 from headwater.pipelines.ingest import ingest as run
@@ -49,6 +50,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     stop: threading.Event | None = None,
     on_commit: OnCommit | None = None,
     supervised: Leash | None = None,
+    shared: bool = False,
 ) -> None:
     """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
 
@@ -65,13 +67,14 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         catalog: as for `plan`.
         allow_unapplied: run what the catalog does not hold as it is.
         stop: ends it after the commit under way.
+        shared: keep the project's data in a store that belongs to another project, beside that one's; needed once.
         on_commit: called after each commit with the source, the commit, and what is left to read by partition.
         supervised: for a child of `headwater serve --ingest`, what ties it to the service, whose /metrics then shows its metrics.
 
     Raises:
         UsageError: no view is streaming, the catalog holds other definitions, or an address is taken.
         DefinitionError: a streaming view that cannot be fed.
-        StoreError: the store cannot be written, or another process ingests into it.
+        StoreError: the store cannot be written, belongs to another project, or another process ingests into it.
         RetentionError: a stream no longer has what is to be read next; `Limits(accept_loss=True)` goes on without.
         ConnectError: a stream does not answer.
     """
@@ -104,7 +107,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
             stack.callback(opened.close)
         run(
             project,
-            opened,
+            scoped(opened, project.name, write=True, shared=shared),
             folder=Path(folder) if folder is not None else settings.home(),
             limits=limits,
             receive=receive,

@@ -220,7 +220,14 @@ _TIMING: Final[Schema] = {"timing": {"type": "object", "additionalProperties": {
 
 
 def _components() -> Schema:
-    of = {"stale": {"type": "boolean"}, "age": {"type": "number", "description": "seconds from K"}, "T": _MOMENT, "K": _MOMENT}
+    missing = {"type": "boolean", "description": "whether a window of the view may lack events that were received"}
+    of = {
+        "stale": {"type": "boolean"},
+        "incomplete": missing,
+        "age": {"type": "number", "description": "seconds from K"},
+        "T": _MOMENT,
+        "K": _MOMENT,
+    }
     status = {"enum": list(STATUSES)}
     counts: Schema = {key: {"type": "integer"} for key in ("accepted", "copies", "corrections")}
     refused = {"type": "array", "items": _object({"index": {"type": "integer"}, "reason": {"type": "string"}})}

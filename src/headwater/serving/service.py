@@ -20,7 +20,8 @@ from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.logs.outcomes import Added, Outcomes
-from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for
 from headwater.online_stores.redis_calls import UnansweredError
 from headwater.online_stores.scores import read_scores
 from headwater.pipelines.arms import backtest_only
@@ -93,7 +94,7 @@ class Service:
         for name in levels:
             project.arm(project.models[0].name, name)
         self._stack = ExitStack()
-        self.store = self._stack.enter_context(opened(store, readonly=True, for_requests=True))
+        self.store = self._stack.enter_context(opened_for(project.name, store, readonly=True, for_requests=True))
         self._warm: set[Key] = set()
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
@@ -269,7 +270,7 @@ class Service:
             dtypes = key_types(features)
         else:
             features, known = self._features(service, level), {}
-            held = read_scores(self.store, fingerprint(arm))
+            held = read_scores(self.store, fingerprint(arm, self.store.namespace))
             writer, dtypes = FeatureWriter(features, level), {} if held is None else held.dtypes
         known = {**known, **{key: ["what was made ahead"] for key in scoring.keys}}
         return Side(self._predictor(arm, features, made), made, Reader(model, known, scoring.keys, dtypes, moments_of(features)), writer)

@@ -41,8 +41,8 @@ class Side(NamedTuple):
 def told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
     """The features of some rows, as they are told."""
     moments = writer.moments(found.moments, beside, t)
-    ends = [(moment.stale, (t - moment.K) / 1e6, clock.moment(moment.T), clock.moment(moment.K)) for moment in moments]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t)))
+    ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in moments]
+    ends.append((False, 0.0, clock.moment(t), clock.moment(t), False))
     made = []
     for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
         row = zip(writer.names, values, codes, writer.of, strict=True)

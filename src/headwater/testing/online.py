@@ -18,9 +18,8 @@ from headwater.engines.events import Notes, Reach, read_events
 from headwater.engines.reading import TIME
 from headwater.engines.tiles import ViewTiles
 from headwater.online_stores import spaces
-from headwater.online_stores.states import State, encoded, schema_bytes
+from headwater.online_stores.states import Progress, State, encoded, schema_bytes
 from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.shard import Progress
 from headwater.testing.cases import Case, case
 from headwater.testing.clocks import as_micros
 from headwater.testing.naive import agree, evaluate
@@ -35,6 +34,7 @@ class Kept:
     """What an online store holds, in a dictionary; enough to be read."""
 
     partitioned: bool = False
+    namespace: str = ""
     values: dict[bytes, bytes] = field(default_factory=dict)
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -13,7 +13,8 @@ from headwater import clock
 from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores.ownership import opened_for, placed
 from headwater.pipelines.arms import stored
 from headwater.pipelines.parity import Parity, parity
 from headwater.pipelines.served_parity import served_parity
@@ -39,10 +40,10 @@ class StoreSeen:
 def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool, compare: bool = True) -> StoreSeen:
     """Read the store, and nothing else; `logged` compares what was served rather than what is served now, where it is to `compare`."""
     try:
-        with opened(store, readonly=True) as mine:
+        with opened_for(project.name, store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
             for one in stored(project):
-                first = list(itertools.islice(mine.scan(spaces.records(one.view.tiles_fingerprint)), 10_000))
+                first = list(itertools.islice(mine.scan(spaces.records(placed(mine, one.view).tiles_fingerprint)), 10_000))
                 if not first:
                     continue
                 mean = float(np.mean([len(record) for _, record in first]))
