@@ -75,7 +75,7 @@ def test_a_row_has_values_statuses_and_a_moment(partitioned):
     assert values == [2, 4.0, True, 5, NOON - timedelta(minutes=1)]
     assert [type(value) for value in values[:4]] == [int, float, bool, int]
     assert words(statuses) == ["present"] * 5
-    assert [tuple(moment) for moment in moments] == [(T + 5, T, {"3" if partitioned else None: 4}, False)]
+    assert [tuple(moment) for moment in moments] == [(T + 5, T, {"3" if partitioned else None: 4}, False, False)]
 
 
 def test_nulls_have_their_statuses():
