@@ -27,7 +27,7 @@ from headwater.pipelines.seed import seed
 from headwater.pipelines.shard import Committed, Shard
 
 _LOG = logging.getLogger(__name__)
-_HOUR = 3600.0  # seconds between two looks for what is kept no longer
+_HOUR = 3_600_000_000  # microseconds of the stream between two looks for what is kept no longer
 LEASE = "ingest"
 """What the process that ingests into a store of one writer holds."""
 
@@ -196,8 +196,9 @@ class Intake:
             for shard, space in due:
                 shard.blocks[space] = 0  # what is committed from here on is counted for the next file
             work: list[Callable[[], object]] = [self._roller(shard.partition, space).roll for shard, space in due]
-            if clock.stopwatch() - self._expired > _HOUR:
-                self._expired = clock.stopwatch()
+            latest = max((shard.progress.at for shard in self.shards), default=0)
+            if latest - self._expired >= _HOUR:
+                self._expired = latest
                 work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.shards for space in FOLDERS]
             self._rolling = _aside(work) if work else None
             if not aside:
