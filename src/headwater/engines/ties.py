@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import I64, Bool
+from headwater.compute.codes import perhaps_repeated
 from headwater.definitions.source import Source
 from headwater.engines.reading import IDENT, KNOWN, ROW, TIME
 
@@ -54,13 +55,12 @@ class Compared:
     def contested(self) -> Bool:
         """Rows that tie with another one that says something else, bool (n): which of them counts matters."""
         found = np.zeros(len(self.ident), np.bool_)
-        said = pl.DataFrame({"ident": self.ident, "known": self.known, "content": self.content})
         rows = np.flatnonzero(self.stated)
-        tied = said if len(rows) == len(said) else said[rows]
-        several = tied.select(pl.struct("ident", "known").is_duplicated()).to_series().arg_true().to_numpy()
-        if len(several):
-            differ = tied[several].select(pl.col("content").n_unique().over("ident", "known") > 1).to_series().to_numpy()
-            found[rows[several[differ]]] = True
+        both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[rows].astype(np.uint64)
+        rows = rows[perhaps_repeated(both)]  # mostly few are left
+        if len(rows):
+            said = pl.DataFrame({"ident": self.ident[rows], "known": self.known[rows], "content": self.content[rows]})
+            found[rows] = said.select(pl.col("content").n_unique().over("ident", "known") > 1).to_series().to_numpy()
         return found
 
     @property
