@@ -10,7 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from headwater.models.registry import ModelRegistry
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +75,39 @@ def place(request, tmp_path):
     with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return f"{address}/{name}"
+
+
+@pytest.fixture(scope="session")
+def shop_files(tmp_path_factory):
+    """The tables that the definitions of `shop` name, with their columns and no rows."""
+    folder = tmp_path_factory.mktemp("shop")
+    time = pl.Datetime("us", "UTC")
+    clicks = {
+        "user": pl.String,
+        "friend": pl.String,
+        "amount": pl.Float64,
+        "page": pl.String,
+        "id": pl.String,
+        "at": time,
+        "known": time,
+        "before": pl.Boolean,
+    }
+    labels = {"user": pl.String, "friend": pl.String, "buddy": pl.String, "ip_address": pl.String, "distance": pl.Float64}
+    tables = {
+        "clicks": clicks,
+        "elsewhere": clicks,
+        "labels": labels | {"amount": pl.Float64, "asked": time, "left": pl.Boolean},
+        "ip": {"ip_address": pl.String, "score": pl.Float64, "country": pl.String, "risk": pl.Float64, "fetched_at": time},
+    }
+    for name, schema in tables.items():
+        pl.DataFrame(schema=schema).write_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def shop_home(shop_files, tmp_path, monkeypatch):
+    """Work beside the tables; every model of the tests has a trained version in headwater's home."""
+    monkeypatch.chdir(shop_files)
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    for name in ("churn", "fraud", "late"):
+        ModelRegistry().add(name, lambda _: None)

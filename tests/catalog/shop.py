@@ -1,4 +1,4 @@
-"""A small project, any part of which can be given otherwise. No data are read: only what is defined matters."""
+"""A small project, any part of which can be given otherwise. Its tables (see conftest.py) have columns and no rows."""
 
 import polars as pl
 

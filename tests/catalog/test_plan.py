@@ -328,6 +328,8 @@ def test_two_services_of_one_name_are_refused(tmp_path):
 
 def test_secrets_of_a_connector_are_not_kept(tmp_path):
     class Broker:
+        schema = None
+
         def __repr__(self):
             return "Broker(password='hunter2')"
 

@@ -37,6 +37,7 @@ def test_check_ends_with_1_where_they_differ(folder, run):
 
 def test_a_breaking_change_needs_its_flag(folder, run):
     assert run("apply").returncode == 0
+    assert run("train").returncode == 0
     rewrite(folder, '"7d"], features', '"14d"], features')
     planned = run("plan", "--json")
     assert json.loads(planned.stdout)["needs_backfill"] == ["user"]
@@ -74,3 +75,29 @@ def test_a_bad_catalog_is_told(folder, run):
     assert fails(run("plan", "--catalog", "oracle://me:secret@host/name"), 2, "oracle://me:***@host/name", "PostgreSQL")
     assert fails(run("apply", "--expect", "3"), 2, "version 0", "3 was expected")
     assert fails(run("plan", "--chek"), 2, "did you mean '--check'?")
+
+
+def test_what_no_trained_model_reads_changes_freely(folder, run):
+    assert run("apply").returncode == 0
+    rewrite(folder, '"7d"], features', '"14d"], features')
+    done = run("apply")
+    assert done.returncode == 0, done.stderr
+    assert "breaking" not in done.stdout
+
+
+def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
+    rewrite(folder, 'hw.mean("amount")', 'hw.mean("amuont")')
+    rewrite(folder, 'timestamp_field="asked"', 'timestamp_field="aksed"')
+    line = next(i for i, text in enumerate((folder / "features.py").read_text().splitlines(), 1) if text.startswith("view ="))
+    said = f"feature view 'user' (features.py:{line}): mean() over source 'events': there is no column 'amuont'; did you mean 'amount'?"
+    planned = run("plan")
+    assert planned.returncode == 0, planned.stderr
+    assert said in planned.stdout.replace("\n", " ").replace("    ", " ")
+    assert "there is no column 'aksed'; did you mean 'asked'?" in planned.stdout.replace("\n", " ")
+    assert run("plan", "--check").returncode == 1
+    assert fails(run("apply"), 1, "(1) feature view", "(2) labels")
+    assert fails(run("backtest"), 1, "there is no column 'amuont'", "there is no column 'aksed'")
+    assert fails(run("train"), 1, "there is no column 'amuont'", "there is no column 'aksed'")
+    assert fails(run("dataset", "--output", "rows.parquet"), 1, "there is no column 'amuont'")
+    assert run("plan", "--json").returncode == 0
+    assert not (folder / "rows.parquet").exists()

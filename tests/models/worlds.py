@@ -46,12 +46,12 @@ def table(n=1200, seed=0, per_list=6):
 FIELDS = [hw.RequestField("x", float), hw.RequestField("noise", float), hw.RequestField("shade", str)]
 
 
-def model(task="binary", label=None, *, rows=None, estimator=None, fields=FIELDS, **rules):
+def model(task="binary", label=None, *, rows=None, estimator=None, fields=FIELDS, weight=None, **rules):
     """A model of `table()`; `estimator` None is the default one."""
     usual = {"binary": "clicked", "regression": "cost", "multiclass": "kind"}
     outcome = label or (usual[task] if isinstance(task, str) else "grade")
     table_ = table() if rows is None else rows
-    labels = hw.Labels("outcomes", table=table_, timestamp_field="asked", label=outcome, known_after="1h")
+    labels = hw.Labels("outcomes", table=table_, timestamp_field="asked", label=outcome, known_after="1h", weight=weight)
     return hw.Model("shades", task=task, features=hw.FeatureService("svc", fields), labels=labels, estimator=estimator, **rules)
 
 

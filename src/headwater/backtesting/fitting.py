@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
@@ -79,7 +80,7 @@ class Fitter:
     def _fit(self, model: Model, frame: pl.DataFrame, rows: I64, seed: int) -> Fitted:
         mine = self.outcomes.take(rows)
         groups = None if mine.groups is None else _apart(mine.groups, rows)
-        return fit(model, frame[rows], mine.y, classes=mine.classes, groups=groups, seed=seed, threads=1)
+        return fit(model, frame[rows], mine.y, classes=mine.classes, groups=groups, weight=mine.weight, seed=seed, threads=1)
 
     def _held_out(self, train: I64) -> tuple[I64, I64]:
         """The earlier rows, and the later ones that settings and thresholds are judged on; all rows twice where these do not suffice."""
@@ -109,9 +110,7 @@ class Fitter:
         """The model with an unfitted estimator of these settings."""
         if not settings:
             return self.model
-        from sklearn.base import clone
-
-        estimator = cast("_Settable", clone(self._estimator(frame, rows, seed)))
+        estimator = cast("_Settable", copy.deepcopy(self._estimator(frame, rows, seed)))
         return replace(self.model, estimator=estimator.set_params(**settings))
 
     def _merit(self, fitted: Fitted, frame: pl.DataFrame, rows: I64) -> float:

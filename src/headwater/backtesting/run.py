@@ -41,6 +41,7 @@ from headwater.models.outcomes import Outcomes, outcomes
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests, read_labels
+from headwater.pipelines.schema_check import check_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -175,6 +176,7 @@ class _Run:
         self, split: str | datetime | Rolling | None, slices: Mapping[str, pl.Expr], cold_start: int | tuple[FeatureView, int]
     ) -> BacktestResult:
         start = clock.stopwatch()
+        check_model(self.model, fitted=True)
         refuse_label_columns(self.model)
         requests = read_labels(self.model.labels, self.memory, texts=self.model.task == "multiclass")
         assert requests.label is not None

@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater apply`."""
     options.project(parser, model=False)
     options.catalog(parser)
+    options.models(parser)
     parser.add_argument("--allow-destroy", action="store_true", help="remove from the catalog what the project no longer has")
     parser.add_argument("--allow-breaking", action="store_true", help="let go or change what models still read")
     parser.add_argument("--expect", type=int, metavar="VERSION", help="stop where the catalog has another version than the plan looked at")
@@ -30,9 +31,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Apply, and print what changed."""
     project = load(given.project).project
+    from headwater.models.registry import ModelRegistry
     from headwater.pipelines.plan import apply
 
-    made = apply(project, given.catalog, allow_destroy=given.allow_destroy, allow_breaking=given.allow_breaking, expect=given.expect)
+    made = apply(
+        project,
+        given.catalog,
+        allow_destroy=given.allow_destroy,
+        allow_breaking=given.allow_breaking,
+        expect=given.expect,
+        registry=ModelRegistry(given.models),
+    )
     screen.show(lines(str(made)), made.to_dict())
     screen.say("nothing to apply" if made.applied is None else f"applied: version {made.applied}")
     for verb in _next(project, made):

@@ -153,6 +153,11 @@ def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
     return place
 
 
+def same_models(given: argparse.Namespace) -> list[str]:
+    """The option that names the registry of models again, for the next command."""
+    return [] if given.models is None else ["--models", given.models]
+
+
 def moment(text: str | None, flag: str) -> datetime | None:
     """The moment that an option names."""
     if text is None:

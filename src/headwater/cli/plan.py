@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `headwater plan`."""
     options.project(parser, model=False)
     options.catalog(parser)
+    options.models(parser)
     parser.add_argument("--check", action="store_true", help="end with 1 where the project differs from the catalog, or would be refused")
     options.as_json(parser)
 
@@ -27,12 +28,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, screen: Screen) -> None:
     """Compare and print."""
     project = load(given.project).project
+    from headwater.models.registry import ModelRegistry
     from headwater.pipelines.plan import plan
 
-    made = plan(project, given.catalog)
+    made = plan(project, given.catalog, registry=ModelRegistry(given.models))
     screen.show(lines(str(made)), made.to_dict())
     if made.changes and not made.refused:
-        screen.next("headwater", "apply", "--project", given.project, *options.same_catalog(given), "--expect", str(made.version))
+        screen.next(
+            "headwater",
+            "apply",
+            "--project",
+            given.project,
+            *options.same_catalog(given),
+            *options.same_models(given),
+            "--expect",
+            str(made.version),
+        )
     if given.check and (made.changes or made.refused):
         refused = f", and {len(made.refused)} would be refused" if made.refused else ""
         raise HeadwaterError(f"{given.project} and the catalog differ in {len(made.changes)} definitions{refused}")

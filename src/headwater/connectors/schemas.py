@@ -13,6 +13,7 @@ from headwater.definitions.columns import root_columns
 from headwater.definitions.connectors import as_table
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
+from headwater.definitions.streams import Stream
 from headwater.errors import DataError, DefinitionError, nearest
 
 _OF_PYTHON: Final = {
@@ -45,8 +46,8 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
     what = f"source {source.name!r}"
     if source.stream is None:
         raise DefinitionError(f"{what} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)")
-    given = source.stream.schema
-    found = _history(source, also) if given is None else {name: _polars(dtype) for name, dtype in given.items()}
+    given = declared(source.stream)
+    found = _history(source, also) if given is None else given
     for name in needed_columns(source, also):
         if name not in found:
             raise DataError(f"{what}: the schema of {source.stream} has no column {name!r}, which the source reads; {nearest(name, found)}")
@@ -56,6 +57,11 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
                 f"{what}: the timestamp {name!r} has no time zone; give the source a timezone=, or the column pl.Datetime('us', 'UTC')"
             )
     return found
+
+
+def declared(stream: Stream) -> dict[str, pl.DataType] | None:
+    """The columns of the stream's own schema; None where it has none."""
+    return None if stream.schema is None else {name: _polars(dtype) for name, dtype in stream.schema.items()}
 
 
 def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 from headwater.definitions.aggregation import Aggregation
@@ -84,8 +84,10 @@ class Labels(Definition):
         known_at_field: the column with the time at which the outcome was known.
         known_after: how long after the request the outcome is known, where no column says.
         timezone: the IANA zone of naive timestamps, and of days where `known_at_field` is a Date: the end of its day.
+        weight: the column with how much a row counts in training, 0 or more; the estimator's `fit` gets it as `sample_weight`. Metrics
+            count all rows alike.
 
-    A row trains a model only if its outcome was known at the split. Rows whose outcome is null are left out and counted.
+    A row trains a model only if its outcome was known at the split. Rows whose outcome or weight is null are left out and counted.
 
     Raises:
         DefinitionError: a bad name, duration or selection; no rule for when the outcome is known.
@@ -101,6 +103,7 @@ class Labels(Definition):
     known_at_field: str | None = None
     known_after: Duration | None = None
     timezone: str | None = None
+    weight: str | None = field(default=None, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -109,6 +112,8 @@ class Labels(Definition):
         object.__setattr__(self, "table", as_table(self.table, f"{what}: table"))
         check_selection(self.select, self.filter, what)
         check_timezone(self.timezone, what)
+        if self.weight is not None and not isinstance(self.weight, str):
+            raise DefinitionError(f"{what}: weight is {self.weight!r}; give the name of the column with how much a row counts in training")
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
         if isinstance(self.label, Outcome):

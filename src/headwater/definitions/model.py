@@ -122,6 +122,9 @@ class Model(Definition):
             raise DefinitionError(f"{what}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
         if isinstance(self.task, Ranking):
             _check_columns(self.task, self.labels, what)
+        if isinstance(self.estimator, type):
+            name = self.estimator.__name__
+            raise DefinitionError(f"{what}: estimator is the class {name}; give an instance of it: estimator={name}()")
         if self.estimator is not None and not isinstance(self.estimator, Estimator):
             raise DefinitionError(f"{what}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
         if self.labels.label_name in self.features.feature_names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from headwater.aggregations.algebra import Answers
 from headwater.aggregations.table import TABLE
 from headwater.compute.arrays import Column, Lists
 from headwater.compute.hashes import of_texts
+from headwater.definitions.feature_view import Feature
 from headwater.errors import DataError
 
 
@@ -93,6 +95,35 @@ def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
         raise DataError(
             f"{what}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
         )
+
+
+def check_where(function: str, where: str, dtype: pl.DataType, what: str) -> None:
+    """Refuse a `where=` that is not a column of booleans."""
+    if dtype not in (pl.Boolean, pl.Null):
+        raise DataError(
+            f"{what}: where={where!r} of {function}() takes a column of booleans, and it is {dtype}; "
+            f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+        )
+
+
+def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.DataType:
+    """The dtype of a feature's values, from those of the source's columns.
+
+    >>> import headwater as hw
+    >>> events = hw.Source("pay", timestamp_field="at", stream=hw.push(schema={"user": str, "amount": int, "at": int}))
+    >>> view = hw.FeatureView("user", source=events, keys=["user"], features=[hw.sum("amount"), hw.top_k("user", k=2)],
+    ...                       freshness=hw.streaming("2s"))
+    >>> [feature_dtype(feature, {"user": pl.String(), "amount": pl.Int32()}) for feature in view.outputs]
+    [Int64, List(String)]
+    """
+    entry, split = TABLE[feature.aggregation.function], feature.aggregation.secondary
+    column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
+    values = pl.Series([], dtype=column)
+    of_sum = pl.Int64() if column.is_integer() or column == pl.Boolean else pl.Float64()
+    made = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.gives) or encode(values)[1].dtype
+    if entry.gives == "list":
+        made = pl.List(made)
+    return made if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, made)
 
 
 def check_secondary(values: pl.Series, what: str) -> None:

@@ -125,7 +125,7 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         column(source.id_field, chosen.schema, what)
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if source.changes is not None:
-        wanted.append(_flag(source.changes, chosen.schema, what).alias(BEFORE))
+        wanted.append(flag(source.changes, chosen.schema, what).alias(BEFORE))
     ties = [] if source.id_field is None else tie_columns(source, chosen.schema, time, [*keys, *columns])
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
@@ -231,7 +231,7 @@ def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: S
         named = None if field is None else moment(field, chosen.schema, source.timezone, called(source), days=True)
         wanted.append((time + source.delay if named is None else named).alias(KNOWN))
         if source.changes is not None:
-            wanted.append(_flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
+            wanted.append(flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
     return chosen.frame.select(*wanted, *also)
 
 
@@ -277,7 +277,8 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         )
 
 
-def _flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+def flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+    """The column that says whether an image is the one before a change."""
     dtype = column(name, schema, what)
     if dtype != pl.Boolean:
         raise DataError(

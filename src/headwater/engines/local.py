@@ -21,12 +21,11 @@ from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engines import asides
-from headwater.engines.columns import Coded, check_accepts, check_secondary, check_values, decode
+from headwater.engines.columns import Coded, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.engines.events import Notes, Reach, called, no_events, read_events
 from headwater.engines.keys import code_keys
 from headwater.engines.reading import KNOWN
 from headwater.engines.sorting import sort_events, sorted_columns, under_value_names, value_name
-from headwater.errors import DataError
 
 _COLUMNS = 16  # of the source, whose arrays are held at once
 
@@ -173,12 +172,8 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
         if split is not None:
             check_secondary(table[value_name(split.column)], f"{what}: {split.column!r}")
         where = feature.aggregation.where
-        dtype = None if where is None else table.schema[value_name(where)]
-        if dtype not in (None, pl.Boolean, pl.Null):
-            raise DataError(
-                f"{what}: where={where!r} of {feature.aggregation.function}() takes a column of booleans, and it is {dtype}; "
-                f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
-            )
+        if where is not None:
+            check_where(feature.aggregation.function, where, table.schema[value_name(where)], what)
 
 
 def _groups(features: Sequence[Feature]) -> list[list[Feature]]:

@@ -80,7 +80,7 @@ def fit_encoding(frame: pl.DataFrame) -> Encoding:
     Raises:
         DataError: a list of anything but texts, or a map.
     """
-    kinds = [_kind(series) for series in frame.get_columns()]
+    kinds = [kind_of(name, dtype) for name, dtype in frame.schema.items()]
     categories = {s.name: _frequent(s) for s, kind in zip(frame.get_columns(), kinds, strict=True) if kind == "text"}
     words = {
         s.name: _frequent(s.explode(empty_as_null=True, keep_nulls=True))[:WORDS]
@@ -90,8 +90,12 @@ def fit_encoding(frame: pl.DataFrame) -> Encoding:
     return Encoding(frame.columns, categories, words, kinds)
 
 
-def _kind(series: pl.Series) -> Kind:
-    dtype = series.dtype
+def kind_of(name: str, dtype: pl.DataType) -> Kind:
+    """How a feature of that dtype is encoded.
+
+    Raises:
+        DataError: no estimator takes it: a list of anything but texts, or a map.
+    """
     if dtype == pl.Null:
         return "empty"
     if dtype in _TEXTS:
@@ -105,7 +109,7 @@ def _kind(series: pl.Series) -> Kind:
     if isinstance(dtype, pl.Duration):
         return "duration"
     if not (dtype.is_numeric() or dtype == pl.Boolean):
-        raise _no_number(series)
+        raise _no_number(name, dtype)
     return "number"
 
 
@@ -142,12 +146,12 @@ def _number(series: pl.Series) -> F64:
     if isinstance(dtype, pl.Duration):
         return series.dt.total_microseconds().cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise _no_number(series)
+        raise _no_number(series.name, dtype)
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def _no_number(series: pl.Series) -> DataError:
+def _no_number(name: str, dtype: pl.DataType) -> DataError:
     return DataError(
-        f"the feature {series.name!r} is {series.dtype}; a model takes numbers, booleans, times and texts, and lists of texts. Give it what "
+        f"the feature {name!r} is {dtype}; a model takes numbers, booleans, times and texts, and lists of texts. Give it what "
         "it needs of another list or a map through a function that reads the feature: @hw.request_feature"
     )

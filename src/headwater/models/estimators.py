@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
-from headwater.definitions.model import Estimator, TaskKind
+from headwater.definitions.model import Estimator, Model, TaskKind
+from headwater.errors import DataError, nearest
 from headwater.models.encoding import Encoding
 
 # Of classes LightGBM chooses by their number.
@@ -50,29 +52,66 @@ def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = Fals
     return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
+class _Settable(Protocol):
+    def set_params(self, **params: object) -> object: ...
+
+
 def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estimator:
-    """An unfitted copy with the same parameters.
+    """A copy of an unfitted estimator, with what its parameters leave open filled in.
 
-    What they leave open is filled in: the seed of every part that draws at random, and the text columns of scikit-learn's histogram
-    gradient boosting. An estimator without scikit-learn's `get_params` is copied as it is.
+    That is the seed of every part that draws at random, and which columns are text: of scikit-learn's histogram gradient boosting
+    (`categorical_features` of None or "from_dtype"; names become positions) and of XGBoost with `enable_categorical`.
     """
-    from sklearn.base import clone
-
-    if not hasattr(estimator, "get_params"):
-        return copy.deepcopy(estimator)
-    made = clone(estimator)
+    made = copy.deepcopy(estimator)  # scikit-learn's clone() refuses estimators that change a parameter, such as CatBoost's cat_features
+    if not hasattr(made, "get_params"):
+        return made
     given = made.get_params(deep=True)
     open_: dict[str, object] = {
         name: seed for name, value in given.items() if value is None and (name == "random_state" or name.endswith("__random_state"))
     }
-    if given.get("categorical_features", 0) in (None, "from_dtype") and type(made).__name__.startswith("HistGradientBoosting"):
-        open_["categorical_features"] = narrow(encoding) or None
-    return cast("Estimator", made.set_params(**open_))
+    if type(made).__name__.startswith("HistGradientBoosting"):
+        chosen = given.get("categorical_features", 0)
+        if chosen is None or isinstance(chosen, str):
+            open_["categorical_features"] = narrow(encoding) or None
+        elif isinstance(chosen, list | tuple) and chosen and all(isinstance(one, str) for one in chosen):
+            open_["categorical_features"] = [_position(name, encoding) for name in chosen]
+    if given.get("enable_categorical") and given.get("feature_types", 0) is None and encoding.categorical:
+        open_["feature_types"] = ["c" if i in encoding.categorical else "q" for i in range(len(encoding.inputs))]
+    return cast("Estimator", cast("_Settable", made).set_params(**open_)) if open_ else made
+
+
+def _position(name: str, encoding: Encoding) -> int:
+    if name not in encoding.inputs:
+        raise DataError(f"categorical_features names {name!r}, which is no feature of the model; {nearest(name, encoding.inputs)}")
+    return encoding.inputs.index(name)
 
 
 def narrow(encoding: Encoding) -> list[int]:
     """The positions of the text columns with few enough categories for scikit-learn; wider ones stay ordinal numbers."""
     return [i for i in encoding.categorical if len(encoding.categories[encoding.inputs[i]]) <= _WIDEST]
+
+
+def weight_parameter(estimator: Estimator) -> str:
+    """The name under which the estimator's `fit` takes the weights of rows: `sample_weight`, of a pipeline that of its last step.
+
+    Raises:
+        DataError: it takes none.
+
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> weight_parameter(LogisticRegression()), weight_parameter(make_pipeline(StandardScaler(), LogisticRegression()))
+    ('sample_weight', 'logisticregression__sample_weight')
+    """
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list) and steps:
+        return f"{steps[-1][0]}__{weight_parameter(steps[-1][1])}"
+    takes = inspect.signature(estimator.fit).parameters
+    if "sample_weight" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        raise DataError(
+            f"the labels have weight=, and {type(estimator).__name__}.fit takes no sample_weight; leave weight= out, or take another estimator"
+        )
+    return "sample_weight"
 
 
 def is_fitted(estimator: Estimator) -> bool:
@@ -90,6 +129,45 @@ def is_fitted(estimator: Estimator) -> bool:
     except NotFittedError:
         return False
     return True
+
+
+def kind_of_estimator(estimator: Estimator) -> str | None:
+    """The kind, such as "classifier" or "regressor", that the estimator states by scikit-learn's tags; None where it states none."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    if tags is None:
+        return getattr(estimator, "_estimator_type", None)
+    try:
+        found: str | None = tags().estimator_type
+    except (AttributeError, TypeError, ValueError):  # a pipeline of what has no tags
+        return None
+    return found
+
+
+def misfit(model: Model) -> str:
+    """Why the model's estimator cannot be used for its task; "" where it can, as far as it says what it is."""
+    if model.estimator is None:
+        return ""
+    if model.labels.weight is not None and not is_fitted(model.estimator):
+        try:
+            weight_parameter(model.estimator)
+        except DataError as error:
+            return str(error)
+    kind, name = kind_of_estimator(model.estimator), type(model.estimator).__name__
+    if name.endswith("Ranker") and model.task_kind != "ranking":
+        return f"the estimator {name} ranks the candidates of lists, and the task is {model.task_kind!r}; give a classifier or a regressor, or hw.Ranking(...)"
+    if kind == "regressor" and model.task_kind == "multiclass":
+        return f"the estimator {name} predicts numbers, and the task is 'multiclass'; give a classifier, such as {_other(name)}"
+    if kind == "classifier" and model.task_kind == "regression":
+        return f"the estimator {name} predicts classes, and the task is 'regression'; give a regressor, such as {_other(name)}"
+    return ""
+
+
+def _other(name: str) -> str:
+    """The sister class of an estimator: of a classifier the regressor, and the other way round."""
+    for one, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
+        if name.endswith(one):
+            return name.removesuffix(one) + other
+    return "HistGradientBoostingClassifier or HistGradientBoostingRegressor of scikit-learn"
 
 
 def _histogram(kind: TaskKind, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:

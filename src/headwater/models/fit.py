@@ -14,7 +14,9 @@ from headwater.compute.arrays import F64, I64
 from headwater.definitions.model import Estimator, Model, TaskKind
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, fit_encoding
-from headwater.models.estimators import default_estimator, fresh_copy, is_fitted
+from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
+from headwater.models.formats.base import Fixed
+from headwater.models.named import Frames, frames_for, is_catboost, named, parameter
 from headwater.models.outcomes import ClassName
 from headwater.models.scoring import in_units_of_label, scores_of
 
@@ -30,6 +32,7 @@ class Fitted:
     """An estimator with the encoding of its input; `description` names it in reports.
 
     classes: of a multiclass task. known: the positions among them of those that the estimator has learned, in its order; None for all.
+    frames: the library of the frames that the estimator gets; "" where it gets a matrix.
     """
 
     estimator: Estimator
@@ -39,6 +42,7 @@ class Fitted:
     replayed: bool = False  # given fitted, and not trained here
     classes: tuple[ClassName, ...] = ()
     known: tuple[int, ...] | None = None
+    frames: Frames = ""
 
     @property
     def in_units_of_label(self) -> bool:
@@ -46,9 +50,9 @@ class Fitted:
         return in_units_of_label(self.estimator, self.kind)
 
     @property
-    def takes_frames(self) -> bool:
-        """Whether the estimator reads the features as they are, by their names, rather than the encoded numbers."""
-        return bool(getattr(self.estimator, "takes_frames", False))
+    def takes_raw(self) -> bool:
+        """Whether the estimator reads the features as they are, by their names: models that were trained elsewhere."""
+        return isinstance(self.estimator, Fixed) and bool(getattr(self.estimator, "takes_frames", False))
 
     def score(self, frame: pl.DataFrame) -> F64:
         """What the model says of each row.
@@ -63,7 +67,13 @@ class Fitted:
         """
         if frame.height == 0:
             return np.empty((0, len(self.classes)) if self.kind == "multiclass" else 0)
-        return self.score_inputs(frame.select(self.encoding.columns) if self.takes_frames else self.encoding.transform(frame))
+        return self.score_inputs(self.inputs(frame))
+
+    def inputs(self, frame: pl.DataFrame) -> object:
+        """The features as the estimator takes them: a float64 matrix (rows, inputs), or a frame."""
+        if self.takes_raw:
+            return frame.select(self.encoding.columns)
+        return named(self.encoding, frame, self.frames) if self.frames else self.encoding.transform(frame)
 
     def score_inputs(self, x: object) -> F64:
         """As `score`, of what the estimator takes: float64 (rows, inputs), or a frame."""
@@ -85,6 +95,7 @@ def fit(
     *,
     classes: Sequence[ClassName] = (),
     groups: I64 | None = None,
+    weight: F64 | None = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> Fitted:
@@ -96,6 +107,7 @@ def fit(
         label: float64 (rows), as `models.outcomes` makes it: of a multiclass task the positions in `classes`.
         classes: of a multiclass task; the estimator learns those that a training row has.
         groups: of a ranking, int64 (rows): rows of one number are candidates of one list.
+        weight: float64 (rows), how much each row counts; passed to the estimator's `fit` as `sample_weight`.
         seed: of the estimator.
         threads: how many it uses; all where None.
 
@@ -107,9 +119,10 @@ def fit(
         check_classes(label, what)
     encoding = fit_encoding(frame)
     if model.estimator is not None and is_fitted(model.estimator):
-        _check_given(model, encoding)
+        frames = frames_for(model.estimator, encoding)
+        _check_given(model, encoding, named=bool(frames))
         described = f"{type(model.estimator).__name__}, given fitted"
-        return Fitted(model.estimator, encoding, model.task_kind, described, replayed=True, classes=tuple(classes))
+        return Fitted(model.estimator, encoding, model.task_kind, described, replayed=True, classes=tuple(classes), frames=frames)
     known = None
     if model.task == "multiclass":
         label, known = _seen(label, classes, what)
@@ -117,11 +130,13 @@ def fit(
         groups = check_lists(label, groups, what)
     made = _unfitted(model, encoding, label, seed, threads)
     y = label if model.task == "regression" or (label % 1).any() else label.astype(np.int64)
-    order = None
+    order = np.arange(len(y))
     more: dict[str, object] = {}
     takes = inspect.signature(made.estimator.fit).parameters
-    if "categorical_feature" in takes and encoding.categorical:
+    if encoding.categorical and "categorical_feature" in takes:
         more["categorical_feature"] = encoding.categorical
+    if encoding.categorical and is_catboost(made.estimator) and not parameter(made.estimator, "cat_features"):
+        more["cat_features"] = list(encoding.categories)
     if groups is not None and "group" in takes:
         order = np.argsort(groups, kind="stable")  # a list's candidates stand together
         more["group"] = np.bincount(groups)[np.unique(groups)]
@@ -129,8 +144,10 @@ def fit(
             _check_ranker(label, np.asarray(more["group"]), what)
     elif groups is not None and model.estimator is not None:
         made = replace(made, description=f"{made.description}, each candidate by itself")
-    x = encoding.transform(frame)
-    _fit(model, made, (x, y) if order is None else (x[order], y[order]), more)
+    if weight is not None:
+        more[weight_parameter(made.estimator)] = weight[order]
+    in_order = frame if np.array_equal(order, np.arange(len(y))) else frame[order]
+    _fit(model, made, (made.inputs(in_order), y[order]), more)
     return replace(made, classes=tuple(classes), known=known)
 
 
@@ -140,17 +157,20 @@ def _unfitted(model: Model, encoding: Encoding, label: F64, seed: int, threads: 
     else:
         graded = model.task_kind == "ranking" and bool((~np.isin(label, (0, 1))).any())
         made, description = default_estimator(model.task_kind, encoding, graded=graded, seed=seed, threads=threads or settings.threads())
-    return Fitted(made, encoding, model.task_kind, description)
+    return Fitted(made, encoding, model.task_kind, description, frames=frames_for(made, encoding))
 
 
-def _fit(model: Model, made: Fitted, rows: tuple[F64, F64 | I64], more: Mapping[str, object]) -> None:
+def _fit(model: Model, made: Fitted, rows: tuple[object, F64 | I64], more: Mapping[str, object]) -> None:
     try:
         made.estimator.fit(*rows, **more)
     except ValueError as error:
-        raise DataError(
-            f"model {model.name!r}: {made.description} cannot be fitted: {first_line(error)} Missing values are NaN and texts are category numbers; "
-            "a pipeline with an imputer takes them"
-        ) from error
+        inputs = (
+            "The columns are numbers (NaN where missing) and categories"
+            if made.frames
+            else "Missing values are NaN and texts are category numbers; a pipeline with an imputer takes them. An estimator of your own gets a frame "
+            "with names if it has an attribute takes_frames = True"
+        )
+        raise DataError(f"model {model.name!r}: {made.description} cannot be fitted: {first_line(error)} {inputs}") from error
 
 
 def first_line(error: Exception) -> str:
@@ -158,12 +178,12 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(".") + "."
 
 
-def _check_given(model: Model, encoding: Encoding) -> None:
+def _check_given(model: Model, encoding: Encoding, *, named: bool) -> None:
     """Refuse to replay an estimator that was fitted on other columns, or on texts whose numbers are not known here."""
     what = f"model {model.name!r}: {type(model.estimator).__name__} was given fitted, and is not trained again"
-    takes_frames = getattr(model.estimator, "takes_frames", False)
+    raw = isinstance(model.estimator, Fixed) and getattr(model.estimator, "takes_frames", False)
     unknown = [*encoding.categories, *encoding.words]
-    if unknown and not takes_frames:
+    if unknown and not (raw or named):
         raise DataError(
             f"{what}; which numbers it was taught for the texts of {', '.join(map(repr, unknown))} is not known here. Give it "
             "unfitted, or make numbers of these columns in a source's select or a request feature"
@@ -172,9 +192,9 @@ def _check_given(model: Model, encoding: Encoding) -> None:
     if width is not None and width != len(encoding.columns):
         raise DataError(f"{what}; it takes {width} columns, and the features are {len(encoding.columns)}: {', '.join(encoding.columns)}")
     names = [str(n) for n in getattr(model.estimator, "feature_names_in_", ())]
-    if takes_frames and set(names) - set(encoding.columns):
+    if raw and set(names) - set(encoding.columns):
         raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}")
-    if not takes_frames and set(names) & set(encoding.columns) and names != list(encoding.columns):
+    if not raw and set(names) & set(encoding.columns) and names != list(encoding.columns):
         raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}: give the service that order")
 
 

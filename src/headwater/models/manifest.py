@@ -19,6 +19,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed, TaskKind
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
+from headwater.models.named import Frames
 from headwater.models.outcomes import ClassName
 
 FORMAT = 2
@@ -60,7 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of a fitted model; the file `manifest.json` beside it.
 
     task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars writes them and `kinds` as they are
-    encoded; `categories` of texts and `words` of lists by feature. request, third_party: a fingerprint of each request
+    encoded; `categories` of texts and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
+    matrix. request, third_party: a fingerprint of each request
     feature and field, and of what a third party says. not_in_training: features that no history supplies.
     level: its name, words, fingerprint, and where predictions are made ahead, how. data: the digest, columns, events and left-out rows of
     the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
@@ -79,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     kinds: list[Kind]
     categories: dict[str, list[str]]
     words: dict[str, list[str]] = {}
+    frames: Frames = ""
     classes: list[ClassName] = []
     feature_service: dict[str, str] = {}
     labels: dict[str, str] = {}

@@ -26,15 +26,18 @@ class Outcomes:
         1, a value, or how relevant a candidate was.
     classes: in rising order; () unless the task is multiclass.
     groups: of a ranking, int64 (rows): rows of one number are candidates of one list. Numbered by first appearance.
+    weight: float64 (rows), how much a row counts in training; None where all count alike.
     """
 
     y: F64
     classes: tuple[ClassName, ...] = ()
     groups: I64 | None = None
+    weight: F64 | None = None
 
     def take(self, rows: I64) -> Outcomes:
         """Those of these rows."""
-        return Outcomes(self.y[rows], self.classes, None if self.groups is None else self.groups[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Outcomes(self.y[rows], self.classes, groups, None if self.weight is None else self.weight[rows])
 
 
 def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Sequence[ClassName] | None = None) -> Outcomes:
@@ -50,15 +53,17 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
         DataError: NaN or infinite labels, a class that is neither a text nor a whole number, a ranking without its columns.
     """
     what = f"labels {model.labels.name!r}"
+    weighted = model.labels.weight in requests.columns
+    weight = requests[str(model.labels.weight)].cast(pl.Float64).to_numpy() if weighted else None
     if model.task == "multiclass":
         found = _named(label, what)
         chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(found.drop_nulls().to_list())))
-        return Outcomes(_positions(found, chosen), chosen)
+        return Outcomes(_positions(found, chosen), chosen, weight=weight)
     y = label.cast(pl.Float64).to_numpy()
     bad = int((~np.isfinite(y)).sum())
     if bad:
         raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")
-    return Outcomes(y, groups=_groups(model.task, requests, what) if isinstance(model.task, Ranking) else None)
+    return Outcomes(y, groups=_groups(model.task, requests, what) if isinstance(model.task, Ranking) else None, weight=weight)
 
 
 def _named(label: pl.Series, what: str) -> pl.Series:

@@ -30,7 +30,7 @@ class ServedModel:
     def __init__(self, fitted: Fitted, *, manifest: Manifest | None = None, version: str = "") -> None:
         self.fitted = replace(fitted, estimator=native(fitted.estimator))
         self.manifest, self.version = manifest, version
-        self._one = _frames(self.fitted) if fitted.takes_frames else _rows(self.fitted)
+        self._one = _frames(self.fitted) if fitted.takes_raw or fitted.frames else _rows(self.fitted)
 
     def one(self, values: Sequence[object]) -> Score:
         """The score of one row: a number, or of a multiclass model one for each of `fitted.classes`.

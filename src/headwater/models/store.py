@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from headwater.definitions.model import Model
+from headwater.definitions.model import Estimator, Model
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
 from headwater.models.fit import Fitted
 from headwater.models.formats import FORMATS, check_trust, format_named, format_of
-from headwater.models.formats.base import digest_of
+from headwater.models.formats.base import Fixed, digest_of
 from headwater.models.manifest import Example, Kept, Manifest, library_versions, manifest_text, plain, read_manifest, trained_features
 from headwater.models.served import ServedModel, said
 
@@ -61,6 +61,7 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.Da
         kinds=list(encoding.kinds),
         categories={name: list(texts) for name, texts in encoding.categories.items()},
         words={name: list(texts) for name, texts in encoding.words.items()},
+        frames=fitted.frames,
         classes=list(classes),
         examples=[] if examples is None else _examples(fitted, examples),
         versions=library_versions(),
@@ -106,7 +107,9 @@ def open_model(folder: Path, model: Model | None = None, *, trust: bool = False,
             f"the model at {folder} is not what was kept: {form.file} {'has changed' if path.exists() else 'is gone'}; train it again"
         )
     estimator = form.read(folder, kept.about)
-    fitted = Fitted(estimator, manifest.encoding, manifest.task, manifest.estimator, manifest.replayed, tuple(manifest.classes))
+    _check_inputs(estimator, manifest, folder)
+    classes = tuple(manifest.classes)
+    fitted = Fitted(estimator, manifest.encoding, manifest.task, manifest.estimator, manifest.replayed, classes, frames=manifest.frames)
     served = ServedModel(fitted, manifest=manifest, version=version)
     _check_examples(served, manifest, folder)
     return served
@@ -150,6 +153,22 @@ def _check_features(manifest: Manifest, model: Model, folder: Path) -> None:
         f"the model at {folder} reads the features of {model.features.name!r} in another order: number {at + 1} is {known[at]!r} there and "
         f"{given[at]!r} here; train it again"
     )
+
+
+def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> None:
+    """Refuse an estimator whose own columns, as far as it names or counts them, are not those of the manifest in their order."""
+    known = list(manifest.features) if getattr(estimator, "takes_frames", False) else list(manifest.encoding.inputs)
+    names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+    width = getattr(estimator, "n_features_in_", len(names) or None)
+    if isinstance(estimator, Fixed) and getattr(estimator, "takes_frames", False):
+        wrong = not set(names) <= set(known)  # it takes what it needs by name
+    else:
+        wrong = width not in (None, len(known)) or bool(set(names) & set(known) and names != known)
+    if wrong:
+        raise DataError(
+            f"the model at {folder} takes {names or f'{width} columns'}, and its manifest says {known}: the file and the manifest are not of one model; "
+            "train it again"
+        )
 
 
 def _examples(fitted: Fitted, rows: pl.DataFrame) -> list[Example]:

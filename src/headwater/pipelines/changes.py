@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +21,7 @@ class Change:
 
     Args:
         details: what is different, field by field.
-        breaking: what a model of the catalog reads, and will not find or will find to mean something else.
+        breaking: what a trained model of the catalog reads, and will not find or will find to mean something else.
         needs_backfill: whether its state cannot be derived from what is stored.
     """
 
@@ -38,8 +38,11 @@ class Change:
         return Key(self.kind, self.name)
 
 
-def changes(held: Held, new: Entries) -> tuple[Change, ...]:
-    """What is different in `new` from what the catalog holds: by kind, then by name."""
+def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change, ...]:
+    """What is different in `new` from what the catalog holds: by kind, then by name.
+
+    trained: the names of the models that were trained; what a model reads that is only defined can change without breaking it.
+    """
     old = held.live
     stored = {entry.tiles for entry in old.values()}
     found = []
@@ -53,7 +56,7 @@ def changes(held: Held, new: Entries) -> tuple[Change, ...]:
             details = tuple(_details(before, after, old, new))
             found.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
     told: set[str] = set()  # a feature that a view lost is not told again of the service
-    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, told))) for change in found)
+    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, told))) for change in found)
 
 
 _ORDER = ("source", "view", "http", "service", "labels", "model", "level")
@@ -164,14 +167,14 @@ def shown(value: object) -> str:
 # ---------------------------------------------------------------- what breaks
 
 
-def _breaking(change: Change, held: Held, new: Entries, told: set[str]) -> Iterator[str]:
+def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str], told: set[str]) -> Iterator[str]:
     old = held.live.get(change.key)
     if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
     lost = _lost_of_service(old, after, told) if change.kind == "service" else _LOST[change.kind](old, after)
     readers: dict[tuple[str, ...], list[str]] = {}
-    for reader, read in _readers(old, held, new):
+    for reader, read in _readers(old, held, new, trained):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
     for names, who in readers.items():
         told.update(names)
@@ -235,16 +238,16 @@ def _lost_of_service(old: Entry, new: Entry | None, told: set[str]) -> dict[str,
     return {name: reason for name, reason in lost.items() if name not in told}
 
 
-def _readers(old: Entry, held: Held, new: Entries) -> Iterator[tuple[str, list[str]]]:
-    """The models that read features of a view or service as it was: those that stay, and those of other projects that share it."""
+def _readers(old: Entry, held: Held, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The trained models that read features of a view or service as it was: those that stay, and those of other projects that share it."""
     for key, entry in held.live.items():
-        if key.kind == "model" and key in new:
+        if key.kind == "model" and key in new and key.name in trained:
             yield f"model {key.name}", _read(entry, old, held.live)
     for project, entries in held.others.items():
         same = entries.get(old.key)
         if same is not None and same.says == old.says and old.kind == "view":
             for key, entry in entries.items():
-                if key.kind == "model":
+                if key.kind == "model" and key.name in trained:
                     yield f"model {key.name} of project {project}", _read(entry, old, entries)
 
 

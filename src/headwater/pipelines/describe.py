@@ -180,6 +180,7 @@ def _labels(labels: Labels) -> dict[str, object]:
         known_at_field=labels.known_at_field,
         known_after=labels.known_after,
         timezone=labels.timezone,
+        weight=labels.weight,
     )
 
 

@@ -16,6 +16,7 @@ from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import listed
+from headwater.pipelines.schema_check import problems
 
 Severity = Literal["refused", "warning"]
 Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the message, the remedy
@@ -37,12 +38,13 @@ class Lint:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message}. {self.remedy} [{self.rule}]"
+        remedy = f". {self.remedy}" if self.remedy else ""
+        return f"{self.subject}: {self.message}{remedy} [{self.rule}]"
 
 
 def lints(project: Project) -> tuple[Lint, ...]:
-    """What every rule finds in a project; the refused first."""
-    found = []
+    """What every rule finds in a project, and what does not fit the schemas of its tables; the refused first."""
+    found = [Lint(SCHEMA, "refused", one.subject, one.message, "") for one in problems(project.models)]
     for rule, (severity, look) in RULES.items():
         for subject, message, remedy in look(project):
             kind = "view" if isinstance(subject, FeatureView) else "http" if isinstance(subject, HttpFeatures) else "source"
@@ -316,6 +318,9 @@ REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
     "known-windows": _known_windows,
 }
 """The rules that stop an apply: each looks at views."""
+
+SCHEMA = "schema"
+"""The rule that definitions fit the schemas of their tables and streams: `pipelines.schema_check`."""
 
 RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     **{name: ("refused", look) for name, look in REFUSALS.items()},

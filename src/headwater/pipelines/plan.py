@@ -12,6 +12,7 @@ from headwater.catalog.entry import Entry, Held
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.errors import DefinitionError, UsageError
+from headwater.models.registry import ModelRegistry
 from headwater.pipelines.arms import replayed
 from headwater.pipelines.changes import Change, changes
 from headwater.pipelines.describe import describe
@@ -106,13 +107,16 @@ class Plan:
         yield f"{', '.join(counts)}, {self.unchanged} unchanged{backfill}{breaking}"
 
 
-def plan(project: Project, catalog: CatalogLike | None = None) -> Plan:
+def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None) -> Plan:
     """What applying `project` would change; nothing is written.
+
+    Definitions are checked against the schemas of their tables: columns, their types, missing files. No row is read.
 
     Args:
         project: the definitions.
         catalog: the path of an SQLite file, a PostgreSQL URL, or a `Catalog`; None takes HEADWATER_CATALOG, else `catalog.sqlite` in
             headwater's home.
+        registry: where trained models are kept; None takes the registry in headwater's home. Only what a model in it reads can break.
 
     Raises:
         CatalogError: the catalog cannot be read.
@@ -132,7 +136,7 @@ def plan(project: Project, catalog: CatalogLike | None = None) -> Plan:
     (1, ('user',), 1, ())
     """
     where = _catalog(catalog)
-    return _plan(project, where, where.held(project.name))
+    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
 
 
 def apply(
@@ -142,6 +146,7 @@ def apply(
     allow_destroy: bool = False,
     allow_breaking: bool = False,
     expect: int | None = None,
+    registry: ModelRegistry | None = None,
 ) -> Plan:
     """Make `project` what the catalog holds: all of it or, where it is stopped, nothing.
 
@@ -151,18 +156,20 @@ def apply(
         project: the definitions.
         catalog: as for `plan`.
         allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
-        allow_breaking: let go what models of the catalog still read, or will find to mean something else.
+        allow_breaking: let go what trained models of the catalog still read, or will find to mean something else.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
+        registry: as for `plan`.
 
     Raises:
-        DefinitionError: no pipeline can do what is defined; every reason is named.
+        DefinitionError: no pipeline can do what is defined, or it does not fit the tables; every reason is named.
         UsageError: a change breaks a model, or the catalog has another version than expected.
         CatalogError: the catalog cannot be written, or somebody else was applying for half a minute.
     """
     where = _catalog(catalog)
-    describe(project)  # what is in memory is hashed before anybody has to wait
+    describe(project)  # what is in memory is hashed, and files are looked at, before anybody has to wait
+    found = lints(project)
     with where.changing(project.name) as (held, change):
-        made = _plan(project, where, held)
+        made = _plan(project, where, held, found, registry or ModelRegistry())
         _check(made, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
         gone = [c for c in made.changes if c.action == "removed"]
         done = [c for c in made.changes if allow_destroy or c.action != "removed"]
@@ -211,14 +218,14 @@ def _catalog(given: CatalogLike | None) -> Catalog:
     return given if isinstance(given, Catalog) else Catalog(given)
 
 
-def _plan(project: Project, catalog: Catalog, held: Held) -> Plan:
+def _plan(project: Project, catalog: Catalog, held: Held, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
     new = describe(project)
-    found = changes(held, new)
+    found = changes(held, new, frozenset(model for model, _ in registry.arms()))
     same = len(new) - sum(change.action != "removed" for change in found)
     kept = tuple(f"{change.kind} {change.name}" for change in found if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
     again = rebuilds(held, new, found)
-    return Plan(project.name, str(catalog), held.version, found, lints(project), same, None, kept, only, again)
+    return Plan(project.name, str(catalog), held.version, found, looked, same, None, kept, only, again)
 
 
 def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

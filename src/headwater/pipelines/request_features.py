@@ -99,6 +99,20 @@ def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.S
 
 def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
     mine = series.dtype
+    check_declared(mine, dtype, what)
+    if dtype is datetime:
+        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
+    try:
+        return series.cast(_POLARS[dtype])
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{what} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error
+
+
+def check_declared(mine: pl.DataType, dtype: type, what: str) -> None:
+    """Refuse a column whose dtype is not the declared one.
+
+    >>> check_declared(pl.Int64(), float, "the field 'amount'")
+    """
     fits = {
         float: mine.is_numeric() or mine == pl.Boolean,
         int: mine.is_integer() or mine == pl.Boolean,
@@ -108,9 +122,3 @@ def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
     }[dtype]
     if not fits and mine != pl.Null:
         raise DataError(f"{what} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")
-    if dtype is datetime:
-        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
-    try:
-        return series.cast(_POLARS[dtype])
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{what} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error

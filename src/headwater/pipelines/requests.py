@@ -81,11 +81,14 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
     what = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
     own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
     own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
+    own += [labels.weight] if labels.weight else []
     chosen = selected(labels.data, labels.select, labels.filter, own, what)
+    if labels.weight:
+        weight_column(labels.weight, chosen.schema, what)
     asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
     made = [asked]
     if isinstance(labels.label, str):
-        made.append(_outcome(labels.label, chosen.schema, what, texts=texts).alias(LABEL))
+        made.append(outcome_column(labels.label, chosen.schema, what, texts=texts).alias(LABEL))
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
@@ -106,6 +109,8 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
         if name in frame.columns and frame[name].null_count():
             left_out[reason] += frame[name].null_count()
             frame = frame.filter(pl.col(name).is_not_null())
+    if labels.weight:
+        frame = _weighted(frame, labels.weight, left_out, what)
     if frame.height == 0:
         raise DataError(f"{what}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
     requests = Requests(
@@ -115,7 +120,12 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
-def _outcome(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr:
+def outcome_column(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr:
+    """The column of the outcome: float64, null where it is not finite; of a multiclass task (`texts`) possibly strings.
+
+    Raises:
+        DataError: it is missing, or of another dtype.
+    """
     dtype = column(name, schema, what)
     if texts and dtype in _TEXTS:
         return pl.col(name).cast(pl.String)
@@ -126,6 +136,25 @@ def _outcome(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr
         )
     value = pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
+
+
+def weight_column(name: str, schema: pl.Schema, what: str) -> None:
+    """Refuse a weight that is missing or no number."""
+    dtype = column(name, schema, what)
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataError(f"{what}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which says how much a row counts")
+
+
+def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], what: str) -> pl.DataFrame:
+    """The rows that have a weight; the others are counted."""
+    if frame[name].null_count():
+        left_out[f"labels: no {name}"] += frame[name].null_count()
+        frame = frame.filter(pl.col(name).is_not_null())
+    values = frame[name].cast(pl.Float64)
+    wrong = values.filter(~(values.is_finite() & (values >= 0)))
+    if len(wrong):
+        raise DataError(f"{what}: {len(wrong)} weights of {name!r} are negative or no numbers, such as {wrong[0]}; a weight is 0 or more")
+    return frame
 
 
 def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:

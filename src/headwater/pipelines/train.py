@@ -19,7 +19,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
-from headwater.errors import DataError
+from headwater.errors import DataError, UsageError
 from headwater.models.fit import Fitted, fit
 from headwater.models.manifest import definitions_of
 from headwater.models.metrics import measure
@@ -34,6 +34,7 @@ from headwater.pipelines.historical import feature_frames
 from headwater.pipelines.leaks import refuse_label_columns
 from headwater.pipelines.means import Means, Tick
 from headwater.pipelines.requests import Requests, read_labels
+from headwater.pipelines.schema_check import check_model
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def training_set(
     if from_log is not None:
         found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
         return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
+    check_model(model)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
     assert requests.known_at is not None
@@ -190,6 +192,13 @@ def train(  # noqa: PLR0913 (all but the model have a default)
     """
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
     log = None if from_log is None else FromLog.of(from_log, model)
+    if log is None:
+        check_model(model, fitted=True)
+    elif model.labels.weight is not None:
+        raise UsageError(
+            f"model {model.name!r}: a served log has no column {model.labels.weight!r}, the weight of labels {model.labels.name!r}; train from the "
+            "labels' table, or give labels without weight="
+        )
     rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
@@ -205,7 +214,9 @@ def train(  # noqa: PLR0913 (all but the model have a default)
 
 def _fitted(model: Model, rows: TrainingSet, known: Outcomes, order: I64, seed: int, threads: int | None) -> Fitted:
     mine = known.take(order)
-    return fit(model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, seed=seed, threads=threads)
+    return fit(
+        model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, weight=mine.weight, seed=seed, threads=threads
+    )
 
 
 def _held_out(model: Model, rows: TrainingSet, known: Outcomes, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
