@@ -7,6 +7,8 @@ Importing this package loads no heavy library: each name is loaded when it is fi
 from __future__ import annotations
 
 import importlib
+import opcode
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from headwater.backtesting.run import backtest as backtest
     from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
     from headwater.backtesting.sweeps import transitions as transitions
-    from headwater.definitions.aggregation import Aggregation as Aggregation
+    from headwater.definitions.aggregate import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
     from headwater.definitions.aggregation import collect_set as collect_set
     from headwater.definitions.aggregation import count as count
@@ -130,7 +132,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "headwater.definitions.aggregation": "Aggregation approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
+    "headwater.definitions.aggregate": "Aggregation",
+    "headwater.definitions.aggregation": "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
     "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum top_k var",
     "headwater.definitions.arm": "Arm",
     "headwater.assessing.assess": "assess",
@@ -195,12 +198,52 @@ __all__ = [  # noqa: PLE0604 (the table above, sorted; a test compares it with w
 ]
 
 
+_OTHER_NAMES = {
+    "average": "mean",
+    "avg": "mean",
+    "nunique": "count_distinct",
+    "n_unique": "count_distinct",
+    "approx_count_distinct": "count_distinct",
+    "stddev": "std",
+    "variance": "var",
+    "median": "approx_percentile",
+    "percentile": "approx_percentile",
+    "quantile": "approx_percentile",
+    "maximum": "max",
+    "minimum": "min",
+    "sum_": "sum",
+    "most_frequent": "mode",
+    "read_csv": "csv",
+    "read_parquet": "parquet",
+    "Entity": "FeatureView",
+    "FeatureStore": "Project",
+    "Feature": "FeatureRef",
+    "BatchFeatureView": "FeatureView",
+    "StreamFeatureView": "FeatureView",
+    "stream": "streaming",
+    "realtime": "on_request",
+}
+"""Names that other libraries use, and what they are called here."""
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'headwater' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+    if name in _HOME:
+        value: object = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    message = f"module 'headwater' has no attribute {name!r}"
+    if not name.startswith("_"):
+        from headwater.errors import nearest
+
+        close = f"did you mean {_OTHER_NAMES[name]!r}?" if name in _OTHER_NAMES else nearest(name, _HOME)
+        message += f"; {close if close.startswith('did') else 'dir(headwater) lists what there is'}"
+        caller = sys._getframe(1)  # noqa: SLF001 (an import would replace the message of an AttributeError by its own)
+        if caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
+            raise ImportError(message.replace("module 'headwater' has no attribute", "cannot import from 'headwater':"), name=name)
+    raise AttributeError(message, name=name)
+
+
+_IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
 
 
 def __dir__() -> list[str]:

@@ -263,6 +263,7 @@ RIGHT = {
     "naive times in a zone": lambda: project(
         source={"history": EVENTS.with_columns(pl.col("at").dt.replace_time_zone(None)), "timezone": "Europe/Oslo"}
     ),
+    "days in a zone": lambda: project(source={"timestamp_field": "day", "timezone": "Europe/Oslo"}),
     "an outcome": lambda: project(labels={"label": hw.outcome(ENRICHED, hw.count(), keys=["user"], within="1d")}),
     "classes of text": lambda: project(labels={"label": "user"}, task="multiclass"),
     "a regressor that orders two classes": lambda: project(estimator=LinearRegression()),

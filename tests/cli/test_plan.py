@@ -86,6 +86,7 @@ def test_what_no_trained_model_reads_changes_freely(folder, run):
 
 
 def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
+    rewrite(folder, ', select=["user_id", "amount"]', "")
     rewrite(folder, 'hw.mean("amount")', 'hw.mean("amuont")')
     rewrite(folder, 'timestamp_field="asked"', 'timestamp_field="aksed"')
     line = next(i for i, text in enumerate((folder / "features.py").read_text().splitlines(), 1) if text.startswith("view ="))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwater.aggregations.sights import Sight
 from headwater.compute.arrays import I64, Column, Events, Lists
 from headwater.compute.layer import Spans, Use
-from headwater.definitions.aggregation import Parameter
+from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
 
 State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from headwater.aggregations.algebra import By, Family
-from headwater.definitions.aggregation import Parameter
+from headwater.definitions.aggregate import Parameter
 
 Accepts = Literal["any", "number", "time", "flag"]
 Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of integers and booleans, else float64; "list": of the same

@@ -17,7 +17,7 @@ from headwater.compute.codes import each
 from headwater.compute.layer import Layer, Seen, Spans, Use, seen
 from headwater.compute.layers import layers, reached
 from headwater.compute.sheets import WIDTH, Sheet
-from headwater.definitions.aggregation import Parameter
+from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
 
 _CHUNK = 1 << 18  # events and asks a thread takes at once: their arrays stay near the processor's cache

@@ -66,7 +66,7 @@ def assess(  # noqa: PLR0913 (each is a question that a user asks; all but the p
     network: Sequence[str] | None = None,
     time_out: Sequence[float] = SHARES,
     seed: int = 0,
-    progress: bool | Tick = False,
+    progress: bool | Tick | None = None,
 ) -> Assessment:
     """Whether real time is right for a model, for which views, at what cost, and what to do first.
 
@@ -164,7 +164,7 @@ class _Run:
     seeds: int
     min_lift: float | None
     seed: int
-    progress: bool | Tick
+    progress: bool | Tick | None
 
     @cached_property
     def compared(self) -> Mapping[str, Level]:

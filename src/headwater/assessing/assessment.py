@@ -18,10 +18,11 @@ from headwater.assessing.request_time import AtRequest
 from headwater.assessing.stages import Plan
 from headwater.backtesting.attribution_result import Attribution
 from headwater.backtesting.result import BacktestResult
+from headwater.definitions.readable import Readable
 
 
 @dataclass(frozen=True)
-class Assessment:
+class Assessment(Readable):
     """Lift, attribution, cost, readiness and latency of a model, and the verdict that they come to.
 
     verdict: what to do, in a sentence. decision: the same, with the rule that said each part. plan: the stages. risks: what the verdict

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater.assessing.numbers import Number, Reading
+from headwater.definitions.readable import Readable
 
 WayName = Literal["precompute for all", "on request", "streaming"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Readable):
     """One part of what a way costs a day: its name, the amount, and the formula with its numbers."""
 
     name: str
@@ -25,7 +26,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Way:
+class Way(Readable):
     """What one way to answer costs a day, in all and in parts; `lacks` says which inputs there are none of, and then total is Missing."""
 
     name: WayName
@@ -44,7 +45,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Swing:
+class Swing(Readable):
     """What a way costs a day where one input is low or high and all others stay."""
 
     way: WayName
@@ -67,7 +68,7 @@ class Swing:
 
 
 @dataclass(frozen=True)
-class ViewCost:
+class ViewCost(Readable):
     """What streaming one view costs a day, for a choice view by view."""
 
     view: str
@@ -79,7 +80,7 @@ class ViewCost:
 
 
 @dataclass(frozen=True)
-class PointPrice:
+class PointPrice(Readable):
     """What a point of lift costs: the step between two levels of a backtest, its lift, what it costs more a day, and their quotient.
 
     lift: in the metric's own units, as the backtest has it. per_point: money a day for 0.01 of the metric; Missing where there is no lift.
@@ -105,7 +106,7 @@ class PointPrice:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Readable):
     """What the ways to answer a model's requests cost a day.
 
     inputs: every number that went in, by its symbol. ways: precompute for all, on request, streaming. break_even: requests a day above

@@ -11,6 +11,7 @@ from headwater.assessing.cost_result import Cost
 from headwater.assessing.lift import Lift, Step
 from headwater.assessing.numbers import Missing, Reading
 from headwater.assessing.readiness_result import Blocker, Reach, Readiness
+from headwater.definitions.readable import Readable
 
 Action = Literal["not decided", "stay batch", "go hourly", "stream these views", "compute these at request time"]
 
@@ -26,7 +27,7 @@ POINT = 0.01
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(Readable):
     """What the parts have found, each Missing with the reason where there is none of it.
 
     views: all that the model reads. worth: what 0.01 of the headline metric is worth a day, where somebody said.
@@ -40,7 +41,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Barred:
+class Barred(Readable):
     """A view that cannot be as fresh as the verdict asks, and what bars it first. certain: measured red, not merely unknown."""
 
     view: str
@@ -68,7 +69,7 @@ def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Readable):
     """The verdict.
 
     action: what to do. views: to make fresh, in the order of the attribution. base, level: the levels that the gain lies between. gain:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from headwater.assessing.numbers import Missing, Number, Reading
 from headwater.assessing.numbers import duration as _duration
+from headwater.definitions.readable import Readable
 
 State = Literal["green", "amber", "red", "unknown"]
 Gate = Literal["O1", "O3", "C1", "C3"]
@@ -24,7 +25,7 @@ LEARNING = ("C0 manual retrain", "C1 scheduled retrain", "C2 stateful/incrementa
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Readable):
     """One check of one subject.
 
     check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view card" or "model fraud". state:
@@ -78,7 +79,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Blocker:
+class Blocker(Readable):
     """What bars a view from a level: "red" where a check says no, "unknown" where nobody has measured or answered it."""
 
     level: Reach
@@ -93,7 +94,7 @@ class Blocker:
 
 
 @dataclass(frozen=True)
-class ViewReadiness:
+class ViewReadiness(Readable):
     """How fresh a view can be.
 
     defined: the freshness that its definition asks for, in words. reachable: the highest level now, every gate of it known and none red.
@@ -121,7 +122,7 @@ class ViewReadiness:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(Readable):
     """A ladder of the scorecard: its rungs, the one that is reached with all gates known and none red, and the one after it bars."""
 
     name: Literal["online", "learning"]
@@ -142,7 +143,7 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Readiness:
+class Readiness(Readable):
     """How ready a project is. assumed: the limits that checks were judged by, by name (F, W, B, T), each with its origin."""
 
     project: str

@@ -17,6 +17,7 @@ from headwater.backtesting.effort import Refits, as_refits
 from headwater.backtesting.intervals import Evaluation, interval
 from headwater.backtesting.metrics import Metric, resolve
 from headwater.backtesting.mixtures import Chosen, Effort, Mixtures
+from headwater.backtesting.progress import shown
 from headwater.backtesting.result import Estimate, Paired
 from headwater.backtesting.run import HEADLINE
 from headwater.backtesting.slices import user_slices
@@ -24,12 +25,12 @@ from headwater.backtesting.units import Costs, Groups, find_units, unit_costs
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.words import how_sure
 from headwater.compute.arrays import Bool
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.rolling import Rolling
 from headwater.definitions.sizes import Size
-from headwater.errors import UsageError
+from headwater.errors import UsageError, listed
 from headwater.pipelines.means import Tick
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ _NONE: Chosen = frozenset()
 def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but the levels have a default)
     model: Model,
     *,
-    stale: Level,
-    fresh: Level,
-    names: tuple[str, str] = ("stale", "fresh"),
+    stale: Level | None = None,
+    fresh: Level | None = None,
+    names: tuple[str, str] | None = None,
     groups: Groups | None = None,
     costs: Costs | None = None,
     share: float = 0.95,
@@ -57,7 +58,7 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
     seed: int = 0,
     threads: int | None = None,
     memory: Size | None = None,
-    progress: bool | Tick = False,
+    progress: bool | Tick | None = None,
 ) -> Attribution:
     """Say which views have to be fresh for most of the lift from `stale` to `fresh`, and which may stay as they are.
 
@@ -72,9 +73,9 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
 
     Args:
         model: what to train; see `backtest`, also for `split`, `slices`, `refits`, `resamples`, `seed`, `threads`, `memory` and `progress`.
-        stale: the level to start from. Both predict on request.
-        fresh: the level whose lift is attributed.
-        names: what to call the two.
+        stale: the level to start from; None takes the first level of the usual ladder that reads history. Both predict on request.
+        fresh: the level whose lift is attributed; None takes the last level of the usual ladder.
+        names: what to call the two; None takes the names in the ladder, "stale" and "fresh" for levels that were given.
         groups: "source" makes the views of one source fresh together; a mapping from names to views makes groups of your own.
         costs: by view, source or group, what its freshness would cost more a day: the search then takes the best lift per money.
         share: of the lift, that the plan has to reach.
@@ -95,6 +96,9 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
         raise UsageError(f"share is {share!r}; give a part of the lift above 0 and up to 1, such as 0.95")
     known = model.features.in_training
     trained = model if known is model.features else dataclasses.replace(model, features=known)
+    usual = ends(trained, ladder())
+    names = names or ("stale" if stale else usual[0], "fresh" if fresh else usual[1])
+    stale, fresh = stale or ladder()[usual[0]], fresh or ladder()[usual[1]]
     _check(trained, stale, fresh, names)
     units = find_units(trained, stale, fresh, groups)
     money = unit_costs(units, costs)
@@ -107,12 +111,22 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
         mixtures = Mixtures(trained, stale, fresh, names, units, chosen, split, effort)
         return _Attributing(mixtures, money, share, min_lift, slices or {}).result()
 
-    if progress is not True:
-        return run(progress or None)
-    from headwater.backtesting.progress import bar
+    with shown(progress) as tick:
+        return run(tick)
 
-    with bar() as shown:
-        return run(shown)
+
+def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
+    """The names of the levels that are compared where none are given: of those that read history and predict on request, first and last.
+
+    Raises:
+        UsageError: there are no two of them.
+    """
+    found = [name for name, level in levels.items() if level.reads_history(model) and level.scoring(model) is None]
+    if len(found) < 2:
+        raise UsageError(
+            f"attribution of model {model.name!r} needs two levels that read history and predict on request; found {listed(found) or 'none'}"
+        )
+    return found[0], found[-1]
 
 
 @dataclass(frozen=True)

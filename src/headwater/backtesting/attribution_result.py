@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from headwater.backtesting.result import Estimate, LeakFinding, Paired
 from headwater.definitions.level import Level
+from headwater.definitions.readable import Readable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
-class UnitLift:
+class UnitLift(Readable):
     """What one view, or one group of views, earns by itself, on all test days.
 
     `added` makes it alone fresh where all else is stale; `removed` makes all else fresh first, so that it tells what would be lost
@@ -32,7 +33,7 @@ class UnitLift:
 
 
 @dataclass(frozen=True)
-class PathStep:
+class PathStep(Readable):
     """One step of the greedy path: which unit became fresh, and what the set so far gives on days that did not choose it.
 
     `lift` is the set over the stale level, `gain` this step alone; each kind is judged together over the path (Holm). `share` is the
@@ -48,7 +49,7 @@ class PathStep:
 
 
 @dataclass(frozen=True)
-class Efficient:
+class Efficient(Readable):
     """A set of units that no other set tried beats at its cost, by the days that choose; its lift is that of the other days."""
 
     units: Sequence[str]
@@ -58,7 +59,7 @@ class Efficient:
 
 
 @dataclass(frozen=True)
-class SliceLift:
+class SliceLift(Readable):
     """One part of the test rows: the fresh level over the stale one on all days, and the plan over the stale one on reporting days.
 
     Intervals are widened, so that those of all slices hold at once.
@@ -72,7 +73,7 @@ class SliceLift:
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Attribution(Readable):
     """Which views earn from freshness. Shows itself as a table in a terminal; `plan` is the answer in a sentence.
 
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
@@ -127,8 +128,10 @@ class Attribution:
         return tuple(view for unit in self.units if unit.name in self.chosen for view in unit.views)
 
     def table(self) -> RenderableType:
-        """The attribution as rich prints it."""
-        return self.__rich__()
+        """The attribution as rich prints it; at a prompt it prints itself."""
+        from headwater.backtesting.report.texts import Printed
+
+        return Printed(self.__rich__())
 
     def __rich__(self) -> RenderableType:
         from headwater.backtesting.report.attributed import to_table

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headwater.definitions.readable import Readable
 from headwater.errors import UsageError
 
 _SPACES: tuple[Mapping[str, Sequence[object]], ...] = (
@@ -27,7 +28,7 @@ _SPACES: tuple[Mapping[str, Sequence[object]], ...] = (
 
 
 @dataclass(frozen=True)
-class Refits:
+class Refits(Readable):
     """How often each level is trained again, so that intervals hold for the next model too and not for this one alone.
 
     Args:
@@ -57,7 +58,7 @@ class Refits:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Readable):
     """What is tried at each level before it is trained: the same trials on the same held-out training rows for every level.
 
     Args:

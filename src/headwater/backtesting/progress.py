@@ -1,11 +1,31 @@
-"""A progress bar on standard error, where that is a terminal."""
+"""A progress bar where somebody watches: on standard error if that is a terminal, and in a notebook."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headwater.pipelines.means import Tick
+
+
+@contextmanager
+def shown(progress: bool | Tick | None) -> Iterator[Tick | None]:  # noqa: FBT001 (as users give it)
+    """What `progress=` asks for: None a bar where somebody watches, True a bar, False none, or the function itself."""
+    if callable(progress):
+        yield progress
+    elif progress is False or (progress is None and not (sys.stderr.isatty() or _in_notebook())):
+        yield None
+    else:
+        with bar() as tick:
+            yield tick
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a notebook, as IPython says it."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 @contextmanager
@@ -14,20 +34,20 @@ def bar() -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    shown: dict[str, TaskID] = {}
+    console = Console() if _in_notebook() else Console(stderr=True)
+    tasks: dict[str, TaskID] = {}
     with Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal or console.is_jupyter),
     ) as progress:
 
         def tick(what: str, done: int, total: int) -> None:
-            if what not in shown:
-                shown[what] = progress.add_task(what[:28], total=total)
-            progress.update(shown[what], completed=done)
+            if what not in tasks:
+                tasks[what] = progress.add_task(what[:28], total=total)
+            progress.update(tasks[what], completed=done)
 
         yield tick

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from headwater.definitions.readable import Readable
+
 if TYPE_CHECKING:
     from headwater.backtesting.attribution_result import Attribution
 
@@ -14,7 +16,7 @@ Verdict = Literal["LIFT", "harm", "no lift worth having", "not shown"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Readable):
     """A value with its 95 % block-bootstrap interval; `low` and `high` are NaN where there are too few blocks."""
 
     value: float
@@ -23,7 +25,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Paired(Readable):
     """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
 
     `low` and `high` are the 95 % interval of this step by itself. `p` is its p-value among the `family` of steps in that metric
@@ -45,7 +47,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Curves:
+class Curves(Readable):
     """The points that the two curves of one level are drawn from (each at most 200 points)."""
 
     recall: Sequence[float]
@@ -55,7 +57,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class LevelResult:
+class LevelResult(Readable):
     """One level on one set of rows."""
 
     name: str
@@ -71,7 +73,7 @@ class LevelResult:
 
 
 @dataclass(frozen=True)
-class FoldResult:
+class FoldResult(Readable):
     """One fold of a rolling origin: when, how many rows, and each metric of each level on its test rows alone, without intervals."""
 
     split: str  # ISO 8601, UTC
@@ -82,7 +84,7 @@ class FoldResult:
 
 
 @dataclass(frozen=True)
-class Money:
+class Money(Readable):
     """What each kind of answer costs, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
 
     describes: Mapping[str, str]
@@ -91,7 +93,7 @@ class Money:
 
 
 @dataclass(frozen=True)
-class NewKeys:
+class NewKeys(Readable):
     """Keys that nothing was made ahead for: whose, how many a day, their requests, and the share of all requests that these are."""
 
     keys: Sequence[str]
@@ -101,7 +103,7 @@ class NewKeys:
 
 
 @dataclass(frozen=True)
-class Transition:
+class Transition(Readable):
     """A step of one of the two transitions: 1, from predictions made ahead to predictions on request; 2, on to fresher features.
 
     Coverage is the share of requests that are answered, of all and of those of new keys, before and after the step.
@@ -115,7 +117,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class SliceResult:
+class SliceResult(Readable):
     """The levels and steps on one part of the test rows."""
 
     name: str
@@ -127,7 +129,7 @@ class SliceResult:
 
 
 @dataclass(frozen=True)
-class LeakFinding:
+class LeakFinding(Readable):
     """One finding of the leak audit."""
 
     kind: Literal["label rows", "implausible feature", "clean"]
@@ -139,7 +141,7 @@ class LeakFinding:
 
 
 @dataclass(frozen=True)
-class TimeSplit:
+class TimeSplit(Readable):
     """Where the data were cut (ISO 8601, UTC), and how the labels' maturity looked."""
 
     train_start: str
@@ -153,7 +155,7 @@ class TimeSplit:
 
 
 @dataclass(frozen=True)
-class BacktestResult:
+class BacktestResult(Readable):
     """Everything that a report shows."""
 
     model: str

@@ -21,6 +21,7 @@ from headwater.backtesting.judging import Judge
 from headwater.backtesting.leaks import audit
 from headwater.backtesting.metrics import Beside, Metric, resolve
 from headwater.backtesting.metrics import money as of_money
+from headwater.backtesting.progress import shown
 from headwater.backtesting.result import BacktestResult, Money, NewKeys
 from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, user_slices
 from headwater.backtesting.split import Split, describe, split_rows
@@ -72,10 +73,15 @@ class Backtest:
         return to_json(self.result)
 
     def table(self) -> RenderableType:
-        """The result as rich prints it."""
+        """The result as rich prints it; at a prompt it prints itself."""
         from headwater.backtesting.report import to_table
 
         return to_table(self.result)
+
+    def __repr__(self) -> str:
+        from headwater.backtesting.report import to_text
+
+        return to_text(self.result)
 
     def _repr_html_(self) -> str:
         from headwater.backtesting.report import to_notebook
@@ -99,7 +105,7 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     seed: int = 0,
     threads: int | None = None,
     memory: Size | None = None,
-    progress: bool | Tick = False,
+    progress: bool | Tick | None = None,
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split.
 
@@ -124,7 +130,8 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
         seed: of the resamples, the estimator and the trials.
         threads: how many to use; results do not depend on it.
         memory: what the process may hold while features are computed, such as "4GB"; see `get_historical_features`.
-        progress: show a progress bar, or a function called with what is being done, how far it is, and how far it goes.
+        progress: True or False; None shows a bar in a terminal and in a notebook. Or a function called with what is being done, how far
+            it is, and how far it goes.
 
     Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
     fit a level, on the earlier three quarters of them.
@@ -149,12 +156,8 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
         found = made.result(split, slices or {}, cold_start)
         return Backtest(replace(found, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
-    if progress is not True:
-        return run(progress or None)
-    from headwater.backtesting.progress import bar
-
-    with bar() as shown:
-        return run(shown)
+    with shown(progress) as tick:
+        return run(tick)
 
 
 @dataclass(frozen=True)

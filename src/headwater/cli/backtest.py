@@ -116,10 +116,13 @@ def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: a
 
 def _ends(loaded: Loaded, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
     """The names of the two levels between which views are attributed: those given, or the ends of what is compared."""
-    levels = [name for name, level in compared.items() if level.reads_history(model) and level.scoring(model) is None]
-    chosen = [name.strip() for name in names.split(",")] if names else [*levels[:1], *levels[1:][-1:]]
+    from headwater.backtesting.attribution import ends
+
+    if not names:
+        return ends(model, compared)
+    chosen = [name.strip() for name in names.split(",")]
     if len(chosen) != 2:
-        raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(levels)}")
+        raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(compared)}")
     for name in chosen:
         loaded.level(name)
     return chosen[0], chosen[1]

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from headwater.definitions.readable import Readable
+from headwater.definitions.spelling import Spelled
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class RowsLeftOutWarning(HeadwaterWarning):
         self.left_out = dict(left_out)
 
 
-class Definition:
+class Definition(Readable, metaclass=Spelled):
     """Base of every definition: equal iff the fingerprints are equal.
 
     Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out, and one with

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headwater.definitions.base import Definition
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
 
@@ -63,11 +64,13 @@ if TYPE_CHECKING:
     TableLike = Table | ArrowFrame | str | PathLike[str] | pl.LazyFrame
 
 
+@spelled
 def parquet(path: str | PathLike[str]) -> ParquetFiles:
     """Parquet files at `path`: one file, a glob, or a folder (plain or hive-partitioned)."""
     return ParquetFiles(fspath(path))
 
 
+@spelled
 def csv(path: str | PathLike[str]) -> CsvFiles:
     """CSV files with a header at `path`: one file or a glob."""
     return CsvFiles(fspath(path))

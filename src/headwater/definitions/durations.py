@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
 Duration = str | timedelta
@@ -62,6 +63,12 @@ class Window:
     hop: int = 1
     offset: int = 0
 
+    def __str__(self) -> str:
+        return self.suffix
+
+    def __repr__(self) -> str:
+        return f"Window({self.suffix}, hop {text(self.hop)})"
+
     @property
     def suffix(self) -> str:
         """The end of a feature's name: `1h`, `lifetime`, `1h_offset_1d`."""
@@ -74,6 +81,7 @@ class Window:
         return None if self.length is None else self.length + self.offset + self.hop
 
 
+@spelled
 def window(length: Duration, *, offset: Duration = "0s", hop: Duration | None = None) -> Window:
     """A window of `length` that ends `offset` before T: `window("1h", offset="1d")` is the hour a day ago.
 

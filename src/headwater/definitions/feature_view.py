@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, Union
 
-from headwater.definitions.aggregation import Aggregation, Windows
+from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
@@ -305,7 +305,7 @@ class FeatureView(Definition):
                 f"{what}: the window {short[0]} is not longer than the delay of source {self.source.name!r} ({self.source.known_after}): "
                 "its events leave the window before they are known. Take a longer window, or window_on='known_at'.",
                 HeadwaterWarning,
-                stacklevel=4,
+                stacklevel=5,  # past the checks and the call of the class
             )
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
 
@@ -103,6 +104,7 @@ class Never(Definition):
 Freshness = Batch | Streaming | OnRequest | Measured | Never
 
 
+@spelled
 def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: Duration = "0s", wait: Duration = "0s") -> Batch:
     """Values of the last cut whose job has published.
 
@@ -135,6 +137,7 @@ def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: D
     return Batch(step, start, timezone, behind, waits)
 
 
+@spelled
 def streaming(lag: Duration) -> Streaming:
     """Values of a pipeline that is `lag` behind: T = t, and K = t - lag.
 
@@ -149,6 +152,7 @@ def on_request() -> OnRequest:
     return OnRequest()
 
 
+@spelled
 def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> Measured:
     """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
 

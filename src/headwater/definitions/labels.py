@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.durations import Duration, Window, check_timezone, micros, text
 from headwater.definitions.source import Source, check_known
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Outcome(Definition):
         return Window(self.horizon)
 
 
+@spelled
 def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], within: Duration) -> Outcome:
     """The label `aggregation` over the source's events with event time in [t, t + within), for the request's keys.
 

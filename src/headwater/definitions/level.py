@@ -19,6 +19,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError
 
 
@@ -38,7 +39,7 @@ class Level(Definition):
             source knows its outcomes by that source's.
 
     >>> Level(batch("1d", delay="4h")).features
-    Batch(every=86400000000, at=0, timezone='UTC', delay=14400000000, wait=0)
+    Batch(every 1d at 00:00 UTC, published 4h later)
     """
 
     features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
@@ -187,6 +188,7 @@ def _check_labels(labels: Labels, soon: str) -> None:
         )
 
 
+@spelled
 def ladder(timezone: str = "UTC") -> dict[str, Level]:
     """The usual steps from batch to real time.
 

@@ -16,6 +16,7 @@ from headwater.definitions.freshness import Freshness, OnRequest, check_freshnes
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, nearest
 
 TaskName = Literal["binary", "multiclass", "regression"]
@@ -49,6 +50,7 @@ class Precomputed(Definition):
         return self.otherwise == "on_request"
 
 
+@spelled
 def precomputed(
     freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
 ) -> Precomputed:

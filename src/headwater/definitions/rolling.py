@@ -9,6 +9,7 @@ from typing import Literal
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.moments import moment_text, parse_moment
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
 
@@ -33,6 +34,7 @@ class Rolling(Definition):
         return f"{self.folds} folds of {text(self.every)} from {moment_text(self.start)}, each trained on {back}{gap}"
 
 
+@spelled
 def rolling(
     start: str | datetime,
     *,

@@ -11,6 +11,8 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal, get_args
 
 from headwater.definitions.base import Definition
+from headwater.definitions.readable import Readable
+from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Env:
         return f"env({self.name!r})"
 
 
+@spelled
 def env(name: str) -> Env:
     """The value of the environment variable `name` when a connection is made: for passwords, tokens and addresses."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -64,7 +67,7 @@ class ProtobufMessage:
 
 
 @dataclass(frozen=True)
-class Registry:
+class Registry(Readable):
     """A schema registry of the Confluent kind: its URL, and user and password or a token where it asks for them."""
 
     url: str | Env
@@ -126,6 +129,7 @@ class AppendedFiles(Definition):
 Stream = KafkaTopic | Pushed | AppendedFiles
 
 
+@spelled
 def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     topic: str,
     *,
@@ -191,6 +195,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     )
 
 
+@spelled
 def push(
     *, schema: Schema | None = None, format: Literal["json"] = "json", timestamps: Timestamps = "iso", at_least_once: bool = False
 ) -> Pushed:
@@ -209,6 +214,7 @@ def push(
     return Pushed(schema=None if schema is None else dict(schema), format=format, timestamps=timestamps, at_least_once=at_least_once)
 
 
+@spelled
 def appended(
     path: str | PathLike[str], *, format: Literal["json", "csv"] = "json", schema: Schema | None = None, timestamps: Timestamps = "iso"
 ) -> AppendedFiles:

@@ -121,6 +121,9 @@ class Outcomes:
         with self._failing():
             self._journal = _open(self.place / JOURNAL)
 
+    def __repr__(self) -> str:
+        return f"Outcomes({str(self.place)!r}, {self.labels.name})"
+
     @staticmethod
     def of(folder: str | Path, project: Project, labels: str) -> Outcomes:
         """The outcomes of the labels of that name, whose keys are the request columns that the models over them need.

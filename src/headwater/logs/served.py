@@ -128,6 +128,9 @@ class ServedLog:
         self._thread = threading.Thread(target=self._run, name="headwater served log", daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        return f"ServedLog({str(self.folder)!r})"
+
     def __enter__(self) -> Self:
         return self
 

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import F64
+from headwater.definitions.readable import Readable
 from headwater.errors import DataError
 
 Kind = Literal["number", "time", "date", "duration", "text", "texts", "empty"]
@@ -27,7 +28,7 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Encoding(Readable):
     """The columns in order and what each holds, the categories of each text column, and the texts counted in each column of lists."""
 
     columns: Sequence[str]

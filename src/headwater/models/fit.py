@@ -12,6 +12,7 @@ import numpy as np
 from headwater import settings
 from headwater.compute.arrays import F64, I64
 from headwater.definitions.model import Estimator, Model, TaskKind
+from headwater.definitions.readable import Readable
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, fit_encoding
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
@@ -28,7 +29,7 @@ _GRADES = 31  # of relevance that it knows: 0 to 30
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Readable):
     """An estimator with the encoding of its input; `description` names it in reports.
 
     classes: of a multiclass task. known: the positions among them of those that the estimator has learned, in its order; None for all.

@@ -25,6 +25,7 @@ import msgspec
 from headwater import clock, permissions, settings
 from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
+from headwater.definitions.readable import Readable
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import Manifest
 from headwater.models.served import ServedModel
@@ -46,7 +47,7 @@ class _Pointer(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Version:
+class Version(Readable):
     """A version of a model at a level: `number` counts from 1, `folder` holds it."""
 
     model: str
@@ -78,6 +79,9 @@ class ModelRegistry:
         self._own = folder is None
         if self._own:
             permissions.own_if_there(self.folder)
+
+    def __repr__(self) -> str:
+        return f"ModelRegistry({str(self.folder)!r})"
 
     def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
         """A new version: what `write` puts into an empty folder.

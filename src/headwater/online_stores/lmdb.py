@@ -58,6 +58,9 @@ class LmdbStore:
             raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
         self._check_format(readonly=readonly)
 
+    def __repr__(self) -> str:
+        return f"LmdbStore({str(self.folder)!r})"
+
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         try:  # not `_reading`: a generator costs as much as a get
             with self._env.begin() as transaction:

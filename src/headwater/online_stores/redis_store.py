@@ -79,6 +79,9 @@ class RedisStore:
             self.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"RedisStore({self._options.prefix.decode(errors='replace')!r})"
+
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `OnlineStore`; one round trip to each server; on a cluster, of one moment for each."""
         if not keys:

@@ -18,6 +18,7 @@ from headwater import permissions, settings
 from headwater.connectors.state import state
 from headwater.definitions.base import canonical
 from headwater.definitions.feature_view import Feature
+from headwater.definitions.readable import Readable
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request, reach_of
 from headwater.pipelines.digest import digest
@@ -28,7 +29,7 @@ _CODE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
-class Cache:
+class Cache(Readable):
     """A folder of feature columns, each under a hash of all that it was made of.
 
     That is: the source's definition, its files' sizes and times of writing (of a frame, its contents), the columns that are read

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from headwater.catalog.entry import Entries, Entry, Held, Key, Kind
+from headwater.definitions.readable import Readable
 from headwater.errors import listed
 from headwater.pipelines.describe import HIDDEN, is_said
 
@@ -16,7 +17,7 @@ _SHOWN = 90  # characters of a value
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Readable):
     """One definition that is added, changed or removed.
 
     Args:

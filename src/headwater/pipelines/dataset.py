@@ -19,6 +19,7 @@ from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, parse_moment
+from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size
 from headwater.definitions.source import Source
 from headwater.errors import DataError, UsageError, nearest
@@ -40,7 +41,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Readable):
     """A training set that was written: the file, its manifest, and the rows themselves."""
 
     path: Path

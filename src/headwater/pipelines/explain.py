@@ -19,6 +19,7 @@ from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.engines.events import GONE, Notes, arrived
 from headwater.engines.images import ANOTHER
 from headwater.engines.reading import KNOWN, ROW, TIME
@@ -41,7 +42,7 @@ COUNTS = "counts"
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Readable):
     """A value and what it is made of.
 
     T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.

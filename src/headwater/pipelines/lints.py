@@ -14,6 +14,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import listed
 from headwater.pipelines.schema_check import problems
@@ -28,7 +29,7 @@ MANY_VALUES = ("collect_set", "mode", "top_k")
 
 
 @dataclass(frozen=True)
-class Lint:
+class Lint(Readable):
     """What a rule found: `refused` stops an apply, a `warning` does not."""
 
     rule: str

@@ -64,6 +64,9 @@ class MadeAhead:
         self._held: Scores | None = None
         self._keys: Keys | None = None
 
+    def __repr__(self) -> str:
+        return f"MadeAhead({self.arm}, {self.scoring.freshness})"
+
     def one(self, request: Mapping[str, object], t: int | None = None) -> Found:
         """What was made ahead for one request, asked for at t: microseconds, None is now.
 

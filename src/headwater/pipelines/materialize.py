@@ -24,6 +24,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
 from headwater.engines.events import GONE, Notes, Reach, Scan, arrived, scan_events, timeless
@@ -48,7 +49,7 @@ Tick = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Materialized:
+class Materialized(Readable):
     """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events and keys it touched, what it left out."""
 
     view: str

@@ -189,6 +189,9 @@ class OnlineFeatures:
         self.of = tuple(owners.get(name, -1) for name in self.names)
         self._asks = frozenset(service.needed_by())
 
+    def __repr__(self) -> str:
+        return f"OnlineFeatures({self.service.name}, {len(self.names)} features, {self.store!r})"
+
     def warm(self) -> None:
         """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
 

@@ -29,6 +29,7 @@ from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.engines import local
 from headwater.engines.events import Notes, Reach, read_events
 from headwater.engines.images import ended, in_force
@@ -72,7 +73,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class Parity:
+class Parity(Readable):
     """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ.
 
     notes: what was not compared, by reason.

@@ -11,6 +11,7 @@ from headwater.catalog.database import Catalog
 from headwater.catalog.entry import Entry, Held
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.registry import ModelRegistry
 from headwater.pipelines.arms import replayed
@@ -24,7 +25,7 @@ _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Readable):
     """What a project would change in a catalog; printed, it is a table.
 
     Args:

@@ -20,6 +20,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Streaming
 from headwater.definitions.moments import parse_moment
+from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.engines.events import arrived
 from headwater.engines.reading import KNOWN, ROW, TIME, collect
@@ -32,7 +33,7 @@ _PARTITION = "history"
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Readable):
     """A step of a replay: the clock's time in microseconds, what was committed, and the seconds that each commit took."""
 
     now: int

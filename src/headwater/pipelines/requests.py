@@ -14,6 +14,7 @@ from headwater.connectors.frame import to_polars
 from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, ParquetFiles, Table
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Source
 from headwater.engines.buckets import compute
@@ -31,7 +32,7 @@ _OR_TEXT = ", or of a multiclass task a text"
 
 
 @dataclass(frozen=True)
-class Requests:
+class Requests(Readable):
     """Rows that ask: `frame` as the user has them, `t` int64 (rows) microseconds UTC.
 
     label: the outcome, known_at: int64 (rows) when it was known; both None for bare requests.

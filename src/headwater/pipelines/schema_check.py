@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from headwater.connectors.schemas import declared
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.enriched import lacking
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
@@ -99,7 +99,7 @@ class _Check:
         columns = self.found.selected(raw, source.select, source.filter, own, what)
         for name in (source.timestamp_field, source.known_at_field):
             if name is not None and self.found.look(columns, name, what):
-                self.found.attempt(what, moment, name, columns.schema, source.timezone, what)
+                self.found.attempt(what, moment, name, columns.schema, source.timezone, what, days=True)
         if source.id_field is not None:
             self.found.look(columns, source.id_field, what)
         if source.changes is not None and self.found.look(columns, source.changes, what):
@@ -175,7 +175,7 @@ class _Check:
             self.found.attempt(what, weight_column, labels.weight, columns.schema, what)
         for name in times:
             if self.found.look(columns, name, what):
-                self.found.attempt(what, moment, name, columns.schema, labels.timezone, what)
+                self.found.attempt(what, moment, name, columns.schema, labels.timezone, what, days=name == labels.known_at_field)
         if isinstance(label, str):
             if self.found.look(columns, label, what):
                 self.found.attempt(what, outcome_column, label, columns.schema, what, texts=texts)

@@ -26,6 +26,7 @@ from headwater.definitions.base import canonical
 from headwater.definitions.durations import DAY
 from headwater.definitions.freshness import Batch
 from headwater.definitions.model import Precomputed
+from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.engines.events import Notes
 from headwater.engines.tiles import key_bytes
@@ -77,7 +78,7 @@ class Which:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Readable):
     """What a run did.
 
     model, level: their names. cut: the one that can be read now, with how many keys were scored. before: the last one before it. unknown:

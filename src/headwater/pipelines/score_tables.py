@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from headwater import clock
 from headwater.connectors import postgres
+from headwater.definitions.readable import Readable
 from headwater.engines.workplace import renamed
 from headwater.errors import ConnectError, DataError
 from headwater.online_stores.scores import BESIDE, ScoredCut
@@ -35,7 +36,7 @@ _TYPES: Mapping[type[pl.DataType], str] = {
 
 
 @dataclass(frozen=True)
-class ScoreTable:
+class ScoreTable(Readable):
     """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `BESIDE`.
 
     One transaction replaces the rows, so whoever reads sees those of the cut before until all of the next are there, and waits for nothing.

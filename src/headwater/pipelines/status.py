@@ -19,6 +19,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import KNOWN_AT, Roller
@@ -33,7 +34,7 @@ from headwater.pipelines.score import fingerprint, scoring_of
 
 
 @dataclass(frozen=True)
-class StreamStatus:
+class StreamStatus(Readable):
     """A source's stream, or one partition of it: what was read, as of when, and what became of the records.
 
     known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
@@ -56,7 +57,7 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
-class ViewStatus:
+class ViewStatus(Readable):
     """A view: its freshness, how it stands, how old its values are.
 
     stands: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
@@ -73,7 +74,7 @@ class ViewStatus:
 
 
 @dataclass(frozen=True)
-class PredictionStatus:
+class PredictionStatus(Readable):
     """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "ahead", "absent"), how old they are.
 
     age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
@@ -94,7 +95,7 @@ class PredictionStatus:
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Readable):
     """An online store; `now` in microseconds, `size` in bytes."""
 
     now: int

@@ -17,6 +17,7 @@ from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import EPOCH, moment_text, parse_moment
+from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size
 from headwater.engines.events import Notes
 from headwater.errors import DataError, UsageError
@@ -38,7 +39,7 @@ from headwater.pipelines.schema_check import check_model
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class TrainingSet(Readable):
     """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
 
     served_by: of rows from a served log, how many each version of the model answered.
@@ -62,7 +63,7 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Readable):
     """A model fitted on the rows whose outcome was known by `until`.
 
     level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.

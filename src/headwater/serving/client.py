@@ -56,6 +56,9 @@ class Client:
         self._timeout, self._retries = _checked(timeout, retries)
         self._http = httpx.Client(base_url=_base(url), headers=_headers(token), transport=DeadlineTransport(_MANY), trust_env=False)
 
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
     def __enter__(self) -> Self:
         return self
 
@@ -170,6 +173,9 @@ class AsyncClient:
     def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
         self._timeout, self._retries = _checked(timeout, retries)
         self._http = httpx.AsyncClient(base_url=_base(url), headers=_headers(token), limits=_MANY, trust_env=False)
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({str(self._http.base_url)!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from random import Random
 import polars as pl
 
 from headwater.definitions import aggregation as make
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.durations import Window, text, window
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, batch, measured, never, on_request, streaming

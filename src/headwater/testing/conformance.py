@@ -26,7 +26,7 @@ from headwater.aggregations.table import TABLE, family
 from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
 from headwater.compute.layer import Layer, spans
 from headwater.compute.layers import layers
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
 from headwater.engines.columns import encode, hashed, to_kernel

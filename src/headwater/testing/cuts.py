@@ -16,7 +16,7 @@ from typing import cast
 
 import polars as pl
 
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import RowsLeftOutWarning
 from headwater.definitions.freshness import Batch, batch
 from headwater.definitions.sizes import Size

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from headwater.definitions.aggregation import Aggregation, count, mean
+from headwater.definitions.aggregate import Aggregation
+from headwater.definitions.aggregation import count, mean
 from headwater.definitions.arm import Arm
 from headwater.definitions.durations import Duration, Window
 from headwater.definitions.feature_service import FeatureService

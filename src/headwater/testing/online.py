@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 import polars as pl
 
-from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import on_request
 from headwater.engines import asides

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from headwater.definitions.readable import Readable
 from headwater.errors import DataError, UsageError
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
@@ -139,7 +140,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Readable):
     """One metric of a task.
 
     `compute` maps the rows of a level to float64 (1 + resamples,): the plain

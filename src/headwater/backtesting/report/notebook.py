@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from headwater.backtesting.report import sketch, wording
 from headwater.backtesting.report.markup import EMPTY, Html, esc, join
 from headwater.backtesting.result import BacktestResult, LevelResult
@@ -29,7 +31,7 @@ def to_notebook(result: BacktestResult) -> str:
             *(Html(f'<p style="margin:.3em 0">{esc(line)}</p>') for line in lines),
             _list(conditions),
             sketch.lift_curve(result),
-            Html(f'<div style="overflow-x:auto">{_levels(result)}</div>'),
+            *(Html(f'<div style="overflow-x:auto;margin:.4em 0">{table}</div>') for table in (_levels(result), _steps(result)) if table),
             Html(f'<p style="margin:.4em 0;opacity:.75;font-size:.9em">{esc(_foot(result))}</p>'),
             Html("</div>"),
         ]
@@ -44,21 +46,43 @@ def _list(conditions: list[str]) -> Html:
 
 
 def _levels(result: BacktestResult) -> Html:
-    metrics = list(result.levels[0].metrics)[:3] if result.levels else []
-    headings = ["level", "kind", "mean age", *(wording.metric_label(metric) for metric in metrics), "covered"]
+    metrics = sorted(result.levels[0].metrics if result.levels else [], key=lambda name: (name != result.headline, name != "cost"))[:3]
+    return _table(
+        ["level", *(wording.metric_label(metric) for metric in metrics), "kind", "mean age", "covered"],
+        [_row(result, level, metrics) for level in result.levels],
+    )
+
+
+def _steps(result: BacktestResult) -> Html:
+    """Each step in the headline metric, and its verdict."""
+    whole = wording.whole_way(result, result.headline)
+    known = wording.steps(result.levels, result.paired, result.headline) + ([whole] if whole else [])
+    if not known:
+        return EMPTY
+    decimals = wording.places(result, result.headline)
+    label = f"gain in {wording.metric_label(result.headline)}"
+    rows = [[esc(f"{step.from_} {wording.ARROW} {step.to}"), esc(wording.gain(step, decimals)), esc(step.verdict)] for step in known]
+    return _table(["step", label, "verdict"], rows)
+
+
+def _table(headings: list[str], rows: list[list[Html]]) -> Html:
+    """A table whose rows begin with their name."""
     head = "".join(f'<th scope="col" style="{_CELL};font-weight:600">{esc(heading)}</th>' for heading in headings)
-    body = "".join(f"<tr>{_row(result, level, metrics)}</tr>" for level in result.levels)
+    body = "".join(
+        f'<tr><th scope="row" style="{_CELL};font-weight:600">{first}</th>'
+        + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
     return Html(
         '<table style="border-collapse:collapse;font-size:.92em;color:inherit;font-variant-numeric:tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _row(result: BacktestResult, level: LevelResult, metrics: list[str]) -> Html:
+def _row(result: BacktestResult, level: LevelResult, metrics: list[str]) -> list[Html]:
     values = [_value(result, level, metric) for metric in metrics]
-    cells = [esc(level.kind), esc(wording.duration(level.age_seconds)), *values, esc(wording.share(level.coverage))]
-    name = f'<th scope="row" style="{_CELL};font-weight:600">{esc(level.name)}</th>'
-    return Html(name + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells))
+    return [esc(level.name), *values, esc(level.kind), esc(wording.duration(level.age_seconds)), esc(wording.share(level.coverage))]
 
 
 def _value(result: BacktestResult, level: LevelResult, metric: str) -> Html:
@@ -73,4 +97,11 @@ def _value(result: BacktestResult, level: LevelResult, metric: str) -> Html:
 def _foot(result: BacktestResult) -> str:
     split = result.split
     rows = f"{wording.count(split.train_rows)} rows to train, {wording.count(split.test_rows)} to test"
-    return f"Brackets are {wording.intervals(result)} {rows}. Leak audit: {wording.audit_line(result)}."
+    brackets = f"Brackets are {wording.intervals(result)} " if _bracketed(result) else ""
+    return f"{brackets}{rows}. Leak audit: {wording.audit_line(result)}."
+
+
+def _bracketed(result: BacktestResult) -> bool:
+    """Whether any number that is shown has an interval in brackets."""
+    ends = [(value.low, value.high) for level in result.levels for value in level.metrics.values()]
+    return any(math.isfinite(low) and math.isfinite(high) for low, high in [*ends, *((step.low, step.high) for step in result.paired)])

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from headwater.backtesting.report import attributed, wording
-from headwater.backtesting.report.texts import VERDICT_STYLES, empty_table, plain
+from headwater.backtesting.report.texts import VERDICT_STYLES, Printed, empty_table, plain
 from headwater.backtesting.result import BacktestResult, LevelResult
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def to_table(result: BacktestResult) -> RenderableType:
     It fits 100 columns; below that it drops the third metric. Where the console cannot write UTF-8
     everything is ASCII, and what a name holds beyond it is written as an escape.
     """
-    return _Report(result)
+    return Printed(_Report(result))
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from headwater.backtesting.report import wording
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
 VERDICT_STYLES = {"LIFT": "bold green", "harm": "bold red", "no lift worth having": "yellow", "not shown": "yellow"}
 _PLAIN = str.maketrans(
@@ -45,6 +47,25 @@ def empty_table(title: str, *, ascii_only: bool) -> Table:
         padding=(0, 1, 0, 0),
         collapse_padding=True,
     )
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Something that rich prints, and whose repr is what it prints: at a prompt, the table itself."""
+
+    content: RenderableType
+
+    def __rich__(self) -> RenderableType:
+        return self.content
+
+    def __repr__(self) -> str:
+        console = Console(width=_WIDTH, file=io.StringIO(), force_terminal=False, color_system=None)
+        with console.capture() as captured:
+            console.print(self.content)
+        return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+_WIDTH = 100
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""The repr of definitions and results: a few lines of at most 100 columns, whatever they hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, timedelta
+
+WIDTH = 100
+LINES = 12
+_ITEMS = 6  # of a collection
+_PART = 160  # characters of one field
+_SECRET = ("password", "token")
+
+
+class Readable:
+    """Base of dataclasses whose repr is short: fields with their defaults are left out, definitions inside are named, tables are sized.
+
+    A subclass with a `__repr__` of its own keeps it.
+    """
+
+    def __init_subclass__(cls, **more: object) -> None:
+        super().__init_subclass__(**more)
+        own = next(base for base in cls.__mro__ if "__repr__" in base.__dict__).__dict__["__repr__"]
+        if own is Readable.__dict__["__repr__"]:
+            cls.__repr__ = own  # type: ignore[method-assign]  # before dataclass() would write its own
+
+    def __repr__(self) -> str:
+        name, said = type(self).__name__, str(self) if type(self).__str__ is not object.__str__ else ""
+        if said and "\n" not in said and len(said) < WIDTH - 20:
+            return f"{name}({said})"
+        return folded(name, _fields(self))
+
+
+def folded(name: str, parts: Sequence[str]) -> str:
+    """`name(part, part, ...)` in lines of at most 100 columns, at most 12.
+
+    >>> folded("Source", ["'clicks'", "timestamp_field='at'"])
+    "Source('clicks', timestamp_field='at')"
+    """
+    line = f"{name}({', '.join(parts)})"
+    if len(line) <= WIDTH and "\n" not in line:
+        return line
+    lines, row = [f"{name}("], "   "
+    for i, part in enumerate(parts):
+        more = f" {cut(part, WIDTH - 8)}{',' if i + 1 < len(parts) else ')'}"
+        if len(row) + len(more) > WIDTH and row.strip():
+            lines.append(row)
+            row = "   "
+        row += more
+    lines.append(row)
+    if len(lines) > LINES:
+        lines = [*lines[: LINES - 1], "    ...)"]
+    return "\n".join(lines)
+
+
+def brief(value: object) -> str:
+    """A value inside a repr, in one line.
+
+    >>> from datetime import timedelta
+    >>> brief(timedelta(hours=36)), brief(list(range(100))), brief({"a": 0.123456789}), brief("x" * 200)[:20]
+    ('36h', '[0, 1, 2, 3, 4, 5, and 94 more]', '{a: 0.123457}', "'xxxxxxxxxxxxxxxxxxx")
+    """
+    if isinstance(value, str):
+        return cut(repr(value), _PART)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, timedelta):
+        from headwater.definitions.durations import text
+
+        return text(round(abs(value) / timedelta(microseconds=1)))
+    if isinstance(value, date):  # and datetimes
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return _collection(
+            "{", (f"{key if isinstance(key, str) else brief(key)}: {brief(one)}" for key, one in value.items()), "}", len(value)
+        )
+    if isinstance(value, list | tuple | AbstractSet):
+        return _collection("[", map(brief, value), "]", len(value))
+    if isinstance(value, type):
+        return value.__name__
+    return _table(value) or _object(value)
+
+
+def _object(value: object) -> str:
+    name = getattr(value, "name", None)
+    if isinstance(name, str) and isinstance(value, Readable):
+        return name
+    own = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
+    return cut(" ".join((str(value) if own else repr(value)).split()), _PART)
+
+
+def _table(value: object) -> str:
+    """The shape of a frame, a series or an array; "" of anything else."""
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or not shape:
+        return ""
+    rows = f"{shape[0]:,} rows"
+    return f"{type(value).__name__} of {rows}" + (f" x {shape[1]} columns" if len(shape) > 1 else "")
+
+
+def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> str:
+    shown = [one for one, _ in zip(items, range(_ITEMS), strict=False)]
+    more = [f"and {size - _ITEMS} more"] if size > _ITEMS else []
+    return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
+
+
+def _fields(value: object) -> list[str]:
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return []
+    found = []
+    for number, one in enumerate(f for f in dataclasses.fields(value) if f.repr):
+        mine = getattr(value, one.name)
+        if _left_out(one, mine):
+            continue
+        said = "..." if one.name in _SECRET and isinstance(mine, str) else brief(mine)
+        found.append(said if number == 0 else f"{one.name}={said}")
+    return found
+
+
+def _left_out(field: dataclasses.Field[object], value: object) -> bool:
+    """Whether a field says nothing: it has its default, or is None or empty."""
+    if value is None or (isinstance(value, Mapping | list | tuple | AbstractSet | str) and not value):
+        return True
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(value, polars.Expr | polars.DataFrame | polars.Series | polars.LazyFrame):
+        return False
+    return field.default is not dataclasses.MISSING and type(value) is type(field.default) and bool(value == field.default)
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
