@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -120,6 +121,7 @@ class Outcomes:
             raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
         with self._failing():
             self._journal = _open(self.place / JOURNAL)
+        weakref.finalize(self, self._journal.close)  # where nobody calls `close`
 
     def __repr__(self) -> str:
         return f"Outcomes({str(self.place)!r}, {self.labels.name})"
