@@ -93,8 +93,9 @@ def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
     said = f"feature view 'user' (features.py:{line}): mean() over source 'events': there is no column 'amuont'; did you mean 'amount'?"
     planned = run("plan")
     assert planned.returncode == 0, planned.stderr
-    assert said in planned.stdout.replace("\n", " ").replace("    ", " ")
-    assert "there is no column 'aksed'; did you mean 'asked'?" in planned.stdout.replace("\n", " ")
+    shown = " ".join(planned.stdout.split())
+    assert said in shown
+    assert "there is no column 'aksed'; did you mean 'asked'?" in shown
     assert run("plan", "--check").returncode == 1
     assert fails(run("apply"), 1, "(1) feature view", "(2) labels")
     assert fails(run("backtest"), 1, "there is no column 'amuont'", "there is no column 'aksed'")
