@@ -121,7 +121,7 @@ def bounded(value):
     text = repr(value)
     assert len(text.splitlines()) <= LINES, text
     assert max(map(len, text.splitlines())) <= WIDTH, text
-    assert not re.search(r"\d{8}", text.replace(str(getattr(value, "folder", "")), "")), text  # microseconds
+    assert not re.search(r"(?<![.\d])[1-9]\d{7,}", text.replace(str(getattr(value, "folder", "")), "")), text  # microseconds
     assert "hunter2" not in text
     assert " object at 0x" not in text
     return text

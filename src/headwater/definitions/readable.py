@@ -6,12 +6,13 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 WIDTH = 100
 LINES = 12
 _ITEMS = 6  # of a collection
 _PART = 160  # characters of one field
+_FIRST, _LAST = 10**14, 10**16  # an integer in between is a timestamp in microseconds, of the years 1973 to 2286
 _SECRET = ("password", "token")
 
 
@@ -67,6 +68,8 @@ def brief(value: object) -> str:
         return cut(repr(value), _PART)
     if isinstance(value, float):
         return f"{value:.6g}"
+    if type(value) is int and _FIRST <= value < _LAST:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)).isoformat()
     if isinstance(value, timedelta):
         from headwater.definitions.durations import text
 
@@ -88,6 +91,9 @@ def _object(value: object) -> str:
     name = getattr(value, "name", None)
     if isinstance(name, str) and isinstance(value, Readable):
         return name
+    fields = getattr(type(value), "__struct_fields__", ())  # of msgspec
+    if fields:
+        return cut(f"{type(value).__name__}({', '.join(f'{one}={brief(getattr(value, one))}' for one in fields)})", _PART)
     own = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
     return cut(" ".join((str(value) if own else repr(value)).split()), _PART)
 

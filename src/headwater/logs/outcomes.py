@@ -28,6 +28,7 @@ from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
+from headwater.definitions.readable import cut
 from headwater.engines.workplace import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.logs.outcome_rows import SEQUENCE, Checked, Rules, rules
@@ -124,7 +125,7 @@ class Outcomes:
         weakref.finalize(self, self._journal.close)  # where nobody calls `close`
 
     def __repr__(self) -> str:
-        return f"Outcomes({str(self.place)!r}, {self.labels.name})"
+        return f"Outcomes({cut(str(self.place), 80)!r})"
 
     @staticmethod
     def of(folder: str | Path, project: Project, labels: str) -> Outcomes:

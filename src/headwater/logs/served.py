@@ -26,6 +26,7 @@ from polars.exceptions import PolarsError
 
 from headwater import clock, permissions
 from headwater.definitions.durations import Duration, micros
+from headwater.definitions.readable import cut
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.errors import UsageError
 from headwater.logs import entries as made_of
@@ -129,7 +130,7 @@ class ServedLog:
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"ServedLog({str(self.folder)!r})"
+        return f"ServedLog({cut(str(self.folder), 80)!r})"
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ import msgspec
 from headwater import clock, permissions, settings
 from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.readable import Readable
+from headwater.definitions.readable import Readable, cut
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import Manifest
 from headwater.models.served import ServedModel
@@ -81,7 +81,7 @@ class ModelRegistry:
             permissions.own_if_there(self.folder)
 
     def __repr__(self) -> str:
-        return f"ModelRegistry({str(self.folder)!r})"
+        return f"ModelRegistry({cut(str(self.folder), 80)!r})"
 
     def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
         """A new version: what `write` puts into an empty folder.

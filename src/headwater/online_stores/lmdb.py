@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import lmdb
 
 from headwater import clock, permissions
+from headwater.definitions.readable import cut
 from headwater.definitions.sizes import in_bytes
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes
@@ -59,7 +60,7 @@ class LmdbStore:
         self._check_format(readonly=readonly)
 
     def __repr__(self) -> str:
-        return f"LmdbStore({str(self.folder)!r})"
+        return f"LmdbStore({cut(str(self.folder), 80)!r})"
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         try:  # not `_reading`: a generator costs as much as a get

@@ -18,6 +18,7 @@ from headwater.connectors.feeds import Records
 from headwater.definitions.durations import micros
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.errors import UsageError, nearest
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, Roller
@@ -36,7 +37,7 @@ _WHAT = {ACCEPTED: "accepted", DUPLICATE: "duplicates", FILTERED: "filtered", HE
 
 
 @dataclass(frozen=True)
-class Replayed:
+class Replayed(Readable):
     """What a replay did, or with dry_run would do, with the refused records that were chosen.
 
     records: how many. before: others that an earlier replay has taken in. outcomes: how many are accepted, duplicates, filtered, held or
@@ -55,7 +56,7 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class DeadLetterFilter:
+class DeadLetterFilter(Readable):
     """Which refused records.
 
     reason: those whose reason contains this text. since, until: those refused from then on, and before then; tz-aware, or ISO 8601 with an

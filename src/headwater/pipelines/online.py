@@ -190,7 +190,7 @@ class OnlineFeatures:
         self._asks = frozenset(service.needed_by())
 
     def __repr__(self) -> str:
-        return f"OnlineFeatures({self.service.name}, {len(self.names)} features, {self.store!r})"
+        return f"OnlineFeatures({self.service.name}, {len(self.names)} features)"
 
     def warm(self) -> None:
         """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
