@@ -27,7 +27,7 @@ def either(request, tmp_path):
 
 
 def count(store, view, second):
-    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second))["view__count_1d"][0]
+    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True)["view__count_1d"][0]
 
 
 def event(n, second=1.0, **more):

@@ -53,7 +53,7 @@ def send(folder, count, first=0):
 
 
 def count(of, store, project=None):
-    return hw.get_online_features(of, [{"key": "a"}], store=store, at=at(120), project=project)[f"{of.name}__count_1h"][0]
+    return hw.get_online_features(of, [{"key": "a"}], store=store, at=at(120), project=project, details=True)[f"{of.name}__count_1h"][0]
 
 
 def run(made, store, folder, **more):

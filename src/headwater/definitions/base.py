@@ -40,6 +40,25 @@ class RowsLeftOutWarning(HeadwaterWarning):
         self.left_out = dict(left_out)
 
 
+class StaleWarning(HeadwaterWarning):
+    """Values of the online store that are older than their views promise.
+
+    ages: by view, how old its values are, in seconds.
+    """
+
+    def __init__(self, message: str, ages: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.ages = dict(ages)
+
+
+def stack_level() -> int:
+    """The `stacklevel` for a warning of the caller that points to the first line outside this package."""
+    frame, level = sys._getframe(1), 1  # noqa: SLF001 (as in remember_site)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 class Definition(Readable, metaclass=Spelled):
     """Base of every definition: equal iff the fingerprints are equal.
 

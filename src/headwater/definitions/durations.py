@@ -52,6 +52,17 @@ def text(duration: int) -> str:
     return f"{duration // _UNITS[unit]}{unit}"
 
 
+def rounded(duration: int) -> str:
+    """Microseconds as a person says them: in days from two days on, in hours from two hours on, else in minutes or seconds.
+
+    >>> rounded(5_400_000_000), rounded(200_000_000_000), rounded(57_600_100_000)
+    ('90m', '2d', '16h')
+    """
+    size = abs(duration)
+    unit = next(unit for unit in ("d", "h", "m", "s") if size >= 2 * _UNITS[unit] or unit == "s")
+    return f"{round(size / _UNITS[unit])}{unit}"
+
+
 @dataclass(frozen=True)
 class Window:
     """Events in [floor(T - offset - length, hop), T - offset), the upper end floored too where there is an offset.

@@ -26,12 +26,12 @@ from headwater.errors import DataError, RebuiltError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, opened, spaces
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.online_stores.states import State, read_state, read_stream
-from headwater.pipelines.details import Said, details_of
+from headwater.pipelines.details import Said, details_of, warn_stale
 from headwater.pipelines.historical import as_service, check_mappings, check_request
 from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, heads_of
 from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
-from headwater.pipelines.request_features import fetched, request_feature, request_field
+from headwater.pipelines.request_features import fetched, plain_column, request_feature, request_field
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ def get_online_features(
             its view promises, and `<feature>__incomplete`, whether a window of the view may lack events that were received.
         project: whose values, by its name, in a store that several projects share; None is the project that the store belongs to.
 
+    Warns:
+        StaleWarning: values older than promised, of views with on_stale="previous", the default; not where `details` says it.
+
     Raises:
         DataError: rows that lack a column, or keys of other types.
         StoreError: a view that is not in the store, or a project whose store it is not.
@@ -219,9 +222,11 @@ class OnlineFeatures:
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}
         beside: dict[str, Said] = {}
+        moments: dict[str, tuple[FeatureView, Moment]] = {}
         self._add_fetched(frame, found, beside)
         for view in self.service.views:
             served = self._read(view, _keys(view, frame, found), t)
+            moments[view.name] = view, served.moment
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
                 found[name] = series
                 beside[name] = status, t - served.moment.K, served.moment.stale, served.moment.incomplete
@@ -229,6 +234,8 @@ class OnlineFeatures:
         columns = [found[name].alias(name) for name in self.names]
         if details:
             columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
+        else:
+            warn_stale(moments, t)
         return pl.DataFrame(columns)
 
     def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
@@ -290,7 +297,7 @@ class OnlineFeatures:
             check_request(self.service, list(request))
         found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
         moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
-        frame = pl.DataFrame([_column(name, column) for name, column in request.items()])
+        frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
         found |= self._fetched(frame, series)
         for view in self.service.views:
@@ -376,18 +383,6 @@ def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
         filled = view.request_key(key)
         if isinstance(filled, str):
             yield key, filled
-
-
-def _column(name: str, values: Sequence[object]) -> pl.Series:
-    """Plain values as a column.
-
-    Raises:
-        DataError: an integer of more than 64 bits.
-    """
-    for value in values:
-        if type(value) is int and not -(2**63) <= value < 2**64:
-            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
-    return pl.Series(name, values, strict=False)
 
 
 def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:

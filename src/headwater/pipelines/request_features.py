@@ -84,6 +84,18 @@ def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[
             yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
 
 
+def plain_column(name: str, values: Sequence[object]) -> pl.Series:
+    """Plain values as a column.
+
+    Raises:
+        DataError: an integer of more than 64 bits.
+    """
+    for value in values:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
+    return pl.Series(name, values, strict=False)
+
+
 def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
     """What a third party has answered online, by name: the columns of the rows that are named like the features; else its fallback values.
 
