@@ -199,7 +199,9 @@ def test_a_level_of_streams_is_ingested_beside_what_is_defined(store, tmp_path):
     Flow(found, store, tmp_path).send([{"key": 1, "amount": 5.0, "at": 7220}], 7221)
     hw.materialize(project, store=store, at=at(7230))
     service = project.arm("model", "live").service
-    live, daily = (hw.get_online_features(of, [{"key": 1}], store=store, at=at(7230), details=True) for of in (service, project.models[0].features))
+    live, daily = (
+        hw.get_online_features(of, [{"key": 1}], store=store, at=at(7230), details=True) for of in (service, project.models[0].features)
+    )
     assert (live["view__sum_amount_1h"][0], daily["view__sum_amount_1h"][0]) == (5.0, 2.0)
 
 

@@ -40,7 +40,11 @@ class Project(Definition):
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
         if not isinstance(self.models, Sequence) or not self.models or not all(isinstance(m, Model) for m in self.models):
-            raise DefinitionError(f"project {self.name!r}: models is {self.models!r}; give a list of at least one Model")
+            raise DefinitionError(
+                f"project {self.name!r}: models is {_kinds(self.models)}; give a list of at least one Model, such as "
+                "[hw.Model('returns', task='binary', features=service, labels=labels)]. Without a model, features are read with "
+                "hw.get_historical_features(service, rows)"
+            )
         object.__setattr__(self, "models", tuple(self.models))
         if not isinstance(self.levels, Mapping):
             raise DefinitionError(f"project {self.name!r}: levels is {self.levels!r}; give a mapping from names to Levels")
@@ -90,6 +94,13 @@ class Project(Definition):
             if model.name == name:
                 return model
         raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
+
+
+def _kinds(given: object) -> str:
+    """What was given in place of models, without what it holds."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return f"a list of {', '.join(dict.fromkeys(type(one).__name__ for one in given)) or 'nothing'}"
+    return type(given).__name__
 
 
 def _unique(values: Sequence[T]) -> tuple[T, ...]:

@@ -62,33 +62,35 @@ def column(name: str, schema: pl.Schema, what: str) -> pl.DataType:
     return schema[name]
 
 
-def moment(name: str, schema: pl.Schema, timezone: str | None, what: str, *, days: bool = False) -> pl.Expr:
+def moment(name: str, schema: pl.Schema, timezone: str | None, what: str, *, days: bool = False, given: bool = False) -> pl.Expr:
     """A timestamp column as int64 microseconds UTC.
 
     days: whether it may be a Date: what is dated by its day is known at the end of that day, its last microsecond in `timezone`.
+    given: whether the table is an argument of a call, and not of a definition with `select=`; the errors say what to do there.
 
     Raises:
         DataError: it is missing, not a timestamp, or naive without a `timezone`.
     """
     dtype = column(name, schema, what)
     place = f"{what}: the timestamp {name!r}"
+    select, where = ("rows.with_columns(...)", "in this call") if given else ("select", "where it is defined")
     if dtype == pl.String:
         raise DataError(
-            f"{place} is text; parse it in select, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
+            f"{place} is text; parse it in {select}, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
         )
     if dtype.is_integer() or dtype.is_float():
         raise DataError(
-            f"{place} is a number of unknown unit; say which in select, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
+            f"{place} is a number of unknown unit; say which in {select}, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
         )
     if dtype == pl.Date and not days:
         raise DataError(
-            f"{place} is a date without a time of day, and features differ within a day; say which time in select, such as the day's beginning: "
+            f"{place} is a date without a time of day, and features differ within a day; say which time in {select}, such as the day's beginning: "
             f"pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
         )
     if dtype == pl.Date and timezone is None:
         raise DataError(
             f"{place} is a date, known at the end of that day, and nothing says in which zone; give timezone='UTC' (or the zone whose days they "
-            "are) where it is defined"
+            f"are) {where}"
         )
     if dtype == pl.Date and timezone is not None:
         return _end_of_day(name, timezone)
@@ -97,7 +99,7 @@ def moment(name: str, schema: pl.Schema, timezone: str | None, what: str, *, day
     made = pl.col(name).dt.cast_time_unit("us")
     if dtype.time_zone is None:
         if timezone is None:
-            raise DataError(f"{place} has no time zone; give timezone='UTC' (or the zone it is in) where it is defined")
+            raise DataError(f"{place} has no time zone; give timezone='UTC' (or the zone it is in) {where}")
         made = made.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return made.dt.convert_time_zone("UTC").dt.epoch("us")
 

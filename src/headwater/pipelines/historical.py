@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,6 @@ import polars as pl
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import NEVER, as_of
 from headwater.definitions.base import HeadwaterWarning, RowsLeftOutWarning
-from headwater.definitions.connectors import ArrowFrame, Table
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
@@ -28,16 +28,19 @@ from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request
 from headwater.engines.reading import KNOWN
-from headwater.errors import DataError, nearest
+from headwater.errors import DataError, UsageError, listed, nearest
 from headwater.pipelines.enrichment import NOTHING, Tables, first_read
 from headwater.pipelines.means import USUAL, Means
 from headwater.pipelines.request_features import request_feature, request_field, third_party
 from headwater.pipelines.requests import Requests, read_labels, read_rows
 
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
+
 
 def get_historical_features(
     features: FeatureService | Member | Sequence[Member],
-    rows: ArrowFrame | Table | Labels,
+    rows: TableLike | Labels,
     *,
     timestamp_field: str = "timestamp",
     level: Level | None = None,
@@ -50,8 +53,8 @@ def get_historical_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: a frame with an Arrow interface, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter and selection are
-            used, and whose rows without an outcome are left out).
+        rows: a frame with an Arrow interface, a LazyFrame of polars, a path, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter
+            and selection are used, and whose rows without an outcome are left out).
         timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
         level: how fresh the features are; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
@@ -117,6 +120,17 @@ def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureS
     """A feature service of what a user gave."""
     if isinstance(features, FeatureService):
         return features
+    names = [
+        one
+        for one in ([features] if isinstance(features, str) else features if isinstance(features, Sequence) else [])
+        if isinstance(one, str)
+    ]
+    if names:
+        view, _, feature = names[0].replace(":", "__").partition("__")
+        raise UsageError(
+            f"features are given by the name {names[0]!r}; give the definitions: a view, one of its features, such as "
+            f"{view or 'view'}[{feature or 'count_1d'!r}], or a feature service, such as project.model('name').features"
+        )
     return FeatureService("features", list(features) if isinstance(features, Sequence) else [features])
 
 
@@ -207,6 +221,8 @@ def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
 
 def check_request(service: FeatureService, columns: Sequence[str]) -> None:
     """Refuse rows that lack a column, naming who needs it."""
+    if not columns and service.needed_by():
+        raise DataError(f"the rows are none, and have no columns; features of {service.name!r} need: {listed(service.needed_by())}")
     for column, who in service.needed_by().items():
         if column not in columns:
             raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
@@ -220,6 +236,8 @@ def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]
     """
     known = {*service.needed_by(), *(name for http in service.http_features for name in http.feature_names)}
     for place, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {place} is {type(row).__name__}; give each row as a mapping from names to values, or give a frame")
         for name in row:
             if name not in known:
                 raise DataError(f"row {place}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}")

@@ -7,14 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import I64
-from headwater.connectors.frame import to_polars
-from headwater.definitions.connectors import ArrowFrame
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import Batch
@@ -32,6 +31,10 @@ from headwater.pipelines.moments import FALLBACK, Heads, Moment, falls_back, hea
 from headwater.pipelines.plain import Plain, UnusualValueError
 from headwater.pipelines.quick import Answer, Answers, Quick, UnusualKeyError, part_of
 from headwater.pipelines.request_features import fetched, plain_column, request_feature, request_field
+from headwater.pipelines.requests import as_frame
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class OnlineView:
 
 def get_online_features(
     features: FeatureService | Member | Sequence[Member],
-    rows: ArrowFrame | Sequence[Mapping[str, object]],
+    rows: TableLike | Sequence[Mapping[str, object]],
     *,
     store: OnlineStore | str | None = None,
     at: datetime | str | None = None,
@@ -145,10 +148,10 @@ def get_online_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: keys and request fields; a frame with an Arrow interface, which may have other columns too, or a list of mappings, which are
-            requests: a field that nothing reads is refused, as over HTTP. A null key is a key that is not known. What third parties say
-            is taken from columns named like their features (`serving.third_party` fetches it); where they lack, the values
-            are the fallback ones.
+        rows: keys and request fields; a frame with an Arrow interface, a LazyFrame of polars or a path, which may have other columns too,
+            or a list of mappings, which are requests: a field that nothing reads is refused, as over HTTP. A null key is a key that is not
+            known. What third parties say is taken from columns named like their features (`serving.third_party` fetches it); where they
+            lack, the values are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
         details: beside each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
@@ -173,8 +176,9 @@ def get_online_features(
     >>> found.select("user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age").rows()
     [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
     """
+    service = as_service(features)
     with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as mine:
-        return OnlineFeatures(as_service(features), mine).read(rows, at=at, details=details)
+        return OnlineFeatures(service, mine).read(rows, at=at, details=details)
 
 
 class OnlineFeatures:
@@ -209,15 +213,16 @@ class OnlineFeatures:
             self._quick.one(keys, now)
 
     def read(
-        self, rows: ArrowFrame | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
+        self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
     ) -> pl.DataFrame:
         """As `get_online_features`."""
-        if isinstance(rows, ArrowFrame):
-            frame = to_polars(rows)
+        if isinstance(rows, Mapping):
+            rows = [rows]
+        if isinstance(rows, list | tuple):
+            check_mappings(self.service, rows)
+            frame = pl.DataFrame(rows)
         else:
-            every = list(rows)
-            check_mappings(self.service, every)
-            frame = pl.DataFrame(every)
+            frame = as_frame(rows, "rows")
         check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         found: dict[str, pl.Series] = {}

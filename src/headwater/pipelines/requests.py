@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -11,7 +13,7 @@ import polars as pl
 from headwater.compute.arrays import I64
 from headwater.connectors import scan
 from headwater.connectors.frame import to_polars
-from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, ParquetFiles, Table
+from headwater.definitions.connectors import ArrowFrame, as_table
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.readable import Readable
@@ -21,7 +23,10 @@ from headwater.engines.buckets import compute
 from headwater.engines.events import Notes
 from headwater.engines.local import Query, Request, reach_of
 from headwater.engines.reading import collect, column, moment, selected
-from headwater.errors import DataError
+from headwater.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
 
 LABEL = "__label"
 KNOWN_AT = "__known_at"
@@ -56,14 +61,31 @@ class Requests(Readable):
         )
 
 
-def read_rows(rows: ArrowFrame | Table, timestamp_field: str, timezone: str | None = None) -> Requests:
+def as_frame(rows: object, what: str) -> pl.DataFrame:
+    """Rows that a call is given, in memory.
+
+    Raises:
+        DefinitionError: they are no table.
+        DataError: the files cannot be read.
+    """
+    return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, what)), what)
+
+
+def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None) -> Requests:
     """Rows of a frame or of files, every one kept.
 
     Raises:
         DataError: the timestamp is missing, naive or null.
     """
-    frame = collect(scan(rows), "rows") if isinstance(rows, ParquetFiles | CsvFiles | Frame) else to_polars(rows)
-    t = frame.lazy().select(moment(timestamp_field, frame.schema, timezone, "rows").alias("t")).collect()["t"]
+    frame = as_frame(rows, "rows")
+    if timestamp_field not in frame.columns:
+        times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+        near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
+        raise DataError(
+            f"rows: there is no column {timestamp_field!r} with the time each row asks at; {nearest(timestamp_field, frame.columns)}. Say which "
+            f"it is, such as timestamp_field={near[0]!r}"
+        )
+    t = frame.lazy().select(moment(timestamp_field, frame.schema, timezone, "rows", given=True).alias("t")).collect()["t"]
     if t.null_count():
         raise DataError(
             f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs the time it asks at. Filter them out first"
