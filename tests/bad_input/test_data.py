@@ -280,7 +280,8 @@ def test_what_is_no_moment_is_refused(place, kind):
     owner, column, call = PLACES[place]
     with pytest.raises(DataError) as caught:
         call(kind)
-    says = [owner, f"the timestamp {column}", *TIMES[kind]]
+    where = "rows.with_columns(...)" if place == "the request time" else "select"
+    says = [owner, f"the timestamp {column}", *(text.replace("in select", f"in {where}") for text in TIMES[kind])]
     assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
 
 

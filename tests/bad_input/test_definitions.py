@@ -187,7 +187,7 @@ REFUSED = {
     ),
     "keys of precomputed": (lambda: hw.precomputed(hw.batch("1d"), keys="user"), ["precomputed(keys='user'): give a list"]),
     "models": (lambda: hw.Project("p", "m"), ["project 'p': models is 'm'; give a list of at least one Model"]),
-    "one model": (lambda: hw.Project("p", _model()), ["project 'p': models is Model(", "give a list of at least one Model"]),
+    "one model": (lambda: hw.Project("p", _model()), ["project 'p': models is Model;", "give a list of at least one Model"]),
     "ages": (lambda: hw.measured("1s"), ["measured(ages=) takes a sequence of at least one duration"]),
     # the wrong thing
     "no features": (lambda: _view(features=[]), ["give at least one aggregation, such as [hw.count()]"]),

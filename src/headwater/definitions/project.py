@@ -100,7 +100,7 @@ def _kinds(given: object) -> str:
     """What was given in place of models, without what it holds."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         return f"a list of {', '.join(dict.fromkeys(type(one).__name__ for one in given)) or 'nothing'}"
-    return type(given).__name__
+    return repr(given) if isinstance(given, str) else type(given).__name__
 
 
 def _unique(values: Sequence[T]) -> tuple[T, ...]:
