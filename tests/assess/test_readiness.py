@@ -181,7 +181,7 @@ def test_served_age_against_what_training_assumes(home, age, state):
     kind = about(("card__count_1h",), model="fraud", request=("card",), views=("card",))
     with ServedLog(home) as log:
         for n in range(50):
-            moment = [(micros(n), micros(n - age), {None: 7}, False)]
+            moment = [(micros(n), micros(n - age), {None: 7}, False, False)]
             log.put(one(kind, n, (1,), request={"card": "c0"}, moments=moment))
     found = of(readiness(made), "S3")
     assert found.state == state, found.said
