@@ -105,3 +105,26 @@ def test_a_view_is_made_anew_of_a_history_that_was_mended(run, tmp_path):
     code, out, err = run("materialize", "view", "--anew", "--at", "2024-05-01T01:00Z", "--json")
     assert (code, json.loads(out)["views"][0]["events_added"]) == (0, 1), err
     assert run("parity", "--at", "2024-05-01T01:30Z")[0] == 0
+
+
+def test_no_command_leads_back_to_where_it_was_advised(run):
+    """After status comes parity, and after parity a service; explain ends there."""
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    assert "next: headwater materialize" in run("status")[2]  # the cut is of two years ago
+    assert "next: headwater serve" in run("parity", "--at", "2024-05-01T01:30Z")[2]
+    assert "next:" not in run("explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z")[2]
+
+
+def test_a_comparison_of_nothing_is_no_success(run):
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    run("materialize", "--at", "2024-06-01T01:00Z")
+    code, out, err = run("parity")  # the keys are there, and all their events are a month old
+    assert code == 1
+    assert "nothing was compared: view" in err
+    assert "`headwater status`" in err
+
+
+def test_nor_is_one_before_any_event(run):
+    assert run("materialize", "--at", "2024-04-01T01:00Z")[0] == 0
+    code, _, err = run("parity", "--at", "2024-04-01T01:30Z")
+    assert (code, "nothing was compared: view" in err) == (1, True), err

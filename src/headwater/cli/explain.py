@@ -41,7 +41,6 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
     found = explain(project, given.feature, keys, store=given.store, folder=options.place(given), at=at)
     screen.show(_shown(found, given.events), found.to_dict(given.events))
-    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 
 
 def _keys(project: Project, given: argparse.Namespace) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from headwater import clock
 from headwater.cli import options
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Compare; ends with 1 where a value differs."""
+    """Compare; ends with 1 where a value differs, or where there was nothing to compare."""
     project = load(given.project).project
     at, since = options.moment(given.at, "--at"), options.moment(given.since, "--since")
     if at is not None and given.served:
@@ -69,7 +70,24 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         if worst.feature.partition("__")[1]:
             screen.next("headwater", "explain", worst.feature, *keys, "--project", given.project, *options.same_store(given))
         raise HeadwaterError(f"{len(differing)} of {sum(one.values for one in found):,} values differ from what training computes")
-    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+    if not any(one.values and (one.events or given.served) for one in found):
+        raise HeadwaterError(f"nothing was compared: {'; '.join(map(_nothing, found)) or 'there is no view'}. {_REMEDIES[given.served]}")
+    screen.next("headwater", "serve", "--project", given.project, *options.same_store(given))
+
+
+_REMEDIES = {
+    False: "See when the store was last written with `headwater status`, and for one key why no event counts with `headwater explain`",
+    True: "Rows of the served log are written by `headwater serve --served 1`; give the --folder and the --since that it has",
+}
+
+
+def _nothing(found: Parity) -> str:
+    """Why no event was compared for a view."""
+    if found.notes:
+        return f"{found.view}: {', '.join(f'{count:,} {reason}' for reason, count in found.notes.items())}"
+    if not found.rows:
+        return f"{found.view} has no keys"
+    return f"{found.view}: no event of its {found.rows:,} keys lies in a window as of {clock.moment(found.T).isoformat()}"
 
 
 def table(found: list[Parity]) -> RenderableType:

@@ -34,8 +34,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     found = status(project, store=given.store, folder=options.place(given))
     screen.show(_table(found), found.to_dict())
     absent = [v for v in found.views if v.stands == "absent"]
-    batch = any("every" in v.freshness for v in absent)
-    verb = "materialize" if batch else "ingest" if absent else "parity"
+    behind = absent or [v for v in found.views if v.stands == "stale"]
+    batch = any("every" in v.freshness for v in behind)
+    verb = "materialize" if batch else "ingest" if behind else "parity"
     unmade = [p for p in found.predictions if p.stands == "absent"]
     if unmade and not absent:
         level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
