@@ -1,5 +1,6 @@
 """Cuts: which events are in them, when they are seen, and what happens when a run does not end, or comes late, or comes twice."""
 
+import os
 from contextlib import closing
 from random import Random
 
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.definitions.base import HeadwaterWarning
 from headwater.errors import DataError, StaleError, StoreError, UsageError
 from headwater.pipelines import materialize
 from headwater.pipelines.materialize import cuts_at, materialize_view, next_due
@@ -265,7 +267,7 @@ def test_a_run_that_does_not_get_its_turn_says_who_holds_it(store):
     view = many()
     with (
         store.lease(f"materialize-{view.tiles_fingerprint}", wait=0),
-        pytest.raises(StoreError, match="another process holds the lease 'materialize-"),
+        pytest.raises(StoreError, match=rf"another process holds the lease 'materialize-\w+' of .*: process {os.getpid()}; stop it"),
     ):
         materialize_view(view, store, micros(HOUR), wait=0.1)
 
@@ -323,3 +325,13 @@ def test_the_batch_views_of_a_project_by_name(store):
         hw.materialize(project, ["dya"], store=store)
     with pytest.raises(UsageError, match="no batch view"):
         hw.materialize(project_of(live), store=store)
+
+
+def test_a_job_of_an_earlier_time_says_that_it_did_nothing(store):
+    view = view_of(frame([(1, 10, 1.0)]), freshness=hw.batch("1h"))
+    hw.materialize(project_of(view), store=store, at=at(7200))
+    hw.materialize(project_of(view), store=store, at=at(7300))  # again, of the same cut
+    with pytest.warns(
+        HeadwaterWarning, match=r"nothing was done for at=2024-05-01T00:10:00\+00:00: 'view' has the cut 2024-05-01T02:00:00"
+    ):
+        hw.materialize(project_of(view), store=store, at=at(600))

@@ -118,7 +118,7 @@ def test_no_command_leads_back_to_where_it_was_advised(run):
 def test_a_comparison_of_nothing_is_no_success(run):
     run("materialize", "--at", "2024-05-01T01:00Z")
     run("materialize", "--at", "2024-06-01T01:00Z")
-    code, out, err = run("parity")  # the keys are there, and all their events are a month old
+    code, _, err = run("parity")  # the keys are there, and all their events are a month old
     assert code == 1
     assert "nothing was compared: view" in err
     assert "`headwater status`" in err

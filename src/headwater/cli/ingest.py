@@ -96,6 +96,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     if given.replay is not None:
         _replay(project, given, limits, tally, screen)
         return
+    _announce(project, given, screen)
     with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live(), seldom_collected():
         ingest(
             project,
@@ -115,6 +116,20 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         )
     screen.say(str(tally))
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+
+
+def _announce(project: Project, given: argparse.Namespace, screen: Screen) -> None:
+    """Print what is read, and the address for pushed events."""
+    from headwater.definitions.streams import Pushed
+    from headwater.pipelines.arms import stored
+    from headwater.pipelines.intake import streamed
+
+    address = None if given.http == "none" or given.once else given.http
+    for source in streamed([one.view for one in stored(project)]):
+        where = ""
+        if isinstance(source.stream, Pushed):
+            where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
+        screen.say(f"source {source.name}: {source.stream}{where}")
 
 
 def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: _Tally, screen: Screen) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -28,7 +29,9 @@ def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = Fals
     except (ImportError, OSError) as error:
         made = _histogram(kind, narrow(encoding), graded=graded, seed=seed)
         alone = ", each candidate by itself" if kind == "ranking" else ""
-        return made, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error})"
+        library = "libomp (brew install libomp)" if sys.platform == "darwin" else "libgomp (apt install libgomp1)"
+        remedy = "pip install lightgbm" if isinstance(error, ModuleNotFoundError) else f"it needs {library}"
+        return made, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})"
     makers = {"binary": lightgbm.LGBMClassifier, "multiclass": lightgbm.LGBMClassifier, "regression": lightgbm.LGBMRegressor}
     made = makers.get(kind, lightgbm.LGBMRanker)(
         objective=_OBJECTIVES[kind],

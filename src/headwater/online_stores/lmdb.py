@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -136,9 +137,13 @@ class LmdbStore:
                 except BlockingIOError:
                     if clock.stopwatch() >= until:
                         raise StoreError(
-                            f"another process holds the lease {name!r} of the online store in {self.folder}; stop it, or wait longer"
+                            f"another process holds the lease {name!r} of the online store in {self.folder}{self._holder(name)}; stop it, or "
+                            "wait longer"
                         ) from None
                     time.sleep(_LEASE_POLL)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
             yield
 
     def server_time(self) -> None:
@@ -169,6 +174,14 @@ class LmdbStore:
             return permissions.open_private(self.folder / f"{name}.lease", "ab")
         except OSError as error:
             raise StoreError(f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}") from error
+
+    def _holder(self, name: str) -> str:
+        """Which process holds a lease, where its file says so."""
+        try:
+            number = (self.folder / f"{name}.lease").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return f": process {number}" if number.isdecimal() else ""
 
     def _check_format(self, *, readonly: bool) -> None:
         found = self.get([FORMAT_KEY])[0]

@@ -29,7 +29,9 @@ What is not
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -204,11 +206,13 @@ class RedisStore:
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
         """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
-        key, token = self._base + b":lease:" + name.encode(), secrets.token_hex(16)
+        key, token = self._base + b":lease:" + name.encode(), f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}"
         until = clock.stopwatch() + wait
         while self._servers.run([Call(key, ("SET", key, token, "NX", "PX", int(_LEASE * 1000)))])[0] is None:
             if clock.stopwatch() >= until:
-                raise StoreError(f"another process holds the lease {name!r} of {self._options.where}; stop it, or wait longer")
+                holder = self._servers.run([Call(key, ("GET", key))])[0]
+                who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
+                raise StoreError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
             time.sleep(_LEASE_POLL)
         stop = threading.Event()
         renewal = threading.Thread(target=self._renew, args=(key, token, stop), daemon=True)

@@ -8,6 +8,7 @@ than one cut ahead of them, since a key has room for two records.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,9 +21,10 @@ import polars as pl
 
 from headwater import clock
 from headwater.compute.arrays import LASTS
+from headwater.definitions.base import HeadwaterWarning, stack_level
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Batch
-from headwater.definitions.moments import parse_moment
+from headwater.definitions.moments import moment_text, parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size, in_bytes
@@ -314,6 +316,9 @@ def materialize(
         tick: called with what is being done, how much is done, and of how much.
         shared: keep the project's data in a store that belongs to another project, beside that one's; needed once.
 
+    Warns:
+        HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does not go back.
+
     Raises:
         UsageError: a name that no batch view has.
         DataError: a history that cannot be read.
@@ -332,7 +337,22 @@ def materialize(
     wanted = batch_views(project, views)
     t = clock.now_micros() if at is None else parse_moment(at, "at")
     with opened_for(project.name, store, write=True, shared=shared) as mine:
-        return [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
+        made = [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
+    _warn_later(wanted, made, t)
+    return made
+
+
+def _warn_later(wanted: Sequence[Stored], made: Sequence[Materialized], t: int) -> None:
+    """Warn where nothing was done, since the store's cut is later than the ones of a job at t."""
+    later = [m for m, one in zip(made, wanted, strict=True) if m.done_before and max(T for T, _ in cuts_at(one.view, t)) < m.cut.T]
+    if later:
+        listed = "; ".join(f"{m.view!r} has the cut {moment_text(m.cut.T)}" for m in later)
+        warnings.warn(
+            f"nothing was done for at={moment_text(t)}: {listed}, which is later, and a store does not go back. Values as of an earlier time are "
+            "those of get_historical_features",
+            HeadwaterWarning,
+            stacklevel=stack_level(),
+        )
 
 
 def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
