@@ -218,7 +218,10 @@ def test_labels_that_rank_nothing(change, says):
         _train(model(RANKING, rows=table(120).with_columns(**change)))
 
 
-@pytest.mark.parametrize(("column", "says"), [("request", "no column 'request', the group"), ("item", "no column 'item', the item")])
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [("request", "no column 'request', which the ranking's group"), ("item", "no column 'item', which the ranking's item")],
+)
 def test_a_ranking_needs_its_columns(column, says):
     with pytest.raises(DataError, match=says):
         _train(model(RANKING, rows=table(120).drop(column)))

@@ -208,7 +208,8 @@ class _Check:
             self.found.note(what, wrong)
         for service in model.services:
             for view in service.views_in_history:
-                self.view(view)
+                if view.third_party is None or view.third_party.trains:  # else nobody reads its source
+                    self.view(view)
         columns = self.labels(model.labels, texts=model.task == "multiclass")
         try:
             services = [service.in_training for service in model.services]
