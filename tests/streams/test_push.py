@@ -262,3 +262,22 @@ def test_after_a_stop_the_store_names_no_receiver(tmp_path):
         wait_until(lambda: here.store.get([spaces.RECEIVER]) == [None], "its end")
         with pytest.raises(OSError, match="refused"):
             here.post("loose", event())
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "refused"),
+    [
+        pytest.param("loose", {"n": ...}, [], id="a column that is missing is null"),
+        pytest.param("loose", {"prise": 3}, [], id="a name that is no column is skipped"),
+        pytest.param("loose", {"at": ...}, ["no at"], id="without its time"),
+        pytest.param("with_ids", {"n": 1}, ["no id"], id="without its id"),
+    ],
+)
+def test_events_whose_columns_are_not_those_of_the_schema(here, name, changed, refused):
+    given = {key: value for key, value in (event(user="changed", n=2) | changed).items() if value is not ... and key != "id"}
+    status, answer, _ = here.post(name, [given])
+    assert (status, answer["accepted"], [one["reason"] for one in answer["refused"]]) == (
+        422 if refused else 200,
+        1 - len(refused),
+        refused,
+    ), answer
