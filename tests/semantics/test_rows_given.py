@@ -107,3 +107,23 @@ def test_a_project_of_no_models_says_what_to_give(models, says):
     assert says in str(raised.value)
     assert "hw.Model(" in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("form", ["path", "file URL", "file URL with a space"])
+def test_a_table_may_be_a_file_url(form, tmp_path):
+    folder = tmp_path / ("a b" if "space" in form else "ab")
+    folder.mkdir()
+    EVENTS.write_parquet(folder / "events.parquet")
+    where = str(folder / "events.parquet") if form == "path" else (folder / "events.parquet").as_uri()
+    for history in (where, hw.parquet(where)):
+        visits = hw.Source("visits", history=history, timestamp_field="at")
+        view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+        assert hw.get_historical_features(view, ROWS)["user__count_1d"].to_list() == [2, 1]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "abfss", "https", "S3"])
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_an_object_store_url_says_how_it_is_read(scheme, ending):
+    with pytest.raises(DataError) as raised:
+        hw.get_historical_features(VIEW, f"{scheme}://bucket/rows.{ending}")
+    assert f"pl.scan_{ending}('{scheme}://bucket/rows.{ending}', storage_options=" in str(raised.value)

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from headwater.definitions.base import Definition
 from headwater.definitions.spelling import spelled
@@ -67,13 +68,13 @@ if TYPE_CHECKING:
 @spelled
 def parquet(path: str | PathLike[str]) -> ParquetFiles:
     """Parquet files at `path`: one file, a glob, or a folder (plain or hive-partitioned)."""
-    return ParquetFiles(fspath(path))
+    return ParquetFiles(_local(fspath(path)))
 
 
 @spelled
 def csv(path: str | PathLike[str]) -> CsvFiles:
     """CSV files with a header at `path`: one file or a glob."""
-    return CsvFiles(fspath(path))
+    return CsvFiles(_local(fspath(path)))
 
 
 def as_table(value: object, what: str) -> Table:
@@ -81,7 +82,7 @@ def as_table(value: object, what: str) -> Table:
     if isinstance(value, ParquetFiles | CsvFiles | Frame):
         return value
     if isinstance(value, str | PathLike):
-        path = fspath(value)
+        path = _local(fspath(value))
         return CsvFiles(path) if path.endswith(".csv") else ParquetFiles(path)
     if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
         value = value.collect()  # type: ignore[attr-defined]  # its library is not imported for this
@@ -91,6 +92,11 @@ def as_table(value: object, what: str) -> Table:
         f"{what} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
         "interface (polars, pandas 2.2+, pyarrow)"
     )
+
+
+def _local(path: str) -> str:
+    """A path without the scheme of a file:// URL."""
+    return unquote(path.removeprefix("file://")) if path.startswith("file:///") else path
 
 
 def _content_hash(data: ArrowFrame) -> str:

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import clock
-from headwater.connectors import scan
-from headwater.connectors.frame import to_polars
 from headwater.definitions.arm import AS_DEFINED, Arm
-from headwater.definitions.connectors import ArrowFrame, CsvFiles, Frame, ParquetFiles, Table
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.sizes import Size
-from headwater.engines.reading import collect
 from headwater.errors import UsageError
 from headwater.models.check import check
 from headwater.models.fit import Fitted
@@ -25,11 +21,12 @@ from headwater.models.registry import ModelRegistry
 from headwater.models.served import ServedModel
 from headwater.online_stores import OnlineStore, opened
 from headwater.pipelines.means import Tick
+from headwater.pipelines.requests import as_frame
 from headwater.pipelines.score import Job, Scored, Sink, Which
 from headwater.pipelines.score_tables import ScoreFiles, ScoreTable
 
 if TYPE_CHECKING:
-    import polars as pl
+    from headwater.definitions.connectors import TableLike
 
 
 def materialize_model(  # noqa: PLR0913 (all but the first have a default)
@@ -40,7 +37,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     store: OnlineStore | str | None = None,
     at: datetime | str | None = None,
     active: Duration | None = None,
-    keys: ArrowFrame | Table | None = None,
+    keys: TableLike | None = None,
     table: ScoreTable | None = None,
     files: str | Path | None = None,
     memory: Size | None = None,
@@ -85,7 +82,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     made = Arm(AS_DEFINED, arm) if isinstance(arm, Model) else arm
     if active is not None and keys is not None:
         raise UsageError("give active= or keys=: a list of keys is scored whole")
-    which = Which(None if active is None else micros(active, "active"), None if keys is None else _frame(keys))
+    which = Which(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
         sinks.append(ScoreFiles(Path(files)))
@@ -109,7 +106,3 @@ def named(fitted: Fitted) -> str:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(f"{fitted.description} cannot be told from other models: {error}; name it with version=") from error
     return hashlib.sha256(whole).hexdigest()[:12]
-
-
-def _frame(keys: ArrowFrame | Table) -> pl.DataFrame:
-    return collect(scan(keys), "the list of keys") if isinstance(keys, ParquetFiles | CsvFiles | Frame) else to_polars(keys)
