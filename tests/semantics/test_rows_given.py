@@ -1,11 +1,13 @@
 """Rows and features that a call is given in another form than ours: taken, or refused with what to give instead."""
 
+import warnings
 from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.definitions.base import NoEventsWarning
 from headwater.errors import DataError, DefinitionError, HeadwaterError
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -127,3 +129,23 @@ def test_an_object_store_url_says_how_it_is_read(scheme, ending):
     with pytest.raises(DataError) as raised:
         hw.get_historical_features(VIEW, f"{scheme}://bucket/rows.{ending}")
     assert f"pl.scan_{ending}('{scheme}://bucket/rows.{ending}', storage_options=" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "warns"),
+    [
+        pytest.param(ROWS, False, id="some"),
+        pytest.param(pl.concat([ROWS, ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9))]), False, id="before some of the rows"),
+        pytest.param(ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9)), True, id="before none"),
+        pytest.param(ROWS.with_columns(pl.col("timestamp") + pl.duration(days=9)), True, id="in no window"),
+        pytest.param(ROWS.clear(), False, id="no rows"),
+    ],
+)
+def test_rows_before_any_event_are_warned_of(rows, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hw.get_historical_features(VIEW, rows)
+    assert [one.category for one in caught] == [NoEventsWarning] * warns
+    if warns:
+        assert caught[0].filename == __file__
+        assert "no event of source 'visits' is known before any of the 2 rows" in str(caught[0].message)

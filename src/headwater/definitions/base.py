@@ -51,6 +51,10 @@ class StaleWarning(HeadwaterWarning):
         self.ages = dict(ages)
 
 
+class NoEventsWarning(HeadwaterWarning):
+    """Rows before whose times no event of a source is known."""
+
+
 def stack_level() -> int:
     """The `stacklevel` for a warning of the caller that points to the first line outside this package."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (as in remember_site)

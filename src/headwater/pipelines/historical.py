@@ -15,12 +15,13 @@ import polars as pl
 
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import NEVER, as_of
-from headwater.definitions.base import HeadwaterWarning, RowsLeftOutWarning
+from headwater.definitions.base import HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning, stack_level
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
+from headwater.definitions.moments import moment_text
 from headwater.definitions.sizes import Size, in_bytes
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.asides import status_name, status_series
@@ -75,6 +76,7 @@ def get_historical_features(
     Warns:
         RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates
             are counted in `left_out` alone.
+        NoEventsWarning: no event of a source is known before any of the rows.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.
@@ -108,12 +110,25 @@ def get_historical_features(
     if notes.unusable:
         said = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill what is missing", notes.left_out), stacklevel=2)
+    _warn_empty(requests, notes)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
     made = pl.concat([own, found], how="horizontal")
     vars(made)["left_out"] = dict(notes.left_out)
     return made
+
+
+def _warn_empty(requests: Requests, notes: Notes) -> None:
+    """Warn of sources that had no event for any of the rows."""
+    empty = [name for name, events in notes.events.items() if not events]
+    if empty and len(requests.t):
+        times = " to ".join(moment_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
+        message = (
+            f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
+            f"are empty. The rows ask at {times}: compare their times and keys with those of the events"
+        )
+        warnings.warn(NoEventsWarning(message), stacklevel=stack_level())
 
 
 def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:

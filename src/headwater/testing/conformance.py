@@ -27,7 +27,7 @@ from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
 from headwater.compute.layer import Layer, spans
 from headwater.compute.layers import layers
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.base import RowsLeftOutWarning
+from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
 from headwater.engines.columns import encode, hashed, to_kernel
 from headwater.engines.local import wanted_of
@@ -58,6 +58,7 @@ def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, th
     view = given.readable()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
+        warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
         found = get_historical_features(view, given.asked, threads=threads, statuses=True)
     answers = evaluate(given.view, given.events, given.rows, references=references)
     assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"

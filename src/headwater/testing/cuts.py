@@ -17,7 +17,7 @@ from typing import cast
 import polars as pl
 
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.base import RowsLeftOutWarning
+from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.freshness import Batch, batch
 from headwater.definitions.sizes import Size
 from headwater.online_stores import OnlineStore
@@ -69,6 +69,7 @@ def cuts_are_naive(
     answers = evaluate(given.view, given.events, given.rows, references=references)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
+        warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
         trained = get_historical_features(given.readable(), given.asked, statuses=True)
     online = OnlineView(given.readable(), store)
     for place in sorted(range(len(given.rows)), key=lambda i: cast("float", given.rows[i]["timestamp"]))[:_ROWS]:
