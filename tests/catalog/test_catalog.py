@@ -1,5 +1,6 @@
 """The catalog, on SQLite and PostgreSQL: one writer at a time, all or nothing, in real processes."""
 
+import os
 import random
 import signal
 import subprocess
@@ -36,7 +37,9 @@ def hours_held(place):
 def start(code, place):
     """A process of its own that runs `code`, which may print and knows `place`."""
     head = "import sys, headwater as hw\nfrom tests.catalog.test_catalog import *\nplace = sys.argv[1]\n"
-    return subprocess.Popen([sys.executable, "-c", head + code, place], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # it works where this process does: beside the tables
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", head + code, place], env={**os.environ, "PYTHONPATH": paths}, **pipes)
 
 
 def close(process):

@@ -188,7 +188,7 @@ def test_backtest_says_which_views_earn_from_freshness(folder, run):
 
 def test_backtest_refuses_an_attribution_between_other_than_two_levels(folder, run):
     assert fails(run("backtest", "--attribution", "daily"), 2, "give two levels", "daily, instant")
-    assert fails(run("backtest", "--levels", "daily", "--attribution"), 2, "give two levels", "there are daily")
+    assert fails(run("backtest", "--levels", "daily", "--attribution"), 2, "needs two levels", "found daily")
 
 
 def test_backtest_trains_anew_at_each_fold_and_with_each_seed(folder, run):

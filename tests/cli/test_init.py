@@ -96,7 +96,7 @@ def test_times_without_a_zone_need_one(folder, run):
     [
         ([], ["--asked-at", "asked-60m", "leak"]),
         (["--asked-at", "asked"], ["--known-at COLUMN (asked, settled)", "--known-after", "leak"]),
-        (["--asked-at", "askd", "--known-after", "1d"], ["'askd' is not a column", "asked, settled"]),
+        (["--asked-at", "askd", "--known-after", "1d"], ["'askd' is not a column", "did you mean 'asked'?"]),
         (["--asked-at", "churned", "--known-after", "1d"], ["'churned' is not a time"]),
         (["--asked-at", "asked", "--known-after", "soon"], ["--known-after", "10m"]),
         (["--asked-at", "asked", "--known-at", "settled", "--known-after", "1d"], ["not allowed with"]),

@@ -8,6 +8,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.online_stores import ownership
+from headwater.online_stores.redis_store import RedisStore
 from headwater.pipelines.ingest import ingest
 from headwater.pipelines.status import status
 from headwater.pipelines.upkeep import compact_store
@@ -27,6 +28,12 @@ def store(request, tmp_path):
     else:
         with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
             yield made
+
+
+@pytest.fixture(autouse=True)
+def no_server_clock(monkeypatch):
+    """The time of these tests is not that of the server."""
+    monkeypatch.setattr(RedisStore, "server_time", lambda _: None)
 
 
 def view(folder, name="view", **more):

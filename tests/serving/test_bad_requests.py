@@ -182,7 +182,7 @@ def test_a_store_across_the_network_is_read_beside_the_event_loop(store):
     far.partitioned = False
     with Service(PROJECT, far, models=MODELS) as service:
         service.features("churn_v1", {**ROW, "asked": hw.clock.now()})
-        far.partitioned = True  # as a server's is; the records of batch views are written as those of one writer
+        service.store.partitioned = True  # as a server's is; the records of batch views are written as those of one writer
         app = App(service)
 
         def get(keys):
@@ -192,7 +192,7 @@ def test_a_store_across_the_network_is_read_beside_the_event_loop(store):
 
         with serving(app, "127.0.0.1", port := free_port(), closing=app.close):
             url = f"http://127.0.0.1:{port}"
-            far.get = get
+            service.store.get = get
             answers = []
             asked = threading.Thread(target=lambda: answers.append(httpx.post(url + FEATURES, json={"row": ROW}, trust_env=False)))
             asked.start()

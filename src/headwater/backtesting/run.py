@@ -179,7 +179,8 @@ class _Run:
         self, split: str | datetime | Rolling | None, slices: Mapping[str, pl.Expr], cold_start: int | tuple[FeatureView, int]
     ) -> BacktestResult:
         start = clock.stopwatch()
-        check_model(self.model, fitted=True)
+        if any(level.reads_history(self.model) for level in self.levels.values()):
+            check_model(self.model, fitted=True)
         refuse_label_columns(self.model)
         requests = read_labels(self.model.labels, self.memory, texts=self.model.task == "multiclass")
         assert requests.label is not None
