@@ -110,7 +110,7 @@ def read(job: Job) -> None:
     from headwater.online_stores import open_store
     from headwater.pipelines.online import OnlineFeatures
 
-    service = project(job.servers, job.topic, probed=True).models[0].features
+    service = project(job.servers, job.topic, probed=True, pushed=not job.rate).models[0].features
     latest = service.feature_names.index("card__last_sent_at_1h")
     since, taken, known, features = time.perf_counter(), [], [None] * len(PROBES), None
     while time.perf_counter() - since < job.seconds + 2 * _START:
@@ -145,7 +145,7 @@ def _sender(job: Job):
 def _pusher(job: Job):
     import httpx
 
-    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}")
+    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}", headers={"content-type": "application/json"})
     since = time.perf_counter()
     while True:
         try:

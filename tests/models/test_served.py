@@ -216,7 +216,10 @@ def test_a_kept_model_scores_as_the_trained_one(served, name):
     frame = trained.examples.select(kept.fitted.encoding.columns)
     before, after = trained.fitted.score(frame), kept.score(frame)
     np.testing.assert_array_equal(before, after)
-    np.testing.assert_array_equal(after, [kept.one(row) for row in frame.iter_rows()])
+    apart = (
+        1e-12 if name.startswith("pickle") else 0
+    )  # a linear model's BLAS adds up one row in another order than many, on some processors
+    np.testing.assert_allclose([kept.one(row) for row in frame.iter_rows()], after, rtol=apart, atol=0)
     assert [example.prediction for example in kept.manifest.examples] == before.tolist()
     plain = kept.one(frame.row(0))
     assert all(type(value) is float for value in (plain if isinstance(plain, list) else [plain]))
