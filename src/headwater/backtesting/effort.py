@@ -36,8 +36,8 @@ class Refits(Readable):
         days: further fits on training days that are drawn anew, the same days for every level. Where at least 2, intervals hold the
             variance between them: what another training period would have taught.
 
-    >>> Refits(seeds=5)
-    Refits(seeds=5, days=0)
+    >>> Refits(seeds=3)
+    Refits(seeds=3)
     """
 
     seeds: int = 5

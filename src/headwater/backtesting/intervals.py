@@ -105,7 +105,7 @@ class Evaluation:
     >>> blocks = resample_weights([1, 2, 3], 10)
     >>> found = evaluate(resolve(["mae"], "regression"), [1, 2, 3], {"daily": [1, 2, 5]}, blocks)
     >>> found.estimates("daily")
-    {'mae': Estimate(value=0.6666666666666666, low=nan, high=nan)}
+    {'mae': Estimate(0.666667, low=nan, high=nan)}
     >>> found.caution
     'only 3 days have rows, and an interval needs 8'
     """
