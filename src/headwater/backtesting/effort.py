@@ -37,7 +37,7 @@ class Refits(Readable):
             variance between them: what another training period would have taught.
 
     >>> Refits(seeds=3)
-    Refits(seeds=3)
+    Refits(3)
     """
 
     seeds: int = 5
