@@ -630,6 +630,9 @@ def test_kills_of_masters_amid_commits(cluster):
         for _ in range(5):
             time.sleep(random.random() / 2)
             restart(servers, random.randrange(3))
+        until = time.monotonic() + 60
+        while sum(to is not None for to in made) <= 10 and time.monotonic() < until:
+            time.sleep(0.05)
         stop.set()
         writer.result()
     with opened(url) as store:
