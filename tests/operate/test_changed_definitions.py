@@ -17,7 +17,7 @@ from headwater.pipelines.parity import check_view
 from headwater.pipelines.status import status
 from headwater.testing.naive import evaluate
 from headwater.testing.processes import Process
-from tests.operate.conftest import Flow, at, micros, project_of
+from tests.operate.conftest import Flow, at, micros
 from tests.stores.servers import serving
 
 COLUMNS = {"id": str, "key": str, "other": int, "v": int, "at": datetime}
@@ -48,6 +48,14 @@ def view(name="view", *, keys=("key",), features=FEATURES, columns=COLUMNS, topi
 
 def row(ident, second, v, key="a", other=1):
     return {"id": ident, "at": second, "v": v, "key": key, "other": other}
+
+
+def project(*views):
+    """A project of a model over these views, with keys of the types that they have."""
+    table = pl.DataFrame({"key": ["a"], "other": [1], "at": [at(10)], "amount": [1.0]})
+    labels = hw.Labels("labels", table=table, timestamp_field="at", label="amount", known_after="1h")
+    model = hw.Model("model", task="regression", features=hw.FeatureService("service", list(views)), labels=labels)
+    return hw.Project("project", [model])
 
 
 class Sent:
@@ -153,7 +161,7 @@ def check(here, of, keys, second, accepts, *, rebuilt):
         assert (values, moment.incomplete) == (here.expected(of, keys, second, accepts), False)
     else:
         assert (values, moment.incomplete) == ([None] * len(values), True)
-        (seen,) = status(project_of(of), store=here.store, folder=here.folder, at=at(second)).views
+        (seen,) = status(project(of), store=here.store, folder=here.folder, at=at(second)).views
         assert seen.stands == "incomplete"
 
 
@@ -245,8 +253,8 @@ REBUILDS = [
 @pytest.mark.parametrize(("first", "second", "why"), REBUILDS)
 def test_a_plan_says_which_views_are_filled_again_and_why(tmp_path, first, second, why):
     catalog = str(tmp_path / "catalog.sqlite")
-    hw.apply(project_of(first), catalog)
-    made = hw.plan(project_of(second), catalog)
+    hw.apply(project(first), catalog)
+    made = hw.plan(project(second), catalog)
     if why is None:
         assert made.rebuilt == {}
     else:
@@ -256,9 +264,9 @@ def test_a_plan_says_which_views_are_filled_again_and_why(tmp_path, first, secon
 
 def test_a_plan_says_that_a_view_comes_back(tmp_path):
     catalog, both = str(tmp_path / "catalog.sqlite"), (view(), view("other", keys=["other"]))
-    hw.apply(project_of(*both), catalog)
-    hw.apply(project_of(both[0]), catalog, allow_destroy=True, allow_breaking=True)
-    assert hw.plan(project_of(*both), catalog).rebuilt == {"other": "it was applied before, and may have missed events since"}
+    hw.apply(project(*both), catalog)
+    hw.apply(project(both[0]), catalog, allow_destroy=True, allow_breaking=True)
+    assert hw.plan(project(*both), catalog).rebuilt == {"other": "it was applied before, and may have missed events since"}
 
 
 def test_killed_while_a_change_is_rebuilt(tmp_path, clock):

@@ -31,7 +31,7 @@ from headwater.pipelines.parity import check_view
 from headwater.serving.answer_log import AnswerLog
 from headwater.testing.examples import churn, scoring
 from tests.operate.conftest import Flow, at, micros, project_of, streaming_view
-from tests.stores.conftest import cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
+from tests.stores.conftest import STORES, cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
 
 MARK = "zq-marked"  # a text that stands nowhere but in the erased entity
 LONG = MARK + "x" * 500
@@ -168,7 +168,7 @@ def test_one_key_of_a_view_by_two_columns(make_store, tmp_path):  # noqa: F811
         assert receipt.rows["archive"] == 3
 
 
-@pytest.mark.parametrize("make_store", ["redis", "valkey", "cluster"], indirect=True)  # the lease keeps others out of LMDB
+@pytest.mark.parametrize("make_store", [kind for kind in STORES if kind != "lmdb"], indirect=True)  # the lease keeps others out of LMDB
 def test_a_writer_elsewhere_is_fenced_and_goes_on(make_store, tmp_path):  # noqa: F811
     views = views_of(int)
     with closing(make_store()) as store:

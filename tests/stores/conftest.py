@@ -8,7 +8,7 @@ import pytest
 from headwater.online_stores import open_store
 from tests.stores.servers import BINARIES, clustered, serving
 
-_KINDS = ["lmdb", "redis", "cluster", *(["valkey"] if "valkey-server" in BINARIES else [])]
+STORES = ["lmdb", "redis", "cluster", *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
 
 
@@ -30,7 +30,7 @@ def cluster_url(tmp_path_factory):
         yield f"redis+cluster://127.0.0.1:{servers[0].port}"
 
 
-@pytest.fixture(params=_KINDS)
+@pytest.fixture(params=STORES)
 def make_store(request, tmp_path):
     if request.param == "lmdb":
         return functools.partial(open_store, f"lmdb:{tmp_path}/store?size=1GB")

@@ -150,7 +150,7 @@ def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
 class Remote:
     """A store that looks as if it were across the network, and notes which threads read where events go."""
 
-    partitioned = True
+    partitioned, namespace = True, ""
 
     def __init__(self, store):
         self.store, self.readers = store, []
@@ -195,7 +195,7 @@ def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
 
     async def run(port):
         kept = {spaces.RECEIVER: b"http://127.0.0.1:%d" % port, spaces.RECEIVER_SECRET: b"s"}
-        forwarder = Forwarder(SimpleNamespace(partitioned=False, get=lambda keys: [kept[key] for key in keys]))
+        forwarder = Forwarder(SimpleNamespace(partitioned=False, namespace="", get=lambda keys: [kept[key] for key in keys]))
         try:
             await forwarder.forward("loose", b"{}", {}, b"id")
         finally:
