@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.alone import turn
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.streams.world")
@@ -32,6 +33,14 @@ def forgotten_clock():
     from headwater.pipelines.clock_check import PROCESS
 
     PROCESS.last = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    if not hasattr(item.config, "workerinput"):  # no other worker runs beside this process
+        return (yield)
+    with turn(item.config.rootpath / "build", alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

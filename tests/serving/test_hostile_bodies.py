@@ -36,6 +36,7 @@ def apart(store):
         yield made
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
     body, expected = BODIES[name]
@@ -60,6 +61,7 @@ def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
     assert apart.peak() - before < 500
 
 
+@pytest.mark.alone
 def test_bodies_that_are_never_finished_take_bounded_memory(apart):
     """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are answered."""
     head = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9900000\r\n\r\n" + b'{"row":{"user":"'

@@ -19,6 +19,7 @@ from tests.serving.operated import Operated
 from tests.soak.load import Load
 from tests.stores.servers import serving
 
+pytestmark = pytest.mark.alone
 LONG = os.environ.get("HEADWATER_SOAK") == "long"
 SECONDS = 600 if LONG else 14
 SHARE = 0.7

@@ -12,6 +12,7 @@ from tests.figures import figure
 from tests.third_party.parties import hangs, says
 from tests.third_party.test_third_party import Clock
 
+pytestmark = pytest.mark.alone
 BUDGET = 0.08
 
 

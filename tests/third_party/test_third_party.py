@@ -10,6 +10,7 @@ from headwater.serving.breaker import Breaker
 from headwater.serving.third_party import ThirdParty
 from tests.third_party.parties import ask, closes, hangs, in_turn, says
 
+pytestmark = pytest.mark.alone
 PATIENCE = 10.0
 
 
