@@ -86,7 +86,7 @@ def streaming_view(features=None, *, freshness=None, schema=SCHEMA, name="view",
         source=hw.Source("events", **rules),
         keys=more.pop("keys", ["key"]),
         features=features or [hw.count(), hw.sum("amount")],
-        windows=list(more.pop("windows", ["1h"])),
+        windows=None if (windows := more.pop("windows", ["1h"])) is None else list(windows),
         freshness=freshness or hw.streaming("2s"),
         **more,
     )

@@ -221,7 +221,7 @@ def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, ro
     (before,) = hw.parity(project, store=either, folder=tmp_path, at=at(30))
     assert "repair-clock" in " ".join(before.notes)
     (found,) = repair_clock(project, store=either, folder=tmp_path)
-    assert (found.ahead, found.refilled, found.approximate) == (YEAR - 30, ["view"], [])
+    assert (found.ahead, found.refilled, found.incomplete) == (YEAR - 30, ["view"], [])
     assert repair_clock(project, store=either, folder=tmp_path) == []
     with pytest.raises(StoreError):
         counted(either, view, 30)
@@ -236,15 +236,15 @@ def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, ro
     assert archived(either, tmp_path)["headwater_known_at"].max() <= at(5001)
 
 
-def test_without_an_archive_repaired_values_are_approximate(store, tmp_path, clock):
+def test_without_an_archive_repaired_values_are_incomplete(store, tmp_path, clock):
     view = streaming_view(windows=["1h"])
     flow = Flow([view], store, None)
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 5)
     flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
     clock(10)
     (found,) = repair_clock(project_of(view), store=store, folder=tmp_path)
-    assert (found.refilled, found.approximate) == ([], ["view"])
-    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).moment.stale
+    assert (found.refilled, found.incomplete) == ([], ["view"])
+    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).moment.incomplete
 
 
 def test_a_store_that_is_ingested_into_is_not_repaired(store, tmp_path):

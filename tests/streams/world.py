@@ -33,7 +33,8 @@ import polars as pl
 schema = {{"user": str, "n": int, "at": pl.Datetime("us", "UTC")}}
 source = hw.Source("visits", timestamp_field="at", stream={stream}{more})
 features = [hw.count(), hw.sum("n"), hw.max("n")]
-view = hw.FeatureView("user", source=source, keys=["user"], windows=["1h", "7d"], features=features, freshness=hw.streaming("2s"))
+view = hw.FeatureView("user", source=source, keys=["user"], windows=["1h", "7d"], features=features, freshness=hw.streaming("2s"),
+    on_incomplete="value")
 table = pl.DataFrame({{"user": ["u0"], "asked": [0], "y": [1]}}).with_columns(pl.col("asked").cast(pl.Datetime("us", "UTC")))
 labels = hw.Labels("left", table=table, timestamp_field="asked", label="y", known_after="1d")
 project = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)])
@@ -48,6 +49,7 @@ class World:
         self.port = free_port()
         self.sent, self.bad, self.numbers = Counter(), itertools.count(), itertools.count()
         self.good, self.refused = [], 0
+        self.incomplete = False  # whether records were lost that nobody can read any more
         self.lock = threading.Lock()
         (folder / "features.py").write_text(PROJECT.format(stream=stream, more=more), encoding="utf-8")
         self.runs = 0
@@ -139,6 +141,7 @@ class World:
             served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
         finally:
             store.close()
+        assert served.moment.incomplete == self.incomplete
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
         return dict(zip(names(), zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), strict=True), strict=True))
 

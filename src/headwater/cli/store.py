@@ -102,7 +102,7 @@ def _repair(given: argparse.Namespace, screen: Screen) -> None:
             "partition": one.partition,
             "seconds_ahead": one.ahead,
             "filled_again": list(one.refilled),
-            "approximate": list(one.approximate),
+            "incomplete": list(one.incomplete),
         }
         for one in found
     ]
@@ -110,7 +110,7 @@ def _repair(given: argparse.Namespace, screen: Screen) -> None:
     for one in found:
         what = f"{one.source}{'' if one.partition is None else ', partition ' + one.partition} was {one.ahead:,.0f} s ahead"
         again = f"; the next ingestion fills again: {', '.join(one.refilled)}" if one.refilled else ""
-        lacking = f"; approximate, since the archive lacks events: {', '.join(one.approximate)}" if one.approximate else ""
+        lacking = f"; incomplete, since the archive lacks events: {', '.join(one.incomplete)}" if one.incomplete else ""
         lines.append(f"{what}{again}{lacking}")
     screen.show("\n".join(lines) or "no stream is ahead of the clock", {"repaired": rows})
     screen.next("headwater", "ingest", "--project", given.project, *options.same_store(given))

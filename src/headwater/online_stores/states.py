@@ -101,6 +101,7 @@ class Progress(msgspec.Struct, frozen=True):
     views: `State.coverage` of each view that every commit has maintained since its records were complete. A writer leaves out what it does
     not maintain, so a view that missed a commit is missing here. rules: digests of what decides which records become events, by part.
     lost: when records were last given up that these rules would accept, microseconds; 0 where none were.
+    gap: by when events have happened that were lost before they were read, microseconds; 0 where none were. Every view lacks them.
     """
 
     sequence: int = 0
@@ -113,6 +114,7 @@ class Progress(msgspec.Struct, frozen=True):
     views: dict[str, str] = msgspec.field(default_factory=dict)
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
+    gap: int = 0
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """What `views` holds of some views."""

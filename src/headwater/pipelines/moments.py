@@ -17,6 +17,7 @@ from headwater.engines.tiles import ViewTiles
 from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.states import Progress, State, decoded, merged, read_parts, read_progress
+from headwater.pipelines.reach import out_of_reach
 
 _NONE: Mapping[str | None, int] = {}
 SLOTS = ("0", "1")
@@ -46,20 +47,15 @@ class Heads(Protocol):
 
     @property
     def like(self) -> object:
-        """Equal for views whose moments are always the same."""
+        """Equal for views whose moments are the same, as long as `lacks` is called with what the store holds before `moment` is."""
         ...
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
 
-    @property
-    def doubtful(self) -> bool:
-        """Whether `moment` may find values incomplete."""
-        ...
-
     def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        """What is read now, of what the keys hold; asked for at t. Whether commits are missing, `lacks` says, view by view.
+        """What is read now, of what the keys hold; asked for at t. Whether commits are missing, `lacks` says, view by view, before.
 
         Raises:
             StoreError: nothing whole is there yet.
@@ -95,15 +91,12 @@ class StreamHeads:
     _state: State | None = None
     _parts: Mapping[bytes, State] = field(default_factory=dict)
     _said: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
+    _complete_from: int = 0  # as of what the store held when `lacks` was last called
 
     @property
     def like(self) -> object:
         state = self._whole()
-        return self.view.source.name, self.view.freshness, state.exact_from, state.complete_from
-
-    @property
-    def doubtful(self) -> bool:
-        return self._whole().complete_from > 0
+        return self.view.source.name, self.view.freshness, state.exact_from, max(self._complete_from, state.complete_from)
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         now = clock.stopwatch()
@@ -127,13 +120,14 @@ class StreamHeads:
             self._said = list(found), (latest, known, sequences)
         T = max(t, latest)
         stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
-        return Moment(T, known, sequences, stale, state.complete_from > T)
+        return Moment(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
 
     def lacks(self, found: Sequence[bytes | None]) -> bool:
         self._whole()
         progress = [read_progress(p) for p in found]
         if not self._covered(progress):
             self._read()
+        self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
         return not self._covered(progress)
 
     def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
@@ -179,10 +173,6 @@ class BatchHeads:
     @property
     def like(self) -> object:
         return self.view.tiles_fingerprint, self.view.freshness
-
-    @property
-    def doubtful(self) -> bool:
-        return False
 
     def lacks(self, found: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
         return False  # every cut is made of the history

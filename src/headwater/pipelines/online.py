@@ -88,8 +88,9 @@ class OnlineView:
         return self._moment(self.store.get(self.heads.look()[0]), t)
 
     def _moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        lacks = self.heads.lacks(found)
         moment = self.heads.moment(found, t)
-        return moment._replace(incomplete=True) if self.heads.lacks(found) else moment
+        return moment._replace(incomplete=True) if lacks else moment
 
     def read(self, keys: pl.DataFrame, t: int) -> Served:
         """The values for rows with these keys, asked for at `t`, microseconds.

@@ -93,7 +93,7 @@ class _Layout:
 
     heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
     group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
-    keys, what goes before, how a value becomes bytes, and the column. doubtful: whether a view may be incomplete for some time yet.
+    keys, what goes before, how a value becomes bytes, and the column.
     """
 
     heads: list[bytes]
@@ -102,7 +102,6 @@ class _Layout:
     begins: list[bytes]
     ends: list[Sequence[bytes]]
     keys: list[tuple[bytes, Callable[[object], bytes], str]]
-    doubtful: bool
 
     @cached_property
     def plain(self) -> bool:
@@ -113,6 +112,16 @@ class _Layout:
     def single(self) -> bool:
         """Whether besides it is of one column."""
         return self.plain and len(self.keys) == len(self.begins)
+
+    def regroup(self, views: Sequence[Heads]) -> None:
+        """Group views anew, given the heads of each: what a store says may have come to differ between views that read the same keys."""
+        spans = [self.groups[group][1:] for group in self.group]
+        known: dict[object, int] = {}
+        self.groups.clear()
+        for view, (heads, span) in enumerate(zip(views, spans, strict=True)):
+            self.group[view] = known.setdefault((heads.like, span), len(known))
+            if self.group[view] == len(self.groups):
+                self.groups.append((heads, *span))
 
 
 class Quick:
@@ -183,11 +192,11 @@ class Quick:
 
     def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[answers.Plan, I64, int, list[Moment]]:
         """The words of the answers (see `answer`), and how many are null."""
-        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
-        moments = [grouped[group] for group in layout.group]
         if found[: len(layout.heads)] != self._lacking[0]:
             self._lacking = self._lacks(layout, found)
         lacking = self._lacking[1]
+        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
+        moments = [grouped[group] for group in layout.group]
         if lacking:
             moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
         if layout.plain:
@@ -202,7 +211,7 @@ class Quick:
         nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {kernels.FORMAT}")
-        if lacking or layout.doubtful or (self._may_fall_back and any(moment[3] for moment in grouped)):
+        if lacking or any(moment[4] or (moment[3] and self._may_fall_back) for moment in grouped):
             nulls = self._fall_back(plan, out, count, moments)
         return plan, out, nulls, moments
 
@@ -210,6 +219,7 @@ class Quick:
         """What is said beside the records, and which views miss a commit by that; empty where none does."""
         spans = [layout.groups[group][1:] for group in layout.group]
         lacking = [part.heads.lacks(found[a:b]) for part, (a, b) in zip(self.parts, spans, strict=True)]
+        layout.regroup([part.heads for part in self.parts])
         return list(found[: len(layout.heads)]), lacking if any(lacking) else []
 
     def _chosen(
@@ -240,7 +250,7 @@ class Quick:
         now = clock.stopwatch()
         if self._known is not None and now - self._known[0] < REFRESH:
             return self._known[1]
-        layout = _Layout([], [], [], [], [], [], any(part.heads.doubtful for part in self.parts))
+        layout = _Layout([], [], [], [], [], [])
         self._lacking = [], []
         known: dict[object, int] = {}
         for part in self.parts:

@@ -159,7 +159,7 @@ def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = No
         counts["rejudged"] = counts.get("rejudged", 0) + some.height
         stepped = msgspec.structs.replace(shard.progress, sequence=sequence, views={}, counts=dict(counts))
         shard.note(stepped, {spaces.block(spaces.ARCHIVE, shard.name, sequence): frames.encoded(block)}, expect)
-    done = msgspec.structs.replace(shard.progress, rules=rules, views=views, lost=T if lost else progress.lost)
+    done = msgspec.structs.replace(shard.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
     shard.note(done, changes, expect)
     shard.load(own=False)
     return rows.height

@@ -24,13 +24,12 @@ from headwater.engines.reading import IDENT, ROW, TIME
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller, durable
 from headwater.online_stores import OnlineStore, frames, spaces
 from headwater.online_stores.ownership import opened_for, placed
-from headwater.online_stores.states import Begun, Progress, State
+from headwater.online_stores.states import Begun, Progress
 from headwater.pipelines.accept import OFFSET, PARTITION, Acceptance, content_of
 from headwater.pipelines.arms import stored
 from headwater.pipelines.held import DUE, waiting
 from headwater.pipelines.ids import WIDTH, words
 from headwater.pipelines.intake import LEASE
-from headwater.pipelines.seed import FAR
 
 _AT_ONCE = 100  # blocks in one commit
 
@@ -39,14 +38,14 @@ _AT_ONCE = 100  # blocks in one commit
 class Repaired:
     """A stream, or one partition of it, that was ahead: by how many seconds, and which views the next ingestion fills again.
 
-    approximate: views that cannot be filled again, since the archive lacks events: they are approximate until their windows have passed.
+    incomplete: views that cannot be filled again, since the archive lacks events: they are incomplete until their windows have passed.
     """
 
     source: str
     partition: str | None
     ahead: float
     refilled: Sequence[str]
-    approximate: Sequence[str]
+    incomplete: Sequence[str]
 
 
 def repair_clock(
@@ -110,8 +109,16 @@ class _Repair:
         at, now = self.progress.at, self.now
         counts = {**self.progress.counts, "released": self.progress.counts.get("released", 0) - early}
         whole = self._archived() >= counts.get("accepted", 0) + counts["released"] + counts.get("rejudged", 0) - counts.get("erased", 0)
+        gap = 0 if whole else now
         progress = msgspec.structs.replace(
-            self.progress, at=now, known=min(self.progress.known, now), received=min(self.progress.received, now), counts=counts
+            self.progress,
+            at=now,
+            known=min(self.progress.known, now),
+            received=min(self.progress.received, now),
+            counts=counts,
+            views={} if whole else self.progress.views,  # what serves notices that they are to be filled again
+            lost=max(min(self.progress.lost, now), gap),
+            gap=max(min(self.progress.gap, now), gap),
         )
         changes: dict[bytes, bytes | None] = {self.key: msgspec.msgpack.encode(progress)}
         for key, value in self.store.scan(spaces.HELD + spaces.name(self._name)):
@@ -124,12 +131,7 @@ class _Repair:
             old = msgspec.msgpack.decode(begun, type=Begun)
             changes[spaces.begun(self.source)] = msgspec.msgpack.encode(Begun(min(old.until, now), old.partition))
         there = {tiles: self.store.get([spaces.state(tiles, self.partition)])[0] for tiles in views}
-        for tiles, state in there.items():
-            if state is not None:
-                reaches = [feature.window.reach for feature in views[tiles].outputs]
-                exact = FAR if None in reaches else now + max(reach for reach in reaches if reach is not None)
-                approximate = msgspec.structs.replace(msgspec.msgpack.decode(state, type=State), exact_from=exact)
-                changes[spaces.state(tiles, self.partition)] = None if whole else msgspec.msgpack.encode(approximate)
+        changes |= {spaces.state(tiles, self.partition): None for tiles in there if whole}
         self.store.commit(changes, {self.key: self.value})
         names = [views[tiles].name for tiles, state in there.items() if state is not None]
         return Repaired(self.source, self.partition, (at - now) / 1e6, names if whole else [], [] if whole else names)

@@ -34,11 +34,11 @@ from headwater.pipelines import rejudge as rejudging
 from headwater.pipelines.accept import Acceptance
 from headwater.pipelines.corrections import Corrections
 from headwater.pipelines.past_images import Past, images_before
+from headwater.pipelines.reach import out_of_reach, reach
 from headwater.pipelines.rejudge import Accepted, First, Logs, rejudge
 from headwater.pipelines.shard import Shard
 
 _LOG = logging.getLogger(__name__)
-FAR = 2**60
 _EVENTS = 100_000  # with their images
 
 
@@ -195,17 +195,16 @@ class _Past:
     def state(self, tiles: ViewTiles) -> State:
         """The state of a view whose records are whole now."""
         until = 0 if self.begun is None else self.begun.until
-        reach, sequence = _reach(tiles), self.shard.progress.sequence
+        sequence = self.shard.progress.sequence
         doubtful = until and self.shard.source.id_field is None and not self.replayed
-        lost = self.T if self._missing else self.shard.progress.lost
-        exact, complete = (0 if not at else FAR if reach is None else at + reach for at in (until if doubtful else 0, lost))
+        lost = max(self.T if self._missing else 0, self.shard.progress.lost)
         return State(
             tiles.view.name,
             schema_bytes(tiles.schema),
             seeded=sequence,
             from_history=until,
-            exact_from=exact,
-            complete_from=complete,
+            exact_from=out_of_reach(tiles.view, until if doubtful else 0),
+            complete_from=out_of_reach(tiles.view, lost),
             coverage=f"{sequence}-{secrets.token_hex(4)}",
         )
 
@@ -227,8 +226,8 @@ class _Past:
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
         if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
             return []
-        reach = _reach(tiles)
-        events = history_before(tiles.view, None if reach is None else self.T - reach, self.begun.until)
+        furthest = reach(tiles.view)
+        events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
         return [partial(events.slice, place, rejudging.ROWS) for place in range(0, events.height, rejudging.ROWS)]
 
 
@@ -244,12 +243,6 @@ def _known_by(source: Source, keys: Sequence[str], columns: Sequence[str], first
     events = read_events(source, keys, columns, Reach(first, until, until), [], Notes())
     late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
     return events.filter(pl.col(TIME) + late <= until)
-
-
-def _reach(tiles: ViewTiles) -> int | None:
-    """How far back the longest window of a view sees; None is without end."""
-    reaches = [w.reach for w in tiles.records.stored.ladder.windows]
-    return None if None in reaches else max(r for r in reaches if r is not None)
 
 
 def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:

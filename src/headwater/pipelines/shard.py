@@ -180,36 +180,33 @@ class Shard:
         """
         later = 1 if self.corrections is not None and records else 0  # no two images of an event are known at one moment
         now = max(now, self._memory.progress.at + later)
-        draft = _Draft(self, now, now if known is None else min(known, now), also)
-        with self._reloaded_on_failure():
-            draft.release()
+        with self._drafted(now, now if known is None else min(known, now), also) as draft:
             for some in joined([draft.unread(some) for some in records]):
                 draft.add(some)
             return draft.commit()
 
     def skip(self, partition: str, to: int, now: int) -> Committed:
         """Commit that a partition is read on from the offset `to`, and count what lies between as lost; raises as `apply` does."""
-        draft = _Draft(self, max(now, self._memory.progress.at), 0)
-        with self._reloaded_on_failure():
-            draft.release()
-            draft.counts["lost"] += max(0, to - draft.ends.get(partition, 0))
-            draft.ends[partition] = max(to, draft.ends.get(partition, 0))
+        with self._drafted(now, 0) as draft:
+            end = draft.ends.get(partition, 0)
+            draft.lose(max(0, to - end), "lost")
+            draft.ends[partition] = max(to, end)
             return draft.commit()
 
     def adopt(self, partition: str, origin: str, now: int) -> Committed:
         """Commit that the offsets of a partition count in `origin` from now on: its topic was created again; raises as `apply` does."""
-        draft = _Draft(self, max(now, self._memory.progress.at), 0)
-        with self._reloaded_on_failure():
-            draft.release()
-            draft.counts["recreated"] += 1
+        with self._drafted(now, 0) as draft:
+            draft.lose(1, "recreated")
             draft.origins[partition] = origin
             return draft.commit()
 
     @contextmanager
-    def _reloaded_on_failure(self) -> Iterator[None]:
-        """A commit takes in ids and releases held events in memory; one that fails has done so for nothing."""
+    def _drafted(self, now: int, known: int, also: Also = lambda _: {}) -> Iterator[_Draft]:
+        """A commit with the held events whose time has come. One that fails has taken in ids and released events in memory for nothing."""
         try:
-            yield
+            draft = _Draft(self, max(now, self._memory.progress.at), known, also)
+            draft.release()
+            yield draft
         except BaseException:
             self.load(own=False)
             raise
@@ -232,9 +229,15 @@ class _Draft:
         self.fates: list[NDArray[np.int8]] = []
         self.duplicates = Deduplication(self.memory.ids, now, self.counts)
         self.waiting: list[pl.DataFrame] = []
-        self.ends = dict(self.memory.ends)
-        self.origins = dict(self.memory.origins)
+        self.ends, self.origins = dict(self.memory.ends), dict(self.memory.origins)
         self.received, self.latest = self.memory.progress.received, self.memory.progress.latest
+        self.gap = self.memory.progress.gap
+
+    def lose(self, count: int, what: str) -> None:
+        """Count records that nobody can read any more, of events that have happened by now; or later, if others were early too."""
+        self.counts[what] += count
+        early = self.shard.acceptance.future if self.memory.progress.counts.get("held", 0) else 0
+        self.gap = max(self.gap, self.now + early) if count else self.gap
 
     def release(self) -> None:
         """Take in the held events whose time has come."""
@@ -347,17 +350,17 @@ class _Draft:
     def _progress(self) -> Progress:
         old = self.memory.progress
         counts = {name: n for name, n in (Counter(old.counts) + self.counts).items() if n}
-        return Progress(
+        return msgspec.structs.replace(
+            old,
             sequence=old.sequence + 1,
             at=self.now,
             received=self.received,
             latest=self.latest,
             known=self.known,
-            since=old.since,
             counts=counts,
             views=old.maintained(tiles.view.tiles_fingerprint for tiles in self.shard.acceptance.tiles),
-            rules=old.rules,
-            lost=old.lost,
+            lost=max(old.lost, self.gap),
+            gap=self.gap,
         )
 
     def _tiles(self, sequence: int) -> dict[bytes, bytes | None]:

@@ -30,6 +30,7 @@ from headwater.online_stores.states import Progress, merged, misses, progresses,
 from headwater.pipelines.accept import DEAD_SCHEMA, OFFSET
 from headwater.pipelines.arms import Stored, backtest_only, served, stored
 from headwater.pipelines.held import waiting
+from headwater.pipelines.reach import out_of_reach
 from headwater.pipelines.score import fingerprint, scoring_of
 
 
@@ -199,7 +200,8 @@ def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float
     age = (t - min(done.known for done in progress.values())) / 1e6 if progress else None
     if age is not None and -age > view.freshness.lag / 1e6:
         return "ahead", age, None
-    if state.complete_from > t or misses(tiles, parts, progress):
+    gap = out_of_reach(view, max((done.gap for done in progress.values()), default=0))
+    if max(state.complete_from, gap) > t or misses(tiles, parts, progress):
         return "incomplete", age, None
     if state.exact_from > t:
         return "approximate", age, None
