@@ -58,6 +58,12 @@ def project(*views):
     return hw.Project("project", [model])
 
 
+def read(row):
+    """A row with moments in place of seconds and of text."""
+    moments = {name: datetime.fromisoformat(row[name]) for name in ("changed", "seen") if name in row}
+    return {**row, "at": at(row["at"]), **moments}
+
+
 class Sent:
     """A store that definitions follow one another over, and all that was sent to it."""
 
@@ -71,7 +77,7 @@ class Sent:
         flow.offset = self.offset
         flow.send(rows, second)
         self.offset = flow.offset
-        self.rows += [{**row, "at": at(row["at"]), "known": at(second)} for row in rows]
+        self.rows += [{"known": at(second), **read(row)} for row in rows]
         return flow
 
     def read(self, of, keys, second):
@@ -85,8 +91,9 @@ class Sent:
 
     def expected(self, of, keys, second, accepts):
         """What the reference says of what was sent, of rows that the definition accepts."""
-        rules = {name: getattr(of.source, name) for name in ("timestamp_field", "id_field", "id_horizon")}
-        source = hw.Source("events", known_at_field="known", **rules)
+        rules = {name: getattr(of.source, name) for name in ("timestamp_field", "id_field", "id_horizon", "changes")}
+        known = of.source.known_at_field or "known"
+        source = hw.Source("events", known_at_field=known, **rules)
         given = [row for row in self.rows if accepts(row)]
         asked = replace(of, source=source, freshness=hw.on_request())
         (found,) = evaluate(asked, given, [{**keys, "timestamp": at(second)}])
@@ -153,6 +160,89 @@ def test_a_change_is_rebuilt_or_incomplete(store, tmp_path, clock, first, second
     if kept:
         compared = check_view(second, store, tmp_path, at=micros(21))
         assert (compared.mismatches, bool(compared.values), bool(compared.notes)) == ([], rebuilt, not rebuilt)
+
+
+# ---------------------------------------------------------------- events that can be taken back
+
+IMAGES = {**COLUMNS, "changed": datetime, "seen": datetime, "gone": bool, "undone": bool, "more": int}
+IMAGE_RULES = {"id_field": "id", "known_at_field": "changed", "changes": "gone"}
+
+
+def images(name="view", *, columns=IMAGES, select=(*SELECT, "changed", "gone"), **more):
+    return view(name, columns=columns, **{"select": None if select is None else list(select), **IMAGE_RULES, **more})
+
+
+def image(ident, second, v, changed, *, gone=False, **more):
+    stated = {"changed": at(changed).isoformat(), "seen": at(changed + 0.5).isoformat(), "gone": gone, "undone": gone}
+    return {**row(ident, second, v, **more), **stated, "more": 0}
+
+
+STATED = [image("x", 1, 1, 2), image("y", 3, 3, 4), image("z", 4, 5, 5), image("s", 4, 6, 5)]
+CORRECTED = [image("x", 1, 1, 6, gone=True), image("x", 1, 4, 6), image("z", 4, 5, 7, gone=True)]
+SUPERSEDED = [*STATED, *CORRECTED, image("s", 4, 2, 4.5)]
+CHANGED = [image("y", 3, 3, 11, gone=True), image("y", 3, 8, 11), image("z", 4, 2, 12), image("w", 13, 7, 14, other=2)]
+UNDONE = [*CHANGED, image("x", 1, 4, 15, gone=True)]
+SELECTED = (*SELECT, "changed", "gone")
+
+
+def change(name, first, second, accepts=everything, keys=None, before=(STATED, CORRECTED), after=UNDONE, rebuilt=True, kept=False):
+    """`kept`: the change touches no column that is read, so records are kept, with an archive or without."""
+    return pytest.param(first, second, accepts, keys or {"key": "a"}, before, after, rebuilt, kept, id=name)
+
+
+LESS = {name: dtype for name, dtype in IMAGES.items() if name != "more"}
+CHANGES = [
+    change("a filter is loosened", images(filter=pl.col("v") > 2), images(filter=pl.col("v") > 0), over(0), rebuilt=False),
+    change("a filter is loosened, and nothing was left out", images(filter=pl.col("v") > 0), images(filter=pl.col("v") > -1), over(-1)),
+    change("a filter is tightened", images(filter=pl.col("v") > 0), images(filter=pl.col("v") > 2), over(2)),
+    change("a filter is tightened to what is corrected later", images(), images(filter=pl.col("v") > 3), over(3)),
+    change(
+        "a filter is tightened, and what it leaves out came before what is left",
+        images(),
+        images(filter=pl.col("v") < 6),
+        lambda row: row["v"] < 6,
+        before=(SUPERSEDED,),
+        rebuilt=False,
+    ),
+    change("a filter is removed", images(filter=pl.col("v") > 2), images(), rebuilt=False),
+    change("another id", images(), images(id_field="other", select=(*SELECT, "changed", "gone")), before=(STATED[:1],), rebuilt=True),
+    change("another id, of what came before another", images(), images(id_field="key"), before=(SUPERSEDED,), rebuilt=False),
+    change("another flag", images(), images(changes="undone", select=(*SELECT, "changed", "undone"))),
+    change("another time of change", images(), images(known_at_field="seen", select=(*SELECT, "seen", "gone"))),
+    change("other keys", images(), images(keys=["other"]), keys={"other": 1}),
+    change("more keys", images(), images(keys=["key", "other"]), keys={"key": "a", "other": 1}),
+    change("int to float", images(), images(columns={**IMAGES, "v": float}), after=[*UNDONE, image("f", 5, 2.5, 15)]),
+    change("int8 to int64", images(columns={**IMAGES, "v": pl.Int8}), images(), after=[*UNDONE, image("big", 5, 1000, 15)]),
+    change("float to int", images(columns={**IMAGES, "v": float}), images(), rebuilt=False),
+    change("all columns, and one more", images(columns=LESS, select=None), images(select=None), kept=True),
+    change("all columns, and one less", images(select=None), images(columns=LESS, select=None), kept=True),
+    change("all columns, and another type of one", images(columns={**IMAGES, "more": float}, select=None), images(select=None), kept=True),
+    change("fewer columns", images(select=[*SELECTED, "more"]), images()),
+    change("more columns", images(), images(select=[*SELECTED, "more"])),
+    change("another aggregation", images(features=[hw.count(), hw.min("v")]), images()),
+    change("another window", images(windows=["10m"]), images()),
+]
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["archive", "no archive"])
+@pytest.mark.parametrize(("first", "second", "accepts", "keys", "before", "after", "rebuilt", "kept"), CHANGES)
+def test_a_change_of_what_can_be_taken_back(store, tmp_path, clock, first, second, accepts, keys, before, after, rebuilt, kept, archive):
+    here = Sent(store, tmp_path if archive else None, clock)
+    whole = kept or (rebuilt and archive)
+    for n, rows in enumerate(before):
+        here.ingest([first], rows, 9 + n)
+    here.ingest([second], [], 10)
+    check(here, second, keys, 10, accepts, rebuilt=whole)
+    for n, rows in enumerate((after, [image("w", 13, 1, 18, other=2), image("y", 3, 8, 18, gone=True)])):
+        here.ingest([second], rows, 20 + n)
+        check(here, second, keys, 20 + n, accepts, rebuilt=whole)
+    if archive:
+        compared = check_view(second, store, tmp_path, at=micros(22))
+        assert (compared.mismatches, bool(compared.values)) == ([], whole)
+        assert kept or bool(compared.notes) == (not whole)  # that the archive has other columns is a note
+    here.ingest([second], [image("last", 3800, 5, 3801)], 3900)
+    values, moment = here.read(second, keys, 3900)
+    assert (values, moment.incomplete) == (here.expected(second, keys, 3900, accepts), False)
 
 
 def check(here, of, keys, second, accepts, *, rebuilt):

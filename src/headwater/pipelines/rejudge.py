@@ -3,7 +3,8 @@
 Whatever a stream brought lies somewhere: accepted rows in the archive, rows that the filter left out in the filtered log, refused records
 in the dead letters. Those that today's rules accept are added to the archive by a commit of its own, with the time at which they became
 known, and the ids of events are found again. Where some of it was not kept, or cannot be judged again, the source's progress says so, and
-views that are filled from here on are incomplete until their longest window has passed.
+views that are filled from here on are incomplete until their longest window has passed. Change images are not judged again: the archive
+holds those that had an effect by the old rules, and views are filled with them again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from headwater.pipelines.shard import Shard
 
 ROWS = 500_000  # of the archive that are read together
 _IN_COMMIT = 200_000  # rows that one commit adds to the archive
+_AT_ONCE = 10_000  # keys that one commit takes out
 _MORE = "headwater_more"
 First = tuple[pl.Series, int] | None
 """The ids of a history that a stream goes on from, and when they were known."""
@@ -151,6 +153,9 @@ def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = No
         if rows.height or "ids" in changed or (lost and "types" in changed):
             changes |= found.ids()
             views = {}
+    elif shard.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
+        views = {}
+        _forget_images(shard, expect)
     sequence = progress.sequence
     for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
         some, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
@@ -173,7 +178,7 @@ def _is_lost(shard: Shard, logs: Logs, changed: set[str]) -> bool:
     if shard.acceptance.source.changes is not None:
         return (
             bool(left_out)
-            or (bool(counts.get("dead", 0)) and not changed <= {"keys"})
+            or (changed - {"keys"} and any(counts.get(name, 0) for name in ("dead", "copies", "superseded")))
             or ("types" in changed and altered(logs.accepted, shard.acceptance))
         )
     if not shard.archive:
@@ -247,6 +252,14 @@ class _Candidates:
 
 
 _UTC = pl.Datetime("us", "UTC")
+
+
+def _forget_images(shard: Shard, expect: Changes) -> None:
+    """Take out what is kept of each event by the old rules; first that views are whole, so that they are filled again if this is killed."""
+    shard.note(msgspec.structs.replace(shard.progress, views={}), {}, expect)
+    keys = [key for space in (spaces.IMAGE, spaces.DUE) for key, _ in shard.store.sizes(space + spaces.name(shard.name))]
+    for start in range(0, len(keys), _AT_ONCE):
+        shard.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
 
 
 def _held(shard: Shard) -> dict[bytes, bytes | None]:
