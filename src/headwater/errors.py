@@ -28,6 +28,7 @@ the closest known name to a misspelt one.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -164,3 +165,32 @@ def listed(names: Iterable[str], most: int = 4) -> str:
     """The first few of some names, and how many more there are."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+_PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)  # the body of an answer
+_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_OTHER: Final = re.compile(
+    r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE
+)  # polars names whatever it read first
+
+
+def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """What a library says of a table that cannot be read: without the plan, bodies of answers, queries of URLs and secrets.
+
+    >>> read_error(OSError("Error performing GET http://s3/b/k?X-Amz-Signature=12: 403 Forbidden: <?xml?><Error><Code>AccessDenied</Code>"))
+    'Error performing GET http://s3/b/k: 403 Forbidden (AccessDenied)'
+    """
+    text = str(error)
+    code = _CODE.search(text)
+    first, _, cause = text.partition("\n\nCaused by:")
+    first = _PAGE.sub("", first.partition("\n\nResolved plan")[0]).strip()
+    first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _OTHER.sub("", first)).removeprefix("object-store error: ")
+    reason = cause.strip().splitlines()[-1:] if cause else []
+    said = first + (f" ({code[1]})" if code else "") + "".join(f": {re.sub(r'^[0-9]+: ', '', line.strip())}" for line in reason)
+    for secret in secrets:
+        if len(secret) > _SHORT:
+            said = said.replace(secret, "...")
+    return said
+
+
+_SHORT: Final = 3  # characters; what is shorter is no secret, and may be part of any word

@@ -1,10 +1,18 @@
-"""A schema registry of one's own, which speaks what headwater asks of the Confluent kind."""
+"""Servers of one's own: a schema registry, which speaks what headwater asks of the Confluent kind, and an S3 server."""
 
+import importlib.util
+import io
 import json
+import os
+import subprocess
+import sys
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
+import polars as pl
 import pytest
 
 
@@ -58,3 +66,44 @@ def registry(monkeypatch):
     made = Registry()
     yield made
     made.close()
+
+
+class Store:
+    """A bucket of an S3 server. options: what reads it."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+        self.options = {
+            "aws_access_key_id": "AKIATEST",
+            "aws_secret_access_key": "the-secret-of-the-test",
+            "aws_region": "us-east-1",
+            "aws_endpoint_url": self.url,
+            "aws_allow_http": "true",
+        }
+        self.put("")
+
+    def put(self, key, content=b""):
+        """Write an object (of no key: the bucket) and give its URL."""
+        if isinstance(content, pl.DataFrame):
+            made = io.BytesIO()
+            content.write_csv(made) if key.endswith(".csv") else content.write_parquet(made)
+            content = made.getvalue()
+        own = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIATEST/20240501/us-east-1/s3/aws4_request", "Content-Type": "text/plain"}
+        asked = urllib.request.Request(f"{self.url}/shop/{quote(key)}", data=content, headers=own, method="PUT")
+        urllib.request.urlopen(asked, timeout=60).close()
+        return f"s3://shop/{key}"
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server (moto's) with the bucket `shop`, in a process of its own."""
+    if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
+        if os.environ.get("HEADWATER_NO_SKIPS") == "1":
+            pytest.fail("moto is not installed; `make dev` installs it")
+        pytest.skip("moto is not installed")
+    server = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("s3_server.py"))]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Store(int(process.stdout.readline()))
+        finally:
+            process.kill()

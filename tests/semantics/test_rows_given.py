@@ -123,14 +123,6 @@ def test_a_table_may_be_a_file_url(form, tmp_path):
         assert hw.get_historical_features(view, ROWS)["user__count_1d"].to_list() == [2, 1]
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "abfss", "https", "S3"])
-@pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_an_object_store_url_says_how_it_is_read(scheme, ending):
-    with pytest.raises(DataError) as raised:
-        hw.get_historical_features(VIEW, f"{scheme}://bucket/rows.{ending}")
-    assert f"pl.scan_{ending}('{scheme}://bucket/rows.{ending}', storage_options=" in str(raised.value)
-
-
 @pytest.mark.parametrize(
     ("rows", "warns"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import threading
 from datetime import datetime, timedelta
@@ -129,6 +130,8 @@ def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
         UsageError: it cannot be written.
     """
     place = Path(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
+        raise UsageError(f"{flag} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
     made: list[Path] = []
     try:
         if place.is_dir() and not folder:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from headwater.definitions.connectors import Table
+from headwater.definitions.connectors import Files, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +23,17 @@ def scan(table: Table) -> pl.LazyFrame:
 
     Raises:
         DataError: the files are missing, empty or unreadable.
+        ConnectError: an object store or server does not answer in time, or refuses.
     """
     found: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table)
+    return found
+
+
+def with_file(table: Files, column: str) -> pl.LazyFrame:
+    """The table with one column more, which says of which file each row is.
+
+    Raises:
+        DataError, ConnectError: as `scan`.
+    """
+    found: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table, file=column)
     return found

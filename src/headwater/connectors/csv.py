@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 from polars.exceptions import PolarsError
 
+from headwater.connectors import remote
 from headwater.connectors.files import found
 from headwater.definitions.connectors import CsvFiles
-from headwater.errors import DataError
+from headwater.errors import DataError, read_error
+
+ENDING = ".csv"
 
 
-def scan(spec: CsvFiles) -> pl.LazyFrame:
-    """The files as a lazy frame; ISO 8601 date-times become timestamps."""
-    files = found(spec.path, ".csv")
+def scan(spec: CsvFiles, *, file: str | None = None) -> pl.LazyFrame:
+    """The files as a lazy frame; ISO 8601 date-times become timestamps.
+
+    file: the name of a column that says of which file a row is.
+    """
+    read = partial(pl.scan_csv, try_parse_dates=True, infer_schema_length=10_000, include_file_paths=file)
     try:
-        frame = pl.scan_csv(files, try_parse_dates=True, infer_schema_length=10_000)
-        names = frame.collect_schema().names()
-    except PolarsError as error:
-        raise DataError(f"{spec.path} cannot be read as CSV: {error}") from error
+        frame = remote.scan(spec, read, ENDING) if spec.is_remote else read(found(spec.path, ENDING))
+        names = [name for name in frame.collect_schema().names() if name != file]
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{spec.path} cannot be read as CSV: {read_error(error)}") from error
     if len(names) == 1 and (found_in := [mark for mark in ";\t|" if mark in names[0]]):
         raise DataError(
             f"{spec.path} has one column, {names[0]!r}: its fields seem to be separated by {found_in[0]!r}, and hw.csv reads commas. Pass "

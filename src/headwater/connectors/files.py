@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from headwater import settings
@@ -13,14 +12,8 @@ def found(path: str, ending: str) -> list[str]:
     """The files that `path` names (a file, a glob, or a folder searched for `ending`), sorted, as they are opened; never none.
 
     Raises:
-        DataError: nothing is there, or only empty files; or it is the URL of an object store.
+        DataError: nothing is there, or only empty files.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
-        scan = "scan_csv" if ending == ".csv" else "scan_parquet"
-        raise DataError(
-            f"{path} is a URL, and paths are of this machine; read it with polars and give the LazyFrame as the table: "
-            f"pl.{scan}({path!r}, storage_options={{...}}). It is read when it is defined, and whole"
-        )
     place = settings.in_project(path)
     names = (
         sorted(str(p) for p in place.rglob(f"*{ending}")) if place.is_dir() else [str(settings.in_project(name)) for name in named(path)]

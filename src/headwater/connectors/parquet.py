@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 from polars.exceptions import PolarsError
 
+from headwater.connectors import remote
 from headwater.connectors.files import found
 from headwater.definitions.connectors import ParquetFiles
-from headwater.errors import DataError
+from headwater.errors import DataError, read_error
+
+ENDING = ".parquet"
 
 
-def scan(spec: ParquetFiles) -> pl.LazyFrame:
-    """The files as a lazy frame, so that columns, partitions and row groups that are not needed are not read."""
-    files = found(spec.path, ".parquet")
+def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
+    """The files as a lazy frame, so that columns, partitions and row groups that are not needed are not read.
+
+    file: the name of a column that says of which file a row is.
+    """
+    if spec.is_remote:
+        return remote.scan(spec, partial(pl.scan_parquet, include_file_paths=file), ENDING)
+    files = found(spec.path, ENDING)
     try:
-        frame = pl.scan_parquet(files, hive_partitioning=any("=" in part for part in files[0].split("/")[:-1]))
+        frame = pl.scan_parquet(files, hive_partitioning=any("=" in part for part in files[0].split("/")[:-1]), include_file_paths=file)
         frame.collect_schema()
-    except PolarsError as error:
-        raise DataError(f"{spec.path} cannot be read as parquet: {error}") from error
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{spec.path} cannot be read as parquet: {read_error(error)}") from error
     return frame

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from headwater.connectors import remote, with_file
 from headwater.connectors.files import found
 from headwater.definitions.connectors import CsvFiles, Frame, Table
 from headwater.settings import in_project
 
 
-def state(table: Table) -> list[object]:
-    """What changes when the table does: each file's name, size and time of writing; of a frame, a hash of its contents.
+def state(table: Table) -> list[object] | None:
+    """What changes when the table does: each file's name, size and time of writing; of a frame, a hash of its contents. None of a URL.
 
     Raises:
         DataError: the files are missing.
     """
     if isinstance(table, Frame):
         return [table.fingerprint]
+    if table.is_remote:  # polars neither lists objects nor says when they were written
+        return None
     return [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in _files(table)]
 
 
 def contents(table: Table) -> dict[str, object]:
     """What the table holds, wherever it lies: a SHA-256 of each file, named below the folder of all; of a frame, a hash of its contents.
+    Of a URL, a hash of the rows of each file, which are read for it.
 
     Raises:
         DataError: the files are missing.
     """
     if isinstance(table, Frame):
         return {"frame": table.fingerprint}
+    if table.is_remote:
+        return remote.contents(table, partial(with_file, table))
     files = _files(table)
     place = in_project(table.path)
     root = place if place.is_dir() else files[0].parent

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
-from urllib.parse import unquote
 
 from headwater.definitions.base import Definition
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError
+from headwater.definitions.urls import checked_options, is_url, place, store_of
+from headwater.errors import DataError, DefinitionError, read_error
 
 
 @runtime_checkable
@@ -21,27 +22,45 @@ class ArrowFrame(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ParquetFiles(Definition):
-    """Parquet files: a file, a glob, or a folder (hive-partitioned where its folders are named `column=value`)."""
+class Files(Definition):
+    """Files of one kind: a path of this machine, or the URL of an object store or of HTTP.
+
+    storage_options: how a URL is read, credentials among them; no part of the fingerprint, and never shown. `store` is what they say of
+    which store it is: an endpoint, an account.
+    """
 
     path: str
+    storage_options: Mapping[str, object] = field(default_factory=dict, repr=False, metadata={"fingerprint": False})
+    store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", place(fspath(self.path)))
+        object.__setattr__(self, "storage_options", checked_options(self.storage_options) if self.is_remote else {})
+        object.__setattr__(self, "store", store_of(self.storage_options))
 
     def __str__(self) -> str:
         return self.path
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the path is a URL."""
+        return is_url(self.path)
 
 
 @dataclass(frozen=True, eq=False)
-class CsvFiles(Definition):
+class ParquetFiles(Files):
+    """Parquet files: a file, a glob, or a folder (hive-partitioned where its folders are named `column=value`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class CsvFiles(Files):
     """CSV files with a header line; ISO 8601 date-times are read as such."""
-
-    path: str
-
-    def __str__(self) -> str:
-        return self.path
 
 
 class Frame(Definition):
     """A frame in memory; its fingerprint is that of its contents."""
+
+    is_remote = False
 
     def __init__(self, data: ArrowFrame) -> None:
         self.data = data
@@ -66,26 +85,51 @@ if TYPE_CHECKING:
 
 
 @spelled
-def parquet(path: str | PathLike[str]) -> ParquetFiles:
-    """Parquet files at `path`: one file, a glob, or a folder (plain or hive-partitioned)."""
-    return ParquetFiles(_local(fspath(path)))
+def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> ParquetFiles:
+    """Parquet files: one file, a glob, or a folder (plain or hive-partitioned), of this machine or of an object store.
+
+    Args:
+        path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`, `abfss://`, `http(s)://`, `file://`.
+            The URL of a folder ends with `/`. Over HTTP there are neither folders nor globs.
+        storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}`.
+            What is left out comes from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). It is no part of
+            fingerprints and manifests, but for an endpoint or account name, and is never shown.
+
+    Raises:
+        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are none.
+
+    >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
+    ParquetFiles(s3://shop/payments/*.parquet)
+    """
+    return ParquetFiles(fspath(path), {} if storage_options is None else storage_options)
 
 
 @spelled
-def csv(path: str | PathLike[str]) -> CsvFiles:
-    """CSV files with a header at `path`: one file or a glob."""
-    return CsvFiles(_local(fspath(path)))
+def csv(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> CsvFiles:
+    """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
+
+    >>> csv("https://example.org/payments.csv")
+    CsvFiles(https://example.org/payments.csv)
+    """
+    return CsvFiles(fspath(path), {} if storage_options is None else storage_options)
 
 
 def as_table(value: object, what: str) -> Table:
-    """The table that a user gave: a connector, a path, or any frame with an Arrow interface; a lazy frame of polars is collected here."""
+    """The table that a user gave: a connector, a path or URL, or any frame with an Arrow interface.
+
+    A lazy frame of polars is collected here: its rows are what the definition is told by, and they stay as they are.
+
+    Raises:
+        DefinitionError: it is none of these.
+        DataError: a lazy frame that cannot be read.
+    """
     if isinstance(value, ParquetFiles | CsvFiles | Frame):
         return value
     if isinstance(value, str | PathLike):
-        path = _local(fspath(value))
-        return CsvFiles(path) if path.endswith(".csv") else ParquetFiles(path)
+        path = place(fspath(value))
+        return CsvFiles(path) if path.partition("?")[0].endswith(".csv") else ParquetFiles(path)
     if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
-        value = value.collect()  # type: ignore[attr-defined]  # its library is not imported for this
+        value = _collected(value, what)
     if isinstance(value, ArrowFrame):
         return Frame(value)
     raise DefinitionError(
@@ -94,9 +138,14 @@ def as_table(value: object, what: str) -> Table:
     )
 
 
-def _local(path: str) -> str:
-    """A path without the scheme of a file:// URL."""
-    return unquote(path.removeprefix("file://")) if path.startswith("file:///") else path
+def _collected(lazy: object, what: str) -> object:
+    """The rows of a lazy frame of polars."""
+    from polars.exceptions import PolarsError  # it is loaded: the frame is of it
+
+    try:
+        return lazy.collect()  # type: ignore[attr-defined]
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{what}: the lazy frame cannot be read: {read_error(error)}") from error
 
 
 def _content_hash(data: ArrowFrame) -> str:

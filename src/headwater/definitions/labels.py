@@ -78,7 +78,7 @@ class Labels(Definition):
 
     Args:
         name: letters, digits and single underscores.
-        table: `parquet(path)`, `csv(path)`, a path, a lazy frame of polars (collected once), or any frame with an Arrow interface.
+        table: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface.
         timestamp_field: when the prediction is asked for: a column of the table, or one made by `select`.
         label: the column with the outcome, or `outcome(...)`.
         select: the columns to keep and make; None keeps all.

@@ -37,7 +37,7 @@ class Source(Definition):
     Args:
         name: letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
-        history: `parquet(path)`, `csv(path)`, a path, a lazy frame of polars (collected once), or any frame with an Arrow interface;
+        history: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface;
             `enriched` puts other events here.
         stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
             where there is no history. What features say does not depend on it, so it is no part of the fingerprint.

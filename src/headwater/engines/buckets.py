@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +67,9 @@ def compute(
     reach = reach_of(requests, query.windows)
     if memory is None or reach is None:
         return local.compute(query, requests, notes, threads=threads, tick=tick)
-    before = state(query.source.table)
+    before = state(query.source.table) or [
+        uuid.uuid4().hex
+    ]  # of a URL nothing says that it has not changed, so no run goes on with another's
     scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
     events = int(collect(scan.near.select(pl.len()), scan.what, streaming=True).item())
     sample = collect(scan.frame.head(_SAMPLE), scan.what, streaming=True)
@@ -123,7 +126,7 @@ class _Work:
         if done is None:
             with renamed(self.folder / "split") as draft:
                 left_out = self._write(draft, _up_to(events, reading))
-                if state(self.query.source.table) != before:
+                if state(self.query.source.table) not in (None, before):
                     raise DataError(f"{self.scan.what}: its files changed while they were read; run again")
             done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
             write_json(self.folder / "split.json", done)

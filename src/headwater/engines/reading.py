@@ -11,7 +11,7 @@ from polars.exceptions import ColumnNotFoundError, PolarsError
 from headwater.connectors import scan
 from headwater.definitions.columns import Selection, output_name, root_columns
 from headwater.definitions.connectors import Table
-from headwater.errors import DataError, nearest
+from headwater.errors import DataError, nearest, read_error
 
 TIME = "__time"
 KNOWN = "__known"
@@ -50,8 +50,8 @@ def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: 
         )
     try:
         schema = frame.collect_schema()
-    except PolarsError as error:
-        raise DataError(f"{what}: {error}") from error
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{what}: {read_error(error)}") from error
     return Selected(frame, schema, raw)
 
 
@@ -122,8 +122,8 @@ def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False, held: bo
         return frame.collect(engine="streaming" if streaming else "in-memory" if held else "auto")
     except ColumnNotFoundError as error:
         raise DataError(f"{what}: {error}") from error
-    except PolarsError as error:
-        raise DataError(f"{what} cannot be read: {error}") from error
+    except (OSError, PolarsError) as error:  # polars raises its own, and those of the system and of object stores
+        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
 
 
 def _check_columns(names: Collection[str], schema: pl.Schema, what: str) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import permissions
-from headwater.errors import DataError
+from headwater.errors import DataError, read_error
 
 BUCKET = "__bucket"
 _GROUP = 1 << 18  # rows that are written, and later read or passed over, at once
@@ -46,7 +46,11 @@ def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, what: str, tick: Ca
     except PolarsError as error:  # polars has one error for what it reads and what it writes
         if f"os error {errno.ENOSPC}" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise DataError(f"{what} cannot be read: {error}") from error
+        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
+    except OSError as error:
+        if "object-store error" not in str(error):
+            raise
+        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
 
 
 def bucket_files(places: Sequence[Path], bucket: int) -> list[Path]:

@@ -13,7 +13,8 @@ import polars as pl
 
 from headwater.connectors import scan
 from headwater.definitions.connectors import CsvFiles, ParquetFiles, csv, parquet
-from headwater.errors import DataError, UsageError
+from headwater.definitions.urls import is_url
+from headwater.errors import DataError, UsageError, read_error
 
 FORMATS = (  # of text; those with an offset first, since %z also fails where there is none
     "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z",
@@ -51,8 +52,8 @@ class TableProfile:
     """A table in memory with lazily computed facts. `path` is as the user wrote it."""
 
     def __init__(self, path: str) -> None:
-        ending = Path(path).suffix.lower()
-        if ending not in (".parquet", ".csv") and not Path(path).is_dir():
+        ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
+        if ending not in (".parquet", ".csv") and not (path.endswith("/") if is_url(path) else Path(path).is_dir()):
             raise UsageError(
                 f"{path} is neither .parquet nor .csv; convert it, or write features.py by hand: a source takes any frame with an Arrow interface"
             )
@@ -60,8 +61,8 @@ class TableProfile:
         self.table: ParquetFiles | CsvFiles = csv(path) if ending == ".csv" else parquet(path)
         try:
             self.frame = scan(self.table).collect()
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{path} cannot be read: {read_error(error)}") from error
         if self.frame.height == 0:
             raise DataError(f"{path} has no rows; give a table with history, from which something can be guessed")
 

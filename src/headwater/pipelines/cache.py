@@ -51,8 +51,12 @@ class Cache(Readable):
     def answers(self, query: Query, requests: Sequence[Request], notes: Notes, compute: Compute) -> list[list[pl.Series]]:
         """What `compute` gives for the query and the requests; only what the folder lacks is computed.
 
+        Of a table by URL nothing is kept: nobody says whether it has changed.
+
         Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
         """
+        if query.source.table.is_remote:  # whether it has changed would take as long to say as to compute
+            return compute(query, requests, notes)
         permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
         found = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]

@@ -15,7 +15,7 @@ from headwater.definitions.base import Definition
 from headwater.definitions.columns import Selection, output_name, root_columns
 from headwater.definitions.connectors import Table
 from headwater.engines.reading import column
-from headwater.errors import DataError
+from headwater.errors import ConnectError, DataError
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -80,10 +80,10 @@ class Problems:
         self.noted.append(Problem(subject, message))
 
     def attempt(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result of a check; None where it raises a DataError, which is noted of the definition that `what` begins with."""
+        """The result of a check; None where the data are wrong or out of reach, which is noted of what `what` begins with."""
         try:
             return call(*args, **kwargs)
-        except DataError as error:
+        except (ConnectError, DataError) as error:
             subject = what.partition(": ")[0]
             self.note(subject, str(error).removeprefix(f"{subject}: "))
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -271,6 +272,8 @@ def _changed_tables(said: Mapping[str, object], mine: Mapping[str, object]) -> l
 
 
 def _checked(path: Path) -> Path:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise UsageError(f"the output {path} looks like a URL, and outputs are files of this machine; write the file here, then copy it")
     if path.suffix not in ENDINGS:
         raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending says the format")
     return path

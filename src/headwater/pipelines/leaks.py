@@ -53,6 +53,8 @@ def _same_table(mine: Table, theirs: Table) -> bool:
         return one.schema == other.schema and one.height == other.height and mine == theirs
     if isinstance(mine, Frame) or isinstance(theirs, Frame):
         return False
+    if mine.is_remote or theirs.is_remote:
+        return mine == theirs
     return type(mine) is type(theirs) and Path(mine.path).resolve() == Path(theirs.path).resolve()
 
 

@@ -302,12 +302,12 @@ def _text_columns(source: Source) -> frozenset[str]:
     import polars as pl
 
     from headwater.connectors import scan
-    from headwater.errors import DataError
+    from headwater.errors import ConnectError, DataError
 
     try:
         frame = scan(source.table)
         schema = (frame if source.select is None else frame.select(source.select)).collect_schema()
-    except (DataError, pl.exceptions.PolarsError):
+    except (ConnectError, DataError, OSError, pl.exceptions.PolarsError):
         return frozenset()
     return frozenset(name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum))
 

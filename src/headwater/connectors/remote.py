@@ -1,0 +1,140 @@
+"""Tables by URL: object stores and HTTP, read by polars in pieces, with an end to waiting."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater import settings
+from headwater.definitions.connectors import Files
+from headwater.definitions.streams import Env
+from headwater.errors import ConnectError, DataError, read_error
+
+if TYPE_CHECKING:
+    Read = Callable[..., pl.LazyFrame]
+
+_FIRST: Final = {"max_retries": 1, "timeout": "10s", "connect_timeout": "5s"}
+_DATA: Final = {"max_retries": 2, "timeout": "120s", "connect_timeout": "5s"}
+_SECONDS: Final = 10.0
+_GLOB: Final = re.compile(r"[*?\[]")
+_SECRET: Final = re.compile("key|secret|token|password|sas|credential|bearer|auth", re.IGNORECASE)
+_FILE: Final = "__file"
+_ROWS: Final = 100_000
+_AWAY: Final = (ConnectionError, TimeoutError, PermissionError)
+
+
+def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
+    """What a URL names, as a lazy frame; its schema is read here, with a limit of time.
+
+    Raises:
+        ConnectError: the store does not answer in time, or refuses.
+        DataError: nothing is there, or it cannot be read.
+        UsageError: the environment lacks a variable that an option names.
+    """
+    url = spec.path
+    over_http = url.startswith(("http://", "https://"))
+    if over_http:
+        _look(url)
+    elif url.endswith("/"):
+        url += f"**/*{ending}"
+    options = resolved(spec.storage_options)
+    hive = {"hive_partitioning": any("=" in part or part == "**" for part in url.split("/")[3:-1])} if ending == ".parquet" else {}
+    try:
+        read(url, storage_options=_FIRST | options, glob=not over_http, **hive).collect_schema()
+    except (OSError, PolarsError, ValueError) as error:
+        raise _said(error, spec, ending) from None  # what polars says may hold a credential
+    return read(url, storage_options=_DATA | options, glob=not over_http, **hive)
+
+
+def resolved(options: Mapping[str, object]) -> dict[str, object]:
+    """The options with what the environment says."""
+    found = {name: settings.secret(value.name) if isinstance(value, Env) else value for name, value in options.items()}
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items()}
+
+
+def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
+    """A hash of the rows of each file, in order, and how many there are; nobody but the store could tell of the bytes.
+
+    frame: the table with a column of that name, which says of which file a row is.
+    """
+    found: dict[str, tuple[hashlib._Hash, int]] = {}
+    try:
+        lazy = frame(_FILE)
+        schema = repr({name: dtype for name, dtype in lazy.collect_schema().items() if name != _FILE})
+        for batch in lazy.collect_batches(chunk_size=_ROWS, maintain_order=True):
+            for (name,), rows in batch.partition_by(_FILE, as_dict=True, maintain_order=True).items():
+                digest, count = found.get(str(name)) or (hashlib.sha256(schema.encode()), 0)
+                digest.update(_plain(rows.drop(_FILE)).hash_rows(seed=0).to_numpy().tobytes())
+                found[str(name)] = digest, count + rows.height
+    except (OSError, PolarsError) as error:
+        raise _said(error, spec, "") from None
+    return {
+        "path": spec.path,
+        **({"store": spec.store} if spec.store else {}),
+        "files": {name: {"rows": count, "rows_sha256": digest.hexdigest()} for name, (digest, count) in sorted(found.items())},
+    }
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    """Categories as their texts: their numbers are of one process."""
+    return rows.with_columns(pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if isinstance(dtype, pl.Categorical))
+
+
+def _look(url: str) -> None:
+    """Ask an HTTP server for the first byte: polars would wait for a silent one without end, and reads in pieces.
+
+    Raises:
+        ConnectError: it does not answer in time, or refuses.
+        DataError: it has no such file, or gives files only whole.
+    """
+    if "*" in url.partition("?")[0] or url.partition("?")[0].endswith("/"):
+        raise DataError(f"{url}: over HTTP there are neither folders nor globs, since no server lists its files; give the URL of one file")
+    request = urllib.request.Request(quote(url, safe="%/:?&=#+,;@~!$'()*[]"), headers={"Range": "bytes=0-0"})  # noqa: S310 (http or https)
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+            whole = answer.status != 206
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 404:
+            raise DataError(f"{url}: nothing is there (404 {error.reason})") from None
+        if error.code == 416:
+            raise DataError(f"{url} is empty: it has no bytes, so no columns either; write the table again") from None
+        raise ConnectError(f"{url}: the server refuses with {error.code} {error.reason}") from None
+    except OSError as error:
+        raise ConnectError(
+            f"{url}: the server does not answer: {getattr(error, 'reason', error)}. See that it runs and try again"
+        ) from None
+    if whole:
+        raise DataError(
+            f"{url}: the server does not answer requests for a part of a file (Range), which reading in pieces takes; download the file and give "
+            "its path, or use a server or an object store that does"
+        )
+
+
+def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
+    """What to say of a failure; credentials are taken out."""
+    secrets = [str(value) for name, value in resolved(spec.storage_options).items() if _SECRET.search(name)]
+    text = read_error(error, secrets)
+    what = "as CSV " if ending == ".csv" else "as parquet " if ending else ""
+    if "expanded paths were empty" in text or "empty CSV" in text:
+        empty = "the file is empty: it has no bytes, so no columns either" if "empty CSV" in text else "no file is there"
+        return DataError(f"{spec.path}: {empty}; check the bucket and the pattern, or write the table first")
+    if isinstance(error, FileNotFoundError):
+        folder = "" if _GLOB.search(spec.path) or spec.path.endswith("/") else ". A folder's URL ends with /"
+        return DataError(f"{spec.path}: nothing is there: {text}{folder}")
+    refused = re.search(r"\b40[13]\b|credential|[Uu]nauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text)
+    if refused:
+        return ConnectError(
+            f"{spec.path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
+        )
+    if isinstance(error, _AWAY) or "Error performing" in text:
+        return ConnectError(f"{spec.path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
+    return DataError(f"{spec.path} cannot be read {what.rstrip()}: {text}".replace("read :", "read:"))
