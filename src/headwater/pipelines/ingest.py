@@ -52,7 +52,7 @@ class _Reading:
     intake: Intake
     work: _Work
     stop: threading.Event
-    go: threading.Event  # cleared while the wall clock is wrong: records would be given wrong times
+    go: threading.Event  # clear while the wall clock is wrong, or not looked at yet: records would be given wrong times
     once: bool = False
     generation: int = 0  # counted up to have the stream read anew, from what the store holds
     lag: Mapping[str, int] = field(default_factory=dict)
@@ -68,6 +68,8 @@ class _Reading:
     def _run(self) -> None:
         try:
             while not self.stop.is_set():
+                if not self.go.wait(_IDLE):
+                    continue
                 try:
                     self._read(self.generation)
                 except (RetentionError, RecreatedError) as error:
@@ -212,17 +214,16 @@ def ingest(
             stack.enter_context(store.lease(LEASE, wait=limits.wait))
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
-        intakes = [Intake(source, views, store, folder, limits) for source, views in sources.items()]
+        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time)
+        left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
+        intakes = [Intake(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
         for intake in intakes:
             stack.callback(intake.close)
         work = _Work(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
-        read = [intake for intake in intakes if intake.inbox is not None or intake.source not in pushed]
-        go = threading.Event()
-        go.set()
+        read, go = [intake for intake in intakes if intake.source not in left], threading.Event()
         readings = stack.enter_context(_reading([_Reading(intake, work, stop, go, once) for intake in read], work, stop))
-        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time)
         _commits(readings, work, stop, on_commit, check)
         for intake in intakes:
             intake.roll(least=1)
@@ -258,6 +259,7 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
         stop.set()
         for reading in readings:
             reading.rolled.set()
+            reading.intake.close()
             thread = cast("threading.Thread", reading.thread)
             while thread.is_alive():
                 _drain(work)
@@ -275,6 +277,11 @@ def _drain(work: _Work) -> list[_Brought]:
 
 
 def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck) -> None:
+    if readings:
+        why = _refusal(check, readings, [])
+        if why is not None:
+            _wait_for_clock(check, readings, work, stop, [], why)
+        readings[0].go.set()  # of all
     while not stop.is_set() and not all(reading.ended for reading in readings):
         brought = _next(work, readings)
         why = _refusal(check, readings, brought)

@@ -21,6 +21,7 @@ from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.logs.rolling import FOLDERS, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.ownership import claim, placed, placed_source
+from headwater.online_stores.states import progresses
 from headwater.pipelines.accept import OFFSET, Acceptance
 from headwater.pipelines.rejudge import Logs
 from headwater.pipelines.seed import seed
@@ -86,7 +87,8 @@ Turns = Mapping[str, int]
 class Intake:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
-    inbox: where its events come in, if they are pushed.
+    inbox: where its events come in, if they are pushed. filled: whether views are filled with their past at once, where one shard has all
+    partitions; otherwise `open` does it, or the first commit.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Intake:
         limits: Limits,
         *,
         replayed_from: int | None = None,
+        filled: bool = True,
     ) -> None:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         claim(store, source)
@@ -122,7 +125,7 @@ class Intake:
         self._filling: dict[str | None, Shard] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
-        if not store.partitioned:
+        if filled and not store.partitioned:
             self.shard(None)
 
     @property
@@ -131,7 +134,9 @@ class Intake:
         return list(self._shards.values())
 
     def open(self) -> Feed:
-        """Begin to read the stream."""
+        """Begin to read the stream, when views are filled with their past."""
+        if not self.store.partitioned:
+            self.shard(None)
         assigned: Assigned = self._ends
         revoked: Revoked = self.forget
         if self.inbox is not None:
@@ -177,7 +182,9 @@ class Intake:
 
     def committed(self) -> int:
         """When the last commit was made, microseconds."""
-        return max((shard.progress.at for shard in self.shards), default=0)
+        if not self._shards:
+            return max((found.at for found in progresses(self.store, self.acceptance.source.name).values()), default=0)
+        return max(shard.progress.at for shard in self.shards)
 
     def due(self) -> int | None:
         """When the first event that is held happens."""

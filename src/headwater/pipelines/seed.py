@@ -283,11 +283,11 @@ def _unmoved(shard: Shard) -> Changes:
     """What the store holds as long as nobody else writes to the shard's partition, or fills its views.
 
     Raises:
-        FencedError: the partition was given to another process.
+        FencedError: the partition was given to another process, or ingestion is to end.
     """
+    shard.check_mine()
     if shard.partition is None:
         return {}
-    shard.check_mine()
     end = shard.ends.get(shard.partition)
     token = {spaces.filling(shard.source.name, shard.partition): shard.filling} if shard.filling else {}
     return {spaces.offset(shard.source.name, shard.partition): None if end is None else spaces.number(end), **token}

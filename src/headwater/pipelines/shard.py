@@ -152,9 +152,9 @@ class Shard:
         return self._memory.held.due
 
     def check_mine(self) -> None:
-        """Raise FencedError where the partition was given to another writer."""
+        """Raise FencedError where others are to go on."""
         if self.abandoned.is_set():
-            raise FencedError(f"partition {self.partition!r} of source {self.source.name!r} was given to another process")
+            raise FencedError(f"source {self.source.name!r}: partition {self.partition!r} was given to another process, or ingestion ends")
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
         """Read the stream from what was received at `since` on, and take events with these ids for copies; before the first commit.
