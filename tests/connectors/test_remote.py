@@ -146,19 +146,27 @@ def test_a_plan_reads_schemas_and_says_what_it_cannot_reach(s3, tmp_path, monkey
             assert "source 'visits'" in str(one)
 
 
-def test_init_drafts_a_project_over_urls(s3, tmp_path, monkeypatch):
+def test_every_verb_over_urls(s3, tmp_path, monkeypatch):
+    """From the draft to the assessment; nothing that is written holds a credential."""
     events, labels = shop()
     for name, value in s3.options.items():
         monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     urls = [s3.put("init/events.parquet", events), s3.put("init/labels.csv", labels)]
     assert main(["init", *urls, "--asked-at", "asked", "--known-at", "settled"]) == 0
     said = (tmp_path / "features.py").read_text(encoding="utf-8")
     assert f'hw.parquet("{urls[0]}")' in said
     assert f'hw.csv("{urls[1]}")' in said
-    assert main(["plan"]) == 0
-    assert main(["dataset", "--output", "rows.parquet", "--until", "2024-03-10T00:00Z"]) == 0
+    for verb in ("plan", "apply", "dataset --output rows.parquet", "train", "materialize", "backtest --output page.html", "assess"):
+        assert main(verb.split()) == 0, verb
     assert pl.read_parquet(tmp_path / "rows.parquet").height > 100
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for path in written:
+        content = path.read_bytes()
+        assert b"AKIATEST" not in content
+        assert b"the-secret-of-the-test" not in content
 
 
 @pytest.mark.parametrize("arguments", [["dataset", "--output"], ["backtest", "--output"], ["train", "--output"]])
