@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,20 @@ def in_project(path: str | Path) -> Path:
     return _PROJECT[-1] / path
 
 
+def on_disk(path: str | Path, what: str) -> Path:
+    """A path of this machine that something is written to.
+
+    Raises:
+        UsageError: it is a URL, of which pathlib would make a folder named `s3:`.
+
+    >>> on_disk("out/rows.parquet", "the output").name
+    'rows.parquet'
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise UsageError(f"{what} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
+    return Path(path)
+
+
 def has_home() -> bool:
     """Whether HEADWATER_HOME is set."""
     return "HEADWATER_HOME" in os.environ
@@ -48,7 +63,7 @@ def has_home() -> bool:
 def home() -> Path:
     """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` beside the project file, or in the working folder."""
     given = os.environ.get("HEADWATER_HOME")
-    return in_project(".headwater") if given is None else Path(given)
+    return in_project(".headwater") if given is None else on_disk(given, "HEADWATER_HOME")
 
 
 def secret(name: str) -> str:

@@ -100,3 +100,37 @@ def test_a_batch_run_that_writes_no_key_gives_the_reason(folder, monkeypatch, ca
     assert main(["materialize"]) == 0  # the events are of 2024
     said = capsys.readouterr().err
     assert "no key was written: no event lies within the view's longest window before the cut" in said
+
+
+def made_ahead(folder):
+    """The project, whose model is precomputed."""
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    ahead = 'labels=labels, predictions=hw.precomputed(hw.batch("1d"), keys=["user_id"]))'
+    (folder / "features.py").write_text(text.replace("labels=labels)", ahead), encoding="utf-8")
+
+
+def test_keys_that_are_typed_lie_in_the_working_folder(folder, monkeypatch, capsys, tmp_path_factory):
+    made_ahead(folder)
+    monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
+    monkeypatch.chdir(folder)
+    assert main(["train"]) == 0
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    pl.DataFrame({"user_id": ["u01", "u02"]}).write_parquet(elsewhere / "keys.parquet")
+    monkeypatch.chdir(elsewhere)
+    project = ["--project", str(folder / "features.py")]
+    assert main(["materialize", "churn", "--keys", "keys.parquet", "--files", "scores", *project]) == 0, capsys.readouterr().err
+    assert pl.read_parquet(elsewhere / "scores" / "**" / "*.parquet")["user_id"].sort().to_list() == ["u01", "u02"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train"], ["materialize", "churn", "--files", "s3://bucket/scores"], ["train", "--models", "s3://b/models"]]
+)
+def test_what_is_kept_is_kept_on_this_machine(folder, monkeypatch, capsys, arguments):
+    monkeypatch.setenv("HEADWATER_HOME", "s3://bucket/home" if len(arguments) == 1 else str(folder / "home"))
+    monkeypatch.chdir(folder)
+    if arguments[0] == "materialize":
+        made_ahead(folder)
+        assert main(["train"]) == 0
+    assert main(arguments) == 2
+    assert "outputs are files of this machine" in capsys.readouterr().err
+    assert not (folder / "s3:").exists()

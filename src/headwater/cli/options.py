@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.errors import UsageError
 
 
@@ -61,8 +60,6 @@ def from_log(parser: argparse.ArgumentParser) -> None:
 
 def log_of(given: argparse.Namespace) -> Path | None:
     """The folder of the served log; None where rows come from the labels' table."""
-    from headwater import settings
-
     if given.from_log is None:
         return None
     return Path(given.from_log) if given.from_log else settings.home()
@@ -111,8 +108,6 @@ def same_store(given: argparse.Namespace) -> list[str]:
 
 def place(given: argparse.Namespace) -> Path:
     """The folder that was given, or headwater's home."""
-    from headwater import settings
-
     return settings.home() if given.folder is None else Path(given.folder)
 
 
@@ -129,9 +124,7 @@ def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
     Raises:
         UsageError: it cannot be written.
     """
-    place = Path(path)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
-        raise UsageError(f"{flag} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
+    place = settings.on_disk(path, flag)
     made: list[Path] = []
     try:
         if place.is_dir() and not folder:
@@ -190,6 +183,4 @@ def tokens(parser: argparse.ArgumentParser) -> None:
 
 def tokens_file(given: argparse.Namespace) -> Path:
     """The file that was given, or the one in headwater's home."""
-    from headwater import settings
-
     return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)

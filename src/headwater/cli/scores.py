@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"
     )
-    more.add_argument("--keys", metavar="FILE", help="score only the keys in this parquet or CSV file")
+    more.add_argument("--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL")
     more.add_argument("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name")
     more.add_argument("--table", metavar="NAME", help="the table's name (default: scores_MODEL)")
     more.add_argument("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut")
@@ -146,9 +146,11 @@ def _fitted(arm: Arm, given: argparse.Namespace) -> ServedModel:
 
 
 def _keys(path: str) -> Table:
-    from headwater.definitions.connectors import csv, parquet
+    """The table of keys; a path is from the working folder, as all that is typed, and not from the project's."""
+    from headwater.definitions.connectors import as_table
+    from headwater.definitions.urls import is_url
 
-    return csv(path) if path.endswith(".csv") else parquet(path)
+    return as_table(path if is_url(path) else Path(path).absolute(), "--keys")
 
 
 def _said(made: Scored) -> dict[str, object]:

@@ -75,7 +75,7 @@ class ModelRegistry:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = settings.home() / "models" if folder is None else Path(folder)
+        self.folder = settings.home() / "models" if folder is None else settings.on_disk(folder, "the folder of models")
         self._own = folder is None
         if self._own:
             permissions.own_if_there(self.folder)

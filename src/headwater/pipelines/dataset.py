@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     >>> made.manifest["digest"] == again.manifest["digest"]
     True
     """
-    path = _checked(Path(output))
+    path = _checked(settings.on_disk(output, "the output"))
     limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
     kept = Cache.usual() if cache is True else cache or None
     log = None if from_log is None else FromLog.of(from_log, model)
@@ -155,7 +154,7 @@ def reproduce(
     Raises:
         DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
     """
-    path = _checked(Path(output))
+    path = _checked(settings.on_disk(output, "the output"))
     said = read_manifest(manifest)
     erased = erasure_of(said)
     if erased is not None:
@@ -272,8 +271,6 @@ def _changed_tables(said: Mapping[str, object], mine: Mapping[str, object]) -> l
 
 
 def _checked(path: Path) -> Path:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        raise UsageError(f"the output {path} looks like a URL, and outputs are files of this machine; write the file here, then copy it")
     if path.suffix not in ENDINGS:
         raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending says the format")
     return path

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.model import Model
@@ -85,7 +85,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     which = Which(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
-        sinks.append(ScoreFiles(Path(files)))
+        sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
     t = clock.now_micros() if at is None else parse_moment(at, "at")
     served = ModelRegistry().open(made.model, made.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
