@@ -4,8 +4,12 @@ import dataclasses
 import functools
 import http.server
 import json
+import os
 import pickle
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -270,6 +274,18 @@ def test_what_is_not_there_is_said(s3, key, options, error, says):
     assert raised.value.__cause__ is None  # a traceback would show what polars says
 
 
+@pytest.mark.parametrize("url", ["gs://shop/x.parquet", "az://shop/x.parquet", "abfss://shop@account.dfs.core.windows.net/x.parquet"])
+def test_without_credentials_it_is_an_error_of_ours(url, monkeypatch):
+    """The libraries of the clouds, which polars asks where they are installed, raise errors of their own."""
+
+    def nobody(*_, **__):
+        raise RuntimeError("Your default credentials were not found")
+
+    monkeypatch.setattr(pl, "scan_parquet", nobody)
+    with pytest.raises(ConnectError, match=r"x.parquet: the store refuses: Your default credentials were not found. Check the credentials"):
+        scan(hw.parquet(url))
+
+
 def test_a_bucket_that_is_missing_is_said(s3):
     with pytest.raises(DataError, match=r"s3://nowhere/x.parquet: nothing is there: .*NoSuchBucket"):
         scan(hw.parquet("s3://nowhere/x.parquet", storage_options=s3.options))
@@ -291,6 +307,21 @@ def test_an_endpoint_that_is_dead_or_silent_is_said_in_bounded_time(ending, monk
             with pytest.raises(ConnectError, match="the store does not answer"):
                 scan(table)
             assert time.monotonic() - began < SOON
+
+
+def test_ctrl_c_while_a_store_is_waited_for(tmp_path):
+    (tmp_path / "features.py").write_text(PROJECT.replace('"events.parquet"', '"s3://shop/events.parquet"'), encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        own = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+        own |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "HEADWATER_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-m", "headwater", "plan"]
+        with subprocess.Popen(command, cwd=tmp_path, env=os.environ | own, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(SOON)
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(SOON) == 130
+            assert process.stderr.read().endswith("error: stopped\n")
 
 
 def test_a_dead_store_is_not_asked_again_and_again():

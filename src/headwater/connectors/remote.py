@@ -49,8 +49,8 @@ def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
     hive = {"hive_partitioning": any("=" in part or part == "**" for part in url.split("/")[3:-1])} if ending == ".parquet" else {}
     try:
         read(url, storage_options=_FIRST | options, glob=not over_http, **hive).collect_schema()
-    except (OSError, PolarsError, ValueError) as error:
-        raise _said(error, spec, ending) from None  # what polars says may hold a credential
+    except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
+        raise _said(error, spec, ending) from None  # what it says may hold a credential
     return read(url, storage_options=_DATA | options, glob=not over_http, **hive)
 
 
@@ -122,7 +122,7 @@ def _look(url: str) -> None:
 def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
     """What to say of a failure; credentials are taken out."""
     secrets = [str(value) for name, value in resolved(spec.storage_options).items() if _SECRET.search(name)]
-    text = read_error(error, secrets)
+    text = read_error(error, secrets).rstrip(".")
     what = "as CSV " if ending == ".csv" else "as parquet " if ending else ""
     if "expanded paths were empty" in text or "empty CSV" in text:
         empty = "the file is empty: it has no bytes, so no columns either" if "empty CSV" in text else "no file is there"
@@ -130,7 +130,7 @@ def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectErro
     if isinstance(error, FileNotFoundError):
         folder = "" if _GLOB.search(spec.path) or spec.path.endswith("/") else ". A folder's URL ends with /"
         return DataError(f"{spec.path}: nothing is there: {text}{folder}")
-    refused = re.search(r"\b40[13]\b|credential|[Uu]nauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text)
+    refused = re.search(r"\b40[13]\b|[Cc]redential|[Uu]nauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text)
     if refused:
         return ConnectError(
             f"{spec.path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
