@@ -214,3 +214,42 @@ def test_what_was_before_is_restored():
 def test_the_package_runs_as_a_module(arguments):
     done = subprocess.run([sys.executable, "-m", "headwater", *arguments], capture_output=True, text=True, timeout=60, check=True)
     assert "headwater" in done.stdout
+
+
+# ---------------------------------------------------------------- the first process of a container
+
+STAYS = """
+import time
+from headwater.cli.signals import stopped
+
+with stopped(lambda: print("stopping", flush=True)) as stop:
+    print("ready", flush=True)
+    stop.wait()
+    BODY
+"""
+AS_FIRST = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+@pytest.mark.skipif(
+    subprocess.run([*AS_FIRST, "true"], capture_output=True, check=False).returncode != 0, reason="needs the right to unshare"
+)
+@pytest.mark.parametrize(
+    "body",
+    ["time.sleep(60)", "import hashlib; hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2**31 - 1)"],
+    ids=["waiting", "inside of a library"],
+)
+def test_the_second_signal_ends_the_first_process_of_a_container(body):
+    """Of process 1, the kernel ignores signals without a handler."""
+    command = [*AS_FIRST, sys.executable, "-c", STAYS.replace("BODY", body)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as outer:
+        assert outer.stdout.readline() == "ready\n"
+        with open(f"/proc/{outer.pid}/task/{outer.pid}/children") as file:  # noqa: PTH123 (no file on a disk)
+            (inner,) = map(int, file.read().split())
+        os.kill(inner, signal.SIGTERM)
+        assert outer.stdout.readline() == "stopping\n"
+        assert outer.poll() is None
+        os.kill(inner, signal.SIGTERM)
+        try:
+            assert outer.wait(SOON) == 128 + signal.SIGTERM
+        finally:
+            outer.kill()

@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "polars"})
 _AGAIN: Final = 0.02  # seconds until an interrupt that was deferred is tried again
+_INIT: Final = 1  # the first process of a container: the kernel ignores each signal to it that has no handler
 _PATIENCE: Final = 1.0  # seconds that an interrupted command may take to clean up before the process exits without it
 
 _SHOW_CURSOR: Final = b"\r\x1b[?25h"  # a progress bar has hidden it
@@ -127,17 +128,25 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
     """
     stop = threading.Event()
     reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup: list[int] = []
 
     def received(_number: int, _frame: FrameType | None) -> None:
+        first = os.getpid() == _INIT
+        if first:  # the interpreter writes the number of each signal, also while this thread is inside a library
+            wakeup.append(signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, _heard if first else signal.SIG_DFL)
         os.write(writer, b"!")
 
     def wait() -> None:
         if os.read(reader, 1):
             stop.set()
-            if notice is not None:
-                notice()
+            telling = threading.Thread(target=notice or _nothing, name="notice", daemon=True)
+            telling.start()
+            if number := os.read(reader, 1):  # until `writer` is closed
+                os._exit(128 + (number[0] if number[0] in _SIGNALS else signal.SIGTERM))
+            telling.join(_PATIENCE)
         os.close(reader)
 
     thread = threading.Thread(target=wait, name="stopped", daemon=True)
@@ -148,8 +157,18 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+        if wakeup:
+            signal.set_wakeup_fd(wakeup[0])
         os.close(writer)
         thread.join(_PATIENCE)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """The handler of a signal that a thread acts upon."""
+
+
+def _nothing() -> None:
+    """The notice of whoever wants none."""
 
 
 def stopped_where(*, watching: bool) -> AbstractContextManager[threading.Event]:
