@@ -15,7 +15,8 @@ from headwater.pipelines.ingest import ingest
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView
 from headwater.pipelines.repair_clock import repair_clock
-from tests.operate.conftest import Flow, at, micros, project_of, streaming_view
+from headwater.pipelines.schedule import schedule
+from tests.operate.conftest import Flow, at, frame, micros, project_of, streaming_view, view_of
 from tests.stores.servers import serving
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -265,3 +266,23 @@ def test_a_limit_that_is_no_duration_is_said(store, tmp_path):
     view, _ = world(tmp_path)
     with pytest.raises(hw.errors.HeadwaterError, match="max_clock_jump"):
         ingest(project_of(view), store, folder=tmp_path, once=True, limits=Limits(max_clock_jump="soon"))
+
+
+# ---------------------------------------------------------------- jobs
+
+
+@pytest.mark.parametrize(("off", "refused"), [(6 * MINUTE, True), (-6 * MINUTE, True), (4 * MINUTE, False), (None, False)])
+def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(store, clock, monkeypatch, off, refused):
+    view = view_of(frame([(1, 10.0, 1.0)]), freshness=hw.batch("1h"))
+    clock(2 * 3600)
+    monkeypatch.setattr(type(store), "server_time", lambda _: None if off is None else micros(2 * 3600 + off))
+    if refused:
+        with pytest.raises(ClockError, match=r"differs from the clock of the online store's server by 6m.*Nothing was committed"):
+            hw.materialize(project_of(view), store=store)
+    else:
+        assert [made.cut.T for made in hw.materialize(project_of(view), store=store)] == [micros(2 * 3600)]
+    (given,) = hw.materialize(project_of(view), store=store, at=at(2 * 3600))
+    assert micros(2 * 3600) == given.cut.T
+    stop = threading.Event()
+    done = next(schedule(project_of(view), store, stop=stop))
+    assert isinstance(done.error, ClockError) == refused

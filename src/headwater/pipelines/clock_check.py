@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from headwater import clock
 from headwater.definitions.durations import text
+from headwater.errors import ClockError
 
+LIMIT = 300_000_000
+"""How far a clock may differ where nobody says, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
 
 
@@ -86,6 +89,20 @@ class ClockCheck:
             f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {what}; at most {text(self.limit)} is allowed (max_clock_jump). "
             f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
         )
+
+
+def present(server_time: Callable[[], int | None]) -> int:
+    """The present in microseconds, for a job that makes what is due.
+
+    server_time: the time of the online store's server, where there is one.
+
+    Raises:
+        ClockError: the wall clock differs from the server's by more than 5 minutes.
+    """
+    why = ClockCheck(LIMIT, server_time, Anchor()).refusal(0)
+    if why is not None:
+        raise ClockError(why)
+    return clock.now_micros()
 
 
 def _far(micros: int) -> str:

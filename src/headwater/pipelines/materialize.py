@@ -19,7 +19,6 @@ from typing import cast
 import msgspec
 import polars as pl
 
-from headwater import clock
 from headwater.compute.arrays import LASTS
 from headwater.definitions.base import HeadwaterWarning, stack_level
 from headwater.definitions.feature_view import FeatureView
@@ -39,6 +38,7 @@ from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.online_stores.states import Cut, Making, State, encoded, read_state, schema_bytes
 from headwater.pipelines.arms import Stored, chosen, stored
+from headwater.pipelines.clock_check import present
 from headwater.pipelines.cuts import computable, due_after
 from headwater.pipelines.historical import tables
 from headwater.pipelines.moments import SLOTS, newest
@@ -323,6 +323,7 @@ def materialize(
         UsageError: a name that no batch view has.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
@@ -335,8 +336,8 @@ def materialize(
     user 2 events added
     """
     wanted = batch_views(project, views)
-    t = clock.now_micros() if at is None else parse_moment(at, "at")
     with opened_for(project.name, store, write=True, shared=shared) as mine:
+        t = present(mine.server_time) if at is None else parse_moment(at, "at")
         made = [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
     _warn_later(wanted, made, t)
     return made

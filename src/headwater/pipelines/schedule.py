@@ -18,6 +18,7 @@ from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import Stored, served
+from headwater.pipelines.clock_check import present
 from headwater.pipelines.cuts import due_after
 from headwater.pipelines.materialize import Materialized, batch_views, materialize_view
 from headwater.pipelines.materialize_model import materialize_model
@@ -107,13 +108,16 @@ def _views(project: Project) -> list[Stored]:
 
 
 def _of_view(one: Stored, store: OnlineStore, memory: Size | None) -> _Job:
-    return _Job(one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, clock.now_micros(), memory=memory))
+    return _Job(
+        one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, present(store.server_time), memory=memory)
+    )
 
 
 def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:
     assert arm.scoring is not None
 
     def make() -> Scored:
+        present(store.server_time)
         fitted = registry.open(arm.model, arm.name, trust=trust)
         return materialize_model(arm, fitted, store=store, memory=memory)
 
