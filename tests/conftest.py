@@ -11,6 +11,8 @@ from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.streams.world")
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin while they wait, on processors that others need
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too
