@@ -12,6 +12,7 @@ import pytest
 import headwater as hw
 from headwater import clock as clocks
 from headwater.pipelines import rejudge
+from headwater.pipelines.explain import explain_feature
 from headwater.pipelines.online import OnlineFeatures
 from headwater.pipelines.parity import check_view
 from headwater.pipelines.status import status
@@ -253,6 +254,28 @@ def check(here, of, keys, second, accepts, *, rebuilt):
         assert (values, moment.incomplete) == ([None] * len(values), True)
         (seen,) = status(project(of), store=here.store, folder=here.folder, at=at(second)).views
         assert seen.stands == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (view(), view(id_field="id")),
+        (view(id_field="id"), view()),
+        (view(id_field="id", id_horizon="4s"), view(id_field="id")),
+        (view(id_field="id"), view(id_field="id", id_horizon="5s")),
+    ],
+    ids=["added", "removed", "longer horizon", "shorter horizon"],
+)
+def test_an_explanation_counts_what_the_rebuild_serves(store, tmp_path, clock, first, second):
+    """Also of an archive that was written by another rule of ids."""
+    here = Sent(store, tmp_path, clock)
+    here.ingest([first], BEFORE, 10)
+    here.ingest([second], [], 10)
+    here.ingest([second], AFTER, 20)
+    expected = here.expected(second, {"key": "a"}, 20, everything)
+    for name, value in zip(second.feature_names, expected, strict=True):
+        said = explain_feature(second, name, {"key": "a"}, store, tmp_path)
+        assert (said.online, said.offline) == (value, value)
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["archive", "no archive"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from headwater.compute.arrays import LASTS
@@ -19,13 +20,14 @@ from headwater.definitions.freshness import Batch
 from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, Notes, Reach, arrived, read_events
 from headwater.engines.images import ANOTHER, followed, versions_of
-from headwater.engines.reading import KNOWN, ROW, TIME, collect
+from headwater.engines.reading import IDENT, KNOWN, ROW, TIME, collect
 from headwater.logs.past_columns import as_today
 from headwater.logs.rolling import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.online_stores import OnlineStore, spaces
 from headwater.pipelines.accept import COPY, Acceptance
 from headwater.pipelines.corrections import OLDER, PASSED
 from headwater.pipelines.historical import tables
+from headwater.pipelines.ids import Ids
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.past_images import images_before
@@ -118,8 +120,22 @@ class Evidence:
             passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
             ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
             events = events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok"))
-            found.append(events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why")))
+            events = events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why"))
+            found.append(self._copies_marked(events) if accepted else events)
         return found
+
+    def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
+        source = self.view.source
+        if source.id_field is None or source.changes is not None:
+            return events
+        judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
+        ids = Ids(micros(source.id_horizon, "id_horizon"))
+        first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
+        copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
+        copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
+        why = pl.when(copy).then(pl.lit("duplicate: " + COPY)).otherwise("__why")
+        return events.with_columns(why.alias("__why"), (pl.col("__ok") & ~copy).alias("__ok"))
 
     def _refused(self, served: Served) -> list[pl.DataFrame]:
         """What was left out as copies, or refused."""
