@@ -1,6 +1,7 @@
 """The cost model: its worked examples to the digits, inputs that are measured on planted data, and where each number is from."""
 
 import json
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -142,12 +143,13 @@ def test_the_page_has_every_number_and_where_it_is_from():
 
 
 def test_requests_and_waste_of_labelled_requests():
-    """48 hourly requests by 2 of 4 cards; two daily windows and a bit."""
+    """48 hourly requests by 2 of 4 cards, in two daily windows."""
+    midnight = ago(0).replace(hour=0, minute=0, second=0, microsecond=0)
     asked = pl.DataFrame(
         {
             "id": [f"r{n}" for n in range(48)],
             "card": [f"c{n % 2}" for n in range(48)],
-            "at": [ago(3600 * (48 - n)) for n in range(48)],
+            "at": [midnight - timedelta(hours=48 - n) for n in range(48)],
             "fraud": [n % 3 == 0 for n in range(48)],
         }
     )

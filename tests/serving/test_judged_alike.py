@@ -70,7 +70,7 @@ def test_rows_of_different_fields_are_refused_alike(client, service, store):
 
 def test_a_frame_may_have_other_columns(store):
     frame = pl.DataFrame([{**ROW, "label": 1}])
-    assert hw.get_online_features(SERVICE, frame, store=store).height == 1
+    assert hw.get_online_features(SERVICE, frame, store=store, at=ASKED_AT).height == 1
 
 
 def test_rankings_are_judged_alike(client, service):

@@ -17,7 +17,7 @@ from headwater.online_stores import open_store, spaces
 from headwater.pipelines.materialize import materialize_view
 from headwater.serving.answered import FeatureValue
 from headwater.serving.service import Service
-from tests.serving.world import MODELS, NOW, PROJECT, ROW, Lines, Sum, asking, churn, clicks, filled, free_port, watched
+from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Lines, Sum, asking, churn, clicks, filled, free_port, watched
 from tests.streams.world import wait_until
 
 NAMES = list(churn.features.feature_names)
@@ -182,7 +182,7 @@ def test_candidates_are_retrieved(client, service):
     said = good(client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 10, "features": True, "timing": True}))
     recent = service.store
     proposed = {one["item"] for one in said["items"]}
-    lists = hw.get_online_features(list(PROJECT.model("feed").task.candidates), [{"user": 1}], store=recent).row(0)
+    lists = hw.get_online_features(list(PROJECT.model("feed").task.candidates), [{"user": 1}], store=recent, at=ASKED_AT).row(0)
     assert proposed == {item for found in lists for item in found}
     assert said["candidates"] == len(proposed)
     assert "retrieve" in said["timing"]
