@@ -166,6 +166,29 @@ def test_modules_import_each_other_in_no_cycle():
     assert any(graph.values()), "the scan no longer sees any import"
 
 
+# ---------------------------------------------------------------- each fact once
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "a.function == 'min'",
+        "a.function in ('min', 'max')",
+        "'min' != made.aggregation.function",
+        "function in LISTS",
+        "a.function.startswith('open_')",
+        "a.function in _HOW",
+    ],
+)
+def test_the_scan_sees_each_comparison_of_a_function(code):
+    assert list(_comparisons(ast.parse(code), {"function"}))
+
+
+def test_functions_of_aggregations_are_compared_only_beside_their_table():
+    """What else asks for a fact about a function asks its row: `TABLE[function]`, or `aggregation.facts` in definitions."""
+    assert _told_apart({"function"}, but="headwater/aggregations/") == []
+
+
 # ---------------------------------------------------------------- the project
 
 
@@ -233,6 +256,28 @@ def _at_run_time(node):
         children = list(ast.iter_child_nodes(node))
     for child in children:
         yield from _at_run_time(child)
+
+
+def _comparisons(tree, names):
+    """The comparisons, and questions how a text begins or ends, of anything called by one of `names`."""
+
+    def called(node):
+        return (node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None) in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            found = any(map(called, (node.left, *node.comparators)))
+        else:
+            asks = isinstance(node, ast.Attribute) and node.attr in ("startswith", "endswith")
+            found = (asks and called(node.value)) or (isinstance(node, ast.Match) and called(node.subject))
+        if found:
+            yield node
+
+
+def _told_apart(names, but):
+    """Where the comparisons of `_comparisons` stand, outside of a folder."""
+    files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but)]
+    return [f"{name}:{node.lineno}" for path, name in files for node in _comparisons(_tree(path), names)]
 
 
 def _third_party():

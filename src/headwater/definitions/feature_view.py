@@ -244,7 +244,7 @@ class FeatureView(Definition):
         groups: list[tuple[str, tuple[str, ...], int]]
         if aggregation.each and aggregation.columns:
             groups = [(c, (c,), 0) for c in aggregation.columns]
-        elif aggregation.function == "latest":
+        elif aggregation.facts.per_column:
             groups = [(c, aggregation.columns, i) for i, c in enumerate(aggregation.columns)]
         else:
             groups = [(aggregation.label, aggregation.columns, 0)]
@@ -278,18 +278,15 @@ class FeatureView(Definition):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise DefinitionError(f"{what}: two features are named {twice[0]!r}; give one of them another name=")
-        if any(f.aggregation.function == "rate" and f.window.length is None for f in self.outputs):
+        divides = [f.aggregation.function for f in self.outputs if f.aggregation.facts.needs_length and f.window.length is None]
+        if divides:
             raise DefinitionError(
-                f"{what}: rate() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
+                f"{what}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
             )
         known = self.source.columns
         for aggregation in self.features:
             for column in (*aggregation.columns, *aggregation.beside):
-                if (
-                    known is not None
-                    and column not in known
-                    and not (aggregation.function.startswith("open_") and column in aggregation.columns)
-                ):
+                if known is not None and column not in known and not (aggregation.facts.queue and column in aggregation.columns):
                     raise DefinitionError(
                         f"{what}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
                     )

@@ -202,7 +202,7 @@ def _feature(feature: Feature) -> str:
     made, window = feature.aggregation, feature.window
     given = [*feature.columns, *(f"{name}={value}" for name, value in made.params), *([f"where={made.where}"] if made.where else [])]
     split = f".by({made.secondary.column}, max_keys={made.secondary.max_keys})" if made.secondary else ""
-    which = f".{feature.columns[feature.column]}" if made.function == "latest" else ""
+    which = f".{feature.columns[feature.column]}" if made.facts.per_column else ""
     size = "lifetime" if window.length is None else text(window.length)
     offset = f" ending {text(window.offset)} before" if window.offset else ""
     hop = "" if window.length is None and not window.offset else f", in steps of {text(window.hop)}"

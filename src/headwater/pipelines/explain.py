@@ -244,7 +244,7 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
     if a.where is not None:
         checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
-    if a.function in ("open_count", "open_age"):
+    if a.facts.queue:
         ended, known = pl.col(feature.columns[0]).dt.epoch("us"), K if isinstance(view.freshness, Batch) else T
         checks.append(((ended < T) & (ended + view.source.delay <= known), f"ended: its {feature.columns[0]} is before T"))
     nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import DAY, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
@@ -25,7 +26,6 @@ Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the m
 LONG_HORIZON = 7 * DAY
 LONG_WINDOW = 30 * DAY
 LONG_IMAGES = 90 * DAY
-MANY_VALUES = ("collect_set", "mode", "top_k")
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _many_values(project: Project) -> Iterator[Finding]:
             {
                 f"{f.aggregation.function}().by()" if f.aggregation.secondary else f"{f.aggregation.function}()"
                 for f in view.outputs
-                if (f.aggregation.function in MANY_VALUES or f.aggregation.secondary)
+                if (TABLE[f.aggregation.function].keeps_values or f.aggregation.secondary)
                 and (f.window.length is None or f.window.length > LONG_WINDOW)
             }
         )
@@ -252,7 +252,7 @@ def _many_values(project: Project) -> Iterator[Finding]:
 
 def _text_extremes(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
-        columns = {c for a in view.features if a.function in ("min", "max") for c in a.columns}
+        columns = {c for a in view.features if TABLE[a.function].compares for c in a.columns}
         texts = sorted(columns & _text_columns(view.source)) if columns else []
         if texts:
             yield (

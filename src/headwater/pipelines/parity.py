@@ -325,12 +325,13 @@ def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Se
 def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Callable[[], F64]) -> Bool:
     """Whether each pair of values is equal, or close enough for floats that are added up."""
     equal = same_values(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
-    if equal.all() or not TABLE[feature.aggregation.function].adds or not online.dtype.is_float():
+    adds = TABLE[feature.aggregation.function].adds
+    if equal.all() or adds is None or not online.dtype.is_float():
         return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
     a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), size_of()
-    if feature.aggregation.function == "std":
+    if adds == "deviation":
         a, b, size = a**2, b**2, size**2 + b**2
-    elif feature.aggregation.function == "var":
+    elif adds == "variance":
         size = size**2 + np.abs(b)
     close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
     return equal | close
@@ -369,6 +370,6 @@ def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, asked: Aske
     """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
-    kind = make.mean if a.function in ("mean", "var", "std") else make.sum
+    kind = make.sum if TABLE[a.function].adds == "sum" else make.mean
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
     return np.asarray(answer(view, [size], larger, asked)[0].fill_null(0).to_numpy(), np.float64)

@@ -140,7 +140,7 @@ class _Check:
                 self._aggregation(made, columns, f"{what}: {made.function}() over source {root.source.name!r}")
 
     def _aggregation(self, made: Aggregation, columns: Columns, what: str) -> None:
-        until = made.function.startswith("open_")  # whose column may be left out of the selection
+        until = made.facts.queue  # whose column may be left out of the selection
         for name in made.columns:
             if self.found.look(columns.all if until else columns, name, what):
                 self.found.attempt(what, _check_column, made.function, columns.all.schema[name], f"{what}: the column {name!r}")
