@@ -189,6 +189,14 @@ def test_functions_of_aggregations_are_compared_only_beside_their_table():
     assert _told_apart({"function"}, but="headwater/aggregations/") == []
 
 
+def test_which_freshness_it_is_only_the_rule_of_time_and_its_reference_ask():
+    """All others ask what it says of itself: `scheduled`, `streamed`, `servable`, `reads_events`, `schedule`, `known_by`, `to_data`, ..."""
+    kinds = {"Batch", "Streaming", "OnRequest", "Measured", "Never", "FreshnessBase"}
+    allowed = ("headwater/definitions/freshness.py", "headwater/compute/as_of.py", "headwater/testing/clocks.py")
+    assert _told_apart_by_type(kinds, but=allowed) == []
+    assert _told_apart_by_type(kinds, but=()), "the scan no longer sees the rule itself"
+
+
 # ---------------------------------------------------------------- the project
 
 
@@ -272,6 +280,25 @@ def _comparisons(tree, names):
             found = (asks and called(node.value)) or (isinstance(node, ast.Match) and called(node.subject))
         if found:
             yield node
+
+
+def _told_apart_by_type(kinds, but):
+    """Where anything is asked, by `isinstance`, `match` or a cast, whether it is of one of these classes; outside of some files."""
+
+    def named(node):
+        return any(isinstance(n, ast.Name) and n.id in kinds for n in ast.walk(node))
+
+    def asks(node):
+        if isinstance(node, ast.MatchClass):
+            return named(node.cls)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "cast"):
+            return any(named(arg) or (isinstance(arg, ast.Constant) and arg.value in kinds) for arg in node.args)
+        if isinstance(node, ast.Compare) and any(isinstance(n, ast.Call) and ast.unparse(n.func) == "type" for n in ast.walk(node)):
+            return named(node)
+        return False
+
+    files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but or "-")]
+    return [f"{name}:{node.lineno}" for path, name in files for node in ast.walk(_tree(path)) if asks(node)]
 
 
 def _told_apart(names, but):

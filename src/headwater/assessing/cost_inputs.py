@@ -17,7 +17,6 @@ from headwater.assessing.measures import archive, requests
 from headwater.assessing.measures import store as of_store
 from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
@@ -152,7 +151,8 @@ def _keyed(model: Model) -> list[str]:
 
 def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
     ahead = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
-    every = [fresh.every for fresh in (ahead, *(view.freshness for view in views)) if isinstance(fresh, Batch)]
+    jobs = (fresh.schedule for fresh in (ahead, *(view.freshness for view in views)) if fresh is not None)
+    every = [job.every for job in jobs if job is not None]
     if not every:
         return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
     return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a cut every {every[0] / _MICROS:,.0f} s, as the definitions say")

@@ -20,7 +20,6 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.enriched import bottom_of, table_columns
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Never
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
@@ -71,7 +70,7 @@ def _furthest(views: Sequence[FeatureView], level: Level) -> list[FeatureView]:
 
     best: dict[str, FeatureView] = {}
     for view in views:
-        if view.source.history is None or isinstance(level.freshness(view), Never):
+        if view.source.history is None or not level.freshness(view).reads_events:
             continue
         if view.source.name not in best or reach(view) > reach(best[view.source.name]):
             best[view.source.name] = view
@@ -81,7 +80,7 @@ def _furthest(views: Sequence[FeatureView], level: Level) -> list[FeatureView]:
 def _enriching(views: Sequence[FeatureView], level: Level) -> Iterator[tuple[FeatureView, Requests, str]]:
     """The views that events are enriched with, the events that ask for them (at most 20,000, evenly spaced), and what to call these."""
     seen: set[str] = set()
-    pending = [v for v in views if v.source.history is not None and not isinstance(level.freshness(v), Never)]
+    pending = [v for v in views if v.source.history is not None and level.freshness(v).reads_events]
     while pending:
         source = pending.pop(0).source
         while isinstance(source.history, Enriched):

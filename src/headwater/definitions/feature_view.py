@@ -16,7 +16,7 @@ from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
-from headwater.definitions.freshness import Batch, Freshness, OnRequest, Streaming, check_freshness
+from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
 
@@ -151,14 +151,14 @@ class FeatureView(Definition):
         features, or columns of the source that the view does not read; nor, for a streaming view, with where the history lies, since its
         state lives by the stream. Features count in their order, which stored state is laid out by.
         """
-        streams = not isinstance(self.freshness, Batch)
+        streams = not self.freshness.scheduled
         said = (
             self.root.name,
             _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
             [_state(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
-            _kind(self.freshness) if streams else self.freshness,
+            self.freshness.state if streams else self.freshness,
         )
         return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -324,8 +324,3 @@ def _state(feature: Feature) -> tuple[object, ...]:
     """What is kept for a feature, whatever it is named."""
     made = feature.aggregation
     return (made.function, made.params, made.where, made.secondary, feature.columns, feature.column, feature.window)
-
-
-def _kind(freshness: Freshness) -> str:
-    """A stream's state is the same however far it may lag behind, and a request reads the same state."""
-    return "stream" if isinstance(freshness, Streaming | OnRequest) else type(freshness).__name__

@@ -13,7 +13,7 @@ from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, kind_of, never, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
@@ -172,7 +172,7 @@ class Level(Definition):
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
-        return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
+        return any(self.freshness(v).reads_events for v in model.features.views_in_history)
 
 
 def _named(given: object) -> object:

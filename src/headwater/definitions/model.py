@@ -12,7 +12,7 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, OnRequest, check_freshness
+from headwater.definitions.freshness import Freshness, OnRequest, check_freshness, on_request
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
@@ -174,7 +174,7 @@ def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
 
 def check_predictions(given: object, what: str) -> None:
     """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
-    if given is not None and not isinstance(given, Precomputed | OnRequest):
+    if given is not None and not (isinstance(given, Precomputed) or given == on_request()):
         raise DefinitionError(
             f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
         )
