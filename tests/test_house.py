@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from headwater.definitions.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -197,6 +199,27 @@ def test_which_freshness_it_is_only_the_rule_of_time_and_its_reference_ask():
     assert _told_apart_by_type(kinds, but=()), "the scan no longer sees the rule itself"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model.task == 'binary'",
+        "kind in ('multiclass', 'ranking')",
+        "task != 'ranking'",
+        "task in {'regression'}",
+        "match t:\n case 'binary': 1",
+    ],
+)
+def test_the_scan_sees_each_comparison_with_a_task(code):
+    assert list(_compared_with(ast.parse(code), set(TASKS)))
+
+
+def test_tasks_are_compared_only_where_they_are_defined():
+    """What else depends on the task asks `model.task_type`, `fitted.task` or `model.ranking`."""
+    files = [path for path in SOURCES if not _name(path).startswith("headwater/definitions/")]
+    assert [f"{_name(path)}:{node.lineno}" for path in files for node in _compared_with(_tree(path), set(TASKS))] == []
+    assert _told_apart_by_type({"Ranking"}, but="headwater/definitions/") == []
+
+
 # ---------------------------------------------------------------- the project
 
 
@@ -279,6 +302,20 @@ def _comparisons(tree, names):
             asks = isinstance(node, ast.Attribute) and node.attr in ("startswith", "endswith")
             found = (asks and called(node.value)) or (isinstance(node, ast.Match) and called(node.subject))
         if found:
+            yield node
+
+
+def _compared_with(tree, texts):
+    """The comparisons with any of these texts, by itself or in a collection that is written there."""
+
+    def written(node):
+        items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
+        return any(isinstance(item, ast.Constant) and item.value in texts for item in items)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(map(written, (node.left, *node.comparators))):
+            yield node
+        if isinstance(node, ast.MatchValue) and written(node.value):
             yield node
 
 

@@ -60,6 +60,15 @@ class FreshnessBase(Definition):
         """All that it says, as it is written."""
         return self.kind
 
+    @classmethod
+    def wrote(cls, written: str) -> bool:
+        """Whether a text is what a freshness of this kind says, `written`.
+
+        >>> Streaming.wrote(streaming("2s").written), Streaming.wrote(batch("1d").written)
+        (True, False)
+        """
+        return written.split(maxsplit=1)[0] == cls.kind
+
     def to_data(self) -> dict[str, object]:
         """Its kind, and what it says in microseconds; `from_data` reads it.
 

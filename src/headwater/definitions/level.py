@@ -17,7 +17,6 @@ from headwater.definitions.freshness import Freshness, OnRequest, batch, check_f
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError
@@ -141,7 +140,7 @@ class Level(Definition):
         Raises:
             UsageError: as `service`.
         """
-        found = model.task.retrieval if isinstance(model.task, Ranking) else None
+        found = None if model.ranking is None else model.ranking.retrieval
         return None if found is None else self._served(found)
 
     def _served(self, service: FeatureService) -> FeatureService:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from headwater.definitions.base import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.functions import FUNCTIONS
+from headwater.definitions.tasks import TaskKind
 from headwater.errors import DefinitionError
 
 
@@ -37,6 +39,8 @@ class Ranking(Definition):
     group: str
     item: str
     candidates: Sequence[FeatureRef] = ()
+
+    kind: ClassVar[TaskKind] = "ranking"
 
     def __post_init__(self) -> None:
         for role, name in (("group", self.group), ("item", self.item)):

@@ -16,7 +16,8 @@ import msgspec
 from headwater.definitions.base import canonical
 from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, Precomputed, TaskKind
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.tasks import TaskKind
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
 from headwater.models.named import Frames

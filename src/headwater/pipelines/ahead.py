@@ -18,7 +18,6 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.ranking import Ranking
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
@@ -145,8 +144,8 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
     Raises:
         UsageError: no candidates are known by the job's keys alone.
     """
-    task, views, (_, fresh, cut) = model.task, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
-    assert isinstance(task, Ranking)
+    task, views, (_, fresh, cut) = model.ranking, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
+    assert task is not None
     known = [ref for ref in task.candidates if made_ahead(ref, views)]
     if not known:
         raise UsageError(

@@ -189,9 +189,9 @@ class Job:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns of the scores: one, one for each class, or none where they are lists."""
-        if self.fitted.kind == "ranking" and self.arm.model.task_kind == "ranking":
+        if self.fitted.task.lists and self.arm.model.task_type.lists:
             return ()
-        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.kind == "multiclass" else ("score",)
+        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.task.classes else ("score",)
 
     def _check_model(self) -> None:
         known = self.arm.level.feature_names(self.arm.model)
