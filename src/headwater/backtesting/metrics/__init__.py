@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
-from headwater.backtesting.metrics import calibration, classes, deviation, lists, probability, ranking, threshold, top
 from headwater.backtesting.metrics.base import Beside, Blocks, Family, Metric, Scored
 from headwater.backtesting.metrics.curves import curves
 from headwater.backtesting.metrics.threshold import operating_threshold
 from headwater.definitions.tasks import TASKS
 from headwater.errors import UsageError, nearest
 
-FAMILIES: tuple[Family, ...] = (
-    threshold.FAMILY,
-    top.FAMILY,
-    ranking.FAMILY,
-    probability.FAMILY,
-    calibration.FAMILY,
-    classes.FAMILY,
-    deviation.FAMILY,
-    lists.FAMILY,
+FAMILIES: tuple[Family, ...] = tuple(
+    importlib.import_module(f"headwater.backtesting.metrics.{name}").FAMILY
+    for name in (
+        "threshold",
+        "top",
+        "ranking",
+        "probability",
+        "calibration",
+        "classes",
+        "deviation",
+        "lists",
+    )
 )
 
 __all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "curves", "operating_threshold", "resolve"]
