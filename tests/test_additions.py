@@ -12,6 +12,9 @@ from textwrap import dedent
 
 import pytest
 
+from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.errors import UsageError
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -281,3 +284,76 @@ def test_a_connector(tree, promised, tmp_path):
     assert said == "[7, 0]\n"
     assert len(tree.files) <= promised["connector"] == 1
     assert tree.lines == set()
+
+
+# ---------------------------------------------------------------- from another package
+
+
+PLUGIN = """
+from headwater.aggregations.table import TABLE, Entry
+from headwater.backtesting.metrics import FAMILIES
+from headwater.definitions.aggregate import made
+from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.definitions.tasks import TASKS, TaskType
+from headwater.backtesting.metrics.base import Family, Metric
+
+
+def events(**more):
+    return made("events", (), None, None, None, **more)
+
+
+def register():
+    FUNCTIONS.add("events", Function("int", splits=True))
+    TABLE.add("events", Entry("events", "acme.counting:COUNTS", "any", 0))
+    TASKS.add("counts", TaskType("counts", "mean_score", "regressor", "poisson", values=True))
+    FAMILIES.add("acme", Family((Metric("mean_score", "counts", lambda rows: rows.total(rows.score)),)))
+"""
+
+
+def installed(folder, plugin=PLUGIN):
+    """A package beside headwater, installed as pip does it."""
+    (folder / "acme").mkdir()
+    (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
+    (folder / "acme" / "counting.py").write_text("from headwater.aggregations.counts import COUNTS\n", encoding="utf-8")
+    about = folder / "acme-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[headwater.plugins]\nacme = acme:register\n", encoding="utf-8")
+    return folder
+
+
+def ran(folder, code):
+    code = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + dedent(code)
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+
+
+def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
+    done = ran(
+        installed(tmp_path),
+        """
+        from headwater.backtesting.metrics import resolve
+        print(resolve(None, "counts")[0].name)
+        from acme import events
+        from headwater.testing.examples import value_of
+        print(value_of(events(), page=["a", "b"]), value_of(events().by("page"), page=["a", "b", "b"]))
+        from headwater.definitions.tasks import TASKS, written
+        print("counts" in TASKS, written())
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', 'counts')\n"
+
+
+def test_a_plugin_that_fails_is_named(tmp_path):
+    done = ran(
+        installed(tmp_path, "def register(): raise ValueError('no licence')"),
+        "import headwater as hw; hw.count().by('a'); hw.top_k('a', k=1).by('b')",
+    )
+    said = "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; mend it, or uninstall its package"
+    assert said in done.stderr
+
+
+def test_a_name_cannot_be_taken_twice():
+    with pytest.raises(UsageError, match="there is a Function 'count' already; give the one that is added another name"):
+        FUNCTIONS.add("count", Function("float"))
+    FUNCTIONS.add("count", FUNCTIONS["count"])

@@ -12,6 +12,7 @@ from headwater.aggregations import reads
 from headwater.aggregations.algebra import By, Family
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.plugins import Rows
 
 Accepts = Literal["any", "number", "time", "flag"]
 Adds = Literal["sum", "mean", "variance", "deviation"]
@@ -26,7 +27,8 @@ class Entry:
 
     Args:
         name: as users write it.
-        family: "module:object" in this folder, the object a family, or made into one with what shapes its state.
+        family: "module:object", the module in this folder, or by its whole name in another package; the object a family, or made into
+            one with what shapes its state.
         accepts: which columns it takes.
         empty: its value over nothing.
         shape: the parameters that shape its state; the others are for `finish`.
@@ -93,7 +95,7 @@ _ROWS = (
     Entry("ratio", "shares:RATIOS", "number", adds="sum", read=reads.ratio),
 )
 
-TABLE: Mapping[str, Entry] = {row.name: row for row in _ROWS}
+TABLE = Rows({row.name: row for row in _ROWS})
 
 
 def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
@@ -113,5 +115,5 @@ def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyT
 def _load(path: str, function: str, params: Mapping[str, Parameter]) -> Family:
     entry = TABLE[function]
     module, _, name = path.partition(":")
-    found = getattr(importlib.import_module(f"headwater.aggregations.{module}"), name)
+    found = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
     return cast("Family", found(**{p: params[p] for p in entry.shape}) if entry.shape else found)

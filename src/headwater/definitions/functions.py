@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from headwater.plugins import Rows
+
 Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of integers and booleans, else float64; "list": of the same
 
 
@@ -35,7 +37,7 @@ class Function:
         return self.gives == "list"
 
 
-FUNCTIONS: Mapping[str, Function] = {
+_ROWS: Mapping[str, Function] = {
     "count": Function("int", splits=True),
     "sum": Function("sum", splits=True),
     "mean": Function("float", splits=True),
@@ -64,4 +66,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "fraction": Function("float", splits=True),
     "ratio": Function("float", splits=True),
 }
+
+FUNCTIONS = Rows(_ROWS)
 """By name; `aggregations.table.TABLE` has a row for each."""

@@ -17,7 +17,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
-from headwater.definitions.tasks import TASKS, WRITTEN, TaskKind, TaskName, TaskType
+from headwater.definitions.tasks import TASKS, TaskName, TaskType, written
 from headwater.errors import DefinitionError, nearest
 
 Task = TaskName | Ranking
@@ -118,8 +118,8 @@ class Model(Definition):
             raise DefinitionError(f"{what}: features is {self.features!r}; give a FeatureService")
         if not isinstance(self.labels, Labels):
             raise DefinitionError(f"{what}: labels is {self.labels!r}; give Labels")
-        if not isinstance(self.task, Ranking) and self.task not in WRITTEN:
-            close = nearest(self.task, WRITTEN) if isinstance(self.task, str) else f"known: {', '.join(WRITTEN)}"
+        if not isinstance(self.task, Ranking) and (self.task not in TASKS or TASKS[self.task].lists):
+            close = nearest(self.task, written()) if isinstance(self.task, str) else f"known: {', '.join(written())}"
             raise DefinitionError(f"{what}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
         if self.ranking is not None:
             _check_columns(self.ranking, self.labels, what)
@@ -137,7 +137,7 @@ class Model(Definition):
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
 
     @property
-    def task_kind(self) -> TaskKind:
+    def task_kind(self) -> str:
         """The task in one word."""
         return self.task_type.name
 

@@ -11,7 +11,6 @@ from headwater.definitions.base import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.functions import FUNCTIONS
-from headwater.definitions.tasks import TaskKind
 from headwater.errors import DefinitionError
 
 
@@ -40,7 +39,7 @@ class Ranking(Definition):
     item: str
     candidates: Sequence[FeatureRef] = ()
 
-    kind: ClassVar[TaskKind] = "ranking"
+    kind: ClassVar[str] = "ranking"
 
     def __post_init__(self) -> None:
         for role, name in (("group", self.group), ("item", self.item)):

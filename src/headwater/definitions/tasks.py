@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from headwater.plugins import Rows
+
 TaskName = Literal["binary", "multiclass", "regression"]
 """The tasks that are written as a text: `Model(task="binary")`."""
-TaskKind = Literal["binary", "multiclass", "regression", "ranking"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TaskType:
         lists: rows are the candidates of lists, and a score only orders within one; the definition is a `Ranking`.
     """
 
-    name: TaskKind
+    name: str
     headline: str
     estimator: Literal["classifier", "regressor", "ranker"]
     objective: str | None = None
@@ -48,6 +48,13 @@ _ROWS = (
     TaskType("ranking", "ndcg@10", "ranker", "lambdarank", lists=True),
 )
 
-TASKS: Mapping[str, TaskType] = {row.name: row for row in _ROWS}
-WRITTEN: tuple[str, ...] = tuple(row.name for row in _ROWS if not row.lists)
-"""The tasks that are written as a text; of the others the definition says more."""
+TASKS = Rows({row.name: row for row in _ROWS})
+
+
+def written() -> tuple[str, ...]:
+    """The tasks that are written as a text; of the others the definition says more.
+
+    >>> written()
+    ('binary', 'multiclass', 'regression')
+    """
+    return tuple(name for name, row in TASKS.items() if not row.lists)

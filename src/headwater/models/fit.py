@@ -13,7 +13,7 @@ from headwater import settings
 from headwater.compute.arrays import F64, I64
 from headwater.definitions.model import Estimator, Model
 from headwater.definitions.readable import Readable
-from headwater.definitions.tasks import TASKS, TaskKind, TaskType
+from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, fit_encoding
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
@@ -39,7 +39,7 @@ class Fitted(Readable):
 
     estimator: Estimator
     encoding: Encoding
-    kind: TaskKind
+    kind: str
     description: str
     replayed: bool = False  # given fitted, and not trained here
     classes: tuple[ClassName, ...] = ()

@@ -17,7 +17,7 @@ from headwater.definitions.base import canonical
 from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.tasks import TaskKind
+from headwater.definitions.tasks import TASKS
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
 from headwater.models.named import Frames
@@ -73,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     model: str = ""
     fingerprint: str = ""
-    task: TaskKind
+    task: str
     estimator: str
     replayed: bool = False
     kept: Kept
@@ -116,6 +116,8 @@ def read_manifest(text: bytes, where: object) -> Manifest:
         found = msgspec.json.decode(text, type=Manifest)
         if found.format != FORMAT:
             raise msgspec.ValidationError(f"it is of format {found.format}, and this version reads {FORMAT}")
+        if found.task not in TASKS:
+            raise msgspec.ValidationError(f"its task is {found.task!r}, and the known ones are {', '.join(TASKS)}")
         return found
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.definitions.readable import Readable
-from headwater.definitions.tasks import TASKS, TaskKind, TaskType
+from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]
@@ -156,7 +156,7 @@ class Metric(Readable):
     """
 
     name: str
-    task: TaskKind | None
+    task: str | None
     compute: Callable[[Scored], Floats]
     higher_is_better: bool = True
     min_lift: float = 0.005
