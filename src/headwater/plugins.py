@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from headwater.errors import UsageError
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 GROUP = "headwater.plugins"
 Row = TypeVar("Row")
 
-_loaded: set[str] = set()
+_lock = RLock()
+_begun: set[str] = set()
+_done: set[str] = set()
 
 
 class Rows(dict[str, Row]):
@@ -73,23 +76,30 @@ class Rows(dict[str, Row]):
 
 
 def load() -> None:
-    """Call every entry point of the group that was not called yet.
+    """Call every entry point of the group, once; what looks something up while it is called finds what is there so far.
 
     Raises:
         UsageError: one cannot be imported, or fails.
     """
-    if GROUP in _loaded:
+    if GROUP in _done:
         return
-    _loaded.add(GROUP)  # one that looks something up while it is called finds what is there so far
-    for point in entry_points(group=GROUP):
-        _call(point)
+    with _lock:  # other threads wait until all are there
+        if GROUP in _begun:
+            return
+        _begun.add(GROUP)
+        try:
+            for point in entry_points(group=GROUP):
+                _call(point)
+        except UsageError:
+            _begun.discard(GROUP)
+            raise
+        _done.add(GROUP)
 
 
 def _call(point: EntryPoint) -> None:
     try:
         point.load()()
     except Exception as error:
-        _loaded.discard(GROUP)
         raise UsageError(
             f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; mend it, or uninstall its package"
         ) from error
