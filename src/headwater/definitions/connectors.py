@@ -91,6 +91,8 @@ class Connector(Definition):
     'clicks.ndjson'
     """
 
+    is_remote = False  # whether `state` cannot say that a table changed, so that nothing of it is cached
+
     def scan(self) -> pl.LazyFrame:
         """The rows, as a lazy frame: what is not asked for need not be read.
 

@@ -5,13 +5,13 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting.metrics import resolve
-from headwater.definitions.tasks import TASKS, WRITTEN
+from headwater.definitions.tasks import TASKS, written
 
 TABLE = pl.DataFrame({"user": ["u"], "item": ["i"], "at": [0], "label": [1]})
 VIEW = hw.FeatureView(
     "v", source=hw.Source("s", history=TABLE, timestamp_field="at"), keys=["user"], features=[hw.count()], freshness=hw.streaming("1s")
 )
-GIVEN = {name: name for name in WRITTEN} | {"ranking": hw.Ranking("user", "item")}
+GIVEN = {name: name for name in written()} | {"ranking": hw.Ranking("user", "item")}
 
 
 def model(task):
