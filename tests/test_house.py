@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from headwater.definitions.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -166,6 +168,58 @@ def test_modules_import_each_other_in_no_cycle():
     assert any(graph.values()), "the scan no longer sees any import"
 
 
+# ---------------------------------------------------------------- each fact once
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "a.function == 'min'",
+        "a.function in ('min', 'max')",
+        "'min' != made.aggregation.function",
+        "function in LISTS",
+        "a.function.startswith('open_')",
+        "a.function in _HOW",
+    ],
+)
+def test_the_scan_sees_each_comparison_of_a_function(code):
+    assert list(_comparisons(ast.parse(code), {"function"}))
+
+
+def test_functions_of_aggregations_are_compared_only_beside_their_table():
+    """What else asks for a fact about a function asks its row: `TABLE[function]`, or `aggregation.facts` in definitions."""
+    assert _told_apart({"function"}, but="headwater/aggregations/") == []
+
+
+def test_which_freshness_it_is_only_the_rule_of_time_and_its_reference_ask():
+    """All others ask what it says of itself: `scheduled`, `streamed`, `servable`, `reads_events`, `schedule`, `known_by`, `to_data`, ..."""
+    kinds = {"Batch", "Streaming", "OnRequest", "Measured", "Never", "FreshnessBase"}
+    allowed = ("headwater/definitions/freshness.py", "headwater/compute/as_of.py", "headwater/testing/clocks.py")
+    assert _told_apart_by_type(kinds, but=allowed) == []
+    assert _told_apart_by_type(kinds, but=()), "the scan no longer sees the rule itself"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model.task == 'binary'",
+        "kind in ('multiclass', 'ranking')",
+        "task != 'ranking'",
+        "task in {'regression'}",
+        "match t:\n case 'binary': 1",
+    ],
+)
+def test_the_scan_sees_each_comparison_with_a_task(code):
+    assert list(_compared_with(ast.parse(code), set(TASKS)))
+
+
+def test_tasks_are_compared_only_where_they_are_defined():
+    """What else depends on the task asks `model.task_type`, `fitted.task` or `model.ranking`."""
+    files = [path for path in SOURCES if not _name(path).startswith("headwater/definitions/")]
+    assert [f"{_name(path)}:{node.lineno}" for path in files for node in _compared_with(_tree(path), set(TASKS))] == []
+    assert _told_apart_by_type({"Ranking"}, but="headwater/definitions/") == []
+
+
 # ---------------------------------------------------------------- the project
 
 
@@ -233,6 +287,61 @@ def _at_run_time(node):
         children = list(ast.iter_child_nodes(node))
     for child in children:
         yield from _at_run_time(child)
+
+
+def _comparisons(tree, names):
+    """The comparisons, and questions how a text begins or ends, of anything called by one of `names`."""
+
+    def called(node):
+        return (node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None) in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            found = any(map(called, (node.left, *node.comparators)))
+        else:
+            asks = isinstance(node, ast.Attribute) and node.attr in ("startswith", "endswith")
+            found = (asks and called(node.value)) or (isinstance(node, ast.Match) and called(node.subject))
+        if found:
+            yield node
+
+
+def _compared_with(tree, texts):
+    """The comparisons with any of these texts, by itself or in a collection that is written there."""
+
+    def written(node):
+        items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
+        return any(isinstance(item, ast.Constant) and item.value in texts for item in items)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(map(written, (node.left, *node.comparators))):
+            yield node
+        if isinstance(node, ast.MatchValue) and written(node.value):
+            yield node
+
+
+def _told_apart_by_type(kinds, but):
+    """Where anything is asked, by `isinstance`, `match` or a cast, whether it is of one of these classes; outside of some files."""
+
+    def named(node):
+        return any(isinstance(n, ast.Name) and n.id in kinds for n in ast.walk(node))
+
+    def asks(node):
+        if isinstance(node, ast.MatchClass):
+            return named(node.cls)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "cast"):
+            return any(named(arg) or (isinstance(arg, ast.Constant) and arg.value in kinds) for arg in node.args)
+        if isinstance(node, ast.Compare) and any(isinstance(n, ast.Call) and ast.unparse(n.func) == "type" for n in ast.walk(node)):
+            return named(node)
+        return False
+
+    files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but or "-")]
+    return [f"{name}:{node.lineno}" for path, name in files for node in ast.walk(_tree(path)) if asks(node)]
+
+
+def _told_apart(names, but):
+    """Where the comparisons of `_comparisons` stand, outside of a folder."""
+    files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but)]
+    return [f"{name}:{node.lineno}" for path, name in files for node in _comparisons(_tree(path), names)]
 
 
 def _third_party():

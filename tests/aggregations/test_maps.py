@@ -16,7 +16,7 @@ from headwater.aggregations.algebra import By, Finish, Sweeping
 from headwater.aggregations.table import TABLE, family
 from headwater.compute.arrays import NOTHING, Asks, Column, Events
 from headwater.compute.layer import Layer, Use, spans
-from headwater.definitions.secondary_key import SPLIT
+from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DataError
 from headwater.testing import cases, conformance
 from headwater.testing.cases import BASE
@@ -354,7 +354,11 @@ def test_names(feature, name):
 def test_the_functions_that_can_be_split_are_those_with_states_of_one_size():
     made = {a.function: a for a in cases.aggregations()}
     swept = {f for f in TABLE if isinstance(family(f, dict(made[f].params)), Sweeping)}
-    assert set(TABLE) - swept - {"latest", "open_count", "open_age"} == SPLIT == {a.function for a in MAPS}
+    assert (
+        set(TABLE) - swept - {"latest", "open_count", "open_age"}
+        == {f for f, facts in FUNCTIONS.items() if facts.splits}
+        == {a.function for a in MAPS}
+    )
 
 
 def test_the_secondary_key_is_part_of_what_a_definition_says():

@@ -10,6 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting import leaks, run
+from headwater.definitions.tasks import TASKS
 from headwater.demo import flights
 from headwater.errors import LeakError
 from headwater.pipelines.train import train
@@ -336,7 +337,7 @@ def _looked(expression, task="binary", n=1000):
     rng = np.random.default_rng(0)
     y = rng.random(n) < 0.3
     frame = pl.DataFrame({"bad": y, "noise": rng.random(n), "row": range(n)}).select(expression.alias("feature"))
-    return leaks._implausible(frame, y.astype(float), np.arange(n), task)
+    return leaks._implausible(frame, y.astype(float), np.arange(n), TASKS[task])
 
 
 RANKED = ("a boolean", "a text", "being there")  # in regression: the ranks of a number within the outcome's two values do not follow it

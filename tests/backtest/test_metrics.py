@@ -193,7 +193,7 @@ def test_default_metrics_are_in_display_order() -> None:
     head = ["precision", "recall", "precision@10%", "recall@10%", "auc", "average_precision"]
     assert [*head, "log_loss", "brier", "calibration"] == BINARY
     assert REGRESSION == ["mae", "rmse", "wape"]
-    lower = {found.name for family in FAMILIES for found in family.metrics if not found.higher_is_better}
+    lower = {found.name for family in FAMILIES.values() for found in family.metrics if not found.higher_is_better}
     assert lower == {"log_loss", "brier", "calibration", "mae", "rmse", "wape"}
 
 

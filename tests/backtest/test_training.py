@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
+from headwater.definitions.tasks import TASKS
 from headwater.errors import DataError, LeakError, UsageError
 from headwater.models.encoding import fit_encoding
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, narrow
@@ -345,5 +346,5 @@ def test_saving_again_leaves_one_model(made, tmp_path):
 
 
 def test_the_default_estimator_says_what_it_is():
-    _, said = default_estimator("binary", fit_encoding(pl.DataFrame({"x": [1.0]})), seed=0, threads=1)
+    _, said = default_estimator(TASKS["binary"], fit_encoding(pl.DataFrame({"x": [1.0]})), seed=0, threads=1)
     assert said.endswith("80 trees of 48 leaves")

@@ -10,9 +10,10 @@ import pytest
 import headwater as hw
 from headwater.compute.as_of import as_of
 from headwater.definitions.durations import DAY, SECOND
+from headwater.definitions.freshness import from_data
 from headwater.errors import DataError
 from headwater.models.check import check, staler
-from headwater.models.manifest import definitions_of, freshness_data, freshness_from
+from headwater.models.manifest import definitions_of
 from headwater.models.served import ServedModel
 from headwater.pipelines.train import train, training_set
 from tests.backtest.world import by_machine, day, world
@@ -265,7 +266,7 @@ def test_batch_rules_are_compared_at_every_moment():
 
 def test_a_freshness_is_the_same_after_it_was_kept():
     for freshness in {f for row in AGES for f in row[:2]}:
-        again = freshness_from(freshness_data(freshness))
+        again = from_data(freshness.to_data())
         assert (again == freshness) or (type(again), again.worst_age) == (type(freshness), freshness.worst_age)
 
 

@@ -5,8 +5,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.aggregations.table import TABLE
-from headwater.definitions.ranking import LISTS
 from headwater.errors import DefinitionError
 
 ROWS = {"request": ["r"], "user": ["u"], "item": ["i"], "previous": ["p"], "session": ["s"], "at": [0], "clicked": [True]}
@@ -49,10 +47,6 @@ def test_what_candidates_are_found_in_belongs_to_the_project():
     assert [v.name for v in project.views] == ["popular", "user"]
     alone = hw.Project("p", [model(hw.Ranking("request", "item"))])
     assert [v.name for v in alone.views] == ["user"]
-
-
-def test_the_lists_are_those_of_the_table():
-    assert list(LISTS) == sorted(name for name, entry in TABLE.items() if entry.gives == "list")
 
 
 @pytest.mark.parametrize(

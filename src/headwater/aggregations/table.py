@@ -1,4 +1,4 @@
-"""The table of aggregations: which family makes a function, what it accepts, gives, and holds when there is nothing."""
+"""The table of aggregations: all that is to know of a function but how its family computes it."""
 
 from __future__ import annotations
 
@@ -8,60 +8,94 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast
 
+from headwater.aggregations import reads
 from headwater.aggregations.algebra import By, Family
 from headwater.definitions.aggregate import Parameter
+from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.plugins import Rows
 
 Accepts = Literal["any", "number", "time", "flag"]
-Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of integers and booleans, else float64; "list": of the same
+Adds = Literal["sum", "mean", "variance", "deviation"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One function: `family` is "module:object" in this folder, the object a family, or made into one with what shapes its state.
+    """One function: all that its computation, its storing and its checks go by.
 
-    `empty` is its value over nothing, `shape` the names of the parameters that shape its state; the others are for `finish`. `null`
-    is the status of a value that is null although events count. `adds`: floats are added up, so two orders may differ in the last bits.
+    What its definition goes by (what it gives, whether it may be split, ...) stands in `definitions.functions`, and is read through
+    `definition` here.
+
+    Args:
+        name: as users write it.
+        family: "module:object", the module in this folder, or by its whole name in another package; the object a family, or made into
+            one with what shapes its state.
+        accepts: which columns it takes.
+        empty: its value over nothing.
+        shape: the parameters that shape its state; the others are for `finish`.
+        null: the status of a value that is null although events count.
+        adds: where floats are added up, so that two orders may differ in the last bits, what sets the size of that difference.
+        stored: the family whose states are stored, where those of `family` are of one T.
+        hashes: whether texts must be hashes, and not places in a sorted list.
+        keeps_values: whether its state keeps every value that was seen.
+        compares: whether it compares texts letter by letter, and keeps one whole.
+        read: how compiled loops read its stored state; None where plain numpy reads it.
     """
 
+    name: str
     family: str
     accepts: Accepts
-    gives: Gives
     empty: float | tuple[()] | None = None
     shape: tuple[str, ...] = ()
     null: Literal["present", "empty", "overflow"] = "present"
-    adds: bool = False
-    stored: str | None = None  # the family whose states are stored, where those of `family` are of one T
+    adds: Adds | None = None
+    stored: str | None = None
+    hashes: bool = False
+    keeps_values: bool = False
+    compares: bool = False
+    read: reads.How | None = None
+
+    @property
+    def definition(self) -> Function:
+        """What definitions know of it."""
+        return FUNCTIONS[self.name]
+
+    @property
+    def squared(self) -> bool:
+        """Whether two values are close where their squares are."""
+        return self.adds == "deviation"
 
 
-TABLE: Mapping[str, Entry] = {
-    "count": Entry("counts:COUNTS", "any", "int", 0),
-    "sum": Entry("sums:SUMS", "number", "sum", 0, null="overflow", adds=True),
-    "mean": Entry("sums:SUMS", "number", "float", adds=True),
-    "min": Entry("extremes:LEAST", "any", "same"),
-    "max": Entry("extremes:GREATEST", "any", "same"),
-    "std": Entry("moments:MOMENTS", "number", "float", adds=True),
-    "first": Entry("edges:OLDEST", "any", "same"),
-    "last": Entry("edges:NEWEST", "any", "same"),
-    "latest": Entry("edges:NEWEST_ROW", "any", "same"),
-    "since_last": Entry("edges:NEWEST", "any", "float"),
-    "open_count": Entry("opens:OPENS", "time", "int", 0, stored="opens:QUEUES"),
-    "open_age": Entry("opens:OPENS", "time", "float", null="empty", stored="opens:QUEUES"),
-    "var": Entry("moments:MOMENTS", "number", "float", adds=True),
-    "first_n": Entry("recent:first_n", "any", "list", (), shape=("k", "distinct")),
-    "last_n": Entry("recent:last_n", "any", "list", (), shape=("k", "distinct")),
-    "count_distinct": Entry("distinct:DISTINCT", "any", "int", 0),
-    "approx_percentile": Entry("percentiles:PERCENTILES", "number", "float"),
-    "mode": Entry("multisets:FREQUENT", "any", "same"),
-    "top_k": Entry("multisets:FREQUENT", "any", "list", ()),
-    "collect_set": Entry("multisets:collect_set", "any", "list", (), shape=("max_size",)),
-    "min_by": Entry("by:LEAST", "any", "same"),
-    "max_by": Entry("by:GREATEST", "any", "same"),
-    "decayed_sum": Entry("decays:decays", "number", "float", 0.0, shape=("half_life",), adds=True),
-    "decayed_mean": Entry("decays:decays", "number", "float", shape=("half_life",), adds=True),
-    "rate": Entry("shares:RATES", "number", "float", 0.0, adds=True),
-    "fraction": Entry("shares:FRACTIONS", "flag", "float"),
-    "ratio": Entry("shares:RATIOS", "number", "float", adds=True),
-}
+_ROWS = (
+    Entry("count", "counts:COUNTS", "any", 0, read=reads.number),
+    Entry("sum", "sums:SUMS", "number", 0, null="overflow", adds="sum", read=reads.total),
+    Entry("mean", "sums:SUMS", "number", adds="mean", read=reads.mean),
+    Entry("min", "extremes:LEAST", "any", compares=True, read=reads.extreme),
+    Entry("max", "extremes:GREATEST", "any", compares=True, read=reads.extreme),
+    Entry("std", "moments:MOMENTS", "number", adds="deviation", read=reads.deviation),
+    Entry("first", "edges:OLDEST", "any", read=reads.edge),
+    Entry("last", "edges:NEWEST", "any", read=reads.edge),
+    Entry("latest", "edges:NEWEST_ROW", "any", read=reads.latest),
+    Entry("since_last", "edges:NEWEST", "any", read=reads.since),
+    Entry("open_count", "opens:OPENS", "time", 0, stored="opens:QUEUES"),
+    Entry("open_age", "opens:OPENS", "time", null="empty", stored="opens:QUEUES"),
+    Entry("var", "moments:MOMENTS", "number", adds="variance", read=reads.variance),
+    Entry("first_n", "recent:first_n", "any", (), shape=("k", "distinct")),
+    Entry("last_n", "recent:last_n", "any", (), shape=("k", "distinct")),
+    Entry("count_distinct", "distinct:DISTINCT", "any", 0, hashes=True),
+    Entry("approx_percentile", "percentiles:PERCENTILES", "number"),
+    Entry("mode", "multisets:FREQUENT", "any", keeps_values=True),
+    Entry("top_k", "multisets:FREQUENT", "any", (), keeps_values=True),
+    Entry("collect_set", "multisets:collect_set", "any", (), shape=("max_size",), keeps_values=True),
+    Entry("min_by", "by:LEAST", "any", read=reads.by),
+    Entry("max_by", "by:GREATEST", "any", read=reads.by),
+    Entry("decayed_sum", "decays:decays", "number", 0.0, shape=("half_life",), adds="sum"),
+    Entry("decayed_mean", "decays:decays", "number", shape=("half_life",), adds="sum"),
+    Entry("rate", "shares:RATES", "number", 0.0, adds="sum", read=reads.rate),
+    Entry("fraction", "shares:FRACTIONS", "flag", read=reads.fraction),
+    Entry("ratio", "shares:RATIOS", "number", adds="sum", read=reads.ratio),
+)
+
+TABLE = Rows({row.name: row for row in _ROWS})
 
 
 def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
@@ -81,5 +115,5 @@ def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyT
 def _load(path: str, function: str, params: Mapping[str, Parameter]) -> Family:
     entry = TABLE[function]
     module, _, name = path.partition(":")
-    found = getattr(importlib.import_module(f"headwater.aggregations.{module}"), name)
+    found = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
     return cast("Family", found(**{p: params[p] for p in entry.shape}) if entry.shape else found)

@@ -17,10 +17,8 @@ from headwater.assessing.measures import archive, requests
 from headwater.assessing.measures import store as of_store
 from headwater.assessing.numbers import Missing, Number, Reading, measured
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched
 from headwater.engines.reading import TIME, collect
 from headwater.errors import HeadwaterError
@@ -94,7 +92,7 @@ def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None)
     if labelled is None:
         return None, ""
     frame = labelled.frame.with_columns(pl.Series("__t", labelled.t))
-    group = pl.col(model.task.group) if isinstance(model.task, Ranking) else pl.int_range(pl.len())
+    group = pl.col(model.ranking.group) if model.ranking is not None else pl.int_range(pl.len())
     return frame.with_columns(group.alias("__request")), f"labels {model.labels.name!r}"
 
 
@@ -116,7 +114,7 @@ def _shape(model: Model, views: Sequence[FeatureView], asked: pl.DataFrame | Non
         "n_k": Number(len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"),
         "n_r": Number(len(views) / len(keys) if keys else 0.0, "rows", "given", "views a key: a record holds all features of a view"),
     }
-    if not isinstance(model.task, Ranking):
+    if model.ranking is None:
         none = f"model {model.name!r} is no ranking, and reads no rows of candidates"
         return {**found, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
     if asked is None:
@@ -152,7 +150,8 @@ def _keyed(model: Model) -> list[str]:
 
 def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
     ahead = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
-    every = [fresh.every for fresh in (ahead, *(view.freshness for view in views)) if isinstance(fresh, Batch)]
+    jobs = (fresh.schedule for fresh in (ahead, *(view.freshness for view in views)) if fresh is not None)
+    every = [job.every for job in jobs if job is not None]
     if not every:
         return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
     return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a cut every {every[0] / _MICROS:,.0f} s, as the definitions say")

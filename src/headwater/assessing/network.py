@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater.definitions.model import Model
-from headwater.definitions.ranking import Ranking
 from headwater.errors import UsageError, nearest
 
 Effect = Literal["adversaries", "feedback", "supply"]
@@ -200,7 +199,7 @@ def _signs(model: Model) -> dict[Effect, str]:
     found: dict[Effect, str] = {}
     for effect, kind in _KINDS.items():
         sign = next((what for what, name in named.items() if words(name) & kind.words), None)
-        if effect == "feedback" and isinstance(model.task, Ranking):
+        if effect == "feedback" and model.ranking is not None:
             sign = f"the task is a {model.task}"
         if sign is not None:
             found[effect] = sign

@@ -8,7 +8,6 @@ from typing import Literal
 
 from headwater.assessing.network import words
 from headwater.definitions.model import Model
-from headwater.definitions.ranking import Ranking
 
 UseCase = Literal["recommendations", "ads", "fraud", "marketplace"]
 
@@ -198,7 +197,7 @@ def use_cases(model: Model) -> Sequence[UseCase]:
     """What a model is for, by its task and the words of its names; empty where nothing says it."""
     said = set().union(*(words(name) for name in (model.name, model.labels.name, model.labels.label_name)))
     found: list[UseCase] = [use for use, mine in _WORDS.items() if said & mine]
-    if isinstance(model.task, Ranking) and "recommendations" not in found:
+    if model.ranking is not None and "recommendations" not in found:
         found.append("recommendations")
     return found
 

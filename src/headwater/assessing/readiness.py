@@ -22,7 +22,6 @@ from headwater.assessing.verdict import judged, ladders, no_stream, nothing_to_r
 from headwater.definitions.durations import HOUR, Duration, micros
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Streaming
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched, Source
@@ -119,8 +118,8 @@ class _Seen:
             mine = Number(_longest(view), "s", "given", f"the longest window of view {view.name!r}")
             self.assumed[f"W of {view.name}"] = mine
             found["W"] = mine.value
-            if isinstance(view.freshness, Streaming):
-                lag = Number(view.freshness.lag / 1e6, "s", "given", f"the lag of view {view.name!r}")
+            if view.freshness.streamed:
+                lag = Number(view.freshness.worst_age / 1e6, "s", "given", f"the lag of view {view.name!r}")
                 self.assumed[f"F of {view.name}"] = lag
                 found["F"] = lag.value
         return found

@@ -18,7 +18,7 @@ from headwater.backtesting.fitting import Fitter, places
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.levels import LevelRows, level_rows, outcomes_known
 from headwater.backtesting.metrics import Beside, resolve
-from headwater.backtesting.run import HEADLINE, by_list
+from headwater.backtesting.run import by_list
 from headwater.backtesting.split import split_rows
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.compute.arrays import F64, I64, Bool
@@ -28,7 +28,6 @@ from headwater.definitions.feature_view import FeatureRef
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.request_feature import RequestFeature
 from headwater.definitions.rolling import Rolling
 from headwater.engines.events import Notes
@@ -213,11 +212,11 @@ def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
 def _trial(asked: Asked) -> _Trial:
     """Train the stale and the fresh level, as a backtest would."""
     given = asked.model
-    if isinstance(given.task, Ranking) and given.task.candidates:
+    if given.ranking is not None and given.ranking.candidates:
         raise UsageError(f"model {given.name!r} finds candidates anew at each level, so no feature is lost by itself")
     model = dataclasses.replace(given, features=given.features.in_training)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, texts=model.task == "multiclass")
+    requests = read_labels(model.labels, texts=model.task_type.classes)
     assert requests.label is not None
     found = outcomes(model, requests.label, requests.frame)
     fold = split_rows(by_list(requests, found), asked.split).folds[-1]
@@ -225,7 +224,7 @@ def _trial(asked: Asked) -> _Trial:
     levels = {"stale": asked.stale[1], "fresh": asked.fresh[1]}
     rows = level_rows(wide, requests, levels, Notes(), Means())
     names = list(model.features.feature_names)
-    metric = resolve([HEADLINE[model.task_kind]], model.task_kind)[0]
+    metric = resolve([model.task_type.headline], model.task_kind)[0]
     fitter = Fitter(model, found, metric, frozenset(), {}, None, None, asked.seed)
     order = in_time_order(requests, np.ones(len(requests.t), np.bool_))
     fitted = []
@@ -262,7 +261,7 @@ def _timed_out(one: RequestFeature | HttpFeatures, trial: _Trial | Missing, aske
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
     for share in asked.shares:  # the rows of a smaller share are among those of a larger one
         scores[_named(asked, share)] = trial.score(trial.fitted[1], trial.without(one, drawn < share))
-    metric = resolve([HEADLINE[trial.model.task_kind]], trial.model.task_kind)[0]
+    metric = resolve([trial.model.task_type.headline], trial.model.task_kind)[0]
     blocks = resample_weights(trial.requests.t[trial.test] // DAY, 1000, asked.seed)
     found = evaluate([metric], trial.y, scores, blocks, beside=Beside(trial.groups))
     least = min_lifts(found, asked.min_lift)[metric.name]

@@ -19,7 +19,6 @@ from headwater.backtesting.metrics import Metric, resolve
 from headwater.backtesting.mixtures import Chosen, Effort, Mixtures
 from headwater.backtesting.progress import shown
 from headwater.backtesting.result import Estimate, Paired
-from headwater.backtesting.run import HEADLINE
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.units import Costs, Groups, find_units, unit_costs
 from headwater.backtesting.verdicts import in_metric, min_lifts
@@ -27,7 +26,6 @@ from headwater.backtesting.words import how_sure
 from headwater.compute.arrays import Bool
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.rolling import Rolling
 from headwater.definitions.sizes import Size
 from headwater.errors import UsageError, listed
@@ -102,7 +100,7 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
     _check(trained, stale, fresh, names)
     units = find_units(trained, stale, fresh, groups)
     money = unit_costs(units, costs)
-    chosen = resolve([HEADLINE[model.task_kind] if metric is None else metric], model.task_kind)[0]
+    chosen = resolve([model.task_type.headline if metric is None else metric], model.task_kind)[0]
     if min_lift is not None and not 0 <= min_lift < float("inf"):
         raise UsageError(f"min_lift is {min_lift!r}; give 0 or more, in the metric's unit")
 
@@ -341,7 +339,7 @@ def _check(model: Model, stale: Level, fresh: Level, names: tuple[str, str]) -> 
         raise UsageError(
             "attribution(): the levels differ in known_after, which no view earns; give both the same, and see sweep_known_after()"
         )
-    if isinstance(model.task, Ranking) and model.task.candidates:
+    if model.ranking is not None and model.ranking.candidates:
         raise UsageError(
             f"attribution() of model {model.name!r}: its candidates are found anew at each level, so a view would earn from what it finds too; "
             "leave the candidates of the Ranking out, and the labels' own lists are put in order"

@@ -64,8 +64,8 @@ def lists(
     finds: an item that is not among these cannot be ranked, however relevant it was. A candidate that was not shown has no row among
     the labels, and counts as not relevant.
     """
-    task = model.task
-    assert isinstance(task, Ranking)
+    task = model.ranking
+    assert task is not None
     of_test = groups[test]
     if not task.candidates:
         return {name: _own(of_test, rows[name], test) for name in levels}

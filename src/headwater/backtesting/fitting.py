@@ -103,8 +103,8 @@ class Fitter:
     def _estimator(self, frame: pl.DataFrame, rows: I64, seed: int) -> object:
         if self.model.estimator is not None:
             return self.model.estimator
-        graded = self.model.task_kind == "ranking" and bool((~np.isin(self.outcomes.y[rows], (0, 1))).any())
-        return default_estimator(self.model.task_kind, fit_encoding(frame[rows]), graded=graded, seed=seed, threads=1)[0]
+        graded = self.model.task_type.lists and bool((~np.isin(self.outcomes.y[rows], (0, 1))).any())
+        return default_estimator(self.model.task_type, fit_encoding(frame[rows]), graded=graded, seed=seed, threads=1)[0]
 
     def _set(self, frame: pl.DataFrame, rows: I64, settings: Mapping[str, object], seed: int) -> Model:
         """The model with an unfitted estimator of these settings."""

@@ -285,9 +285,10 @@ def evaluate(
     array([[0.75]])
     """
     outcome = _checked("y", y, blocks)
-    if any(metric.task == "binary" for metric in metrics) and not np.isin(outcome, (0, 1)).all():
+    tasks = [metric.task_type for metric in metrics if metric.task_type is not None]
+    if any(of.positives for of in tasks) and not np.isin(outcome, (0, 1)).all():
         raise DataError("y of a binary task holds values other than 0 and 1; map the outcome to 0 and 1 first")
-    cuts, least, places = thresholds or {}, cheapest or {}, any(metric.task == "ranking" for metric in metrics)
+    cuts, least, places = thresholds or {}, cheapest or {}, any(of.lists for of in tasks)
     beside = beside or Beside()
     rows = [
         Scored(

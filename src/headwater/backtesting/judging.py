@@ -96,7 +96,7 @@ class Judge:
                     coverage=float(answered.mean()) if len(answered) else float("nan"),
                     replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
                     note=self._note(of, answered, mask),
-                    curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task == "binary" else None,
+                    curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task_type.positives else None,
                     train_rows=of.trained[-1],
                 )
             )
@@ -144,7 +144,7 @@ class Judge:
         return f"{int(some.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][some]))} lists"
 
     def _stand_in(self, scores: LevelScores) -> str:
-        if self.model.task_kind == "ranking":
+        if self.model.task_type.lists:
             return "what they would have shown counts as missed"
         if scores.default is None:
             return "the share of each class among the training rows stands in for them"

@@ -20,11 +20,11 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.enriched import bottom_of, table_columns
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Never
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.source import Enriched, Source
+from headwater.definitions.tasks import TASKS, TaskType
 from headwater.engines.events import Notes
 from headwater.engines.reading import collect, moment, selected
 from headwater.pipelines.ahead import reading
@@ -55,7 +55,7 @@ def audit(
     found = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
     found += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
     findings = [finding for finding in found if finding is not None]
-    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task_kind)
+    findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task_type)
     if all(f.severity == "ok" for f in findings):
         looked = len({s.name for s in FeatureService("looked", list(views)).sources}) if views else 0
         message = f"no leak found: {looked} sources and {len(rows[freshest].frame.columns)} features looked at"
@@ -71,7 +71,7 @@ def _furthest(views: Sequence[FeatureView], level: Level) -> list[FeatureView]:
 
     best: dict[str, FeatureView] = {}
     for view in views:
-        if view.source.history is None or isinstance(level.freshness(view), Never):
+        if view.source.history is None or not level.freshness(view).reads_events:
             continue
         if view.source.name not in best or reach(view) > reach(best[view.source.name]):
             best[view.source.name] = view
@@ -81,7 +81,7 @@ def _furthest(views: Sequence[FeatureView], level: Level) -> list[FeatureView]:
 def _enriching(views: Sequence[FeatureView], level: Level) -> Iterator[tuple[FeatureView, Requests, str]]:
     """The views that events are enriched with, the events that ask for them (at most 20,000, evenly spaced), and what to call these."""
     seen: set[str] = set()
-    pending = [v for v in views if v.source.history is not None and not isinstance(level.freshness(v), Never)]
+    pending = [v for v in views if v.source.history is not None and level.freshness(v).reads_events]
     while pending:
         source = pending.pop(0).source
         while isinstance(source.history, Enriched):
@@ -229,7 +229,7 @@ def _follows(offset: I64) -> bool:
 
 def _value_columns(view: FeatureView) -> set[str]:
     """What the view reads from an event beside its keys; an `until` is masked by time, so it tells nothing early."""
-    names = {c for a in view.features if not a.function.startswith("open_") for c in a.columns}
+    names = {c for a in view.features if not a.facts.queue for c in a.columns}
     return names.union(*(a.beside for a in view.features))
 
 
@@ -261,10 +261,10 @@ def _spread(rows: I64) -> I64:
     return rows if len(rows) <= _SAMPLE else rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64)]
 
 
-def _implausible(frame: pl.DataFrame, y: F64, train: I64, task: str) -> list[LeakFinding]:
+def _implausible(frame: pl.DataFrame, y: F64, train: I64, task: TaskType) -> list[LeakFinding]:
     """Features that by themselves nearly say the outcome: by their value, or by whether there is one."""
     rows = _spread(train)
-    outcome, measure = y[rows], "AUC" if task in ("binary", "multiclass") else "rank correlation"
+    outcome, measure = y[rows], "AUC" if task.separates else "rank correlation"
     findings = []
     for series in frame[rows].get_columns():
         value = _numbers(series, outcome)
@@ -292,14 +292,14 @@ def _numbers(series: pl.Series, y: F64) -> F64 | None:
     return means.select(pl.when(~pl.col("taught")).then("mean").fill_null(np.nan)).to_series().to_numpy()
 
 
-def _alone(value: F64, y: F64, task: str) -> float:
+def _alone(value: F64, y: F64, task: TaskType) -> float:
     """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0 where it cannot be told."""
     if len(y) < _FEWEST or np.ptp(value) == 0 or np.ptp(y) == 0:
         return 0.0
-    if task == "multiclass":
-        return max(_alone(value, (y == c) * 1.0, "binary") for c in np.unique(y))
+    if task.classes:
+        return max(_alone(value, (y == c) * 1.0, TASKS["binary"]) for c in np.unique(y))
     rank = pl.Series(value).rank("average").to_numpy()
-    if task == "binary":
+    if task.positives:
         positives = y.sum()
         # Mann and Whitney, 1947: the share of pairs of a positive and a negative row that the ranks put in order.
         auc = (rank[y == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(y) - positives))

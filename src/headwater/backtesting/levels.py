@@ -13,7 +13,6 @@ from headwater.backtesting.result import Kind
 from headwater.compute.arrays import F64, I64, Bool
 from headwater.compute.as_of import NEVER, as_of
 from headwater.definitions.durations import SECOND
-from headwater.definitions.freshness import Never
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
 from headwater.engines.events import Notes
@@ -101,7 +100,7 @@ def mean_age(model: Model, level: Level, t: I64) -> float | None:
     """
     views, fresh, asked = reading(model, level, t)
     views = [v for v in views if v.third_party is None]
-    known = {f.fingerprint: as_of(f, asked)[1] for v in views if not isinstance(f := fresh.freshness(v), Never)}
+    known = {f.fingerprint: as_of(f, asked)[1] for v in views if (f := fresh.freshness(v)).reads_events}
     ages = []
     for view in views:
         K = known.get(fresh.freshness(view).fingerprint)

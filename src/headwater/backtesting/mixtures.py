@@ -142,7 +142,7 @@ class Mixtures:
     def requests(self) -> Requests:
         """The labelled rows."""
         refuse_label_columns(self.model)
-        return read_labels(self.model.labels, self.effort.memory, texts=self.model.task == "multiclass")
+        return read_labels(self.model.labels, self.effort.memory, texts=self.model.task_type.classes)
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -154,7 +154,7 @@ class Mixtures:
     def parts(self) -> Split:
         """The folds; both classes of a binary task stand on both sides."""
         found = split_rows(by_list(self.requests, self.outcomes), self.split)
-        if self.model.task == "binary":
+        if self.model.task_type.positives:
             for rows, where in ((found.train, "before"), (found.test, "after")):
                 check_classes(self.outcomes.y[rows], f"model {self.model.name!r}, rows {where} the split")
         return found

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import RenderableType
 
-HEADLINE = {"binary": "auc", "multiclass": "log_loss", "regression": "mae", "ranking": "ndcg@10"}
-
 
 @dataclass(frozen=True)
 class Backtest:
@@ -182,7 +180,7 @@ class _Run:
         if any(level.reads_history(self.model) for level in self.levels.values()):
             check_model(self.model, fitted=True)
         refuse_label_columns(self.model)
-        requests = read_labels(self.model.labels, self.memory, texts=self.model.task == "multiclass")
+        requests = read_labels(self.model.labels, self.memory, texts=self.model.task_type.classes)
         assert requests.label is not None
         found = outcomes(self.model, requests.label, requests.frame)
         parts = split_rows(by_list(requests, found), split)
@@ -217,7 +215,7 @@ class _Run:
             headline=self._headline.name,
             higher_is_better={m.name: m.higher_is_better for m in self.metrics},
             min_lift=everything.min_lift,
-            positive_rate=float(found.y[test].mean()) if self.model.task == "binary" else None,
+            positive_rate=float(found.y[test].mean()) if self.model.task_type.positives else None,
             levels=everything.levels,
             paired=everything.paired,
             slices=sliced,
@@ -239,7 +237,7 @@ class _Run:
 
     @property
     def _headline(self) -> Metric:
-        usual = HEADLINE[self.model.task_kind]
+        usual = self.model.task_type.headline
         return next((m for m in self.metrics if m.name == usual), self.metrics[0])
 
     @property
@@ -247,7 +245,7 @@ class _Run:
         return {self._headline.name: float(self.min_lift)} if isinstance(self.min_lift, int | float) else self.min_lift
 
     def _check_classes(self, found: Outcomes, parts: Split) -> None:
-        if self.model.task == "binary":
+        if self.model.task_type.positives:
             check_classes(found.y[parts.train], f"model {self.model.name!r}, rows before the split")
             check_classes(found.y[parts.test], f"model {self.model.name!r}, rows after the split")
 
@@ -332,11 +330,11 @@ def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence
 def _judged(names: Sequence[str | Metric] | None, model: Model, costs: Mapping[str, float | str | pl.Expr] | None) -> list[Metric]:
     chosen = resolve(names, model.task_kind)
     probable = model.estimator is None or hasattr(model.estimator, "predict_proba")
-    if names is None and model.task_kind in ("binary", "multiclass") and not probable:
+    if names is None and model.task_type.separates and not probable:
         chosen = [m for m in chosen if m.name not in ("log_loss", "brier", "calibration")]
     if costs is None:
         return chosen
-    if model.task_kind != "binary":
+    if not model.task_type.positives:
         raise UsageError(f"costs are of false positives and negatives, and model {model.name!r} has the task {model.task_kind!r}")
     of_money.check_costs(costs)
     return [*chosen, of_money.cost_metric()]

@@ -76,8 +76,8 @@ def check_cold_start(given: object) -> None:
 def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], means: Means) -> list[Slice]:
     """The requests that little is known of: of a ranking those of new items and first events; else, or if a view was named, cold keys."""
     rows = requests.take(np.flatnonzero(test))
-    if isinstance(model.task, Ranking) and not isinstance(given, tuple):
-        return _new_in_lists(model, model.task, rows, means)
+    if model.ranking is not None and not isinstance(given, tuple):
+        return _new_in_lists(model, model.ranking, rows, means)
     view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
     if view is None:
         return [Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))]

@@ -11,7 +11,6 @@ from headwater.definitions.freshness import Freshness, batch, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed, precomputed
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import UsageError
 from headwater.pipelines.leaks import filter_columns, label_columns
@@ -120,7 +119,7 @@ def transitions(
 def _keys(model: Model) -> tuple[str, ...]:
     if isinstance(model.predictions, Precomputed):
         return model.predictions.keys
-    items = (model.task.item,) if isinstance(model.task, Ranking) else ()
+    items = (model.ranking.item,) if model.ranking is not None else ()
     named = {key for view in model.features.views for key in map(view.request_key, view.keys) if isinstance(key, str)} - set(items)
     if len(named) != 1:
         raise UsageError(

@@ -18,7 +18,6 @@ from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY
 from headwater.definitions.level import Level
 from headwater.definitions.moments import moment_text
-from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.models.fit import Fitted, check_classes
 from headwater.pipelines.requests import Requests
@@ -158,7 +157,7 @@ class Trainer:
 
     def _note(self, name: str) -> str:
         note, model = self.rows[name].note, self.fitter.model
-        if self.lists is None or not (isinstance(model.task, Ranking) and model.task.candidates):
+        if self.lists is None or not (model.ranking is not None and model.ranking.candidates):
             return note
         found = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
         return f"{note}; {found}" if note else found
@@ -166,7 +165,7 @@ class Trainer:
     def _default(self, fitted: Fitted, level: of_levels.LevelRows, train: I64, learnable: I64) -> float | F64:
         """What stands in for a request that is not answered; of several classes, the share of each."""
         model, y = self.fitter.model, self.fitter.outcomes.y
-        if model.task_kind == "multiclass":
+        if model.task_type.classes:
             return np.bincount(y[train].astype(np.int64), minlength=len(self.fitter.outcomes.classes)) / len(train)
         if model.default is not None:
             return float(model.default)
@@ -181,7 +180,7 @@ class Trainer:
                 f"{where}: none of the {train} training rows is answered, since no event of their keys was known when the "
                 "scores were made; check the keys of precomputed(), and that the sources' history begins before the labels"
             )
-        if self.fitter.model.task_kind == "binary":
+        if self.fitter.model.task_type.positives:
             check_classes(self.fitter.outcomes.y[learnable], f"model {self.fitter.model.name!r}, {where}, training rows")
 
 

@@ -50,8 +50,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 def _next(project: Project, made: Plan) -> list[str]:
     """What computes the state that is missing."""
-    from headwater.definitions.freshness import Batch
     from headwater.pipelines.arms import stored
 
-    batch = [isinstance(one.view.freshness, Batch) for one in stored(project) if one.name in made.needs_backfill]
+    batch = [one.view.freshness.scheduled for one in stored(project) if one.name in made.needs_backfill]
     return [verb for verb, wanted in (("materialize", any(batch)), ("ingest", not all(batch))) if wanted]

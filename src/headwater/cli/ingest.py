@@ -137,11 +137,10 @@ def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: 
     start, dots, end = given.replay.partition("..")
     if not dots or not start or not end:
         raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
-    from headwater.definitions.freshness import Streaming
     from headwater.pipelines.arms import stored
     from headwater.pipelines.replay import replay
 
-    views = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
+    views = [one.view for one in stored(project) if one.view.freshness.streamed]
     if not views:
         raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
     with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live():

@@ -82,7 +82,6 @@ def show(made: Scored, screen: Screen) -> None:
 def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, at: datetime | None) -> None:
     """Score, and with --watch score every cut as soon as it can be."""
     from headwater.definitions.durations import micros
-    from headwater.definitions.freshness import Batch
     from headwater.online_stores.ownership import opened_for
     from headwater.pipelines.cuts import due_after
     from headwater.pipelines.materialize_model import materialize_model
@@ -91,7 +90,8 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
 
     arm = _arm(project, name, given)
     scoring = scoring_of(arm)
-    assert isinstance(scoring.freshness, Batch)
+    cuts = scoring.freshness.schedule
+    assert cuts is not None
     if given.table and not given.database:
         raise UsageError("--table names a table of --database; give its URL too")
     table = ScoreTable(given.database, given.table or f"scores_{name}") if given.database else None
@@ -122,7 +122,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
             if not given.watch:
                 break
             at = None
-            options.wait_until(due_after(scoring.freshness, clock.now_micros()), stop)
+            options.wait_until(due_after(cuts, clock.now_micros()), stop)
     screen.next("headwater", "serve", "--project", given.project, *options.same_store(given))
 
 

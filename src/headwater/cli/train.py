@@ -88,14 +88,13 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 def _next(project: Project) -> str:
     """What is to be done for the model to be served: fill the online store, where there is none and a view reads one."""
     from headwater import settings
-    from headwater.definitions.freshness import Batch
     from headwater.pipelines.arms import stored
 
     kind, _, folder = settings.store().partition(":")
     views = [one.view for one in stored(project)]
     if not views or kind != "lmdb" or Path(folder.partition("?")[0]).exists():
         return "serve"
-    return "materialize" if any(isinstance(view.freshness, Batch) for view in views) else "ingest"
+    return "materialize" if any(view.freshness.scheduled for view in views) else "ingest"
 
 
 def _say(trained: Trained, screen: Screen) -> None:

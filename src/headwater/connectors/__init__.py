@@ -1,4 +1,4 @@
-"""Implementations of connectors, looked up by the spec that a definition holds: one file and one line each."""
+"""Implementations of connectors, looked up by the spec that a definition holds; a `Connector` reads itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from headwater.definitions.connectors import Files, Table
+from headwater.definitions.connectors import Connector, Files, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +25,8 @@ def scan(table: Table) -> pl.LazyFrame:
         DataError: the files are missing, empty or unreadable.
         ConnectError: an object store or server does not answer in time, or refuses.
     """
+    if isinstance(table, Connector):
+        return table.scan()
     found: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table)
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headwater.connectors import remote, with_file
 from headwater.connectors.files import found
-from headwater.definitions.connectors import CsvFiles, Frame, Table
+from headwater.definitions.connectors import Connector, CsvFiles, Frame, Table
 from headwater.settings import in_project
 
 
@@ -21,6 +21,8 @@ def state(table: Table) -> list[object] | None:
     """
     if isinstance(table, Frame):
         return [table.fingerprint]
+    if isinstance(table, Connector):
+        return table.state()
     if table.is_remote:  # polars neither lists objects nor says when they were written
         return None
     return [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in _files(table)]
@@ -35,6 +37,8 @@ def contents(table: Table) -> dict[str, object]:
     """
     if isinstance(table, Frame):
         return {"frame": table.fingerprint}
+    if isinstance(table, Connector):
+        return table.contents()
     if table.is_remote:
         return remote.contents(table, partial(with_file, table))
     files = _files(table)
@@ -52,7 +56,7 @@ def digests(root: Path, files: Sequence[Path]) -> dict[str, object]:
 
 
 def _files(table: Table) -> list[Path]:
-    assert not isinstance(table, Frame)
+    assert not isinstance(table, Frame | Connector)
     return [Path(name) for name in found(table.path, ".csv" if isinstance(table, CsvFiles) else ".parquet")]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.durations import Duration, Window, as_window
+from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.secondary_key import DEFAULT_KEYS, SecondaryKey, secondary_key
 from headwater.errors import DefinitionError
 
@@ -63,9 +64,14 @@ class Aggregation(Definition):
         return tuple(c for c in (self.where, secondary) if c is not None)
 
     @property
+    def facts(self) -> Function:
+        """What definitions need to know of the function."""
+        return FUNCTIONS[self.function]
+
+    @property
     def skips_null(self) -> bool:
         """Whether an event does not count where a column is null."""
-        return bool(self.columns) and (self.each or self.function in ("min_by", "max_by"))
+        return bool(self.columns) and (self.each or self.facts.skips_null)
 
     def __post_init__(self) -> None:
         what = f"{self.function}()"

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from headwater.definitions.feature_service import Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.request_feature import RequestFeature, RequestField
 
 
 def items_of(model: Model) -> tuple[str, ...]:
     """The column of the candidates that a ranking puts in order, which a job finds itself."""
-    return (model.task.item,) if isinstance(model.task, Ranking) else ()
+    return () if model.ranking is None else (model.ranking.item,)
 
 
 def views_ahead(model: Model, scoring: Precomputed) -> tuple[FeatureView, ...]:

@@ -76,7 +76,41 @@ class Frame(Definition):
         return str(self.__dict__["_fingerprint"])
 
 
-Table = ParquetFiles | CsvFiles | Frame
+class Connector(Definition):
+    """A table of a kind of its own: a frozen dataclass whose fields say where it lies, and which reads it. One file in
+    `headwater.connectors`, or in a package of yours.
+
+    >>> from dataclasses import dataclass
+    >>> import polars as pl
+    >>> @dataclass(frozen=True, eq=False)
+    ... class Ndjson(Connector):
+    ...     path: str
+    ...     def scan(self):
+    ...         return pl.scan_ndjson(self.path)
+    >>> as_table(Ndjson("clicks.ndjson"), "history").path
+    'clicks.ndjson'
+    """
+
+    is_remote = False  # whether `state` cannot say that a table changed, so that nothing of it is cached
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, as a lazy frame: what is not asked for need not be read.
+
+        Raises:
+            DataError: nothing is there, or it cannot be read.
+        """
+        raise NotImplementedError
+
+    def contents(self) -> dict[str, object]:
+        """What the table holds, wherever it lies, for the manifest of a training set: a hash of its rows."""
+        return {"rows": _content_hash(self.scan().collect())}
+
+    def state(self) -> list[object]:
+        """What changes when the table does; give something quick to know where there is, such as sizes and times of writing."""
+        return [self.contents()]
+
+
+Table = ParquetFiles | CsvFiles | Frame | Connector
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,7 +157,7 @@ def as_table(value: object, what: str) -> Table:
         DefinitionError: it is none of these.
         DataError: a lazy frame that cannot be read.
     """
-    if isinstance(value, ParquetFiles | CsvFiles | Frame):
+    if isinstance(value, ParquetFiles | CsvFiles | Frame | Connector):
         return value
     if isinstance(value, str | PathLike):
         path = place(fspath(value))

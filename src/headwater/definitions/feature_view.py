@@ -16,7 +16,7 @@ from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
-from headwater.definitions.freshness import Batch, Freshness, OnRequest, Streaming, check_freshness
+from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, nearest
 
@@ -151,14 +151,14 @@ class FeatureView(Definition):
         features, or columns of the source that the view does not read; nor, for a streaming view, with where the history lies, since its
         state lives by the stream. Features count in their order, which stored state is laid out by.
         """
-        streams = not isinstance(self.freshness, Batch)
+        streams = not self.freshness.scheduled
         said = (
             self.root.name,
             _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
             [_state(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
-            _kind(self.freshness) if streams else self.freshness,
+            self.freshness.state if streams else self.freshness,
         )
         return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -244,7 +244,7 @@ class FeatureView(Definition):
         groups: list[tuple[str, tuple[str, ...], int]]
         if aggregation.each and aggregation.columns:
             groups = [(c, (c,), 0) for c in aggregation.columns]
-        elif aggregation.function == "latest":
+        elif aggregation.facts.per_column:
             groups = [(c, aggregation.columns, i) for i, c in enumerate(aggregation.columns)]
         else:
             groups = [(aggregation.label, aggregation.columns, 0)]
@@ -278,18 +278,15 @@ class FeatureView(Definition):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise DefinitionError(f"{what}: two features are named {twice[0]!r}; give one of them another name=")
-        if any(f.aggregation.function == "rate" and f.window.length is None for f in self.outputs):
+        divides = [f.aggregation.function for f in self.outputs if f.aggregation.facts.needs_length and f.window.length is None]
+        if divides:
             raise DefinitionError(
-                f"{what}: rate() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
+                f"{what}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
             )
         known = self.source.columns
         for aggregation in self.features:
             for column in (*aggregation.columns, *aggregation.beside):
-                if (
-                    known is not None
-                    and column not in known
-                    and not (aggregation.function.startswith("open_") and column in aggregation.columns)
-                ):
+                if known is not None and column not in known and not (aggregation.facts.queue and column in aggregation.columns):
                     raise DefinitionError(
                         f"{what}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
                     )
@@ -327,8 +324,3 @@ def _state(feature: Feature) -> tuple[object, ...]:
     """What is kept for a feature, whatever it is named."""
     made = feature.aggregation
     return (made.function, made.params, made.where, made.secondary, feature.columns, feature.column, feature.window)
-
-
-def _kind(freshness: Freshness) -> str:
-    """A stream's state is the same however far it may lag behind, and a request reads the same state."""
-    return "stream" if isinstance(freshness, Streaming | OnRequest) else type(freshness).__name__

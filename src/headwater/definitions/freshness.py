@@ -3,18 +3,83 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, ClassVar, TypeVar
 
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
+_T = TypeVar("_T")
+
+
+class FreshnessBase(Definition):
+    """What others ask a freshness, so that none need know which one it is.
+
+    kind: its name as data. scheduled: whether a job computes its values cut by cut, and publishes them. streamed: whether a pipeline keeps
+    them as events come. servable: whether values can be served at it; at others only a backtest asks. reads_events: whether any event
+    counts. state: what its views keep is of this kind; state of one kind can be that of any freshness of it.
+    """
+
+    kind: ClassVar[str]
+    scheduled: ClassVar[bool] = False
+    streamed: ClassVar[bool] = False
+    servable: ClassVar[bool] = False
+    reads_events: ClassVar[bool] = True
+    state: ClassVar[str]
+
+    @property
+    def stored(self) -> bool:
+        """Whether an online store keeps its values."""
+        return self.scheduled or self.streamed
+
+    @property
+    def asked(self) -> bool:
+        """Whether values are served, and made only when they are asked for."""
+        return self.servable and not self.stored
+
+    @property
+    def command(self) -> str:
+        """The command that brings its values to an online store."""
+        return "materialize" if self.scheduled else "ingest"
+
+    @property
+    def schedule(self) -> Batch | None:
+        """The cuts of its job, where there is one."""
+        return None
+
+    def known_by(self, T: _T, K: _T) -> _T:
+        """By when a thing that a store holds must have been known: K of a cut; whatever a stream has stored was known at T."""
+        return K if self.scheduled else T
+
+    @property
+    def written(self) -> str:
+        """All that it says, as it is written."""
+        return self.kind
+
+    @classmethod
+    def wrote(cls, written: str) -> bool:
+        """Whether a text is what a freshness of this kind says, `written`.
+
+        >>> Streaming.wrote(streaming("2s").written), Streaming.wrote(batch("1d").written)
+        (True, False)
+        """
+        return written.split(maxsplit=1)[0] == cls.kind
+
+    def to_data(self) -> dict[str, object]:
+        """Its kind, and what it says in microseconds; `from_data` reads it.
+
+        >>> streaming("2s").to_data()
+        {'kind': 'streaming', 'lag': 2000000}
+        """
+        return {"kind": self.kind}
+
 
 @dataclass(frozen=True, eq=False)
-class Batch(Definition):
+class Batch(FreshnessBase):
     """A job computes each cut and publishes it `delay` later. Times in microseconds; see `batch`."""
 
     every: int
@@ -22,6 +87,10 @@ class Batch(Definition):
     timezone: str
     delay: int
     wait: int
+
+    kind = "batch"
+    scheduled = servable = True
+    state = "Batch"
 
     def __str__(self) -> str:
         at = f" at {self.at // HOUR:02}:{self.at // (60 * SECOND) % 60:02} {self.timezone}" if self.every >= DAY else ""
@@ -32,12 +101,33 @@ class Batch(Definition):
         """The age of a value just before the next one is published."""
         return self.every + self.delay
 
+    @property
+    def schedule(self) -> Batch:
+        """Itself."""
+        return self
+
+    @property
+    def written(self) -> str:
+        """All that it says, as it is written."""
+        wait = f", wait {text(self.wait)}" if self.wait else ""
+        start = f" from {text(self.at)} after midnight" if self.at else ""
+        return f"batch every {text(self.every)}{start} {self.timezone}, delay {text(self.delay)}{wait}"
+
+    def to_data(self) -> dict[str, object]:
+        """Its kind and every field."""
+        rule = {"every": self.every, "at": self.at, "timezone": self.timezone}
+        return {"kind": self.kind, **rule, "delay": self.delay, "wait": self.wait}
+
 
 @dataclass(frozen=True, eq=False)
-class Streaming(Definition):
+class Streaming(FreshnessBase):
     """A pipeline that is `lag` microseconds behind; see `streaming`."""
 
     lag: int
+
+    kind = "streaming"
+    streamed = servable = True
+    state = "stream"
 
     def __str__(self) -> str:
         return f"streaming, {text(self.lag)} behind"
@@ -47,10 +137,23 @@ class Streaming(Definition):
         """The lag."""
         return self.lag
 
+    @property
+    def written(self) -> str:
+        """All that it says, as it is written."""
+        return f"streaming {text(self.lag)}"
+
+    def to_data(self) -> dict[str, object]:
+        """Its kind and its lag."""
+        return {"kind": self.kind, "lag": self.lag}
+
 
 @dataclass(frozen=True, eq=False)
-class OnRequest(Definition):
+class OnRequest(FreshnessBase):
     """Computed or read at the moment of asking; see `on_request`."""
+
+    kind = "on_request"
+    servable = True
+    state = "stream"  # a request reads the state that a stream keeps
 
     def __str__(self) -> str:
         return "at the moment of asking"
@@ -62,7 +165,7 @@ class OnRequest(Definition):
 
 
 @dataclass(frozen=True, eq=False)
-class Measured(Definition):
+class Measured(FreshnessBase):
     """As old as served values were; see `measured`.
 
     ages, cuts: microseconds, one pair for each value that was served; an age of None is one that was not there.
@@ -71,6 +174,9 @@ class Measured(Definition):
     ages: tuple[int | None, ...]
     cuts: tuple[int, ...] | None
     seed: int
+
+    kind = "measured"
+    state = "Measured"
 
     def __str__(self) -> str:
         found = self.found
@@ -87,10 +193,23 @@ class Measured(Definition):
         """The largest age measured."""
         return self.found[-1]
 
+    @property
+    def written(self) -> str:
+        """All that it says, as it is written."""
+        return f"{self} ({self.fingerprint[:6]})"
+
+    def to_data(self) -> dict[str, object]:
+        """Its kind, the largest age and the middle one."""
+        return {"kind": self.kind, "worst": self.found[-1], "median": self.found[len(self.found) // 2]}
+
 
 @dataclass(frozen=True, eq=False)
-class Never(Definition):
+class Never(FreshnessBase):
     """No event counts; see `never`."""
+
+    kind = "never"
+    reads_events = False
+    state = "Never"
 
     def __str__(self) -> str:
         return "no history: the request's own fields alone"
@@ -185,9 +304,21 @@ def never() -> Never:
     return Never()
 
 
+def from_data(data: Mapping[str, Any]) -> Freshness:
+    """The freshness that `to_data` described; measured ages as the largest and the middle one.
+
+    >>> print(from_data(batch("1d", delay="4h").to_data()))
+    every 1d at 00:00 UTC, published 4h later
+    """
+    given = {name: value for name, value in data.items() if name != "kind"}
+    if data["kind"] == Measured.kind:
+        return Measured((given["median"], given["worst"]), None, 0)
+    return next(kind for kind in (Batch, Streaming, OnRequest, Never) if kind.kind == data["kind"])(**given)
+
+
 def check_freshness(value: object, what: str) -> None:
     """Refuse anything that is not a freshness."""
-    if not isinstance(value, Batch | Streaming | OnRequest | Measured | Never):
+    if not isinstance(value, FreshnessBase):
         raise DefinitionError(f"{what} is {value!r}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
 
 
@@ -197,5 +328,5 @@ def kind_of(freshness: Sequence[Freshness]) -> str:
     >>> kind_of([batch("1h", delay="15m")]), kind_of([streaming("2s"), batch("1d")])
     ('batch', 'real-time')
     """
-    live = (f for f in freshness if not isinstance(f, Never))
+    live = (f for f in freshness if f.reads_events)
     return "real-time" if any(f.worst_age < HOUR for f in live) else "batch"

@@ -62,7 +62,7 @@ def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], wi
         )
     if isinstance(keys, str):
         raise DefinitionError(f"outcome(): keys is the text {keys!r}; give a list, such as [{keys!r}]")
-    if (aggregation.each or aggregation.function == "latest") and len(aggregation.columns) > 1:
+    if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
         raise DefinitionError(
             f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
         )

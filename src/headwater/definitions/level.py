@@ -13,11 +13,10 @@ from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, Never, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, kind_of, never, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError
@@ -141,7 +140,7 @@ class Level(Definition):
         Raises:
             UsageError: as `service`.
         """
-        found = model.task.retrieval if isinstance(model.task, Ranking) else None
+        found = None if model.ranking is None else model.ranking.retrieval
         return None if found is None else self._served(found)
 
     def _served(self, service: FeatureService) -> FeatureService:
@@ -172,7 +171,7 @@ class Level(Definition):
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
-        return any(not isinstance(self.freshness(v), Never) for v in model.features.views_in_history)
+        return any(self.freshness(v).reads_events for v in model.features.views_in_history)
 
 
 def _named(given: object) -> object:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, OnRequest, check_freshness
+from headwater.definitions.freshness import Freshness, OnRequest, check_freshness, on_request
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
+from headwater.definitions.tasks import TASKS, TaskName, TaskType, written
 from headwater.errors import DefinitionError, nearest
 
-TaskName = Literal["binary", "multiclass", "regression"]
-TaskKind = Literal["binary", "multiclass", "regression", "ranking"]
 Task = TaskName | Ranking
 Otherwise = Literal["default", "on_request"]
 OnStale = Literal["previous", "null", "refuse"]
@@ -119,11 +118,11 @@ class Model(Definition):
             raise DefinitionError(f"{what}: features is {self.features!r}; give a FeatureService")
         if not isinstance(self.labels, Labels):
             raise DefinitionError(f"{what}: labels is {self.labels!r}; give Labels")
-        if not isinstance(self.task, Ranking) and self.task not in get_args(TaskName):
-            close = nearest(self.task, get_args(TaskName)) if isinstance(self.task, str) else "known: binary, multiclass, regression"
+        if not isinstance(self.task, Ranking) and (self.task not in TASKS or TASKS[self.task].lists):
+            close = nearest(self.task, written()) if isinstance(self.task, str) else f"known: {', '.join(written())}"
             raise DefinitionError(f"{what}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
-        if isinstance(self.task, Ranking):
-            _check_columns(self.task, self.labels, what)
+        if self.ranking is not None:
+            _check_columns(self.ranking, self.labels, what)
         if isinstance(self.estimator, type):
             name = self.estimator.__name__
             raise DefinitionError(f"{what}: estimator is the class {name}; give an instance of it: estimator={name}()")
@@ -138,14 +137,24 @@ class Model(Definition):
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
 
     @property
-    def task_kind(self) -> TaskKind:
+    def task_kind(self) -> str:
         """The task in one word."""
-        return "ranking" if isinstance(self.task, Ranking) else self.task
+        return self.task_type.name
+
+    @property
+    def task_type(self) -> TaskType:
+        """What others ask of the task."""
+        return TASKS[self.task.kind if isinstance(self.task, Ranking) else self.task]
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The task where it is a ranking."""
+        return self.task if isinstance(self.task, Ranking) else None
 
     @cached_property
     def services(self) -> tuple[FeatureService, ...]:
         """What is read to answer a request: the features, and before them what candidates are found in, if the model retrieves any."""
-        retrieval = self.task.retrieval if isinstance(self.task, Ranking) else None
+        retrieval = None if self.ranking is None else self.ranking.retrieval
         return (self.features,) if retrieval is None else (retrieval, self.features)
 
     @property
@@ -174,7 +183,7 @@ def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
 
 def check_predictions(given: object, what: str) -> None:
     """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
-    if given is not None and not isinstance(given, Precomputed | OnRequest):
+    if given is not None and not (isinstance(given, Precomputed) or given == on_request()):
         raise DefinitionError(
             f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
         )

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from headwater.definitions.base import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DefinitionError
-
-LISTS = ("collect_set", "first_n", "last_n", "top_k")
-"""The aggregations that give a list."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,8 @@ class Ranking(Definition):
     group: str
     item: str
     candidates: Sequence[FeatureRef] = ()
+
+    kind: ClassVar[str] = "ranking"
 
     def __post_init__(self) -> None:
         for role, name in (("group", self.group), ("item", self.item)):
@@ -73,8 +74,9 @@ class Ranking(Definition):
             raise DefinitionError(f'Ranking: {given!r} is no candidate; give features that are lists, such as popular["top_k_item_1d"]')
         made = feature_of(given).aggregation
         what = f"Ranking: the candidate {given.name!r}"
-        if made.function not in LISTS:  # which cannot be split into a map
-            kinds = " and ".join((", ".join(f"{name}()" for name in LISTS[:-1]), f"{LISTS[-1]}()"))
+        if not made.facts.gives_list:  # which cannot be split into a map
+            lists = sorted(f"{name}()" for name, facts in FUNCTIONS.items() if facts.gives_list)
+            kinds = " and ".join((", ".join(lists[:-1]), lists[-1]))
             raise DefinitionError(
                 f"{what} is made by {made.function}(), which gives no list; candidates are lists of items: {kinds} make them"
             )

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DefinitionError
 
 DEFAULT_KEYS, MOST_KEYS = 100, 1000
-
-SPLIT = frozenset(
-    {"count", "sum", "mean", "min", "max", "std", "var", "first", "last", "since_last", "min_by", "max_by"}
-    | {"decayed_sum", "decayed_mean", "rate", "fraction", "ratio"}
-)
-"""The functions whose states are of one size for each category."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +24,10 @@ def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
     Raises:
         DefinitionError: a function that cannot be split, no column name, or `max_keys` out of bounds.
     """
-    if function not in SPLIT:
+    if not FUNCTIONS[function].splits:
+        can = sorted(name for name, facts in FUNCTIONS.items() if facts.splits)
         raise DefinitionError(
-            f"{function}() cannot be split by {column!r}: it has no state of one size for each category. These can: {', '.join(sorted(SPLIT))}"
+            f"{function}() cannot be split by {column!r}: it has no state of one size for each category. These can: {', '.join(can)}"
         )
     if not isinstance(column, str):
         raise DefinitionError(f"{function}().by({column!r}) is not a column name; make a column with the source's select, and name it here")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from headwater.aggregations.algebra import Family
+from headwater.aggregations.reads import Stored
 from headwater.aggregations.table import TABLE, stored_family
 from headwater.aggregations.windows import Wanted
 from headwater.compute.arrays import I64, Column
@@ -21,7 +22,6 @@ from headwater.engines import asides
 from headwater.engines.columns import decode
 from headwater.engines.local import wanted_of
 from headwater.engines.tiles import ViewTiles
-from headwater.online_stores import answers as loops
 
 
 @dataclass(frozen=True)
@@ -47,41 +47,13 @@ def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
     if wanted.by is not None:
         return None
     columns, kinds = _columns(tiles, wanted), tiles.records.stored.kinds
-    of = kinds.get(wanted.use.columns[feature.column if wanted.function == "latest" else 0], True) if wanted.use.columns else True
-    made = _HOW[wanted.function](wanted, columns, of) if wanted.function in _HOW else None
-    if made is None:
+    of = kinds.get(wanted.use.columns[feature.column], True) if wanted.use.columns else True
+    entry = TABLE[wanted.function]
+    if entry.read is None:
         return None
-    how, real = made
-    return Made(feature, (*how, *(-1,) * (5 - len(how))), real, _meant(tiles, feature) if TABLE[wanted.function].gives == "same" else None)  # type: ignore[arg-type]
-
-
-_How = Callable[[Wanted, tuple[int, ...], bool], tuple[tuple[int, ...], bool]]
-"""What is wanted, its columns, and whether its (first) column is int64 -> how it is made of which columns; whether it is a float."""
-
-
-def _rough(columns: tuple[int, ...]) -> tuple[int, int]:
-    """The columns of a sum: the total, and for integers that as a float."""
-    return columns[1], columns[2] if len(columns) == 3 else -1
-
-
-_HOW: Mapping[str, _How] = {
-    "count": lambda _, c, __: ((loops.WHOLE, c[0]), False),
-    "sum": lambda _, c, whole: ((loops.SUM, *_rough(c)), False) if whole else ((loops.REAL, c[1]), True),
-    "mean": lambda _, c, __: ((loops.MEAN, c[0], *_rough(c)), True),
-    "min": lambda _, c, whole: ((loops.KEPT, c[1], c[0]), not whole),
-    "max": lambda _, c, whole: ((loops.KEPT, c[1], c[0]), not whole),
-    "std": lambda w, c, __: ((loops.DEVIATION, c[0], c[2], int(dict(w.params)["ddof"])), True),
-    "var": lambda w, c, __: ((loops.VARIANCE, c[0], c[2], int(dict(w.params)["ddof"])), True),
-    "first": lambda _, c, whole: ((loops.KEPT, c[2], c[-1]), not whole),
-    "last": lambda _, c, whole: ((loops.KEPT, c[2], c[-1]), not whole),
-    "latest": lambda w, c, whole: ((loops.LATEST, c[3 + 2 * w.output], c[-1], c[2 + 2 * w.output]), not whole),
-    "since_last": lambda _, c, __: ((loops.SINCE, c[0], c[-1]), True),
-    "min_by": lambda _, c, whole: ((loops.KEPT, c[4], c[0]), not whole),
-    "max_by": lambda _, c, whole: ((loops.KEPT, c[4], c[0]), not whole),
-    "rate": lambda w, c, __: ((loops.RATE, *(_rough(c) if w.use.columns else (c[0], -2)), cast("int", w.window.length)), True),
-    "fraction": lambda _, c, __: ((loops.FRACTION, c[0], c[1]), True),
-    "ratio": lambda _, c, whole: ((loops.RATIO, *_rough(c[: 3 if whole else 2]), *_rough(c[3 if whole else 2 :])), True),
-}
+    read = entry.read(Stored(columns, of, wanted.use, dict(wanted.params), wanted.window, wanted.output))
+    how = (*read.words, *(-1,) * (5 - len(read.words)))
+    return Made(feature, how, read.real, _meant(tiles, feature) if entry.definition.gives == "same" else None)  # type: ignore[arg-type]
 
 
 def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:

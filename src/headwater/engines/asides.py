@@ -107,6 +107,6 @@ def latest(features: Sequence[Feature], found: Sequence[Answers], K: I64) -> Col
     last = np.full(len(K), NEVER)
     for feature, answers in zip(features, found, strict=True):
         assert isinstance(answers, Column)
-        known = K if feature.aggregation.function.startswith("open_") else answers.values
+        known = K if feature.aggregation.facts.queue else answers.values
         last = np.where(True if answers.valid is None else answers.valid, np.maximum(last, known), last)
     return Column(last)

@@ -120,8 +120,8 @@ def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.Dat
     column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
     values = pl.Series([], dtype=column)
     of_sum = pl.Int64() if column.is_integer() or column == pl.Boolean else pl.Float64()
-    made = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.gives) or encode(values)[1].dtype
-    if entry.gives == "list":
+    made = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
+    if entry.definition.gives_list:
         made = pl.List(made)
     return made if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, made)
 
@@ -153,7 +153,7 @@ def decode(answers: Answers, function: str, coded: Coded | None, name: str, seco
     series = pl.Series(name, answers.values)
     if answers.valid is not None:
         series = series.set(pl.Series(~answers.valid), None)
-    return _meant(series, coded) if TABLE[function].gives == "same" else series
+    return _meant(series, coded) if TABLE[function].definition.gives == "same" else series
 
 
 def _lists(lists: Lists, function: str, coded: Coded | None, name: str, secondary: Coded | None) -> pl.Series:

@@ -192,7 +192,7 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
 
 def told_apart(features: Sequence[Feature]) -> set[str]:
     """The columns whose texts need a hash each."""
-    return {c for f in features if f.aggregation.function == "count_distinct" for c in f.columns}
+    return {c for f in features if TABLE[f.aggregation.function].hashes for c in f.columns}
 
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:

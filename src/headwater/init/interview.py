@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import cast
 
 from headwater.definitions.durations import micros
+from headwater.definitions.tasks import written
 from headwater.errors import DefinitionError, UsageError, nearest
 from headwater.init.tables import usable
 
-KINDS = ("binary", "multiclass", "regression")
 TYPES = ("float", "int", "str", "bool", "datetime")
 _LOOK = "With all the time in the world, what would you look at to decide? One thing, in your words (an empty line: nothing more)"
 
 _QUESTIONS: Mapping[str, tuple[str, str]] = {
     "name": ("What is the project called?", "card_fraud"),
     "predict": ("What is predicted? The name of the outcome's column", "is_fraud"),
-    "kind": (f"Of which kind is it: {', '.join(KINDS)}?", "binary"),
+    "kind": (f"Of which kind is it: {', '.join(written())}?", "binary"),
     "asked_at": ("Which column says when a prediction is asked for?", "asked_at"),
     "known_after": ("How long after that is the outcome known?", "7d"),
     "keys": ("Whom or what does a request name? Columns, with commas", "card_id, merchant_id"),
@@ -141,8 +141,8 @@ def _made(task: Mapping[str, object], looks: Sequence[object], where: str) -> In
     """The answers, each checked."""
     of = _Reader(task, f"{where}: [task]", _QUESTIONS)
     kind = of.word("kind")
-    if kind not in KINDS:
-        raise UsageError(f"{where}: kind is {kind!r}; {nearest(kind, KINDS)} (of {', '.join(KINDS)})")
+    if kind not in written():
+        raise UsageError(f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})")
     keys = of.names("keys")
     made = []
     for number, given in enumerate(looks, start=1):

@@ -9,12 +9,12 @@ import numpy as np
 from headwater.compute.arrays import I64
 from headwater.compute.as_of import as_of
 from headwater.definitions.durations import DAY, HOUR, text
-from headwater.definitions.freshness import Batch, Freshness, Never
+from headwater.definitions.freshness import Batch, Freshness, from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.moments import moment_text
 from headwater.errors import DataError, nearest
-from headwater.models.manifest import Manifest, View, definitions_of, freshness_from, request_fingerprints, trained_features, views_of
+from headwater.models.manifest import Manifest, View, definitions_of, request_fingerprints, trained_features, views_of
 from headwater.models.served import ServedModel
 
 _START = 19_723 * DAY  # 2024 begins
@@ -99,7 +99,7 @@ def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], lis
         then = manifest.views.get(name)
         if then is None:
             continue
-        trained, served = freshness_from(then.freshness), freshness_from(now.freshness)
+        trained, served = from_data(then.freshness), from_data(now.freshness)
         said = staler(trained, served)
         words = f"view {name!r} was trained {then.says}, and is served {now.says}"
         if said:
@@ -122,7 +122,7 @@ def _ahead(manifest: Manifest, model: Model, level: Level) -> list[str]:
         return []
     if then is None:
         return [f"predictions are made ahead, {scoring.freshness}, and it was trained on features of the moment of asking"]
-    said = staler(freshness_from(then["freshness"]), scoring.freshness)
+    said = staler(from_data(then["freshness"]), scoring.freshness)
     return [f"predictions were made {then['says']} in training, and are made {scoring.freshness} ({said})"] if said else []
 
 
@@ -140,13 +140,13 @@ def staler(trained: Freshness, served: Freshness) -> str:
     >>> staler(batch("1d", delay="4h"), batch("1d", at="12:00", delay="4h"))
     'at 2024-01-01T04:00:00+00:00 16h old, against 4h'
     """
-    if isinstance(trained, Never) or isinstance(served, Never):
-        return "no event counts any more" if isinstance(served, Never) and not isinstance(trained, Never) else ""
+    if not (trained.reads_events and served.reads_events):
+        return "no event counts any more" if trained.reads_events and not served.reads_events else ""
     if served.worst_age > trained.worst_age:
         return f"up to {text(served.worst_age)} old, against {text(trained.worst_age)}"
-    if not (isinstance(trained, Batch) and isinstance(served, Batch)):
+    if trained.schedule is None or served.schedule is None:
         return ""
-    t = _published(trained)
+    t = _published(trained.schedule)
     mine, theirs = as_of(served, t), as_of(trained, t)
     behind = np.maximum(theirs[0] - mine[0], theirs[1] - mine[1])
     if behind.max() <= 0:

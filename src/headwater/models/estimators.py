@@ -8,16 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from headwater.definitions.model import Estimator, Model, TaskKind
+from headwater.definitions.model import Estimator, Model
+from headwater.definitions.tasks import TaskType
 from headwater.errors import DataError, nearest
 from headwater.models.encoding import Encoding
 
-# Of classes LightGBM chooses by their number.
-_OBJECTIVES = {"binary": "binary", "multiclass": None, "regression": "regression_l1", "ranking": "lambdarank"}
 _WIDEST = 255  # categories that scikit-learn's histogram gradient boosting can tell apart in a column
 
 
-def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = False, seed: int, threads: int) -> tuple[Estimator, str]:
+def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = False, seed: int, threads: int) -> tuple[Estimator, str]:
     """LightGBM's gradient boosting; scikit-learn's where LightGBM does not load (a slim image lacks libgomp). With a description.
 
     LightGBM's regression is fitted to the absolute error, as the headline metric is the mean of that; scikit-learn's to the squared one.
@@ -27,14 +26,14 @@ def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = Fals
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        made = _histogram(kind, narrow(encoding), graded=graded, seed=seed)
-        alone = ", each candidate by itself" if kind == "ranking" else ""
+        made = _histogram(task, narrow(encoding), graded=graded, seed=seed)
+        alone = ", each candidate by itself" if task.lists else ""
         library = "libomp (brew install libomp)" if sys.platform == "darwin" else "libgomp (apt install libgomp1)"
         remedy = "pip install lightgbm" if isinstance(error, ModuleNotFoundError) else f"it needs {library}"
         return made, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})"
-    makers = {"binary": lightgbm.LGBMClassifier, "multiclass": lightgbm.LGBMClassifier, "regression": lightgbm.LGBMRegressor}
-    made = makers.get(kind, lightgbm.LGBMRanker)(
-        objective=_OBJECTIVES[kind],
+    makers = {"classifier": lightgbm.LGBMClassifier, "regressor": lightgbm.LGBMRegressor, "ranker": lightgbm.LGBMRanker}
+    made = makers[task.estimator](
+        objective=task.objective,
         n_estimators=80,
         learning_rate=0.08,
         num_leaves=48,
@@ -51,7 +50,7 @@ def default_estimator(kind: TaskKind, encoding: Encoding, *, graded: bool = Fals
         force_col_wise=True,
         verbose=-1,
     )
-    each = " a class" if kind == "multiclass" else ""
+    each = " a class" if task.classes else ""
     return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
@@ -156,12 +155,12 @@ def misfit(model: Model) -> str:
         except DataError as error:
             return str(error)
     kind, name = kind_of_estimator(model.estimator), type(model.estimator).__name__
-    if name.endswith("Ranker") and model.task_kind != "ranking":
+    if name.endswith("Ranker") and not model.task_type.lists:
         return f"the estimator {name} ranks the candidates of lists, and the task is {model.task_kind!r}; give a classifier or a regressor, or hw.Ranking(...)"
-    if kind == "regressor" and model.task_kind == "multiclass":
-        return f"the estimator {name} predicts numbers, and the task is 'multiclass'; give a classifier, such as {_other(name)}"
-    if kind == "classifier" and model.task_kind == "regression":
-        return f"the estimator {name} predicts classes, and the task is 'regression'; give a regressor, such as {_other(name)}"
+    if kind == "regressor" and model.task_type.classes:
+        return f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a classifier, such as {_other(name)}"
+    if kind == "classifier" and model.task_type.values:
+        return f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a regressor, such as {_other(name)}"
     return ""
 
 
@@ -173,11 +172,11 @@ def _other(name: str) -> str:
     return "HistGradientBoostingClassifier or HistGradientBoostingRegressor of scikit-learn"
 
 
-def _histogram(kind: TaskKind, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:
+def _histogram(task: TaskType, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     # Its absolute error does not learn where many outcomes equal their median, so a regression keeps the squared error here.
-    maker = HistGradientBoostingRegressor if kind == "regression" or graded else HistGradientBoostingClassifier
+    maker = HistGradientBoostingRegressor if task.values or graded else HistGradientBoostingClassifier
     return cast(
         "Estimator",
         maker(

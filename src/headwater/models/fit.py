@@ -11,8 +11,9 @@ import numpy as np
 
 from headwater import settings
 from headwater.compute.arrays import F64, I64
-from headwater.definitions.model import Estimator, Model, TaskKind
+from headwater.definitions.model import Estimator, Model
 from headwater.definitions.readable import Readable
+from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, fit_encoding
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
@@ -38,7 +39,7 @@ class Fitted(Readable):
 
     estimator: Estimator
     encoding: Encoding
-    kind: TaskKind
+    kind: str
     description: str
     replayed: bool = False  # given fitted, and not trained here
     classes: tuple[ClassName, ...] = ()
@@ -46,9 +47,14 @@ class Fitted(Readable):
     frames: Frames = ""
 
     @property
+    def task(self) -> TaskType:
+        """What it was fitted for."""
+        return TASKS[self.kind]
+
+    @property
     def in_units_of_label(self) -> bool:
         """Whether a score is a probability or a value; False where it only orders, as a decision function and a ranking do."""
-        return in_units_of_label(self.estimator, self.kind)
+        return in_units_of_label(self.estimator, self.task)
 
     @property
     def takes_raw(self) -> bool:
@@ -67,7 +73,7 @@ class Fitted(Readable):
             DataError: an estimator that refuses the data, or was given fitted on other columns.
         """
         if frame.height == 0:
-            return np.empty((0, len(self.classes)) if self.kind == "multiclass" else 0)
+            return np.empty((0, len(self.classes)) if self.task.classes else 0)
         return self.score_inputs(self.inputs(frame))
 
     def inputs(self, frame: pl.DataFrame) -> object:
@@ -79,7 +85,7 @@ class Fitted(Readable):
     def score_inputs(self, x: object) -> F64:
         """As `score`, of what the estimator takes: float64 (rows, inputs), or a frame."""
         try:
-            found = scores_of(self.estimator, self.kind, len(self.classes if self.known is None else self.known), x)
+            found = scores_of(self.estimator, self.task, len(self.classes if self.known is None else self.known), x)
         except ValueError as error:
             raise DataError(f"{self.description}, cannot score the features {list(self.encoding.columns)}: {first_line(error)}") from error
         if self.known is None or len(self.known) == len(self.classes):
@@ -116,7 +122,7 @@ def fit(
         DataError: labels of one class, or an estimator that refuses the data.
     """
     what = f"model {model.name!r}, training rows"
-    if model.task == "binary":
+    if model.task_type.positives:
         check_classes(label, what)
     encoding = fit_encoding(frame)
     if model.estimator is not None and is_fitted(model.estimator):
@@ -125,12 +131,12 @@ def fit(
         described = f"{type(model.estimator).__name__}, given fitted"
         return Fitted(model.estimator, encoding, model.task_kind, described, replayed=True, classes=tuple(classes), frames=frames)
     known = None
-    if model.task == "multiclass":
+    if model.task_type.classes:
         label, known = _seen(label, classes, what)
-    if model.task_kind == "ranking":
+    if model.task_type.lists:
         groups = check_lists(label, groups, what)
     made = _unfitted(model, encoding, label, seed, threads)
-    y = label if model.task == "regression" or (label % 1).any() else label.astype(np.int64)
+    y = label if model.task_type.values or (label % 1).any() else label.astype(np.int64)
     order = np.arange(len(y))
     more: dict[str, object] = {}
     takes = inspect.signature(made.estimator.fit).parameters
@@ -156,8 +162,8 @@ def _unfitted(model: Model, encoding: Encoding, label: F64, seed: int, threads: 
     if model.estimator is not None:
         made, description = fresh_copy(model.estimator, encoding, seed=seed), type(model.estimator).__name__
     else:
-        graded = model.task_kind == "ranking" and bool((~np.isin(label, (0, 1))).any())
-        made, description = default_estimator(model.task_kind, encoding, graded=graded, seed=seed, threads=threads or settings.threads())
+        graded = model.task_type.lists and bool((~np.isin(label, (0, 1))).any())
+        made, description = default_estimator(model.task_type, encoding, graded=graded, seed=seed, threads=threads or settings.threads())
     return Fitted(made, encoding, model.task_kind, description, frames=frames_for(made, encoding))
 
 

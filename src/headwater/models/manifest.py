@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from headwater.definitions.base import canonical
-from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
+from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, Precomputed, TaskKind
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.tasks import TASKS
 from headwater.errors import DataError
 from headwater.models.encoding import Encoding, Kind
 from headwater.models.named import Frames
@@ -72,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     model: str = ""
     fingerprint: str = ""
-    task: TaskKind
+    task: str
     estimator: str
     replayed: bool = False
     kept: Kept
@@ -115,6 +116,8 @@ def read_manifest(text: bytes, where: object) -> Manifest:
         found = msgspec.json.decode(text, type=Manifest)
         if found.format != FORMAT:
             raise msgspec.ValidationError(f"it is of format {found.format}, and this version reads {FORMAT}")
+        if found.task not in TASKS:
+            raise msgspec.ValidationError(f"its task is {found.task!r}, and the known ones are {', '.join(TASKS)}")
         return found
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
@@ -151,7 +154,7 @@ def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any
 def _ahead(scoring: Precomputed | None) -> dict[str, Any] | None:
     if scoring is None:
         return None
-    freshness = {"says": str(scoring.freshness), "freshness": freshness_data(scoring.freshness)}
+    freshness = {"says": str(scoring.freshness), "freshness": scoring.freshness.to_data()}
     return {**freshness, "keys": list(scoring.keys), "otherwise": scoring.otherwise}
 
 
@@ -165,7 +168,7 @@ def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
     known, ahead = model.features.in_training, level.get("predictions")
     if ahead is None:
         return known.feature_names
-    scoring = Precomputed(freshness_from(ahead["freshness"]), tuple(ahead["keys"]), ahead["otherwise"])
+    scoring = Precomputed(from_data(ahead["freshness"]), tuple(ahead["keys"]), ahead["otherwise"])
     return Level(predictions=scoring).feature_names(replace(model, features=known))
 
 
@@ -175,7 +178,7 @@ def views_of(model: Model, level: Level) -> dict[str, View]:
         view.name: View(
             values=view.values_fingerprint(model.features.needed[view.name]),
             says=str(level.freshness(view)),
-            freshness=freshness_data(level.freshness(view)),
+            freshness=level.freshness(view).to_data(),
             known_after=level.source(view).delay,
         )
         for view in model.features.in_training.views
@@ -189,42 +192,6 @@ def request_fingerprints(model: Model) -> dict[str, str]:
     for made in service.request_features:
         said[made.name] = (made.function, made.fields, {name: ref.name for name, ref in made.inputs.items()}, made.dtype)
     return {name: hashlib.sha256(json.dumps(canonical(one), sort_keys=True).encode()).hexdigest()[:16] for name, one in said.items()}
-
-
-def freshness_data(freshness: Freshness) -> dict[str, Any]:
-    """A freshness as data: its kind, and what it says in microseconds. Of measured ages, the largest and the middle one.
-
-    >>> from headwater.definitions.freshness import batch, streaming
-    >>> freshness_data(streaming("2s"))
-    {'kind': 'streaming', 'lag': 2000000}
-    """
-    match freshness:
-        case Batch():
-            rule = {"every": freshness.every, "at": freshness.at, "timezone": freshness.timezone}
-            return {"kind": "batch", **rule, "delay": freshness.delay, "wait": freshness.wait}
-        case Streaming(lag=lag):
-            return {"kind": "streaming", "lag": lag}
-        case Measured(found=found):
-            return {"kind": "measured", "worst": found[-1], "median": found[len(found) // 2]}
-        case OnRequest():
-            return {"kind": "on_request"}
-        case Never():
-            return {"kind": "never"}
-
-
-def freshness_from(data: Mapping[str, Any]) -> Freshness:
-    """The freshness that `freshness_data` described; measured ages as the largest and the middle one."""
-    match data["kind"]:
-        case "batch":
-            return Batch(data["every"], data["at"], data["timezone"], data["delay"], data["wait"])
-        case "streaming":
-            return Streaming(data["lag"])
-        case "measured":
-            return Measured((data["median"], data["worst"]), None, 0)
-        case "on_request":
-            return OnRequest()
-        case _:
-            return Never()
 
 
 def plain(value: object) -> object:

@@ -27,12 +27,12 @@ def measure(fitted: Fitted, known: Outcomes, score: F64) -> Mapping[str, float]:
     from sklearn import metrics
 
     y = known.y
-    if fitted.kind == "regression":
+    if fitted.task.values:
         return {"mae": float(np.abs(y - score).mean()), "rmse": float(np.sqrt(((y - score) ** 2).mean()))}
-    if fitted.kind == "ranking":
+    if fitted.task.lists:
         assert known.groups is not None
         return {f"ndcg@{_SHOWN}": _ndcg(y, score, known.groups)}
-    if fitted.kind == "multiclass":
+    if fitted.task.classes:
         seen = ~np.isnan(y)
         right = {"accuracy": float((score.argmax(axis=1) == y).mean())}
         if not fitted.in_units_of_label or not seen.any():

@@ -55,7 +55,7 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
     what = f"labels {model.labels.name!r}"
     weighted = model.labels.weight in requests.columns
     weight = requests[str(model.labels.weight)].cast(pl.Float64).to_numpy() if weighted else None
-    if model.task == "multiclass":
+    if model.task_type.classes:
         found = _named(label, what)
         chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(found.drop_nulls().to_list())))
         return Outcomes(_positions(found, chosen), chosen, weight=weight)
@@ -63,7 +63,7 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
     bad = int((~np.isfinite(y)).sum())
     if bad:
         raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")
-    return Outcomes(y, groups=_groups(model.task, requests, what) if isinstance(model.task, Ranking) else None, weight=weight)
+    return Outcomes(y, groups=None if model.ranking is None else _groups(model.ranking, requests, what), weight=weight)
 
 
 def _named(label: pl.Series, what: str) -> pl.Series:

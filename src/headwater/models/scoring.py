@@ -7,7 +7,8 @@ from typing import Protocol, cast
 import numpy as np
 
 from headwater.compute.arrays import F64
-from headwater.definitions.model import Estimator, TaskKind
+from headwater.definitions.model import Estimator
+from headwater.definitions.tasks import TaskType
 from headwater.errors import DataError
 
 
@@ -23,14 +24,14 @@ class Decides(Protocol):
     def decision_function(self, X: object) -> object: ...
 
 
-def in_units_of_label(estimator: Estimator, kind: TaskKind) -> bool:
+def in_units_of_label(estimator: Estimator, task: TaskType) -> bool:
     """Whether a score is a probability or a value; False where it only orders."""
-    if kind == "ranking":
+    if task.lists:
         return False
-    return kind == "regression" or hasattr(estimator, "predict_proba") or not hasattr(estimator, "decision_function")
+    return task.values or hasattr(estimator, "predict_proba") or not hasattr(estimator, "decision_function")
 
 
-def scores_of(estimator: Estimator, kind: TaskKind, classes: int, x: object) -> F64:
+def scores_of(estimator: Estimator, task: TaskType, classes: int, x: object) -> F64:
     """What the estimator says of each row: float64, (rows) or for a multiclass task (rows, classes).
 
     Binary: the probability of the outcome; without `predict_proba` the decision function, or what is predicted. Regression: the value.
@@ -39,32 +40,32 @@ def scores_of(estimator: Estimator, kind: TaskKind, classes: int, x: object) -> 
 
     Args:
         estimator: fitted.
-        kind: of the task.
+        task: of the model.
         classes: how many there are in a multiclass task.
         x: as the estimator takes it.
 
     Raises:
         DataError: it tells another number of classes apart.
     """
-    if kind == "multiclass":
+    if task.classes:
         return _each_class(estimator, classes, x)
-    if kind != "regression" and hasattr(estimator, "predict_proba"):
-        return _of_classes(estimator, kind, np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64))
-    if kind != "regression" and hasattr(estimator, "decision_function"):
+    if not task.values and hasattr(estimator, "predict_proba"):
+        return _of_classes(estimator, task, np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64))
+    if not task.values and hasattr(estimator, "decision_function"):
         found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
         if found.ndim == 1:
             return found
     found = np.asarray(estimator.predict(x), np.float64)
-    return found if found.ndim == 1 else _of_classes(estimator, kind, found)
+    return found if found.ndim == 1 else _of_classes(estimator, task, found)
 
 
-def _of_classes(estimator: Estimator, kind: TaskKind, shares: F64) -> F64:
+def _of_classes(estimator: Estimator, task: TaskType, shares: F64) -> F64:
     """One number a row, of a column for each class: the share of the last, or in a ranking the mean grade."""
     if shares.shape[1] == 1:
         return np.ascontiguousarray(shares[:, 0])
-    if kind == "regression" or (kind == "binary" and shares.shape[1] != 2):
-        raise DataError(f"{type(estimator).__name__} gives {shares.shape[1]} numbers a row, and a {kind} model has one")
-    return shares @ _grades(estimator, shares.shape[1]) if kind == "ranking" else np.ascontiguousarray(shares[:, -1])
+    if task.values or (task.positives and shares.shape[1] != 2):
+        raise DataError(f"{type(estimator).__name__} gives {shares.shape[1]} numbers a row, and a {task.name} model has one")
+    return shares @ _grades(estimator, shares.shape[1]) if task.lists else np.ascontiguousarray(shares[:, -1])
 
 
 def _each_class(estimator: Estimator, classes: int, x: object) -> F64:

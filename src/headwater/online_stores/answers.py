@@ -12,14 +12,13 @@ import math
 import numba as nb
 import numpy as np
 
+from headwater.aggregations.reads import DEVIATION, FRACTION, KEPT, LATEST, MEAN, RATE, REAL, SINCE, SUM, VARIANCE, WHOLE
 from headwater.compute.rows import ADD, GREATEST, LEAST, PICK, merged, paired
 from headwater.compute.tiles import ALL
 from headwater.definitions.durations import SECOND
 from headwater.online_stores.kernels import FORMAT, HEAD
 
 SECTION, WIDTH = 8, 12
-WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
-"""How a value is made of up to four columns of the state of a window."""
 _FAR = 2.0**62
 PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 

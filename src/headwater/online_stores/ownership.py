@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles, KafkaTopic, Stream
 from headwater.errors import FencedError, StoreError
@@ -110,7 +109,7 @@ def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
     """The view with the fingerprint under which the store keeps its state, and its source as of `placed_source`."""
     if view.is_placed:
         return view
-    batch = isinstance(view.freshness, Batch)
+    batch = view.freshness.scheduled
     source = view.source if batch else placed_source(store, view.source)
     space = store.namespace if batch else source.name
     if source is view.source and not store.namespace:

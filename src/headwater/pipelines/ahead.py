@@ -15,10 +15,9 @@ from headwater.definitions.aggregation import count
 from headwater.definitions.ahead import made_ahead, members_ahead, views_ahead
 from headwater.definitions.feature_service import FeatureService, Member, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Freshness, Never, on_request
+from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.ranking import Ranking
 from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.historical import feature_frames
@@ -61,10 +60,11 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
 
 
 def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
-    if not (isinstance(freshness, Batch) and isinstance(scoring, Batch)):
+    view, job = freshness.schedule, scoring.schedule
+    if view is None or job is None:
         return freshness
-    delay = max(freshness.delay - scoring.delay, 0)
-    return dataclasses.replace(freshness, delay=delay, wait=min(freshness.wait, delay))
+    delay = max(view.delay - job.delay, 0)
+    return dataclasses.replace(view, delay=delay, wait=min(view.wait, delay))
 
 
 def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[FeatureView]]:
@@ -73,7 +73,7 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
     Raises:
         UsageError: a key that none has, or scores that are never made.
     """
-    if isinstance(scoring.freshness, Never):
+    if not scoring.freshness.reads_events:
         raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
     views = [v for v in views_ahead(model, scoring) if all(v.request_key(key) in scoring.keys for key in v.keys)]
     by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in scoring.keys}
@@ -144,8 +144,8 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
     Raises:
         UsageError: no candidates are known by the job's keys alone.
     """
-    task, views, (_, fresh, cut) = model.task, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
-    assert isinstance(task, Ranking)
+    task, views, (_, fresh, cut) = model.ranking, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
+    assert task is not None
     known = [ref for ref in task.candidates if made_ahead(ref, views)]
     if not known:
         raise UsageError(

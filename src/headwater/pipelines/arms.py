@@ -9,7 +9,7 @@ from functools import cached_property
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Measured, Never, Streaming, on_request
+from headwater.definitions.freshness import on_request
 from headwater.definitions.project import Project
 from headwater.errors import UsageError, nearest
 from headwater.pipelines.lints import refusals
@@ -41,10 +41,10 @@ def backtest_only(arm: Arm) -> str | None:
     if other:
         return f"{other[0]}: a request asks them when it comes"
     scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
-    if scoring is not None and not isinstance(scoring.freshness, Batch):
+    if scoring is not None and not scoring.freshness.scheduled:
         return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"
     if scoring is not None and not scoring.on_request:
-        unmade = (view for view in views if isinstance(view.freshness, Measured | Never))
+        unmade = (view for view in views if not view.freshness.servable)
         return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
     said = refusals(views)
     return said[0] if said else next(filter(None, map(_unfed, views)), None)
@@ -102,8 +102,8 @@ def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str
 def _unfed(view: FeatureView) -> str | None:
     """What a view lacks that its values would be made of."""
     source = view.source
-    if isinstance(view.freshness, Streaming) and bottom_of(source).stream is None:
+    if view.freshness.streamed and bottom_of(source).stream is None:
         return f"view {view.name} would be streaming, and source {source.name} has no stream"
-    if isinstance(view.freshness, Batch) and bottom_of(source).history is None:
+    if view.freshness.scheduled and bottom_of(source).history is None:
         return f"view {view.name} would be batch, and source {source.name} has no history"
     return None

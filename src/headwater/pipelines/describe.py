@@ -13,7 +13,7 @@ from headwater.definitions.connectors import Table
 from headwater.definitions.durations import text
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
-from headwater.definitions.freshness import Batch, Freshness, Measured, OnRequest, Streaming
+from headwater.definitions.freshness import OnRequest
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
@@ -75,9 +75,9 @@ def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
     """`only`: by model, why the level is for backtests alone."""
     fresh: object = None
     if isinstance(level.features, Mapping):
-        fresh = {view.name: freshness_text(freshness) for view, freshness in level.features.items()}
+        fresh = {view.name: freshness.written for view, freshness in level.features.items()}
     elif level.features is not None:
-        fresh = freshness_text(level.features)
+        fresh = level.features.written
     return _without_none(
         features=fresh,
         predictions=None if level.predictions is None else _predictions(level.predictions),
@@ -87,11 +87,11 @@ def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
 
 
 def _predictions(made: Precomputed | OnRequest) -> str:
-    if isinstance(made, OnRequest):
+    if not isinstance(made, Precomputed):
         return "on request"
     otherwise = ", otherwise on request" if made.on_request else ""
     stale = "" if made.on_stale == "previous" else f", on_stale {made.on_stale}"
-    return f"precomputed {freshness_text(made.freshness)}, by {', '.join(made.keys)}{otherwise}{stale}"
+    return f"precomputed {made.freshness.written}, by {', '.join(made.keys)}{otherwise}{stale}"
 
 
 def _source(source: Source) -> dict[str, object]:
@@ -119,7 +119,7 @@ def _view(view: FeatureView) -> dict[str, object]:
         source=view.source.name,
         keys=list(view.keys),
         features={f.name: _feature(f) for f in view.outputs},
-        freshness=freshness_text(view.freshness),
+        freshness=view.freshness.written,
         ttl=view.ttl,
         on_stale=view.on_stale,
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
@@ -202,25 +202,11 @@ def _feature(feature: Feature) -> str:
     made, window = feature.aggregation, feature.window
     given = [*feature.columns, *(f"{name}={value}" for name, value in made.params), *([f"where={made.where}"] if made.where else [])]
     split = f".by({made.secondary.column}, max_keys={made.secondary.max_keys})" if made.secondary else ""
-    which = f".{feature.columns[feature.column]}" if made.function == "latest" else ""
+    which = f".{feature.columns[feature.column]}" if made.facts.per_column else ""
     size = "lifetime" if window.length is None else text(window.length)
     offset = f" ending {text(window.offset)} before" if window.offset else ""
     hop = "" if window.length is None and not window.offset else f", in steps of {text(window.hop)}"
     return f"{made.function}({', '.join(given)}){split}{which} over {size}{offset}{hop}"
-
-
-def freshness_text(freshness: Freshness) -> str:
-    """All that a freshness says, as it is written."""
-    if isinstance(freshness, Batch):
-        clock = text(freshness.at)
-        wait = f", wait {text(freshness.wait)}" if freshness.wait else ""
-        start = f" from {clock} after midnight" if freshness.at else ""
-        return f"batch every {text(freshness.every)}{start} {freshness.timezone}, delay {text(freshness.delay)}{wait}"
-    if isinstance(freshness, Streaming):
-        return f"streaming {text(freshness.lag)}"
-    if isinstance(freshness, Measured):
-        return f"{freshness} ({freshness.fingerprint[:6]})"
-    return "on_request" if isinstance(freshness, OnRequest) else "never"
 
 
 def _events(source: Source, columns: frozenset[str]) -> list[object]:

@@ -11,7 +11,6 @@ import polars as pl
 from headwater.definitions.base import StaleWarning, stack_level
 from headwater.definitions.durations import rounded
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.engines import asides
 from headwater.pipelines.moments import Moment
 
@@ -42,7 +41,7 @@ def warn_stale(served: Mapping[str, tuple[FeatureView, Moment]], t: int) -> None
     if not old:
         return
     listed = "; ".join(f"view {name!r} is {_old(age)} old (defined: {view.freshness})" for name, (view, age) in old.items())
-    verbs = dict.fromkeys("materialize" if isinstance(view.freshness, Batch) else "ingest" for view, _ in old.values())
+    verbs = dict.fromkeys(view.freshness.command for view, _ in old.values())
     runs = " and ".join(f"`headwater {verb}`" for verb in verbs)
     message = (
         f"stale values: {listed}. See that {runs} runs, and `headwater status`; details=True says it in columns instead of this warning, and "

@@ -21,7 +21,7 @@ from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureView
-from headwater.definitions.freshness import Freshness, Never, on_request
+from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.events import Notes, Reach, no_events, read_events
@@ -147,7 +147,7 @@ def first_read(freshness: Freshness, asked: Requests, windows: Sequence[Window])
 
 def _first(freshness: Freshness, start: int | None, windows: Sequence[Window]) -> int | None:
     """`first_read` of rows that ask at `start` and later."""
-    if start == NOTHING or isinstance(freshness, Never):
+    if start == NOTHING or not freshness.reads_events:
         return NOTHING
     return None if start is None else first_read(on_request(), Requests(pl.DataFrame(), np.array([earliest(freshness, start)])), windows)
 

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from headwater import settings
-from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
@@ -119,7 +118,7 @@ class _Erasure:
             self._step(SERVING_LOG, self._served)
             self._step(THIRD_PARTIES, self._answers)
             for one in self.views:
-                if isinstance(one.view.freshness, Batch):
+                if one.view.freshness.scheduled:
                     self._step(f"view {one.name}", lambda one=one: self._batch_view(one))  # type: ignore[misc]
             self._step("precomputed predictions", self._scores)
             for source in streamed([one.view for one in self.views]):
@@ -348,7 +347,7 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
             raise UsageError(f"the key {name!r} is null; a view has no record of a null key")
     for view in views:
         if erased.columns <= set(view.keys):
-            batch = isinstance(view.freshness, Batch)
+            batch = view.freshness.scheduled
             state = read_state(store, view.tiles_fingerprint) if batch else read_stream(store, view.tiles_fingerprint, view.source.name)
             if state is not None and erased.values(state.dtypes) is None:
                 wrong = {

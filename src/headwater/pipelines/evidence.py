@@ -16,7 +16,6 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.source import Source
 from headwater.engines.events import BEFORE, GONE, Notes, Reach, arrived, read_events
 from headwater.engines.images import ANOTHER, followed, versions_of
@@ -49,7 +48,7 @@ class Evidence:
 
     def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
         """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
-        if isinstance(self.view.freshness, Batch) or self.store is None:
+        if self.view.freshness.scheduled or self.store is None:
             return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
         mine, begun = _mine(keys), OnlineView(self.view, self.store).state.from_history
         past = begun if self.view.source.history is not None else 0

@@ -16,7 +16,6 @@ from headwater.compute.as_of import as_of
 from headwater.compute.tiles import ALL
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import Feature, FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -171,7 +170,7 @@ def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict
         UsageError: a feature or key that there is not, or a text that is no such value.
     """
     view = _view_of(project, feature)
-    if isinstance(view.freshness, Batch) or view.source.stream is None:
+    if view.freshness.scheduled or view.source.stream is None:
         made = tables(0, 0, Notes())
         made.read(view.source, view.keys, None)
         schema = dict(arrived(made.readable(view.source), view.keys, [], []).collect_schema())
@@ -221,7 +220,7 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
     if online is not None and now:
         frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
         return online.read(frame, t)
-    if isinstance(view.freshness, Batch):
+    if view.freshness.scheduled:
         (T,), (K,) = as_of(view.freshness, np.array([t]))
         return Served([], [], Moment(int(T), int(K), {}, stale=False))
     return Served([], [], Moment(t, t, {None: _FAR}, stale=False))
@@ -244,8 +243,8 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
     if a.where is not None:
         checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
-    if a.function in ("open_count", "open_age"):
-        ended, known = pl.col(feature.columns[0]).dt.epoch("us"), K if isinstance(view.freshness, Batch) else T
+    if a.facts.queue:
+        ended, known = pl.col(feature.columns[0]).dt.epoch("us"), view.freshness.known_by(T, K)
         checks.append(((ended < T) & (ended + view.source.delay <= known), f"ended: its {feature.columns[0]} is before T"))
     nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]
     for name in nullable:
@@ -267,7 +266,7 @@ def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T:
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
     found = online.store.get(online.places([key], online.heads.look()[1]))
-    records = [(record or b"") for record in ([newest(found, T)] if isinstance(view.freshness, Batch) else found)]
+    records = [(record or b"") for record in ([newest(found, T)] if view.freshness.scheduled else found)]
     tiles, _, _ = online.tiles.records.load(records)
     counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
     starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.online_stores import OnlineStore, spaces
 from headwater.online_stores.ownership import opened_for, placed
@@ -48,7 +47,7 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
     """As `forget`, for one view; `wait` seconds for whoever writes it. What says that the view is whole goes first."""
     tiles = placed(store, view.root).tiles_fingerprint
-    with store.lease(f"materialize-{tiles}" if isinstance(view.freshness, Batch) else _LEASE, wait=wait):
+    with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else _LEASE, wait=wait):
         own = [spaces.state(tiles), *(key for key, _ in store.scan(spaces.state(tiles, "")))]
         store.commit(dict.fromkeys(own), {})
         records = [key for key, _ in store.scan(spaces.records(tiles))]

@@ -105,7 +105,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
         rows, label, known = _from_events(model, rows, memory)
     else:
         rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
-    if model.task != "multiclass":
+    if not model.task_type.classes:
         label = label.cast(pl.Float64)
     chosen = np.flatnonzero(known <= until)
     left_out[NO_OUTCOME] += len(known) - len(chosen)
@@ -153,7 +153,7 @@ def _from_events(model: Model, rows: pl.DataFrame, memory: Size | None) -> tuple
     """The outcome that the events after each request make, and when it is known."""
     t = rows[AT].dt.epoch("us").to_numpy()
     assert model.labels.maturity is not None
-    label = observed(model.labels, Requests(rows, t), memory, texts=model.task == "multiclass")
+    label = observed(model.labels, Requests(rows, t), memory, texts=model.task_type.classes)
     return rows, label, t + model.labels.maturity
 
 

@@ -15,7 +15,6 @@ from headwater.connectors.feeds import Assigned, Feed, Records, Revoked, open_fe
 from headwater.connectors.pushed import Inbox, PushedFeed
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Streaming
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.logs.rolling import FOLDERS, Roller
@@ -65,7 +64,7 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
     """
     found: dict[Source, dict[str, FeatureView]] = {}
     for view in dict.fromkeys(v.root for v in views):
-        if not isinstance(view.freshness, Streaming):
+        if not view.freshness.streamed:
             continue
         what = f"feature view {view.name!r} is streaming"
         if isinstance(view.source.history, Enriched):

@@ -10,7 +10,6 @@ import polars as pl
 
 from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Never
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.engines.events import Notes, Reach, scan_events
@@ -61,7 +60,7 @@ def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
     freshness = level.freshness(view)
     columns = {key: str(view.request_key(key)) for key in view.keys}
     (T,), (K,) = (part.tolist() for part in as_of(freshness, np.array([cut])))
-    if isinstance(freshness, Never):
+    if not freshness.reads_events:
         T = K = 0  # nothing is known, and still the columns have types
     made = tables(T, K, Notes())
     made.read(level.source(view), set(view.keys), None)
@@ -69,7 +68,7 @@ def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
     scan = scan_events(source, view.keys, [], Reach(None, T, K), [])
     frame = scan.frame
     known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
-    if isinstance(freshness, Never):
+    if not freshness.reads_events:
         frame = frame.head(0)
     frame = frame.filter(pl.col(TIME) < T, known <= K).drop_nulls(list(view.keys))
     found = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.what, streaming=True)

@@ -8,7 +8,7 @@ import polars as pl
 
 from headwater.connectors.frame import to_polars
 from headwater.definitions.columns import output_name
-from headwater.definitions.connectors import Frame, Table
+from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.definitions.enriched import filter_columns as chosen_by
 from headwater.definitions.enriched import table_columns
 from headwater.definitions.labels import Labels
@@ -51,6 +51,8 @@ def _same_table(mine: Table, theirs: Table) -> bool:
             return True
         one, other = to_polars(mine.data), to_polars(theirs.data)
         return one.schema == other.schema and one.height == other.height and mine == theirs
+    if isinstance(mine, Connector) or isinstance(theirs, Connector):
+        return mine == theirs
     if isinstance(mine, Frame) or isinstance(theirs, Frame):
         return False
     if mine.is_remote or theirs.is_remote:

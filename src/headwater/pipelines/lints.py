@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import DAY, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Measured, Never, OnRequest, Streaming
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -25,7 +25,6 @@ Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the m
 LONG_HORIZON = 7 * DAY
 LONG_WINDOW = 30 * DAY
 LONG_IMAGES = 90 * DAY
-MANY_VALUES = ("collect_set", "mode", "top_k")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def queryable(source: Source) -> bool:
 
 def _on_request(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, OnRequest) and not queryable(view.source):
+        if view.freshness.asked and not queryable(view.source):
             yield (
                 view,
                 f"on_request() would read the events of source {view.source.name} at each request, and it cannot be queried for one key",
@@ -101,17 +100,17 @@ def _on_request(project: _Views) -> Iterator[Finding]:
 
 def _own_freshness(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, Measured | Never):
+        if not view.freshness.servable:
             yield (
                 view,
-                f"{'measured()' if isinstance(view.freshness, Measured) else 'never()'} is how a backtest asks, not how values are made",
+                f"{view.freshness.kind}() is how a backtest asks, not how values are made",
                 'Give the view hw.batch(...) or hw.streaming("2s"), and this freshness to a level',
             )
 
 
 def _enriched(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and isinstance(view.source.history, Enriched):
+        if view.freshness.streamed and isinstance(view.source.history, Enriched):
             yield (
                 view,
                 f"its source {view.source.name} is enriched, and chained views are computed from history alone",
@@ -121,7 +120,7 @@ def _enriched(project: _Views) -> Iterator[Finding]:
 
 def _known_windows(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and view.source.window_on == "known_at":
+        if view.freshness.streamed and view.source.window_on == "known_at":
             yield (
                 view,
                 f"source {view.source.name} has window_on='known_at', and in a stream that is when the pipeline committed: no replay could repeat it",
@@ -135,7 +134,7 @@ def _known_windows(project: _Views) -> Iterator[Finding]:
 def _no_stream(project: Project) -> Iterator[Finding]:
     for source in _streamed(project):
         if getattr(bottom_of(source), "stream", None) is None:
-            views = [v.name for v in _roots(project) if v.source == source and isinstance(v.freshness, Streaming)]
+            views = [v.name for v in _roots(project) if v.source == source and v.freshness.streamed]
             yield (
                 source,
                 f"it has no stream to ingest, and {listed(views)} {'is' if len(views) == 1 else 'are'} streaming",
@@ -145,7 +144,7 @@ def _no_stream(project: Project) -> Iterator[Finding]:
 
 def _no_history(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, Batch) and bottom_of(view.source).history is None:
+        if view.freshness.scheduled and bottom_of(view.source).history is None:
             yield (
                 view,
                 f"it is batch, and source {view.source.name} has no history to compute it from",
@@ -187,7 +186,7 @@ def _horizon(project: Project) -> Iterator[Finding]:
 
 def _images(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
-        if isinstance(view.freshness, Streaming) and view.source.changes is not None:
+        if view.freshness.streamed and view.source.changes is not None:
             lengths = [f.window.length for f in view.outputs]
             if None in lengths or max(n for n in lengths if n is not None) > LONG_IMAGES:
                 yield (
@@ -238,7 +237,7 @@ def _many_values(project: Project) -> Iterator[Finding]:
             {
                 f"{f.aggregation.function}().by()" if f.aggregation.secondary else f"{f.aggregation.function}()"
                 for f in view.outputs
-                if (f.aggregation.function in MANY_VALUES or f.aggregation.secondary)
+                if (TABLE[f.aggregation.function].keeps_values or f.aggregation.secondary)
                 and (f.window.length is None or f.window.length > LONG_WINDOW)
             }
         )
@@ -252,7 +251,7 @@ def _many_values(project: Project) -> Iterator[Finding]:
 
 def _text_extremes(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
-        columns = {c for a in view.features if a.function in ("min", "max") for c in a.columns}
+        columns = {c for a in view.features if TABLE[a.function].compares for c in a.columns}
         texts = sorted(columns & _text_columns(view.source)) if columns else []
         if texts:
             yield (
@@ -353,7 +352,7 @@ def _http(project: Project) -> list[HttpFeatures]:
 
 
 def _streamed(project: Project) -> list[Source]:
-    return list(dict.fromkeys(view.source for view in _roots(project) if isinstance(view.freshness, Streaming)))
+    return list(dict.fromkeys(view.source for view in _roots(project) if view.freshness.streamed))
 
 
 def _services(project: Project) -> list[FeatureService]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from headwater import clock
 from headwater.definitions.arm import Arm
-from headwater.definitions.freshness import Batch
 from headwater.definitions.predicted import How
 from headwater.errors import StaleError, StoreError
 from headwater.online_stores import OnlineStore, scores, spaces
@@ -56,10 +55,11 @@ class MadeAhead:
 
     def __init__(self, arm: Arm, store: OnlineStore) -> None:
         self.arm, self.store, self.scoring = arm, store, scoring_of(arm)
-        assert isinstance(self.scoring.freshness, Batch)
+        schedule = self.scoring.freshness.schedule
+        assert schedule is not None
         self._fingerprint = fingerprint(arm, store.namespace)
         self._head, self._begin = scores.place(self._fingerprint), spaces.records(self._fingerprint)
-        self._due = Due(self.scoring.freshness)
+        self._due = Due(schedule)
         self._head_bytes: bytes | None = None
         self._held: Scores | None = None
         self._keys: Keys | None = None

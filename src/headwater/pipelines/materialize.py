@@ -22,7 +22,6 @@ import polars as pl
 from headwater.compute.arrays import LASTS
 from headwater.definitions.base import HeadwaterWarning, stack_level
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import moment_text, parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -73,9 +72,10 @@ def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
     Raises:
         UsageError: the view is not a batch view.
     """
-    if not isinstance(view.freshness, Batch):
+    schedule = view.freshness.schedule
+    if schedule is None:
         raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
-    return computable(view.freshness, t)
+    return computable(schedule, t)
 
 
 def materialize_view(
@@ -362,7 +362,7 @@ def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
     Raises:
         UsageError: there is none, or none of a name.
     """
-    found = [one for one in stored(project) if isinstance(one.view.freshness, Batch)]
+    found = [one for one in stored(project) if one.view.freshness.scheduled]
     if not found and not names:
         raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
     return chosen(found, names, lambda name: f"project {project.name!r} has no batch view {name!r}")
@@ -370,4 +370,4 @@ def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
 
 def next_due(views: Sequence[FeatureView], t: int) -> int:
     """When the next cut of any of these batch views can be computed, after `t`; microseconds."""
-    return min(due_after(cast("Batch", view.freshness), t) for view in views)
+    return min(due_after(schedule, t) for view in views if (schedule := view.freshness.schedule))

@@ -11,7 +11,6 @@ import numpy as np
 from headwater import clock
 from headwater.compute.as_of import as_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.engines.asides import STATUSES
 from headwater.engines.tiles import ViewTiles
 from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
@@ -77,7 +76,7 @@ class Heads(Protocol):
 
 def heads_of(view: FeatureView, store: OnlineStore) -> Heads:
     """What says as of when a view's records are."""
-    return BatchHeads(view) if isinstance(view.freshness, Batch) else StreamHeads(view, store)
+    return BatchHeads(view) if view.freshness.scheduled else StreamHeads(view, store)
 
 
 @dataclass

@@ -16,7 +16,6 @@ from headwater import clock
 from headwater.compute.arrays import I64
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.moments import parse_moment
 from headwater.engines import asides
 from headwater.engines.keys import check_types
@@ -64,12 +63,12 @@ class OnlineView:
     def state(self) -> State:
         """What the store said of the view when it was first asked."""
         tiles = self.view.tiles_fingerprint
-        batch = isinstance(self.view.freshness, Batch)
+        batch = self.view.freshness.scheduled
         found = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
         if found is None:
-            verb = "materialize" if batch else "ingest"
             raise StoreError(
-                f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; run `headwater {verb}`"
+                f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "
+                f"run `headwater {self.view.freshness.command}`"
             )
         return found
 
@@ -107,7 +106,7 @@ class OnlineView:
         chosen = [record or b"" for record in self.heads.chosen(found[len(heads) :], moment)]
         count = len(some) + nulls
         each = len(chosen) // max(count, 1)
-        known = moment.K if isinstance(self.view.freshness, Batch) else moment.T  # whatever a stream has stored is known
+        known = self.view.freshness.known_by(moment.T, moment.K)
         grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
         features, statuses = self.tiles.values(grouped, np.full(count, moment.T), np.full(count, known))
         rows = pl.Series(index)

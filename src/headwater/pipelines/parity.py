@@ -26,7 +26,6 @@ from headwater.compute.as_of import NEVER
 from headwater.definitions import aggregation as make
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
-from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -134,7 +133,7 @@ def parity(
     ...     print(*hw.parity(project, store=store, at="2024-05-01T12:10Z"))
     user: 0 mismatches in 6 values of 3 keys, made of 12 events
     """
-    there = [one for one in stored(project) if isinstance(one.view.freshness, Batch | Streaming)]
+    there = [one for one in stored(project) if one.view.freshness.stored]
     wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
     place = settings.home() if folder is None else Path(folder)
@@ -171,7 +170,7 @@ class Offline:
 
     def events(self, served: Served) -> pl.DataFrame:
         """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
-        if isinstance(self.view.freshness, Batch):
+        if self.view.freshness.scheduled:
             return self.history(served.moment.T, served.moment.T, served.moment.K)
         known = pl.col(KNOWN_AT).dt.epoch("us")
         return self.committed({part: (last, known) for part, last in served.moment.sequences.items()})
@@ -229,8 +228,9 @@ class Asked:
     @staticmethod
     def at(keys: pl.DataFrame, served: Served, view: FeatureView) -> Asked:
         """Rows that ask as of one moment; whatever a stream had stored was known."""
-        T = np.full(keys.height, served.moment.T)
-        return Asked(keys, T, np.full(keys.height, served.moment.K) if isinstance(view.freshness, Batch) else T)
+        moment = served.moment
+        T, K = (np.full(keys.height, time) for time in (moment.T, view.freshness.known_by(moment.T, moment.K)))
+        return Asked(keys, T, K)
 
 
 def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, asked: Asked) -> list[pl.Series]:
@@ -301,7 +301,7 @@ def _drawn(every: pl.DataFrame, nobody: pl.DataFrame, rows: int, seed: int) -> p
 def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, most: int) -> list[Stray]:
     """Keys that the store has records of and no event names, not even one that was committed meanwhile."""
     found = strays(online, every, T, most) if offline.view.keys else []
-    if not found or isinstance(offline.view.freshness, Batch):
+    if not found or offline.view.freshness.scheduled:
         return found
     named = set(_keys(offline, online, T)[0].iter_rows())
     return [(keys, records) for keys, records in found if tuple(keys.values()) not in named]
@@ -310,7 +310,7 @@ def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, m
 def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Series], served: Served) -> list[Mismatch]:
     """Their values that are not those of the null key, the last of `found`."""
     view = online.view.root
-    K = served.moment.K if isinstance(view.freshness, Batch) else served.moment.T
+    K = view.freshness.known_by(served.moment.T, served.moment.K)
     values, statuses = online.tiles.values([records for _, records in stray], *(np.full(len(stray), at) for at in (served.moment.T, K)))
     mismatches = []
     for place, feature in enumerate(view.outputs):
@@ -325,12 +325,13 @@ def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Se
 def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Callable[[], F64]) -> Bool:
     """Whether each pair of values is equal, or close enough for floats that are added up."""
     equal = same_values(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
-    if equal.all() or not TABLE[feature.aggregation.function].adds or not online.dtype.is_float():
+    adds = TABLE[feature.aggregation.function].adds
+    if equal.all() or adds is None or not online.dtype.is_float():
         return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
     a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), size_of()
-    if feature.aggregation.function == "std":
+    if adds == "deviation":
         a, b, size = a**2, b**2, size**2 + b**2
-    elif feature.aggregation.function == "var":
+    elif adds == "variance":
         size = size**2 + np.abs(b)
     close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
     return equal | close
@@ -369,6 +370,6 @@ def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, asked: Aske
     """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
-    kind = make.mean if a.function in ("mean", "var", "std") else make.sum
+    kind = make.sum if TABLE[a.function].adds == "sum" else make.mean
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
     return np.asarray(answer(view, [size], larger, asked)[0].fill_null(0).to_numpy(), np.float64)

@@ -11,7 +11,6 @@ from headwater import clock
 from headwater.compute.arrays import F64
 from headwater.definitions.model import Model
 from headwater.definitions.predicted import How, Score
-from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.models.reload import Reloading
 from headwater.pipelines.online import OnlineFeatures
@@ -102,7 +101,7 @@ class Predictor:
 
     def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
         self.model, self.features, self.scorer = model, features, scorer
-        self.ahead = None if isinstance(model.task, Ranking) else ahead  # of a ranking these are lists; see `rank`
+        self.ahead = None if model.ranking is not None else ahead  # of a ranking these are lists; see `rank`
         trained = set(model.features.in_training.feature_names)
         self._names = [name for name in features.names if name in trained]
         places = [place for place, name in enumerate(features.names) if name in trained]

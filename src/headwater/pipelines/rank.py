@@ -7,7 +7,6 @@ from typing import NamedTuple, cast
 
 from headwater import clock
 from headwater.definitions.predicted import How
-from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.online_stores.scores import Items
 from headwater.pipelines.made_ahead import MadeAhead
@@ -60,9 +59,9 @@ class Ranker:
     """
 
     def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, ahead: MadeAhead | None = None) -> None:
-        assert isinstance(predictor.model.task, Ranking)
-        self.predictor, self.retrieval, self.item, self.ahead = predictor, retrieval, predictor.model.task.item, ahead
-        self.asks = frozenset([predictor.model.task.group, *(() if retrieval is None else retrieval.service.needed_by())])
+        assert predictor.model.ranking is not None
+        self.predictor, self.retrieval, self.item, self.ahead = predictor, retrieval, predictor.model.ranking.item, ahead
+        self.asks = frozenset([predictor.model.ranking.group, *(() if retrieval is None else retrieval.service.needed_by())])
 
     def propose(self, request: Mapping[str, object], candidates: Sequence[object] | None, *, t: int) -> Proposed:
         """The candidates of a request, asked for at t: microseconds.

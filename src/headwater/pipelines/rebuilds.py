@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headwater.catalog.entry import Entries, Entry, Held, Key
+from headwater.definitions.freshness import Streaming
 from headwater.pipelines.changes import Change
 
 
@@ -13,7 +14,7 @@ def rebuilds(held: Held, new: Entries, found: Sequence[Change]) -> dict[str, str
     changed = {change.key: change for change in found}
     reasons = {}
     for key, entry in new.items():
-        if key.kind == "view" and entry.tiles is not None and str(entry.definition["freshness"]).startswith("streaming"):
+        if key.kind == "view" and entry.tiles is not None and Streaming.wrote(str(entry.definition["freshness"])):
             reason = _reason(entry, held, changed.get(key), new)
             if reason is not None:
                 reasons[key.name] = reason

@@ -17,7 +17,6 @@ from headwater import clock, settings
 from headwater.compute.arrays import I64
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.engines.reading import IDENT, ROW, TIME
@@ -69,7 +68,7 @@ def repair_clock(
     """
     t = clock.now_micros() if now is None else now
     place = settings.home() if folder is None else folder
-    streaming = [one.view for one in stored(project) if isinstance(one.view.freshness, Streaming)]
+    streaming = [one.view for one in stored(project) if one.view.freshness.streamed]
     with opened_for(project.name, store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
         views = {view.tiles_fingerprint: view for view in (placed(mine, view) for view in streaming)}
         found = []

@@ -18,7 +18,6 @@ from headwater.connectors import scan
 from headwater.connectors.feeds import Records
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
@@ -183,7 +182,7 @@ def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequenc
 def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
     found: dict[Source, dict[str, FeatureView]] = {}
     for view in dict.fromkeys(v.root for v in views):
-        if not isinstance(view.freshness, Streaming):
+        if not view.freshness.streamed:
             raise UsageError(
                 f"feature view {view.name!r} is not streaming ({view.freshness}); give it freshness=hw.streaming('2s') to replay it"
             )

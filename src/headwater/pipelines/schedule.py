@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from headwater import clock
 from headwater.definitions.arm import Arm
@@ -108,17 +108,18 @@ def _views(project: Project) -> list[Stored]:
 
 
 def _of_view(one: Stored, store: OnlineStore, memory: Size | None) -> _Job:
-    return _Job(
-        one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, present(store.server_time), memory=memory)
-    )
+    schedule = one.view.freshness.schedule
+    assert schedule is not None
+    return _Job(one.name, schedule, lambda: materialize_view(one.view, store, present(store.server_time), memory=memory))
 
 
 def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:
     assert arm.scoring is not None
+    assert arm.scoring.freshness.schedule is not None
 
     def make() -> Scored:
         present(store.server_time)
         fitted = registry.open(arm.model, arm.name, trust=trust)
         return materialize_model(arm, fitted, store=store, memory=memory)
 
-    return _Job(f"{arm.model.name} at {arm.name}", cast("Batch", arm.scoring.freshness), make)
+    return _Job(f"{arm.model.name} at {arm.name}", arm.scoring.freshness.schedule, make)

@@ -17,7 +17,6 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Enriched, Source
 from headwater.engines.columns import check_accepts, check_secondary, check_values, check_where, feature_dtype
 from headwater.engines.events import called, flag
@@ -140,7 +139,7 @@ class _Check:
                 self._aggregation(made, columns, f"{what}: {made.function}() over source {root.source.name!r}")
 
     def _aggregation(self, made: Aggregation, columns: Columns, what: str) -> None:
-        until = made.function.startswith("open_")  # whose column may be left out of the selection
+        until = made.facts.queue  # whose column may be left out of the selection
         for name in made.columns:
             if self.found.look(columns.all if until else columns, name, what):
                 self.found.attempt(what, _check_column, made.function, columns.all.schema[name], f"{what}: the column {name!r}")
@@ -210,7 +209,7 @@ class _Check:
             for view in service.views_in_history:
                 if view.third_party is None or view.third_party.trains:  # else nobody reads its source
                     self.view(view)
-        columns = self.labels(model.labels, texts=model.task == "multiclass")
+        columns = self.labels(model.labels, texts=model.task_type.classes)
         try:
             services = [service.in_training for service in model.services]
         except DefinitionError:  # nothing that history supplies: it is served, and cannot be trained
@@ -230,9 +229,9 @@ class _Check:
         for service in services:
             for name, who in service.needed_by().items():
                 needs.setdefault(name, []).extend(who)
-        if isinstance(model.task, Ranking):
-            needs.setdefault(model.task.group, []).append("the ranking's group")
-            needs.setdefault(model.task.item, []).append("the ranking's item")
+        if model.ranking is not None:
+            needs.setdefault(model.ranking.group, []).append("the ranking's group")
+            needs.setdefault(model.ranking.item, []).append("the ranking's item")
         if isinstance(model.predictions, Precomputed):
             for name in model.predictions.keys:
                 needs.setdefault(name, []).append("precomputed(keys=)")

@@ -24,7 +24,6 @@ from headwater import clock, permissions
 from headwater.definitions.arm import Arm
 from headwater.definitions.base import canonical
 from headwater.definitions.durations import DAY
-from headwater.definitions.freshness import Batch
 from headwater.definitions.model import Precomputed
 from headwater.definitions.readable import Readable
 from headwater.definitions.sizes import Size, in_bytes
@@ -158,8 +157,8 @@ class Job:
             DataError: a history that cannot be read, or a model that reads what a job does not know.
             StoreError: the store cannot be written, or another run is under way.
         """
-        freshness = self.scoring.freshness
-        assert isinstance(freshness, Batch)
+        freshness = self.scoring.freshness.schedule
+        assert freshness is not None
         self._check_model()
         for sink in self.sinks:
             sink.check([*self.scoring.keys, *(self.names or (ITEMS, SCORES))])
@@ -190,9 +189,9 @@ class Job:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns of the scores: one, one for each class, or none where they are lists."""
-        if self.fitted.kind == "ranking" and self.arm.model.task_kind == "ranking":
+        if self.fitted.task.lists and self.arm.model.task_type.lists:
             return ()
-        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.kind == "multiclass" else ("score",)
+        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.task.classes else ("score",)
 
     def _check_model(self) -> None:
         known = self.arm.level.feature_names(self.arm.model)
@@ -213,9 +212,10 @@ class _Run:
     """One cut."""
 
     def __init__(self, job: Job, T: int, K: int) -> None:
-        assert isinstance(job.scoring.freshness, Batch)
+        schedule = job.scoring.freshness.schedule
+        assert schedule is not None
         self.job, self.T, self.K = job, T, K
-        self.t = T + job.scoring.freshness.delay
+        self.t = T + schedule.delay
         self.notes = Notes()
         self.model, self.level = job.arm.model, job.arm.level
         self.window = _RECENT if job.which.active is None else job.which.active

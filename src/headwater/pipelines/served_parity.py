@@ -21,7 +21,6 @@ from headwater import settings
 from headwater.compute.arrays import I64, Bool
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.engines.asides import status_name
@@ -143,10 +142,10 @@ class _Served:
 
     def _view(self, view: FeatureView) -> Parity | None:
         """A view's values; None where it is in no row."""
-        if f"{view.name}__T" not in self.frame.columns or not isinstance(view.root.freshness, Batch | Streaming):
+        if f"{view.name}__T" not in self.frame.columns or not view.root.freshness.stored:
             return None
         notes: Counter[str] = Counter()
-        stream = isinstance(view.root.freshness, Streaming)
+        stream = view.root.freshness.streamed
         rows = self.frame.with_row_index("__row").filter(pl.col(f"{view.name}__T").is_not_null())
         same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.tiles_fingerprint])
         notes["rows of another definition of the view"] += int((~same).sum())

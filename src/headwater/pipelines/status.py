@@ -16,7 +16,6 @@ from headwater import clock, settings
 from headwater.compute.as_of import as_of
 from headwater.definitions.arm import Arm
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch, Streaming
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -165,7 +164,7 @@ def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
     view = placed(store, one.view)
     keys, size, last = 0, 0, b""
     for place, record in store.scan(spaces.records(view.tiles_fingerprint)):
-        key = place[:-1] if isinstance(view.freshness, Batch) else place  # a batch view has up to two records a key
+        key = place[:-1] if view.freshness.scheduled else place  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
     stands, age, T = _standing(store, view, t)
     return ViewStatus(one.name, str(view.freshness), stands, age, T, keys, size)
@@ -184,28 +183,28 @@ def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
-    if isinstance(view.freshness, Batch):
+    if view.freshness.scheduled:
         state = read_state(store, view.tiles_fingerprint)
         (due,), (_,) = as_of(view.freshness, np.array([t]))
         cut = None if state is None else state.cut(int(due))
         if cut is None:
             return "absent", None, None
         return "ahead" if due < cut.T else "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
-    if not isinstance(view.freshness, Streaming):
+    if not view.freshness.streamed:
         return "not stored", None, None
     tiles, parts = view.tiles_fingerprint, read_parts(store, view.tiles_fingerprint)
     state, progress = merged(store, parts, view.source.name), progresses(store, view.source.name)
     if state is None or state.seeded is None:
         return "absent" if state is None else "filling", None, None
     age = (t - min(done.known for done in progress.values())) / 1e6 if progress else None
-    if age is not None and -age > view.freshness.lag / 1e6:
+    if age is not None and -age > view.freshness.worst_age / 1e6:
         return "ahead", age, None
     gap = out_of_reach(view, max((done.gap for done in progress.values()), default=0))
     if max(state.complete_from, gap) > t or misses(tiles, parts, progress):
         return "incomplete", age, None
     if state.exact_from > t:
         return "approximate", age, None
-    return "current" if age is not None and age <= view.freshness.lag / 1e6 else "stale", age, None
+    return "current" if age is not None and age <= view.freshness.worst_age / 1e6 else "stale", age, None
 
 
 def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> pl.DataFrame:

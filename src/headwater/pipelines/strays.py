@@ -7,7 +7,6 @@ from itertools import groupby, islice
 
 import polars as pl
 
-from headwater.definitions.freshness import Batch
 from headwater.engines.tiles import key_bytes
 from headwater.online_stores import spaces
 from headwater.pipelines.moments import SLOTS, newest
@@ -40,7 +39,7 @@ def strays(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[S
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """Where the records of each key stand, without slots and partitions, and those that are read."""
     view, prefix = online.view.root, spaces.records(online.view.root.tiles_fingerprint)
-    if isinstance(view.freshness, Batch):
+    if view.freshness.scheduled:
         for stem, places in groupby(online.store.scan(prefix), key=lambda found: found[0][:-2]):
             held = {place[-1:].decode(): record for place, record in places}
             yield stem, [newest([held.get(slot) for slot in SLOTS], T) or b""]

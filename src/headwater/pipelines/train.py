@@ -131,7 +131,7 @@ def training_set(
         return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
     check_model(model)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, memory, texts=model.task == "multiclass")
+    requests = read_labels(model.labels, memory, texts=model.task_type.classes)
     assert requests.known_at is not None
     limit = parse_moment(until or clock.now(), "until")
     known = requests.known_at <= limit

@@ -9,7 +9,6 @@ import msgspec
 
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Batch
 from headwater.definitions.project import Project
 from headwater.errors import FencedError
 from headwater.online_stores import OnlineStore, spaces
@@ -54,7 +53,7 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
     online = OnlineView(view, store)
-    if isinstance(view.freshness, Batch):
+    if view.freshness.scheduled:
         cuts = online.state.cuts
         return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
     said = store.scan(spaces.PROGRESS + spaces.name(view.source.name))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import settings
-from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
@@ -133,7 +132,7 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
             stacklevel=3,
         )
         return
-    live = [one for one in stored(project) if isinstance(one.view.freshness, Streaming)]
+    live = [one for one in stored(project) if one.view.freshness.streamed]
     mine = {("source", one.view.source.name) for one in live} | {("view", one.name) for one in live}
     other = [f"{change.kind} {change.name}" for change in made.changes if (change.kind, change.name) in mine]
     if other:

@@ -10,7 +10,6 @@ import polars as pl
 
 from headwater import __version__
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.ranking import Ranking
 from headwater.engines.asides import STATUSES
 from headwater.errors import HeadwaterError
 from headwater.pipelines.rank import MOST_CANDIDATES
@@ -160,13 +159,13 @@ class _Described:
 
     def _ranking(self, name: str) -> Schema:
         model = self.service.project.model(name)
-        assert isinstance(model.task, Ranking)
+        assert model.ranking is not None
         every = self._row(model.features)
-        item, shared = every.get(model.task.item, _SCALAR), {k: v for k, v in every.items() if k != model.task.item}
-        if model.task.retrieval is not None:
-            shared = {**self._row(model.task.retrieval), **shared}
-        row = {**_object(shared), "properties": {**shared, model.task.group: shared.get(model.task.group, _SCALAR)}}
-        candidate = {"type": "object", "properties": every, "required": [model.task.item], "additionalProperties": False}
+        item, shared = every.get(model.ranking.item, _SCALAR), {k: v for k, v in every.items() if k != model.ranking.item}
+        if model.ranking.retrieval is not None:
+            shared = {**self._row(model.ranking.retrieval), **shared}
+        row = {**_object(shared), "properties": {**shared, model.ranking.group: shared.get(model.ranking.group, _SCALAR)}}
+        candidate = {"type": "object", "properties": every, "required": [model.ranking.item], "additionalProperties": False}
         candidates: Schema = {"type": ["array", "null"], "items": {"anyOf": [item, candidate]}, "minItems": 1, "maxItems": MOST_CANDIDATES}
         more: Schema = {"k": {"type": "integer", "minimum": 1, "maximum": MOST_CANDIDATES, "default": 10}, "level": self._levels, **_FLAGS}
         return {**_object({"row": row, "candidates": candidates, **more}), "required": ["row"]}

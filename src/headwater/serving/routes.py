@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater.definitions.ranking import Ranking
 from headwater.definitions.streams import Pushed
 from headwater.pipelines.predict import Beside
 from headwater.serving import hot, pages
@@ -68,7 +67,7 @@ def models(service: Service) -> Iterable[str]:
 
 def rankings(service: Service) -> Iterable[str]:
     """The models that put candidates in order."""
-    return [model.name for model in service.project.models if isinstance(model.task, Ranking)]
+    return [model.name for model in service.project.models if model.ranking is not None]
 
 
 def labels(service: Service) -> Iterable[str]:

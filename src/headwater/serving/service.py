@@ -17,7 +17,6 @@ from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
 from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
-from headwater.definitions.ranking import Ranking
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.logs.outcomes import Added, Outcomes
 from headwater.online_stores import OnlineStore
@@ -225,7 +224,7 @@ class Service:
                     found += _failures(
                         partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
                     )
-                    if isinstance(model.task, Ranking):
+                    if model.ranking is not None:
                         found += _failures(partial(self.ranker, model.name, level))
         except UnansweredError as error:  # the rest would wait for it too
             found.append(str(error))
@@ -297,7 +296,7 @@ class Service:
         known = self._mine.rankers.get((model, level))
         if known is None:
             side, arm = self.side(model, level), self._arm(model, level)
-            if not isinstance(arm.model.task, Ranking):
+            if arm.model.ranking is None:
                 raise UsageError(f"model {model!r} puts nothing in order: its task is {arm.model.task!r}, and no hw.Ranking")
             retrieval = arm.level.retrieval(arm.model)
             known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)

@@ -40,7 +40,6 @@ from headwater.testing.references import REFERENCES, Reference, Value, in_order
 
 Law = Callable[[Aggregation, Random], None]
 
-_SQUARED = {"std"}
 _TOLERANCE = 1e-9
 
 
@@ -64,7 +63,7 @@ def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, th
     assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
         for place, (value, answer) in enumerate(zip(found[name].to_list(), (a[name] for a in answers), strict=True)):
-            if not agree(answer, value, squared=feature.aggregation.function in _SQUARED):
+            if not agree(answer, value, squared=TABLE[feature.aggregation.function].squared):
                 raise AssertionError(f"{name} of row {place} is {value!r}, and should be {answer}; {given}")
         for place, (status, answer) in enumerate(zip(found[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)):
             if status != answer.status:
@@ -231,10 +230,10 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
 
 def _same(feature: Feature, found: Answers, expected: Answers, events: Events, what: str) -> None:
     """Equal, or for floats that are added up within 1e-9 of the column's size."""
-    adds = TABLE[feature.aggregation.function].adds
-    adds &= bool(feature.columns)
+    kind = TABLE[feature.aggregation.function].adds
+    adds = kind is not None and bool(feature.columns)
     size = float(np.abs(events.columns[feature.columns[0]].values.astype(np.float64)).max(initial=0)) if adds else 0.0
-    size **= 2 if feature.aggregation.function == "var" else 1
+    size **= 2 if kind == "variance" else 1
 
     def alike(a: object, b: object) -> bool:
         if isinstance(a, tuple) and isinstance(b, tuple):

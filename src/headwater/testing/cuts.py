@@ -16,6 +16,7 @@ from typing import cast
 
 import polars as pl
 
+from headwater.aggregations.table import TABLE
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.freshness import Batch, batch
@@ -84,7 +85,7 @@ def cuts_are_naive(
             answer, value, status = answers[place][name], values.to_list()[0], statuses[0]
             _same(given, name, answer.status, status)
             _same(given, name, trained[f"{name}__status"][place], status)
-            if not agree(answer, value, squared=aggregation.function == "std"):
+            if not agree(answer, value, squared=TABLE[aggregation.function].squared):
                 raise AssertionError(f"{name} of row {place} is served as {value!r}, and should be {answer}; {given}")
 
 

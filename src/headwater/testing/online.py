@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 import polars as pl
 
+from headwater.aggregations.table import TABLE
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import on_request
@@ -26,7 +27,6 @@ from headwater.testing.naive import agree, evaluate
 
 _FAR = 2**60
 _ROWS = 2  # of a case: each takes all events again
-_PAIRED = {"min_by", "max_by", "ratio"}  # whose columns belong together
 
 
 @dataclass
@@ -51,7 +51,7 @@ def online_is_offline(aggregation: Aggregation, random: Random) -> None:
 
     Reads of plain values give just what reads of frames do, whether loops or the general way make them.
     """
-    if aggregation.function not in _PAIRED and random.random() < 0.5:  # without texts more is done by compiled loops
+    if (aggregation.each or aggregation.facts.per_column) and random.random() < 0.5:  # without texts more is done by compiled loops
         numbers = tuple(name for name in aggregation.columns if name != "word")
         aggregation = replace(aggregation, columns=numbers or aggregation.columns)
     given = case(random, [aggregation], late=False)
@@ -68,7 +68,7 @@ def online_is_offline(aggregation: Aggregation, random: Random) -> None:
         found = features.read(pl.DataFrame({"key": [row["key"]]}, schema={"key": pl.Int64}), at=row["timestamp"], details=True)  # type: ignore[arg-type]
         for feature, name in zip(view.outputs, view.feature_names, strict=True):
             value, answer = found[name].to_list()[0], answers[place][name]
-            squared = feature.aggregation.function == "std"
+            squared = TABLE[feature.aggregation.function].squared
             assert agree(answer, value, squared=squared), f"{name} of row {place} is {value!r} online, and should be {answer}; {given}"
             status = found[asides.status_name(name)].to_list()[0]
             assert status == answer.status, f"{name} of row {place} is {status} online, and should be {answer}; {given}"

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from typing import get_args
 
-from headwater.backtesting.metrics import calibration, classes, deviation, lists, probability, ranking, threshold, top
-from headwater.backtesting.metrics.base import Beside, Blocks, Family, Metric, Scored, Task
+from headwater.backtesting.metrics.base import Beside, Blocks, Family, Metric, Scored
 from headwater.backtesting.metrics.curves import curves
 from headwater.backtesting.metrics.threshold import operating_threshold
+from headwater.definitions.tasks import TASKS
 from headwater.errors import UsageError, nearest
+from headwater.plugins import Rows
 
-FAMILIES: tuple[Family, ...] = (
-    threshold.FAMILY,
-    top.FAMILY,
-    ranking.FAMILY,
-    probability.FAMILY,
-    calibration.FAMILY,
-    classes.FAMILY,
-    deviation.FAMILY,
-    lists.FAMILY,
+FAMILIES: Rows[Family] = Rows(
+    {
+        name: importlib.import_module(f"headwater.backtesting.metrics.{name}").FAMILY
+        for name in (
+            "threshold",
+            "top",
+            "ranking",
+            "probability",
+            "calibration",
+            "classes",
+            "deviation",
+            "lists",
+        )
+    }
 )
 
-__all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "Task", "curves", "operating_threshold", "resolve"]
+__all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "curves", "operating_threshold", "resolve"]
 
 
 def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
@@ -43,11 +49,11 @@ def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
     Traceback (most recent call last):
     headwater.errors.UsageError: there is no metric 'acu'; did you mean 'auc'?
     """
-    if task not in get_args(Task):
-        raise UsageError(f"there is no task {task!r}; {nearest(task, get_args(Task))}")
+    if task not in TASKS:
+        raise UsageError(f"there is no task {task!r}; {nearest(task, TASKS)}")
     if isinstance(names, str):
         raise UsageError(f"metrics are a list of names; write [{names!r}]")
-    defaults = [metric for family in FAMILIES for metric in family.metrics if metric.task == task]
+    defaults = [metric for family in FAMILIES.values() for metric in family.metrics if metric.task is not None and metric.fits(task)]
     chosen = defaults if names is None else [_named(name, task) for name in names]
     given = [metric.name for metric in chosen]
     if twice := {name for name in given if given.count(name) > 1}:
@@ -61,18 +67,18 @@ def _named(name: str | Metric, task: str) -> Metric:
     if isinstance(name, Metric):
         found: list[Metric] = [name]
     elif isinstance(name, str):
-        read = [made for family in FAMILIES if (made := family.parse(name))]
-        found = [m for family in FAMILIES for m in (*family.metrics, *family.more) if m.name == name] or read
+        read = [made for family in FAMILIES.values() if (made := family.parse(name))]
+        found = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
     else:
         raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
-    fitting = [m for m in found if m.task in (None, task)]
+    fitting = [m for m in found if m.fits(task)]
     if fitting:
         return fitting[0]
-    known = sorted(m.name for family in FAMILIES for m in (*family.metrics, *family.more) if m.task == task)
+    known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.fits(task))
     if found:
         other = " or ".join(str(m.task) for m in found)
         raise UsageError(f"metric {found[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
     assert isinstance(name, str)
-    patterns = [family.pattern for family in FAMILIES if family.pattern and task == family.metrics[0].task]
+    patterns = [family.pattern for family in FAMILIES.values() if family.pattern and family.metrics[0].fits(task)]
     also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
     raise UsageError(f"there is no metric {name!r}; {nearest(name, known)}{also}")

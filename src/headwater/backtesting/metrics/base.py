@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.definitions.readable import Readable
+from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError, UsageError
 
-Task = Literal["binary", "multiclass", "regression", "ranking"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -156,7 +156,7 @@ class Metric(Readable):
     """
 
     name: str
-    task: Task | None
+    task: str | None
     compute: Callable[[Scored], Floats]
     higher_is_better: bool = True
     min_lift: float = 0.005
@@ -164,6 +164,20 @@ class Metric(Readable):
     columns: tuple[str, ...] = ()
     cut: Literal["", "operating", "cheapest"] = ""
     span: tuple[float, float] = (0.0, 1.0)
+
+    def fits(self, task: str) -> bool:
+        """Whether it can be asked of a task, by name.
+
+        >>> from headwater.backtesting.metrics import resolve
+        >>> [resolve(["mae"], "regression")[0].fits(task) for task in ("regression", "binary")]
+        [True, False]
+        """
+        return self.task is None or self.task == task
+
+    @property
+    def task_type(self) -> TaskType | None:
+        """The task that it is of; None where it fits every one."""
+        return None if self.task is None else TASKS[self.task]
 
     def worth(self, first_value: float) -> float:
         """The smallest change worth having, in the metric's unit, given the first level's value.

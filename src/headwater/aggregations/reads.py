@@ -1,0 +1,123 @@
+"""How compiled loops make a function's value of the columns of its stored state, which the function's family lays out.
+
+A read is an opcode and up to four operands: columns of the record, or numbers. `online_stores.answers` has the loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from headwater.compute.layer import Use
+from headwater.definitions.aggregate import Parameter
+from headwater.definitions.durations import Window
+
+WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
+"""How a value is made of up to four columns of the state of a window."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a value is read of.
+
+    columns: of the record, those that hold the state. whole: whether the feature's column is int64, and not float64.
+    """
+
+    columns: tuple[int, ...]
+    whole: bool
+    use: Use
+    params: Mapping[str, Parameter]
+    window: Window
+    output: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """An opcode and its operands, and whether the value is a float."""
+
+    words: tuple[int, ...]
+    real: bool
+
+
+How = Callable[[Stored], Read]
+
+
+def number(of: Stored) -> Read:
+    """The state's first number itself."""
+    return Read((WHOLE, of.columns[0]), real=False)
+
+
+def total(of: Stored) -> Read:
+    """A sum, of state (n, total, and for integers the total as a float)."""
+    return Read((SUM, *_rough(of.columns)), real=False) if of.whole else Read((REAL, of.columns[1]), real=True)
+
+
+def mean(of: Stored) -> Read:
+    """A sum over its number of values."""
+    return Read((MEAN, of.columns[0], *_rough(of.columns)), real=True)
+
+
+def extreme(of: Stored) -> Read:
+    """A value, of state (n, value)."""
+    return _kept(of, 1, 0)
+
+
+def edge(of: Stored) -> Read:
+    """The value of an event, of state (time, id, value, whether there is one)."""
+    return _kept(of, 2, -1)
+
+
+def by(of: Stored) -> Read:
+    """The value of the event where another column is least or greatest."""
+    return _kept(of, 4, 0)
+
+
+def latest(of: Stored) -> Read:
+    """One column of a row, null where it was null there."""
+    c, at = of.columns, 2 + 2 * of.output
+    return Read((LATEST, c[at + 1], c[-1], c[at]), real=not of.whole)
+
+
+def since(of: Stored) -> Read:
+    """Seconds from an event to T."""
+    return Read((SINCE, of.columns[0], of.columns[-1]), real=True)
+
+
+def deviation(of: Stored) -> Read:
+    """The root of a variance, of state (n, mean, squares)."""
+    return _spread(DEVIATION, of)
+
+
+def variance(of: Stored) -> Read:
+    """Squares of differences from the mean over n - ddof."""
+    return _spread(VARIANCE, of)
+
+
+def rate(of: Stored) -> Read:
+    """A number of events, or a sum, per second of the window."""
+    assert of.window.length is not None
+    return Read((RATE, *(_rough(of.columns) if of.use.columns else (of.columns[0], -2)), of.window.length), real=True)
+
+
+def fraction(of: Stored) -> Read:
+    """The second number of a state over its first."""
+    return Read((FRACTION, of.columns[0], of.columns[1]), real=True)
+
+
+def ratio(of: Stored) -> Read:
+    """A sum over another; `whole` of the first column says where the second begins."""
+    cut = 3 if of.whole else 2
+    return Read((RATIO, *_rough(of.columns[:cut]), *_rough(of.columns[cut:])), real=True)
+
+
+def _kept(of: Stored, value: int, count: int) -> Read:
+    return Read((KEPT, of.columns[value], of.columns[count]), real=not of.whole)
+
+
+def _spread(opcode: int, of: Stored) -> Read:
+    return Read((opcode, of.columns[0], of.columns[2], int(of.params["ddof"])), real=True)
+
+
+def _rough(columns: tuple[int, ...]) -> tuple[int, int]:
+    """The columns of a sum: the total, and for integers that as a float."""
+    return columns[1], columns[2] if len(columns) == 3 else -1

@@ -1,0 +1,355 @@
+"""What it takes to add one thing: made in a copy of the source tree, used there, and its files counted.
+
+CONTRIBUTING.md says the same numbers. A file whose change is one line, a row in a table, is counted as a line.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Tree:
+    """A copy of the package, and what was changed in it."""
+
+    def __init__(self, folder):
+        self.root = folder / "src"
+        shutil.copytree(ROOT / "src", self.root)  # with the compiled loops, which are those of unchanged files
+        self.files, self.lines = set(), set()
+
+    def new(self, name, text):
+        """Write a new file."""
+        path = self.root / "headwater" / name
+        assert not path.exists()
+        path.write_text(dedent(text), encoding="utf-8")
+        self.files.add(name)
+
+    def put(self, name, before, text):
+        """Put lines before the first one that begins with `before`: one line in a file counts as a line, more make it a file."""
+        path = self.root / "headwater" / name
+        lines, more = path.read_text(encoding="utf-8").splitlines(keepends=True), dedent(text).strip("\n").splitlines(keepends=True)
+        at = next(n for n, line in enumerate(lines) if line.strip().startswith(before))
+        indent = re.match(" *", lines[at])[0]
+        path.write_text("".join([*lines[:at], *(indent + line for line in more), "\n", *lines[at:]]), encoding="utf-8")
+        if len(more) > 1 or name in self.files | self.lines:
+            self.lines.discard(name)
+            self.files.add(name)
+        else:
+            self.lines.add(name)
+
+    def run(self, code):
+        """What a fresh interpreter prints that imports the copy."""
+        code = f"import sys; sys.path.insert(0, {str(self.root)!r})\n" + dedent(code)
+        done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True, cwd=self.root)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def promised():
+    """By what is added, how many files CONTRIBUTING.md says that it takes."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return {name: int(number) for name, number in re.findall(r"^\| an? ([a-z ]+) \| (\d) \|", text, re.MULTILINE)}
+
+
+def test_an_aggregation(tree, promised):
+    tree.new(
+        "aggregations/squares.py",
+        '''
+        """sum_squares. State: (n, the sum of the squares)."""
+
+        import numpy as np
+
+        from headwater.aggregations.algebra import Part
+        from headwater.compute import folds
+        from headwater.compute.arrays import Column
+        from headwater.compute.rows import ADD
+
+
+        class _Squares:
+            def ranges(self, use, spans):
+                values = spans.layer.filled(use, 0).astype(np.float64)
+                return spans.counted(use), folds.fold(values**2, folds.ADD, 0, spans.ranges)
+
+            def merge(self, left, right):
+                return left[0] + right[0], left[1] + right[1]
+
+            def parts(self, use, kinds):
+                return Part(op=ADD, counts=use), Part(whole=False, op=ADD)
+
+            def finish(self, state, how):
+                return Column(state[1], state[0] > 0)
+
+
+        SQUARES = _Squares()
+        ''',
+    )
+    tree.put("aggregations/table.py", 'Entry("ratio"', 'Entry("sum_squares", "squares:SQUARES", "number", adds="sum"),')
+    tree.put("definitions/functions.py", '"ratio"', '"sum_squares": Function("float", splits=True),')
+    tree.put(
+        "definitions/aggregation.py",
+        "def _decayed(",
+        '''
+        @spelled
+        def sum_squares(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
+            """The sum of the squares of a column: float64, null when there are none."""
+            needs("sum_squares", columns, "amount")
+            return made("sum_squares", columns, windows, where, name, each=True)
+
+
+        ''',
+    )
+    tree.put(
+        "testing/references.py",
+        "REFERENCES:",
+        """
+        def _sum_squares(feature, events, values, asked):
+            total = sum(x * x for x in _numbers(values[0]))
+            return Answer(float(total), "present", _size(total))
+
+
+        """,
+    )
+    tree.put("testing/references.py", '"ratio": _ratio', '"sum_squares": _sum_squares,')
+    tree.put("testing/cases.py", 'make.fraction("flag")', "make.sum_squares(*numbers),")
+    said = tree.run(
+        """
+        from random import Random
+        from headwater.definitions.aggregation import sum_squares
+        from headwater.testing import conformance
+        from headwater.testing.examples import value_of
+        for law in conformance.LAWS.values():
+            law(sum_squares("real"), Random(7))
+        print(value_of(sum_squares("amount"), amount=[3, None, 4]), value_of(sum_squares("a").by("b"), a=[1.0, 2.0], b=["x", "y"]))
+        """
+    )
+    assert said == "25.0 {'x': 1.0, 'y': 4.0}\n"
+    assert len(tree.files) <= promised["aggregation"] == 3
+    assert tree.lines == {"aggregations/table.py", "definitions/functions.py", "testing/cases.py"}
+
+
+def test_a_metric(tree, promised):
+    tree.new(
+        "backtesting/metrics/bias.py",
+        '''
+        """The mean of score minus outcome."""
+
+        import math
+
+        import numpy as np
+
+        from headwater.backtesting.metrics.base import Family, Metric, ratio
+
+
+        def _bias(rows):
+            return ratio(rows.total(rows.score - rows.y), rows.total(np.ones(len(rows.y))))
+
+
+        FAMILY = Family((), more=(Metric("bias", "regression", _bias, span=(-math.inf, math.inf)),))
+        ''',
+    )
+    tree.put("backtesting/metrics/__init__.py", '"lists"', '"bias",')
+    said = tree.run(
+        """
+        from headwater.backtesting.intervals import evaluate
+        from headwater.backtesting.metrics import Blocks, resolve
+        print(evaluate(resolve(["bias"], "regression"), [1, 2], {"daily": [2, 4]}, Blocks.whole(2)).values)
+        """
+    )
+    assert said == "[[1.5]]\n"
+    assert len(tree.files) <= promised["metric"] == 1
+    assert tree.lines == {"backtesting/metrics/__init__.py"}
+
+
+def test_a_task(tree, promised):
+    """Counts, learned by Poisson's likelihood and judged by its deviance."""
+    tree.put(
+        "definitions/tasks.py",
+        'TaskType("ranking"',
+        """
+        TaskType("counts", "poisson_deviance", "regressor", "poisson", values=True),
+        # and its name in the type above, which editors read
+        """,
+    )
+    path = tree.root / "headwater" / "definitions" / "tasks.py"
+    path.write_text(path.read_text(encoding="utf-8").replace('"regression"]', '"regression", "counts"]'), encoding="utf-8")
+    tree.new(
+        "backtesting/metrics/counts.py",
+        '''
+        """The mean deviance of Poisson's likelihood."""
+
+        import math
+
+        import numpy as np
+
+        from headwater.backtesting.metrics.base import Family, Metric, ratio
+
+
+        def _deviance(rows):
+            y, mean = rows.y, np.maximum(rows.score, 1e-9)
+            each = 2 * (mean - y + y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, mean, 1)))
+            return ratio(rows.total(each), rows.total(np.ones(len(y))))
+
+
+        FAMILY = Family((Metric("poisson_deviance", "counts", _deviance, higher_is_better=False, relative=True, span=(0.0, math.inf)),))
+        ''',
+    )
+    tree.put("backtesting/metrics/__init__.py", '"lists"', '"counts",')
+    said = tree.run(
+        """
+        from datetime import UTC, datetime, timedelta
+        import numpy as np, polars as pl
+        import headwater as hw
+        rng, noon, n = np.random.default_rng(0), datetime(2024, 5, 1, 12, tzinfo=UTC), 2000
+        at = [noon + timedelta(minutes=10 * i) for i in range(n)]
+        size = rng.integers(0, 3, n)
+        events = pl.DataFrame({"shop": 1, "size": size, "at": [t - timedelta(minutes=1) for t in at]})
+        asked = pl.DataFrame({"shop": 1, "at": at, "sold": rng.poisson(1.0 + 2.0 * size)})
+        source = hw.Source("visits", history=events, timestamp_field="at", select=["shop", "size"])
+        view = hw.FeatureView("shop", source=source, keys=["shop"], features=[hw.last("size")], windows=["1h"], freshness=hw.on_request())
+        labels = hw.Labels("sales", table=asked, timestamp_field="at", label="sold", known_after="1h", select=["shop"])
+        model = hw.Model("sold", task="counts", features=hw.FeatureService("sold_v1", [view]), labels=labels)
+        levels = {"none": hw.Level(hw.never()), "live": hw.Level(hw.on_request())}
+        result = hw.backtest(model, levels=levels, split=at[1200], resamples=0, cold_start=0).result
+        fresh = result.levels[-1]
+        print(result.task, result.headline, hw.train(model, until=at[-1] + timedelta(days=1)).fitted.kind)
+        print(fresh.metrics["poisson_deviance"].value < 0.8 * result.levels[0].metrics["poisson_deviance"].value)
+        try:
+            hw.Model("sold", task="count", features=hw.FeatureService("sold_v1", [view]), labels=labels)
+        except hw.errors.DefinitionError as error:
+            print(error)
+        """
+    )
+    assert (
+        said
+        == "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; did you mean 'counts'? (or hw.Ranking(group=, item=))\n"
+    )
+    assert len(tree.files) <= promised["task"] == 4
+    assert tree.lines == {"backtesting/metrics/__init__.py"}
+
+
+def test_a_connector(tree, promised, tmp_path):
+    tree.new(
+        "connectors/ndjson.py",
+        '''
+        """Files of a JSON object a line."""
+
+        from dataclasses import dataclass
+
+        import polars as pl
+
+        from headwater.definitions.connectors import Connector
+
+
+        @dataclass(frozen=True, eq=False)
+        class NdjsonFiles(Connector):
+            path: str
+
+            def scan(self):
+                return pl.scan_ndjson(self.path)
+        ''',
+    )
+    (tmp_path / "paid.ndjson").write_text('{"user": 1, "amount": 3, "at": 0}\n{"user": 1, "amount": 4, "at": 1}\n', encoding="utf-8")
+    said = tree.run(
+        f"""
+        import polars as pl
+        import headwater as hw
+        from headwater.connectors.ndjson import NdjsonFiles
+        at = pl.from_epoch("at", time_unit="s").dt.replace_time_zone("UTC")
+        history = NdjsonFiles({str(tmp_path / "paid.ndjson")!r})
+        paid = hw.Source("paid", history=history, timestamp_field="at", select=["user", "amount", at])
+        view = hw.FeatureView("user", source=paid, keys=["user"], features=[hw.sum("amount")], freshness=hw.on_request())
+        asked = pl.DataFrame({{"user": [1, 2], "timestamp": [100, 100]}}).with_columns(pl.from_epoch("timestamp").dt.replace_time_zone("UTC"))
+        print(hw.get_historical_features(view, asked)["user__sum_amount"].to_list())
+        """
+    )
+    assert said == "[7, 0]\n"
+    assert len(tree.files) <= promised["connector"] == 1
+    assert tree.lines == set()
+
+
+# ---------------------------------------------------------------- from another package
+
+
+PLUGIN = """
+from headwater.aggregations.table import TABLE, Entry
+from headwater.backtesting.metrics import FAMILIES
+from headwater.definitions.aggregate import made
+from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.definitions.tasks import TASKS, TaskType
+from headwater.backtesting.metrics.base import Family, Metric
+
+
+def events(**more):
+    return made("events", (), None, None, None, **more)
+
+
+def register():
+    FUNCTIONS.add("events", Function("int", splits=True))
+    TABLE.add("events", Entry("events", "acme.counting:COUNTS", "any", 0))
+    TASKS.add("counts", TaskType("counts", "mean_score", "regressor", "poisson", values=True))
+    FAMILIES.add("acme", Family((Metric("mean_score", "counts", lambda rows: rows.total(rows.score)),)))
+"""
+
+
+def installed(folder, plugin=PLUGIN):
+    """A package beside headwater, installed as pip does it."""
+    (folder / "acme").mkdir()
+    (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
+    (folder / "acme" / "counting.py").write_text("from headwater.aggregations.counts import COUNTS\n", encoding="utf-8")
+    about = folder / "acme-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[headwater.plugins]\nacme = acme:register\n", encoding="utf-8")
+    return folder
+
+
+def ran(folder, code):
+    code = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + dedent(code)
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+
+
+def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
+    done = ran(
+        installed(tmp_path),
+        """
+        from headwater.backtesting.metrics import resolve
+        print(resolve(None, "counts")[0].name)
+        from acme import events
+        from headwater.testing.examples import value_of
+        print(value_of(events(), page=["a", "b"]), value_of(events().by("page"), page=["a", "b", "b"]))
+        from headwater.definitions.tasks import TASKS, written
+        print("counts" in TASKS, written())
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', 'counts')\n"
+
+
+def test_a_plugin_that_fails_is_named(tmp_path):
+    done = ran(
+        installed(tmp_path, "def register(): raise ValueError('no licence')"),
+        "import headwater as hw; hw.count().by('a'); hw.top_k('a', k=1).by('b')",
+    )
+    said = "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; mend it, or uninstall its package"
+    assert said in done.stderr
+
+
+def test_a_name_cannot_be_taken_twice():
+    with pytest.raises(UsageError, match="there is a Function 'count' already; give the one that is added another name"):
+        FUNCTIONS.add("count", Function("float"))
+    FUNCTIONS.add("count", FUNCTIONS["count"])
