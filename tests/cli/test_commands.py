@@ -24,6 +24,17 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
     (["serve"], ["--answers"], "--log-third-party", "log_third_party", True),
     (["train"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
     (["dataset", "--output", "x.csv"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
+    (["parity"], ["--keys", "5"], "--sample", "sample", 5),
+    (["materialize", "model"], ["--keys", "keys.csv"], "--keys-file", "keys_file", "keys.csv"),
+    *(
+        ([*call], old, new, name, value)
+        for call in (["assess"], ["assess", "readiness"])
+        for old, new, name, value in (
+            (["--table", "a=b"], "--source-table", "source_table", ["a=b"]),
+            (["--watch", "3"], "--watch-for", "watch_for", 3.0),
+        )
+    ),
+    (["assess", "readiness"], ["--all"], "--show-all", "show_all", True),
     *(
         ([*call], ["--folder", "data"], "--data-dir", "data_dir", "data")
         for call in (
@@ -47,12 +58,9 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
         )
     ),
 ]
-VARIED = {  # options of several meanings, each with the reason why it stays so for now
-    "--keys": "columns of a table, a number of keys, or a file of keys",
+VARIED = {  # options that differ in form, not in meaning
     "--level": "serve takes several",
     "--output": "a file, or a folder",
-    "--table": "assess names a table for each source",
-    "--watch": "assess takes seconds",
 }
 
 

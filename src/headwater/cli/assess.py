@@ -97,7 +97,7 @@ def scorecard(given: Given, screen: Screen) -> None:
     answers = None if given.answers is None else read_answers(Path(given.answers))
     with screen.working("looking"):
         found = readiness(load(given.project).project, places, answers)
-    screen.show(readiness_table(found, every=given.all), found.to_dict())
+    screen.show(readiness_table(found, every=given.show_all), found.to_dict())
     if answers is None:
         screen.next("headwater", "assess", "readiness", "--project", given.project, "--write-questions", "questions.toml")
     else:
@@ -108,9 +108,9 @@ def _places(given: Given) -> Places:
     """Where to look, as the options say."""
     from headwater.assessing.readiness import Places
 
-    tables = dict(_pair(text) for text in given.table)
+    tables = dict(_pair(text) for text in given.source_table)
     if bool(tables) != (given.database is not None):
-        raise UsageError("--database and --table belong together: --database postgresql://... --table SOURCE=TABLE")
+        raise UsageError("--database and --source-table belong together: --database postgresql://... --source-table SOURCE=TABLE")
     return Places(
         store=given.store,
         folder=options.data_dir(given),
@@ -118,7 +118,7 @@ def _places(given: Given) -> Places:
         database=given.database,
         tables=tables,
         records=given.records,
-        watch=given.watch,
+        watch=given.watch_for,
         freshness=given.freshness,
         budget=given.budget,
     )
@@ -166,10 +166,17 @@ _READINESS = section(
         option("--answers", metavar="FILE", help="the answered file of questions"),
         option("--freshness", metavar="DURATION", help="the freshness to aim at where a view is no stream's (default: 1m)"),
         option("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions"),
-        several("--table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
+        several("--source-table", old="--table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
         option("--records", metavar="N", type=int, default=100_000, help="how many last records of a topic to read (default: {default})"),
-        option("--watch", metavar="SECONDS", type=float, default=10.0, help="how long to watch a topic for lag (default: {default})"),
-        switch("--all", help="show green checks too"),
+        option(
+            "--watch-for",
+            old="--watch",
+            metavar="SECONDS",
+            type=float,
+            default=10.0,
+            help="how long to watch a topic for lag (default: {default})",
+        ),
+        switch("--show-all", old="--all", help="show green checks too"),
     ],
 )
 _COST = section(
@@ -180,7 +187,7 @@ _COST = section(
     ],
 )
 _BACKTEST = option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: none)")
-_OF_WHOLE = [one for one in (*_READINESS, *_COST) if one.flag not in {"--write-questions", "--write-prices", "--all"}]
+_OF_WHOLE = [one for one in (*_READINESS, *_COST) if one.flag not in {"--write-questions", "--write-prices", "--show-all"}]
 
 COMMAND = Actions(
     {

@@ -83,9 +83,9 @@ def switch(name: str, *, old: str | None = None, help: str) -> Flag:  # noqa: A0
     return option(name, old=old, help=help, is_flag=True)
 
 
-def several(name: str, *, metavar: str, help: str, type: type = str, required: bool = False) -> Flag:  # noqa: A002 (click's words)
+def several(name: str, *, old: str | None = None, metavar: str, help: str, type: type = str, required: bool = False) -> Flag:  # noqa: A002 (click's words)
     """An option that may be repeated."""
-    return option(name, metavar=metavar, help=help, multiple=True, type=type, required=required)
+    return option(name, old=old, metavar=metavar, help=help, multiple=True, type=type, required=required)
 
 
 def optional(name: str, *, metavar: str, help: str) -> Flag:  # noqa: A002 (click's word)

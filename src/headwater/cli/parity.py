@@ -33,11 +33,11 @@ def run(given: Given, screen: Screen) -> None:
         if given.served:
             from headwater.pipelines.served_parity import served_parity
 
-            found = served_parity(project, given.views, store=given.store, folder=place, rows=given.keys, since=since)
+            found = served_parity(project, given.views, store=given.store, folder=place, rows=given.sample, since=since)
         else:
             from headwater.pipelines.parity import parity
 
-            found = parity(project, given.views, store=given.store, folder=place, rows=given.keys, at=at)
+            found = parity(project, given.views, store=given.store, folder=place, rows=given.sample, at=at)
     differing = [m for one in found for m in one.mismatches]
     screen.show(table(found), {"views": [one.to_dict() for one in found], "mismatches": len(differing)})
     for one in found:
@@ -94,7 +94,12 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.store(),
         option(
-            "--keys", metavar="N", type=int, default=1000, help="how many keys of each view, or served rows, at most (default: {default})"
+            "--sample",
+            old="--keys",
+            metavar="N",
+            type=int,
+            default=1000,
+            help="how many keys of each view, or served rows, at most (default: {default})",
         ),
         switch("--served", help="compare what was served, as the served log in --data-dir has it, each row at the commit it was read at"),
         option("--since", metavar="TIME", help="with --served, rows that asked from then on: ISO 8601 with an offset (default: all)"),

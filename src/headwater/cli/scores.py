@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headwater.models.served import ServedModel
     from headwater.pipelines.score import Scored
 
-_OWN = ("level", "models", "fitted", "active", "keys", "database", "table", "files")
+_OWN = ("level", "models", "fitted", "active", "keys_file", "database", "table", "files")
 
 
 def model(project: Project, given: Given) -> str | None:
@@ -50,7 +50,7 @@ def model(project: Project, given: Given) -> str | None:
 
 def own(given: Given) -> list[str]:
     """The options for the predictions of one model that were given on the command line."""
-    return [f"--{name}" for name in _OWN if given.by_flag(name)]
+    return [f"--{name.replace('_', '-')}" for name in _OWN if given.by_flag(name)]
 
 
 def show(made: Scored, screen: Screen) -> None:
@@ -92,7 +92,7 @@ def run(project: Project, name: str, given: Given, screen: Screen, at: datetime 
                     store=store,
                     at=at,
                     active=given.active,
-                    keys=None if given.keys is None else _keys(given.keys),
+                    keys=None if given.keys_file is None else _keys(given.keys_file),
                     table=table,
                     files=given.files,
                     memory=given.memory,
@@ -130,7 +130,7 @@ def _keys(path: str) -> Table:
     from headwater.definitions.connectors import as_table
     from headwater.definitions.urls import is_url
 
-    return as_table(path if is_url(path) else Path(path).absolute(), "--keys")
+    return as_table(path if is_url(path) else Path(path).absolute(), "--keys-file")
 
 
 def _said(made: Scored) -> dict[str, object]:
@@ -189,7 +189,7 @@ OPTIONS = section(
         ),
         *options.allow_pickle(),
         option("--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"),
-        option("--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
+        option("--keys-file", old="--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
         option("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name"),
         option("--table", metavar="NAME", help="the table's name (default: scores_MODEL)"),
         option("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut"),
