@@ -122,12 +122,12 @@ def every_verb(folder):
     run(folder, "assess", "cost")
     run(folder, "assess", "interview", "--write-questions", "interview.toml")
     run(folder, "assess", "--no-attribution", "--seeds", "1", says="assess.html")
-    run(folder, "store", "compact")
+    run(folder, "store", "compact", "--yes")
     run(folder, "store", "backup", "backup")
     run(folder, "token", "list")
     run(folder, "demo", "--no-live", code=1, says="headwater[demo]")
     port = free_port()
-    serving = Running(folder, "serve", "--http", f"127.0.0.1:{port}")
+    serving = Running(folder, "serve", "--listen", f"127.0.0.1:{port}")
     answer = serving.answer(
         f"http://127.0.0.1:{port}/v1/predict/claimed_model", {"row": {"user_id": "u01", "asked": datetime.now(UTC).isoformat()}}
     )

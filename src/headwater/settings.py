@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from headwater.errors import UsageError
 
@@ -58,6 +59,25 @@ def on_disk(path: str | Path, what: str) -> Path:
 def has_home() -> bool:
     """Whether HEADWATER_HOME is set."""
     return "HEADWATER_HOME" in os.environ
+
+
+def data_dir() -> str | None:
+    """Where archive and logs are kept: HEADWATER_DATA_DIR; None where it is not set."""
+    return os.environ.get("HEADWATER_DATA_DIR") or None
+
+
+def overridden(key: str) -> bool:
+    """Whether a variable of the environment goes before a key of headwater.toml; HEADWATER_HOME names a data directory too."""
+    names = {"store": ["HEADWATER_STORE"], "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"], "catalog": ["HEADWATER_CATALOG"]}
+    return any(os.environ.get(name) for name in names[key])
+
+
+COMPLETE: Final = "HEADWATER_COMPLETE"  # what a shell sets to have a command line completed
+
+
+def completing() -> str | None:
+    """What a shell wants to have completed: HEADWATER_COMPLETE; None where no shell asks."""
+    return os.environ.get(COMPLETE) or None
 
 
 def home() -> Path:

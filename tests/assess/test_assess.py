@@ -160,16 +160,16 @@ def test_a_file_that_is_no_backtest(tmp_path, text, words):
 
 
 def test_the_command_writes_page_markdown_and_json(folder, run):
-    found = run("assess", "--no-attribution", "--json", "--markdown", "a.md", "--store", "lmdb:store", "--folder", "home")
+    found = run("assess", "--no-attribution", "--json", "--markdown", "a.md", "--store", "lmdb:store", "--data-dir", "home")
     assert found.returncode == 0, found.stderr
     said = json.loads(found.stdout)
     assert said["decision"]["action"] == "compute these at request time"
     assert (folder / said["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (folder / "a.md").read_text(encoding="utf-8").startswith("# Compute user at request time")
     (folder / "backtest.json").write_text(json.dumps(said["backtest"]), encoding="utf-8")
-    cost = run("assess", "cost", "--backtest", "backtest.json", "--store", "lmdb:store", "--folder", "home")
+    cost = run("assess", "cost", "--backtest", "backtest.json", "--store", "lmdb:store", "--data-dir", "home")
     assert "daily to instant" in cost.stdout, cost.stderr
-    wrong = run("assess", "--backtest", "gone.json", "--store", "lmdb:store", "--folder", "home")
+    wrong = run("assess", "--backtest", "gone.json", "--store", "lmdb:store", "--data-dir", "home")
     assert wrong.returncode != 0
     assert "no backtest at gone.json" in wrong.stderr
 

@@ -373,7 +373,7 @@ def test_the_command_changes_no_file(folder, run):
     done = run("assess", "readiness", "--write-questions", "q.toml")
     assert "--answers q.toml" in done.stderr
     assert run("assess", "readiness", "--answers", "q.toml").returncode == 0
-    assert run("assess", "readiness", "--table", "events").returncode == 2
+    assert run("assess", "readiness", "--source-table", "events").returncode == 2
 
 
 def _files(folder):

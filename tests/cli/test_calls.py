@@ -10,7 +10,7 @@ import pytest
 
 from headwater.cli.parser import VERBS
 
-HELP_SECONDS = 0.4
+HELP_SECONDS = 0.3  # of processor time, the interpreter's own included; 0.08 on an idle machine
 
 
 def fails(done, code, *said):
@@ -40,8 +40,8 @@ def test_help_loads_no_heavy_library():
     assert not loaded & {"polars", "numpy", "numba", "lightgbm", "sklearn", "plotly", "rich", "scipy", "pandas"}
 
 
-def test_help_is_quick(run):
-    timed = "import time; t = time.perf_counter(); import headwater.cli as c; c.main(['--help']); print(f'\\n{time.perf_counter() - t}')"
+def test_help_is_quick():
+    timed = "import time, headwater.cli as c; c.main(['--help']); print(f'\\n{time.process_time()}')"
     took = [
         float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout.rsplit("\n", 2)[1])
         for _ in range(3)
@@ -71,10 +71,10 @@ def test_help_is_quick(run):
         (["train", "--output", "m", "--no-promote"], ["--output writes a folder", "leave --no-promote out"]),
         (["train", "--holdout", "2024-02-01"], ["--holdout", "no time zone"]),
         (["train", "--output", "m", "--models", "n"], ["--models or --output"]),
-        (["models", "promote"], ["needs a VERSION"]),
+        (["models", "promote"], ["Missing argument 'VERSION'"]),
         (["models", "promote", "one"], ["VERSION is 'one'", "a whole number"]),
-        (["models", "rollback", "3"], ["takes nothing more"]),
-        (["train", "--output", "m", "--until", "2024-02-01"], ["--until", "no time zone"]),
+        (["models", "rollback", "3"], ["does not take '3'"]),
+        (["train", "--output", "m", "--as-of", "2024-02-01"], ["--as-of", "no time zone"]),
     ],
 )
 def test_a_wrong_call_is_told_what_is_allowed(folder, run, arguments, said):
@@ -209,7 +209,7 @@ def test_backtest_prints_a_table_and_the_next_command(folder, run):
 
 
 def test_train_keeps_a_model_of_what_was_known(folder, run):
-    done = run("train", "--until", "2024-02-01T00:00Z", "--level", "instant", "--output", "models/churn")
+    done = run("train", "--as-of", "2024-02-01T00:00Z", "--level", "instant", "--output", "models/churn")
     assert done.returncode == 0, done.stderr
     manifest = json.loads((folder / "models/churn/manifest.json").read_text(encoding="utf-8"))
     labels = pl.read_parquet(folder / "labels.parquet")
@@ -230,5 +230,5 @@ def test_dataset_makes_an_earlier_training_set_again(folder, run):
     assert json.loads(again.stdout)["digest"] == json.loads(first.stdout)["digest"]
     assert pl.read_parquet(folder / "again.parquet").equals(pl.read_parquet(folder / "rows.parquet"))
     assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--level", "instant"), 1, "another level")
-    assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--until", "2024-02-01T00:00Z"), 2, "--until")
+    assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--as-of", "2024-02-01T00:00Z"), 2, "--as-of")
     assert (folder / ".headwater" / "cache").is_dir()

@@ -46,9 +46,9 @@ def test_it_runs_what_was_applied(here):
     ("arguments", "said"),
     [
         (["--batch", "0"], "at least 1 record"),
-        (["--future", "soon"], "future"),
+        (["--max-future-skew", "soon"], "future"),
         (["--store", "postgres:x"], "lmdb:FOLDER"),
-        (["--htp", "none"], "did you mean '--http'?"),
+        (["--listn", "none"], "did you mean '--listen'?"),
     ],
 )
 def test_bad_calls(here, arguments, said):
@@ -79,5 +79,5 @@ def test_metrics(here):
 
 def test_every_stream_is_pushed_and_nothing_receives(tmp_path):
     here = World(tmp_path, f"lmdb:{tmp_path / 'online'}", "hw.push(schema=schema)")
-    code, said = headwater(here, "ingest", "--store", here.url, "--http", "none")
-    assert (code, "--http" in said) == (2, True), json.dumps(said)
+    code, said = headwater(here, "ingest", "--store", here.url, "--listen", "none")
+    assert (code, "--listen" in said) == (2, True), json.dumps(said)

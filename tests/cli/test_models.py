@@ -2,7 +2,7 @@
 
 import json
 
-UNTIL = ("--until", "2024-02-01T00:00Z")
+UNTIL = ("--as-of", "2024-02-01T00:00Z")
 
 
 def _versions(run, *more):

@@ -118,7 +118,7 @@ def test_keys_that_are_typed_lie_in_the_working_folder(folder, monkeypatch, caps
     pl.DataFrame({"user_id": ["u01", "u02"]}).write_parquet(elsewhere / "keys.parquet")
     monkeypatch.chdir(elsewhere)
     project = ["--project", str(folder / "features.py")]
-    assert main(["materialize", "churn", "--keys", "keys.parquet", "--files", "scores", *project]) == 0, capsys.readouterr().err
+    assert main(["materialize", "churn", "--keys-file", "keys.parquet", "--files", "scores", *project]) == 0, capsys.readouterr().err
     assert pl.read_parquet(elsewhere / "scores" / "**" / "*.parquet")["user_id"].sort().to_list() == ["u01", "u02"]
 
 

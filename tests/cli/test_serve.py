@@ -47,7 +47,7 @@ def test_it_answers_and_ends(folder, number):
     port = free_port()
     token = json.loads(_ran(folder, "token", "new", "--scope", "admin", "--json"))["token"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "headwater.cli", "serve", "--http", f"127.0.0.1:{port}"],
+        [sys.executable, "-m", "headwater.cli", "serve", "--listen", f"127.0.0.1:{port}"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
@@ -79,14 +79,14 @@ def test_it_answers_and_ends(folder, number):
 
 def test_others_are_not_served_without_tokens(folder, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "headwater.cli", "serve", "--http", f"0.0.0.0:{free_port()}", "--store", f"lmdb:{folder}/.headwater/online"],
+        [sys.executable, "-m", "headwater.cli", "serve", "--listen", f"0.0.0.0:{free_port()}", "--store", f"lmdb:{folder}/.headwater/online"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"HEADWATER_HOME": str(tmp_path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "no project file" in done.stderr
     written(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "headwater.cli", "serve", "--http", f"0.0.0.0:{free_port()}"],
+        [sys.executable, "-m", "headwater.cli", "serve", "--listen", f"0.0.0.0:{free_port()}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"HEADWATER_HOME": str(tmp_path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 2

@@ -239,12 +239,12 @@ def test_the_command(tmp_path, run):
     of = About.of("predict", "shop", made.features, model="churn", version="3")
     write(tmp_path, *(one(of, n, (n, 1.5, n, None), statuses=["present", "present", "present", "empty"]) for n in range(4)))
     post(tmp_path, *(outcome(n, True, 50) for n in range(3)))
-    done = run("dataset", "--from-log", tmp_path, "--output", "rows.parquet", "--until", LATER)
+    done = run("dataset", "--from-log", tmp_path, "--output", "rows.parquet", "--as-of", LATER)
     assert done.returncode == 0, done.stderr
     assert "3 rows in rows.parquet" in done.stdout
     assert f"left out: 1 {NO_OUTCOME}" in done.stderr
     assert run("dataset", "--reproduce", "rows.manifest.json", "--output", "again.parquet").returncode == 0
     assert run("dataset", "--from-log", "--output", "rows.parquet").returncode == 1, "headwater's home has none"
-    daily = run("dataset", "--from-log", tmp_path, "--level", "daily", "--until", LATER, "--output", "rows.parquet")
+    daily = run("dataset", "--from-log", tmp_path, "--level", "daily", "--as-of", LATER, "--output", "rows.parquet")
     assert daily.returncode == 1
     assert "'served at another level, or as views were defined before': 4" in daily.stderr

@@ -310,7 +310,7 @@ def test_the_command(tmp_path, run):
             serve(log, features, of, 1, {"user": 1}, 12 * HOUR + 5)
             got = features.row({"user": 2}, t=micros(12 * HOUR + 6))
             log.put(One(of, "r2", micros(12 * HOUR + 6), {"user": 2}, [99, got.values[1]], got.statuses, got.moments))
-    call = ["parity", "--served", "--project", f"{tmp_path}/features.py", "--store", url, "--folder", str(tmp_path)]
+    call = ["parity", "--served", "--project", f"{tmp_path}/features.py", "--store", url, "--data-dir", str(tmp_path)]
     done = run(*call)
     assert done.returncode == 1
     assert "headwater_request" in done.stdout

@@ -130,7 +130,7 @@ def test_the_command(tmp_path, clock, monkeypatch):
         Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send([event(1, 200_000.0)], 3)
     clock(200_001)
     monkeypatch.chdir(tmp_path)
-    same = ["events", "--project", "features.py", "--store", url, "--folder", str(tmp_path), "--json"]
+    same = ["events", "--project", "features.py", "--store", url, "--data-dir", str(tmp_path), "--json"]
 
     def run(*arguments):
         with redirect_stdout(io.StringIO()) as out:

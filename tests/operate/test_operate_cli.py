@@ -100,9 +100,9 @@ def test_a_view_is_made_anew_of_a_history_that_was_mended(run, tmp_path):
     frame([(1, 10, 7.0)], word=["d"]).write_parquet(tmp_path / "events.parquet")
     code, out, err = run("materialize", "--at", "2024-05-01T01:00Z")
     assert (code, "was there" in out) == (0, True), err
-    code, _, err = run("materialize", "--anew", "--at", "2024-05-01T01:00Z")
-    assert (code, "takes the names of the views" in err) == (2, True)
-    code, out, err = run("materialize", "view", "--anew", "--at", "2024-05-01T01:00Z", "--json")
+    code, _, err = run("materialize", "--full-refresh", "--at", "2024-05-01T01:00Z")
+    assert (code, "needs the names of the views" in err) == (2, True)
+    code, out, err = run("materialize", "view", "--full-refresh", "--at", "2024-05-01T01:00Z", "--json")
     assert (code, json.loads(out)["views"][0]["events_added"]) == (0, 1), err
     assert run("parity", "--at", "2024-05-01T01:30Z")[0] == 0
 

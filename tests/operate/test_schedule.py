@@ -134,7 +134,7 @@ def test_nothing_to_make_is_an_error():
         next(iter(schedule(hw.Project("shop", [model]), store, stop=threading.Event())))
 
 
-@pytest.mark.parametrize("more", [["user"], ["--at=2024-05-01T00:00Z"], ["--keys=k.csv"], []])
+@pytest.mark.parametrize("more", [["user"], ["--at=2024-05-01T00:00Z"], ["--keys-file=k.csv"], []])
 def test_all_goes_with_watch_alone(tmp_path, capsys, monkeypatch, more):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features.py").write_text(EMPTY, encoding="utf-8")

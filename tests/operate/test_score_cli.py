@@ -50,7 +50,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
-    code, _, err = run("train", "--level", "ahead", "--until", "2024-05-01T09:00Z")
+    code, _, err = run("train", "--level", "ahead", "--as-of", "2024-05-01T09:00Z")
     assert code == 0, err
     score = ["materialize", "model", "--level", "ahead", "--files", "scores"]
     code, out, err = run(*score, "--at", "2024-05-01T07:00Z", "--json")
@@ -68,10 +68,10 @@ def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
     assert (found["model"], found["level"], found["by"], found["stands"], found["keys"]) == ("model", "ahead", ["key"], "stale", 9)
     code, out, err = run("status")
     assert "predictions" in out
-    code, _, err = run("train", "--level", "ahead", "--until", "2024-05-01T09:00Z", "--seed", "1")
+    code, _, err = run("train", "--level", "ahead", "--as-of", "2024-05-01T09:00Z", "--seed", "1")
     code, out, err = run(*score, "--at", "2024-05-01T07:30Z", "--json")
     assert (code, json.loads(out)["model_version"], json.loads(out)["was_there"]) == (0, "2", False), err
-    code, _, err = run("train", "--until", "2024-05-01T09:00Z", "--output", "kept")  # on request
+    code, _, err = run("train", "--as-of", "2024-05-01T09:00Z", "--output", "kept")  # on request
     code, _, err = run(*score, "--fitted", "kept", "--at", "2024-05-01T08:00Z")
     assert code != 0
     assert "predictions are made ahead" in err
@@ -101,7 +101,7 @@ def test_status_says_what_is_to_be_made(run):
         (["model", "view"], "name views, or one model: 'model' is a model, and 1 more names were given"),
         (["view", "--level", "ahead"], "--level is for predictions: name the model"),
         (["view", "--active", "1d"], "--active is for predictions: name the model"),
-        (["model", "--anew"], "--anew is for views"),
+        (["model", "--full-refresh"], "--full-refresh is for views"),
         (["model", "--level", "ahead", "--table", "t"], "--table names a table of --database"),
     ],
 )

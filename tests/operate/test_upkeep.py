@@ -122,17 +122,17 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["store", "compact", "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["views"]
     assert (said["records_before"], said["records"], said["busy"]) == (0, 0, 0)  # events of 2024 are outside every window now
-    assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again"]) == 0
-    assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again"]) == 1
+    assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again", "--yes"]) == 0
+    assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again", "--yes"]) == 1
     assert "is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (["backup"], "needs a FOLDER"),
-        (["refused"], "needs a SOURCE"),
-        (["compact", "it"], "takes nothing more"),
+        (["backup"], "Missing argument 'FOLDER'"),
+        (["refused"], "Missing argument 'SOURCE'"),
+        (["compact", "it"], "does not take 'it' here"),
         (["refused", "vists"], "did you mean 'visits'?"),
         (["restore", "nowhere"], "there is no online store in nowhere"),
     ],

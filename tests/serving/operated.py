@@ -69,14 +69,14 @@ class Operated:
         """Start `headwater serve` with these options; what it prints goes to a file."""
         self.runs += 1
         self.log = self.folder / f"run-{self.runs}.log"
-        command = [sys.executable, "-m", "headwater.cli", "serve", f"--store={self.store}", f"--http=127.0.0.1:{self.port}", *arguments]
+        command = [sys.executable, "-m", "headwater.cli", "serve", f"--store={self.store}", f"--listen=127.0.0.1:{self.port}", *arguments]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         return self.process
 
     def everything(self, *more, workers=2):
         """Start all of its processes."""
-        ingest = f"--http 127.0.0.1:{self.ingest_port} --allow-unapplied"
+        ingest = f"--listen 127.0.0.1:{self.ingest_port} --allow-unapplied"
         return self.start(f"--workers={workers}", f"--ingest={ingest}", "--materialize", *more)
 
     def ready(self):

@@ -322,7 +322,7 @@ def test_tokens_on_the_command_line(tmp_path, capsys):
     assert (listed["name"], listed["scopes"]) == ("app", ["read", "write"])
     assert main(["token", "list", "--tokens", file]) == 0
     assert "app" in capsys.readouterr().out
-    assert main(["token", "revoke", "app", "--tokens", file]) == 0
+    assert main(["token", "revoke", "app", "--tokens", file, "--yes"]) == 0
     capsys.readouterr()
     assert main(["token", "list", "--tokens", file, "--json"]) == 0
     assert msgspec.json.decode(capsys.readouterr().out) == {"tokens": []}

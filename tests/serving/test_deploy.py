@@ -52,7 +52,7 @@ def test_there_is_time_to_stop():
         (shlex.split(UNIT["Service"]["ExecStart"])[1:], int(UNIT["Service"]["TimeoutStopSec"])),
         (COMPOSE["services"]["serve"]["command"], int(COMPOSE["services"]["serve"]["stop_grace_period"].removesuffix("s"))),
     ):
-        assert 2 * (parse(argv).options.grace + 2) < seconds  # workers, and then the others
+        assert 2 * (parse(argv).options.graceful_timeout + 2) < seconds  # workers, and then the others
 
 
 def test_what_hangs_or_grows_is_ended():
@@ -74,7 +74,7 @@ def test_alerts_are_on_metrics_that_there_are():
 
 def test_processes_find_each_other():
     services = {name: one for name, one in COMPOSE["services"].items() if one.get("image") == "headwater"}
-    listens = parse(services["ingest"]["command"]).options.http
+    listens = parse(services["ingest"]["command"]).options.listen
     host, _, port = listens.partition(":")
     assert services["ingest"]["networks"]["events"]["ipv4_address"] == host  # which the store tells workers
     assert parse(services["serve"]["command"]).options.forward_to == [host]

@@ -59,7 +59,7 @@ class World:
     def start(self, *more, **options):
         """Start `headwater ingest`; stdout and stderr go to a file."""
         self.runs += 1
-        arguments = ["--store", self.url, "--http", f"127.0.0.1:{self.port}", "--allow-unapplied", "--batch", "500", *more]
+        arguments = ["--store", self.url, "--listen", f"127.0.0.1:{self.port}", "--allow-unapplied", "--batch", "500", *more]
         command = [sys.executable, *(["-m", "headwater.cli"] if self.script is None else [str(self.script)]), "ingest", *arguments]
         log = self.folder / f"run-{self.runs}.log"
         with log.open("wb") as out:

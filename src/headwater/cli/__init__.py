@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import warnings
@@ -10,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli.parser import Command, parse
+from headwater.cli.command import Command, Given
+from headwater.cli.parser import complete, parse
 from headwater.cli.screen import Screen
 from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
-from headwater.settings import has_home, project_folder
+from headwater.settings import completing, has_home, project_folder
 
 if TYPE_CHECKING:
     from headwater.serving.leash import Leash
@@ -28,14 +28,19 @@ def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) 
     >>> main(["backtst"])
     2
     """
+    if shell := completing():
+        return complete(shell)
     given = list(sys.argv[1:] if argv is None else argv)
     screen = Screen(as_json="--json" in given)
     debug = "--debug" in given
+    command: Command | None = None
     try:
         with warnings.catch_warnings():
             screen.take_warnings(every=debug)
             command = parse(given)
             if command is not None:
+                for remark in command.old_names:
+                    screen.warning(remark)
                 command.options.supervised = supervised
                 return _run(command, screen)
     except KeyboardInterrupt:  # at the very begin or end of a command
@@ -47,11 +52,26 @@ def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) 
     except Exception as error:
         if debug:
             raise
-        screen.error(
-            str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}. Run again with --debug to see where"
-        )
+        screen.error(_message(error, command))
         return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+def _message(error: Exception, command: Command | None) -> str:
+    """What an error says, with where the values come from that it names and that are not of the command line."""
+    if not isinstance(error, HeadwaterError):
+        return f"{type(error).__name__}: {error}. Run again with --debug to see where"
+    message = str(error)
+    if command is None:
+        return message
+    given = command.options
+    named = [
+        f"{flag[2:]} comes from {place}"
+        for name, place in given.origins.items()
+        if (flag := f"--{name.replace('_', '-')}") in message
+        or (isinstance(value := getattr(given, name), str) and value and value in message)
+    ]
+    return f"{message} ({'; '.join(named)})" if named else message
 
 
 def _run(command: Command, screen: Screen) -> int:
@@ -69,7 +89,7 @@ def _run(command: Command, screen: Screen) -> int:
     return 0
 
 
-def _folder_of(options: argparse.Namespace, screen: Screen) -> Path:
+def _folder_of(options: Given, screen: Screen) -> Path:
     """The folder in which what the project file names by relative paths lies, and headwater's home."""
     folder = Path(getattr(options, "project", "")).parent
     own, here = folder / ".headwater", Path(".headwater")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, option, switch
 from headwater.cli.plan import lines
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -14,21 +14,8 @@ if TYPE_CHECKING:
     from headwater.definitions.project import Project
     from headwater.pipelines.plan import Plan
 
-SUMMARY = "make the project's definitions those that pipelines run"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater apply`."""
-    options.project(parser, model=False)
-    options.catalog(parser)
-    options.models(parser)
-    parser.add_argument("--allow-destroy", action="store_true", help="remove from the catalog what the project no longer has")
-    parser.add_argument("--allow-breaking", action="store_true", help="let go or change what models still read")
-    parser.add_argument("--expect", type=int, metavar="VERSION", help="stop where the catalog has another version than the plan looked at")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Apply, and print what changed."""
     project = load(given.project).project
     from headwater.models.registry import ModelRegistry
@@ -54,3 +41,18 @@ def _next(project: Project, made: Plan) -> list[str]:
 
     batch = [one.view.freshness.scheduled for one in stored(project) if one.name in made.needs_backfill]
     return [verb for verb, wanted in (("materialize", any(batch)), ("ingest", not all(batch))) if wanted]
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        *options.catalog(),
+        *options.models(),
+        switch("--allow-destroy", help="remove from the catalog what the project no longer has"),
+        switch("--allow-breaking", help="let go or change what models still read"),
+        option("--expect", metavar="VERSION", type=int, help="stop where the catalog has another version than the plan looked at"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import assess_whole, options
+from headwater.cli.command import Actions, Given, Verb, option, section, several, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -18,62 +18,16 @@ if TYPE_CHECKING:
     from headwater.assessing.readiness import Places
     from headwater.assessing.readiness_result import Readiness
 
-SUMMARY = "say whether real time is right: what it gains, what it costs, what is in the way, and what to do first"
 _STYLES = {"green": "green", "amber": "yellow", "red": "red", "unknown": "dim"}
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater assess`."""
-    parser.add_argument(
-        "what",
-        nargs="?",
-        choices=["readiness", "cost", "interview"],
-        help="one part alone: readiness, the scorecard, measured; cost, money a day of each way; interview, a first features.py where there "
-        "is no data yet (default: everything on one page)",
-    )
-    options.project(parser)
-    options.store(parser)
-    options.models(parser)
-    assess_whole.arguments(parser.add_argument_group("everything on one page"))
-    readiness_options(parser.add_argument_group("readiness"))
-    cost_options(parser.add_argument_group("cost"))
-    parser.add_argument("--budget", metavar="DURATION", help="how long an answer may take (default: the model's, else 100ms)")
-    options.as_json(parser)
+def whole(given: Given, screen: Screen) -> None:
+    """Everything on one page; nothing that is looked at changes."""
+    assess_whole.whole(given, screen, _places(given))
 
 
-def readiness_options(group: argparse._ArgumentGroup) -> None:
-    """The options of `headwater assess readiness`."""
-    group.add_argument("--write-questions", metavar="FILE", help="write what no program can measure as questions, and stop")
-    group.add_argument("--answers", metavar="FILE", help="the answered file of questions")
-    group.add_argument("--freshness", metavar="DURATION", help="the freshness to aim at where a view is no stream's (default: 1m)")
-    group.add_argument("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions")
-    group.add_argument(
-        "--table", action="append", default=[], metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"
-    )
-    group.add_argument(
-        "--records", type=int, default=100_000, metavar="N", help="how many last records of a topic to read (default: %(default)s)"
-    )
-    group.add_argument(
-        "--watch", type=float, default=10.0, metavar="SECONDS", help="how long to watch a topic for lag (default: %(default)s)"
-    )
-    group.add_argument("--all", action="store_true", help="show green checks too")
-
-
-def cost_options(group: argparse._ArgumentGroup) -> None:
-    """The options of `headwater assess cost`."""
-    group.add_argument("--prices", metavar="FILE", help="what things cost, and any other number that goes before what is measured (TOML)")
-    group.add_argument("--write-prices", metavar="FILE", help="write the defaults as a price file to change, and stop")
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Look, and print; nothing that is looked at changes."""
-    if given.what is None:
-        assess_whole.whole(given, screen, _places(given))
-        return
-    {"readiness": _readiness, "cost": _cost, "interview": assess_whole.interview}[given.what](given, screen)
-
-
-def _cost(given: argparse.Namespace, screen: Screen) -> None:
+def cost_of_ways(given: Given, screen: Screen) -> None:
+    """What each way of serving costs a day."""
     from headwater.assessing import prices
     from headwater.assessing.cost import cost
     from headwater.assessing.cost_inputs import Where
@@ -85,7 +39,7 @@ def _cost(given: argparse.Namespace, screen: Screen) -> None:
         return
     where = Where(
         store=given.store,
-        folder=options.place(given),
+        folder=options.data_dir(given),
         models=None if given.models is None else Path(given.models),
         prices=None if given.prices is None else Path(given.prices),
     )
@@ -129,7 +83,8 @@ def cost_table(found: Cost) -> RenderableType:
     return Group(*said, Text(), ways, Text(), *((points, Text()) if found.points else ()), inputs)
 
 
-def _readiness(given: argparse.Namespace, screen: Screen) -> None:
+def scorecard(given: Given, screen: Screen) -> None:
+    """How ready the project is, measured."""
     from headwater.assessing.questions import read_answers, write_questions
     from headwater.assessing.readiness import readiness
 
@@ -142,28 +97,28 @@ def _readiness(given: argparse.Namespace, screen: Screen) -> None:
     answers = None if given.answers is None else read_answers(Path(given.answers))
     with screen.working("looking"):
         found = readiness(load(given.project).project, places, answers)
-    screen.show(readiness_table(found, every=given.all), found.to_dict())
+    screen.show(readiness_table(found, every=given.show_all), found.to_dict())
     if answers is None:
         screen.next("headwater", "assess", "readiness", "--project", given.project, "--write-questions", "questions.toml")
     else:
         screen.next("headwater", "assess", "cost", "--project", given.project, *options.same_store(given))
 
 
-def _places(given: argparse.Namespace) -> Places:
+def _places(given: Given) -> Places:
     """Where to look, as the options say."""
     from headwater.assessing.readiness import Places
 
-    tables = dict(_pair(text) for text in given.table)
+    tables = dict(_pair(text) for text in given.source_table)
     if bool(tables) != (given.database is not None):
-        raise UsageError("--database and --table belong together: --database postgresql://... --table SOURCE=TABLE")
+        raise UsageError("--database and --source-table belong together: --database postgresql://... --source-table SOURCE=TABLE")
     return Places(
         store=given.store,
-        folder=options.place(given),
+        folder=options.data_dir(given),
         models=None if given.models is None else Path(given.models),
         database=given.database,
         tables=tables,
         records=given.records,
-        watch=given.watch,
+        watch=given.watch_for,
         freshness=given.freshness,
         budget=given.budget,
     )
@@ -200,3 +155,65 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name or not value:
         raise UsageError(f"{text!r} is not NAME=VALUE, such as payments=public.payments")
     return name, value
+
+
+_COMMON = [*options.project(), *options.store(), *options.models()]
+_BUDGET = option("--budget", metavar="DURATION", help="how long an answer may take (default: the model's, else 100ms)")
+_READINESS = section(
+    "Readiness",
+    [
+        option("--write-questions", metavar="FILE", help="write what no program can measure as questions, and stop"),
+        option("--answers", metavar="FILE", help="the answered file of questions"),
+        option("--freshness", metavar="DURATION", help="the freshness to aim at where a view is no stream's (default: 1m)"),
+        option("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions"),
+        several("--source-table", old="--table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
+        option("--records", metavar="N", type=int, default=100_000, help="how many last records of a topic to read (default: {default})"),
+        option(
+            "--watch-for",
+            old="--watch",
+            metavar="SECONDS",
+            type=float,
+            default=10.0,
+            help="how long to watch a topic for lag (default: {default})",
+        ),
+        switch("--show-all", old="--all", help="show green checks too"),
+    ],
+)
+_COST = section(
+    "Cost",
+    [
+        option("--prices", metavar="FILE", help="what things cost, and any other number that goes before what is measured (TOML)"),
+        option("--write-prices", metavar="FILE", help="write the defaults as a price file to change, and stop"),
+    ],
+)
+_BACKTEST = option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: none)")
+_OF_WHOLE = [one for one in (*_READINESS, *_COST) if one.flag not in {"--write-questions", "--write-prices", "--show-all"}]
+
+COMMAND = Actions(
+    {
+        "readiness": Verb(
+            scorecard,
+            [*_COMMON, *_READINESS, _BUDGET, *options.as_json()],
+            help="Measure how ready the project is: a scorecard, and what is in the way of each view.",
+            summary="the scorecard, measured",
+        ),
+        "cost": Verb(
+            cost_of_ways,
+            [*_COMMON, *_COST, _BACKTEST, *options.as_json()],
+            help="Compute what each way of serving costs a day, from what is measured and from prices.",
+            summary="what each way of serving costs a day",
+        ),
+        "interview": Verb(
+            assess_whole.interview,
+            assess_whole.INTERVIEW,
+            help="Write a first features.py from answers, where there is no data yet.",
+            summary="a first features.py where there is no data yet",
+        ),
+    },
+    help=__doc__,
+    default=Verb(
+        whole,
+        [*_COMMON, *assess_whole.OPTIONS, *_OF_WHOLE, _BUDGET, *options.as_json()],
+        help=__doc__,
+    ),
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -19,24 +19,7 @@ if TYPE_CHECKING:
     from headwater.assessing.readiness import Places
 
 
-def arguments(group: argparse._ArgumentGroup) -> None:
-    """The options of `headwater assess` without a part."""
-    group.add_argument(
-        "--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here; cost alone: none)"
-    )
-    group.add_argument("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it")
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="of a backtest that is run here: train each level N times")
-    group.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
-    group.add_argument("--no-attribution", action="store_true", help="do not find which views earn")
-    group.add_argument("--worth", type=float, metavar="MONEY", help="what 0.01 of the headline metric is worth a day")
-    group.add_argument(
-        "--network", metavar="EFFECTS", help="of adversaries, feedback and supply those that the task has, with commas; none for none"
-    )
-    group.add_argument("--output", metavar="FILE", help="where the page goes (default: assess.html; of the interview: features.py)")
-    group.add_argument("--markdown", metavar="FILE", help="write it as Markdown too")
-
-
-def whole(given: argparse.Namespace, screen: Screen, places: Places) -> None:
+def whole(given: Given, screen: Screen, places: Places) -> None:
     """Join everything, print the verdict and write the page."""
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers
@@ -55,7 +38,7 @@ def whole(given: argparse.Namespace, screen: Screen, places: Places) -> None:
             split=given.split,
             seeds=given.seeds,
             min_lift=given.min_lift,
-            folder=options.place(given),
+            folder=options.data_dir(given),
             prices=given.prices,
             places=places,
             answers=answers,
@@ -95,7 +78,7 @@ def table(found: Assessment) -> RenderableType:
     )
 
 
-def interview(given: argparse.Namespace, screen: Screen) -> None:
+def interview(given: Given, screen: Screen) -> None:
     """Ask, or read the answers, and draft a features.py."""
     from headwater.init.draft import draft
     from headwater.init.interview import asked, read, write_questions
@@ -125,3 +108,27 @@ def _ask(question: str) -> str:
     """The answer of whoever sits at the terminal."""
     print(question, end="\n> ", file=sys.stderr, flush=True)
     return sys.stdin.readline()
+
+
+OPTIONS = section(
+    "Everything on one page",
+    [
+        option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here)"),
+        option("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it"),
+        option("--seeds", metavar="N", type=int, default=1, help="of a backtest that is run here: train each level N times"),
+        option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
+        switch("--no-attribution", help="do not find which views earn"),
+        option("--worth", metavar="MONEY", type=float, help="what 0.01 of the headline metric is worth a day"),
+        option(
+            "--network", metavar="EFFECTS", help="of adversaries, feedback and supply those that the task has, with commas; none for none"
+        ),
+        option("--output", metavar="FILE", help="where the page goes (default: assess.html)"),
+        option("--markdown", metavar="FILE", help="write it as Markdown too"),
+    ],
+)
+INTERVIEW = [
+    option("--write-questions", metavar="FILE", help="write the questions to answer in peace, and stop"),
+    option("--answers", metavar="FILE", help="the answered file of questions"),
+    option("--output", metavar="FILE", help="the file to write (default: features.py)"),
+    *options.as_json(),
+]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+import click
+
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, option, optional
 from headwater.cli.projects import Loaded, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
@@ -21,48 +23,8 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model
     from headwater.definitions.rolling import Rolling
 
-SUMMARY = "show what fresher features buy, before anything is built"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater backtest`."""
-    options.project(parser)
-    parser.add_argument(
-        "--split",
-        metavar="TIME",
-        help="train before it, test after it: ISO 8601 with an offset (default: three quarters of the requests train)",
-    )
-    parser.add_argument(
-        "--levels",
-        metavar="NAMES",
-        help="some of the project's levels, such as daily,minute (default: all; the usual ladder where it has none)",
-    )
-    parser.add_argument(
-        "--slices",
-        metavar="VARIABLE",
-        help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
-    )
-    parser.add_argument("--min-lift", type=float, metavar="GAIN", help="the least gain in the headline metric that is worth having")
-    parser.add_argument("--folds", type=int, metavar="N", help="train anew N times from --split on, and test each time until the next")
-    parser.add_argument("--every", metavar="TIME", help="how long each fold tests (default: 7d)")
-    parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="train each level N times, so that intervals hold for a model trained anew"
-    )
-    parser.add_argument(
-        "--attribution",
-        nargs="?",
-        const="",
-        metavar="STALE,FRESH",
-        help="say too which views earn from freshness between two levels (default: of those compared, the first that reads history, and the last)",
-    )
-    parser.add_argument("--groups", choices=["source"], help="with --attribution: make the views of one source fresh together")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples and the estimator (default: %(default)s)")
-    parser.add_argument("--output", default="report.html", metavar="FILE", help="where the report goes (default: %(default)s)")
-    options.memory(parser)
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Run the backtest, print it and write the report."""
     loaded = load(given.project)
     model = loaded.project.model(given.model)
@@ -92,7 +54,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.next("headwater", "train", "--project", given.project, *chosen)
 
 
-def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: argparse.Namespace, screen: Screen) -> Backtest:
+def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: Given, screen: Screen) -> Backtest:
     """The backtest with what its views earn from freshness."""
     from headwater.backtesting.attribution import attribution
 
@@ -128,7 +90,7 @@ def _ends(loaded: Loaded, model: Model, compared: Mapping[str, Level], names: st
     return chosen[0], chosen[1]
 
 
-def _split(given: argparse.Namespace) -> str | Rolling | None:
+def _split(given: Given) -> str | Rolling | None:
     if given.folds is None and given.every is None:
         return cast("str | None", given.split)
     if given.split is None:
@@ -154,3 +116,49 @@ def _slices(loaded: Loaded, variable: str | None) -> Mapping[str, pl.Expr] | Non
         dicts = [name for name, value in loaded.names.items() if isinstance(value, dict) and not name.startswith("_")]
         raise UsageError(f"--slices {variable}: the project file has no dict of that name; {nearest(variable, dicts)}")
     return cast("Mapping[str, pl.Expr]", found)
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(),
+        option(
+            "--split",
+            metavar="TIME",
+            help="train before it, test after it: ISO 8601 with an offset (default: three quarters of the requests train)",
+        ),
+        option(
+            "--levels",
+            metavar="NAMES",
+            help="some of the project's levels, such as daily,minute (default: all; the usual ladder where it has none)",
+        ),
+        option(
+            "--slices",
+            metavar="VARIABLE",
+            help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
+        ),
+        option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
+        option("--folds", metavar="N", type=int, help="train anew N times from --split on, and test each time until the next"),
+        option("--every", metavar="TIME", help="how long each fold tests (default: 7d)"),
+        option(
+            "--seeds", metavar="N", type=int, default=1, help="train each level N times, so that intervals hold for a model trained anew"
+        ),
+        optional(
+            "--attribution",
+            metavar="STALE,FRESH",
+            help="say too which views earn from freshness between two levels (default: of those compared, the first that reads history, "
+            "and the last)",
+        ),
+        option(
+            "--groups",
+            metavar="source",
+            type=click.Choice(["source"]),
+            help="with --attribution: make the views of one source fresh together",
+        ),
+        option("--seed", metavar="N", type=int, default=0, help="of the resamples and the estimator (default: {default})"),
+        option("--output", metavar="FILE", default="report.html", help="where the report goes (default: {default})"),
+        *options.memory(),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, option, switch
 from headwater.cli.projects import Loaded, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -17,31 +17,14 @@ if TYPE_CHECKING:
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
 
-SUMMARY = "write training data, each feature as it would have been then"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater dataset`."""
-    options.project(parser)
-    options.level(parser)
-    options.until(parser)
-    options.memory(parser)
-    parser.add_argument("--output", required=True, metavar="FILE", help="where the rows go; .parquet or .csv")
-    options.from_log(parser)
-    parser.add_argument("--no-cache", action="store_true", help="compute every feature, also those that are unchanged since an earlier run")
-    parser.add_argument(
-        "--reproduce", metavar="MANIFEST", help="make the training set of an earlier run once more, from its manifest, and check every bit"
-    )
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Compute the features of every labelled request, and write them with their manifest."""
-    if given.reproduce and (given.until or given.from_log is not None):
-        raise UsageError("--reproduce takes the moment, and whether a log is read, from the manifest; leave --until and --from-log out")
+    if given.reproduce and (given.as_of or given.from_log is not None):
+        raise UsageError("--reproduce takes the moment, and whether a log is read, from the manifest; leave --as-of and --from-log out")
     loaded = load(given.project)
     model, level = loaded.project.model(given.model), loaded.level(given.level)
-    until = options.moment(given.until, "--until")
+    until = options.moment(given.as_of, "--as-of")
     options.output(given.output, "--output")
     from headwater.pipelines import dataset
 
@@ -108,3 +91,24 @@ def _table(title: str, groups: list[dict[str, object]]) -> RenderableType:
     for group in groups:
         table.add_row(str(group["of"]), str(group["count"]), f"{group['null_share']:.1%}")
     return table
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(),
+        *options.level(),
+        *options.as_of(),
+        *options.memory(),
+        option("--output", metavar="FILE", required=True, help="where the rows go; .parquet or .csv"),
+        *options.from_log(),
+        switch("--no-cache", help="compute every feature, also those that are unchanged since an earlier run"),
+        option(
+            "--reproduce",
+            metavar="MANIFEST",
+            help="make the training set of an earlier run once more, from its manifest, and check every bit",
+        ),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
-SUMMARY = "backtest a model on real flights, ingest a month of them live, and serve predictions for a week"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater demo`."""
-    parser.add_argument(
-        "--output", default="build/demo", metavar="FOLDER", help="where data, definitions and report go (default: %(default)s)"
-    )
-    parser.add_argument("--no-live", action="store_true", help="only the backtest")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
     folder = options.output(given.output, "--output", folder=True)
     from headwater.demo.live import live
@@ -54,3 +43,14 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
         screen.show_json({**found.to_dict(), **both})
     screen.next("headwater", "init", "EVENTS.parquet", "LABELS.parquet")
+
+
+COMMAND = Verb(
+    run,
+    [
+        option("--output", metavar="FOLDER", default="build/demo", help="where data, definitions and report go (default: {default})"),
+        switch("--no-live", help="only the backtest"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

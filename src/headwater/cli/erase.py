@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, several
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -14,22 +14,8 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from headwater.pipelines.erase_receipt import Receipt
 
-SUMMARY = "remove one entity from the store, the archive and the logs"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater erase`."""
-    options.project(parser, model=False)
-    options.store(parser)
-    parser.add_argument(
-        "--key", action="append", required=True, metavar="COLUMN=VALUE", help="the entity: a column of a view's key; once for each column"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only count what would be removed")
-    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Count, ask, erase."""
     from headwater.pipelines.erase import erase
 
@@ -41,18 +27,12 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         if name in key:
             raise UsageError(f"--key {name} is given twice; one command erases one entity")
         key[name] = value
-    project, place = load(given.project).project, options.place(given)
-    if not given.dry_run and not given.yes:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "erasing cannot be undone, and nobody can be asked here; give --yes, or --dry-run to see what would be removed"
-            )
+    project, place = load(given.project).project, options.data_dir(given)
+    if not given.dry_run and not given.yes and sys.stdin.isatty():
         _show(erase(project, key, store=given.store, folder=place, dry_run=True), screen)
-        sys.stderr.write("This cannot be undone. Erase? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            screen.say("nothing was erased")
-            return
+    if not given.dry_run and not options.confirmed(given, "Erasing cannot be undone. Erase?"):
+        screen.say("nothing was erased")
+        return
     with screen.working("erasing"):
         receipt = erase(project, key, store=given.store, folder=place, dry_run=given.dry_run)
     _show(receipt, screen)
@@ -71,3 +51,16 @@ def _show(receipt: Receipt, screen: Screen) -> None:
     for one in receipt.not_searched:
         table.add_row(f"not searched: {one.place}", one.why)
     screen.show(table, receipt.to_dict())
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        *options.store(),
+        several("--key", metavar="COLUMN=VALUE", required=True, help="the entity: a column of a view's key; once for each column"),
+        *options.confirmation("removed"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

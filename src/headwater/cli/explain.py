@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
+from headwater.cli.command import Given, Positional, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -18,32 +18,19 @@ if TYPE_CHECKING:
     from headwater.definitions.project import Project
     from headwater.pipelines.explain import Explanation
 
-SUMMARY = "explain a value: the events that count, and why others do not"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater explain`."""
-    parser.add_argument("feature", metavar="FEATURE", help="its full name, such as card__mean_amount_30d")
-    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="the keys of its view")
-    options.project(parser, model=False)
-    options.store(parser)
-    parser.add_argument("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now, with the value served)")
-    parser.add_argument("--events", type=int, default=20, metavar="N", help="how many events to show, the latest (default: %(default)s)")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Find out, and print."""
     project = load(given.project).project
     at = options.moment(given.at, "--at")
     keys = _keys(project, given)
     from headwater.pipelines.explain import explain
 
-    found = explain(project, given.feature, keys, store=given.store, folder=options.place(given), at=at)
+    found = explain(project, given.feature, keys, store=given.store, folder=options.data_dir(given), at=at)
     screen.show(_shown(found, given.events), found.to_dict(given.events))
 
 
-def _keys(project: Project, given: argparse.Namespace) -> dict[str, object]:
+def _keys(project: Project, given: Given) -> dict[str, object]:
     """The keys as values of the types that the view's keys have."""
     for part in given.keys:
         if "=" not in part:
@@ -89,3 +76,18 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S.%f}".removesuffix(".000000")
     return "" if value is None else str(value)
+
+
+COMMAND = Verb(
+    run,
+    [
+        Positional("feature", metavar="FEATURE", help="its full name, such as card__mean_amount_30d"),
+        Positional("keys", metavar="KEY=VALUE", nargs=-1, help="the keys of its view"),
+        *options.project(model=False),
+        *options.store(),
+        option("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now, with the value served)"),
+        option("--events", metavar="N", type=int, default=20, help="how many events to show, the latest (default: {default})"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped
@@ -22,59 +22,10 @@ if TYPE_CHECKING:
     from headwater.pipelines.intake import Limits
     from headwater.pipelines.shard import Committed
 
-SUMMARY = "read streams into the online store, and keep features fresh"
-
 _EVERY = 0.5  # seconds between two looks of the live line
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater ingest`."""
-    options.project(parser, model=False)
-    options.store(parser)
-    parser.add_argument("--batch", type=int, default=50_000, metavar="N", help="records in one commit at most (default: %(default)s)")
-    parser.add_argument("--linger", type=float, default=0.02, metavar="SECONDS", help="how long to wait for records (default: %(default)s)")
-    parser.add_argument(
-        "--future", default="1d", metavar="DURATION", help="refuse events later than this after they were received (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--http",
-        default="127.0.0.1:8321",
-        metavar="HOST:PORT",
-        help="where pushed events are received, if a source has them; `none` leaves them to another process (default: %(default)s)",
-    )
-    options.tokens(parser)
-    options.shared_store(parser)
-    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics")
-    parser.add_argument("--once", action="store_true", help="end when everything that the streams hold has been committed")
-    parser.add_argument("--accept-loss", action="store_true", help="go on where a stream no longer has what is to be read next")
-    parser.add_argument(
-        "--max-clock-jump",
-        default="5m",
-        metavar="DURATION",
-        help="commit nothing while the wall clock is off by more than this (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keep-filtered",
-        default="30d",
-        metavar="DURATION",
-        help="how long rows that a source's filter leaves out are kept, which `headwater explain` shows; 0s keeps none (default: %(default)s)",
-    )
-    for name, what in (("archive", "accepted events"), ("dead-letters", "refused records")):
-        parser.add_argument(f"--keep-{name}", metavar="DURATION", help=f"how long {what} are kept, such as 400d (default: for good)")
-    parser.add_argument(
-        "--replay",
-        metavar="START..END",
-        help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
-    )
-    parser.add_argument("--speed", type=float, metavar="N", help="with --replay, seconds of it in a second (default: as fast as it can)")
-    parser.add_argument(
-        "--step", default="1m", metavar="DURATION", help="with --replay, how far its clock goes at once (default: %(default)s)"
-    )
-    options.catalog(parser)
-    parser.add_argument("--allow-unapplied", action="store_true", help="run definitions that the catalog does not hold as they are")
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Ingest until told to stop."""
     project = load(given.project).project
     from headwater.pipelines.intake import Limits
@@ -85,7 +36,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     limits = Limits(
         batch=given.batch,
         linger=given.linger,
-        future=given.future,
+        future=given.max_future_skew,
         accept_loss=given.accept_loss,
         filtered=given.keep_filtered,
         archive=given.keep_archive,
@@ -101,9 +52,9 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         ingest(
             project,
             given.store,
-            folder=given.folder,
+            folder=given.data_dir,
             limits=limits,
-            http=None if given.http == "none" else given.http,
+            http=None if given.listen == "none" else given.listen,
             tokens=given.tokens,
             metrics_port=given.metrics_port,
             once=given.once,
@@ -118,13 +69,13 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 
 
-def _announce(project: Project, given: argparse.Namespace, screen: Screen) -> None:
+def _announce(project: Project, given: Given, screen: Screen) -> None:
     """Print what is read, and the address for pushed events."""
     from headwater.definitions.streams import Pushed
     from headwater.pipelines.arms import stored
     from headwater.pipelines.intake import streamed
 
-    address = None if given.http == "none" or given.once else given.http
+    address = None if given.listen == "none" or given.once else given.listen
     for source in streamed([one.view for one in stored(project)]):
         where = ""
         if isinstance(source.stream, Pushed):
@@ -132,7 +83,7 @@ def _announce(project: Project, given: argparse.Namespace, screen: Screen) -> No
         screen.say(f"source {source.name}: {source.stream}{where}")
 
 
-def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: _Tally, screen: Screen) -> None:
+def _replay(project: Project, given: Given, limits: Limits, tally: _Tally, screen: Screen) -> None:
     """Play histories, as `hw.replay` does."""
     start, dots, end = given.replay.partition("..")
     if not dots or not start or not end:
@@ -151,7 +102,7 @@ def _replay(project: Project, given: argparse.Namespace, limits: Limits, tally: 
             end=end,
             step=given.step,
             speed=given.speed,
-            folder=options.place(given),
+            folder=options.data_dir(given),
             limits=limits,
         ):
             for committed in step.committed:
@@ -223,3 +174,58 @@ def seldom_collected() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        *options.store(),
+        option("--batch", metavar="N", type=int, default=50_000, help="records in one commit at most (default: {default})"),
+        option("--linger", metavar="SECONDS", type=float, default=0.02, help="how long to wait for records (default: {default})"),
+        option(
+            "--max-future-skew",
+            old="--future",
+            metavar="DURATION",
+            default="1d",
+            help="refuse events later than this after they were received (default: {default})",
+        ),
+        option(
+            "--listen",
+            old="--http",
+            metavar="HOST:PORT",
+            default="127.0.0.1:8321",
+            help="where pushed events are received, if a source has them; `none` leaves them to another process (default: {default})",
+        ),
+        *options.tokens(),
+        *options.shared_store(),
+        option("--metrics-port", metavar="PORT", type=int, help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics"),
+        switch("--once", help="end when everything that the streams hold has been committed"),
+        switch("--accept-loss", help="go on where a stream no longer has what is to be read next"),
+        option(
+            "--max-clock-jump",
+            metavar="DURATION",
+            default="5m",
+            help="commit nothing while the wall clock is off by more than this (default: {default})",
+        ),
+        option(
+            "--keep-filtered",
+            metavar="DURATION",
+            default="30d",
+            help="how long rows that a source's filter leaves out are kept, which `headwater explain` shows; 0s keeps none (default: "
+            "{default})",
+        ),
+        option("--keep-archive", metavar="DURATION", help="how long accepted events are kept, such as 400d (default: for good)"),
+        option("--keep-dead-letters", metavar="DURATION", help="how long refused records are kept, such as 400d (default: for good)"),
+        option(
+            "--replay",
+            metavar="START..END",
+            help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
+        ),
+        option("--speed", metavar="N", type=float, help="with --replay, seconds of it in a second (default: as fast as it can)"),
+        option("--step", metavar="DURATION", default="1m", help="with --replay, how far its clock goes at once (default: {default})"),
+        *options.catalog(),
+        switch("--allow-unapplied", help="run definitions that the catalog does not hold as they are"),
+    ],
+    help=__doc__,
+)

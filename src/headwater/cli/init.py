@@ -6,7 +6,6 @@ and when its outcome is known.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,40 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, Positional, Verb, option, switch
 from headwater.cli.screen import Screen, visible
 from headwater.errors import HeadwaterError, UsageError, nearest
 
 if TYPE_CHECKING:
     from headwater.init.tables import TableProfile
 
-SUMMARY = "write a first features.py from your own tables"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater init`."""
-    parser.add_argument("events", metavar="EVENTS", help="what features are made of: .parquet or .csv")
-    parser.add_argument("labels", metavar="LABELS", help="requests with their outcomes: .parquet or .csv; may be the same file")
-    parser.add_argument("--output", default="features.py", metavar="FILE", help="the file to write (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="overwrite it")
-    parser.add_argument(
-        "--asked-at",
-        metavar="COLUMN[-DURATION]",
-        help="when a prediction is asked for: a column of LABELS, such as scheduled_at or scheduled_at-60m",
-    )
-    known = parser.add_mutually_exclusive_group()
-    known.add_argument("--known-at", metavar="COLUMN", help="the column of LABELS that says when the outcome was known")
-    known.add_argument("--known-after", metavar="DURATION", help="how long after the request the outcome is known, such as 2h or 7d")
-    parser.add_argument("--timezone", metavar="ZONE", help="the zone of times that have none, such as UTC or Europe/Oslo")
-    parser.add_argument("--label", metavar="COLUMN", help="the outcome (default: guessed)")
-    parser.add_argument("--keys", metavar="COLUMNS", help="whose events they are, such as user_id,card_id (default: guessed)")
-    parser.add_argument("--event-time", metavar="COLUMN", help="when an event is known in full (default: the latest time in EVENTS)")
-    parser.add_argument(
-        "--request", metavar="COLUMNS", help="columns of LABELS that are known when asked, to be features themselves (default: none)"
-    )
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Look at the tables, ask what cannot be guessed, and write the file."""
+    if given.known_at and given.known_after:
+        raise UsageError(
+            "give --known-at or --known-after: a column that says when the outcome was known, or how long after the request it is"
+        )
     place = Path(given.output)
     if place.exists() and not given.force:
         raise UsageError(f"{place} exists; give another --output, or --force to overwrite it")
@@ -156,7 +135,7 @@ def _no_zone(answer: str) -> str | None:
     return None
 
 
-def _answered(given: argparse.Namespace, events: TableProfile, labels: TableProfile) -> argparse.Namespace:
+def _answered(given: Given, events: TableProfile, labels: TableProfile) -> Given:
     """The options, with answers from the terminal where they say nothing.
 
     Raises:
@@ -164,7 +143,7 @@ def _answered(given: argparse.Namespace, events: TableProfile, labels: TableProf
     """
     if not labels.moments:
         raise UsageError(f"{labels.path} has no column of times; labels need one that says when each prediction was asked for")
-    full = argparse.Namespace(**vars(given))
+    full = Given(**vars(given))
     missing: list[str] = []
     full.asked_at = _answer(full.asked_at, _asked_at(labels), missing)
     if full.known_at is None and full.known_after is None:
@@ -182,7 +161,7 @@ def _answered(given: argparse.Namespace, events: TableProfile, labels: TableProf
     return full
 
 
-def _naive(given: argparse.Namespace, events: TableProfile, labels: TableProfile) -> list[str]:
+def _naive(given: Given, events: TableProfile, labels: TableProfile) -> list[str]:
     """The columns of times without a zone that the file will use, as far as is known by now."""
     from headwater.init.guess import parse_asked
 
@@ -218,7 +197,7 @@ def _listed(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
 
 
-def _command(given: argparse.Namespace, answers: object) -> str:
+def _command(given: Given, answers: object) -> str:
     """The command that writes the same file again without asking."""
     parts = ["headwater", "init", given.events, given.labels]
     for name in ("asked_at", "known_at", "known_after", "timezone", "label", "event_time"):
@@ -228,3 +207,29 @@ def _command(given: argparse.Namespace, answers: object) -> str:
         value = getattr(answers, name)
         parts += [f"--{name}", ",".join(value)] if value else []
     return shlex.join(parts)
+
+
+COMMAND = Verb(
+    run,
+    [
+        Positional("events", metavar="EVENTS", help="what features are made of: .parquet or .csv"),
+        Positional("labels", metavar="LABELS", help="requests with their outcomes: .parquet or .csv; may be the same file"),
+        option("--output", metavar="FILE", default="features.py", help="the file to write (default: {default})"),
+        switch("--force", help="overwrite it"),
+        option(
+            "--asked-at",
+            metavar="COLUMN[-DURATION]",
+            help="when a prediction is asked for: a column of LABELS, such as scheduled_at or scheduled_at-60m",
+        ),
+        option("--known-at", metavar="COLUMN", help="the column of LABELS that says when the outcome was known"),
+        option("--known-after", metavar="DURATION", help="how long after the request the outcome is known, such as 2h or 7d"),
+        option("--timezone", metavar="ZONE", help="the zone of times that have none, such as UTC or Europe/Oslo"),
+        option("--label", metavar="COLUMN", help="the outcome (default: guessed)"),
+        option("--keys", metavar="COLUMNS", help="whose events they are, such as user_id,card_id (default: guessed)"),
+        option("--event-time", metavar="COLUMN", help="when an event is known in full (default: the latest time in EVENTS)"),
+        option(
+            "--request", metavar="COLUMNS", help="columns of LABELS that are known when asked, to be features themselves (default: none)"
+        ),
+    ],
+    help=__doc__,
+)

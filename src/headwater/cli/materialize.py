@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import threading
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options, scores
+from headwater.cli.command import Given, Positional, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped, stopped_where
@@ -20,33 +20,8 @@ if TYPE_CHECKING:
     from headwater.online_stores import OnlineStore
     from headwater.pipelines.materialize import Materialized
 
-SUMMARY = "compute batch views, or a model's predictions, up to their last cut, and publish it"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater materialize`."""
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="batch views, or a model whose predictions are made ahead (default: all batch views)"
-    )
-    options.project(parser, model=False)
-    options.store(parser)
-    options.shared_store(parser)
-    options.memory(parser)
-    parser.add_argument("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)")
-    parser.add_argument("--watch", action="store_true", help="stay, and compute every cut as soon as it can be")
-    parser.add_argument(
-        "--anew", action="store_true", help="first remove what the store holds of these views, which cannot be read until they are made"
-    )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="with --watch: every batch view, and the predictions of every model that are made ahead; what fails is tried again",
-    )
-    scores.arguments(parser)
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Bring every view, or the predictions of a model, to the last cut."""
     project = load(given.project).project
     if given.all:
@@ -63,7 +38,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store,
         stopped_where(watching=given.watch) as stop,
     ):
-        if given.anew:
+        if given.full_refresh:
             _forget(project, given, store)
         _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
         while given.watch and not stop.is_set():
@@ -73,14 +48,14 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
 
 
-def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> None:
+def _everything(project: Project, given: Given, screen: Screen) -> None:
     """Make whatever is due, until told to stop."""
     from headwater.online_stores.ownership import opened_for
     from headwater.pipelines.materialize import Materialized
     from headwater.pipelines.schedule import schedule
 
     other = [one for one in scores.own(given) if one != "--models"]
-    if given.names or not given.watch or given.anew or given.at or other:
+    if given.names or not given.watch or given.full_refresh or given.at or other:
         raise UsageError("--all goes with --watch, and takes no names, nor what is for one of them alone")
     from headwater.serving.metrics import JobMetrics
     from headwater.serving.process_metrics import families
@@ -89,7 +64,7 @@ def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> 
     if given.supervised is not None:
         given.supervised.report(lambda: families(metrics.registry.collect()))
     with opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store, stopped() as stop:
-        for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.trust, stop=stop):
+        for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.allow_pickle, stop=stop):
             metrics.done(done)
             if done.error is not None:
                 kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
@@ -102,23 +77,23 @@ def _everything(project: Project, given: argparse.Namespace, screen: Screen) -> 
     screen.say("stopped")
 
 
-def _forget(project: Project, given: argparse.Namespace, store: OnlineStore) -> None:
+def _forget(project: Project, given: Given, store: OnlineStore) -> None:
     from headwater.pipelines.forget import forget_view
     from headwater.pipelines.materialize import batch_views
 
     if not given.names:
-        raise UsageError("--anew takes the names of the views that are to be made anew")
+        raise UsageError("--full-refresh needs the names of the views to compute again")
     for one in batch_views(project, given.names):
         forget_view(one.view, store)
 
 
-def _wait(project: Project, given: argparse.Namespace, stop: threading.Event) -> None:
+def _wait(project: Project, given: Given, stop: threading.Event) -> None:
     from headwater.pipelines.materialize import batch_views, next_due
 
     options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()), stop)
 
 
-def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:
+def _once(project: Project, given: Given, screen: Screen, store: OnlineStore, t: int) -> None:
     from headwater.pipelines.materialize import materialize
 
     with screen.progress() as tick:
@@ -161,3 +136,31 @@ def _table(made: list[Materialized]) -> RenderableType:
         what = "was there" if one.done_before else f"{one.events:,}"
         table.add_row(one.view, str(said["cut"]), str(said["cut_before"] or "-"), what, "" if one.done_before else f"{one.keys:,}")
     return table
+
+
+COMMAND = Verb(
+    run,
+    [
+        Positional(
+            "names", metavar="NAME", nargs=-1, help="batch views, or a model whose predictions are made ahead (default: all batch views)"
+        ),
+        *options.project(model=False),
+        *options.store(),
+        *options.shared_store(),
+        *options.memory(),
+        option("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)"),
+        switch("--watch", help="stay, and compute every cut as soon as it can be"),
+        switch(
+            "--full-refresh",
+            old="--anew",
+            help="first remove what the store holds of these views, which cannot be read until they are made",
+        ),
+        switch(
+            "--all",
+            help="with --watch: every batch view, and the predictions of every model that are made ahead; what fails is tried again",
+        ),
+        *scores.OPTIONS,
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

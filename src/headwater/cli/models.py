@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Actions, Given, Positional, Verb
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -15,49 +15,46 @@ if TYPE_CHECKING:
 
     from headwater.models.registry import ModelRegistry, Version
 
-SUMMARY = "list versions of fitted models, promote one, or roll back"
-_ACTIONS = {"list": 0, "promote": 1, "rollback": 0}
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater models`."""
-    parser.add_argument(
-        "action",
-        choices=list(_ACTIONS),
-        nargs="?",
-        default="list",
-        help="list: every version (default); promote VERSION: serve it; rollback: serve the one that was served before",
-    )
-    parser.add_argument("version", nargs="?", metavar="VERSION", help="the number of a version")
-    options.project(parser)
-    options.level(parser)
-    options.models(parser)
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Do one of them."""
-    if (given.version is not None) != bool(_ACTIONS[given.action]):
-        raise UsageError(f"headwater models {given.action} {'needs a VERSION' if _ACTIONS[given.action] else 'takes nothing more'}")
-    if given.version is not None and not given.version.isdecimal():
+def promote(given: Given, screen: Screen) -> None:
+    """Serve a version from now on."""
+    if not given.version.isdecimal():
         raise UsageError(f"VERSION is {given.version!r}; give a whole number, as `headwater models` lists them")
+    registry, model, level = _arm(given)
+    _served(registry.promote(int(given.version), model, level), screen)
+
+
+def rollback(given: Given, screen: Screen) -> None:
+    """Serve the version that was served before."""
+    registry, model, level = _arm(given)
+    before = registry.before(model, level)
+    if given.dry_run:
+        screen.show(f"would serve {before}", {**_said(before, current=False), "dry_run": True})
+        return
+    if not options.confirmed(given, f"Serve {before} from now on?", undoable=True):
+        screen.say("nothing was changed")
+        return
+    _served(registry.rollback(model, level), screen)
+
+
+def _arm(given: Given) -> tuple[ModelRegistry, str, str]:
+    """The registry, and the names of the model and the level that are meant."""
+    from headwater.definitions.arm import AS_DEFINED
     from headwater.models.registry import ModelRegistry
 
-    registry = ModelRegistry(given.models)
-    if given.action == "list":
-        _list(registry, given, screen)
-        return
-    from headwater.definitions.arm import AS_DEFINED
+    return ModelRegistry(given.models), load(given.project).project.model(given.model).name, given.level or AS_DEFINED
 
-    loaded = load(given.project)
-    model, level = loaded.project.model(given.model).name, given.level or AS_DEFINED
-    promoted = given.action == "promote"
-    version = registry.promote(int(given.version), model, level) if promoted else registry.rollback(model, level)
+
+def _served(version: Version, screen: Screen) -> None:
     screen.say(f"{version} is served from now on")
     screen.show_json(_said(version, current=True))
 
 
-def _list(registry: ModelRegistry, given: argparse.Namespace, screen: Screen) -> None:
+def list_versions(given: Given, screen: Screen) -> None:
+    """Every version of every model, or of one."""
+    from headwater.models.registry import ModelRegistry
+
+    registry = ModelRegistry(given.models)
     arms = [(m, level) for m, level in registry.arms() if given.model in (None, m) and given.level in (None, level)]
     found = []
     for model, level in arms:
@@ -99,3 +96,27 @@ def _table(found: list[tuple[Version, bool]]) -> RenderableType:
         number = f"{version.number} served" if current else str(version.number)
         table.add_row(version.model, version.level, number, made.created_at, f"{made.rows:,}", measured + where, made.estimator)
     return table
+
+
+_COMMON = [*options.project(), *options.level(), *options.models()]
+_LIST = Verb(list_versions, [*_COMMON, *options.as_json()], help=__doc__, summary="list every version (default)")
+
+COMMAND = Actions(
+    {
+        "list": _LIST,
+        "promote": Verb(
+            promote,
+            [Positional("version", metavar="VERSION", help="the number of a version"), *_COMMON, *options.as_json()],
+            help="Serve a version from now on.",
+            summary="serve a version",
+        ),
+        "rollback": Verb(
+            rollback,
+            [*_COMMON, *options.confirmation("served"), *options.as_json()],
+            help="Serve the version that was served before; again, the one before that.",
+            summary="serve the version that was served before",
+        ),
+    },
+    help=__doc__,
+    default=_LIST,
+)

@@ -2,118 +2,146 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import click
+
 from headwater import clock, settings
+from headwater.cli.command import FILE, Flag, Given, option, optional, switch
 from headwater.errors import UsageError
 
 
-def project(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
-    """Which project, and which of its models."""
-    parser.add_argument(
-        "--project", default="features.py", metavar="FILE", help="the file that defines `project = hw.Project(...)` (default: %(default)s)"
+def project(*, model: bool = True) -> list[Flag]:
+    """Which project, and which of its models; the headwater.toml beside it is read."""
+    file = option(
+        "--project",
+        default="features.py",
+        metavar="FILE",
+        help="the file that defines `project = hw.Project(...)` (default: {default})",
+        is_eager=True,
+        callback=_read_file,
     )
-    if model:
-        parser.add_argument("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
+    name = option("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
+    return [file, name] if model else [file]
 
 
-def level(parser: argparse.ArgumentParser) -> None:
+def _read_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Take the values of the headwater.toml beside the project as defaults."""
+    if not ctx.resilient_parsing:
+        from headwater.cli.project_file import read
+
+        file = read(value)
+        if file is not None:
+            ctx.meta[FILE] = file
+            ctx.default_map = file.defaults(ctx.command.name)
+    return value
+
+
+def level() -> list[Flag]:
     """How fresh."""
-    parser.add_argument(
-        "--level",
-        metavar="NAME",
-        help="how fresh the features are: one of the project's levels, or of the usual ladder (default: as each view defines)",
-    )
+    shown = "how fresh the features are: one of the project's levels, or of the usual ladder (default: as each view defines)"
+    return [option("--level", metavar="NAME", help=shown)]
 
 
-def until(parser: argparse.ArgumentParser) -> None:
+def as_of() -> list[Flag]:
     """How much is known."""
-    parser.add_argument(
-        "--until", metavar="TIME", help="take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
-    )
+    shown = "take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
+    return [option("--as-of", old="--until", metavar="TIME", help=shown)]
 
 
-def memory(parser: argparse.ArgumentParser) -> None:
+def memory() -> list[Flag]:
     """How much memory."""
-    parser.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="what the process may hold while features are computed, such as 4GB: a larger history is worked on in parts on disk, and a run "
-        "that was stopped goes on where it was (default: all in memory)",
-    )
+    return [
+        option(
+            "--memory",
+            metavar="SIZE",
+            help="what the process may hold while features are computed, such as 4GB: a larger history is worked on in parts on disk, "
+            "and a run "
+            "that was stopped goes on where it was (default: all in memory)",
+        )
+    ]
 
 
-def from_log(parser: argparse.ArgumentParser) -> None:
+def from_log() -> list[Flag]:
     """Whether rows are those that were served."""
-    parser.add_argument(
-        "--from-log",
-        nargs="?",
-        const="",
-        metavar="FOLDER",
-        help="take what was served, as the served log in this folder has it, with the outcomes that were posted (default: headwater's home)",
-    )
+    return [
+        optional(
+            "--from-log",
+            metavar="FOLDER",
+            help="take what was served, as the served log in this folder has it, with the outcomes that were posted (default: "
+            "headwater's home)",
+        )
+    ]
 
 
-def log_of(given: argparse.Namespace) -> Path | None:
+def log_of(given: Given) -> Path | None:
     """The folder of the served log; None where rows come from the labels' table."""
     if given.from_log is None:
         return None
-    return Path(given.from_log) if given.from_log else settings.home()
+    return Path(given.from_log) if given.from_log else data_dir(given)
 
 
-def catalog(parser: argparse.ArgumentParser) -> None:
+def catalog() -> list[Flag]:
     """Which catalog."""
-    parser.add_argument(
-        "--catalog",
-        metavar="PLACE",
-        help="a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else catalog.sqlite in headwater's home)",
-    )
+    shown = "a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else catalog.sqlite in headwater's home)"
+    return [option("--catalog", metavar="URL", help=shown)]
 
 
-def store(parser: argparse.ArgumentParser) -> None:
+def store() -> list[Flag]:
     """Which online store, and where what belongs to it is kept."""
-    parser.add_argument(
-        "--store",
-        metavar="URL",
-        help="the online store: lmdb:FOLDER or redis://host:port/db (default: HEADWATER_STORE, else LMDB in headwater's home)",
-    )
-    parser.add_argument(
-        "--folder", metavar="FOLDER", help="where the archive of streams and refused records are kept (default: headwater's home)"
-    )
+    return [
+        option(
+            "--store",
+            metavar="URL",
+            help="the online store: lmdb:FOLDER or redis://host:port/db (default: HEADWATER_STORE, else LMDB in headwater's home)",
+        ),
+        option(
+            "--data-dir",
+            old="--folder",
+            metavar="FOLDER",
+            envvar="HEADWATER_DATA_DIR",
+            help="where the archive of streams, logs and refused records are kept (default: HEADWATER_DATA_DIR, else headwater's home)",
+        ),
+    ]
 
 
-def shared_store(parser: argparse.ArgumentParser) -> None:
+def shared_store() -> list[Flag]:
     """Consent to a store that belongs to another project."""
-    parser.add_argument(
-        "--allow-shared-store",
-        action="store_true",
-        help="keep data in a store that belongs to another project, beside that one's; needed once for a project and a store",
-    )
+    shown = "keep data in a store that belongs to another project, beside that one's; needed once for a project and a store"
+    return [switch("--allow-shared-store", help=shown)]
 
 
-def models(parser: argparse.ArgumentParser) -> None:
+def models() -> list[Flag]:
     """Where versions of fitted models are kept."""
-    parser.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
+    shown = "where versions of fitted models are kept (default: models in headwater's home)"
+    return [option("--models", metavar="FOLDER", help=shown)]
 
 
-def same_store(given: argparse.Namespace) -> list[str]:
+def allow_pickle() -> list[Flag]:
+    """Whether files that run code may be loaded."""
+    shown = "load models in formats that run code when they are loaded: pickle, joblib and MLflow"
+    return [switch("--allow-pickle", old="--trust", help=shown)]
+
+
+def same_store(given: Given) -> list[str]:
     """The options that name the store again, for the next command; a URL with a password is not repeated."""
-    url = [] if given.store is None else ["--store", "URL" if "@" in given.store else given.store]
-    return url + ([] if given.folder is None else ["--folder", given.folder])
+    url = ["--store", "URL" if "@" in given.store else given.store] if given.by_flag("store") else []
+    return url + (["--data-dir", given.data_dir] if given.by_flag("data_dir") else [])
 
 
-def place(given: argparse.Namespace) -> Path:
-    """The folder that was given, or headwater's home."""
-    return settings.home() if given.folder is None else Path(given.folder)
+def data_dir(given: Given) -> Path:
+    """The folder of archive and logs: that of the option, its variable or headwater.toml, else headwater's home."""
+    named = getattr(given, "data_dir", None) or settings.data_dir() or given.file.get("data_dir")
+    return settings.home() if named is None else Path(named)
 
 
-def same_catalog(given: argparse.Namespace) -> list[str]:
+def same_catalog(given: Given) -> list[str]:
     """The option that names the catalog again, for the next command; a URL is not repeated, since it may hold a password."""
-    if given.catalog is None:
+    if not given.by_flag("catalog"):
         return []
     return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
 
@@ -149,9 +177,9 @@ def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
     return place
 
 
-def same_models(given: argparse.Namespace) -> list[str]:
+def same_models(given: Given) -> list[str]:
     """The option that names the registry of models again, for the next command."""
-    return [] if given.models is None else ["--models", given.models]
+    return ["--models", given.models] if given.by_flag("models") else []
 
 
 def moment(text: str | None, flag: str) -> datetime | None:
@@ -169,18 +197,41 @@ def wait_until(due: int, stop: threading.Event) -> None:
         stop.wait(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
-def as_json(parser: argparse.ArgumentParser) -> None:
+def as_json() -> list[Flag]:
     """JSON instead of a table."""
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and nothing else")
+    return [switch("--json", help="print JSON instead of a table, and nothing else")]
 
 
-def tokens(parser: argparse.ArgumentParser) -> None:
+def tokens() -> list[Flag]:
     """Which file of tokens."""
-    parser.add_argument(
-        "--tokens", metavar="FILE", help="the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
-    )
+    shown = "the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
+    return [option("--tokens", metavar="FILE", help=shown)]
 
 
-def tokens_file(given: argparse.Namespace) -> Path:
+def tokens_file(given: Given) -> Path:
     """The file that was given, or the one in headwater's home."""
     return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)
+
+
+def confirmation(what: str) -> list[Flag]:
+    """To look first, or not to be asked."""
+    return [switch("--dry-run", help=f"only show what would be {what}"), switch("--yes", help="do not ask for confirmation")]
+
+
+def confirmed(given: Given, question: str, *, undoable: bool = False) -> bool:
+    """Whether the user agrees: by --yes, else asked at the terminal.
+
+    undoable: whether what is done can be undone, or loses nothing that can be read: it needs no consent where nobody can be asked.
+
+    Raises:
+        UsageError: nobody can be asked.
+    """
+    if given.yes:
+        return True
+    if not sys.stdin.isatty():
+        if undoable:
+            return True
+        raise UsageError(f"{question} Nobody can be asked here; give --yes, or --dry-run to see what would happen")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

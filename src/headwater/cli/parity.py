@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
+from headwater.cli.command import Given, Positional, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError, UsageError
@@ -16,32 +16,11 @@ if TYPE_CHECKING:
 
     from headwater.pipelines.parity import Parity
 
-SUMMARY = "compare served values with what training computes"
 _SHOWN = 20
 REQUEST = "headwater_request"  # beside the keys of a served row, its request
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater parity`."""
-    parser.add_argument("views", nargs="*", metavar="VIEW", help="which views (default: all batch and streaming ones)")
-    options.project(parser, model=False)
-    options.store(parser)
-    parser.add_argument(
-        "--keys", type=int, default=1000, metavar="N", help="how many keys of each view, or served rows, at most (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--served",
-        action="store_true",
-        help="compare what was served, as the served log in --folder has it, each row at the commit it was read at",
-    )
-    parser.add_argument(
-        "--since", metavar="TIME", help="with --served, rows that asked from then on: ISO 8601 with an offset (default: all)"
-    )
-    parser.add_argument("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now)")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Compare; ends with 1 where a value differs, or where there was nothing to compare."""
     project = load(given.project).project
     at, since = options.moment(given.at, "--at"), options.moment(given.since, "--since")
@@ -49,16 +28,16 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         raise UsageError("--served compares each row at the moment it asked; leave --at out")
     if since is not None and not given.served:
         raise UsageError("--since takes rows of the served log; add --served")
-    place = options.place(given)
+    place = options.data_dir(given)
     with screen.working("comparing"):
         if given.served:
             from headwater.pipelines.served_parity import served_parity
 
-            found = served_parity(project, given.views, store=given.store, folder=place, rows=given.keys, since=since)
+            found = served_parity(project, given.views, store=given.store, folder=place, rows=given.sample, since=since)
         else:
             from headwater.pipelines.parity import parity
 
-            found = parity(project, given.views, store=given.store, folder=place, rows=given.keys, at=at)
+            found = parity(project, given.views, store=given.store, folder=place, rows=given.sample, at=at)
     differing = [m for one in found for m in one.mismatches]
     screen.show(table(found), {"views": [one.to_dict() for one in found], "mismatches": len(differing)})
     for one in found:
@@ -77,7 +56,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
 
 _REMEDIES = {
     False: "See when the store was last written with `headwater status`, and for one key why no event counts with `headwater explain`",
-    True: "Rows of the served log are written by `headwater serve --served 1`; give the --folder and the --since that it has",
+    True: "Rows of the served log are written by `headwater serve --served 1`; give the --data-dir and the --since that it has",
 }
 
 
@@ -106,3 +85,26 @@ def table(found: list[Parity]) -> RenderableType:
     for m in differing[:_SHOWN]:
         details.add_row(m.feature, str(dict(m.keys)), repr(m.online), repr(m.offline), m.reason)
     return Group(made, details)
+
+
+COMMAND = Verb(
+    run,
+    [
+        Positional("views", metavar="VIEW", nargs=-1, help="which views (default: all batch and streaming ones)"),
+        *options.project(model=False),
+        *options.store(),
+        option(
+            "--sample",
+            old="--keys",
+            metavar="N",
+            type=int,
+            default=1000,
+            help="how many keys of each view, or served rows, at most (default: {default})",
+        ),
+        switch("--served", help="compare what was served, as the served log in --data-dir has it, each row at the commit it was read at"),
+        option("--since", metavar="TIME", help="with --served, rows that asked from then on: ISO 8601 with an offset (default: all)"),
+        option("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now)"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

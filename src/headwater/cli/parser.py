@@ -1,115 +1,159 @@
-"""What a command line means. Argparse, since it loads in a few milliseconds; the commands load what they need when they run."""
+"""What a command line means. A command's file is loaded when it is called, and loads what it needs when it runs."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
-from headwater import __version__
-from headwater.cli import (
-    apply,
-    assess,
-    backtest,
-    dataset,
-    deadletters,
-    demo,
-    erase,
-    explain,
-    ingest,
-    init,
-    materialize,
-    models,
-    parity,
-    plan,
-    serve,
-    status,
-    store,
-    token,
-    train,
-)
-from headwater.cli.screen import Screen
+import click
+
+from headwater import __version__, settings
+from headwater.cli.command import Actions, Base, Command, origin
 from headwater.errors import UsageError, nearest
 
-VERBS = {
-    verb.__name__.rpartition(".")[2]: verb
-    for verb in (
-        demo,
-        init,
-        dataset,
-        train,
-        models,
-        backtest,
-        assess,
-        plan,
-        apply,
-        materialize,
-        ingest,
-        serve,
-        status,
-        explain,
-        parity,
-        store,
-        deadletters,
-        erase,
-        token,
-    )
+VERBS: Final = {
+    "demo": "backtest a model on real flights, ingest a month of them live, and serve predictions for a week",
+    "init": "write a first features.py from your own tables",
+    "dataset": "write training data, each feature as it would have been then",
+    "train": "train a model on what was known by a moment, and keep it for serving",
+    "models": "list versions of fitted models, promote one, or roll back",
+    "backtest": "show what fresher features buy, before anything is built",
+    "assess": "say whether real time is right: what it gains, what it costs, what is in the way, and what to do first",
+    "plan": "show what applying the project would change, and break",
+    "apply": "make the project's definitions those that pipelines run",
+    "materialize": "compute batch views, or a model's predictions, up to their last cut, and publish it",
+    "ingest": "read streams into the online store, and keep features fresh",
+    "serve": "answer for features and predictions over HTTP",
+    "status": "show how streams and views stand in the online store",
+    "explain": "explain a value: the events that count, and why others do not",
+    "parity": "compare served values with what training computes",
+    "store": "compact, back up or restore the online store; show refused records",
+    "deadletters": "list refused records, or replay them once their cause is mended",
+    "erase": "remove one entity from the store, the archive and the logs",
+    "token": "make, list or revoke the tokens of headwater serve",
+    "help": "show the help of a command",
+    "completion": "print what completes commands and options in bash, zsh or fish",
 }
 
-_HELP = """
-From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.
+_HELP: Final = """From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.
+
 `headwater demo` shows it on real flights; `headwater init` starts with your own tables.
 """
 
 
-@dataclass(frozen=True)
-class Command:
-    """A verb's function, and the options that it was called with."""
+class Root(Base, click.Group):
+    """`headwater`: its commands, each loaded when it is called."""
 
-    run: Callable[[argparse.Namespace, Screen], None]
-    options: argparse.Namespace
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """The commands in the order of work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        """A command by name."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"headwater.cli.{cmd_name}").COMMAND
+        command.name, command.short_help = cmd_name, VERBS[cmd_name]
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; what a command of several actions does where none is named.
+
+        Raises:
+            UsageError: there is none of that name; with the nearest one.
+        """
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            raise UsageError(f"headwater has no command {args[0]!r}; {nearest(args[0], VERBS)}")
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(command, Actions) and command.default is not None and command.chosen(rest) is None:
+            return name, command.default, rest
+        return name, command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
+        """One line a command, without loading it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse that raises, so that a bad call is reported like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. See: {self.prog} --help")
+def root() -> Root:
+    """The command line as a whole."""
+    version = click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version and stop"
+    )
+    return Root(
+        "headwater",
+        params=[version],
+        help=_HELP,
+        no_args_is_help=False,
+        subcommand_metavar="COMMAND ...",
+        context_settings={"max_content_width": 100},
+    )
 
 
 def parse(argv: Sequence[str]) -> Command | None:
     """The command of a command line; None where help or the version was asked for and printed.
 
     Raises:
-        UsageError: an unknown verb or option, with the nearest one; a missing or malformed value.
+        UsageError: an unknown command or option, with the nearest one; a missing or malformed value.
     """
-    parser, verbs = _build()
     if not argv:
-        parser.print_help()
+        show_help([])
         raise UsageError(f"name a command: {', '.join(VERBS)}")
-    if not argv[0].startswith("-") and argv[0] not in VERBS:
-        raise UsageError(f"headwater has no command {argv[0]!r}; {nearest(argv[0], VERBS)}")
+    command = root()
     try:
-        options, unknown = parser.parse_known_args(argv)
-    except SystemExit:  # argparse has printed what was asked for
+        with command.make_context("headwater", list(argv)) as ctx:
+            called = command.invoke(ctx)
+    except click.exceptions.Exit:  # click has printed what was asked for
         return None
-    if unknown:
-        own = [option for action in verbs[options.verb]._actions for option in action.option_strings]  # noqa: SLF001 (argparse shows them nowhere else)
-        given = unknown[0].partition("=")[0]
-        what = f"has no option {given}; {nearest(given, own)}" if given.startswith("-") else f"does not take {given!r} here"
-        raise UsageError(f"headwater {options.verb} {what}{'' if what.endswith('?') else '.'} See: headwater {options.verb} --help")
-    return Command(VERBS[options.verb].run, options)
+    except click.NoSuchOption as error:
+        raise UsageError(_no_option(error)) from error
+    except click.UsageError as error:
+        raise UsageError(_wrong(error)) from error
+    return called if isinstance(called, Command) else None
 
 
-def _build() -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(prog="headwater", description=_HELP, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"headwater {__version__}", help="print the version and stop")
-    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands", required=True)
-    verbs = {}
-    for name, verb in VERBS.items():
-        made = subparsers.add_parser(name, help=verb.SUMMARY, description=verb.__doc__, allow_abbrev=False)
-        verb.arguments(made)
-        made.add_argument("--debug", action="store_true", help="show where an error came from")
-        verbs[name] = made
-    return parser, verbs
+def complete(instruction: str) -> int:
+    """Answer a shell that completes a command line, or asks for the script that lets it; the exit code."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(root(), {}, "headwater", settings.COMPLETE, instruction)
+
+
+def show_help(names: Sequence[str]) -> None:
+    """Print the help of a command, or of all.
+
+    Raises:
+        UsageError: there is no such command.
+    """
+    if names:
+        parse([*names, "--help"])
+        return
+    command = root()
+    click.echo(command.make_context("headwater", [], resilient_parsing=True).get_help())
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: object) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"headwater {__version__}")
+        ctx.exit()
+
+
+def _no_option(error: click.NoSuchOption) -> str:
+    """The sentence about an unknown option, with the nearest one."""
+    ctx = error.ctx
+    assert ctx is not None
+    own = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts) if name.startswith("-")]
+    what = f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
+    return f"{what}{'' if what.endswith('?') else '.'} See: {ctx.command_path} --help"
+
+
+def _wrong(error: click.UsageError) -> str:
+    """The sentence about a missing or malformed value, with where it comes from."""
+    message = error.format_message()
+    ctx = error.ctx
+    if ctx is None:
+        return message
+    param = error.param if isinstance(error, click.BadParameter) else None
+    place = origin(ctx, param) if param is not None else None
+    return f"{message}{'' if message.endswith('.') else '.'}{f' It comes from {place}.' if place else ''} See: {ctx.command_path} --help"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Given, Verb, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError
@@ -13,19 +13,8 @@ from headwater.errors import HeadwaterError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SUMMARY = "show what applying the project would change, and break"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater plan`."""
-    options.project(parser, model=False)
-    options.catalog(parser)
-    options.models(parser)
-    parser.add_argument("--check", action="store_true", help="end with 1 where the project differs from the catalog, or would be refused")
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Compare and print."""
     project = load(given.project).project
     from headwater.models.registry import ModelRegistry
@@ -56,3 +45,16 @@ def lines(text: str) -> RenderableType:
     from rich.text import Text
 
     return Group(*(Padding(Text(line.lstrip()), (0, 0, 0, len(line) - len(line.lstrip())), expand=False) for line in text.splitlines()))
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        *options.catalog(),
+        *options.models(),
+        switch("--check", help="end with 1 where the project differs from the catalog, or would be refused"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
+from headwater.cli.command import Given, option, section
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped_where
 from headwater.errors import UsageError
@@ -22,30 +22,10 @@ if TYPE_CHECKING:
     from headwater.models.served import ServedModel
     from headwater.pipelines.score import Scored
 
-_OWN = ("level", "models", "fitted", "active", "keys", "database", "table", "files")
+_OWN = ("level", "models", "fitted", "active", "keys_file", "database", "table", "files")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that are for predictions alone."""
-    more = parser.add_argument_group("predictions that are made ahead")
-    more.add_argument("--level", metavar="NAME", help="one of the project's levels (default: as the model defines)")
-    more.add_argument("--models", metavar="FOLDER", help="where versions of fitted models are kept (default: models in headwater's home)")
-    more.add_argument(
-        "--fitted",
-        metavar="FOLDER",
-        help="a model that `headwater train --output` wrote (default: the version that is served at the level)",
-    )
-    more.add_argument("--trust", action="store_true", help="load a model in a format that runs code when it is loaded, such as a pickle")
-    more.add_argument(
-        "--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"
-    )
-    more.add_argument("--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL")
-    more.add_argument("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name")
-    more.add_argument("--table", metavar="NAME", help="the table's name (default: scores_MODEL)")
-    more.add_argument("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut")
-
-
-def model(project: Project, given: argparse.Namespace) -> str | None:
+def model(project: Project, given: Given) -> str | None:
     """The model that is named; None where views are meant."""
     models = {one.name for one in project.models}
     views = {one.name for one in project.views}
@@ -63,14 +43,14 @@ def model(project: Project, given: argparse.Namespace) -> str | None:
                 f"{found[0]} is for predictions: name the model whose predictions are to be made, one of: {', '.join(sorted(models))}"
             )
         return None
-    if given.anew:
-        raise UsageError("--anew is for views; the predictions of a model are all made at each cut")
+    if given.full_refresh:
+        raise UsageError("--full-refresh is for views; the predictions of a model are all made at each cut")
     return str(named[0])
 
 
-def own(given: argparse.Namespace) -> list[str]:
-    """The options for the predictions of one model that were given."""
-    return [f"--{name}" for name in _OWN if getattr(given, name) is not None]
+def own(given: Given) -> list[str]:
+    """The options for the predictions of one model that were given on the command line."""
+    return [f"--{name.replace('_', '-')}" for name in _OWN if given.by_flag(name)]
 
 
 def show(made: Scored, screen: Screen) -> None:
@@ -79,7 +59,7 @@ def show(made: Scored, screen: Screen) -> None:
     screen.left_out(made.left_out)
 
 
-def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, at: datetime | None) -> None:
+def run(project: Project, name: str, given: Given, screen: Screen, at: datetime | None) -> None:
     """Score, and with --watch score every cut as soon as it can be."""
     from headwater.definitions.durations import micros
     from headwater.online_stores.ownership import opened_for
@@ -95,7 +75,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
     if given.table and not given.database:
         raise UsageError("--table names a table of --database; give its URL too")
     table = ScoreTable(given.database, given.table or f"scores_{name}") if given.database else None
-    if given.fitted and given.models:
+    if given.fitted and given.by_flag("models"):
         raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
     if given.active is not None:
         micros(given.active, "--active")
@@ -112,7 +92,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
                     store=store,
                     at=at,
                     active=given.active,
-                    keys=None if given.keys is None else _keys(given.keys),
+                    keys=None if given.keys_file is None else _keys(given.keys_file),
                     table=table,
                     files=given.files,
                     memory=given.memory,
@@ -126,7 +106,7 @@ def run(project: Project, name: str, given: argparse.Namespace, screen: Screen, 
     screen.next("headwater", "serve", "--project", given.project, *options.same_store(given))
 
 
-def _arm(project: Project, name: str, given: argparse.Namespace) -> Arm:
+def _arm(project: Project, name: str, given: Given) -> Arm:
     arm = project.arm(name, given.level)
     if arm.scoring is None:
         ahead = [one.name for one in project.arms if one.model.name == name and one.scoring is not None and one.name in project.levels]
@@ -136,13 +116,13 @@ def _arm(project: Project, name: str, given: argparse.Namespace) -> Arm:
     return arm
 
 
-def _fitted(arm: Arm, given: argparse.Namespace) -> ServedModel:
+def _fitted(arm: Arm, given: Given) -> ServedModel:
     from headwater.models.registry import ModelRegistry
     from headwater.models.store import open_model
 
     if given.fitted is not None:
-        return open_model(Path(given.fitted), arm.model, trust=given.trust)
-    return ModelRegistry(given.models).open(arm.model, arm.name, trust=given.trust)
+        return open_model(Path(given.fitted), arm.model, trust=given.allow_pickle)
+    return ModelRegistry(given.models).open(arm.model, arm.name, trust=given.allow_pickle)
 
 
 def _keys(path: str) -> Table:
@@ -150,7 +130,7 @@ def _keys(path: str) -> Table:
     from headwater.definitions.connectors import as_table
     from headwater.definitions.urls import is_url
 
-    return as_table(path if is_url(path) else Path(path).absolute(), "--keys")
+    return as_table(path if is_url(path) else Path(path).absolute(), "--keys-file")
 
 
 def _said(made: Scored) -> dict[str, object]:
@@ -195,3 +175,23 @@ def _table(made: Scored) -> RenderableType:
         share = f"{made.inactive:,} ({made.inactive / made.cut.keys:.0%})" if made.cut.keys else "0"
         table.add_row(*row, f"{made.cut.keys:,}", share, f"{made.skipped:,}", f"{made.unknown:,}")
     return table
+
+
+OPTIONS = section(
+    "Predictions that are made ahead",
+    [
+        option("--level", metavar="NAME", help="one of the project's levels (default: as the model defines)"),
+        *options.models(),
+        option(
+            "--fitted",
+            metavar="FOLDER",
+            help="a model that `headwater train --output` wrote (default: the version that is served at the level)",
+        ),
+        *options.allow_pickle(),
+        option("--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"),
+        option("--keys-file", old="--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
+        option("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name"),
+        option("--table", metavar="NAME", help="the table's name (default: scores_MODEL)"),
+        option("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut"),
+    ],
+)

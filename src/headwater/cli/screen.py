@@ -56,6 +56,10 @@ class Screen:
         """Print the likely next command."""
         self.say(f"next: {shlex.join(command)}")
 
+    def warning(self, message: str) -> None:
+        """Print a warning, in one paragraph; also with --json."""
+        _console(sys.stderr).print(f"warning: {visible(message)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def error(self, message: str) -> None:
         """Print an error, in one paragraph."""
         _console(sys.stderr).print(
@@ -98,9 +102,7 @@ class Screen:
             own = category.__module__.startswith("headwater")
             if own or every:
                 where = "" if own else f"{filename}:{lineno}: "
-                _console(sys.stderr).print(
-                    f"warning: {visible(f'{where}{message}')}", style="yellow", markup=False, highlight=False, soft_wrap=True
-                )
+                self.warning(f"{where}{message}")
 
         warnings.showwarning = show  # type: ignore[assignment]  # main puts the old one back
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
+from headwater.cli.command import Given, Verb
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -15,23 +15,14 @@ if TYPE_CHECKING:
 
     from headwater.pipelines.status import Status
 
-SUMMARY = "show how streams and views stand in the online store"
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater status`."""
-    options.project(parser, model=False)
-    options.store(parser)
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
+def run(given: Given, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(given.project).project
     from headwater.definitions.arm import AS_DEFINED
     from headwater.pipelines.status import status
 
-    found = status(project, store=given.store, folder=options.place(given))
+    found = status(project, store=given.store, folder=options.data_dir(given))
     screen.show(_table(found), found.to_dict())
     absent = [v for v in found.views if v.stands == "absent"]
     behind = absent or [v for v in found.views if v.stands == "stale"]
@@ -89,3 +80,14 @@ def _size(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{number} B"
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        *options.store(),
+        *options.as_json(),
+    ],
+    help=__doc__,
+)

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
+from headwater.cli.command import Actions, Given, Positional, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
-from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.pipelines.upkeep import Kept
 
-SUMMARY = "compact, back up or restore the online store; show refused records"
-_ACTIONS = {"compact": 0, "backup": 1, "restore": 1, "refused": 1, "repair-clock": 0}
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `headwater store`."""
-    parser.add_argument(
-        "action",
-        choices=list(_ACTIONS),
-        help="compact: drop what no window reaches; backup FOLDER; restore FOLDER; refused SOURCE; "
-        "repair-clock: set streams that a wrong clock put ahead back to the present",
-    )
-    parser.add_argument("what", nargs="?", metavar="FOLDER|SOURCE", help="where the backup is, or whose refused records to show")
-    options.project(parser, model=False)
-    options.store(parser)
-    parser.add_argument(
-        "--rows", type=int, default=20, metavar="N", help="how many refused records to show, the latest (default: %(default)s)"
-    )
-    options.as_json(parser)
-
-
-def run(given: argparse.Namespace, screen: Screen) -> None:
-    """Do one of them."""
-    if (given.what is not None) != bool(_ACTIONS[given.action]):
-        takes = "takes nothing more" if not _ACTIONS[given.action] else "needs a SOURCE" if given.action == "refused" else "needs a FOLDER"
-        raise UsageError(f"headwater store {given.action} {takes}")
-    {"compact": _compact, "backup": _backup, "restore": _restore, "refused": _refused, "repair-clock": _repair}[given.action](given, screen)
-
-
-def _compact(given: argparse.Namespace, screen: Screen) -> None:
+def compact(given: Given, screen: Screen) -> None:
+    """Drop what no window reaches any more."""
     from headwater.pipelines.upkeep import compact_store
 
-    with screen.working("compacting"):
-        kept = compact_store(load(given.project).project, store=given.store)
-    screen.show(_table(kept), {"views": [_said(one) for one in kept]})
+    project = load(given.project).project
+    if not given.dry_run and not options.confirmed(given, "What no window reaches is removed from the store. Compact it?", undoable=True):
+        screen.say("nothing was compacted")
+        return
+    with screen.working("looking" if given.dry_run else "compacting"):
+        kept = compact_store(project, store=given.store, dry_run=given.dry_run)
+    screen.show(_table(kept), {"views": [_said(one) for one in kept], "dry_run": given.dry_run})
+    if given.dry_run:
+        screen.say("nothing was compacted: without --dry-run, this is what is left")
+        return
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 
 
@@ -72,30 +51,41 @@ def _table(kept: list[Kept]) -> RenderableType:
     return table
 
 
-def _backup(given: argparse.Namespace, screen: Screen) -> None:
+def backup(given: Given, screen: Screen) -> None:
+    """Write all that the store holds into a folder."""
     from headwater.online_stores import opened
 
     with opened(given.store) as store, screen.working("writing the backup"):
-        store.backup(Path(given.what))
-    screen.say(f"backup: {given.what}. The archive in {options.place(given) / 'archive'} is files: copy them after the backup")
-    screen.next("headwater", "store", "restore", given.what, "--store", "URL")
+        store.backup(Path(given.folder))
+    screen.say(f"backup: {given.folder}. The archive in {options.data_dir(given) / 'archive'} is files: copy them after the backup")
+    screen.next("headwater", "store", "restore", given.folder, "--store", "URL")
 
 
-def _restore(given: argparse.Namespace, screen: Screen) -> None:
+def restore_backup(given: Given, screen: Screen) -> None:
+    """Write a backup into an empty store."""
     from headwater import settings
-    from headwater.online_stores.backups import restore
+    from headwater.online_stores.backups import check_restorable, restore
 
+    backup, url = Path(given.folder), given.store or settings.store()
+    check_restorable(backup, url)
+    if given.dry_run:
+        screen.show(f"would restore {backup} into {_place(url)}, which is empty", {"backup": str(backup), "dry_run": True})
+        return
+    if not options.confirmed(given, f"Ingestion goes on from where {backup} was made. Restore it into {_place(url)}?"):
+        screen.say("nothing was restored")
+        return
     with screen.working("restoring"):
-        restore(Path(given.what), given.store or settings.store())
-    screen.say(f"restored {given.what}; ingestion goes on from the offsets in it")
+        restore(backup, url)
+    screen.say(f"restored {backup}; ingestion goes on from the offsets in it")
     screen.next("headwater", "ingest", "--project", given.project, *options.same_store(given))
 
 
-def _repair(given: argparse.Namespace, screen: Screen) -> None:
+def repair(given: Given, screen: Screen) -> None:
+    """Set streams that a wrong clock put ahead back to the present."""
     from headwater.pipelines.repair_clock import repair_clock
 
     with screen.working("setting streams back to the present"):
-        found = repair_clock(load(given.project).project, store=given.store, folder=options.place(given))
+        found = repair_clock(load(given.project).project, store=given.store, folder=options.data_dir(given))
     rows = [
         {
             "source": one.source,
@@ -116,7 +106,8 @@ def _repair(given: argparse.Namespace, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", given.project, *options.same_store(given))
 
 
-def _refused(given: argparse.Namespace, screen: Screen) -> None:
+def refused_records(given: Given, screen: Screen) -> None:
+    """Show the records of a source that were refused."""
     from rich import box
     from rich.table import Table
 
@@ -124,9 +115,59 @@ def _refused(given: argparse.Namespace, screen: Screen) -> None:
     from headwater.pipelines.status import refused
 
     with opened(given.store, readonly=True) as store:
-        rows = refused(store, load(given.project).project, given.what, options.place(given)).head(given.rows)
+        rows = refused(store, load(given.project).project, given.source, options.data_dir(given)).head(given.rows)
     table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in rows.iter_rows():
         table.add_row(*("" if v is None else v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in row))
     said = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
-    screen.show(table, {"source": given.what, "refused": said})
+    screen.show(table, {"source": given.source, "refused": said})
+
+
+def _place(url: str) -> str:
+    """A store as a message may name it: a URL with a password is not repeated."""
+    return "the store" if "@" in url else url
+
+
+_COMMON = [*options.project(model=False), *options.store()]
+_FOLDER = Positional("folder", metavar="FOLDER", help="where the backup is")
+
+COMMAND = Actions(
+    {
+        "compact": Verb(
+            compact,
+            [*_COMMON, *options.confirmation("dropped"), *options.as_json()],
+            help="Drop what no window reaches any more, while events are ingested and values are served. No value changes.",
+            summary="drop what no window reaches any more",
+        ),
+        "backup": Verb(
+            backup,
+            [_FOLDER, *_COMMON, *options.as_json()],
+            help="Write all that the store holds into a new folder.",
+            summary="write a backup",
+        ),
+        "restore": Verb(
+            restore_backup,
+            [_FOLDER, *_COMMON, *options.confirmation("restored"), *options.as_json()],
+            help="Write a backup into an empty store. Ingestion goes on from the offsets in it.",
+            summary="write a backup into an empty store",
+        ),
+        "refused": Verb(
+            refused_records,
+            [
+                Positional("source", metavar="SOURCE", help="whose records"),
+                *_COMMON,
+                option("--rows", metavar="N", type=int, default=20, help="how many to show, the latest (default: {default})"),
+                *options.as_json(),
+            ],
+            help="Show the records of a source that were refused, and why.",
+            summary="show refused records",
+        ),
+        "repair-clock": Verb(
+            repair,
+            [*_COMMON, *options.as_json()],
+            help="Set streams that a wrong clock put ahead back to the present.",
+            summary="set streams that a wrong clock put ahead back to the present",
+        ),
+    },
+    help=__doc__,
+)

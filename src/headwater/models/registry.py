@@ -162,19 +162,32 @@ class ModelRegistry:
             UsageError: none was.
         """
         place = self._place(model, level)
-        if _pointer(place) is None:
-            raise self._none(model, level)
+        self.before(model, level)
         with self._locked(place):
-            pointer = _pointer(place)
-            assert pointer is not None
-            there = {one.number for one in self.versions(model, level)}
-            before = [number for number in pointer.before if number in there]
-            if not before:
-                raise UsageError(
-                    f"{model} at {level}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
-                )
+            before = self._before(model, level)
             self._replace(place / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
         return self.version(before[-1], model, level)
+
+    def before(self, model: str, level: str = AS_DEFINED) -> Version:
+        """The version that `rollback` would make current.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return self.version(self._before(model, level)[-1], model, level)
+
+    def _before(self, model: str, level: str) -> list[int]:
+        """The versions that were current before the current one, the last one last; at least one."""
+        pointer = _pointer(self._place(model, level))
+        if pointer is None:
+            raise self._none(model, level)
+        there = {one.number for one in self.versions(model, level)}
+        before = [number for number in pointer.before if number in there]
+        if not before:
+            raise UsageError(
+                f"{model} at {level}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
+            )
+        return before
 
     def arms(self) -> list[tuple[str, str]]:
         """Every model and level that has a version, by name."""

@@ -42,6 +42,30 @@ def restore(backup: Path, url: str) -> None:
         target.close()
 
 
+def check_restorable(backup: Path, url: str) -> None:
+    """Raise what `restore` would raise before it writes; nothing is written.
+
+    Raises:
+        StoreError: there is no backup, or the store at `url` is not empty or of another kind.
+    """
+    source = open_store(f"lmdb:{backup}", readonly=True)
+    target = None
+    try:
+        if _exists(url):
+            target = open_store(url, readonly=True)
+            _check(backup, source, target)
+    finally:
+        source.close()
+        if target is not None:
+            target.close()
+
+
+def _exists(url: str) -> bool:
+    """Whether there is a store to open; an LMDB store is made when it is first written."""
+    kind, _, folder = url.partition(":")
+    return kind != "lmdb" or Path(folder.partition("?")[0]).exists()
+
+
 def restore_into(backup: Path, target: OnlineStore) -> None:
     """Write a backup into an empty store; records first, so that an interrupted restore leaves no offsets that would be believed.
 
@@ -50,19 +74,23 @@ def restore_into(backup: Path, target: OnlineStore) -> None:
     """
     source = open_store(f"lmdb:{backup}", readonly=True)
     try:
-        held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
-        if held is not None:
-            raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
-        if (source.get([_PARTITIONED])[0] is not None) != target.partitioned:
-            kinds = ("LMDB", "Redis") if target.partitioned else ("Redis", "LMDB")
-            raise StoreError(
-                f"{backup} is a backup of {kinds[0]}, whose records are other than those of {kinds[1]}; restore it into {kinds[0]}"
-            )
+        _check(backup, source, target)
         _write(source.scan(RECORD), target)
         rest = {key: value for key, value in source.scan(b"") if not key.startswith(RECORD) and key not in (_PARTITIONED, FORMAT_KEY)}
         target.commit(rest, {})
     finally:
         source.close()
+
+
+def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
+    held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
+    if held is not None:
+        raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
+    if (source.get([_PARTITIONED])[0] is not None) != target.partitioned:
+        kinds = ("LMDB", "Redis") if target.partitioned else ("Redis", "LMDB")
+        raise StoreError(
+            f"{backup} is a backup of {kinds[0]}, whose records are other than those of {kinds[1]}; restore it into {kinds[0]}"
+        )
 
 
 def _write(pairs: Iterable[tuple[bytes, bytes]], target: OnlineStore) -> None:

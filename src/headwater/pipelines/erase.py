@@ -176,7 +176,7 @@ class _Erasure:
             if view.source.columns is None or self.key.columns <= set(view.source.columns):
                 self.journal.not_searched(
                     f"online records of {one.name}",
-                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {one.name} --anew",
+                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {one.name} --full-refresh",
                 )
             return {}
         with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):

@@ -26,7 +26,7 @@ from headwater.pipelines.erase_receipt import Journal
 SERVING_LOG: Final = "serving log"
 THIRD_PARTIES: Final = "answers of third parties"
 ANSWERS: Final = "answers"
-"""The folder that `headwater serve --answers` writes to."""
+"""The folder that `headwater serve --log-third-party` writes to."""
 _WAIT: Final = 30.0  # seconds
 
 

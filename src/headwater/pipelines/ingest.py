@@ -207,7 +207,7 @@ def ingest(
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
     if receive is None and len(pushed) == len(sources) and not once:
-        raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --http does")
+        raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --listen does")
     store = scoped(store, project.name, write=True)
     with ExitStack() as stack:
         if not store.partitioned:

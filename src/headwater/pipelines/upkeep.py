@@ -11,9 +11,9 @@ from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.errors import FencedError
-from headwater.online_stores import OnlineStore, spaces
+from headwater.online_stores import Changes, OnlineStore, spaces
 from headwater.online_stores.compaction import Compaction, Size, compact, shrunk
-from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.ownership import Scoped, opened_for, placed
 from headwater.online_stores.states import Progress
 from headwater.pipelines.arms import stored
 from headwater.pipelines.moments import newest
@@ -30,7 +30,7 @@ class Kept:
     compaction: Compaction
 
 
-def compact_store(project: Project, *, store: OnlineStore | str | None = None, now: int | None = None) -> list[Kept]:
+def compact_store(project: Project, *, store: OnlineStore | str | None = None, now: int | None = None, dry_run: bool = False) -> list[Kept]:
     """Drop the keys of a project's views that no window reaches any more, and the tiles of the others that none does.
 
     Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
@@ -40,15 +40,28 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
         project: whose views.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         now: microseconds; None is the present.
+        dry_run: only compute what would be left; nothing is written.
 
     Raises:
         StoreError: the store cannot be written.
     """
     t = clock.now_micros() if now is None else now
-    with opened_for(project.name, store) as mine:
+    with opened_for(project.name, store, readonly=dry_run) as opened:
+        mine = _Unwritten(opened) if dry_run else opened
         views = [(one.name, placed(mine, one.view)) for one in stored(project)]
         there = [(name, view) for name, view in views if any(True for _ in mine.scan(spaces.state(view.tiles_fingerprint)))]
         return [Kept(name, _compacted(mine, view, t)) for name, view in there]
+
+
+class _Unwritten(Scoped):
+    """A store whose commits change nothing."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        super().__init__(store, store.namespace)
+        self.commit = self._unwritten
+
+    def _unwritten(self, changes: Changes, expect: Changes) -> None:
+        """A commit that writes nothing."""
 
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:

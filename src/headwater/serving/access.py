@@ -99,6 +99,16 @@ class TokenFile:
         Raises:
             UsageError: there is no such token, or several of that name.
         """
+        gone = self.find(token)
+        self._write([one for one in self.read() if one.id != gone.id])
+        return gone
+
+    def find(self, token: str) -> Token:
+        """A token by its id or name.
+
+        Raises:
+            UsageError: there is no such token, or several of that name.
+        """
         every = self.read()
         found = [one for one in every if token in (one.id, one.name)]
         if not found:
@@ -107,7 +117,6 @@ class TokenFile:
             )
         if len(found) > 1:
             raise UsageError(f"{len(found)} tokens are named {token!r}; give the id of one: {', '.join(one.id for one in found)}")
-        self._write([one for one in every if one.id != found[0].id])
         return found[0]
 
     def _write(self, tokens: list[Token]) -> None:

@@ -72,7 +72,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG)
     except OSError as error:
-        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --http") from error
+        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --listen") from error
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

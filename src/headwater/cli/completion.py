@@ -1,0 +1,37 @@
+"""Print a script that completes commands, options and files in a shell.
+
+\b
+bash   eval "$(headwater completion bash)"              in ~/.bashrc
+zsh    eval "$(headwater completion zsh)"               in ~/.zshrc, after compinit
+fish   headwater completion fish > ~/.config/fish/completions/headwater.fish
+"""  # noqa: D301 (the mark keeps click from joining these lines)
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from headwater.cli.command import Given, Positional, Verb
+from headwater.cli.screen import Screen
+
+
+def run(given: Given, screen: Screen) -> None:  # noqa: ARG001 (as every command)
+    """Print it."""
+    from click.shell_completion import get_completion_class
+
+    from headwater.cli.parser import root
+    from headwater.settings import COMPLETE
+
+    shell = get_completion_class(given.shell)
+    assert shell is not None
+    made = shell(root(), {}, "headwater", COMPLETE)
+    sys.stdout.write(made.source_template % made.source_vars() + "\n")  # source() of bash starts a bash to see its version
+
+
+COMMAND = Verb(
+    run,
+    [Positional("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish")],
+    help=__doc__,
+    at_once=True,
+)

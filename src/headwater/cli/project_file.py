@@ -1,0 +1,128 @@
+"""headwater.toml beside a project's file: values of options, for every command and for some of them.
+
+    store = "redis://cache:6379/0"      # for every command
+    data-dir = "data"
+    catalog = "catalog.sqlite"
+
+    [serve]                             # options of `headwater serve`; [ingest] and [materialize] likewise
+    listen = "127.0.0.1:8320"
+    workers = 2
+    ingest = true
+
+A flag goes before a variable of the environment, that before this file, and this file before a default. Relative paths lie in the folder of
+the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import click
+
+from headwater import settings
+from headwater.cli.command import SECTIONS, Flag
+from headwater.errors import UsageError, nearest
+
+NAME: Final = "headwater.toml"
+_SHARED: Final = {"store": "store", "data-dir": "data_dir", "catalog": "catalog"}
+_NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """What a headwater.toml holds, with paths as they are from the working folder.
+
+    path: of the file. shared: for every command. sections: for one of them each; all by the name of the option, as Python writes it.
+    """
+
+    path: Path
+    shared: Mapping[str, str]
+    sections: Mapping[str, Mapping[str, object]]
+
+    def defaults(self, command: str | None) -> dict[str, object]:
+        """The values for a command."""
+        return {**self.shared, **self.sections.get(command or "", {})}
+
+
+def read(project: str | Path) -> ProjectFile | None:
+    """The headwater.toml beside a project's file; None where there is none.
+
+    A value whose variable is set (HEADWATER_STORE, HEADWATER_DATA_DIR or HEADWATER_HOME, HEADWATER_CATALOG) is left out.
+
+    Raises:
+        UsageError: it is not TOML, has an unknown key, or a value of the wrong type.
+    """
+    folder = Path(project).parent
+    path = folder / NAME
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    shared: dict[str, str] = {}
+    sections: dict[str, Mapping[str, object]] = {}
+    for key, value in held.items():
+        if key in SECTIONS:
+            if not isinstance(value, dict):
+                raise UsageError(f"{path}: {key} is {value!r}; write a section: [{key}]")
+            sections[key] = _section(path, key, value)
+        elif key not in _SHARED:
+            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, *SECTIONS])}")
+        elif not isinstance(value, str) or not value:
+            raise UsageError(f"{path}: {key} is {value!r}; give a string in quotes")
+        elif not settings.overridden(key):
+            shared[_SHARED[key]] = _url(value, folder)
+    return ProjectFile(path, shared, sections)
+
+
+def _section(path: Path, section: str, held: Mapping[str, object]) -> dict[str, object]:
+    """The values of a section, each of the type of its option."""
+    options = {
+        param.flag.removeprefix("--"): param
+        for param in import_module(f"headwater.cli.{section}").COMMAND.params
+        if isinstance(param, Flag) and param.flag.removeprefix("--") not in _NOT_HERE
+    }
+    values: dict[str, object] = {}
+    for key, value in held.items():
+        if key in _SHARED:
+            raise UsageError(f"{path}: {key} is for every command; write it above the sections, not in [{section}]")
+        if key not in options:
+            raise UsageError(f"{path}: [{section}] has no key {key!r}; {nearest(key, options)}")
+        option = options[key]
+        assert option.name is not None
+        values[option.name] = _value(f"{path}: [{section}] {key}", option, value, path.parent)
+    return values
+
+
+def _value(what: str, option: Flag, value: object, folder: Path) -> object:
+    """A value as click takes it.
+
+    Raises:
+        UsageError: it is of another type than the option.
+    """
+    if option.multiple:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise UsageError(f'{what} is {value!r}; give a list of strings, such as ["{option.metavar}"]')
+        return value
+    if option.is_flag or (isinstance(value, bool) and option.may_be_bare):
+        if not isinstance(value, bool):
+            raise UsageError(f"{what} is {value!r}; give true or false")
+        return value if option.is_flag else "" if value else None
+    kind: tuple[type, ...] = {click.INT: (int,), click.FLOAT: (int, float)}.get(option.type, (str,))
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = "a string in quotes" if kind == (str,) else "a whole number" if kind == (int,) else "a number"
+        raise UsageError(f"{what} is {value!r}; give {wanted}")
+    return _url(value, folder) if isinstance(option.type, click.Path) and isinstance(value, str) else value
+
+
+def _url(text: str, folder: Path) -> str:
+    """A URL as it is, a path (also that of an LMDB store) from the folder."""
+    if text.startswith("lmdb:"):
+        return f"lmdb:{folder / text.removeprefix('lmdb:')}"
+    return text if ":" in text else str(folder / text)
