@@ -56,7 +56,7 @@ def run(given: Given, screen: Screen) -> None:
 
 _REMEDIES = {
     False: "See when the store was last written with `headwater status`, and for one key why no event counts with `headwater explain`",
-    True: "Rows of the served log are written by `headwater serve --served 1`; give the --data-dir and the --since that it has",
+    True: "Rows of the served log are written by `headwater serve --serving-log-sample 1`; give the --data-dir and the --since that it has",
 }
 
 
