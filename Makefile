@@ -47,7 +47,7 @@ pythons:
 	sh scripts/other_pythons.sh
 
 trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/streams tests/kafka tests/stores
+	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak

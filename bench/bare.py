@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import httptools
 
-from headwater.serving.http import App, Message
-from headwater.serving.server import new_loop
+from headwater.serving.http.asgi import App, Message
+from headwater.serving.process.uvicorn_server import new_loop
 
 
 class Bare(asyncio.Protocol):

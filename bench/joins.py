@@ -44,7 +44,7 @@ def summed(frame: pl.DataFrame) -> list[float]:
 
 def once(folder: Path) -> dict:
     """The first call of a process, with its imports outside as the peer's are; then a second one."""
-    from headwater.pipelines import historical as _  # noqa: F401 (loaded before the clock starts)
+    from headwater.training import historical as _  # noqa: F401 (loaded before the clock starts)
 
     found: list[pl.DataFrame] = []
     clock, busy = seconds(lambda: found.append(joined(folder)))

@@ -116,9 +116,9 @@ def ingested(servers: str, topic: str, events: int, *, archive: bool = False, se
     from contextlib import nullcontext
 
     from headwater.cli.ingest import seldom_collected
-    from headwater.connectors import kafka
+    from headwater.ingestion.ingest import ingest
+    from headwater.ingestion.sources import kafka
     from headwater.online_stores import open_store
-    from headwater.pipelines.ingest import ingest
 
     since: list[tuple[float, float]] = []
     last: list[tuple[float, float]] = []

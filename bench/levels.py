@@ -18,9 +18,9 @@ LEVELS = ("daily", "hourly", "minute", "instant")
 def four_beside_one(events: int, repeats: int) -> dict:
     """What a backtest computes at four levels, and what it computes at the freshest one alone."""
     import headwater as hw
-    from headwater.engines.events import Notes
-    from headwater.pipelines.historical import feature_frames
-    from headwater.pipelines.requests import read_rows
+    from headwater.events.read_events import Notes
+    from headwater.training.feature_frames import feature_frames
+    from headwater.training.requests import read_rows
 
     made = make(Shape(events, max(events // 10, 1)))
     service = hw.FeatureService("all", [view_of(made)])

@@ -30,7 +30,7 @@ PHASES = {
 
 def timed(case: str, events: int, repeats: int) -> dict[str, float]:
     """The seconds of each phase, each the least of some calls, and of a whole call."""
-    from headwater.engines import local, sorting
+    from headwater.engine.local import compute, sorted_events
 
     made = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
     spent: Counter[str] = Counter()
@@ -45,7 +45,7 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
 
         return call
 
-    for module, name in ((module, name) for module in (local, sorting) for name in (*PHASES, "taken") if hasattr(module, name)):
+    for module, name in ((module, name) for module in (compute, sorted_events) for name in (*PHASES, "taken") if hasattr(module, name)):
         setattr(module, name, wrapped("take" if name == "taken" else name, getattr(module, name)))
     features_of(made)
     calls = []

@@ -22,10 +22,10 @@ import numpy as np
 import headwater as hw
 from bench.measure import peak_mb
 from bench.streams import KEYS, ByHand, batch, payments, shard, views
-from headwater.online_stores import OnlineStore, spaces
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.lmdb import LmdbStore
-from headwater.online_stores.states import State, encoded, schema_bytes
-from headwater.pipelines.online import OnlineFeatures
+from headwater.state.view_state import State, encoded, schema_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,14 +81,14 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineF
         said = {}
         for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
             state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
-            said[spaces.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
+            said[keyspace.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
         views_of = {view.tiles_fingerprint: "whole" for view in of}
         writer.note(msgspec.structs.replace(writer.progress, views=views_of), said, {})
     return OnlineFeatures(hw.FeatureService("service", of), store)
 
 
 def _size(store: OnlineStore) -> float:
-    sizes = [len(value) for _, value in store.scan(spaces.RECORD)]
+    sizes = [len(value) for _, value in store.scan(keyspace.RECORD)]
     return round(sum(sizes) / len(sizes), 1)
 
 

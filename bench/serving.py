@@ -44,14 +44,14 @@ from bench import bare
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, payments, shard, views
 from headwater.cli.ingest import seldom_collected
-from headwater.logs.served import ServedLog
+from headwater.logs.serving_log import ServedLog
 from headwater.models.fit import fit
-from headwater.models.served import ServedModel
-from headwater.online_stores import open_store, spaces
-from headwater.online_stores.states import State, encoded, schema_bytes
-from headwater.serving.access import TokenFile
-from headwater.serving.http import App, Read, Scope, Send
-from headwater.serving.server import serving
+from headwater.models.serving_model import ServedModel
+from headwater.online_stores import keyspace, open_store
+from headwater.serving.http.asgi import App, Read, Scope, Send
+from headwater.serving.http.auth import TokenFile
+from headwater.serving.process.uvicorn_server import serving
+from headwater.state.view_state import State, encoded, schema_bytes
 
 EVENTS, USERS = 300_000, 20_000
 CONNECTIONS = 16
@@ -90,7 +90,7 @@ def fill(folder: Path) -> None:
         records, now = batch(frame[at : at + 100_000], at)
         writer.apply([records], now)
     said = {
-        spaces.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
+        keyspace.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
         for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
     }
     whole = {view.tiles_fingerprint: "whole" for view in fresh()}

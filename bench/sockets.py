@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.measure import ROOT, clean
 from bench.serving import _nothing, free_port
-from headwater.serving.server import Door, serving
+from headwater.serving.process.uvicorn_server import Door, serving
 
 TOKEN = "token"
 

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
-from headwater.connectors.feeds import Records
+from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import OnlineStore
-from headwater.pipelines.accept import Acceptance
-from headwater.pipelines.shard import Shard
 
 USERS = 100_000
 HOURS = 48

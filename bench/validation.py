@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import headwater as hw
-from headwater.backtesting.effort import Refits
-from headwater.testing.planted import Leak, Planted, planted
+from headwater.backtesting.fit_options import Refits
+from headwater.testing.planted_effects import Leak, Planted, planted
 from scripts.equal_levels import METRICS, claims
 
 SPLIT = "2024-03-28T00:00Z"  # the middle of 48 days

@@ -24,8 +24,8 @@ import numpy as np
 
 from bench.kafka import PARTITIONS, USERS, make_topic, project
 from bench.measure import clean
-from headwater.pipelines.accept import Acceptance
-from headwater.pipelines.intake import streamed
+from headwater.ingestion.source_ingestor import streamed
+from headwater.ingestion.validate import Acceptance
 
 PROBES = [f"probe{n}" for n in range(50)]
 _START = 3.0  # seconds that are not measured
@@ -74,7 +74,7 @@ def _started(what: str, job: str) -> subprocess.Popen[str]:
 def ingest(job: Job) -> None:
     """As `headwater ingest` does it, at its usual limits."""
     from headwater.cli.ingest import seldom_collected
-    from headwater.serving.ingesting import ingest as run
+    from headwater.serving.process.ingest_process import ingest as run
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -107,8 +107,8 @@ def produce(job: Job) -> None:
 def read(job: Job) -> None:
     """Look until everything has been sent; print how long events took."""
     from headwater.errors import StoreError
+    from headwater.online.feature_reader import OnlineFeatures
     from headwater.online_stores import open_store
-    from headwater.pipelines.online import OnlineFeatures
 
     service = project(job.servers, job.topic, probed=True, pushed=not job.rate).models[0].features
     latest = service.feature_names.index("card__last_sent_at_1h")

@@ -74,7 +74,7 @@ def write_columns(folder: Path) -> None:
 def thousand_columns(folder: Path) -> dict:
     """The latest value of each column for every row."""
     import headwater as hw
-    from headwater.pipelines import historical as _  # noqa: F401 (loaded before the clock starts, as the peer's imports are)
+    from headwater.training import historical as _  # noqa: F401 (loaded before the clock starts, as the peer's imports are)
 
     source = hw.Source("events", history=hw.parquet(str(folder / "events.parquet")), timestamp_field="event_timestamp")
     columns = [f"f{i}" for i in range(JOINED_COLUMNS)]

@@ -16,8 +16,8 @@ import lightgbm
 import numpy as np
 
 import headwater as hw
-from headwater.backtesting.effort import Refits
-from headwater.testing.worlds import equal_levels
+from headwater.backtesting.fit_options import Refits
+from headwater.testing.scenarios import equal_levels
 
 METRICS = ("auc", "log_loss", "average_precision")
 

@@ -6,8 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from headwater.backtesting.report.sketch import lift_curve
-from headwater.backtesting.result import BacktestResult, Estimate, LevelResult, TimeSplit
+from headwater.reports.static_curve import lift_curve
+from headwater.results.backtest_result import BacktestResult, LevelResult, TimeSplit
+from headwater.results.estimate import Estimate
 
 
 def drawn(found: dict) -> str:

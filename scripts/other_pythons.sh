@@ -5,7 +5,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-core='tests/logs tests/cli tests/compute tests/semantics tests/aggregations tests/engines tests/online_stores tests/models'
+core='tests/logs tests/cli tests/kernel tests/semantics tests/aggregations tests/engine tests/state tests/models'
 versions='3.12 3.13 3.14'
 
 find_python() {

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from tests.alone import turn
 from tests.figures import PREFIX
 
-pytest.register_assert_rewrite("tests.streams.world")
+pytest.register_assert_rewrite("tests.ingestion.world")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin while they wait, on processors that others need
 
@@ -32,7 +32,7 @@ def shared():
 @pytest.fixture(autouse=True)
 def forgotten_clock():
     """Each test may have a clock of its own: what the one before showed is no measure of it."""
-    from headwater.pipelines.clock_check import PROCESS
+    from headwater.ingestion.clock_check import PROCESS
 
     PROCESS.last = None
 

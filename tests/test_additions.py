@@ -74,10 +74,10 @@ def test_an_aggregation(tree, promised):
 
         import numpy as np
 
-        from headwater.aggregations.algebra import Part
-        from headwater.compute import folds
-        from headwater.compute.arrays import Column
-        from headwater.compute.rows import ADD
+        from headwater.aggregations.base import Part
+        from headwater.kernel import folds
+        from headwater.kernel.arrays import Column
+        from headwater.kernel.merge_program import ADD
 
 
         class _Squares:
@@ -152,7 +152,7 @@ def test_a_metric(tree, promised):
 
         import numpy as np
 
-        from headwater.backtesting.metrics.base import Family, Metric, ratio
+        from headwater.metrics.base import Family, Metric, ratio
 
 
         def _bias(rows):
@@ -162,17 +162,17 @@ def test_a_metric(tree, promised):
         FAMILY = Family((), more=(Metric("bias", "regression", _bias, span=(-math.inf, math.inf)),))
         ''',
     )
-    tree.put("backtesting/metrics/__init__.py", '"lists"', '"bias",')
+    tree.put("metrics/__init__.py", '"lists"', '"bias",')
     said = tree.run(
         """
         from headwater.backtesting.intervals import evaluate
-        from headwater.backtesting.metrics import Blocks, resolve
+        from headwater.metrics import Blocks, resolve
         print(evaluate(resolve(["bias"], "regression"), [1, 2], {"daily": [2, 4]}, Blocks.whole(2)).values)
         """
     )
     assert said == "[[1.5]]\n"
     assert len(tree.files) <= promised["metric"] == 1
-    assert tree.lines == {"backtesting/metrics/__init__.py"}
+    assert tree.lines == {"metrics/__init__.py"}
 
 
 def test_a_task(tree, promised):
@@ -196,7 +196,7 @@ def test_a_task(tree, promised):
 
         import numpy as np
 
-        from headwater.backtesting.metrics.base import Family, Metric, ratio
+        from headwater.metrics.base import Family, Metric, ratio
 
 
         def _deviance(rows):
@@ -208,7 +208,7 @@ def test_a_task(tree, promised):
         FAMILY = Family((Metric("poisson_deviance", "counts", _deviance, higher_is_better=False, relative=True, span=(0.0, math.inf)),))
         ''',
     )
-    tree.put("backtesting/metrics/__init__.py", '"lists"', '"counts",')
+    tree.put("metrics/__init__.py", '"lists"', '"counts",')
     said = tree.run(
         """
         from datetime import UTC, datetime, timedelta
@@ -239,7 +239,7 @@ def test_a_task(tree, promised):
         == "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; did you mean 'counts'? (or hw.Ranking(group=, item=))\n"
     )
     assert len(tree.files) <= promised["task"] == 4
-    assert tree.lines == {"backtesting/metrics/__init__.py"}
+    assert tree.lines == {"metrics/__init__.py"}
 
 
 def test_a_connector(tree, promised, tmp_path):
@@ -287,11 +287,11 @@ def test_a_connector(tree, promised, tmp_path):
 
 PLUGIN = """
 from headwater.aggregations.table import TABLE, Entry
-from headwater.backtesting.metrics import FAMILIES
+from headwater.metrics import FAMILIES
 from headwater.definitions.aggregate import made
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.tasks import TASKS, TaskType
-from headwater.backtesting.metrics.base import Family, Metric
+from headwater.metrics.base import Family, Metric
 
 
 def events(**more):
@@ -310,7 +310,7 @@ def installed(folder, plugin=PLUGIN):
     """A package beside headwater, installed as pip does it."""
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
-    (folder / "acme" / "counting.py").write_text("from headwater.aggregations.counts import COUNTS\n", encoding="utf-8")
+    (folder / "acme" / "counting.py").write_text("from headwater.aggregations.count import COUNTS\n", encoding="utf-8")
     about = folder / "acme-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
@@ -327,7 +327,7 @@ def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
     done = ran(
         installed(tmp_path),
         """
-        from headwater.backtesting.metrics import resolve
+        from headwater.metrics import resolve
         print(resolve(None, "counts")[0].name)
         from acme import events
         from headwater.testing.examples import value_of

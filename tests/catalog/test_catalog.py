@@ -15,8 +15,8 @@ import headwater as hw
 from headwater.catalog import database
 from headwater.catalog.database import Catalog
 from headwater.catalog.entry import Key
+from headwater.catalog.plan import applied, check_applied
 from headwater.errors import CatalogError, DefinitionError, MissingExtraError, UsageError
-from headwater.pipelines.plan import applied, check_applied
 from tests.catalog.shop import model, project, source, view
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.streams.world import World, free_port, wait_until
+from tests.ingestion.world import World, free_port, wait_until
 
 
 @pytest.fixture

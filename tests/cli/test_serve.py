@@ -11,8 +11,8 @@ import httpx
 import polars as pl
 import pytest
 
+from tests.ingestion.world import wait_until
 from tests.serving.world import free_port
-from tests.streams.world import wait_until
 
 PROJECT = """
 import headwater as hw

@@ -61,8 +61,8 @@ class Registry:
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr("headwater.connectors.registry._WAIT", 0.2)
-    monkeypatch.setattr("headwater.connectors.registry._PAUSE", 0.05)
+    monkeypatch.setattr("headwater.ingestion.serde.schema_registry._WAIT", 0.2)
+    monkeypatch.setattr("headwater.ingestion.serde.schema_registry._PAUSE", 0.05)
     made = Registry()
     yield made
     made.close()

@@ -23,9 +23,9 @@ import pytest
 import headwater as hw
 from headwater.cli import main
 from headwater.connectors import remote, scan
-from headwater.connectors.state import contents
+from headwater.connectors.table_fingerprint import contents
 from headwater.definitions.base import canonical
-from headwater.engines import buckets
+from headwater.engine.local import spill
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, read_error
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -103,15 +103,15 @@ def test_a_history_by_url_is_worked_on_in_parts(s3, tmp_path, monkeypatch):
     """In buckets on disk; and a second run does not go on with what a stopped one has read of it."""
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
     table = hw.parquet(s3.put("parts/events.parquet", EVENTS), storage_options=s3.options)
-    monkeypatch.setattr(buckets, "planned", lambda *_: buckets.Plan(2, 1_000))
-    monkeypatch.setattr(buckets._Work, "answers", _stopped)
+    monkeypatch.setattr(spill, "planned", lambda *_: spill.Plan(2, 1_000))
+    monkeypatch.setattr(spill._Work, "answers", _stopped)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(KeyboardInterrupt):
             hw.get_historical_features(_view(table), ROWS, memory="1GB")
         monkeypatch.undo()
         monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-        monkeypatch.setattr(buckets, "planned", lambda *_: buckets.Plan(2, 1_000))
+        monkeypatch.setattr(spill, "planned", lambda *_: spill.Plan(2, 1_000))
         s3.put("parts/events.parquet", EVENTS.head(1))
         assert hw.get_historical_features(_view(table), ROWS, memory="1GB")["user__count_1d"].to_list() == [1, 0]
 
@@ -352,7 +352,7 @@ def test_a_store_that_is_lost_while_rows_are_read_is_an_error_of_ours(s3):
     url = s3.put("lost/events.parquet", EVENTS)
     frame = scan(hw.parquet(url, storage_options=s3.options))
     s3.put("lost/events.parquet", b"no longer parquet, but something else altogether")
-    from headwater.engines.reading import collect
+    from headwater.events.selection import collect
 
     with pytest.raises(HeadwaterError, match="source 'visits' cannot be read"):
         collect(frame, "source 'visits'")

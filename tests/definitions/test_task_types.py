@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.backtesting.metrics import resolve
 from headwater.definitions.tasks import TASKS, written
+from headwater.metrics import resolve
 
 TABLE = pl.DataFrame({"user": ["u"], "item": ["i"], "at": [0], "label": [1]})
 VIEW = hw.FeatureView(

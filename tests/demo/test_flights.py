@@ -10,7 +10,7 @@ import headwater.demo
 from headwater import cli
 from headwater.cli.projects import load
 from headwater.demo import flights
-from headwater.demo.run import prepare
+from headwater.demo.demo import prepare
 from headwater.errors import MissingExtraError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.compute.as_of import as_of
-from headwater.pipelines.requests import read_labels
+from headwater.kernel.as_of import as_of
+from headwater.training.label_rows import read_labels
 
 MICROSECOND, DAY = timedelta(microseconds=1), timedelta(days=1)
 TIME = pl.Datetime("us", "UTC")

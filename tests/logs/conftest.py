@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engines.asides import STATUSES
-from headwater.logs.entries import About, Many, One
+from headwater.events.statuses import STATUSES
+from headwater.logs.serving_log_rows import About, Many, One
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from headwater.errors import DataError
-from headwater.models import store
+from headwater.models import artifact
 from headwater.models.formats import load_model
 from headwater.models.formats.lightgbm_text import checked
-from headwater.pipelines.train import train
+from headwater.training.train import train
 from tests.models.worlds import model
 
 ONE = {"verbose": -1, "num_threads": 1, "num_leaves": 7, "min_data_in_leaf": 5, "min_data_per_group": 5}
@@ -191,7 +191,7 @@ def test_the_digest_is_of_the_file_that_is_loaded(named, trained, tmp_path):
     manifest["kept"] |= {"file": named}
     (tmp_path / "kept/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"names .*, and lightgbm keeps a model in 'model\.txt'"):
-        store.open_model(tmp_path / "kept")
+        artifact.open_model(tmp_path / "kept")
 
 
 def test_a_model_that_was_changed_under_its_digest_is_refused(trained, tmp_path):
@@ -199,9 +199,9 @@ def test_a_model_that_was_changed_under_its_digest_is_refused(trained, tmp_path)
     path = tmp_path / "kept/model.txt"
     path.write_text(every(path.read_text(), "left_child", "0"))
     with pytest.raises(DataError, match=r"model\.txt has changed"):
-        store.open_model(tmp_path / "kept")
+        artifact.open_model(tmp_path / "kept")
     manifest = json.loads((tmp_path / "kept/manifest.json").read_text())
-    manifest["kept"] |= {"digest": store.digest_of(path)}
+    manifest["kept"] |= {"digest": artifact.digest_of(path)}
     (tmp_path / "kept/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="no LightGBM model that can be read"):
-        store.open_model(tmp_path / "kept")
+        artifact.open_model(tmp_path / "kept")

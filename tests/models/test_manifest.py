@@ -13,12 +13,12 @@ from sklearn.metrics import average_precision_score, log_loss, ndcg_score, roc_a
 import headwater as hw
 from headwater.errors import DataError, MissingExtraError, UsageError
 from headwater.models import formats
+from headwater.models.artifact import manifest_in, open_model
 from headwater.models.formats import load_model
 from headwater.models.outcomes import outcomes
-from headwater.models.store import manifest_in, open_model
-from headwater.pipelines.train import train
-from tests.backtest.world import LEVELS, by_machine, day, world
-from tests.backtest.world import model as machine_model
+from headwater.training.train import train
+from tests.backtesting.world import LEVELS, by_machine, day, world
+from tests.backtesting.world import model as machine_model
 from tests.models.worlds import FIELDS, RANKING, START, imputed, model, table
 
 UNTIL = "2024-04-01T00:00Z"
@@ -148,7 +148,7 @@ def test_a_model_that_scores_otherwise_is_refused(kept):
 
 
 def test_a_row_that_scores_otherwise_than_the_frame_is_refused(kept, monkeypatch):
-    from headwater.models.served import ServedModel
+    from headwater.models.serving_model import ServedModel
 
     one = ServedModel.one
     monkeypatch.setattr(ServedModel, "one", lambda self, values: one(self, values) + 1e-6)

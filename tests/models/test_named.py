@@ -20,12 +20,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import headwater as hw
 from headwater.errors import DataError, DefinitionError, MissingExtraError
-from headwater.models.encoding import fit_encoding
+from headwater.models.artifact import MANIFEST, open_model
 from headwater.models.estimators import fresh_copy
+from headwater.models.feature_encoding import fit_encoding
 from headwater.models.named import frames_for
-from headwater.models.served import ServedModel
-from headwater.models.store import MANIFEST, open_model
-from headwater.pipelines.schema_check import problems
+from headwater.models.serving_model import ServedModel
+from headwater.training.schema_check import problems
 from tests.models.worlds import imputed, model, table
 
 NUMBERS = make_pipeline(SimpleImputer(), StandardScaler())

@@ -17,11 +17,11 @@ import headwater as hw
 from headwater.definitions.arm import AS_DEFINED
 from headwater.errors import DataError, UsageError
 from headwater.models import registry as registries
+from headwater.models.artifact import save
 from headwater.models.fit import Fitted
+from headwater.models.hot_reload import Reloading
 from headwater.models.registry import ModelRegistry
-from headwater.models.reload import Reloading
-from headwater.models.store import save
-from headwater.pipelines.train import train
+from headwater.training.train import train
 from tests.models.worlds import FIELDS, imputed, model, table
 
 UNTIL = "2024-04-01T00:00Z"

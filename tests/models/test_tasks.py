@@ -14,7 +14,7 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.models.fit import fit
 from headwater.models.outcomes import outcomes
-from headwater.pipelines.train import train, training_set
+from headwater.training.train import train, training_set
 from tests.models.worlds import KINDS, RANKING, imputed, model, table
 
 UNTIL = "2024-04-01T00:00Z"

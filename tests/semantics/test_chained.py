@@ -17,9 +17,9 @@ from headwater.definitions.feature_view import FeatureRef
 from headwater.definitions.source import Enriched
 from headwater.errors import DefinitionError
 from headwater.testing import cases
-from headwater.testing.clocks import as_micros, as_of
 from headwater.testing.conformance import bits
 from headwater.testing.naive import accepted, agree, evaluate, visible
+from headwater.testing.naive_time import as_micros, as_of
 from tests.semantics.payments import asked, at, by_card, listed, payments_of, rated_payments
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

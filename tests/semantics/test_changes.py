@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.aggregations import windows
-from headwater.compute.as_of import as_of
-from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, compute
-from headwater.pipelines.requests import read_labels
+from headwater.aggregations import run
+from headwater.engine.local.compute import compute
+from headwater.engine.query import Query, Request
+from headwater.events.read_events import Notes
+from headwater.kernel.as_of import as_of
 from headwater.testing import cases, conformance
+from headwater.training.label_rows import read_labels
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 RULES = {"id_field": "id", "changes": "before"}
@@ -343,7 +344,7 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, freshn
     given = cases.Case(view_of(freshness), many(random, 1500), asking(random, asks))
     rows, seen = given.asked.with_row_index("place"), []
     for chunk, threads in [(1 << 18, 1), (1 << 18, 4), (16, 2), (100, 4)]:
-        monkeypatch.setattr(windows, "_CHUNK", chunk)
+        monkeypatch.setattr(run, "_CHUNK", chunk)
         mixed = given if not seen else given.with_events(random.sample(given.events, len(given.events)))
         asked = rows if not seen else rows.sample(fraction=1, shuffle=True, seed=chunk)
         found = hw.get_historical_features(mixed.readable(), asked, threads=threads).sort("place")

@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engines.reading import moment
 from headwater.errors import DataError
-from headwater.pipelines.online import OnlineView
-from headwater.pipelines.parity import check_view
-from headwater.pipelines.requests import read_labels
-from headwater.testing.clocks import end_of_day
+from headwater.events.selection import moment
+from headwater.monitoring.parity import check_view
+from headwater.online.feature_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
-from tests.operate.conftest import Flow, micros, project_of
+from headwater.testing.naive_time import end_of_day
+from headwater.training.label_rows import read_labels
+from tests.flow import Flow, micros, project_of
 
 ZONES = [
     "UTC",

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engines.events import Notes, read_events
 from headwater.errors import DataError, DefinitionError, LeakError
-from headwater.pipelines import enrichment
-from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.requests import read_rows
+from headwater.events.read_events import Notes, read_events
+from headwater.training import enrichment
+from headwater.training.feature_frames import feature_frames
+from headwater.training.requests import read_rows
 from tests.semantics.payments import NOON, asked, at, by_card, payments_of, rated_payments
 
 # ---- features of features

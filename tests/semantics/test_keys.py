@@ -114,7 +114,7 @@ def test_a_key_can_be_aggregated(planted):
 
 def test_one_key_that_holds_half_of_all_events(monkeypatch):
     """Its asks are cut into pieces too."""
-    monkeypatch.setattr("headwater.aggregations.windows._CHUNK", 16)
+    monkeypatch.setattr("headwater.aggregations.run._CHUNK", 16)
     keys = [0 if i % 2 else i for i in range(600)]
     events = [{"key": k, "at": NOON + timedelta(seconds=i), "x": float(i % 7)} for i, k in enumerate(keys)]
     rows = [{"key": k, "timestamp": NOON + timedelta(seconds=10 * i)} for i in range(60) for k in (0, 2 * i, -1)]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.pipelines.requests import read_labels
+from headwater.training.label_rows import read_labels
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

@@ -10,9 +10,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.pipelines.parity import check_view
+from headwater.monitoring.parity import check_view
 from headwater.testing.naive import agree, evaluate
-from tests.operate.conftest import Flow, micros, project_of
+from tests.flow import Flow, micros, project_of
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HUGE = 1.7e308

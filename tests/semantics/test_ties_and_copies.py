@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.compute.as_of import as_of
-from headwater.engines.events import Notes
-from headwater.engines.local import Query, Request, compute
+from headwater.engine.local.compute import compute
+from headwater.engine.query import Query, Request
+from headwater.events.read_events import Notes
+from headwater.kernel.as_of import as_of
 
 SECOND, HOUR = 1_000_000, 3_600_000_000
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.engines import buckets
-from headwater.engines.memory import Plan
-from headwater.pipelines.online import OnlineView
-from headwater.pipelines.parity import check_view
+from headwater.engine.local import spill
+from headwater.engine.local.memory import Plan
+from headwater.monitoring.parity import check_view
+from headwater.online.feature_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
-from tests.operate.conftest import Flow, at, micros, project_of
+from tests.flow import Flow, at, micros, project_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 COLUMNS = ("a", "b", "c", "word")
@@ -96,7 +96,7 @@ def test_any_subset_of_the_features_says_the_same(rule, random):
 @pytest.mark.parametrize("seed", range(3))
 def test_in_buckets_from_files_as_in_memory(rule, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(buckets, "planned", lambda *_: Plan(3, 1_000))
+    monkeypatch.setattr(spill, "planned", lambda *_: Plan(3, 1_000))
     rows = rows_of(Random(seed), 60)
     table_of(rows[:25]).write_parquet(tmp_path / "1.parquet")
     table_of(rows[25:]).write_parquet(tmp_path / "2.parquet")
@@ -122,12 +122,12 @@ def test_enriched_events_are_those_that_the_source_accepts(seed):
 
 def test_only_rows_that_tie_and_differ_are_read_again(monkeypatch):
     """Copies that say the same in what is read need no further column, and neither does a change with its image before."""
-    from headwater.engines import events
+    from headwater.events import read_events
 
     read = []
-    collect = events.collect
+    collect = read_events.collect
     monkeypatch.setattr(
-        events, "collect", lambda frame, *a, **more: read.append(frame.collect_schema().names()) or collect(frame, *a, **more)
+        read_events, "collect", lambda frame, *a, **more: read.append(frame.collect_schema().names()) or collect(frame, *a, **more)
     )
     one = {"key": "x", "t": START, "known": START, "id": 1, "before": False, "a": 1, "b": 1, "c": 0.5, "word": "é"}
     for rule, rows, times in [

@@ -8,7 +8,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 import headwater as hw
 from headwater.errors import RetentionError
 from headwater.online_stores import open_store
-from tests.operate.conftest import Flow, frame, micros, streaming_view
+from tests.flow import Flow, frame, micros, streaming_view
 from tests.serving.world import Sum, asking
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

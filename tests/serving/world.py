@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
-from headwater.pipelines.materialize import materialize_view
+from headwater.jobs.materialize import materialize_view
 
 ASKED_AT = datetime.now(UTC)  # when the shop is asked: a run may last until after the next cut
 NOW = ASKED_AT.replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views

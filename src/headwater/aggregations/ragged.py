@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.compute.arrays import I64, Bool
-from headwater.compute.layer import Spans, Use
+from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.layer import Spans, Use
 
 Entries = NDArray[np.int64] | NDArray[np.float64]
 

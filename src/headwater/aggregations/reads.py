@@ -1,6 +1,6 @@
 """How compiled loops make a function's value of the columns of its stored state, which the function's family lays out.
 
-A read is an opcode and up to four operands: columns of the record, or numbers. `online_stores.answers` has the loops.
+A read is an opcode and up to four operands: columns of the record, or numbers. `state.read_kernels` has the loops.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from headwater.compute.layer import Use
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
+from headwater.kernel.layer import Use
 
 WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
 """How a value is made of up to four columns of the state of a window."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.sights import I32, Sight
-from headwater.compute.arrays import I64, NOTHING, Lists
+from headwater.aggregations.visible_ranges import I32, Sight
+from headwater.kernel.arrays import I64, NOTHING, Lists
 
 COUNT, PRESENCE, NEWEST = 0, 1, 2
 _NO_I32: I32 = np.empty(0, np.int32)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from headwater.aggregations import reads
-from headwater.aggregations.algebra import By, Family
+from headwater.aggregations.base import By, Family
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.plugins import Rows
@@ -66,33 +66,33 @@ class Entry:
 
 
 _ROWS = (
-    Entry("count", "counts:COUNTS", "any", 0, read=reads.number),
-    Entry("sum", "sums:SUMS", "number", 0, null="overflow", adds="sum", read=reads.total),
-    Entry("mean", "sums:SUMS", "number", adds="mean", read=reads.mean),
-    Entry("min", "extremes:LEAST", "any", compares=True, read=reads.extreme),
-    Entry("max", "extremes:GREATEST", "any", compares=True, read=reads.extreme),
-    Entry("std", "moments:MOMENTS", "number", adds="deviation", read=reads.deviation),
-    Entry("first", "edges:OLDEST", "any", read=reads.edge),
-    Entry("last", "edges:NEWEST", "any", read=reads.edge),
-    Entry("latest", "edges:NEWEST_ROW", "any", read=reads.latest),
-    Entry("since_last", "edges:NEWEST", "any", read=reads.since),
-    Entry("open_count", "opens:OPENS", "time", 0, stored="opens:QUEUES"),
-    Entry("open_age", "opens:OPENS", "time", null="empty", stored="opens:QUEUES"),
-    Entry("var", "moments:MOMENTS", "number", adds="variance", read=reads.variance),
-    Entry("first_n", "recent:first_n", "any", (), shape=("k", "distinct")),
-    Entry("last_n", "recent:last_n", "any", (), shape=("k", "distinct")),
-    Entry("count_distinct", "distinct:DISTINCT", "any", 0, hashes=True),
-    Entry("approx_percentile", "percentiles:PERCENTILES", "number"),
-    Entry("mode", "multisets:FREQUENT", "any", keeps_values=True),
-    Entry("top_k", "multisets:FREQUENT", "any", (), keeps_values=True),
-    Entry("collect_set", "multisets:collect_set", "any", (), shape=("max_size",), keeps_values=True),
-    Entry("min_by", "by:LEAST", "any", read=reads.by),
-    Entry("max_by", "by:GREATEST", "any", read=reads.by),
-    Entry("decayed_sum", "decays:decays", "number", 0.0, shape=("half_life",), adds="sum"),
-    Entry("decayed_mean", "decays:decays", "number", shape=("half_life",), adds="sum"),
-    Entry("rate", "shares:RATES", "number", 0.0, adds="sum", read=reads.rate),
-    Entry("fraction", "shares:FRACTIONS", "flag", read=reads.fraction),
-    Entry("ratio", "shares:RATIOS", "number", adds="sum", read=reads.ratio),
+    Entry("count", "count:COUNTS", "any", 0, read=reads.number),
+    Entry("sum", "sum_mean:SUMS", "number", 0, null="overflow", adds="sum", read=reads.total),
+    Entry("mean", "sum_mean:SUMS", "number", adds="mean", read=reads.mean),
+    Entry("min", "min_max:LEAST", "any", compares=True, read=reads.extreme),
+    Entry("max", "min_max:GREATEST", "any", compares=True, read=reads.extreme),
+    Entry("std", "std_var:MOMENTS", "number", adds="deviation", read=reads.deviation),
+    Entry("first", "first_last:OLDEST", "any", read=reads.edge),
+    Entry("last", "first_last:NEWEST", "any", read=reads.edge),
+    Entry("latest", "first_last:NEWEST_ROW", "any", read=reads.latest),
+    Entry("since_last", "first_last:NEWEST", "any", read=reads.since),
+    Entry("open_count", "open_intervals:OPENS", "time", 0, stored="open_intervals:QUEUES"),
+    Entry("open_age", "open_intervals:OPENS", "time", null="empty", stored="open_intervals:QUEUES"),
+    Entry("var", "std_var:MOMENTS", "number", adds="variance", read=reads.variance),
+    Entry("first_n", "first_last_n:first_n", "any", (), shape=("k", "distinct")),
+    Entry("last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct")),
+    Entry("count_distinct", "count_distinct:DISTINCT", "any", 0, hashes=True),
+    Entry("approx_percentile", "approx_percentile:PERCENTILES", "number"),
+    Entry("mode", "mode_top_k:FREQUENT", "any", keeps_values=True),
+    Entry("top_k", "mode_top_k:FREQUENT", "any", (), keeps_values=True),
+    Entry("collect_set", "mode_top_k:collect_set", "any", (), shape=("max_size",), keeps_values=True),
+    Entry("min_by", "min_max_by:LEAST", "any", read=reads.by),
+    Entry("max_by", "min_max_by:GREATEST", "any", read=reads.by),
+    Entry("decayed_sum", "decayed:decays", "number", 0.0, shape=("half_life",), adds="sum"),
+    Entry("decayed_mean", "decayed:decays", "number", shape=("half_life",), adds="sum"),
+    Entry("rate", "rate_ratio:RATES", "number", 0.0, adds="sum", read=reads.rate),
+    Entry("fraction", "rate_ratio:FRACTIONS", "flag", read=reads.fraction),
+    Entry("ratio", "rate_ratio:RATIOS", "number", adds="sum", read=reads.ratio),
 )
 
 TABLE = Rows({row.name: row for row in _ROWS})
@@ -101,7 +101,7 @@ TABLE = Rows({row.name: row for row in _ROWS})
 def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
     """The family that makes `function`, `by` a secondary key; its kernels are loaded now. Equal where the states are the same."""
     if by is not None:
-        maps = importlib.import_module("headwater.aggregations.maps")
+        maps = importlib.import_module("headwater.aggregations.grouped")
         return cast("Family", maps.Maps(family(function, params), by))
     return _load(TABLE[function].family, function, params)
 

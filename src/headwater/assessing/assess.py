@@ -15,32 +15,34 @@ from headwater import clock, settings
 from headwater.assessing.assessment import Assessment
 from headwater.assessing.cost import cost
 from headwater.assessing.cost_inputs import Where
-from headwater.assessing.cost_result import Cost
 from headwater.assessing.decision import decide
-from headwater.assessing.decision_result import Evidence
 from headwater.assessing.decision_words import changes
-from headwater.assessing.lift import GivenBacktest, Lift, earned_of, lift_of
-from headwater.assessing.measures.requests import of_log
+from headwater.assessing.lift import GivenBacktest, earned_of, lift_of
 from headwater.assessing.network import network
-from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.probes.request_probe import of_log
 from headwater.assessing.published import published
 from headwater.assessing.questions import Answers
 from headwater.assessing.readiness import Places, readiness
-from headwater.assessing.readiness_result import Readiness
-from headwater.assessing.request_time import SHARES, Asked, AtRequest, at_request
+from headwater.assessing.request_time import SHARES, Asked, at_request
 from headwater.assessing.risks import risks
 from headwater.assessing.stages import staged
 from headwater.backtesting.attribution import attribution
-from headwater.backtesting.attribution_result import Attribution
-from headwater.backtesting.result import BacktestResult
-from headwater.backtesting.run import Backtest, backtest
+from headwater.backtesting.backtest import Backtest, backtest
 from headwater.definitions.durations import micros
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.rolling import Rolling
 from headwater.errors import HeadwaterError, UsageError
-from headwater.pipelines.means import Tick
+from headwater.results.assessment_parts import AtRequest
+from headwater.results.attribution_result import AttributionResult
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.cost_result import Cost
+from headwater.results.decision_result import Evidence
+from headwater.results.lift_result import Lift
+from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.readiness_result import Readiness
+from headwater.training.resources import Tick
 
 if TYPE_CHECKING:
     import polars as pl
@@ -193,7 +195,7 @@ class _Run:
         return lift_of(made), made.result
 
     @cached_property
-    def attribution(self) -> Attribution | Missing:
+    def attribution(self) -> AttributionResult | Missing:
         """What views earn: of the backtest, else found here."""
         found, result = self._backtest
         if result is not None and result.attribution is not None:
@@ -208,7 +210,7 @@ class _Run:
             return Missing("no step is a LIFT, so there is none to attribute")
         return self._attributed()
 
-    def _attributed(self) -> Attribution | Missing:
+    def _attributed(self) -> AttributionResult | Missing:
         ends = [n for n, level in self.compared.items() if level.reads_history(self.model) and level.scoring(self.model) is None]
         if len(ends) < 2:
             return Missing("it needs two levels that read history and predict on request")

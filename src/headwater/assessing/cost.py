@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headwater.assessing.cost_inputs import Inputs, Where, inputs, plain
-from headwater.assessing.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
 from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
-from headwater.assessing.lift import GivenBacktest, Lift, lift_of
-from headwater.assessing.numbers import Missing, Number, Reading
+from headwater.assessing.lift import GivenBacktest, lift_of
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
+from headwater.results.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
+from headwater.results.lift_result import Lift
+from headwater.results.measurement import Missing, Number, Reading
 
 CURRENCY = "USD"
 _SHARES = frozenset({"h", "rho"})

@@ -13,18 +13,18 @@ import polars as pl
 from headwater import settings
 from headwater.assessing import prices, timing
 from headwater.assessing.formulas import SYMBOLS, waste
-from headwater.assessing.measures import archive, requests
-from headwater.assessing.measures import store as of_store
-from headwater.assessing.numbers import Missing, Number, Reading, measured
+from headwater.assessing.probes import archive_probe, request_probe
+from headwater.assessing.probes import store_probe as of_store
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.definitions.source import Enriched
-from headwater.engines.reading import TIME, collect
 from headwater.errors import HeadwaterError
-from headwater.logs.entries import AT, REQUEST
+from headwater.events.selection import TIME, collect
+from headwater.logs.serving_log_rows import AT, REQUEST
 from headwater.online_stores import OnlineStore
-from headwater.pipelines.requests import Requests
+from headwater.results.measurement import Missing, Number, Reading, measured
+from headwater.training.requests import Requests
 
 _DAY = 86_400
 _MICROS = 1_000_000
@@ -53,8 +53,8 @@ class Where:
 def inputs(project: Project, model: Model, where: Where) -> Inputs:
     """Measure what can be; a number that is neither given, measured nor a default is Missing."""
     folder = settings.home() if where.folder is None else where.folder
-    _, labelled = requests.of_labels(model)
-    _, logged = requests.of_log(model, folder)
+    _, labelled = request_probe.of_labels(model)
+    _, logged = request_probe.of_log(model, folder)
     asked, what = _asked(model, logged, labelled)
     views = list(model.features.views)
     by_view = {view.name: _of_view(view) for view in views}
@@ -168,8 +168,8 @@ def _of_view(view: FeatureView) -> dict[str, Reading]:
         none = Missing(f"source {view.source.name!r} is enriched")
         return {"E": none, "A": none, "U": none, "tau": tau}
     try:
-        past = archive.history(view.source, [view])
-        rate = archive.of_source(past)["events_per_second"]
+        past = archive_probe.history(view.source, [view])
+        rate = archive_probe.of_source(past)["events_per_second"]
         tiles = pl.struct([*view.keys, (pl.col(TIME) // hop).alias("__tile")]).n_unique().alias("tiles")
         keys = pl.struct(list(view.keys)).n_unique().alias("keys") if view.keys else pl.lit(1).alias("keys")
         first, last = pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")

@@ -16,11 +16,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headwater.assessing.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
 from headwater.assessing.decision_words import sentence
-from headwater.assessing.lift import MODES, Lift, Mode, Stand
-from headwater.assessing.numbers import Missing, Number, Reading
-from headwater.assessing.readiness_result import REACHES, Reach, Readiness
+from headwater.results.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
+from headwater.results.lift_result import MODES, Lift, Mode, Stand
+from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.readiness_result import REACHES, Reach, Readiness
 
 _ACTIONS: Mapping[Mode, Action] = {
     "no history": "stay batch",

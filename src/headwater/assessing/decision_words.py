@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from headwater.assessing.decision_result import NEEDS, Decision, Evidence, alike, shown
-from headwater.assessing.lift import Lift, Mode, Step
-from headwater.assessing.numbers import Missing, Number
+from headwater.results.assessment_parts import Change, listed
+from headwater.results.decision_result import NEEDS, Decision, Evidence, alike, shown
+from headwater.results.lift_result import Lift, Mode, Step
+from headwater.results.measurement import Missing, Number
 
 _THEN: dict[Mode, str] = {
     "no history": "leave history out",
@@ -17,20 +16,6 @@ _THEN: dict[Mode, str] = {
     "streaming": "stream",
     "at request time": "compute at request time",
 }
-
-
-@dataclass(frozen=True)
-class Change:
-    """An input that the verdict hangs on: what it is now, where it tips, and what would be said then."""
-
-    input: str
-    now: str
-    threshold: str
-    then: str
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {"input": self.input, "now": self.now, "threshold": self.threshold, "then": self.then}
 
 
 def sentence(found: Evidence, lift: Lift, made: Decision) -> str:
@@ -94,15 +79,6 @@ def _money(lift: Lift, made: Decision) -> str:
 
 def _short(text: str, most: int = 160) -> str:
     return text if len(text) <= most else text[: most - 3].rstrip() + "..."
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them.
-
-    >>> listed(["card"]), listed(["card", "shop", "user"])
-    ('card', 'card, shop and user')
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "no view"
 
 
 def changes(found: Evidence, made: Decision) -> list[Change]:

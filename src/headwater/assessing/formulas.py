@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from headwater.assessing.cost_result import WayName
+from headwater.results.cost_result import WayName
 
 Values = Mapping[str, float]
 

@@ -13,8 +13,7 @@ from typing import Literal
 
 from headwater.definitions.model import Model
 from headwater.errors import UsageError, nearest
-
-Effect = Literal["adversaries", "feedback", "supply"]
+from headwater.results.assessment_parts import Effect, Network, NetworkEffect
 
 
 @dataclass(frozen=True)
@@ -110,44 +109,6 @@ _KINDS: Mapping[Effect, _Kind] = {
 }
 _NONE = "user-level A/B (each user hashed to one arm)"
 _NONE_TELLS = "nothing that one user is given changes what another one has, so their difference is the effect"
-
-
-@dataclass(frozen=True)
-class NetworkEffect:
-    """One effect: whether it is given by an answer or likely by a sign, the question that settles it, and the experiment that tells."""
-
-    effect: Effect
-    known: Literal["answered", "likely"]
-    sign: str
-    why: str
-    question: str
-    experiment: str
-    tells: str
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {name: getattr(self, name) for name in ("effect", "known", "sign", "why", "question", "experiment", "tells")}
-
-
-@dataclass(frozen=True)
-class Network:
-    """The effects that a task has, or likely has; the experiment that would tell what the model is worth, and why that one."""
-
-    effects: Sequence[NetworkEffect]
-    experiment: str
-    tells: str
-    answered: bool
-    questions: Sequence[str]
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {
-            "effects": [one.to_dict() for one in self.effects],
-            "experiment": self.experiment,
-            "why": self.tells,
-            "answered": self.answered,
-            "questions": list(self.questions),
-        }
 
 
 def network(model: Model, answered: Sequence[str] | None = None) -> Network:

@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from headwater.assessing.formulas import SYMBOLS
-from headwater.assessing.numbers import Number, Origin
 from headwater.errors import UsageError, nearest
+from headwater.results.measurement import Number, Origin
 
 
 def default_text() -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from headwater.assessing.checks import TABLE
 from headwater.assessing.checks.check import Check
-from headwater.assessing.numbers import Missing, Number, Reading
 from headwater.errors import UsageError, nearest
+from headwater.results.measurement import Missing, Number, Reading
 
 _SECONDS = "seconds"
 _HEAD = """\

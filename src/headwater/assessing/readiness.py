@@ -13,12 +13,11 @@ import polars as pl
 from headwater import clock, settings
 from headwater.assessing.checks import TABLE
 from headwater.assessing.checks.check import Check, Limits
-from headwater.assessing.measures import archive, database, requests, stream
-from headwater.assessing.measures import store as of_store
-from headwater.assessing.numbers import Missing, Number, Reading, measured
+from headwater.assessing.probes import archive_probe, request_probe, stream_probe
+from headwater.assessing.probes import database_probe as database
+from headwater.assessing.probes import store_probe as of_store
 from headwater.assessing.questions import Answers
-from headwater.assessing.readiness_result import Finding, Reach, Readiness
-from headwater.assessing.verdict import judged, ladders, no_stream, nothing_to_read
+from headwater.assessing.readiness_levels import judged, ladders, no_stream, nothing_to_read
 from headwater.definitions.durations import HOUR, Duration, micros
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
@@ -29,7 +28,9 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
-from headwater.pipelines.requests import Requests
+from headwater.results.measurement import Missing, Number, Reading, measured
+from headwater.results.readiness_result import Finding, Reach, Readiness
+from headwater.training.requests import Requests
 
 _DEFAULTS = {"F": ("1m", "the freshness to aim at, where the view is not a stream's; --freshness"), "B": ("100ms", "--budget")}
 
@@ -102,8 +103,8 @@ class _Seen:
     places: Places
     answers: Answers
     assumed: dict[str, Reading] = field(default_factory=dict)
-    _tails: dict[str, stream.Tail | Missing] = field(default_factory=dict)
-    _histories: dict[str, archive.History | Missing] = field(default_factory=dict)
+    _tails: dict[str, stream_probe.Tail | Missing] = field(default_factory=dict)
+    _histories: dict[str, archive_probe.History | Missing] = field(default_factory=dict)
     _sources: dict[str, dict[str, Reading]] = field(default_factory=dict)
     _models: dict[str, tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]] = field(default_factory=dict)
 
@@ -161,19 +162,21 @@ class _Seen:
         """Readings of a view: of the topic where there is one, else of the history; a table of the database goes before a file."""
         past, live = self.history(view.source), self.tail(view.source)
         found = dict(self.source(view.source))
-        if isinstance(past, archive.History):
-            found |= archive.of_view(view, past)
-        if isinstance(live, stream.Tail):
-            found |= stream.of_view(view, live)
+        if isinstance(past, archive_probe.History):
+            found |= archive_probe.of_view(view, past)
+        if isinstance(live, stream_probe.Tail):
+            found |= stream_probe.of_view(view, live)
             found["agreement"] = (
-                archive.agreement(view, live, past) if isinstance(past, archive.History) else Missing(f"no history: {past.reason}")
+                archive_probe.agreement(view, live, past)
+                if isinstance(past, archive_probe.History)
+                else Missing(f"no history: {past.reason}")
             )
         else:
             found |= {name: live for name in ("agreement", "retention", "policy") if name not in found}
         _, asked, rows = self.model(models[0])
-        found |= requests.of_view(view, rows)
+        found |= request_probe.of_view(view, rows)
         if "cold" not in found:
-            found["cold"] = requests.cold(view, asked, past if isinstance(past, archive.History) else None)
+            found["cold"] = request_probe.cold(view, asked, past if isinstance(past, archive_probe.History) else None)
         found["differs"] = self.store.differs.get(view.name, Missing(f"no value of view {view.name!r} was compared"))
         copied = found.get("copies", Missing("nothing tells copies apart"))
         found["idempotent"] = _idempotent(copied)
@@ -211,33 +214,33 @@ class _Seen:
 
     # ---------------------------------------------------------------- places, each looked at once
 
-    def tail(self, source: Source) -> stream.Tail | Missing:
+    def tail(self, source: Source) -> stream_probe.Tail | Missing:
         """The end of the source's topic."""
         if source.name not in self._tails:
             self._tails[source.name] = self._tail(source)
         return self._tails[source.name]
 
-    def _tail(self, source: Source) -> stream.Tail | Missing:
+    def _tail(self, source: Source) -> stream_probe.Tail | Missing:
         if isinstance(source.history, Enriched):
             return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
         if not isinstance(source.stream, KafkaTopic):
             return Missing(f"source {source.name!r} has no topic of Kafka, but {source.stream or 'no stream'}")
         try:
-            return stream.tail(source, self._over(source), records=self.places.records, watch=self.places.watch)
+            return stream_probe.tail(source, self._over(source), records=self.places.records, watch=self.places.watch)
         except HeadwaterError as error:
             return Missing(str(error))
 
-    def history(self, source: Source) -> archive.History | Missing:
+    def history(self, source: Source) -> archive_probe.History | Missing:
         """The source's history."""
         if source.name not in self._histories:
             self._histories[source.name] = self._history(source)
         return self._histories[source.name]
 
-    def _history(self, source: Source) -> archive.History | Missing:
+    def _history(self, source: Source) -> archive_probe.History | Missing:
         if isinstance(source.history, Enriched):
             return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
         try:
-            made = archive.history(source, self._over(source))
+            made = archive_probe.history(source, self._over(source))
             made.frame.head(1).collect()
         except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
             return Missing(str(error))
@@ -255,12 +258,12 @@ class _Seen:
                 )
             if isinstance(live, Missing):
                 found |= dict.fromkeys(("lag", "schema"), live)
-            if isinstance(past, archive.History):
-                found |= archive.of_source(past)
-            if isinstance(live, stream.Tail):
-                found |= {n: r for n, r in stream.of_source(source, live).items() if isinstance(r, Number) or n not in found}
+            if isinstance(past, archive_probe.History):
+                found |= archive_probe.of_source(past)
+            if isinstance(live, stream_probe.Tail):
+                found |= {n: r for n, r in stream_probe.of_source(source, live).items() if isinstance(r, Number) or n not in found}
             if isinstance(topic, KafkaTopic):
-                found["schema"] = stream.schema(topic)
+                found["schema"] = stream_probe.schema(topic)
             table = self.places.tables.get(source.name)
             if table is not None and self.places.database is not None:
                 keys = list(dict.fromkeys(key for view in self._over(source) for key in view.keys))
@@ -272,8 +275,8 @@ class _Seen:
     def model(self, model: Model) -> tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]:
         """What labels, outcomes and the served log say."""
         if model.name not in self._models:
-            labelled, asked = requests.of_labels(model)
-            logged, rows = requests.of_log(model, self.folder)
+            labelled, asked = request_probe.of_labels(model)
+            logged, rows = request_probe.of_log(model, self.folder)
             self._models[model.name] = (labelled | logged, asked, rows)
         return self._models[model.name]
 

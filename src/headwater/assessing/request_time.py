@@ -12,16 +12,12 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.assessing.lift import Step
-from headwater.assessing.numbers import Missing, Reading, measured
+from headwater.backtesting.backtest import by_list
 from headwater.backtesting.fitting import Fitter, places
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.levels import LevelRows, level_rows, outcomes_known
-from headwater.backtesting.metrics import Beside, resolve
-from headwater.backtesting.run import by_list
 from headwater.backtesting.split import split_rows
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.durations import DAY, micros
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef
@@ -30,56 +26,26 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.request_feature import RequestFeature
 from headwater.definitions.rolling import Rolling
-from headwater.engines.events import Notes
 from headwater.errors import HeadwaterError, UsageError
-from headwater.logs.entries import LATENCY
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.logs.serving_log_rows import LATENCY
+from headwater.metrics import Beside, resolve
 from headwater.models.fit import Fitted
 from headwater.models.outcomes import outcomes
-from headwater.pipelines.leaks import refuse_label_columns
-from headwater.pipelines.means import Means
-from headwater.pipelines.request_features import request_feature
-from headwater.pipelines.requests import Requests, read_labels
-from headwater.pipelines.train import in_time_order
+from headwater.results.assessment_parts import AtRequest, TimedOut
+from headwater.results.lift_result import Step
+from headwater.results.measurement import Missing, Reading, measured
+from headwater.training.label_rows import read_labels
+from headwater.training.leak_checks import refuse_label_columns
+from headwater.training.request_features import request_feature
+from headwater.training.requests import Requests
+from headwater.training.resources import Means
+from headwater.training.train import in_time_order
 
 SHARES = (0.0, 0.01, 0.05, 0.2)
 _CALLS = 2_000  # of a function that are timed
 _THIRD_PARTY = f"{LATENCY}__third party"
-
-
-@dataclass(frozen=True)
-class TimedOut:
-    """The lift over the stale level where a share of the calls time out, and their feature has its fallback."""
-
-    share: float
-    lift: Step
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {"share": self.share, "lift": self.lift.to_dict()}
-
-
-@dataclass(frozen=True)
-class AtRequest:
-    """A feature that is made at request time: its time, what stands in for it, and the lift where some of its calls time out."""
-
-    name: str
-    kind: str
-    p50: Reading
-    p99: Reading
-    fallback: str
-    timed_out: Sequence[TimedOut] | Missing
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        lifts = self.timed_out.to_dict() if isinstance(self.timed_out, Missing) else [one.to_dict() for one in self.timed_out]
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "p50": self.p50.to_dict(),
-            "p99": self.p99.to_dict(),
-            "fallback": self.fallback,
-            "timed_out": lifts,
-        }
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from headwater.assessing.decision_result import Decision, Evidence
-from headwater.assessing.lift import Lift
-from headwater.assessing.network import Network
-from headwater.assessing.numbers import Missing, duration
-from headwater.assessing.request_time import AtRequest, lost_at, over_budget
+from headwater.assessing.request_time import lost_at, over_budget
 from headwater.definitions.model import Model
+from headwater.results.assessment_parts import AtRequest, Network
+from headwater.results.decision_result import Decision, Evidence
+from headwater.results.lift_result import Lift
+from headwater.results.measurement import Missing, duration
 
 
 def risks(found: Evidence, made: Decision, asked: Sequence[AtRequest], effects: Network, model: Model) -> list[str]:

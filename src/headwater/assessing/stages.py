@@ -4,59 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
-from headwater.assessing.decision_result import NEEDS, Decision, Evidence, shown
-from headwater.assessing.lift import Lift
-from headwater.assessing.numbers import Missing, Number, Reading
-from headwater.assessing.readiness_result import REACHES, Blocker, Ladder, Reach
-
-State = Literal["ready", "blocked", "not known", "not needed"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of the plan.
-
-    transition: 1, from predictions made ahead to predictions on request with batch features; 2, on to fresher features. gives: its gain
-    in words. costs: money a day, by itself. blocker and remedy: what is in the way, and what to do.
-    """
-
-    transition: Literal[1, 2]
-    name: str
-    does: str
-    gives: str
-    costs: Reading
-    state: State
-    blocker: str
-    remedy: str
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {
-            "transition": self.transition,
-            "name": self.name,
-            "does": self.does,
-            "gives": self.gives,
-            "costs": self.costs.to_dict(),
-            "state": self.state,
-            "blocker": self.blocker,
-            "remedy": self.remedy,
-        }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The stages in order, and the views that may stay as they are."""
-
-    stages: Sequence[Stage]
-    stay: Sequence[str]
-    note: str
-
-    def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
-        return {"stages": [stage.to_dict() for stage in self.stages], "stay": list(self.stay), "note": self.note}
+from headwater.results.assessment_parts import Plan, Stage, State
+from headwater.results.decision_result import NEEDS, Decision, Evidence, shown
+from headwater.results.lift_result import Lift
+from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.readiness_result import REACHES, Blocker, Ladder, Reach
 
 
 def staged(found: Evidence, made: Decision) -> Plan:

@@ -10,17 +10,17 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.assessing.numbers import Missing, Reading, measured
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
-from headwater.engines.events import arrived
-from headwater.engines.reading import IDENT, TIME, collect
-from headwater.engines.tiles import ViewTiles
 from headwater.errors import HeadwaterError
+from headwater.events.read_events import arrived
+from headwater.events.selection import IDENT, TIME, collect
+from headwater.models.artifact import restored
 from headwater.models.registry import ModelRegistry
-from headwater.models.store import restored
+from headwater.online.feature_reader import OnlineFeatures
 from headwater.online_stores import OnlineStore, opened
-from headwater.pipelines.online import OnlineFeatures
+from headwater.results.measurement import Missing, Reading, measured
+from headwater.state.view_tiles import ViewTiles
 
 SECONDS = 0.5  # that each timing takes at least
 _BATCH = 10_000

@@ -11,31 +11,56 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater import clock
-from headwater.backtesting import plan_words
-from headwater.backtesting.attribution_result import Attribution, Efficient, PathStep, SliceLift, UnitLift
-from headwater.backtesting.effort import Refits, as_refits
+from headwater.backtesting.describe import how_sure
+from headwater.backtesting.fit_options import Refits, as_refits
+from headwater.backtesting.freshness_subsets import Chosen, Effort, Mixtures
 from headwater.backtesting.intervals import Evaluation, interval
-from headwater.backtesting.metrics import Metric, resolve
-from headwater.backtesting.mixtures import Chosen, Effort, Mixtures
 from headwater.backtesting.progress import shown
-from headwater.backtesting.result import Estimate, Paired
 from headwater.backtesting.slices import user_slices
-from headwater.backtesting.units import Costs, Groups, find_units, unit_costs
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.backtesting.words import how_sure
-from headwater.compute.arrays import Bool
+from headwater.backtesting.view_groups import Costs, Groups, find_units, unit_costs
 from headwater.definitions.level import Level, ladder
+from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.rolling import Rolling
-from headwater.definitions.sizes import Size
 from headwater.errors import UsageError, listed
-from headwater.pipelines.means import Tick
+from headwater.kernel.arrays import Bool
+from headwater.metrics import Metric, resolve
+from headwater.reports import attribution_words
+from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
+from headwater.results.estimate import Estimate, Paired
+from headwater.training.resources import Tick
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.console import RenderableType
 
 _AT_ONCE = 2  # sets that one round of the search tries together; not the number of threads, on which no result depends
 _NONE: Chosen = frozenset()
+
+
+@dataclass(frozen=True)
+class Attribution(AttributionResult):
+    """Which views earn from freshness. Shows itself as a table in a terminal; `plan` is the answer in a sentence.
+
+    `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
+    (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`),
+    which chose nothing. `whole` is the fresh level over the stale one, on all test days.
+
+    `chosen` names the units that the plan makes fresh and `stay` those that may stay; both are empty and full where no lift is shown.
+    `level` is the plan as a Level, which a backtest, an experiment or production takes.
+    """
+
+    def table(self) -> RenderableType:
+        """The attribution as rich prints it; at a prompt it prints itself."""
+        from headwater.reports.terminal import Printed
+
+        return Printed(self.__rich__())
+
+    def __rich__(self) -> RenderableType:
+        from headwater.reports.attribution_section import to_table
+
+        return to_table(self)
 
 
 def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but the levels have a default)
@@ -183,7 +208,9 @@ class _Attributing:
             intervals=how_sure(mix.effort.resamples, found.blocks, mix.effort.refits),
             joined=tuple(unit.joined for unit in mix.units if unit.joined),
         )
-        return dataclasses.replace(made, plan=plan_words.plan(made, mix.level(last).kind(mix.model)), notes=plan_words.notes(made))
+        return dataclasses.replace(
+            made, plan=attribution_words.plan(made, mix.level(last).kind(mix.model)), notes=attribution_words.notes(made)
+        )
 
     # ---- the search, on the days that choose
 

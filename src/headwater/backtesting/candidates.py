@@ -10,18 +10,18 @@ import polars as pl
 
 from headwater.backtesting.fitting import places
 from headwater.backtesting.levels import LevelRows
-from headwater.compute.arrays import F64, I64, Bool
 from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.ranking import Ranking
-from headwater.engines.events import Notes
 from headwater.errors import DataError
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.fit import Fitted
-from headwater.pipelines.ahead import ahead_lists, in_turn
-from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.means import Means
-from headwater.pipelines.requests import Requests
+from headwater.training.feature_frames import feature_frames
+from headwater.training.precomputed_rows import ahead_lists, in_turn
+from headwater.training.requests import Requests
+from headwater.training.resources import Means
 
 _Made = tuple[pl.DataFrame, pl.DataFrame]  # group and item of each candidate, and their features
 _GROUP, _ITEM, _ROW = "__group", "__item", "__row"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from headwater.backtesting.effort import Tuning
-from headwater.backtesting.metrics import Beside, Blocks, Metric, Scored, operating_threshold
-from headwater.backtesting.metrics.money import Costs, cheapest_threshold
-from headwater.compute.arrays import F64, I64
+from headwater.backtesting.fit_options import Tuning
 from headwater.definitions.model import Estimator, Model
 from headwater.errors import UsageError
-from headwater.models.encoding import fit_encoding
+from headwater.kernel.arrays import F64, I64
+from headwater.metrics import Beside, Blocks, Metric, Scored, operating_threshold
+from headwater.metrics.error_costs import Costs, cheapest_threshold
 from headwater.models.estimators import default_estimator, is_fitted
+from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted, fit
 from headwater.models.outcomes import Outcomes
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headwater.backtesting.metrics.base import Beside, Blocks, Floats, Metric, Scored
-from headwater.backtesting.result import Estimate
 from headwater.errors import DataError, UsageError, nearest
+from headwater.metrics.base import Beside, Blocks, Floats, Metric, Scored
+from headwater.results.estimate import Estimate
 
 MIN_BLOCKS = 8  # with fewer blocks a percentile interval covers far less than it says
 ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
@@ -101,7 +101,7 @@ class Evaluation:
     metrics, resamples), both NaN where a metric is undefined, both means over
     refits where there are any; `blocks` is the number of blocks with rows.
 
-    >>> from headwater.backtesting.metrics import resolve
+    >>> from headwater.metrics import resolve
     >>> blocks = resample_weights([1, 2, 3], 10)
     >>> found = evaluate(resolve(["mae"], "regression"), [1, 2, 3], {"daily": [1, 2, 5]}, blocks)
     >>> found.estimates("daily")
@@ -279,7 +279,7 @@ def evaluate(
     Raises DataError if lengths differ, a value is missing, or `y` of a binary
     metric is not 0 or 1; UsageError for a missing threshold.
 
-    >>> from headwater.backtesting.metrics import resolve
+    >>> from headwater.metrics import resolve
     >>> blocks = resample_weights([1, 1, 2, 2], 100)
     >>> evaluate(resolve(["auc"], "binary"), [0, 1, 0, 1], {"daily": [0.1, 0.9, 0.3, 0.2]}, blocks).values
     array([[0.75]])

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from headwater.backtesting.result import Kind
-from headwater.compute.arrays import F64, I64, Bool
-from headwater.compute.as_of import NEVER, as_of
 from headwater.definitions.durations import SECOND
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model, Precomputed
-from headwater.engines.events import Notes
 from headwater.errors import UsageError
-from headwater.pipelines.ahead import left_out, reading, rows_of
-from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.means import Means
-from headwater.pipelines.requests import Requests
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.kernel.as_of import NEVER, as_of
+from headwater.results.estimate import Kind
+from headwater.training.feature_frames import feature_frames
+from headwater.training.precomputed_rows import left_out, reading, rows_of
+from headwater.training.requests import Requests
+from headwater.training.resources import Means
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headwater.pipelines.means import Tick
+from headwater.training.resources import Tick
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.compute.arrays import Bool
 from headwater.definitions.aggregation import count
 from headwater.definitions.base import is_expr
 from headwater.definitions.feature_service import FeatureService
@@ -18,11 +17,12 @@ from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.ranking import Ranking
-from headwater.engines.events import Notes
 from headwater.errors import UsageError, nearest
-from headwater.pipelines.historical import feature_frames
-from headwater.pipelines.means import Means
-from headwater.pipelines.requests import Requests
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import Bool
+from headwater.training.feature_frames import feature_frames
+from headwater.training.requests import Requests
+from headwater.training.resources import Means
 
 COLD_DAYS = 30
 

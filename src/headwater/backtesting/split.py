@@ -10,13 +10,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from headwater.backtesting.result import TimeSplit
-from headwater.compute.arrays import I64, Bool
 from headwater.definitions.durations import DAY, SECOND
-from headwater.definitions.moments import EPOCH, moment_text, parse_moment
 from headwater.definitions.rolling import Rolling
+from headwater.definitions.timestamps import EPOCH, moment_text, parse_moment
 from headwater.errors import UsageError
-from headwater.pipelines.requests import Requests
+from headwater.kernel.arrays import I64, Bool
+from headwater.results.backtest_result import TimeSplit
+from headwater.training.requests import Requests
 
 
 @dataclass(frozen=True)

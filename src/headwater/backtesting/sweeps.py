@@ -13,7 +13,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed, precomputed
 from headwater.definitions.source import Enriched, Source
 from headwater.errors import UsageError
-from headwater.pipelines.leaks import filter_columns, label_columns
+from headwater.training.leak_checks import filter_columns, label_columns
 
 _NIGHTLY = batch("1d", delay="4h")
 

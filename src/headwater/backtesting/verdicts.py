@@ -27,9 +27,9 @@ from itertools import pairwise
 from statistics import NormalDist
 
 from headwater.backtesting.intervals import ALPHA, MIN_DEFINED, Evaluation, Spread
-from headwater.backtesting.metrics.base import Metric
-from headwater.backtesting.result import Paired, Verdict
 from headwater.errors import UsageError, nearest
+from headwater.metrics.base import Metric
+from headwater.results.estimate import Paired, Verdict
 
 _SEEN = 2.8  # standard errors
 _USUAL = 1.96
@@ -47,7 +47,7 @@ def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = Non
     not 0 or more.
 
     >>> from headwater.backtesting.intervals import evaluate
-    >>> from headwater.backtesting.metrics import Blocks, resolve
+    >>> from headwater.metrics import Blocks, resolve
     >>> found = evaluate(resolve(["mae"], "regression"), [1, 2], {"none": [2, 3], "daily": [1, 2]}, Blocks.whole(2))
     >>> min_lifts(found), min_lifts(found, 0.25)
     ({'mae': 0.005}, {'mae': 0.25})
@@ -80,7 +80,7 @@ def paired(
 
     >>> import numpy as np
     >>> from headwater.backtesting.intervals import evaluate, resample_weights
-    >>> from headwater.backtesting.metrics import resolve
+    >>> from headwater.metrics import resolve
     >>> y, days = np.arange(20.0), np.arange(20)
     >>> scores = {"daily": y + 2, "hourly": y + 1}
     >>> step, = paired(evaluate(resolve(["mae"], "regression"), y, scores, resample_weights(days)))

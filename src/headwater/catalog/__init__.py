@@ -1,1 +1,1 @@
-"""What has been applied: of each project its definitions, and a log of who changed them when. SQLite, or PostgreSQL by URL."""
+"""What has been applied of each project: plan, diff, lint, apply. SQLite, or PostgreSQL by URL."""

@@ -17,7 +17,7 @@ from headwater.errors import HeadwaterError, UsageError
 from headwater.settings import completing, has_home, project_folder
 
 if TYPE_CHECKING:
-    from headwater.serving.leash import Leash
+    from headwater.serving.process.supervisor_link import Leash
 
 
 def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) -> int:

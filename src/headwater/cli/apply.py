@@ -11,15 +11,15 @@ from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from headwater.catalog.plan import Plan
     from headwater.definitions.project import Project
-    from headwater.pipelines.plan import Plan
 
 
 def run(given: Given, screen: Screen) -> None:
     """Apply, and print what changed."""
     project = load(given.project).project
+    from headwater.catalog.plan import apply
     from headwater.models.registry import ModelRegistry
-    from headwater.pipelines.plan import apply
 
     made = apply(
         project,
@@ -37,7 +37,7 @@ def run(given: Given, screen: Screen) -> None:
 
 def _next(project: Project, made: Plan) -> list[str]:
     """What computes the state that is missing."""
-    from headwater.pipelines.arms import stored
+    from headwater.definitions.served_views import stored
 
     batch = [one.view.freshness.scheduled for one in stored(project) if one.name in made.needs_backfill]
     return [verb for verb, wanted in (("materialize", any(batch)), ("ingest", not all(batch))) if wanted]

@@ -14,9 +14,9 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.assessing.cost_result import Cost
     from headwater.assessing.readiness import Places
-    from headwater.assessing.readiness_result import Readiness
+    from headwater.results.cost_result import Cost
+    from headwater.results.readiness_result import Readiness
 
 _STYLES = {"green": "green", "amber": "yellow", "red": "red", "unknown": "dim"}
 
@@ -57,7 +57,7 @@ def cost_table(found: Cost) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from headwater.assessing.numbers import Missing
+    from headwater.results.measurement import Missing
 
     ways = Table("way", "part", f"{found.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
     for way in found.ways:

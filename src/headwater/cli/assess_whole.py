@@ -59,8 +59,8 @@ def table(found: Assessment) -> RenderableType:
     """The verdict, its rules, the stages and what would change it."""
     from rich.console import Group
 
-    from headwater.assessing import assessment_parts as parts
-    from headwater.backtesting.report.texts import Shown, ShownTable
+    from headwater.reports import assessment_sections as parts
+    from headwater.reports.terminal import Shown, ShownTable
 
     stages = [[f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy] for s in found.plan.stages]
     changed = [[one.input, one.now, one.threshold, one.then] for one in found.changes]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from headwater.backtesting.run import Backtest
+    from headwater.backtesting.backtest import Backtest
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
     from headwater.definitions.rolling import Rolling
@@ -31,7 +31,7 @@ def run(given: Given, screen: Screen) -> None:
     levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
     ends = None if given.attribution is None else _ends(loaded, model, levels, given.attribution)
     report = options.output(given.output, "--output")
-    from headwater.backtesting.run import backtest
+    from headwater.backtesting.backtest import backtest
 
     with screen.progress() as tick:
         found = backtest(

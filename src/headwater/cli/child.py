@@ -4,7 +4,7 @@ import os
 import sys
 
 from headwater.cli import main
-from headwater.serving.leash import Leash
+from headwater.serving.process.supervisor_link import Leash
 
 if __name__ == "__main__":
     own, *door = map(int, sys.argv[2].split(","))

@@ -26,7 +26,7 @@ def run(given: Given, screen: Screen) -> None:
     model, level = loaded.project.model(given.model), loaded.level(given.level)
     until = options.moment(given.as_of, "--as-of")
     options.output(given.output, "--output")
-    from headwater.pipelines import dataset
+    from headwater.training import dataset
 
     with screen.progress() as tick:
         if given.reproduce:

@@ -10,7 +10,7 @@ from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from headwater.pipelines.dead_letters import DeadLetterFilter
+    from headwater.ingestion.dead_letters import DeadLetterFilter
 
 
 def list_records(given: Given, screen: Screen) -> None:
@@ -18,7 +18,7 @@ def list_records(given: Given, screen: Screen) -> None:
     from rich import box
     from rich.table import Table
 
-    from headwater.pipelines.dead_letters import dead_letters
+    from headwater.ingestion.dead_letters import dead_letters
 
     project = load(given.project).project
     rows = dead_letters(project, given.source, _which(given), store=given.store, folder=options.data_dir(given)).head(given.rows)
@@ -31,7 +31,7 @@ def list_records(given: Given, screen: Screen) -> None:
 
 def replay(given: Given, screen: Screen) -> None:
     """Send them through acceptance again."""
-    from headwater.pipelines.dead_letters import replay_dead_letters
+    from headwater.ingestion.dead_letters import replay_dead_letters
 
     done = replay_dead_letters(
         load(given.project).project,
@@ -49,7 +49,7 @@ def replay(given: Given, screen: Screen) -> None:
 
 def _which(given: Given) -> DeadLetterFilter:
     """The records that the options choose."""
-    from headwater.pipelines.dead_letters import DeadLetterFilter
+    from headwater.ingestion.dead_letters import DeadLetterFilter
 
     return DeadLetterFilter(given.reason, given.since, given.until, given.offset)
 

@@ -13,8 +13,8 @@ from headwater.cli.screen import Screen
 def run(given: Given, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
     folder = options.output(given.output, "--output", folder=True)
-    from headwater.demo.live import live
-    from headwater.demo.run import backtest, prepare
+    from headwater.demo.demo import backtest, prepare
+    from headwater.demo.live_month import live
 
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
@@ -34,7 +34,7 @@ def run(given: Given, screen: Screen) -> None:
         with screen.progress() as tick:
             month = live(loaded.project, folder, tick)
         screen.say(str(month))
-        from headwater.demo.served import in_service
+        from headwater.demo.serve_week import in_service
 
         with screen.progress() as tick:
             week = in_service(loaded.project, folder, tick)

@@ -12,12 +12,12 @@ from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
-    from headwater.pipelines.erase_receipt import Receipt
+    from headwater.erasure.receipt import Receipt
 
 
 def run(given: Given, screen: Screen) -> None:
     """Count, ask, erase."""
-    from headwater.pipelines.erase import erase
+    from headwater.erasure.erase import erase
 
     key: dict[str, object] = {}
     for text in given.key:

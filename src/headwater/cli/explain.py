@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.definitions.project import Project
-    from headwater.pipelines.explain import Explanation
+    from headwater.monitoring.explain import Explanation
 
 
 def run(given: Given, screen: Screen) -> None:
@@ -24,7 +24,7 @@ def run(given: Given, screen: Screen) -> None:
     project = load(given.project).project
     at = options.moment(given.at, "--at")
     keys = _keys(project, given)
-    from headwater.pipelines.explain import explain
+    from headwater.monitoring.explain import explain
 
     found = explain(project, given.feature, keys, store=given.store, folder=options.data_dir(given), at=at)
     screen.show(_shown(found, given.events), found.to_dict(given.events))
@@ -36,7 +36,7 @@ def _keys(project: Project, given: Given) -> dict[str, object]:
         if "=" not in part:
             raise UsageError(f"the key {part!r} has no value; write {part}=VALUE")
     said = dict(part.partition("=")[::2] for part in given.keys)
-    from headwater.pipelines.explain import typed_keys
+    from headwater.monitoring.explain import typed_keys
 
     return typed_keys(project, given.feature, said)
 

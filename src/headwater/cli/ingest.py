@@ -19,8 +19,8 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from headwater.definitions.project import Project
     from headwater.definitions.source import Source
-    from headwater.pipelines.intake import Limits
-    from headwater.pipelines.shard import Committed
+    from headwater.ingestion.committed import Committed
+    from headwater.ingestion.source_ingestor import Limits
 
 _EVERY = 0.5  # seconds between two looks of the live line
 
@@ -28,8 +28,8 @@ _EVERY = 0.5  # seconds between two looks of the live line
 def run(given: Given, screen: Screen) -> None:
     """Ingest until told to stop."""
     project = load(given.project).project
-    from headwater.pipelines.intake import Limits
-    from headwater.serving.ingesting import ingest
+    from headwater.ingestion.source_ingestor import Limits
+    from headwater.serving.process.ingest_process import ingest
 
     if given.batch < 1 or given.linger < 0:
         raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
@@ -71,9 +71,9 @@ def run(given: Given, screen: Screen) -> None:
 
 def _announce(project: Project, given: Given, screen: Screen) -> None:
     """Print what is read, and the address for pushed events."""
+    from headwater.definitions.served_views import stored
     from headwater.definitions.streams import Pushed
-    from headwater.pipelines.arms import stored
-    from headwater.pipelines.intake import streamed
+    from headwater.ingestion.source_ingestor import streamed
 
     address = None if given.listen == "none" or given.once else given.listen
     for source in streamed([one.view for one in stored(project)]):
@@ -88,8 +88,8 @@ def _replay(project: Project, given: Given, limits: Limits, tally: _Tally, scree
     start, dots, end = given.replay.partition("..")
     if not dots or not start or not end:
         raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
-    from headwater.pipelines.arms import stored
-    from headwater.pipelines.replay import replay
+    from headwater.definitions.served_views import stored
+    from headwater.ingestion.replay import replay
 
     views = [one.view for one in stored(project) if one.view.freshness.streamed]
     if not views:

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from headwater import clock
-from headwater.cli import options, scores
+from headwater.cli import options, precompute
 from headwater.cli.command import Given, Positional, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.definitions.project import Project
+    from headwater.jobs.materialize import Materialized
     from headwater.online_stores import OnlineStore
-    from headwater.pipelines.materialize import Materialized
 
 
 def run(given: Given, screen: Screen) -> None:
@@ -28,9 +28,9 @@ def run(given: Given, screen: Screen) -> None:
         _everything(project, given, screen)
         return
     at = options.moment(given.at, "--at")
-    model = scores.model(project, given)
+    model = precompute.model(project, given)
     if model is not None:
-        scores.run(project, model, given, screen, at)
+        precompute.run(project, model, given, screen, at)
         return
     from headwater.online_stores.ownership import opened_for
 
@@ -50,15 +50,15 @@ def run(given: Given, screen: Screen) -> None:
 
 def _everything(project: Project, given: Given, screen: Screen) -> None:
     """Make whatever is due, until told to stop."""
+    from headwater.jobs.materialize import Materialized
+    from headwater.jobs.schedule import schedule
     from headwater.online_stores.ownership import opened_for
-    from headwater.pipelines.materialize import Materialized
-    from headwater.pipelines.schedule import schedule
 
-    other = [one for one in scores.own(given) if one != "--models"]
+    other = [one for one in precompute.own(given) if one != "--models"]
     if given.names or not given.watch or given.full_refresh or given.at or other:
         raise UsageError("--all goes with --watch, and takes no names, nor what is for one of them alone")
-    from headwater.serving.metrics import JobMetrics
-    from headwater.serving.process_metrics import families
+    from headwater.serving.metrics.ingest_metrics import JobMetrics
+    from headwater.serving.metrics.process_metrics import families
 
     metrics = JobMetrics()
     if given.supervised is not None:
@@ -73,13 +73,13 @@ def _everything(project: Project, given: Given, screen: Screen) -> None:
                 screen.show(_table([done.made]), {"views": [_said(done.made)]})
                 screen.left_out(done.made.left_out)
             elif done.made is not None:
-                scores.show(done.made, screen)
+                precompute.show(done.made, screen)
     screen.say("stopped")
 
 
 def _forget(project: Project, given: Given, store: OnlineStore) -> None:
-    from headwater.pipelines.forget import forget_view
-    from headwater.pipelines.materialize import batch_views
+    from headwater.jobs.drop_view import forget_view
+    from headwater.jobs.materialize import batch_views
 
     if not given.names:
         raise UsageError("--full-refresh needs the names of the views to compute again")
@@ -88,13 +88,13 @@ def _forget(project: Project, given: Given, store: OnlineStore) -> None:
 
 
 def _wait(project: Project, given: Given, stop: threading.Event) -> None:
-    from headwater.pipelines.materialize import batch_views, next_due
+    from headwater.jobs.materialize import batch_views, next_due
 
     options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()), stop)
 
 
 def _once(project: Project, given: Given, screen: Screen, store: OnlineStore, t: int) -> None:
-    from headwater.pipelines.materialize import materialize
+    from headwater.jobs.materialize import materialize
 
     with screen.progress() as tick:
         made = materialize(project, given.names, store=store, at=clock.moment(t), memory=given.memory, tick=tick)
@@ -159,7 +159,7 @@ COMMAND = Verb(
             "--all",
             help="with --watch: every batch view, and the predictions of every model that are made ahead; what fails is tried again",
         ),
-        *scores.OPTIONS,
+        *precompute.OPTIONS,
         *options.as_json(),
     ],
     help=__doc__,

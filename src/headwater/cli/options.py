@@ -186,7 +186,7 @@ def moment(text: str | None, flag: str) -> datetime | None:
     """The moment that an option names."""
     if text is None:
         return None
-    from headwater.definitions.moments import EPOCH, parse_moment
+    from headwater.definitions.timestamps import EPOCH, parse_moment
 
     return EPOCH + timedelta(microseconds=parse_moment(text, flag))
 

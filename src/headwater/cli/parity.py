@@ -14,7 +14,7 @@ from headwater.errors import HeadwaterError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.pipelines.parity import Parity
+    from headwater.monitoring.parity import Parity
 
 _SHOWN = 20
 REQUEST = "headwater_request"  # beside the keys of a served row, its request
@@ -31,11 +31,11 @@ def run(given: Given, screen: Screen) -> None:
     place = options.data_dir(given)
     with screen.working("comparing"):
         if given.served:
-            from headwater.pipelines.served_parity import served_parity
+            from headwater.monitoring.served_parity import served_parity
 
             found = served_parity(project, given.views, store=given.store, folder=place, rows=given.sample, since=since)
         else:
-            from headwater.pipelines.parity import parity
+            from headwater.monitoring.parity import parity
 
             found = parity(project, given.views, store=given.store, folder=place, rows=given.sample, at=at)
     differing = [m for one in found for m in one.mismatches]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def run(given: Given, screen: Screen) -> None:
     """Compare and print."""
     project = load(given.project).project
+    from headwater.catalog.plan import plan
     from headwater.models.registry import ModelRegistry
-    from headwater.pipelines.plan import plan
 
     made = plan(project, given.catalog, registry=ModelRegistry(given.models))
     screen.show(lines(str(made)), made.to_dict())

@@ -18,7 +18,7 @@ from headwater.cli.signals import stopped
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
-    from headwater.serving.child_process import Wanted
+    from headwater.serving.process.child_process import Wanted
 
 
 def run(given: Given, screen: Screen) -> None:
@@ -30,9 +30,9 @@ def run(given: Given, screen: Screen) -> None:
         return
     project = load(given.project).project
     from headwater.logs.retention import outcomes_kept
-    from headwater.logs.served import ServedLog
-    from headwater.serving.answer_log import AnswerLog
+    from headwater.logs.serving_log import ServedLog
     from headwater.serving.serve import serve
+    from headwater.serving.third_party.response_log import AnswerLog
 
     place = options.data_dir(given)
     with stopped() as stop, seldom_collected(), ExitStack() as stack:
@@ -72,12 +72,12 @@ def run(given: Given, screen: Screen) -> None:
 
 def _supervise(given: Given, screen: Screen) -> None:
     """Serve by several processes until told to stop."""
-    from headwater.serving.access import check_bind
-    from headwater.serving.child_process import Timeouts
-    from headwater.serving.ingesting import address
-    from headwater.serving.server import open_listener
-    from headwater.serving.supervisor import Supervisor
-    from headwater.serving.systemd import Notifier
+    from headwater.serving.http.auth import check_bind
+    from headwater.serving.process.child_process import Timeouts
+    from headwater.serving.process.ingest_process import address
+    from headwater.serving.process.supervisor import Supervisor
+    from headwater.serving.process.systemd import Notifier
+    from headwater.serving.process.uvicorn_server import open_listener
 
     workers = 1 if given.workers is None else given.workers
     timeouts = Timeouts(given.graceful_timeout, given.start_timeout, given.liveness_timeout)
@@ -102,7 +102,7 @@ def _supervise(given: Given, screen: Screen) -> None:
 
 def _wanted(given: Given, workers: int) -> Iterator[Wanted]:
     """The command lines of the processes; those that fill the store first."""
-    from headwater.serving.child_process import Wanted
+    from headwater.serving.process.child_process import Wanted
 
     store = [f"{flag}={value}" for flag, value in (("--store", given.store), ("--data-dir", given.data_dir)) if value is not None]
     common = [f"--project={given.project}", *store, *(["--debug"] if given.debug else [])]

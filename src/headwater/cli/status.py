@@ -13,14 +13,14 @@ from headwater.cli.screen import Screen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.pipelines.status import Status
+    from headwater.monitoring.status import Status
 
 
 def run(given: Given, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(given.project).project
     from headwater.definitions.arm import AS_DEFINED
-    from headwater.pipelines.status import status
+    from headwater.monitoring.status import status
 
     found = status(project, store=given.store, folder=options.data_dir(given))
     screen.show(_table(found), found.to_dict())

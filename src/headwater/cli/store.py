@@ -13,12 +13,12 @@ from headwater.cli.screen import Screen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.pipelines.upkeep import Kept
+    from headwater.jobs.compact_views import Kept
 
 
 def compact(given: Given, screen: Screen) -> None:
     """Drop what no window reaches any more."""
-    from headwater.pipelines.upkeep import compact_store
+    from headwater.jobs.compact_views import compact_store
 
     project = load(given.project).project
     if not given.dry_run and not options.confirmed(given, "What no window reaches is removed from the store. Compact it?", undoable=True):
@@ -64,7 +64,7 @@ def backup(given: Given, screen: Screen) -> None:
 def restore_backup(given: Given, screen: Screen) -> None:
     """Write a backup into an empty store."""
     from headwater import settings
-    from headwater.online_stores.backups import check_restorable, restore
+    from headwater.online_stores.backup import check_restorable, restore
 
     backup, url = Path(given.folder), given.store or settings.store()
     check_restorable(backup, url)
@@ -82,7 +82,7 @@ def restore_backup(given: Given, screen: Screen) -> None:
 
 def repair(given: Given, screen: Screen) -> None:
     """Set streams that a wrong clock put ahead back to the present."""
-    from headwater.pipelines.repair_clock import repair_clock
+    from headwater.ingestion.repair_clock import repair_clock
 
     with screen.working("setting streams back to the present"):
         found = repair_clock(load(given.project).project, store=given.store, folder=options.data_dir(given))
@@ -111,8 +111,8 @@ def refused_records(given: Given, screen: Screen) -> None:
     from rich import box
     from rich.table import Table
 
+    from headwater.monitoring.status import refused
     from headwater.online_stores import opened
-    from headwater.pipelines.status import refused
 
     with opened(given.store, readonly=True) as store:
         rows = refused(store, load(given.project).project, given.source, options.data_dir(given)).head(given.rows)

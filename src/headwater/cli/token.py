@@ -9,7 +9,7 @@ from headwater.cli.screen import Screen
 
 def new(given: Given, screen: Screen) -> None:
     """Make a token, and print it once."""
-    from headwater.serving.access import TokenFile
+    from headwater.serving.http.auth import TokenFile
 
     file = TokenFile(options.tokens_file(given))
     made = file.add(given.name, given.scope)
@@ -20,7 +20,7 @@ def new(given: Given, screen: Screen) -> None:
 
 def revoke(given: Given, screen: Screen) -> None:
     """Take a token away."""
-    from headwater.serving.access import TokenFile
+    from headwater.serving.http.auth import TokenFile
 
     file = TokenFile(options.tokens_file(given))
     token = file.find(given.token)
@@ -43,7 +43,7 @@ def list_tokens(given: Given, screen: Screen) -> None:
     from rich import box
     from rich.table import Table
 
-    from headwater.serving.access import TokenFile
+    from headwater.serving.http.auth import TokenFile
 
     tokens = TokenFile(options.tokens_file(given)).read()
     table = Table("id", "name", "scopes", "made at", box=box.SIMPLE_HEAD, show_edge=False)

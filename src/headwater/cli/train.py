@@ -13,7 +13,7 @@ from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from headwater.definitions.project import Project
-    from headwater.pipelines.train import Trained
+    from headwater.training.train import Trained
 
 
 def run(given: Given, screen: Screen) -> None:
@@ -26,7 +26,7 @@ def run(given: Given, screen: Screen) -> None:
     model, level = loaded.project.model(given.model), loaded.level(given.level)
     until, holdout = options.moment(given.as_of, "--as-of"), options.moment(given.holdout, "--holdout")
     from headwater.models.registry import ModelRegistry
-    from headwater.pipelines.train import train
+    from headwater.training.train import train
 
     registry = ModelRegistry(given.models)
     options.output(given.output or registry.folder, "--output" if given.output else "--models", folder=True)
@@ -63,7 +63,7 @@ def run(given: Given, screen: Screen) -> None:
 def _next(project: Project, given: Given) -> str:
     """What is to be done for the model to be served: fill the online store, where there is none and a view reads one."""
     from headwater import settings
-    from headwater.pipelines.arms import stored
+    from headwater.definitions.served_views import stored
 
     kind, _, folder = (given.file.get("store") or settings.store()).partition(":")
     views = [one.view for one in stored(project)]

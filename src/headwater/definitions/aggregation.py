@@ -6,8 +6,8 @@ The examples are values over events a minute apart, asked for a minute after the
 from __future__ import annotations
 
 from headwater.definitions.aggregate import Aggregation, Windows, made, needs
+from headwater.definitions.aggregation_parameters import check_ddof, check_share, check_size
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.parameters import check_ddof, check_share, check_size
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 

@@ -1,4 +1,4 @@
-"""How stale a value may be: values that `compute.as_of` turns into the two times T and K of a request."""
+"""How stale a value may be: values that `kernel.as_of` turns into the two times T and K of a request."""
 
 from __future__ import annotations
 

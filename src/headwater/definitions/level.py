@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from headwater.definitions.ahead import members_ahead
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
@@ -17,6 +16,7 @@ from headwater.definitions.freshness import Freshness, OnRequest, batch, check_f
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
+from headwater.definitions.precomputed_members import members_ahead
 from headwater.definitions.source import Enriched, Source
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError

@@ -8,8 +8,8 @@ from typing import Literal
 
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.moments import moment_text, parse_moment
 from headwater.definitions.spelling import spelled
+from headwater.definitions.timestamps import moment_text, parse_moment
 from headwater.errors import DefinitionError
 
 

@@ -112,7 +112,7 @@ class Source(Definition):
             raise DefinitionError(
                 f"source {self.name!r} has no history: give history=hw.parquet(path) or a frame, so that it can be read offline"
             )
-        assert not isinstance(self.history, Enriched), "pipelines.enrichment makes a table of it before it is read"
+        assert not isinstance(self.history, Enriched), "training.enrichment makes a table of it before it is read"
         return as_table(self.history, "history")
 
     @property

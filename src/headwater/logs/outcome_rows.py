@@ -13,9 +13,9 @@ import polars as pl
 
 from headwater.definitions.durations import SECOND
 from headwater.definitions.labels import Labels
-from headwater.definitions.moments import parse_moment
-from headwater.engines.reading import selected
+from headwater.definitions.timestamps import parse_moment
 from headwater.errors import DataError, HeadwaterError, nearest
+from headwater.events.selection import selected
 
 REQUEST, TIMESTAMP, OUTCOME = "headwater_request", "headwater_timestamp", "headwater_outcome"
 KNOWN_AT, AT, SEQUENCE = "headwater_known_at", "headwater_posted_at", "headwater_sequence"

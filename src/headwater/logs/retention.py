@@ -15,9 +15,9 @@ from polars.exceptions import PolarsError
 
 from headwater import clock
 from headwater.definitions.durations import Duration, micros
-from headwater.definitions.moments import EPOCH
-from headwater.logs.outcomes import JOURNAL, OUTCOMES, rolled
-from headwater.logs.rolling import expire_files
+from headwater.definitions.timestamps import EPOCH
+from headwater.ingestion.archive import expire_files
+from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
 
 _LOG = logging.getLogger(__name__)
 _EVERY: Final = 3600.0  # seconds

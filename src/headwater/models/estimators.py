@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from headwater.definitions.model import Estimator, Model
 from headwater.definitions.tasks import TaskType
 from headwater.errors import DataError, nearest
-from headwater.models.encoding import Encoding
+from headwater.models.feature_encoding import Encoding
 
 _WIDEST = 255  # categories that scikit-learn's histogram gradient boosting can tell apart in a column
 

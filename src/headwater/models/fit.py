@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater import settings
-from headwater.compute.arrays import F64, I64
 from headwater.definitions.model import Estimator, Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError
-from headwater.models.encoding import Encoding, fit_encoding
+from headwater.kernel.arrays import F64, I64
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
+from headwater.models.feature_encoding import Encoding, fit_encoding
 from headwater.models.formats.base import Fixed
 from headwater.models.named import Frames, frames_for, is_catboost, named, parameter
 from headwater.models.outcomes import ClassName

@@ -19,7 +19,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.tasks import TASKS
 from headwater.errors import DataError
-from headwater.models.encoding import Encoding, Kind
+from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.named import Frames
 from headwater.models.outcomes import ClassName
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from headwater.definitions.model import Estimator
 from headwater.errors import MissingExtraError
-from headwater.models.encoding import Encoding
+from headwater.models.feature_encoding import Encoding
 from headwater.models.formats.base import Fixed
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def named(encoding: Encoding, frame: pl.DataFrame, library: Frames) -> pl.DataFr
 
     A text that training did not see is null.
 
-    >>> from headwater.models.encoding import fit_encoding
+    >>> from headwater.models.feature_encoding import fit_encoding
     >>> rows = pl.DataFrame({"amount": [1, 2, None], "country": ["no", "se", "no"]})
     >>> named(fit_encoding(rows[:1]), rows, "polars").to_dict(as_series=False)
     {'amount': [1.0, 2.0, nan], 'country': ['no', None, 'no']}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import F64, I64
 from headwater.definitions.model import Model
 from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError, nearest
+from headwater.kernel.arrays import F64, I64
 from headwater.models.estimators import is_fitted
 
 ClassName = str | int

@@ -27,9 +27,9 @@ from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable, cut
 from headwater.errors import DataError, UsageError, nearest
+from headwater.models.artifact import manifest_in, open_model
 from headwater.models.manifest import Manifest
-from headwater.models.served import ServedModel
-from headwater.models.store import manifest_in, open_model
+from headwater.models.serving_model import ServedModel
 
 CURRENT = "current"
 _WRITING = ".new-"
@@ -205,7 +205,7 @@ class ModelRegistry:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, trust: bool = False) -> ServedModel:
-        """A version, ready for requests; the current one where None. As `models.store.open_model`, which says what it refuses."""
+        """A version, ready for requests; the current one where None. As `models.artifact.open_model`, which says what it refuses."""
         found = self.current(model.name, level) if version is None else self.version(version, model.name, level)
         return open_model(found.folder, model, trust=trust, version=str(found.number))
 

@@ -6,10 +6,10 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from headwater.compute.arrays import F64
 from headwater.definitions.model import Estimator
 from headwater.definitions.tasks import TaskType
 from headwater.errors import DataError
+from headwater.kernel.arrays import F64
 
 
 class Probabilities(Protocol):

@@ -17,9 +17,9 @@ from headwater.errors import UsageError
 
 _STORES: Mapping[str, str] = {
     "lmdb": "headwater.online_stores.lmdb",
-    "redis": "headwater.online_stores.redis",
-    "rediss": "headwater.online_stores.redis",
-    "unix": "headwater.online_stores.redis",
+    "redis": "headwater.online_stores.redis.redis_client",
+    "rediss": "headwater.online_stores.redis.redis_client",
+    "unix": "headwater.online_stores.redis.redis_client",
 }
 
 Changes = Mapping[bytes, bytes | None]

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 import lmdb
 
 from headwater import clock, permissions
+from headwater.definitions.memory_sizes import in_bytes
 from headwater.definitions.readable import cut
-from headwater.definitions.sizes import in_bytes
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes
-from headwater.online_stores.spaces import FORMAT, FORMAT_KEY, OLDER
+from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OLDER
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05

@@ -14,7 +14,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles, KafkaTopic, Stream
 from headwater.errors import FencedError, StoreError
-from headwater.online_stores import OnlineStore, opened, spaces
+from headwater.online_stores import OnlineStore, keyspace, opened
 
 
 class Scoped:
@@ -32,7 +32,7 @@ class Scoped:
 
 def owner(store: OnlineStore) -> str | None:
     """The project that a store belongs to; None where none has written to it."""
-    found = store.get([spaces.OWNER])[0]
+    found = store.get([keyspace.OWNER])[0]
     return None if found is None else found.decode()
 
 
@@ -50,10 +50,10 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
     """
     if isinstance(store, Scoped):
         return store
-    belongs, mark = owner(store), spaces.SHARED + spaces.name(project)
+    belongs, mark = owner(store), keyspace.SHARED + keyspace.name(project)
     if belongs is None and write:
         try:
-            store.commit({spaces.OWNER: project.encode()}, {spaces.OWNER: None})
+            store.commit({keyspace.OWNER: project.encode()}, {keyspace.OWNER: None})
         except FencedError:  # another process came first
             return scoped(store, project, write=write, shared=shared)
         belongs = project
@@ -124,7 +124,7 @@ def has_moved(source: Source) -> bool:
 
 
 def _place(store: OnlineStore, source: Source) -> bytes:
-    return spaces.STREAM + spaces.name(store.namespace + source.name)
+    return keyspace.STREAM + keyspace.name(store.namespace + source.name)
 
 
 def _address(stream: Stream | None) -> str | None:

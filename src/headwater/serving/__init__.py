@@ -1,1 +1,1 @@
-"""Processes that others speak to: what receives events, and the numbers that watchers read."""
+"""The service: features and predictions over HTTP and in process."""

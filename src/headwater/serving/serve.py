@@ -9,19 +9,19 @@ from typing import Final, TextIO
 
 from headwater import clock, settings
 from headwater.definitions.project import Project
-from headwater.logs.served import ServedLog
+from headwater.logs.serving_log import ServedLog
+from headwater.online.predictor import Scorer
 from headwater.online_stores import OnlineStore
-from headwater.pipelines.predict import Scorer
-from headwater.pipelines.train import Trained
-from headwater.serving.access import check_bind
-from headwater.serving.app import App
-from headwater.serving.ingesting import address
-from headwater.serving.leash import Leash
-from headwater.serving.requestlog import RequestLog
-from headwater.serving.server import Door, serving
+from headwater.serving.http.access_log import RequestLog
+from headwater.serving.http.app import App
+from headwater.serving.http.auth import check_bind
+from headwater.serving.metrics.multiprocess import SharedNumbers
+from headwater.serving.process.ingest_process import address
+from headwater.serving.process.supervisor_link import Leash
+from headwater.serving.process.uvicorn_server import Door, serving
 from headwater.serving.service import Service
-from headwater.serving.shared_numbers import SharedNumbers
-from headwater.serving.third_party import OnAnswer
+from headwater.serving.third_party.fetcher import OnAnswer
+from headwater.training.train import Trained
 
 HTTP = "127.0.0.1:8320"
 

@@ -15,29 +15,28 @@ from typing import Self, cast
 from headwater import clock, settings
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
-from headwater.definitions.moments import parse_moment
 from headwater.definitions.project import Project
+from headwater.definitions.served_views import backtest_only, fingerprint
+from headwater.definitions.timestamps import parse_moment
 from headwater.errors import HeadwaterError, UsageError, nearest
-from headwater.logs.outcomes import Added, Outcomes
+from headwater.logs.outcome_journal import Added, Outcomes
+from headwater.monitoring.explain import Explanation, explain
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.precomputed import MadeAhead
+from headwater.online.predictor import Beside, Predictor, Scorer, read_many
+from headwater.online.ranker import Ranker
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
-from headwater.online_stores.redis_calls import UnansweredError
-from headwater.online_stores.scores import read_scores
-from headwater.pipelines.arms import backtest_only
-from headwater.pipelines.explain import Explanation, explain
-from headwater.pipelines.made_ahead import MadeAhead
-from headwater.pipelines.online import OnlineFeatures
-from headwater.pipelines.predict import Beside, Predictor, Scorer, read_many
-from headwater.pipelines.rank import Ranker
-from headwater.pipelines.score import fingerprint
-from headwater.pipelines.train import Trained
-from headwater.serving.answered import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
-from headwater.serving.answers import FeatureWriter
-from headwater.serving.asked import Reader, key_types, moments_of
-from headwater.serving.loads import Key, Loads
-from headwater.serving.parties import Asking
-from headwater.serving.scorers import given, in_folder
-from headwater.serving.sides import Open, Rows, Side, columns_of, propose, told
+from headwater.online_stores.redis.commands import UnansweredError
+from headwater.serving.endpoints import Open, Rows, Side, columns_of, propose, told
+from headwater.serving.http.request_schema import Reader, key_types, moments_of
+from headwater.serving.http.response_encoder import FeatureWriter
+from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
+from headwater.serving.loaded_models import Key, Loads
+from headwater.serving.model_loader import given, in_folder
+from headwater.serving.third_party.third_party_clients import Asking
+from headwater.state.prediction_codec import read_scores
+from headwater.training.train import Trained
 
 
 class _Mine(threading.local):

@@ -20,23 +20,23 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.aggregations.algebra import Answers, Family, Finish, State, Sweeping
-from headwater.aggregations.sights import sights
+from headwater.aggregations.base import Answers, Family, Finish, State, Sweeping
 from headwater.aggregations.table import TABLE, family
-from headwater.compute.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
-from headwater.compute.layer import Layer, spans
-from headwater.compute.layers import layers
+from headwater.aggregations.visible_ranges import sights
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
-from headwater.engines.columns import encode, hashed, to_kernel
-from headwater.engines.local import wanted_of
-from headwater.pipelines.historical import get_historical_features
+from headwater.engine.query import wanted_of
+from headwater.events.column_encoding import encode, hashed, to_kernel
+from headwater.kernel.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
+from headwater.kernel.late_events import layers
+from headwater.kernel.layer import Layer, spans
 from headwater.testing.cases import SCHEMA, Case, case
-from headwater.testing.clocks import as_micros
 from headwater.testing.naive import agree, evaluate
+from headwater.testing.naive_time import as_micros
 from headwater.testing.online import online_is_offline
 from headwater.testing.references import REFERENCES, Reference, Value, in_order
+from headwater.training.historical import get_historical_features
 
 Law = Callable[[Aggregation, Random], None]
 

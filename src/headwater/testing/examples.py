@@ -21,12 +21,12 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
-from headwater.engines.events import Notes
+from headwater.events.read_events import Notes
 from headwater.models.fit import Fitted, fit
 from headwater.online_stores import OnlineStore, open_store
-from headwater.pipelines.ahead import rows_of
-from headwater.pipelines.historical import get_historical_features
-from headwater.pipelines.requests import read_labels
+from headwater.training.historical import get_historical_features
+from headwater.training.label_rows import read_labels
+from headwater.training.precomputed_rows import rows_of
 
 _NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

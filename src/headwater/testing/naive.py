@@ -16,7 +16,7 @@ from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
-from headwater.testing.clocks import as_micros, as_of, end_of_day
+from headwater.testing.naive_time import as_micros, as_of, end_of_day
 from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, Values, in_order
 
 __all__ = ["Answer", "accepted", "agree", "evaluate", "visible"]

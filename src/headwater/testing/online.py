@@ -14,16 +14,16 @@ from headwater.aggregations.table import TABLE
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import on_request
-from headwater.engines import asides
-from headwater.engines.events import Notes, Reach, read_events
-from headwater.engines.reading import TIME
-from headwater.engines.tiles import ViewTiles
-from headwater.online_stores import spaces
-from headwater.online_stores.states import Progress, State, encoded, schema_bytes
-from headwater.pipelines.online import OnlineFeatures
+from headwater.events import statuses as asides
+from headwater.events.read_events import Notes, Reach, read_events
+from headwater.events.selection import TIME
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online_stores import keyspace
+from headwater.state.view_state import Progress, State, encoded, schema_bytes
+from headwater.state.view_tiles import ViewTiles
 from headwater.testing.cases import Case, case
-from headwater.testing.clocks import as_micros
 from headwater.testing.naive import agree, evaluate
+from headwater.testing.naive_time import as_micros
 
 _FAR = 2**60
 _ROWS = 2  # of a case: each takes all events again
@@ -87,9 +87,9 @@ def ingested(given: Case, T: int, random: Random) -> OnlineFeatures:
     for number, partition in enumerate(names):
         at = _batches(tiles, store, events.filter(part == number), partition, T, random)
         end = "" if partition is None else f"{partition}\0"
-        store.values[spaces.PROGRESS + spaces.name(view.source.name) + end.encode()] = msgspec.msgpack.encode(Progress(0, at))
+        store.values[keyspace.PROGRESS + keyspace.name(view.source.name) + end.encode()] = msgspec.msgpack.encode(Progress(0, at))
         state = State(view.name, schema_bytes(events.schema), seeded=0, exact_from=-_FAR)
-        store.values[spaces.state(view.tiles_fingerprint, partition)] = encoded(state)
+        store.values[keyspace.state(view.tiles_fingerprint, partition)] = encoded(state)
     return OnlineFeatures(FeatureService("service", [view]), store)  # type: ignore[arg-type]
 
 
@@ -106,7 +106,7 @@ def _batches(tiles: ViewTiles, store: Kept, events: pl.DataFrame, partition: str
         places: list[bytes] = []
 
         def fetch(keys: list[bytes], places: list[bytes] = places) -> list[bytes]:
-            places += spaces.places(tiles.view.tiles_fingerprint, keys, partition)
+            places += keyspace.places(tiles.view.tiles_fingerprint, keys, partition)
             return [store.values.get(place, b"") for place in places]
 
         made = tiles.update(part, now, number, fetch)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
-from headwater.testing.clocks import as_micros
+from headwater.testing.naive_time import as_micros
 
 Value = bool | int | float | str | datetime | date | None
 Row = Mapping[str, Value]

@@ -27,8 +27,8 @@ from typing import Any
 
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes, OnlineStore
-from headwater.online_stores.backups import back_up, restore_into
-from headwater.online_stores.spaces import FORMAT_KEY, OFFSET, RECORD, SEQUENCE, as_number, number
+from headwater.online_stores.backup import back_up, restore_into
+from headwater.online_stores.keyspace import FORMAT_KEY, OFFSET, RECORD, SEQUENCE, as_number, number
 from headwater.testing.processes import PATIENCE, Process
 
 Open = Callable[[], OnlineStore]

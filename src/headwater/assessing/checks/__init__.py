@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.assessing.checks import data, events, learning, people, serving
+from headwater.assessing.checks import event_checks, history_checks, label_checks, organisation_checks, serving_checks
 from headwater.assessing.checks.check import Check
 
-TABLE: Sequence[Check] = (*events.CHECKS, *data.CHECKS, *learning.CHECKS, *serving.CHECKS, *people.CHECKS)
+TABLE: Sequence[Check] = (
+    *event_checks.CHECKS,
+    *history_checks.CHECKS,
+    *label_checks.CHECKS,
+    *serving_checks.CHECKS,
+    *organisation_checks.CHECKS,
+)

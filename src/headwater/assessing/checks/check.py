@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headwater.assessing.numbers import Missing, Reading, duration
-from headwater.assessing.readiness_result import Finding, Gate, State
+from headwater.results.measurement import Missing, Reading, duration
+from headwater.results.readiness_result import Finding, Gate, State
 
 Of = Literal["view", "model", "project"]
 Limits = Mapping[str, float]

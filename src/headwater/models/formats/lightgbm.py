@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from headwater.compute.arrays import F64
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError
+from headwater.kernel.arrays import F64
 from headwater.models.formats.base import Fixed, Format, file_at
 from headwater.models.formats.lightgbm_text import checked
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import F64
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, MissingExtraError
+from headwater.kernel.arrays import F64
 from headwater.models.formats.base import Fixed, Format, digest_of
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from headwater.compute.arrays import F64
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, MissingExtraError
+from headwater.kernel.arrays import F64
 from headwater.models.formats.base import Fixed, Format, file_at
 
 if TYPE_CHECKING:

@@ -1,0 +1,106 @@
+"""What every aggregation is: partial results over ranges, their merge, and the value they come to.
+
+States are arrays of one length, one entry an ask (or a tile), or ragged: the sizes (l), then arrays of the entries of all rows one
+after the other (`ragged`). A family whose states are ragged, or whose windows have no fold, also has `sweep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwater.aggregations.visible_ranges import Sight
+from headwater.definitions.aggregate import Parameter
+from headwater.definitions.durations import Window
+from headwater.kernel.arrays import I64, Column, Events, Lists
+from headwater.kernel.layer import Spans, Use
+
+State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]
+"""Partial results; the states of l asks (or tiles)."""
+
+Answers = Column | Lists
+
+
+@dataclass(frozen=True)
+class Part:
+    """One array of a state, of int64 or float64.
+
+    entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
+    column: whose values these are, so that texts among them can be told to a state of other events. ident: ids of events, likewise.
+    op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`; so that compiled loops do as `merge`
+    does.
+    counts: where the number is how many events count for this; states that hold the same number share it where they are stored.
+    """
+
+    whole: bool = True  # int64, else float64
+    entry: bool = False
+    column: str | None = None
+    ident: bool = False
+    op: int | None = None
+    counts: Use | None = None
+
+
+Kinds = Mapping[str, bool]
+"""Whether the values of each column are int64; else they are float64."""
+
+
+@dataclass(frozen=True)
+class By:
+    """A secondary key: `use`'s first column, over the events that count for `use`; a map of its `max_keys` latest values at most."""
+
+    use: Use
+    max_keys: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a value is made with: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
+
+    function: str
+    params: Mapping[str, Parameter]
+    T: I64
+    events: Events  # those of the states, or none of the same columns
+    use: Use
+    window: Window
+    output: int = 0
+    K: I64 | None = None  # of states that were stored: by when a thing must be known; None is T
+
+
+class Family(Protocol):
+    """Functions that share a partial result.
+
+    Laws, which the conformance suite holds every family to: `merge` is associative, and merging the states of any split of the
+    events (into tiles, batches or layers) comes to the state of all.
+    """
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        """The state of each range, the neutral one where it is empty."""
+        ...
+
+    def merge(self, left: State, right: State) -> State:
+        """The states of both parts together, entry by entry."""
+        ...
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        """What each array of a state holds, so that states can be stored."""
+        ...
+
+    def finish(self, state: State, how: Finish) -> Answers:
+        """The values (l)."""
+        ...
+
+
+@runtime_checkable
+class Sweeping(Family, Protocol):
+    """A family that answers all layers of some events in one walk: a window that slides, events coming in and going out.
+
+    Law: `sweep` gives, bit by bit, what `finish` makes of the layers' merged `ranges`.
+    """
+
+    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+        """The values (l) of asks that see `sight`."""
+        ...

@@ -1,0 +1,25 @@
+"""count: how many events, or values that are not null. State: (n,)."""
+
+from __future__ import annotations
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.kernel.arrays import Column
+from headwater.kernel.layer import Spans, Use
+from headwater.kernel.merge_program import ADD
+
+
+class _Counts:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        return (spans.counted(use),)
+
+    def merge(self, left: State, right: State) -> State:
+        return (left[0] + right[0],)
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return (Part(op=ADD, counts=use),)
+
+    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+        return Column(state[0])
+
+
+COUNTS = _Counts()

@@ -1,0 +1,107 @@
+"""decayed_sum and decayed_mean: weights that halve with every half-life.
+
+State: (n, the time of the last value, the sum and the weights as of that time). Every weight is taken as of the last value of its
+part, so it is at most 1, and parts are merged by taking the earlier one down to the later one's time: nothing grows, and what
+underflows no longer counts. Folded from both sides as sums are (`kernel/folds.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numba as nb
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.kernel.arrays import F64, I64, Column
+from headwater.kernel.layer import Spans, Use
+
+
+@dataclass(frozen=True)
+class _Decays:
+    half_life: int
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        values, n = spans.layer.floats(use), spans.counted(use)
+        last, total, weight = np.zeros(len(n), np.int64), np.zeros(len(n)), np.zeros(len(n))
+        _fold(values, spans.layer.events.t, float(self.half_life), *spans.ranges, last, total, weight)
+        return n, last, total, weight
+
+    def merge(self, left: State, right: State) -> State:
+        (n, t, total, weight), (k, u, more, heavier) = left, right
+        last = np.where(n == 0, u, np.where(k == 0, t, np.maximum(t, u)))
+        a, b = self._fallen(t, last, n), self._fallen(u, last, k)
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+            return n + k, last, total * a + more * b, weight * a + heavier * b
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(), Part(whole=False), Part(whole=False)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        n, last, total, weight = state
+        if how.function == "decayed_mean":
+            return Column(total / np.where(n > 0, weight, 1.0), n > 0)
+        return Column(total * self._fallen(last, how.T, n))
+
+    def _fallen(self, since: I64 | F64, until: I64 | F64, n: I64 | F64) -> F64:
+        return cast("F64", np.exp2(-np.where(n > 0, until - since, 0) / self.half_life))
+
+
+def decays(half_life: int) -> _Decays:
+    """The family of `decayed_sum(half_life=)` and `decayed_mean(half_life=)`, in microseconds."""
+    return _Decays(half_life)
+
+
+@nb.njit(nogil=True, cache=True)
+def _join(t, total, weight, u, more, heavier, half_life):  # type: ignore[no-untyped-def]
+    """Two parts, the second not earlier; a part of nothing has no weight."""
+    if heavier == 0.0:
+        return t, total, weight
+    if weight == 0.0:
+        return u, more, heavier
+    down = np.exp2((t - u) / half_life)
+    return u, total * down + more, weight * down + heavier
+
+
+@nb.njit(nogil=True, cache=True)
+def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: ignore[no-untyped-def]
+    n = len(v)
+    left, right = np.zeros((n, 2)), np.zeros((n, 2))
+    left_t, right_t = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for i in range(n):
+        one = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if one else 0.0
+        if block[i] == i:
+            left_t[i], left[i, 0], left[i, 1] = t[i], x, one
+        else:
+            left_t[i], left[i, 0], left[i, 1] = _join(left_t[i - 1], left[i - 1, 0], left[i - 1, 1], t[i], x, one, half_life)
+    for i in range(n - 1, -1, -1):
+        one = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if one else 0.0
+        if i == n - 1 or block[i + 1] == i + 1:
+            right_t[i], right[i, 0], right[i, 1] = t[i], x, one
+        else:
+            right_t[i], right[i, 0], right[i, 1] = _join(t[i], x, one, right_t[i + 1], right[i + 1, 0], right[i + 1, 1], half_life)
+    for j in range(len(lo)):
+        a, b = lo[j], hi[j]
+        if b <= a:
+            continue
+        middle = block[b - 1]
+        if middle == a:
+            u, s, w = left_t[b - 1], left[b - 1, 0], left[b - 1, 1]
+        elif middle > a:
+            u, s, w = _join(right_t[a], right[a, 0], right[a, 1], left_t[b - 1], left[b - 1, 0], left[b - 1, 1], half_life)
+        elif not gone:
+            u, s, w = np.int64(0), 0.0, 0.0
+            for i in range(a, b):
+                if v[i] == v[i]:
+                    u, s, w = _join(u, s, w, t[i], v[i], 1.0, half_life)
+        elif b == n or block[b] == b:
+            u, s, w = right_t[a], right[a, 0], right[a, 1]
+        else:
+            u, s, w = np.int64(0), 0.0, 0.0
+            for i in range(b - 1, a - 1, -1):
+                if v[i] == v[i]:
+                    u, s, w = _join(t[i], v[i], 1.0, u, s, w, half_life)
+        last[j], total[j], weight[j] = u, s, w

@@ -1,0 +1,106 @@
+"""first, last, latest, since_last: the event at an edge of the window, by (time, id, value).
+
+State: (time, id, the values, whether there is an event). The values break ties: that of the column, and for `latest` each column in turn,
+as whether it is not null and its value. Ranks would mean nothing to a state of other events.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.definitions.durations import SECOND
+from headwater.kernel import folds
+from headwater.kernel.arrays import NOTHING, Column, Events, Values
+from headwater.kernel.layer import Layer, Spans, Use
+from headwater.kernel.merge_program import LESS, MORE, SOME
+
+
+class _Edges:
+    def __init__(self, *, newest: bool, whole_row: bool = False) -> None:
+        self.newest, self.whole_row = newest, whole_row
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        layer, events = spans.layer, spans.layer.events
+        counts = Use((), use.where) if self.whole_row else use
+        rank = self._rank(layer, use)
+        position = np.empty(len(spans.lo), np.int64)
+        folds.edge(layer.valid(counts), events.t, events.ident, rank, spans.lo, spans.hi, self.newest, position)
+        none = position < 0
+
+        def at(values: Values) -> Values:
+            if len(values) == 0:
+                return cast("Values", np.zeros(len(position), values.dtype))
+            found = values.take(position, mode="wrap")  # the last for none
+            if none.any():
+                found[none] = 0
+            return found
+
+        ties = [at(part) for part in _parts(events, use.columns)] if self.whole_row else [at(rank)]
+        return at(events.t), at(events.ident), *ties, (~none).astype(np.int64)
+
+    def merge(self, left: State, right: State) -> State:
+        *mine, some = left
+        *theirs, other = right
+        take = some == 0
+        equal = (some > 0) & (other > 0)
+        for a, b in zip(mine, theirs, strict=True):
+            take |= equal & (b > a if self.newest else b < a)
+            equal &= a == b
+        return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        names = use.columns if self.whole_row else use.columns[:1]
+        op = MORE if self.newest else LESS
+        values = [Part(kinds[name], column=name, op=op) for name in names]
+        if self.whole_row:
+            values = [part for value in values for part in (Part(op=op), value)]
+        return Part(op=op), Part(ident=True, op=op), *(values or [Part(op=op)]), Part(op=SOME)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        some = state[-1] > 0
+        if how.function == "since_last":
+            return Column(np.where(some, how.T - state[0], 0) / SECOND, some)
+        if self.whole_row:
+            valid, values = state[2 + 2 * how.output : 4 + 2 * how.output]
+            return Column(values, some & (valid > 0))
+        return Column(state[2], some)
+
+    def _rank(self, layer: Layer, use: Use) -> Values:
+        if not use.columns:
+            return NOTHING
+        if not self.whole_row:
+            return layer.events.columns[use.columns[0]].values
+        return layer.derive(("rank", use), lambda: _row_rank(layer.events, use.columns))
+
+
+def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:
+    """The order of events of one time (and id) by their columns in turn, nulls first; 0 where no other has the time."""
+    rank = np.zeros(len(events.t), np.int64)
+    same = np.zeros(len(events.t) + 1, np.bool_)
+    same[1:-1] = events.t[1:] == events.t[:-1]
+    tied = np.flatnonzero(same[1:] | same[:-1])
+    if len(tied) == 0:
+        return rank
+    keys = [part[tied] for part in _parts(events, columns)]
+    order = np.lexsort(keys[::-1])
+    fresh = np.logical_or.reduce([k[order][1:] != k[order][:-1] for k in keys])
+    rank[tied[order]] = np.concatenate([[0], np.cumsum(fresh)])
+    return rank
+
+
+def _parts(events: Events, columns: tuple[str, ...]) -> list[Values]:
+    """The columns in turn, as whether each is not null and its value: to compare rows by, nulls first."""
+    made: list[Values] = []
+    for name in columns:
+        column = events.columns[name]
+        valid = np.ones(len(column.values), np.bool_) if column.valid is None else column.valid
+        made += [valid.astype(np.int64), np.where(valid, column.values, 0)]
+    return made
+
+
+NEWEST = _Edges(newest=True)
+OLDEST = _Edges(newest=False)
+NEWEST_ROW = _Edges(newest=True, whole_row=True)

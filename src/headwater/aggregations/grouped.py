@@ -1,0 +1,215 @@
+"""A secondary key: what another family makes, for each of the latest categories.
+
+Events are put in groups, one for each category of a key, in the order in which they were; a window of a group is a range again, so the
+other family's own ranges, merges and values serve. Which categories an answer holds is what `last_n(distinct=True)` lists.
+
+State: (sizes, category, time and id of its latest event, then the other family's state), ragged, categories rising. It holds every
+category, however many; the latest `max_keys` are chosen at the end, as only all parts together say which they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numba as nb
+import numpy as np
+
+from headwater.aggregations import ragged, sliding
+from headwater.aggregations.base import Answers, By, Family, Finish, Kinds, Part, State
+from headwater.aggregations.event_order import in_time
+from headwater.aggregations.visible_ranges import I32, Sight, coded, plain
+from headwater.kernel.arrays import I64, NOTHING, Asks, Column, Events, Lists, Values
+from headwater.kernel.bounds import seek
+from headwater.kernel.layer import Layer, Spans, Use
+from headwater.kernel.sorting import order_of
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The family of `inner`'s functions by a secondary key."""
+
+    inner: Family
+    by: By
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        events = spans.layer.events
+        rows, index = ragged.gather(self.by.use, spans)
+        category = plain(events.columns[self.by.use.columns[0]].values[index])
+        order = np.lexsort((category, rows))  # stable: events of a category stay in their order
+        rows, index, category = rows[order], index[order], category[order]
+        first = np.flatnonzero(ragged.fresh(rows, category))
+        starts = np.append(first, len(rows))
+        layer = Layer(_grouped(events, index, starts, self.by.use))
+        of_each = Spans(layer, spans.asks, spans.window, starts[:-1], starts[1:])
+        latest = starts[1:] - 1
+        ident = layer.events.ident[latest] if len(events.ident) else np.zeros(len(first), np.int64)
+        state = self.inner.ranges(Use(use.columns), of_each)
+        return ragged.sizes_of(rows[first], len(spans.lo)), category[first], layer.events.t[latest], ident, *state
+
+    def merge(self, left: State, right: State) -> State:
+        rows = ragged.rows_of_both(left, right)
+        parts = [np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True)]
+        order = np.lexsort((parts[0], rows))
+        rows, parts = rows[order], [part[order] for part in parts]
+        fresh = ragged.fresh(rows, parts[0])
+        one, both = np.flatnonzero(fresh), np.flatnonzero(~fresh)  # a category that both have is there twice, the left one first
+        out = [part[one] for part in parts]
+        at = np.cumsum(fresh)[both] - 1
+        _, t, ident, *inner = parts
+        later = np.where((t[both] > t[both - 1]) | ((t[both] == t[both - 1]) & (ident[both] > ident[both - 1])), both, both - 1)
+        joined = self.inner.merge(tuple(part[both - 1] for part in inner), tuple(part[both] for part in inner))
+        for place, new in zip(out[1:], (t[later], ident[later], *joined), strict=True):
+            place[at] = new
+        return ragged.sizes_of(rows[one], len(left[0])), *out
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = self.by.use.columns[0]
+        inner = self.inner.parts(Use(use.columns), kinds)
+        own = Part(), Part(kinds[name], entry=True, column=name), Part(entry=True), Part(entry=True, ident=True)
+        return *own, *(replace(part, entry=True, counts=None) for part in inner)
+
+    def finish(self, state: State, how: Finish) -> Answers:
+        sizes, category, t, ident, *inner = state
+        rows = ragged.rows_of(cast("I64", sizes))
+        order = np.lexsort((category, ident, t, rows))
+        order = order[ragged.places(cast("I64", sizes)) >= np.repeat(sizes - self.by.max_keys, cast("I64", sizes))]
+        kept = tuple(part[order] for part in inner)
+        values = self._values(kept, how, how.T[rows[order]])
+        starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
+        return Lists(np.arange(len(sizes)), starts, category[order], values=values)
+
+    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+        groups = _groups(sight, self.by.use)
+        pairs = sight.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(sight, groups, self.by.max_keys, how.T))
+        T = how.T[pairs.ask]
+        first, *others = zip(groups.layers, pairs.ranges, strict=True)
+        state = self._of_layer(use, *first, T, how)
+        some = first[1].hi > first[1].lo
+        for layer, ranges in others:
+            more, of = self._of_layer(use, layer, ranges, T, how), ranges.pair
+            joined = self.inner.merge(tuple(part[of] for part in state), more)
+            for part, both, alone in zip(state, joined, more, strict=True):
+                part[of] = np.where(some[of], both, alone)
+            some[of] = True
+        return Lists(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
+
+    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: Finish) -> State:
+        asks = Asks(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
+        return self.inner.ranges(Use(use.columns), Spans(layer, asks, how.window, ranges.lo, ranges.hi))
+
+    def _values(self, state: State, how: Finish, T: I64) -> Column:
+        return cast("Column", self.inner.finish(state, replace(how, T=T, use=Use(how.use.columns))))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The events that count, in g groups: one for each category of each key, by key and category.
+
+    use: the events that count, its columns without those that are never null. categories: (g). layers: the events of each layer in
+    groups. at: for each layer, where these were in the order of the sight, int64; rising within a group.
+    group, rank, near: of each event in the order of the sight, int32 and int64 (n): its group or -1, its rank by time, and the event
+    before it of the same group, or -1.
+    """
+
+    use: Use
+    categories: Values
+    layers: Sequence[Layer]
+    at: Sequence[I64]
+    group: I32
+    rank: I64
+    near: I64
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The maps of a sight as p pairs of an ask and a group; neighbours that see the same at the same T share a map.
+
+    of, starts: as of `Lists`. ask, group: int64 (p). ranges: of each layer.
+    """
+
+    of: I64
+    starts: I64
+    ask: I64
+    group: I64
+    ranges: Sequence[_Ranges]
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """The events of a layer, in groups, that each of q pairs sees: lo:hi. Every pair in the first layer, then those that see any."""
+
+    pair: I64
+    lo: I64
+    hi: I64
+
+
+def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
+    """The events at these positions, all of which count for `by`, as those of new keys that begin at `starts`."""
+    columns = {name: column.take(index) for name, column in events.columns.items()}
+    columns |= {name: replace(columns[name], valid=None) for name in by.columns}
+    ident = events.ident[index] if len(events.ident) else events.ident
+    row = events.row[index] if len(events.row) else index
+    return Events(starts, events.t[index], NOTHING, events.delay, ident, columns, row, events.ended_after)
+
+
+def _groups(sight: Sight, by: Use) -> _Groups:
+    columns = sight.whole.events.columns
+    use = Use((by.columns[0], *(name for name in by.columns[1:] if columns[name].valid is not None)), by.where)
+    return sight.whole.derive(("groups", use), lambda: _made(sight, use))
+
+
+def _made(sight: Sight, use: Use) -> _Groups:
+    whole = sight.whole
+    events = whole.events
+    codes, values = coded(whole, use)
+    counted = np.flatnonzero(codes >= 0)
+    key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))[counted]
+    order, _ = order_of(key, codes[counted].astype(np.int64), max(len(events.starts) - 1, 1), threads=1)
+    rows = counted[order]
+    fresh = ragged.fresh(key[order], codes[rows].astype(np.int64))
+    group, ends = np.cumsum(fresh) - 1, np.arange(int(fresh.sum()) + 1)
+    place = np.empty(len(codes), np.int64)
+    place[sight.order] = np.arange(len(codes))
+    at, near, group_of = place[rows], np.full(len(codes), -1, np.int64), np.full(len(codes), -1, np.int32)
+    near[at[1:][~fresh[1:]]] = at[:-1][~fresh[1:]]
+    group_of[at] = group
+    layers, places = [], []
+    for begin, end in zip(sight.begins[:-1], sight.begins[1:], strict=True):
+        mine = np.flatnonzero((at >= begin) & (at < end))
+        layers.append(Layer(_grouped(events, rows[mine], np.searchsorted(group[mine], ends), use)))
+        places.append(at[mine])
+    rank = in_time(whole, use.columns[0])[sight.order]
+    return _Groups(use, values[codes[rows[fresh]]], layers, places, group_of, rank, near)
+
+
+def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
+    lists = sliding.best(sight, groups.group, len(groups.categories), sliding.NEWEST, max_keys, groups.rank, groups.near, flip=True)
+    fresh = ragged.fresh(lists.of, T)
+    asks = np.flatnonzero(fresh)
+    chosen = lists.of[asks]
+    sizes = np.diff(lists.starts)[chosen]
+    ask = np.repeat(asks, sizes)
+    group = cast("I64", lists.items[ragged.places(sizes) + np.repeat(lists.starts[chosen], sizes)])
+    ranges = []
+    for place, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
+        lo, hi = np.empty(len(ask), np.int64), np.empty(len(ask), np.int64)
+        _ranges(layer.events.starts, at, ask, group, sight.lo[:, place], sight.hi[:, place], lo, hi)
+        seen = np.flatnonzero(hi > lo) if place else np.arange(len(ask))
+        ranges.append(_Ranges(seen, lo[seen], hi[seen]) if place else _Ranges(seen, lo, hi))
+    return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
+
+
+@nb.njit(nogil=True, cache=True)
+def _ranges(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
+    """The events of each pair's group whose place is in lo:hi of its ask, by steps from where the group's were last found."""
+    first, last = starts.copy(), starts.copy()
+    for p in range(len(ask)):
+        g, j = group[p], ask[p]
+        begin, end = starts[g], starts[g + 1]
+        if begin == end or lo[j] >= hi[j]:
+            out_lo[p] = out_hi[p] = begin
+            continue
+        first[g] = out_lo[p] = seek(at, first[g], begin, end, lo[j])
+        last[g] = out_hi[p] = seek(at, last[g], begin, end, hi[j])

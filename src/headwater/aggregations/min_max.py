@@ -1,0 +1,38 @@
+"""min and max, of numbers, times, booleans and texts. State: (n, the extreme)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.kernel import folds
+from headwater.kernel.arrays import Column
+from headwater.kernel.layer import Spans, Use
+from headwater.kernel.merge_program import ADD
+
+_WORST = {folds.LEAST: (np.inf, np.iinfo(np.int64).max), folds.GREATEST: (-np.inf, np.iinfo(np.int64).min)}
+
+
+class _Extremes:
+    def __init__(self, op: int) -> None:
+        self.op = op
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        worst = _WORST[self.op][spans.layer.events.columns[use.columns[0]].values.dtype == np.int64]
+        values = spans.layer.filled(use, worst)
+        return spans.counted(use), folds.fold(values, self.op, worst, spans.ranges)
+
+    def merge(self, left: State, right: State) -> State:
+        join = np.minimum if self.op == folds.LEAST else np.maximum
+        return left[0] + right[0], join(left[1], right[1])
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(op=ADD, counts=use), Part(kinds[name], column=name, op=self.op)
+
+    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+        return Column(state[1], state[0] > 0)
+
+
+LEAST = _Extremes(folds.LEAST)
+GREATEST = _Extremes(folds.GREATEST)

@@ -1,0 +1,68 @@
+"""min_by and max_by: the value of one column where another is least or greatest, of several the latest by (time, id, value).
+
+State: (n, the other's value, time, id, value).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.event_order import in_time
+from headwater.kernel import folds
+from headwater.kernel.arrays import I64, Column, Values
+from headwater.kernel.layer import Layer, Spans, Use
+from headwater.kernel.merge_program import LESS, MORE, SOME
+
+
+class _By:
+    def __init__(self, *, greatest: bool) -> None:
+        self.greatest = greatest
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        layer, events = spans.layer, spans.layer.events
+        score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
+        best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.ranges))
+        some = best >= 0
+
+        def at(values: Values) -> Values:
+            found = np.where(some, values[position[best]], 0) if len(values) else np.zeros(len(best), values.dtype)
+            return cast("Values", found)
+
+        column, by = (events.columns[name].values for name in use.columns)
+        return some.astype(np.int64), at(by), at(events.t), at(events.ident), at(column)
+
+    def merge(self, left: State, right: State) -> State:
+        take, equal = left[0] == 0, (left[0] > 0) & (right[0] > 0)
+        for place, (a, b) in enumerate(zip(left[1:], right[1:], strict=True)):
+            take |= equal & (b > a if self.greatest or place > 0 else b < a)
+            equal &= a == b
+        return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        column, by = use.columns
+        first = Part(kinds[by], column=by, op=MORE if self.greatest else LESS)
+        return Part(op=SOME), first, Part(op=MORE), Part(ident=True, op=MORE), Part(kinds[column], column=column, op=MORE)
+
+    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+        return Column(state[4], state[0] > 0)
+
+    def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:
+        """A number for each event, greater for what goes before, -1 where it does not count; and the event of each number."""
+        rank = in_time(layer, use.columns[0])
+        by_time = np.empty(len(rank), np.int64)
+        by_time[rank] = np.arange(len(rank))
+        by = layer.events.columns[use.columns[1]].values[by_time]
+        if not self.greatest:
+            by = np.invert(by) if by.dtype == np.int64 else -by
+        position = by_time[np.argsort(by, kind="stable")]
+        score = np.empty(len(rank), np.int64)
+        score[position] = np.arange(len(rank))
+        valid = layer.valid(use)
+        return (np.where(valid, score, -1) if len(valid) else score), position
+
+
+LEAST = _By(greatest=False)
+GREATEST = _By(greatest=True)

@@ -1,0 +1,102 @@
+"""mode, top_k and collect_set: exact, by how often each value occurs.
+
+State of mode and top_k: each value with its count, in rising order (`ragged`): (sizes, values, counts); it is as large as there are
+different values. That of collect_set: (sizes, values), the `max_size` smallest at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from headwater.aggregations import ragged, sliding
+from headwater.aggregations.base import Answers, Finish, Kinds, Part, State
+from headwater.aggregations.visible_ranges import Sight, plain
+from headwater.kernel.arrays import I64, Column, Lists, Values
+from headwater.kernel.layer import Spans, Use
+
+
+class _Frequent:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        rows, index = ragged.gather(use, spans)
+        values = plain(spans.layer.events.columns[use.columns[0]].values[index])
+        return ragged.counted(rows, values, np.ones(len(rows), np.int64), len(spans.lo))
+
+    def merge(self, left: State, right: State) -> State:
+        rows = ragged.rows_of_both(left, right)
+        values, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
+        return ragged.counted(rows, values, counts, len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(kinds[name], entry=True, column=name), Part(entry=True)
+
+    def finish(self, state: State, how: Finish) -> Answers:
+        sizes, values, counts = state
+        rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
+        order = np.lexsort((values, -counts, rows))
+        kept = ragged.places(sizes) < _wanted(how)  # type: ignore[arg-type]
+        return _answers(Lists(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), how)
+
+    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+        codes, values = sight.coded(use)
+        lists = sliding.best(sight, codes, len(values), sliding.COUNT, _wanted(how))
+        return _answers(Lists(lists.of, lists.starts, values[lists.items]), how)
+
+
+@dataclass(frozen=True)
+class _Smallest:
+    max_size: int
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        rows, index = ragged.gather(use, spans)
+        return self._kept(rows, plain(spans.layer.events.columns[use.columns[0]].values[index]), len(spans.lo))
+
+    def merge(self, left: State, right: State) -> State:
+        rows = ragged.rows_of_both(left, right)
+        return self._kept(rows, np.concatenate([left[1], right[1]]), len(left[0]))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        name = use.columns[0]
+        return Part(), Part(kinds[name], entry=True, column=name)
+
+    def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+        return Lists(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
+
+    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+        codes, values = sight.coded(use)
+        lists = sliding.best(sight, codes, len(values), sliding.PRESENCE, self.max_size)
+        return Lists(lists.of, lists.starts, values[lists.items])
+
+    def _kept(self, rows: I64, values: ragged.Entries, count: int) -> State:
+        sizes, values, _ = ragged.counted(rows, values, np.ones(len(rows), np.int64), count)
+        few = ragged.places(sizes) < self.max_size
+        return np.minimum(sizes, self.max_size), values[few]
+
+
+def _wanted(how: Finish) -> int:
+    return int(how.params["k"]) if how.function == "top_k" else 1
+
+
+def _answers(lists: Lists, how: Finish) -> Answers:
+    """The lists, or for mode the one value in each."""
+    if how.function == "top_k":
+        return lists
+    some = np.diff(lists.starts) > 0
+    values = cast("Values", np.zeros(len(some), lists.items.dtype))
+    values[some] = lists.items
+    return Column(values[lists.of], some[lists.of])
+
+
+def _starts(rows: I64, count: int) -> I64:
+    return np.concatenate([[0], np.cumsum(ragged.sizes_of(rows, count))])
+
+
+FREQUENT = _Frequent()
+
+
+def collect_set(max_size: int) -> _Smallest:
+    """The family of `collect_set(max_size=)`."""
+    return _Smallest(max_size)

@@ -1,0 +1,89 @@
+"""open_count and open_age: a queue. State: (open events, the sum of T minus their times in microseconds).
+
+That state is of one T. What is stored for any later one is every event with its end: (sizes, time, end), ragged.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from headwater.aggregations import ragged
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.definitions.durations import SECOND
+from headwater.kernel.arrays import Column
+from headwater.kernel.layer import Spans, Use
+
+_OPEN = np.iinfo(np.int64).max
+
+
+class _Opens:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        layer, events = spans.layer, spans.layer.events
+        until = events.columns[use.columns[0]]
+        ends = until.values if until.valid is None else np.where(until.valid, until.values, _OPEN)
+        started = layer.valid(Use((), use.where))
+        count, age = np.zeros(len(spans.lo), np.int64), np.zeros(len(spans.lo), np.int64)
+        late = (events.delay, events.ended_after)
+        _open(events.t, ends, events.known, *late, started, spans.asks.T, spans.asks.K, spans.lo, spans.hi, count, age)
+        return count, age
+
+    def merge(self, left: State, right: State) -> State:
+        return left[0] + right[0], left[1] + right[1]
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part()
+
+    def finish(self, state: State, how: Finish) -> Column:
+        count, age = state
+        if how.function == "open_count":
+            return Column(count)
+        return Column(age / np.maximum(count, 1) / SECOND, count > 0)
+
+
+class _Queues:
+    """What is stored: every event that is stored is known."""
+
+    def ranges(self, use: Use, spans: Spans) -> State:
+        rows, index = ragged.gather(Use((), use.where), spans)
+        events = spans.layer.events
+        until = events.columns[use.columns[0]]
+        ends = until.values if until.valid is None else np.where(until.valid, until.values, _OPEN)
+        return ragged.sizes_of(rows, len(spans.lo)), events.t[index], ends[index]
+
+    def merge(self, left: State, right: State) -> State:
+        rows = ragged.rows_of_both(left, right)
+        order = np.argsort(rows, kind="stable")
+        t, ends = (np.concatenate([a, b])[order] for a, b in zip(left[1:], right[1:], strict=True))
+        return left[0] + right[0], t, ends
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(), Part(entry=True), Part(entry=True)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        sizes, t, ends = (part.astype(np.int64, copy=False) for part in state)
+        T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
+        still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
+        rows = ragged.rows_of(sizes)[still]
+        count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
+        np.add.at(age, rows, (T - t)[still])
+        return OPENS.finish((count, age), how)
+
+
+@nb.njit(nogil=True, cache=True)
+def _open(t, until, known, delay, ended_after, started, T, K, lo, hi, count, age):  # type: ignore[no-untyped-def]
+    """Walk each range and leave out what had ended, and was known to have, by (T, K)."""
+    by_column = len(known) > 0
+    for j in range(len(lo)):
+        for i in range(lo[j], hi[j]):
+            if len(started) > 0 and not started[i]:
+                continue
+            began_known = known[i] if by_column else t[i] + delay
+            if until[i] < T[j] and max(until[i] + ended_after, began_known) <= K[j]:
+                continue
+            count[j] += 1
+            age[j] += T[j] - t[i]
+
+
+OPENS = _Opens()
+QUEUES = _Queues()

@@ -1,0 +1,78 @@
+"""rate, fraction and ratio: counts and sums (`counts`, `sums`) over something.
+
+State of rate: that of the count or of the sum. Of fraction: (events, those where the flag is true). Of ratio: those of both sums.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.count import COUNTS
+from headwater.aggregations.sum_mean import SUMS
+from headwater.definitions.durations import SECOND
+from headwater.kernel import folds
+from headwater.kernel.arrays import F64, Column
+from headwater.kernel.layer import Spans, Use
+from headwater.kernel.merge_program import ADD
+
+
+class _Added:
+    """States that are merged by adding."""
+
+    def merge(self, left: State, right: State) -> State:
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+            return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+class _Rates(_Added):
+    def ranges(self, use: Use, spans: Spans) -> State:
+        return (SUMS if use.columns else COUNTS).ranges(use, spans)
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        return (SUMS if use.columns else COUNTS).parts(use, kinds)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        assert how.window.length is not None, "refused at definition"
+        return Column((_total(state) if how.use.columns else state[0]) / (how.window.length / SECOND))
+
+
+class _Fractions(_Added):
+    def ranges(self, use: Use, spans: Spans) -> State:
+        true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
+        return spans.counted(Use((), use.where)), true
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(op=ADD, counts=Use((), use.where)), Part(op=ADD)
+
+    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+        return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
+
+
+class _Ratios(_Added):
+    def ranges(self, use: Use, spans: Spans) -> State:
+        above, below = (SUMS.ranges(Use((name,), use.where), spans) for name in use.columns)
+        return *above, *below
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        return tuple(part for name in use.columns for part in SUMS.parts(Use((name,), use.where), kinds))
+
+    def finish(self, state: State, how: Finish) -> Column:
+        split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2
+        above, below = _total(state[:split]), _total(state[split:])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Column(above / np.where(below == 0, 1.0, below), below != 0)
+
+
+def _total(state: State) -> F64:
+    """The sum as float64, also where an integer one has left int64."""
+    if len(state) == 2:
+        return cast("F64", state[1])
+    return cast("F64", np.where(np.abs(state[2] - state[1]) < 2.0**62, state[1], state[2]))
+
+
+RATES = _Rates()
+FRACTIONS = _Fractions()
+RATIOS = _Ratios()

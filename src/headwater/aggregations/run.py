@@ -1,0 +1,251 @@
+"""The kernel: events and asks in, one column for each feature out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from headwater.aggregations.base import Answers, By, Family, Finish, State, Sweeping
+from headwater.aggregations.table import family
+from headwater.aggregations.visible_ranges import sights
+from headwater.definitions.aggregate import Parameter
+from headwater.definitions.durations import Window
+from headwater.kernel.arrays import I64, NOTHING, Asks, Column, Events, Lists
+from headwater.kernel.late_events import layers, reached
+from headwater.kernel.layer import Layer, Seen, Spans, Use, seen
+from headwater.kernel.result_buffer import WIDTH, Sheet
+from headwater.kernel.sorting import each
+
+_CHUNK = 1 << 18  # events and asks a thread takes at once: their arrays stay near the processor's cache
+_FEATURES = 24  # with more features than these, a thread takes fewer events and asks, so that its memory stays the same
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One feature: a function of what `use` names, over one window, of all events or for each value of a secondary key (`by`).
+
+    `output` picks among several results.
+    """
+
+    function: str
+    use: Use
+    window: Window
+    params: tuple[tuple[str, Parameter], ...] = ()
+    output: int = 0
+    by: By | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some keys with all their asks, or one key with some of its asks; `at` says where each set of asks begins and ends.
+
+    features: which of those that are wanted; `ticks`: whether its asks are done with it.
+    """
+
+    events: Events
+    asks: tuple[Asks, ...]
+    at: tuple[tuple[int, int], ...]
+    features: Sequence[int]
+    ticks: bool = True
+
+    @property
+    def load(self) -> int:
+        """How many events and asks."""
+        return len(self.events.t) + sum(len(a.T) for a in self.asks)
+
+
+def aggregate(
+    events: Events,
+    asks: Sequence[Asks],
+    wanted: Sequence[Wanted],
+    rows: Sequence[I64],
+    threads: int,
+    tick: Callable[[int], None] | None = None,
+) -> list[list[Answers]]:
+    """The value of each feature wanted, for each set of asks.
+
+    Args:
+        events: sorted events of m keys.
+        asks: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
+        wanted: the features.
+        rows: for each set of asks, which of its asks each row of the result is of: int64 (r).
+        threads: how many threads work; the values do not depend on it.
+        tick: called with the number of asks done, from any thread.
+
+    Returns:
+        For each set of asks, one column (r), or lists, for each feature.
+    """
+    everything = range(len(wanted))
+    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks), everything), wanted)
+    out = [_Place(kinds, len(a.T)) for a in asks]
+
+    def work(task: _Task) -> None:
+        found = _run(task, [wanted[i] for i in task.features])
+        start = 0
+        for into, (first, last) in zip(out, task.at, strict=True):
+            stop = start + last - first
+            into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, found, strict=True)})
+            start = stop
+        if tick is not None and task.ticks:
+            tick(start)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, _shared(_tasks(events, asks, everything), wanted, threads)):
+            pass
+    return [place.whole(index, threads) for place, index in zip(out, rows, strict=True)]
+
+
+class _Place:
+    """Where the answers to one set of asks come together, of whatever task and in whatever order; `kinds`: answers to none."""
+
+    def __init__(self, kinds: Sequence[Answers], count: int) -> None:
+        self._kinds = kinds
+        numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
+        blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
+        self._sheets = [(block, Sheet([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
+        self._cells = {i: (sheet, place) for block, sheet in self._sheets for place, i in enumerate(block)}
+        self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, Lists)}
+
+    def put(self, first: int, found: Mapping[int, Answers]) -> None:
+        """The answers of some features from position `first` on."""
+        for i, answers in found.items():
+            if isinstance(answers, Column):
+                sheet, place = self._cells[i]
+                sheet.put(place, first, answers)
+            elif len(answers.of):
+                self._lists[i][first] = answers
+
+    def whole(self, rows: I64, threads: int) -> list[Answers]:
+        """All answers, those of the asks `rows`."""
+        out = list(self._kinds)
+        sheets = each(lambda block: block[1].taken(rows), self._sheets, threads)
+        for (block, _), columns in zip(self._sheets, sheets, strict=True):
+            for i, column in zip(block, columns, strict=True):
+                out[i] = column
+        for i, lists in self._lists.items():
+            out[i] = Lists.join([lists[first] for first in sorted(lists)]).take(rows)
+        return out
+
+
+def _shared(tasks: Sequence[_Task], wanted: Sequence[Wanted], threads: int) -> list[_Task]:
+    """The tasks with the heaviest first; those of more than their share, such as of a key with half of all events, window by window."""
+    share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
+    by_window: dict[Window, list[int]] = {}
+    for i, w in enumerate(wanted):
+        by_window.setdefault(w.window, []).append(i)
+    found = []
+    for task in tasks:
+        if threads > 1 and task.load > share:
+            found += [replace(task, features=mine, ticks=mine is by_window[wanted[0].window]) for mine in by_window.values()]
+        else:
+            found.append(task)
+    return sorted(found, key=lambda task: -task.load)
+
+
+def _tasks(events: Events, asks: Sequence[Asks], features: Sequence[int]) -> list[_Task]:
+    """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
+    chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
+    asked = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
+    load = events.starts + asked
+    tasks, first, keys = [], 0, len(load) - 1
+    while first < keys:
+        last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
+        if asked[last] > asked[first]:
+            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], features, 4 * chunk)
+        first = last
+    return tasks
+
+
+def _cut(events: Events, asks: list[tuple[Asks, int]], features: Sequence[int], most: int) -> list[_Task]:
+    pieces = max(1, *(-(-len(a.T) // most) for a, _ in asks))
+    tasks = []
+    for piece in range(pieces):
+        ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in asks]
+        parts = tuple(a.part(*e) if pieces > 1 else a for (a, _), e in zip(asks, ends, strict=True))
+        at = tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(asks, ends, strict=True))
+        tasks.append(_Task(events, parts, at, features))
+    return tasks
+
+
+def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
+    """The columns of one task, its sets of asks one after the other."""
+    T = np.concatenate([a.T for a in task.asks])
+    states: dict[tuple[Window, Family, Use], State] = {}
+    families = [family(w.function, dict(w.params), w.by) for w in wanted]
+    keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
+    folded = [key for key in keys if not isinstance(key[1], Sweeping)]
+    parts = []
+    for depth, events in enumerate(layers(task.events)):
+        layer = Layer(events)
+        if len(folded) < len(keys):
+            parts.append(layer)
+        got = _seen(layer, task.asks, everywhere=depth == 0) if folded else None
+        if got is None:
+            continue
+        for window in dict.fromkeys(w for w, _, _ in folded):
+            found, index = _hit(got[0].spans(window), got[1])
+            if depth and len(index) == 0:
+                continue
+            for key in folded:
+                of, made_by, use = key
+                if of == window:
+                    states[key] = _merged(states.get(key), made_by.ranges(use, found), index, made_by)
+    whole = parts[0] if len(parts) == 1 else Layer(task.events)
+    hows = [Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
+    swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, Sweeping)}
+    for window, breadth in dict.fromkeys(_sliding(wanted[i]) for i in swept):
+        for a, b, sight in sights(whole, parts, task.asks, window, breadth):
+            for i, answers in swept.items():
+                if _sliding(wanted[i]) == (window, breadth):
+                    answers.append(cast("Sweeping", families[i]).sweep(wanted[i].use, sight, replace(hows[i], T=T[a:b])))
+    return [
+        _joined(swept[i]) if i in swept else families[i].finish(states[w.window, families[i], w.use], hows[i]) for i, w in enumerate(wanted)
+    ]
+
+
+def _sliding(w: Wanted) -> tuple[Window, int]:
+    """What features that are swept together share: a window, and the breadth of an ask (a pair of ask and category has a state too)."""
+    return w.window, 1 if w.by is None else 4 * w.by.max_keys
+
+
+def _joined(found: list[Answers]) -> Answers:
+    """The answers of slices, one after the other."""
+    if len(found) == 1:
+        return found[0]
+    lists, columns = [f for f in found if isinstance(f, Lists)], [f for f in found if isinstance(f, Column)]
+    return Lists.join(lists) if lists else Column.join(columns)
+
+
+def _seen(layer: Layer, asks: Sequence[Asks], *, everywhere: bool) -> tuple[Seen, I64] | None:
+    """What all sets of asks see of one layer, and which asks these are (empty: all); None where no key has events in it."""
+    if everywhere:
+        return seen(layer, asks), NOTHING
+    parts, where, begin = [], [], 0
+    for some in asks:
+        got = reached(layer.events, some)
+        if got is not None:
+            parts.append(got[0])
+            where.append(begin + (got[1] if len(got[1]) else np.arange(len(some.T))))
+        begin += len(some.T)
+    return (seen(layer, parts), np.concatenate(where)) if parts else None
+
+
+def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
+    """Only the asks that count anything, where not all asks are there."""
+    if len(index) == 0:
+        return spans, index
+    hit = spans.hi > spans.lo
+    return replace(spans, asks=Asks(NOTHING, spans.asks.T[hit], spans.asks.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]), index[hit]
+
+
+def _merged(state: State | None, more: State, index: I64, by: Family) -> State:
+    if state is None:
+        return more
+    joined = by.merge(tuple(part[index] for part in state), more)
+    for part, new in zip(state, joined, strict=True):
+        part[index] = new
+    return state

@@ -1,0 +1,35 @@
+"""std and var. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque (1979)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.kernel import folds, merge_program
+from headwater.kernel.arrays import Column
+from headwater.kernel.layer import Spans, Use
+
+
+class _Moments:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        return folds.moments(spans.layer.floats(use), spans.ranges)
+
+    def merge(self, left: State, right: State) -> State:
+        (n, mean, square), (k, other, more) = left, right
+        total = np.maximum(n + k, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64 is null in the end
+            apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
+            centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
+            return n + k, centre, square + more + apart * apart * (n * k / total)
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
+        return Part(op=merge_program.MOMENTS), Part(whole=False, op=merge_program.MOMENTS), Part(whole=False, op=merge_program.MOMENTS)
+
+    def finish(self, state: State, how: Finish) -> Column:
+        n, _, square = state
+        freedom = n - int(how.params["ddof"])
+        variance = square / np.maximum(freedom, 1)
+        return Column(np.sqrt(variance) if how.function == "std" else variance, freedom > 0)
+
+
+MOMENTS = _Moments()

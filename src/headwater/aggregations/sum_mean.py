@@ -1,0 +1,48 @@
+"""sum and mean. State: (n, total, and for integers the total as float64).
+
+An integer total wraps around in int64; the float64 total beside it is off by far less than 2^63, so the wrapped one is exact
+iff the two are close. Otherwise the sum has left int64: null.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.kernel import folds
+from headwater.kernel.arrays import Column
+from headwater.kernel.layer import Spans, Use
+from headwater.kernel.merge_program import ADD
+
+
+class _Sums:
+    def ranges(self, use: Use, spans: Spans) -> State:
+        values = spans.layer.filled(use, 0)
+        n = spans.counted(use)
+        total = folds.fold(values, folds.ADD, 0, spans.ranges)
+        if values.dtype != np.int64:
+            return n, total
+        floats = spans.layer.derive(("rough", use), lambda: values.astype(np.float64))
+        return n, total, folds.fold(floats, folds.ADD, 0, spans.ranges)
+
+    def merge(self, left: State, right: State) -> State:
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+            return tuple(a + b for a, b in zip(left, right, strict=True))
+
+    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+        whole = kinds[use.columns[0]]
+        return Part(op=ADD, counts=use), Part(whole, op=ADD), *([Part(whole=False, op=ADD)] if whole else [])
+
+    def finish(self, state: State, how: Finish) -> Column:
+        n, total = state[0], state[1]
+        exact = None
+        if len(state) == 3:
+            exact = np.abs(state[2] - total) < 2.0**62
+        if how.function == "sum":
+            return Column(total, None if exact is None or exact.all() else exact)
+        if exact is not None:
+            total = np.where(exact, total, state[2])
+        return Column(total / np.maximum(n, 1), n > 0)
+
+
+SUMS = _Sums()

@@ -1,0 +1,95 @@
+"""What each ask sees of the events of a task over all its layers, for families that sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwater.definitions.durations import Window
+from headwater.kernel import bounds
+from headwater.kernel.arrays import I64, Asks, Values
+from headwater.kernel.layer import Derived, Layer, Use
+
+I32 = NDArray[np.int32]
+
+_PLACES = 1 << 22  # ranges held at once: asks go in slices, so memory stays bounded however many there are and however late events are
+_LEAST = 1024  # asks in a slice: each begins with all the events of its first window
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The events that each of l asks sees, in d layers.
+
+    whole: all events (n). order: int64 (n), their positions in `whole`, layer after layer.
+    lo, hi: int64 (l, d): of layer i, ask j sees the events order[lo[j, i]:hi[j, i]].
+    begins: int64 (d + 1): layer i is order[begins[i]:begins[i + 1]].
+    """
+
+    whole: Layer
+    order: I64
+    lo: I64
+    hi: I64
+    begins: I64
+    _made: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
+        """What `make` makes of this sight, once for each key; what does not depend on the asks is kept by `whole`."""
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("Derived", self._made[key])
+
+    def coded(self, use: Use) -> tuple[I32, Values]:
+        """The values of the first column as codes in the order of `order`, int32 (n), -1 where they do not count; what the codes number."""
+        codes, values = coded(self.whole, use)
+        return codes[self.order], values
+
+
+def plain(values: Values) -> Values:
+    """The values with one zero: -0.0 equals 0.0 and would else show which of the two came first."""
+    return cast("Values", values + 0.0) if values.dtype == np.float64 else values
+
+
+def coded(layer: Layer, use: Use) -> tuple[I32, Values]:
+    """The values of the first column as codes, int32 (n), -1 where events do not count for `use`; what the codes number, rising."""
+    return layer.derive(("codes", use), lambda: _coded(layer, use))
+
+
+def sights(
+    whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], window: Window, breadth: int = 1
+) -> Iterator[tuple[int, int, Sight]]:
+    """Slices of all asks, set after set: where each begins and ends, and what it sees; at least one.
+
+    breadth: how many times the room of its own range an ask needs at most.
+    """
+    rows = [part.events.row for part in parts]
+    order = np.concatenate(rows) if len(parts) > 1 else np.arange(len(whole.events.t))
+    begins = np.cumsum([0, *(len(part.events.t) for part in parts)])
+    step, begin = max(_LEAST, _PLACES // (len(parts) * breadth)), 0
+    for some in asks:
+        for first in range(0, max(len(some.T), 1), step):
+            few = some if len(some.T) <= step else some.part(first, min(first + step, len(some.T)))
+            lo, hi = np.empty((len(few.T), len(parts)), np.int64), np.empty((len(few.T), len(parts)), np.int64)
+            for place, part in enumerate(parts):
+                a, b = bounds.spans(part.events, few, window)
+                lo[:, place], hi[:, place] = a + begins[place], b + begins[place]
+            yield begin, begin + len(few.T), Sight(whole, order, lo, hi, begins)
+            begin += len(few.T)
+
+
+def _coded(layer: Layer, use: Use) -> tuple[I32, Values]:
+    values, valid = plain(layer.events.columns[use.columns[0]].values), layer.valid(use)
+    counted = values[valid] if len(valid) else values
+    codes = np.full(len(values), -1, np.int32)
+    at = valid if len(valid) else slice(None)
+    if len(counted) and counted.dtype == np.int64:
+        low, high = int(counted.min()), int(counted.max())
+        if high - low < 2 * len(counted) + 64:  # such as booleans and most texts: no sort needed
+            codes[at] = counted - low
+            return codes, np.arange(low, high + 1)
+    distinct, inverse = np.unique(counted, return_inverse=True)
+    codes[at] = inverse
+    return codes, cast("Values", distinct)

@@ -1,0 +1,135 @@
+"""What labels, the served log and posted outcomes say: when outcomes are known, whom nobody knows yet, how long answers take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater.assessing.probes.archive_probe import History
+from headwater.assessing.probes.event_probe import quantile_seconds
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.model import Model
+from headwater.errors import HeadwaterError
+from headwater.events.selection import TIME, collect
+from headwater.kernel.as_of import as_of
+from headwater.logs.outcome_journal import outcomes
+from headwater.logs.serving_log_files import served
+from headwater.logs.serving_log_rows import AT, LATENCY, REQUEST
+from headwater.results.measurement import Missing, Number, Reading, measured
+from headwater.training.label_rows import read_labels
+from headwater.training.requests import Requests
+
+_ROWS = 200_000
+
+
+def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
+    """When outcomes are known, how many ever are, and how long a time they span; and the labelled requests."""
+    try:
+        found = read_labels(model.labels, texts=model.task_type.classes)
+    except HeadwaterError as error:
+        return dict.fromkeys(("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))), None
+    labels, rows = model.labels, len(found.t)
+    assert found.known_at is not None
+    delays = pl.Series(found.known_at - found.t)
+    by_column = labels.known_at_field is not None
+    lost = sum(found.left_out.values())
+    labelled: Reading = measured(
+        rows / (rows + lost), "share", f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome"
+    )
+    said = f"known_at - request time, {rows:,} rows of labels {labels.name!r}"
+    times = {name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {said}") for name, q in _QUANTILES.items()}
+    span = (int(found.t.max()) - int(found.t.min())) / 1e6
+    return {**times, "labelled": labelled, "training_span": measured(span, "s", f"first to last of {rows:,} labelled requests")}, found
+
+
+_QUANTILES: Mapping[str, float] = {"label_p50": 0.5, "label_p95": 0.95}
+
+
+def _delay(seconds: float, by_column: bool, said: str) -> Number:  # noqa: FBT001
+    return measured(seconds, "s", said) if by_column else Number(seconds, "s", "given", f"a rule: {said}")
+
+
+def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame | None]:
+    """What the served log of a model says, and its latest rows."""
+    try:
+        try:
+            lazy = served(folder, model=model.name)
+        except HeadwaterError:
+            lazy = served(folder, service=model.features.name)
+        rows = lazy.sort(AT).tail(_ROWS).collect()
+    except HeadwaterError as error:
+        none = Missing(str(error))
+        return {"latency": none, "joined": measured(0.0, "", f"no prediction log: {error}"), "age_ratio": none}, None
+    found: dict[str, Reading] = {"latency": Missing("the served log has no latency"), "joined": _joined(model, folder, rows)}
+    times = rows[LATENCY].drop_nulls() if LATENCY in rows.columns else pl.Series(dtype=pl.Int64)
+    if len(times):
+        found["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate that they came at")
+    return found, rows
+
+
+def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
+    """How old the view's served values were against what training takes them to be, and how many requests found nothing."""
+    name = f"{view.name}__age"
+    if rows is None or name not in rows.columns:
+        return {"age_ratio": Missing(f"the served log has no ages of view {view.name!r}")}
+    there = rows.filter(pl.col(name).is_not_null())
+    if not there.height:
+        return {"age_ratio": Missing(f"no value of view {view.name!r} was served")}
+    ages = there[name].cast(pl.Duration("us")).dt.total_microseconds()
+    t = there[AT].dt.epoch("us").to_numpy()
+    _, known = as_of(view.freshness, t)
+    mine, theirs = quantile_seconds(ages, 0.95), quantile_seconds(pl.Series(t - known), 0.95)
+    found: dict[str, Reading] = {"served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")}
+    if theirs > 0:
+        said = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
+        found["age_ratio"] = measured(mine / theirs, "x", said)
+    else:
+        found["age_ratio"] = Missing(f"training takes view {view.name!r} to be of age 0, which no ratio can be made with")
+    statuses = [f"{feature}__status" for feature in view.feature_names if f"{feature}__status" in rows.columns]
+    if statuses:
+        said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()
+        if len(said_of):
+            missing = int((said_of == "missing").sum())
+            found["cold"] = measured(missing / len(said_of), "share", f"{len(said_of):,} rows served, no event of the key in any window")
+    return found
+
+
+def cold(view: FeatureView, asked: Requests | None, found: History | None) -> Reading:
+    """The share of labelled requests whose key has no event before them."""
+    filled = [view.request_key(key) for key in view.keys]
+    if asked is None or found is None or not filled or not all(isinstance(name, str) for name in filled):
+        return Missing("neither a served log nor labels that name the view's keys beside a history")
+    names = [str(name) for name in filled]
+    if any(name not in asked.frame.columns for name in names):
+        return Missing(f"the labels lack {', '.join(name for name in names if name not in asked.frame.columns)}")
+    first = collect(found.frame.group_by(list(view.keys)).agg(pl.col(TIME).min().alias("__first")), found.where, streaming=True)
+    rows = asked.frame.select(pl.col(n).alias(k) for n, k in zip(names, view.keys, strict=True)).with_columns(pl.Series("__t", asked.t))
+    try:
+        both = rows.join(first, on=list(view.keys), how="left")
+    except pl.exceptions.PolarsError as error:
+        return Missing(f"keys of labels and history cannot be compared: {error}")
+    none = (both["__first"].is_null() | (both["__first"] >= both["__t"]).fill_null(value=False)).sum()
+    if not both.height:
+        return Missing("there is no labelled request")
+    return measured(int(none) / both.height, "share", f"{rows.height:,} labelled requests, no earlier event of the key")
+
+
+def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
+    """The share of posted outcomes whose request is in the log."""
+    try:
+        posted = outcomes(folder, model.labels)
+    except HeadwaterError as error:
+        return Missing(str(error))
+    if REQUEST not in posted.columns or posted[REQUEST].null_count() == posted.height:
+        return Missing("outcomes were posted by keys, and none by the id of its request")
+    ids = posted.filter(pl.col(REQUEST).is_not_null())[REQUEST]
+    first = rows[AT].min()
+    late = posted.filter(pl.col(REQUEST).is_not_null())["headwater_posted_at"] >= first if "headwater_posted_at" in posted.columns else None
+    ids = ids if late is None else ids.filter(late)
+    if not len(ids):
+        return Missing("no outcome was posted since the first row of the log")
+    share = float(np.mean(ids.is_in(rows[REQUEST].unique().to_list()).to_numpy()))
+    return measured(share, "share", f"{len(ids):,} posted outcomes, by the id of their request")

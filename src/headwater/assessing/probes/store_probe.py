@@ -1,0 +1,99 @@
+"""What an online store says, read alone: how long a read of many keys takes, and whether training computes the same."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headwater import clock
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import stored
+from headwater.errors import HeadwaterError
+from headwater.monitoring.parity import Parity, parity
+from headwater.monitoring.served_parity import served_parity
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.results.measurement import Missing, Reading, measured
+
+KEYS, ROUNDS, SECONDS = 50, 500, 2.0
+_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class StoreSeen:
+    """What there is of a store.
+
+    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's record; keys: stored; differs: the share of values.
+    """
+
+    reads: Reading
+    size: Reading
+    row_bytes: Mapping[str, Reading]
+    keys: Mapping[str, Reading]
+    differs: Mapping[str, Reading]
+
+
+def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool, compare: bool = True) -> StoreSeen:
+    """Read the store, and nothing else; `logged` compares what was served rather than what is served now, where it is to `compare`."""
+    try:
+        with opened_for(project.name, store, readonly=True) as mine:
+            sizes, counts, places, features = {}, {}, [], 0
+            for one in stored(project):
+                first = list(itertools.islice(mine.scan(keyspace.records(placed(mine, one.view).tiles_fingerprint)), 10_000))
+                if not first:
+                    continue
+                mean = float(np.mean([len(record) for _, record in first]))
+                sizes[one.view.name] = measured(mean, "B", f"mean of {len(first):,} records of view {one.name!r}")
+                counts[one.view.name] = measured(len(first), "", "records, counted up to 10,000")
+                places.append([key for key, _ in first[:KEYS]])
+                features += len(one.view.outputs)
+            differs = _differs(project, mine, folder, logged=logged) if compare else {}
+            size = measured(mine.size(), "B", "what the online store takes")
+            return StoreSeen(_timed(mine, places, features), size, sizes, counts, differs)
+    except HeadwaterError as error:
+        return StoreSeen(Missing(str(error)), Missing(str(error)), {}, {}, {})
+
+
+def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Reading:
+    """p99 of one read of up to 50 keys of every view."""
+    wanted = [key for part in places for key in part]
+    if not wanted:
+        return Missing("the store holds no record of the project's views; run `headwater materialize` or `headwater ingest`")
+    store.get(wanted)
+    times: list[float] = []
+    since = clock.stopwatch()
+    while len(times) < ROUNDS and (clock.stopwatch() - since < SECONDS or len(times) < 20):
+        began = clock.stopwatch()
+        store.get(wanted)
+        times.append(clock.stopwatch() - began)
+    keys = max(map(len, places))
+    said = f"p99 of {len(times)} reads from this machine, {keys} keys x {features} features of {len(places)} views each"
+    return measured(float(np.quantile(times, 0.99, method="higher")), "s", said)
+
+
+def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool) -> dict[str, Reading]:
+    """By view, the share of values that differ from what training computes of the same events."""
+    found: list[Parity] = []
+    failed: dict[str, Reading] = {}
+    if logged:
+        try:
+            found = served_parity(project, store=store, folder=folder, rows=_ROWS)
+        except HeadwaterError as error:
+            return {view.name: Missing(str(error)) for view in project.views}
+    else:
+        for one in stored(project):
+            try:
+                found += parity(project, [one.name], store=store, folder=folder, rows=_ROWS)
+            except HeadwaterError as error:
+                failed[one.view.name] = Missing(str(error))
+    what = "values served" if logged else "values that the store gives now"
+    shares = {
+        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "share", f"{one.values:,} {what}, computed anew")
+        for one in found
+        if one.values
+    }
+    return failed | shares

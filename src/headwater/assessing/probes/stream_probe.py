@@ -1,0 +1,155 @@
+"""What a topic of Kafka says: its records, their times, how it keeps them, and the registry of their schemas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.assessing.probes import event_probe as of_events
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.source import Source
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import HeadwaterError
+from headwater.events.selection import ROW, TIME
+from headwater.ingestion.serde.schema_registry import asked
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance
+from headwater.results.measurement import Missing, Number, Reading, measured
+
+if TYPE_CHECKING:
+    from headwater.ingestion.sources.kafka_inspect import Look
+
+_FAR = 2**61
+_STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The last records of a topic as events of some views.
+
+    events: what views read, TIME, an id where the source has one, PARTITION, OFFSET, and __came, microseconds, -1 where nobody saw it come.
+    total: how many records there are beside those that the source's filter leaves out. seen: the topic itself.
+    """
+
+    events: pl.DataFrame
+    total: int
+    seen: Look
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return f"the topic, its last {len(self.seen.offset):,} records"
+
+
+def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: float) -> Tail:
+    """Read the end of a source's topic.
+
+    Raises:
+        HeadwaterError: nobody answers, the source cannot be read from its records, or the extra `kafka` is not installed.
+    """
+    from headwater.ingestion.sources.kafka_inspect import look
+
+    spec = source.stream
+    assert isinstance(spec, KafkaTopic)
+    seen = look(spec, records=records, watch=watch)
+    append = seen.settings.get("message.timestamp.type") == "LogAppendTime"
+    came = seen.stamp if append else seen.came
+    names = [str(p) for p in sorted(seen.first)]
+    place = np.searchsorted(sorted(seen.first), seen.partition)
+    acceptance = Acceptance(source, tuple(views), _FAR)
+    arrived = Records(names, place, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
+    decoded = acceptance.decode(arrived.payloads)
+    rows = decoded.frame.with_columns(
+        pl.Series(PARTITION, [names[i] for i in place[decoded.rows].tolist()], pl.String),
+        pl.Series(OFFSET, seen.offset[decoded.rows]),
+        pl.Series("__came", came[decoded.rows]),
+    )
+    found = acceptance.events_of(rows)
+    beside = rows.select(PARTITION, OFFSET, "__came")[found[ROW].to_numpy()]
+    filtered = rows.height - found.height
+    return Tail(pl.concat([found.drop(ROW), beside], how="horizontal"), len(seen.offset) - filtered, seen)
+
+
+def of_source(source: Source, found: Tail) -> dict[str, Reading]:
+    """Readings that all views of the source share."""
+    kept = retention(found.seen)
+    now = clock.now_micros()
+    oldest = now - kept * 1e6 if math.isfinite(kept) else -_FAR
+    events = found.events
+    timely = events.filter(pl.col(TIME) >= oldest, pl.col(TIME) <= now + of_events.SOON).height
+    timed: Reading = Missing(f"{found.where}: there are none")
+    if found.total:
+        timed = measured(
+            timely / found.total, "", f"{timely:,} of {found.total:,} records of {found.where} have a moment within retention and not ahead"
+        )
+    nulls = sum(key is None for key in found.seen.keys)
+    policy = found.seen.settings.get("cleanup.policy", "")
+    tiered = found.seen.settings.get("remote.storage.enable", "false") == "true"
+    deletes = "delete" in policy or tiered
+    return {
+        "timed": timed,
+        "lag": _lag(found),
+        "copies": of_events.copies(events, found.where),
+        "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
+        "policy": measured(1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0, "", f"cleanup.policy is {policy!r}"),
+        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "share", "records that carry a key, which keeps a key's order"),
+        "events_per_second": _rate(events),
+    }
+
+
+def of_view(view: FeatureView, found: Tail) -> dict[str, Reading]:
+    """Readings that depend on the view's keys."""
+    sound = found.events
+    return {
+        "keyed": of_events.keyed(sound, found.total, list(view.keys), found.where),
+        "disorder": of_events.disorder(sound, list(view.keys), [PARTITION, OFFSET], found.where),
+        "hottest": of_events.hottest(sound, list(view.keys), found.where),
+    }
+
+
+def retention(seen: Look) -> float:
+    """How long the topic keeps its records, in seconds; infinite where it never deletes them by age."""
+    given = int(seen.settings.get("retention.ms", "-1"))
+    return math.inf if given < 0 else given / 1000
+
+
+def schema(spec: KafkaTopic) -> Reading:
+    """Whether a registry holds the records' schema and lets it change only so that old readers are safe: 1, 0.5 or 0."""
+    if spec.registry is None:
+        own = spec.schema is not None or spec.avro is not None or spec.message is not None
+        said = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= says what records hold"
+        return Number(0.5 if own else 0.0, "", "measured", said)
+    subject = f"{spec.topic}-value"
+    try:
+        if asked(spec.registry, f"/subjects/{subject}/versions/latest") is None:
+            return measured(0.0, "", f"the registry has no subject {subject!r}")
+        config = asked(spec.registry, f"/config/{subject}") or asked(spec.registry, "/config") or {}
+    except HeadwaterError as error:
+        return Missing(str(error))
+    level = str(config.get("compatibilityLevel", "NONE"))
+    return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, whose compatibility is {level}")
+
+
+def _lag(found: Tail) -> Reading:
+    came = found.events.filter(pl.col("__came") > 0, pl.col(TIME).is_not_null())
+    if not came.height:
+        return Missing(
+            f"no record came in the {found.seen.watched:g} s that the topic was watched, and a record has one time; watch longer"
+        )
+    behind = came.select((pl.col("__came") - pl.col(TIME)).clip(0).alias("l"))["l"]
+    how = "by the broker's append time" if found.seen.settings.get("message.timestamp.type") == "LogAppendTime" else "as they came"
+    return measured(of_events.quantile_seconds(behind, 0.99), "s", f"p99 of arrival - event time, {came.height:,} records {how}")
+
+
+def _rate(events: pl.DataFrame) -> Reading:
+    times = events[TIME].drop_nulls()
+    span = 0 if len(times) < 2 else int(times.quantile(0.99) or 0) - int(times.quantile(0.01) or 0)
+    if span <= 0:
+        return Missing("the topic holds too few events to tell how many come in a second")
+    return measured(0.98 * len(times) / (span / 1e6), "1/s", f"{len(times):,} events at the end of the topic")

@@ -1,0 +1,91 @@
+"""A backtest's definitions in words, and what no backtest can see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headwater.backtesting.fit_options import Refits
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.source import Enriched, Source
+
+
+def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
+    """The model, its labels, views and levels, a line each."""
+    labels = model.labels
+    known = (
+        f"known {labels.known_after} after the request"
+        if labels.known_after is not None
+        else f"known at {labels.known_at_field}"
+        if labels.known_at_field
+        else "known at its horizon"
+    )
+    lines = [
+        f"model {model.name}: {model.task}, {len(model.features.feature_names)} features of service {model.features.name}",
+        f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, {known}",
+    ]
+    lines += [f"view {view.name}: {_view(view)}" for view in model.features.views_within]
+    lines += [f"third party {http.name}: {_third_party(http)}" for http in model.features.http_features]
+    lines += [f"request field {f.name}: {f.dtype.__name__}" for f in model.features.request_fields]
+    lines += [f"request feature {f.name}({', '.join(f.parameters)})" for f in model.features.request_features]
+    lines += [f"level {name}: {level.describe(model)}" for name, level in levels.items()]
+    return "\n".join(lines)
+
+
+def _view(view: FeatureView) -> str:
+    keys = ", ".join(key if (filled := view.request_key(key)) == key else f"{key} = {getattr(filled, 'name', filled)}" for key in view.keys)
+    functions = ", ".join(dict.fromkeys(f"{a.function}({', '.join(a.columns)})" for a in view.features))
+    windows = ", ".join(dict.fromkeys(f.window.suffix for f in view.outputs))
+    source = view.source
+    return f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; {view.freshness}"
+
+
+def _third_party(http: HttpFeatures) -> str:
+    source = http.view.source
+    known = f"answers of source {source.name}{_events(source)}, the latest before the request" if http.trains else "not in training"
+    return f"{', '.join(http.response)} by ({', '.join(http.request)}) from {http.place}; {known}"
+
+
+def _events(source: Source) -> str:
+    if isinstance(source.history, Enriched):
+        return f" ({source.history}), known as late as the last of these"
+    known = source.known_at_field or (f"{source.timestamp_field} + {source.known_after}" if source.delay else source.timestamp_field)
+    return f" at {source.timestamp_field}, known at {known}"
+
+
+def assumptions(model: Model, refits: Refits) -> Sequence[str]:
+    """What holds only if the world does not react to the model."""
+    said = """
+The requests, events and outcomes are those of the past. A model that acts on its predictions changes them: what it blocks, shows or
+prices leads to other events than were recorded.
+
+Where requests share something (stock, drivers, attention, attackers), helping one changes another; the lift of a live model can be
+smaller or larger than here. A randomised experiment in production tells.
+
+Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older; measured ages from a served log
+show what production really gives.
+
+Intervals come from resampling days of the test period (MODEL was trained TIMES a level): they hold for days like these, not for a
+season or a shock that the data do not contain.
+"""
+    fits = refits.seeds + refits.days
+    times = "once" if fits == 1 else f"{fits} times"
+    return tuple(" ".join(part.split()) for part in said.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n"))
+
+
+def how_sure(resamples: int, days: int, refits: Refits) -> str:
+    """How intervals were made, in a sentence.
+
+    >>> from headwater.backtesting.fit_options import Refits
+    >>> how_sure(2000, 30, Refits(1))
+    '95 % intervals from 2,000 resamples of 30 test days; each level was trained once, so they hold for these very models.'
+    """
+    start = f"95 % intervals from {resamples:,} resamples of {days} test days"
+    if refits.days:
+        seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
+        return f"{start} and {refits.days} refits on resampled training days, so they hold for models trained anew{seeds}."
+    if refits.seeds > 1:
+        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models trained anew on the same rows."
+    return f"{start}; each level was trained once, so they hold for these very models."

@@ -1,0 +1,153 @@
+"""Levels judged on rows: metrics, steps, and what is said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater.backtesting import levels as of_levels
+from headwater.backtesting.fold_training import LevelScores, Run
+from headwater.backtesting.intervals import Evaluation, evaluate, pooled
+from headwater.backtesting.slices import Slice
+from headwater.backtesting.split import Split
+from headwater.backtesting.verdicts import min_lifts, paired
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import moment_text
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.metrics import Beside, Blocks, Metric, curves
+from headwater.results.backtest_result import FoldResult, LevelResult, SliceResult
+from headwater.results.estimate import Paired
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Levels and steps on one set of rows; `caution` says why there are no intervals."""
+
+    levels: Sequence[LevelResult]
+    paired: Sequence[Paired]
+    min_lift: Mapping[str, float]
+    caution: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Every level's scores of the test rows, and all that metrics read: arrays of (test rows)."""
+
+    model: Model
+    levels: Mapping[str, Level]
+    metrics: Sequence[Metric]
+    worth: Mapping[str, float] | None
+    scores: Mapping[str, LevelScores]
+    t: I64
+    y: F64
+    beside: Beside
+    blocks: Blocks
+
+    def everything(self) -> Judged:
+        """The verdict over all test rows."""
+        return self._judge(np.ones(len(self.y), np.bool_), drawn=True)
+
+    def slice(self, part: Slice, looks: int) -> SliceResult:
+        """The same on a part of them; `looks` steps on slices are read together."""
+        rows = int(part.mask.sum())
+        if rows == 0:
+            return SliceResult(part.name, part.describes, 0, [], [], "no test row is in this slice")
+        judged = self._judge(part.mask, looks)
+        together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
+        return SliceResult(part.name, part.describes, rows, judged.levels, judged.paired, judged.caution or together)
+
+    def folds(self, split: Split) -> list[FoldResult]:
+        """Each fold by itself, without intervals; none of a single split."""
+        if len(split.folds) < 2:
+            return []
+        freshest, found = list(self.levels)[-1], []
+        for number, fold in enumerate(split.folds):
+            mask = fold.test[split.test]
+            values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
+            found.append(
+                FoldResult(
+                    split=moment_text(fold.at),
+                    until=moment_text(int(self.t[mask].max())),
+                    train_rows=self.scores[freshest].trained[number],
+                    test_rows=int(mask.sum()),
+                    values={
+                        name: {metric.name: float(values.values[at, m]) for m, metric in enumerate(self.metrics)}
+                        for at, name in enumerate(values.levels)
+                    },
+                )
+            )
+        return found
+
+    def _judge(self, mask: Bool, looks: int = 1, *, drawn: bool = False) -> Judged:
+        found = self.evaluation(mask, self.blocks.select(mask))
+        replays = self._replays(mask)
+        made = []
+        for name, level in self.levels.items():
+            of, answered = self.scores[name], self.scores[name].answered[mask]
+            made.append(
+                LevelResult(
+                    name=name,
+                    kind=of_levels.kind(level, self.model),
+                    describes=level.describe(self.model),
+                    age_seconds=of_levels.mean_age(self.model, level, self.t[mask]),
+                    metrics=found.estimates(name),
+                    coverage=float(answered.mean()) if len(answered) else float("nan"),
+                    replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
+                    note=self._note(of, answered, mask),
+                    curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task_type.positives else None,
+                    train_rows=of.trained[-1],
+                )
+            )
+        lifts = min_lifts(found, self.worth)
+        return Judged(made, paired(found, lifts, looks=looks), lifts, found.caution)
+
+    def evaluation(self, mask: Bool, blocks: Blocks) -> Evaluation:
+        """Every metric of every level on these rows, over all refits."""
+        seeds = [self._of({name: of.seeds[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[0])]
+        days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[1])]
+        return pooled(seeds, days)
+
+    @property
+    def _refits(self) -> tuple[int, int]:
+        any_level = next(iter(self.scores.values()))
+        return len(any_level.seeds), len(any_level.days)
+
+    def _of(self, runs: Mapping[str, Run], mask: Bool, blocks: Blocks) -> Evaluation:
+        scores = {name: run.score[mask] for name, run in runs.items()}
+        thresholds = {name: run.threshold[mask] for name, run in runs.items()}
+        cheapest = {name: run.cheapest[mask] for name, run in runs.items()}
+        return evaluate(self.metrics, self.y[mask], scores, blocks, thresholds, cheapest=cheapest, beside=self.beside.select(mask))
+
+    def _replays(self, mask: Bool) -> Evaluation | None:
+        again = {name: of.replayed[mask] for name, of in self.scores.items() if of.replayed is not None}
+        if not again:
+            return None
+        freshest = self.scores[list(self.scores)[-1]].seeds[0]
+        thresholds, cheapest = (dict.fromkeys(again, cut[mask]) for cut in (freshest.threshold, freshest.cheapest))
+        whole = Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])  # metrics by day need the days
+        return evaluate(self.metrics, self.y[mask], again, whole, thresholds, cheapest=cheapest, beside=self.beside.select(mask))
+
+    def _note(self, scores: LevelScores, answered: Bool, mask: Bool) -> str:
+        notes = [scores.note] if scores.note else []
+        if scores.fitted.replayed:
+            notes.append("the estimator was given fitted: replayed, not trained at this level")
+        if not answered.all():
+            some = f"{self._asked(~answered, mask)} are not answered"
+            notes.append(f"{some}; {self._stand_in(scores)}")
+        return "; ".join(notes)
+
+    def _asked(self, some: Bool, mask: Bool) -> str:
+        """How many requests these rows are: a list is one."""
+        groups = self.beside.groups
+        return f"{int(some.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][some]))} lists"
+
+    def _stand_in(self, scores: LevelScores) -> str:
+        if self.model.task_type.lists:
+            return "what they would have shown counts as missed"
+        if scores.default is None:
+            return "the share of each class among the training rows stands in for them"
+        what = "default" if self.model.default is not None else "mean of the training rows"
+        return f"the {what}, {scores.default:.4g}, stands in for them"

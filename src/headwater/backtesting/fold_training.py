@@ -1,0 +1,193 @@
+"""Every level trained at every fold, as often as is asked, and its score of every test row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater import settings
+from headwater.backtesting import levels as of_levels
+from headwater.backtesting.candidates import Lists
+from headwater.backtesting.fit_options import Refits
+from headwater.backtesting.fitting import Fit, Fitter
+from headwater.backtesting.split import Fold, Split
+from headwater.definitions.durations import DAY
+from headwater.definitions.level import Level
+from headwater.definitions.timestamps import moment_text
+from headwater.errors import DataError
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.models.fit import Fitted, check_classes
+from headwater.training.requests import Requests
+from headwater.training.train import in_time_order
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The scores of one refit: float64 (test rows) or (test rows, classes), and the thresholds of each row's fold: float64 (test rows)."""
+
+    score: F64
+    threshold: F64
+    cheapest: F64
+
+
+@dataclass(frozen=True)
+class LevelScores:
+    """What a level says of every test row.
+
+    fitted: the model of the last fold and the first seed. seeds: a run for each. days: a run for each draw of training days.
+    answered: bool (test rows). default: what stands in for those that are not; None where it is more than a number. replayed: the
+    scores of the freshest level's models on this level's features. trained: rows that train, of each fold.
+    """
+
+    fitted: Fitted
+    seeds: Sequence[Run]
+    days: Sequence[Run]
+    answered: Bool
+    default: float | None
+    trained: Sequence[int]
+    note: str
+    replayed: F64 | None = None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What all levels share: the rows in time order, the split, and how often each is trained."""
+
+    fitter: Fitter
+    requests: Requests
+    split: Split
+    levels: Mapping[str, Level]
+    rows: Mapping[str, of_levels.LevelRows]
+    lists: Mapping[str, Lists] | None
+    refits: Refits
+    threads: int | None
+    say: Say
+    replays: bool = True
+
+    def scores(self) -> dict[str, LevelScores]:
+        """The scores of every level; where the last one reads the same features as another, its models are replayed there too, if asked."""
+        order = in_time_order(self.requests, np.ones(len(self.requests.t), np.bool_))
+        jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
+        done = 0
+
+        def one(job: tuple[str, int]) -> _Trained:
+            # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
+            nonlocal done
+            found = self._run(*job, order)
+            done += 1
+            self.say("training", done, len(jobs))
+            return found
+
+        self.say("training", 0, len(jobs))
+        with ThreadPoolExecutor(self.threads or settings.threads()) as pool:
+            runs = dict(zip(jobs, pool.map(one, jobs), strict=True))
+        freshest = runs[list(self.rows)[-1], 0]
+        made = {}
+        for name, level in self.rows.items():
+            mine = [runs[name, again] for again in range(self.refits.seeds + self.refits.days)]
+            first = mine[0]
+            made[name] = LevelScores(
+                fitted=first.fits[-1].fitted,
+                seeds=[one.run for one in mine[: self.refits.seeds]],
+                days=[one.run for one in mine[self.refits.seeds :]],
+                answered=level.answered[self.split.test],
+                default=first.default,
+                trained=first.trained,
+                note=self._note(name),
+                replayed=self._replayed(name, freshest) if self.replays else None,
+            )
+        return made
+
+    def _run(self, name: str, again: int, order: I64) -> _Trained:
+        """One level trained at every fold."""
+        level, place = self.rows[name], list(self.rows).index(name)
+        known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
+        fits, trained, defaults = [], [], []
+        for number, fold in enumerate(self.split.folds):
+            chosen = fold.train(known)
+            train = order[chosen[order]]
+            learnable = train[level.answered[train]]
+            self._check(name, fold, len(train), learnable)
+            if again >= self.refits.seeds:
+                learnable = self._other_days(fold, learnable, again, number)
+            seed = self.refits.seed(self.fitter.seed, place, again, number)
+            fits.append(self.fitter.fit(level.frame, learnable, seed))
+            trained.append(len(learnable))
+            defaults.append(self._default(fits[-1].fitted, level, train, learnable))
+        default = defaults[-1] if isinstance(defaults[-1], float) else None
+        return _Trained(fits, self._scored(name, fits, defaults), trained, default, defaults)
+
+    def _other_days(self, fold: Fold, rows: I64, again: int, number: int) -> I64:
+        """The rows of as many training days as there are, drawn with replacement; every level gets the same days."""
+        days, day = np.unique(self.requests.t[rows] // DAY, return_inverse=True)
+        every = np.unique(self.requests.t[fold.asked] // DAY)
+        drawn = np.random.default_rng([self.fitter.seed, again, number]).multinomial(len(every), np.full(len(every), 1 / len(every)))
+        return np.repeat(rows, drawn[np.searchsorted(every, days)][day])
+
+    def _scored(self, name: str, fits: Sequence[Fit], defaults: Sequence[float | F64]) -> Run:
+        """What the model of each fold says of the fold's test rows."""
+        test = np.flatnonzero(self.split.test)
+        folds = [fold.test[test] for fold in self.split.folds]
+        parts = [self._of_fold(name, fit.fitted, mask, test, base) for fit, mask, base in zip(fits, folds, defaults, strict=True)]
+        score = np.empty((len(test), *parts[0].shape[1:]))
+        threshold, cheapest = np.empty(len(test)), np.empty(len(test))
+        for fit, mask, part in zip(fits, folds, parts, strict=True):
+            score[mask], threshold[mask], cheapest[mask] = part, fit.threshold, fit.cheapest
+        return Run(score, threshold, cheapest)
+
+    def _of_fold(self, name: str, fitted: Fitted, mask: Bool, test: I64, base: float | F64) -> F64:
+        if self.lists is not None:
+            groups = self.fitter.outcomes.groups
+            assert groups is not None
+            return self.lists[name].places(fitted, None if mask.all() else groups[test[mask]])[mask]
+        level, rows = self.rows[name], test[mask]
+        return of_levels.filled(fitted.score(level.frame[rows]), level.answered[rows], base)
+
+    def _replayed(self, name: str, freshest: _Trained) -> F64 | None:
+        last = list(self.rows)[-1]
+        same = list(self.rows[name].frame.columns) == list(self.rows[last].frame.columns)
+        if name == last or freshest.fits[0].fitted.replayed or not same:
+            return None
+        return self._scored(name, freshest.fits, freshest.defaults).score
+
+    def _note(self, name: str) -> str:
+        note, model = self.rows[name].note, self.fitter.model
+        if self.lists is None or not (model.ranking is not None and model.ranking.candidates):
+            return note
+        found = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
+        return f"{note}; {found}" if note else found
+
+    def _default(self, fitted: Fitted, level: of_levels.LevelRows, train: I64, learnable: I64) -> float | F64:
+        """What stands in for a request that is not answered; of several classes, the share of each."""
+        model, y = self.fitter.model, self.fitter.outcomes.y
+        if model.task_type.classes:
+            return np.bincount(y[train].astype(np.int64), minlength=len(self.fitter.outcomes.classes)) / len(train)
+        if model.default is not None:
+            return float(model.default)
+        return float(y[train].mean() if fitted.in_units_of_label else fitted.score(level.frame[learnable]).mean())
+
+    def _check(self, name: str, fold: Fold, train: int, learnable: I64) -> None:
+        where = f"level {name!r}" + (f", split {moment_text(fold.at)}" if len(self.split.folds) > 1 else "")
+        if not train:
+            raise DataError(f"{where}: no outcome is known by then, so nothing trains; give outcomes sooner, or split later")
+        if not len(learnable):
+            raise DataError(
+                f"{where}: none of the {train} training rows is answered, since no event of their keys was known when the "
+                "scores were made; check the keys of precomputed(), and that the sources' history begins before the labels"
+            )
+        if self.fitter.model.task_type.positives:
+            check_classes(self.fitter.outcomes.y[learnable], f"model {self.fitter.model.name!r}, {where}, training rows")
+
+
+@dataclass(frozen=True)
+class _Trained:
+    fits: Sequence[Fit]
+    run: Run
+    trained: Sequence[int]
+    default: float | None
+    defaults: Sequence[float | F64]

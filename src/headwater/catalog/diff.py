@@ -1,0 +1,265 @@
+"""What applying a project would change: definition by definition, field by field, and which models it would break."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from headwater.catalog.entry import Entries, Entry, Held, Key, Kind
+from headwater.catalog.serialize import HIDDEN, is_said
+from headwater.definitions.readable import Readable
+from headwater.errors import listed
+
+Action = Literal["added", "changed", "removed"]
+_SHOWN = 90  # characters of a value
+
+
+@dataclass(frozen=True)
+class Change(Readable):
+    """One definition that is added, changed or removed.
+
+    Args:
+        details: what is different, field by field.
+        breaking: what a trained model of the catalog reads, and will not find or will find to mean something else.
+        needs_backfill: whether its state cannot be derived from what is stored.
+    """
+
+    kind: Kind
+    name: str
+    action: Action
+    details: tuple[str, ...] = ()
+    breaking: tuple[str, ...] = ()
+    needs_backfill: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The kind and name of what changes."""
+        return Key(self.kind, self.name)
+
+
+def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change, ...]:
+    """What is different in `new` from what the catalog holds: by kind, then by name.
+
+    trained: the names of the models that were trained; what a model reads that is only defined can change without breaking it.
+    """
+    old = held.live
+    stored = {entry.tiles for entry in old.values()}
+    found = []
+    for key in sorted({*old, *new}, key=lambda key: (_ORDER.index(key.kind), key.name)):
+        before, after = old.get(key), new.get(key)
+        if after is None:
+            found.append(Change(key.kind, key.name, "removed"))
+        elif before is None:
+            found.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
+        elif before.says != after.says:
+            details = tuple(_details(before, after, old, new))
+            found.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
+    told: set[str] = set()  # a feature that a view lost is not told again of the service
+    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, told))) for change in found)
+
+
+_ORDER = ("source", "view", "http", "service", "labels", "model", "level")
+
+
+# ---------------------------------------------------------------- what is different
+
+
+def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
+    fields = dict.fromkeys([*before.definition, *after.definition])
+    for name in fields:
+        one, other = before.definition.get(name), after.definition.get(name)
+        if name in HIDDEN:
+            continue
+        if isinstance(one, Mapping) and one == other and list(one) != list(other):
+            yield f"{name} in another order"
+        elif one == other:
+            continue
+        elif name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _features(one, other)
+        elif isinstance(one, Mapping) and isinstance(other, Mapping) and not (is_said(one) or is_said(other)):
+            for part in dict.fromkeys([*one, *other]):
+                if one.get(part) != other.get(part):
+                    yield _different(f"{name} {part}", one.get(part), other.get(part))
+        else:
+            yield _different(name, one, other)
+    if after.kind == "view":
+        yield from _of_state(before, after, old, new)
+
+
+def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
+    """What follows for the stored state of a view, where its own fields do not show it."""
+    if before.tiles == after.tiles:
+        yield "the stored state stays"
+        return
+    source = Key("source", str(after.definition["source"]))
+    if before.definition["source"] == source.name and _tiles_fields(before) == _tiles_fields(after):
+        fields = [] if source not in old or source not in new else _fields(old[source].definition, new[source].definition)
+        yield (
+            f"its source {source.name} has another {' and '.join(fields)}"
+            if fields
+            else f"what its source {source.name} is made of changed"
+        )
+    if _is_batch(before) and not _is_batch(after):
+        yield "its state is made anew for the stream, seeded from history"
+
+
+def _tiles_fields(entry: Entry) -> list[object]:
+    features = entry.definition["features"]
+    assert isinstance(features, Mapping)
+    ttl = "ttl" in entry.definition
+    return [entry.definition["keys"], list(features.values()), ttl, _is_batch(entry) and entry.definition["freshness"]]
+
+
+def _is_batch(entry: Entry) -> bool:
+    return str(entry.definition["freshness"]).startswith("batch")
+
+
+def _fields(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    return [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+
+
+def renamed(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, str]:
+    """Features that are the same under another name: the old name -> the new one."""
+    gone, come = [n for n in one if n not in other], [n for n in other if n not in one]
+    found: dict[str, str] = {}
+    for name in gone:
+        same = [n for n in come if other[n] == one[name] and n not in found.values()]
+        nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
+        if nearest and "__" not in name:  # in a service, the texts only say whose a feature is
+            found[name] = nearest[0]
+    return found
+
+
+def _features(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[str]:
+    names = renamed(one, other)
+    gone = [n for n in one if n not in other and n not in names]
+    come = [n for n in other if n not in one and n not in names.values()]
+    if gone:
+        yield f"features removed: {listed(gone)}"
+    if come:
+        yield f"features added: {listed(come)}"
+    if names:
+        yield f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
+    for name in one:
+        if name in other and one[name] != other[name]:
+            yield _different(f"feature {name}", one[name], other[name])
+
+
+def _different(name: str, one: object, other: object) -> str:
+    before, after = shown(one), shown(other)
+    if before == after:
+        return f"{name}: differs in what {after} does not show"
+    return f"{name}: {before} → {after}"
+
+
+def shown(value: object) -> str:
+    """A value of a definition, for reading."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        said = str(value["text"]) if is_said(value) else ", ".join(f"{k} {shown(v)}" for k, v in value.items())
+    else:
+        said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} … {said[-_SHOWN // 2 :]}"
+
+
+# ---------------------------------------------------------------- what breaks
+
+
+def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str], told: set[str]) -> Iterator[str]:
+    old = held.live.get(change.key)
+    if old is None or change.kind not in ("view", "http", "service"):
+        return
+    after = new.get(change.key)
+    lost = _lost_of_service(old, after, told) if change.kind == "service" else _LOST[change.kind](old, after)
+    readers: dict[tuple[str, ...], list[str]] = {}
+    for reader, read in _readers(old, held, new, trained):
+        readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
+    for names, who in readers.items():
+        told.update(names)
+        for reason in dict.fromkeys(lost[name] for name in names):
+            verb = "reads" if len(who) == 1 else "read"
+            yield f"{' and '.join(who)} {verb} {listed(name for name in names if lost[name] == reason)}, {reason}"
+
+
+def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
+    """By full name, what becomes of the features that are no longer what they were."""
+    features = old.definition["features"]
+    assert isinstance(features, Mapping)
+    full = {name: f"{old.name}__{name}" for name in features}
+    if new is None:
+        return dict.fromkeys(full.values(), "of a view that is removed")
+    after = new.definition["features"]
+    assert isinstance(after, Mapping)
+    if any(old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")):
+        return dict.fromkeys(full.values(), "which would be of other keys")
+    names = renamed(features, after)
+    lost = {full[name]: "which would be renamed" for name in names}
+    lost |= {full[name]: "which would be gone" for name in features if name not in after and name not in names}
+    before, later = old.definition["made_of"], new.definition["made_of"]
+    assert isinstance(before, Mapping)
+    assert isinstance(later, Mapping)
+    same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
+    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now] and full[n] not in lost}
+    lost |= {full[name]: "which would mean something else" for name in features if name in after and after[name] != features[name]}
+    if old.definition["events"] != new.definition["events"]:
+        lost = dict.fromkeys(full.values(), "which would count other events") | lost
+    return lost
+
+
+def _lost_of_http(old: Entry, new: Entry | None) -> dict[str, str]:
+    """The same of what a third party is asked for."""
+    features = old.definition["features"]
+    assert isinstance(features, Mapping)
+    full = {name: f"{old.name}__{name}" for name in features}
+    if new is None:
+        return dict.fromkeys(full.values(), "of a third party that is asked no more")
+    after = new.definition["features"]
+    assert isinstance(after, Mapping)
+    if any(old.definition.get(name) != new.definition.get(name) for name in ("url", "method", "request")):
+        return dict.fromkeys(full.values(), "which would be asked for otherwise")
+    lost = {full[name]: "which would be gone" for name in features if name not in after}
+    return lost | {
+        full[name]: "which would be another part of the answer" for name in features if after.get(name, features[name]) != features[name]
+    }
+
+
+_LOST: Mapping[str, Callable[[Entry, Entry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
+
+
+def _lost_of_service(old: Entry, new: Entry | None, told: set[str]) -> dict[str, str]:
+    before = old.definition["features"]
+    after = {} if new is None else new.definition["features"]
+    assert isinstance(before, Mapping)
+    assert isinstance(after, Mapping)
+    lost = {name: "which would be no longer served to it" for name in before if name not in after}
+    lost |= {name: "which would mean something else" for name in before if name in after and after[name] != before[name]}
+    return {name: reason for name, reason in lost.items() if name not in told}
+
+
+def _readers(old: Entry, held: Held, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The trained models that read features of a view or service as it was: those that stay, and those of other projects that share it."""
+    for key, entry in held.live.items():
+        if key.kind == "model" and key in new and key.name in trained:
+            yield f"model {key.name}", _read(entry, old, held.live)
+    for project, entries in held.others.items():
+        same = entries.get(old.key)
+        if same is not None and same.says == old.says and old.kind == "view":
+            for key, entry in entries.items():
+                if key.kind == "model" and key.name in trained:
+                    yield f"model {key.name} of project {project}", _read(entry, old, entries)
+
+
+def _read(model: Entry, old: Entry, entries: Entries) -> list[str]:
+    """The full names of the features of `old` that a model reads."""
+    service = entries.get(Key("service", str(model.definition["features"])))
+    if service is None:
+        return []
+    reads, features = service.definition["reads"], service.definition["features"]
+    assert isinstance(reads, Mapping)
+    assert isinstance(features, Mapping)
+    if old.kind == "service":
+        return list(features) if service.key == old.key else []
+    return [f"{old.name}__{name}" for name in reads.get(old.name, ())]

@@ -1,0 +1,255 @@
+"""Plan what applying a project would change in the catalog, and apply it: one at a time, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+
+from headwater import clock
+from headwater.catalog.database import Catalog
+from headwater.catalog.diff import Change, changes
+from headwater.catalog.entry import Entry, Held
+from headwater.catalog.lint import Lint, grouped, lints
+from headwater.catalog.rebuilds import rebuilds
+from headwater.catalog.serialize import describe
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
+from headwater.definitions.served_views import replayed
+from headwater.errors import DefinitionError, UsageError
+from headwater.models.registry import ModelRegistry
+
+CatalogLike = Catalog | str | PathLike[str]
+_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
+
+
+@dataclass(frozen=True)
+class Plan(Readable):
+    """What a project would change in a catalog; printed, it is a table.
+
+    Args:
+        project: its name.
+        catalog: where it lies.
+        version: the project's version in the catalog that it is compared with; 0 where it was never applied.
+        changes: what is added, changed and removed, by kind and name.
+        lints: what no pipeline can do (`refused`), and what is probably not meant (`warning`).
+        unchanged: how many definitions are the same.
+        applied: the version that an apply made of it; None for a plan, and where nothing was written.
+        kept: names of what the project no longer has, and which stays live.
+        backtest_only: by name, why levels are not served.
+        rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
+    """
+
+    project: str
+    catalog: str
+    version: int
+    changes: tuple[Change, ...]
+    lints: tuple[Lint, ...]
+    unchanged: int
+    applied: int | None = None
+    kept: tuple[str, ...] = ()
+    backtest_only: Mapping[str, str] = field(default_factory=dict)
+    rebuilt: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs_backfill(self) -> tuple[str, ...]:
+        """The views whose state cannot be derived from what is stored: batch ones are materialized, streaming ones seeded."""
+        return tuple(change.name for change in self.changes if change.needs_backfill)
+
+    @property
+    def breaking(self) -> tuple[str, ...]:
+        """What models read and would not find, or find to mean something else."""
+        return tuple(said for change in self.changes for said in change.breaking)
+
+    @property
+    def refused(self) -> tuple[Lint, ...]:
+        """The lints that stop an apply."""
+        return tuple(lint for lint in self.lints if lint.severity == "refused")
+
+    def to_dict(self) -> dict[str, object]:
+        """The plan as JSON-ready values."""
+        return {
+            "project": self.project,
+            "catalog": self.catalog,
+            "version": self.version,
+            "applied": self.applied,
+            "changes": [_as_dict(change) for change in self.changes],
+            "unchanged": self.unchanged,
+            "kept": list(self.kept),
+            "needs_backfill": list(self.needs_backfill),
+            "breaking": list(self.breaking),
+            "lints": [vars(lint) for lint in self.lints],
+            "backtest_only": dict(self.backtest_only),
+            "rebuilt": dict(self.rebuilt),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        against = f"version {self.version} in" if self.version else "not yet in"
+        yield f"project {self.project}, {against} the catalog {self.catalog}"
+        width = max((len(f"{c.kind} {c.name}") for c in self.changes), default=0)
+        for change in self.changes:
+            notes = [change.action, *["needs backfill"] * change.needs_backfill, *["breaking"] * bool(change.breaking)]
+            if f"{change.kind} {change.name}" in self.kept:
+                notes.append("stays live until it is applied with allow_destroy (--allow-destroy)")
+            yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
+            yield from (f"      {detail}" for detail in change.details)
+            yield from (f"      breaking: {said}" for said in change.breaking)
+        yield from (f"  ↻ view {view} is filled again by headwater ingest: {said}" for view, said in self.rebuilt.items())
+        yield from (f"  level {level} is for backtests only: {said}" for level, said in self.backtest_only.items())
+        yield from (f"  ✗ refused: {said}" for said in grouped(self.refused))
+        yield from (f"  ! warning: {said}" for said in grouped(lint for lint in self.lints if lint.severity == "warning"))
+        counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
+        backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
+        breaking = f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
+        yield f"{', '.join(counts)}, {self.unchanged} unchanged{backfill}{breaking}"
+
+
+def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None) -> Plan:
+    """What applying `project` would change; nothing is written.
+
+    Definitions are checked against the schemas of their tables: columns, their types, missing files. No row is read.
+
+    Args:
+        project: the definitions.
+        catalog: the path of an SQLite file, a PostgreSQL URL, or a `Catalog`; None takes HEADWATER_CATALOG, else `catalog.sqlite` in
+            headwater's home.
+        registry: where trained models are kept; None takes the registry in headwater's home. Only what a model in it reads can break.
+
+    Raises:
+        CatalogError: the catalog cannot be read.
+
+    >>> import headwater as hw
+    >>> from tempfile import TemporaryDirectory
+    >>> from headwater.testing.examples import churn
+    >>> project = hw.Project("visits", [churn(freshness=hw.batch("1d"))])
+    >>> with TemporaryDirectory() as folder:
+    ...     catalog = f"{folder}/catalog.sqlite"
+    ...     first = hw.plan(project, catalog)
+    ...     done = hw.apply(project, catalog)
+    ...     again = hw.plan(project, catalog)
+    >>> [f"{change.kind} {change.name}" for change in first.changes]
+    ['source visits', 'view user', 'service churn_v1', 'labels leaving', 'model churn']
+    >>> done.applied, done.needs_backfill, again.version, again.changes
+    (1, ('user',), 1, ())
+    """
+    where = _catalog(catalog)
+    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
+
+
+def apply(
+    project: Project,
+    catalog: CatalogLike | None = None,
+    *,
+    allow_destroy: bool = False,
+    allow_breaking: bool = False,
+    expect: int | None = None,
+    registry: ModelRegistry | None = None,
+) -> Plan:
+    """Make `project` what the catalog holds: all of it or, where it is stopped, nothing.
+
+    Whoever else applies at the same time waits, and then compares with what was made here. No state of an online store is touched.
+
+    Args:
+        project: the definitions.
+        catalog: as for `plan`.
+        allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
+        allow_breaking: let go what trained models of the catalog still read, or will find to mean something else.
+        expect: the version of the plan that was looked at; another one in the catalog is an error.
+        registry: as for `plan`.
+
+    Raises:
+        DefinitionError: no pipeline can do what is defined, or it does not fit the tables; every reason is named.
+        UsageError: a change breaks a model, or the catalog has another version than expected.
+        CatalogError: the catalog cannot be written, or somebody else was applying for half a minute.
+    """
+    where = _catalog(catalog)
+    describe(project)  # what is in memory is hashed, and files are looked at, before anybody has to wait
+    found = lints(project)
+    with where.changing(project.name) as (held, change):
+        made = _plan(project, where, held, found, registry or ModelRegistry())
+        _check(made, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
+        gone = [c for c in made.changes if c.action == "removed"]
+        done = [c for c in made.changes if allow_destroy or c.action != "removed"]
+        entries = [entry for key, entry in describe(project).items() if _differs(entry, held.entries.get(key))]
+        entries += [replace(held.entries[c.key], live=False) for c in done if c.action == "removed"]
+        now, version = clock.now(), held.version + bool(done)
+        change.put(entries, version, now)
+        if done:
+            change.note(version, now, [_as_dict(c) for c in done])
+    kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in gone)
+    return replace(made, applied=version if done else None, kept=kept)
+
+
+def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Entry]:
+    """The views of a project as they were last applied, by name: what a pipeline may run, each with its `tiles` fingerprint.
+
+    A view at a freshness that only a level gives it stands under `view@level`.
+
+    Raises:
+        UsageError: the project was never applied to this catalog.
+    """
+    where = _catalog(catalog)
+    held = where.held(project)
+    if not held.version:
+        raise UsageError(f"project {project!r} was never applied to the catalog {where}; run headwater apply")
+    return {key.name: entry for key, entry in held.live.items() if key.kind == "view"}
+
+
+def check_applied(project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None) -> None:
+    """Refuse to run views that were not applied, or whose stored state would be another than what was applied.
+
+    Raises:
+        UsageError: naming each of them.
+    """
+    found = applied(project.name, catalog)
+    wrong = [
+        f"view {view.name} {'is not in the catalog' if view.name not in found else 'differs from what was applied'}"
+        for view in views
+        if view.tiles_fingerprint not in {entry.tiles for name, entry in found.items() if name.partition("@")[0] == view.name}
+    ]
+    if wrong:
+        raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
+
+
+def _catalog(given: CatalogLike | None) -> Catalog:
+    return given if isinstance(given, Catalog) else Catalog(given)
+
+
+def _plan(project: Project, catalog: Catalog, held: Held, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
+    new = describe(project)
+    found = changes(held, new, frozenset(model for model, _ in registry.arms()))
+    same = len(new) - sum(change.action != "removed" for change in found)
+    kept = tuple(f"{change.kind} {change.name}" for change in found if change.action == "removed")
+    only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
+    again = rebuilds(held, new, found)
+    return Plan(project.name, str(catalog), held.version, found, looked, same, None, kept, only, again)
+
+
+def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
+    if made.refused:
+        reasons = " ".join(f"({i}) {said}" for i, said in enumerate(grouped(made.refused), 1))
+        raise DefinitionError(f"project {made.project!r} cannot be applied: {reasons}")
+    if expect is not None and expect != made.version:
+        raise UsageError(
+            f"project {made.project!r} has version {made.version} in the catalog {made.catalog}, and {expect} was expected: somebody applied "
+            "since; look at a new plan"
+        )
+    breaking = [said for change in made.changes if allow_destroy or change.action != "removed" for said in change.breaking]
+    if breaking and not allow_breaking:
+        more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
+        raise UsageError(
+            f"project {made.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give what changes a new name beside the "
+            "old one, or apply with allow_breaking (--allow-breaking) and train these models again"
+        )
+
+
+def _differs(entry: Entry, held: Entry | None) -> bool:
+    return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
+
+
+def _as_dict(change: Change) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(change).items()}

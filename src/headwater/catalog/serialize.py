@@ -1,0 +1,255 @@
+"""What the definitions of a project say, as a catalog holds it: JSON-ready, each naming the others rather than holding them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from headwater.catalog.entry import Entries, Entry, Key
+from headwater.definitions.base import Definition, canonical
+from headwater.definitions.columns import output_name
+from headwater.definitions.connectors import Table
+from headwater.definitions.durations import text
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.freshness import OnRequest
+from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.project import Project
+from headwater.definitions.request_feature import DTYPES, RequestField
+from headwater.definitions.served_views import Stored, replayed, stored
+from headwater.definitions.source import Enriched, Source
+from headwater.errors import DefinitionError
+
+HIDDEN = frozenset({"reads", "events", "made_of"})
+"""Fields of a definition that others are judged by, and that follow from what is shown."""
+
+
+def describe(project: Project) -> Entries:
+    """Every definition that the project reaches, by kind and name.
+
+    Raises:
+        DefinitionError: two feature services or labels of one name that differ.
+    """
+    found: dict[Key, Entry] = {}
+    only = replayed(project)
+    entries = [
+        *(Entry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
+        *(Entry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
+        *(Entry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
+        *(Entry("view", one.name, one.view.fingerprint, _view(one.view), one.view.tiles_fingerprint) for one in _of_levels(project)),
+        *(Entry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
+        *(Entry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
+        *(Entry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
+        *(Entry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
+    ]
+    for entry in entries:
+        if found.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
+            raise DefinitionError(
+                f"project {project.name!r}: two {_PLURAL[entry.kind]} are named {entry.name!r} and differ; rename one, since a name "
+                "stands for one definition in the catalog"
+            )
+    return found
+
+
+_PLURAL = {
+    "source": "sources",
+    "view": "feature views",
+    "http": "third-party features",
+    "service": "feature services",
+    "labels": "labels",
+    "model": "models",
+    "level": "levels",
+}
+
+
+def _of_levels(project: Project) -> list[Stored]:
+    """The views at a freshness that only levels give them."""
+    return [one for one in stored(project) if one.name != one.view.name]
+
+
+def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
+    """`only`: by model, why the level is for backtests alone."""
+    fresh: object = None
+    if isinstance(level.features, Mapping):
+        fresh = {view.name: freshness.written for view, freshness in level.features.items()}
+    elif level.features is not None:
+        fresh = level.features.written
+    return _without_none(
+        features=fresh,
+        predictions=None if level.predictions is None else _predictions(level.predictions),
+        known_after={source.name: soon for source, soon in level.known_after.items()} or None,
+        backtest_only=dict(only) if only else None,
+    )
+
+
+def _predictions(made: Precomputed | OnRequest) -> str:
+    if not isinstance(made, Precomputed):
+        return "on request"
+    otherwise = ", otherwise on request" if made.on_request else ""
+    stale = "" if made.on_stale == "previous" else f", on_stale {made.on_stale}"
+    return f"precomputed {made.freshness.written}, by {', '.join(made.keys)}{otherwise}{stale}"
+
+
+def _source(source: Source) -> dict[str, object]:
+    history: object = source.history
+    if isinstance(history, Enriched):
+        history = {"base": history.base.name, "features": list(history.features.feature_names)}
+    return _without_none(
+        timestamp_field=source.timestamp_field,
+        history=_table(history) if isinstance(history, Definition) else history,
+        stream=_said(getattr(source, "stream", None)),
+        select=None if source.select is None else {output_name(item): _said(item) for item in source.select},
+        filter=_said(source.filter),
+        known_at_field=source.known_at_field,
+        known_after=source.known_after,
+        window_on=source.window_on,
+        id_field=source.id_field,
+        id_horizon=source.id_horizon if source.id_field else None,
+        changes=source.changes,
+        timezone=source.timezone,
+    )
+
+
+def _view(view: FeatureView) -> dict[str, object]:
+    return _without_none(
+        source=view.source.name,
+        keys=list(view.keys),
+        features={f.name: _feature(f) for f in view.outputs},
+        freshness=view.freshness.written,
+        ttl=view.ttl,
+        on_stale=view.on_stale,
+        on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
+        alias_of=None if view.base is None else view.root.name,
+        request_keys={k: _said(v) for k, v in view.request_keys.items()} or None,
+        events=_hash(_events(view.source, frozenset(view.keys))),
+        made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.beside}))) for f in view.outputs},
+    )
+
+
+def _http(http: HttpFeatures) -> dict[str, object]:
+    """Without its headers, which may hold secrets."""
+    return _without_none(
+        url=http.url,
+        method=http.method,
+        request={name: DTYPES[dtype] for name, dtype in http.request.items()},
+        features={name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()},
+        fallback={name: _said(value) for name, value in http.fallback.items()},
+        history=None if http.history is None else http.history.name,
+        **{name: getattr(http, name) for name in _HOW},
+    )
+
+
+_HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "cache_entries", "concurrency", "breaker")
+
+
+def _service(service: FeatureService) -> dict[str, object]:
+    members = {name: said for member in service.features for name, said in _member(member)}
+    return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
+
+
+def _member(member: Member) -> list[tuple[str, object]]:
+    if isinstance(member, FeatureView):
+        return [(name, f"of view {member.name}") for name in member.feature_names]
+    if isinstance(member, FeatureRef):
+        return [(member.name, f"of {'view' if member.view.third_party is None else 'third party'} {member.view.name}")]
+    if isinstance(member, HttpFeatures):
+        return [(name, f"of third party {member.name}") for name in member.feature_names]
+    if isinstance(member, RequestField):
+        return [(member.name, f"a request field, {member.dtype.__name__}")]
+    inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}
+    said = f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) -> {member.dtype.__name__}"
+    return [(member.name, {"text": said, "id": _hash([member.function, member.fields, inputs, member.dtype])})]
+
+
+def _labels(labels: Labels) -> dict[str, object]:
+    label: object = labels.label
+    if isinstance(label, Outcome):
+        made = label.aggregation
+        said = f"{made.function}({', '.join(made.columns)}) of {label.source.name} by {', '.join(label.keys)} within {label.within}"
+        label = {"text": said, "id": label.fingerprint}
+    return _without_none(
+        table=_table(labels.data),
+        timestamp_field=labels.timestamp_field,
+        label=label,
+        select=None if labels.select is None else {output_name(item): _said(item) for item in labels.select},
+        filter=_said(labels.filter),
+        known_at_field=labels.known_at_field,
+        known_after=labels.known_after,
+        timezone=labels.timezone,
+        weight=labels.weight,
+    )
+
+
+def _model(model: Model) -> dict[str, object]:
+    made = model.predictions
+    return _without_none(
+        features=model.features.name,
+        labels=model.labels.name,
+        task=str(model.task),
+        estimator=_said(model.estimator),
+        predictions=None if made is None else _predictions(made),
+        latency_budget=model.latency_budget,
+        default=model.default,
+    )
+
+
+def _feature(feature: Feature) -> str:
+    """All of a feature but its name."""
+    made, window = feature.aggregation, feature.window
+    given = [*feature.columns, *(f"{name}={value}" for name, value in made.params), *([f"where={made.where}"] if made.where else [])]
+    split = f".by({made.secondary.column}, max_keys={made.secondary.max_keys})" if made.secondary else ""
+    which = f".{feature.columns[feature.column]}" if made.facts.per_column else ""
+    size = "lifetime" if window.length is None else text(window.length)
+    offset = f" ending {text(window.offset)} before" if window.offset else ""
+    hop = "" if window.length is None and not window.offset else f", in steps of {text(window.hop)}"
+    return f"{made.function}({', '.join(given)}){split}{which} over {size}{offset}{hop}"
+
+
+def _events(source: Source, columns: frozenset[str]) -> list[object]:
+    """What decides which events there are, and when and whose (`columns`) they are; not where they are read."""
+    said = [source.filter, source.timestamp_field, source.window_on, source.changes, source.timezone]
+    if isinstance(source.history, Enriched):
+        return [*said, _columns(source, columns | {source.timestamp_field}), _events(source.history.base, frozenset())]
+    return [*said, _columns(source, columns | {source.timestamp_field}), source.name]
+
+
+def _columns(source: Source, columns: frozenset[str]) -> list[object]:
+    """What columns of a source are made of; of an enriched one, all that is below may be."""
+    own: list[object] = [item for item in source.select or () if output_name(item) in columns]
+    if isinstance(source.history, Enriched):
+        below = source.history
+        return [*own, below.base.select, [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs]]
+    return own
+
+
+def _table(table: Definition) -> str:
+    return str(table) if isinstance(table, Table) and str(table) != "a frame in memory" else f"{table} ({table.fingerprint[:6]})"
+
+
+def _said(value: object) -> object:
+    """A value as JSON: plain ones as they are, others as a text to read and an id to compare."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, FeatureRef):
+        return value.name
+    written = type(value).__str__ is not object.__str__  # else it is what Python makes of all fields, secrets included
+    shown = str(value) if written else type(value).__name__
+    return {"text": shown, "id": _hash(value)}
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _without_none(**fields: object) -> dict[str, object]:
+    """So that a field which a later version adds is no change."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def is_said(value: object) -> bool:
+    """Whether a value of a definition is a text with an id."""
+    return isinstance(value, Mapping) and value.keys() == {"text", "id"}

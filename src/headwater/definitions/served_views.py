@@ -1,0 +1,141 @@
+"""What of a project is served: its models at each level that can be, and the views that are kept for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from headwater.definitions.arm import AS_DEFINED, Arm
+from headwater.definitions.base import canonical
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import on_request
+from headwater.definitions.model import Precomputed
+from headwater.definitions.project import Project
+from headwater.definitions.view_refusals import refusals
+from headwater.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A view, not an alias, at a freshness that something is served at, and the names of the levels that read it so."""
+
+    view: FeatureView
+    levels: tuple[str, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """The view's name; at a freshness that only levels give it, followed by the first of these: `user@live`."""
+        return self.view.name if AS_DEFINED in self.levels else f"{self.view.name}@{self.levels[0]}"
+
+
+def backtest_only(arm: Arm) -> str | None:
+    """Why nothing can serve an arm, so that only a backtest replays it; None where it can be served.
+
+    Where predictions are made ahead, a job reads the history, and no view has to be kept, unless predictions on request stand in.
+    """
+    soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
+    if soon:
+        return f"known_after of {soon[0]} asks what a backtest would make of events known sooner or later: served ones are known when they come"
+    asked = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
+    other = [f"third-party features {name} at {freshness} is how a backtest asks" for name, freshness in asked if freshness != on_request()]
+    if other:
+        return f"{other[0]}: a request asks them when it comes"
+    scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
+    if scoring is not None and not scoring.freshness.scheduled:
+        return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"
+    if scoring is not None and not scoring.on_request:
+        unmade = (view for view in views if not view.freshness.servable)
+        return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
+    said = refusals(views)
+    return said[0] if said else next(filter(None, map(_unfed, views)), None)
+
+
+def served(project: Project) -> tuple[Arm, ...]:
+    """The arms of a project that can be served: each model as defined, and at the levels that are not for backtests alone."""
+    return tuple(arm for arm in project.arms if arm.name == AS_DEFINED or backtest_only(arm) is None)
+
+
+def replayed(project: Project) -> Mapping[str, Mapping[str, str]]:
+    """By level and model, why it is for backtests alone."""
+    found: dict[str, dict[str, str]] = {}
+    for arm in project.arms:
+        why = None if arm.name == AS_DEFINED else backtest_only(arm)
+        if why is not None:
+            found.setdefault(arm.name, {})[arm.model.name] = why
+    return found
+
+
+def stored(project: Project) -> tuple[Stored, ...]:
+    """The views that plan, apply, ingest, materialize and status work on: each as defined, and at each other freshness of a level.
+
+    A view at a freshness has tiles of its own; levels that are equally fresh share them. Streams that lag differently share theirs too,
+    and stand here once: the first that is named.
+    """
+    levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
+    for arm in served(project):
+        if arm.name != AS_DEFINED and (arm.scoring is None or arm.scoring.on_request):
+            for view in (view for service in arm.services for view in service.views_within):
+                names = levels.setdefault(view.root, [])
+                names.extend([] if arm.name in names else [arm.name])
+    found: dict[str, Stored] = {}
+    for view, names in levels.items():
+        found.setdefault(view.tiles_fingerprint, Stored(view, tuple(names)))
+    return tuple(found.values())
+
+
+def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str], str]) -> list[Stored]:
+    """Those of these names, in their order: `user` is the view at each freshness, `user@live` at one; all of them where none is named.
+
+    Raises:
+        UsageError: a name that none has; `unknown` makes the message of it, which the nearest name is added to.
+    """
+    every = list(every)
+    found: dict[str, Stored] = {}
+    for name in names:
+        mine = [one for one in every if name in (one.name, one.view.name)]
+        if not mine:
+            raise UsageError(f"{unknown(name)}; {nearest(name, [one.name for one in every])}")
+        found |= {one.name: one for one in mine}
+    return list(found.values()) if names else every
+
+
+def _unfed(view: FeatureView) -> str | None:
+    """What a view lacks that its values would be made of."""
+    source = view.source
+    if view.freshness.streamed and bottom_of(source).stream is None:
+        return f"view {view.name} would be streaming, and source {source.name} has no stream"
+    if view.freshness.scheduled and bottom_of(source).history is None:
+        return f"view {view.name} would be batch, and source {source.name} has no history"
+    return None
+
+
+def fingerprint(arm: Arm, namespace: str = "") -> str:
+    """16 hexadecimal digits of all that shapes the scores of an arm but for the fitted model: what a store tells them apart by.
+
+    namespace: of the arm's project in the store.
+    """
+    scoring = scoring_of(arm)
+    said = ("scores", arm.model.name, arm.model.task, [service.fingerprint for service in arm.services], scoring.freshness, scoring.keys)
+    whole = (*said, namespace) if namespace else said
+    return hashlib.sha256(json.dumps(canonical(whole), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def scoring_of(arm: Arm) -> Precomputed:
+    """How an arm's predictions are made ahead.
+
+    Raises:
+        UsageError: they are made on request, or only a backtest can make them.
+    """
+    scoring = arm.scoring
+    if scoring is None:
+        raise UsageError(
+            f"model {arm.model.name!r} at level {arm.name!r} is predicted on request; give the level predictions=hw.precomputed(freshness, keys=[...])"
+        )
+    why = backtest_only(arm)
+    if why is not None:
+        raise UsageError(f"model {arm.model.name!r} at level {arm.name!r} is for backtests only: {why}")
+    return scoring

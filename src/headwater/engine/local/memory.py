@@ -1,0 +1,55 @@
+"""How much memory work will take, and how it is cut to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from headwater.events.selection import KNOWN
+
+_KERNEL = 16  # bytes an event that sorting and folding need beside the columns: they work in chunks, but for a key with many events
+_SPARE = 0.6  # of what is free is planned with: hashes do not deal evenly, and allocators keep much from one bucket to the next
+_FINER = 2  # times as many buckets as would do if keys were alike
+_MOST = 512  # buckets; each is a file that is open during the split
+_INTERPRETER = 300_000_000  # bytes, where the system does not tell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many buckets events are split into, and how many events are held at once."""
+
+    buckets: int
+    capacity: int
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds now."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+        return pages * resource.getpagesize()
+    except (ImportError, OSError):
+        return _INTERPRETER
+
+
+def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
+    """What an event takes while its bucket is worked on: the frame, its sorted columns, codes and orders; texts as long as the sample's."""
+    texts = [name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)]
+    long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in texts)  # type: ignore[misc]
+    read = 8 * sample.width + 8 * len(texts) + int(long)
+    coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(texts)
+    return read + read // 2 + coded + _KERNEL  # half of it for what was read and is not yet given back to the system
+
+
+def planned(events: int, each: int, free: int) -> Plan:
+    """A plan for so many events of so many bytes each, in so much memory.
+
+    >>> planned(1_000_000, 100, 50_000_000)
+    Plan(buckets=8, capacity=300000)
+    """
+    capacity = max(int(free * _SPARE) // each, 1)
+    return Plan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)

@@ -1,0 +1,314 @@
+"""History larger than memory: split by key into buckets on disk, one bucket in memory at a time.
+
+A bucket is what `local.answer` takes: the events of some keys, all of those that any request can reach. So every value has the same
+bits as in one piece. What is done lies in a `workplace`, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater import permissions
+from headwater.connectors.table_fingerprint import state
+from headwater.definitions.base import HeadwaterWarning, canonical
+from headwater.definitions.memory_sizes import size_text
+from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
+from headwater.engine.local import compute as local
+from headwater.engine.local.memory import Plan, bytes_an_event, planned, resident
+from headwater.engine.local.partition import BUCKET, bucket_files, hash_of, split
+from headwater.engine.local.time_slices import sliced
+from headwater.engine.query import Query, Request, reach_of
+from headwater.errors import DataError
+from headwater.events.keys import compared_as
+from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_events, uncertain
+from headwater.events.selection import IDENT, KNOWN, TIME, collect
+from headwater.kernel.arrays import I64
+
+_SAMPLE = 10_000  # rows at the beginning that tell how long texts are, and whether most keys are asked for
+_LEAST = 300_000_000  # bytes that the split takes, whatever its size: rows on their way from files to files
+_MOST = 0.7  # of keys asked for: looking each up costs more than it saves
+
+
+def compute(
+    query: Query,
+    requests: Sequence[Request],
+    notes: Notes,
+    *,
+    memory: int | None = None,
+    threads: int | None = None,
+    tick: Callable[[int], None] | None = None,
+    reading: Callable[[int, int], None] | None = None,
+) -> list[list[pl.Series]]:
+    """`local.compute` within `memory` bytes: in one piece where that fits, else in buckets of keys.
+
+    The requests and their answers are held in memory beside the events; where they alone need more, a warning says so.
+
+    Args:
+        memory: how much the process may hold, in bytes; None: whatever it takes.
+        reading: called, while the history is split, with rows read and rows to read.
+        query, requests, notes, threads, tick: see `local.compute`.
+
+    Raises:
+        DataError: the data do not fit the definitions, or changed while they were read.
+        UsageError: the work folder cannot be written, or another process is at the same work.
+    """
+    reach = reach_of(requests, query.windows)
+    if memory is None or reach is None:
+        return local.compute(query, requests, notes, threads=threads, tick=tick)
+    before = state(query.source.table) or [
+        uuid.uuid4().hex
+    ]  # of a URL nothing says that it has not changed, so no run goes on with another's
+    scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
+    events = int(collect(scan.near.select(pl.len()), scan.what, streaming=True).item())
+    sample = collect(scan.frame.head(_SAMPLE), scan.what, streaming=True)
+    free = memory - resident() - _beside(query, requests)
+    plan = planned(events, bytes_an_event(sample, query.columns), max(free, memory // 10))
+    if free < (_LEAST if plan.buckets > 1 else 0):
+        warnings.warn(
+            f"memory={size_text(memory)} may not be held: this process, the rows asked for and their answers take {size_text(memory - free)}, and "
+            f"splitting a history some {size_text(_LEAST)} more. Ask for fewer rows at once, or give more memory",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+    if plan.buckets == 1:
+        return local.compute(query, requests, notes, threads=threads, tick=tick)
+    nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
+    local.answer(query, nothing, [Request(r.keys.clear(), r.t[:0], r.T[:0], r.K[:0]) for r in requests])  # refuse now what must be
+    with workplace(_query_print(query, requests), _print([before, memory, _versions()])) as folder:
+        work = _Work(query, requests, scan, sample, folder, plan, threads).split(events, before, notes, reading)
+        return work.answers(notes, tick)
+
+
+def _beside(query: Query, requests: Sequence[Request]) -> int:
+    """The bytes that answers and the orders of requests take, beside whatever events are held.
+
+    Every answer once, and those of one set of requests twice, as they are put into row order.
+    """
+    rows = sum(len(r.t) for r in requests)
+    return 9 * len(query.features) * (rows + max(len(r.t) for r in requests)) + 40 * rows
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some keys' requests, or those of one slice of time: which rows of each set of requests, and what they reach."""
+
+    name: str
+    bucket: int
+    rows: tuple[I64, ...]
+    reach: Reach | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    query: Query
+    requests: Sequence[Request]
+    scan: Scan
+    sample: pl.DataFrame
+    folder: Path
+    plan: Plan
+    threads: int | None
+
+    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> _Work:
+        """Deal the events into buckets, unless that is done, and then by the plan it was done by; note what was left out."""
+        done = read_json(self.folder / "split.json")
+        if done is None:
+            with renamed(self.folder / "split") as draft:
+                left_out = self._write(draft, _up_to(events, reading))
+                if state(self.query.source.table) not in (None, before):
+                    raise DataError(f"{self.scan.what}: its files changed while they were read; run again")
+            done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
+            write_json(self.folder / "split.json", done)
+        for reason, rows in cast("dict[str, int]", done["left_out"]).items():
+            notes.leave_out(reason, rows)
+        return replace(self, plan=Plan(cast("int", done["buckets"]), cast("int", done["capacity"])))
+
+    def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
+        """The features of every request, part by part; parts that are done are not done again."""
+        done: list[_Part] = []
+        for part in self._parts():
+            place = self.folder / "answers" / part.name
+            if not place.exists():
+                self._answer(part, place, notes, tick)
+            elif tick is not None:
+                tick(sum(map(len, part.rows)))
+            done.append(part)
+        return [self._in_row_order(done, of) for of in range(len(self.requests))]
+
+    def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
+        """Into a folder a bucket; one more holds the rows that are left out."""
+        key, within = self._hash(), self.plan.buckets
+        asked = pl.concat([r.keys.select(key.alias("hash")) for r in self._asking()]).unique()["hash"]
+        wanted = uncertain(self.scan.source) | key.is_in(asked.implode())
+        if self.sample.filter(wanted).height > _MOST * self.sample.height:
+            wanted = pl.lit(True)  # noqa: FBT003 (a literal)
+        bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
+        left_out = Notes()
+        if self.scan.source.id_field is None:
+            split(self.scan.frame.filter(wanted), bucket, draft / "0", self.scan.what, passed)
+            rows = _read(bucket_files([draft / "0"], within), [TIME, *([KNOWN] if self.scan.source.known_at_field else [])])
+            if rows is not None:
+                self.scan.counting(rows, left_out)
+            return left_out.left_out
+        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.what, passed)
+        total: Counter[str] = Counter()
+        for of in range(within):
+            files = bucket_files([draft / "ids"], of)
+            rows = _read(files)
+            if rows is not None:
+                part = Notes()
+                split(self.scan.counting(rows, part).lazy().filter(wanted), bucket, draft / str(of), self.scan.what)
+                total += part.left_out
+            for file in files:
+                file.unlink()
+        return total
+
+    def _hash(self) -> pl.Expr:
+        asked = [r.keys for r in self.requests]
+        return hash_of(compared_as(self.scan.frame.collect_schema(), self.query.keys, asked, self.scan.what) if self.query.keys else {})
+
+    def _asking(self) -> list[Request]:
+        return list({id(r.keys): r for r in self.requests}.values())
+
+    def _parts(self) -> Iterator[_Part]:
+        """The buckets that are asked for; one with more events than fit at once in slices of time, where windows are bounded."""
+        bucket = self._hash() % self.plan.buckets
+        dealt: dict[int, list[I64]] = {}
+        for r in self._asking():
+            of = r.keys.with_columns(bucket.alias(BUCKET))[BUCKET].to_numpy()
+            order = np.argsort(of, kind="stable")
+            dealt[id(r.keys)] = np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets)))
+        for number in range(self.plan.buckets):
+            rows = tuple(dealt[id(r.keys)][number] for r in self.requests)
+            if not any(map(len, rows)):
+                continue
+            asked = taken(self.requests, rows)
+            whole = _Part(str(number), number, rows)
+            files = self._files(number)
+            slices = sliced(self.query, asked, files, self.plan.capacity)
+            if len(slices) < 2:
+                yield whole
+                continue
+            for i, one in enumerate(slices):
+                yield _Part(f"{number}.{i}", number, _both(rows, one.rows), one.reach)
+
+    def _files(self, bucket: int) -> list[Path]:
+        places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
+        return bucket_files(places, bucket)
+
+    def _events(self, part: _Part, notes: Notes) -> pl.DataFrame:
+        events = _read(self._files(part.bucket), None, part.reach)
+        if events is None:
+            return self.scan.frame.collect_schema().to_frame()
+        notes.events[self.query.source.name] += events.height
+        return events
+
+    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+        asked = taken(self.requests, part.rows)
+        found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
+        permissions.make_folder(place.parent)
+        with renamed(place) as draft:
+            permissions.make_folder(draft)
+            for of, series in enumerate(found):
+                pl.DataFrame(series).write_ipc(permissions.create(draft / f"{of}.arrow"))
+
+    def _in_row_order(self, parts: Sequence[_Part], of: int) -> list[pl.Series]:
+        rows = np.concatenate([part.rows[of] for part in parts])
+        back = np.empty_like(rows)
+        back[rows] = np.arange(len(rows))
+        files = [self.folder / "answers" / part.name / f"{of}.arrow" for part in parts]
+        joined = pl.concat([pl.read_ipc(file) for file in files])
+        return [series.gather(back) for series in joined]
+
+
+def _both(rows: Sequence[I64], chosen: Sequence[I64]) -> tuple[I64, ...]:
+    """Positions of positions; sets that share both share what is made of them."""
+    made: dict[tuple[int, int], I64] = {}
+    for mine, some in zip(rows, chosen, strict=True):
+        made.setdefault((id(mine), id(some)), mine[some])
+    return tuple(made[id(mine), id(some)] for mine, some in zip(rows, chosen, strict=True))
+
+
+def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
+    """Rows of a bucket; None where it has none."""
+    if not files:
+        return None
+    rows = pl.scan_parquet(files)
+    if reach is not None:
+        rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
+    found = collect(rows if columns is None else rows.select(columns), "the work folder")
+    # column by column, so that no two copies of everything are held
+    return pl.DataFrame([found.drop_in_place(name).rechunk() for name in found.columns])
+
+
+def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
+    """A function that is told of rows as they pass, and tells how many have passed of how many."""
+    if reading is None:
+        return None
+    seen = [0]
+
+    def passed(more: int) -> None:
+        seen[0] += more
+        reading(min(seen[0], rows), rows)
+
+    return passed
+
+
+def _query_print(query: Query, requests: Sequence[Request]) -> str:
+    """What is asked: the definitions, and every request."""
+    digest = hashlib.sha256()
+    seen: dict[int, int] = {}
+    for r in requests:
+        for value in (r.keys, r.t, r.T, r.K):
+            if id(value) not in seen:
+                seen[id(value)] = len(seen)
+                digest.update(value.hash_rows(seed=0).to_numpy().tobytes() if isinstance(value, pl.DataFrame) else value.tobytes())
+    places = [[seen[id(v)] for v in (r.keys, r.t, r.T, r.K)] for r in requests]
+    schemas = [repr(r.keys.schema) for r in requests]
+    return _print(
+        [
+            query.source,
+            query.keys,
+            query.features,
+            query.expires_after,
+            query.also,
+            query.retained,
+            query.known,
+            places,
+            schemas,
+            digest.hexdigest(),
+        ]
+    )
+
+
+def _versions() -> list[str]:
+    return [importlib.metadata.version("headwater"), pl.__version__]
+
+
+def _print(said: object) -> str:
+    """16 hexadecimal digits of what is said."""
+    return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def taken(requests: Sequence[Request], rows: Sequence[I64]) -> list[Request]:
+    """The requests at these positions of each set; sets that share keys or times still do."""
+    made: dict[tuple[int, int], object] = {}
+
+    def once(value: pl.DataFrame | I64, at: I64) -> object:
+        place = (id(value), id(at))
+        if place not in made:
+            made[place] = value[at]
+        return made[place]
+
+    return [replace(r, **{f: once(getattr(r, f), at) for f in ("keys", "t", "T", "K")}) for r, at in zip(requests, rows, strict=True)]  # type: ignore[arg-type]

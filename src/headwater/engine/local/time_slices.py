@@ -1,0 +1,103 @@
+"""Events of a few keys that are too many at once: their requests in slices of time, each with the events that it reaches.
+
+A value depends on the events that count and on nothing else, so a slice that holds all of those gives the same bits. Not so where a
+column says when events were known: late events are added up in an order that all events of the key decide, so those stay together;
+and where a window has no beginning, every slice would reach all that came before.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.base import HeadwaterWarning
+from headwater.engine.query import Query, Request, reach_of
+from headwater.events.read_events import Reach
+from headwater.events.selection import TIME, collect
+from headwater.kernel.arrays import I64
+
+_CUTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)  # how many slices are tried
+_SPANS = 4096  # in which events are counted
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Which requests of each set, and the events that they reach."""
+
+    rows: tuple[I64, ...]
+    reach: Reach | None
+
+
+def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacity: int) -> list[Slice]:
+    """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
+
+    Args:
+        files: the bucket's events. capacity: how many events are held at once.
+    """
+    what = f"source {query.source.name!r}"
+    events = int(collect(pl.scan_parquet(files).select(pl.len()), what, streaming=True).item()) if files else 0
+    if events <= capacity:
+        return []
+    whole = reach_of(requests, query.windows)
+    apart = query.source.known_at_field is None or query.source.window_on == "known_at"
+    best: list[Slice] = []
+    least = events
+    if apart and whole is not None and whole.first is not None:
+        starts, before = _counted(files, whole.first, whole.last, what)
+        for cuts in _CUTS:
+            slices = _cut(query, requests, cuts)
+            most = max(int(_between(starts, before, s.reach)) for s in slices)
+            if most < least * 0.9:
+                best, least = slices, most
+            if least <= capacity:
+                break
+    if least > capacity:
+        warnings.warn(
+            f"{what}: memory= cannot be held: one key or a few of one bucket have {least:,} events that are needed at once, and there is room for "
+            f"{capacity:,}. {'Shorter windows reach fewer' if apart else 'Events with a known_at_field stay together'}; give more memory",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+    return best
+
+
+def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[Slice]:
+    """Slices of equal length of the request times; sets that share times share their cuts."""
+    times = {id(r.t): r.t for r in requests}
+    low = min(int(t.min()) for t in times.values() if len(t))
+    high = max(int(t.max()) for t in times.values() if len(t)) + 1
+    edges = low + (high - low) * np.arange(1, cuts) // cuts
+    of = {at: np.searchsorted(edges, t, side="right") for at, t in times.items()}
+    made = []
+    for number in range(cuts):
+        rows = {at: np.flatnonzero(mine == number) for at, mine in of.items()}
+        chosen = tuple(rows[id(r.t)] for r in requests)
+        if any(map(len, chosen)):
+            within = [Request(r.keys, r.t[c], r.T[c], r.K[c]) for r, c in zip(requests, chosen, strict=True)]
+            made.append(Slice(chosen, reach_of(within, query.windows)))
+    return made
+
+
+def _counted(files: list[Path], low: int, high: int, what: str) -> tuple[I64, I64]:
+    """Where spans of time begin, and how many events lie before each: int64 both."""
+    width = max(-(-(high - low) // _SPANS), 1)
+    span = ((pl.col(TIME) - low) // width).alias("span")
+    found = collect(pl.scan_parquet(files).select(span).group_by("span").len(), what, streaming=True)
+    counts = np.zeros(_SPANS + 1, np.int64)
+    counts[np.clip(found["span"].to_numpy(), 0, _SPANS)] += found["len"].to_numpy()
+    return low + width * np.arange(_SPANS + 2), np.concatenate([[0], np.cumsum(counts)])
+
+
+def _between(starts: I64, before: I64, reach: Reach | None) -> int:
+    """How many events lie in a reach, at most."""
+    if reach is None:
+        return 0
+    assert reach.first is not None
+    first = int(np.searchsorted(starts, reach.first, side="right")) - 1
+    last = int(np.searchsorted(starts, reach.last, side="left"))
+    return int(before[min(last, len(before) - 1)] - before[max(first, 0)])

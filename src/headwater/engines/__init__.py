@@ -1,1 +1,0 @@
-"""Engines read events, bucket them by key and run the kernel."""

@@ -1,0 +1,1 @@
+"""Erasing one entity from everything that headwater stores, with a receipt."""

@@ -1,0 +1,368 @@
+"""Erasing one entity: everything that headwater stores under a key, with a receipt of what was removed and what could not be searched."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from headwater import settings
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import Stored, fingerprint, served, stored
+from headwater.definitions.source import Source
+from headwater.definitions.streams import KafkaTopic
+from headwater.engine.checkpoint import lock
+from headwater.erasure.erase_datasets import mark_manifests
+from headwater.erasure.erase_logs import (
+    SERVING_LOG,
+    THIRD_PARTIES,
+    erase_answers,
+    erase_outcomes,
+    erase_served,
+    erased_requests,
+    request_keys,
+)
+from headwater.erasure.erase_stream import StreamState, partitions
+from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
+from headwater.erasure.receipt import Journal, Receipt
+from headwater.errors import StoreError, UsageError, nearest
+from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.source_ingestor import streamed
+from headwater.ingestion.validate import Acceptance
+from headwater.monitoring.orphans import spelt
+from headwater.online_stores import OnlineStore, keyspace, open_store
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.state.prediction_codec import SLOTS, read_scores
+from headwater.state.view_state import read_state, read_stream
+from headwater.training.feature_cache import Cache
+
+_INGEST: Final = "ingest"
+
+
+def erase(
+    project: Project,
+    key: Mapping[str, object],
+    *,
+    store: OnlineStore | str | None = None,
+    folder: str | PathLike[str] | None = None,
+    dry_run: bool = False,
+    wait: float = 10.0,
+) -> Receipt:
+    """Remove one entity from everything that headwater stores of a project.
+
+    That is: records of every view at every freshness, ids, held events, change images, the archive, filtered rows, dead letters, the
+    serving log, posted outcomes, precomputed predictions, and the cache. Records of other keys that counted its events are computed again
+    without them. A killed run goes on where it was when it is started again. An event of the key that arrives later counts as new.
+
+    With LMDB, `headwater ingest` must be stopped; with Redis it may run.
+
+    Args:
+        project: whose data.
+        key: the columns of the key, as views name them, and their values: `{"user": 7}`. A view by more columns loses every key with these.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where archive and logs are; None is headwater's home.
+        dry_run: only count; nothing is changed and no receipt is written.
+        wait: seconds to wait for a process that writes the same views.
+
+    Returns:
+        The receipt, which is also a file in `erasures` of the folder.
+
+    Raises:
+        UsageError: no view has such a key, or the value is of another type.
+        StoreError: the store or a file cannot be written, or another process writes to the store.
+
+    >>> import headwater as hw, tempfile
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store, tempfile.TemporaryDirectory() as folder:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     receipt = hw.erase(project, {"user": 1}, store=store, folder=folder)
+    ...     receipt.rows["online records of user"], hw.status(project, store=store).views[0].keys
+    (1, 1)
+    """
+    place = settings.home() if folder is None else Path(folder)
+    url = settings.store() if store is None else store
+    if isinstance(url, str):
+        open_store(url, readonly=True).close()  # no receipt of a store that is not there
+    with opened_for(project.name, url) as mine:
+        erased = _checked(project, key, mine)
+        journal = Journal.begin(project.name, erased.texts, _shown(url), place, dry_run=dry_run)
+        journal.forget_unreplaced()
+        _Erasure(project, erased, mine, place, journal, wait).run()
+    return journal.receipt
+
+
+class _Erasure:
+    """The steps of one erasure, in their order. Each leaves nothing to do when it is run again."""
+
+    def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: Journal, wait: float) -> None:
+        self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
+        self.views = [dataclasses.replace(one, view=placed(store, one.view)) for one in stored(project)]
+        self.requests = request_keys(project, key)
+
+    def run(self) -> None:
+        """Every step that is not done."""
+        journal = self.journal
+        with self._alone():
+            self._step("outcomes", self._outcomes)  # before the serving log, which says which requests they are of
+            self._step(SERVING_LOG, self._served)
+            self._step(THIRD_PARTIES, self._answers)
+            for one in self.views:
+                if one.view.freshness.scheduled:
+                    self._step(f"view {one.name}", lambda one=one: self._batch_view(one))  # type: ignore[misc]
+            self._step("precomputed predictions", self._scores)
+            for source in streamed([one.view for one in self.views]):
+                self._source(source)
+            self._step("caches", self._caches)
+            self._step("manifests", self._manifests)
+        self._name_the_rest()
+        journal.receipt.pending = {}
+        journal.finish()
+
+    def _step(self, name: str, run: Callable[[], Mapping[str, int]]) -> None:
+        if not self.journal.is_done(name):
+            self.journal.finish_step(name, run())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other erasures out, and ingestion where the store has one writer."""
+        if self.journal.dry_run:
+            yield
+            return
+        with ExitStack() as stack:
+            stack.enter_context(self.store.lease("erase", wait=self.wait))
+            try:
+                if not self.store.partitioned:
+                    stack.enter_context(self.store.lease(_INGEST, wait=self.wait))
+            except StoreError as error:
+                raise StoreError(
+                    f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), erase, and start it again"
+                ) from error
+            yield
+
+    # ------------------------------------------------------------ logs
+
+    def _outcomes(self) -> Mapping[str, int]:
+        requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests))
+        return {**erase_outcomes(self.folder, self.requests, requests, self.journal), "outcomes": self.journal.rows_in_files("outcomes")}
+
+    def _served(self) -> Mapping[str, int]:
+        erase_served(self.folder, self.requests, self.journal)
+        return {SERVING_LOG: self.journal.rows_in_files(SERVING_LOG)}
+
+    def _answers(self) -> Mapping[str, int]:
+        erase_answers(self.folder, self.requests, self.journal)
+        return {THIRD_PARTIES: self.journal.rows_in_files(THIRD_PARTIES)}
+
+    # ------------------------------------------------------------ the online store
+
+    def _batch_view(self, one: Stored) -> Mapping[str, int]:
+        """Drop the records of a batch view by the key."""
+        view = one.view
+        state = read_state(self.store, view.tiles_fingerprint)
+        if state is None:
+            return {}
+        if not self.key.columns <= set(view.keys):
+            if view.source.columns is None or self.key.columns <= set(view.source.columns):
+                self.journal.not_searched(
+                    f"online records of {one.name}",
+                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {one.name} --full-refresh",
+                )
+            return {}
+        with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):
+            gone = self._by_key(keyspace.records(view.tiles_fingerprint), view.keys, state.dtypes, 2)
+            self._drop(gone)
+        return {f"online records of {one.name}": len({place[:-2] for place in gone})}
+
+    def _scores(self) -> Mapping[str, int]:
+        """Drop precomputed predictions of the key."""
+        rows: Counter[str] = Counter()
+        for arm in served(self.project):
+            if arm.scoring is None:
+                continue
+            stored_scores = read_scores(self.store, fingerprint(arm))
+            if stored_scores is None:
+                continue
+            dtypes = stored_scores.dtypes
+            if not all(cut.names for cut in stored_scores.cuts):
+                self.journal.not_searched(
+                    f"lists of {arm.model.name}", "lists of other keys may hold it as an item until the next cut is made"
+                )
+            with self.store.lease(f"score-{fingerprint(arm)}", wait=self.wait):
+                for key in self.requests:
+                    if key.columns <= set(dtypes):
+                        gone = self._by_key(keyspace.records(fingerprint(arm)), list(dtypes), dtypes, len(SLOTS[0]), key)
+                        self._drop(gone)
+                        rows[f"predictions of {arm.model.name}"] += len({place[: -len(SLOTS[0])] for place in gone})
+            self.journal.not_searched(
+                f"tables that predictions of {arm.model.name} are published to", "remove the rows there, if there are such tables"
+            )
+        return rows
+
+    def _by_key(
+        self, begin: bytes, columns: Sequence[str], dtypes: Mapping[str, pl.DataType], slot: int, key: ErasedKey | None = None
+    ) -> list[bytes]:
+        """Where records of both slots stand whose keys have the erased one."""
+        key = key or self.key
+        if set(columns) == key.columns:
+            exact = key.bytes_of(columns, dtypes)
+            places = [] if exact is None else [begin + keyspace.shortened([exact])[0] + end for end in SLOTS]
+            return [place for place, found in zip(places, self.store.get(places), strict=True) if found is not None]
+        own = {name: dtypes[name] for name in columns}
+        return [place for place, _ in self.store.scan(begin) if key.is_row(spelt(place[len(begin) : -slot], own), own)]
+
+    def _drop(self, places: list[bytes]) -> None:
+        if places and not self.journal.dry_run:
+            self.store.commit(dict.fromkeys(places), {})
+
+    # ------------------------------------------------------------ streams
+
+    def _source(self, source: Source) -> None:
+        """Erase from the state of a stream, and then from its files; both while nobody else makes files of it."""
+        views = streamed([one.view for one in self.views])[source]
+        acceptance = Acceptance(source, views, 0)
+        if not StreamRows(acceptance, self.key).can_have_it:
+            return
+        rollers = {space: Roller(self.store, space, self.folder / name, source.name) for space, name in FOLDERS.items()}
+        parts = partitions(self.store, source.name)
+        with ExitStack() as stack:
+            if not self.journal.dry_run:
+                for roller in rollers.values():
+                    if parts or roller.place.is_dir():
+                        stack.enter_context(roller.alone())
+            for partition in parts:
+                name = source.name if partition is None else f"{source.name}, partition {partition}"
+                self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
+            if any(roller.place.is_dir() for roller in rollers.values()):
+                self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
+        if isinstance(source.stream, KafkaTopic):
+            self.journal.not_searched(f"topic {source.stream.topic}", "delete the records there, or wait until its retention has")
+        if source.id_field is None:
+            self.journal.not_searched(f"ids of source {source.name}", "hashes of idempotency keys are dropped after id_horizon")
+
+    def _partition(self, acceptance: Acceptance, partition: str | None, archive: Roller) -> Mapping[str, int]:
+        source = acceptance.source
+        shard = Shard(acceptance, self.store, partition)
+        tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
+        state = StreamState(shard, self.key, self.folder, tokens)
+        if not state.archived and shard.progress.counts.get("accepted", 0):
+            self.journal.not_searched(
+                f"source {source.name}", f"no archive in {archive.place}: records by other keys still count the events"
+            )
+        if shard.corrections is not None:
+            self.journal.keep_pending(f"tokens {source.name}", {token.hex() for token in state.tokens})
+        found = state.find() if self.journal.dry_run else state.erase()
+        self._unread(source, found.unread)
+        return found.rows
+
+    def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
+        source = acceptance.source
+        tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
+        some = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
+        state = StreamState(Shard(acceptance, self.store, some), self.key, None, tokens)
+        for space, roller in rollers.items():
+            for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
+                rows = pl.read_parquet(path, hive_partitioning=False)
+                mask, unread = state.rows_of(space, rows)
+                self._unread(source, unread)
+                if mask.any():
+                    self.journal.rewrite(path, FOLDERS[space], int(mask.sum()), rows.filter(pl.Series(~mask)))
+        return {name: self.journal.rows_in_files(name) for name in FOLDERS.values()}
+
+    def _unread(self, source: Source, payloads: int) -> None:
+        if payloads:
+            self.journal.not_searched(
+                f"dead letters of {source.name}", f"{payloads} payloads can be read neither as its format nor as JSON"
+            )
+
+    # ------------------------------------------------------------ caches, manifests, and what is elsewhere
+
+    def _caches(self) -> Mapping[str, int]:
+        """Clear the feature cache and the work folders of killed runs: what they hold does not name its keys."""
+        cache = Cache(self.folder / "cache")
+        files = sum(path.is_file() for path in cache.folder.rglob("*"))
+        work = [place for place in (self.folder / "work").glob("*") if place.is_dir()]
+        if not self.journal.dry_run:
+            cache.clear()
+            for place in work:
+                with (place / "lock").open("ab") as file:
+                    if lock(file):
+                        shutil.rmtree(place, ignore_errors=True)
+                    else:
+                        self.journal.not_searched(f"work folder {place.name}", "a run is using it; it is removed when that ends")
+        return {"cache files": files, "work folders": len(work)}
+
+    def _manifests(self) -> Mapping[str, int]:
+        return {"manifests": mark_manifests(self.folder, self.requests, self.journal)}
+
+    def _name_the_rest(self) -> None:
+        """What no step searches."""
+        for source in self.project.sources:
+            if source.history is not None:
+                self.journal.not_searched(
+                    f"history of source {source.name}", "a table of yours: remove the rows there, or the next run reads them again"
+                )
+        for labels in dict.fromkeys(model.labels.name for model in self.project.models):
+            self.journal.not_searched(f"table of labels {labels}", "a table of yours: remove the rows there")
+        for place, why in _ELSEWHERE.items():
+            self.journal.not_searched(place, why)
+
+
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "training sets already written": "manifests that are marked name them; write them again, or delete them",
+    "models already trained": "train them again where that is required",
+    "backups": "delete those that were made before, or erase again after a restore",
+    "answers of third parties by other fields": "files in `answers` name the fields of a request: remove those that point to the key by another one",
+    "processes that serve": "requests of the last minute may not be in the serving log yet: run the same command again later",
+    "free space of the store": "LMDB overwrites deleted pages as it needs them: `headwater store backup` and `restore` leave them behind; "
+    "Redis drops them from its append-only file when that is rewritten",
+}
+
+
+def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) -> ErasedKey:
+    """The key, if views or predictions have its columns and what is stored can hold its values.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if not key:
+        raise UsageError("no key is given; give the columns of a view's key and their values, such as user=7")
+    erased = ErasedKey({name: as_text(value) for name, value in key.items()})
+    views = [placed(store, one.view) for one in stored(project)]
+    known = {name for view in views for name in view.keys} | {name for arm in served(project) if arm.scoring for name in arm.scoring.keys}
+    for name, value in key.items():
+        if name not in known:
+            raise UsageError(f"no feature view of project {project.name!r} has the key {name!r}; {nearest(name, known)}")
+        if value is None:
+            raise UsageError(f"the key {name!r} is null; a view has no record of a null key")
+    for view in views:
+        if erased.columns <= set(view.keys):
+            batch = view.freshness.scheduled
+            state = read_state(store, view.tiles_fingerprint) if batch else read_stream(store, view.tiles_fingerprint, view.source.name)
+            if state is not None and erased.values(state.dtypes) is None:
+                wrong = {
+                    name: str(state.dtypes.get(name))
+                    for name in erased.columns
+                    if ErasedKey({name: erased.texts[name]}).values(state.dtypes) is None
+                }
+                raise UsageError(
+                    f"feature view {view.name!r} has the key as {wrong}, and {[erased.texts[name] for name in wrong]} is not of that type"
+                )
+    return erased
+
+
+def _shown(store: OnlineStore | str) -> str:
+    """The store without its password."""
+    if not isinstance(store, str):
+        return type(store).__name__
+    parts = urlsplit(store)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

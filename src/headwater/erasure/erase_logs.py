@@ -1,0 +1,135 @@
+"""Erasing a key from what serving wrote: the serving log, and posted outcomes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import sleep
+from typing import Final
+
+import polars as pl
+
+from headwater import clock, permissions
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import served
+from headwater.engine.checkpoint import lock
+from headwater.erasure.key_match import ErasedKey, any_matches
+from headwater.erasure.receipt import Journal
+from headwater.errors import StoreError
+from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
+from headwater.logs.serving_log_files import SERVED
+from headwater.logs.serving_log_rows import PREFIX, REQUEST
+
+SERVING_LOG: Final = "serving log"
+THIRD_PARTIES: Final = "answers of third parties"
+ANSWERS: Final = "answers"
+"""The folder that `headwater serve --log-third-party` writes to."""
+_WAIT: Final = 30.0  # seconds
+
+
+def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
+    """The key as requests name it: by each alias of a view that fills its columns from columns of the request, and as it is."""
+    views = [view for arm in served(project) for service in arm.services for view in service.views]
+    found = [key]
+    for view in views:
+        names = {name: column for name in view.keys if isinstance(column := view.request_key(name), str)}
+        if key.columns <= names.keys():
+            found.append(key.renamed({name: names[name] for name in key.texts}))
+    return list({tuple(sorted(one.texts.items())): one for one in found}.values())
+
+
+def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
+    """Rewrite the files of the serving log without the rows of the key."""
+    for path in sorted((folder / SERVED).rglob("*.parquet")):
+        if not any_matches(keys, _columns(path, keys)).any():
+            continue
+        rows = pl.read_parquet(path, hive_partitioning=False)
+        mask = any_matches(keys, rows)
+        journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)))
+
+
+def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
+    """Rewrite the files of third parties' answers without those that a request of the key was given."""
+    for path in sorted((folder / ANSWERS).rglob("*.parquet")):
+        rows = pl.read_parquet(path, hive_partitioning=False)
+        mask = any_matches(keys, rows)
+        if mask.any():
+            journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)))
+
+
+def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
+    """The ids of the requests in the serving log of which every row has the key: an outcome may name its request by nothing else."""
+    gone: set[str] = set()
+    stay: set[str] = set()
+    for path in sorted((folder / SERVED).rglob("*.parquet")):
+        rows = _columns(path, keys)
+        mask = any_matches(keys, rows)
+        if mask.any():
+            gone |= set(rows[REQUEST].filter(pl.Series(mask)))
+            stay |= set(rows[REQUEST].filter(pl.Series(~mask)))
+    return gone - stay
+
+
+def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: Journal) -> Mapping[str, int]:
+    """Remove posted outcomes of the key from the journals and files of all labels; how many.
+
+    Raises:
+        StoreError: a journal or file cannot be written.
+    """
+    removed = 0
+    root = folder / OUTCOMES
+    for place in sorted(root.iterdir()) if root.is_dir() else []:
+        if not (place / JOURNAL).is_file():
+            continue
+        with _alone(place / "lock"):
+            for path in rolled(place):
+                rows = pl.read_parquet(path, hive_partitioning=False)
+                mask = any_matches(keys, rows) | rows[REQUEST].is_in(list(requests)).fill_null(value=False).to_numpy()
+                if mask.any():
+                    journal.rewrite(path, OUTCOMES, int(mask.sum()), rows.filter(pl.Series(~mask)))
+            removed += _journal(place / JOURNAL, keys, requests, dry_run=journal.dry_run)
+    return {"outcomes that wait for their files": removed}
+
+
+def _journal(path: Path, keys: Sequence[ErasedKey], requests: set[str], *, dry_run: bool) -> int:
+    try:
+        with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
+            database.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+            rows = database.execute("SELECT sequence, identity FROM outcomes").fetchall()
+            gone = [(sequence,) for sequence, identity in rows if _is_of(identity, keys, requests)]
+            if gone and not dry_run:
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany("DELETE FROM outcomes WHERE sequence = ?", gone)
+                database.execute("COMMIT")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return len(gone)
+    except sqlite3.Error as error:
+        raise StoreError(f"the journal of outcomes {path} cannot be changed: {error}; run the same command again") from error
+
+
+def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool:
+    request, _, named = json.loads(identity)
+    row = dict(named)
+    return any(key.is_in(row) for key in keys) or (request in requests and not row)
+
+
+def _columns(path: Path, keys: Sequence[ErasedKey]) -> pl.DataFrame:
+    """The request ids of a file, and its columns that a key may stand in."""
+    wanted = {REQUEST, *(name for key in keys for own in key.texts for name in (own, f"{PREFIX}given_{own}"))}
+    rows = pl.scan_parquet(path, hive_partitioning=False)
+    return rows.select(name for name in rows.collect_schema().names() if name in wanted).collect()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from rolling outcomes into files."""
+    until = clock.stopwatch() + _WAIT
+    with permissions.open_private(path, "ab") as file:
+        while not lock(file):
+            if clock.stopwatch() > until:
+                raise StoreError(f"another process has held {path} for {_WAIT:.0f} seconds; stop it, and run the same command again")
+            sleep(0.05)
+        yield

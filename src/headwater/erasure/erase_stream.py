@@ -1,0 +1,351 @@
+"""Erasing a key from the state of a source's stream: records, ids, held events, change images, and rows that wait for their files.
+
+Records by the key are dropped. A record by another key that counted erased events is computed again from the events that stay, so archive
+and records agree. The commit expects the progress of the partition, as a partition writer's does: a writer that runs elsewhere is fenced
+by it, reads what the store holds, and goes on.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater.erasure.key_match import ErasedKey, StreamRows
+from headwater.errors import FencedError, LostError
+from headwater.events.selection import IDENT, ROW, TIME
+from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.bootstrap import history_before
+from headwater.ingestion.change_state import tokens_of
+from headwater.ingestion.dedup_index import WIDTH, words
+from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.validate import Acceptance
+from headwater.kernel.arrays import Bool
+from headwater.monitoring.orphans import spelt
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import change_codec as kept
+from headwater.state import frame_codec
+from headwater.state.view_state import Begun, read_progress, read_state
+from headwater.state.view_tiles import ViewTiles
+
+_ROWS = 200_000
+_BYTES = 1 << 26  # of one commit
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a partition holds of a key: rows by place, the changes that remove them, and tokens of the ids of erased change images."""
+
+    rows: Mapping[str, int]
+    changes: Mapping[bytes, bytes | None]
+    tokens: frozenset[bytes] = frozenset()
+    unread: int = 0
+
+
+class StreamState:
+    """What an online store holds of one partition of a source's stream.
+
+    Args:
+        shard: the partition writer. key: what to erase. folder: where the archive is; None where none is kept.
+        tokens: of the ids of change images that an earlier run found.
+    """
+
+    def __init__(self, shard: Shard, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
+        self.shard, self.key, self.folder, self.store = shard, key, folder, shard.store
+        self.acceptance: Acceptance = shard.acceptance
+        self.stream = StreamRows(self.acceptance, key)
+        self.known_tokens = tokens
+
+    def find(self) -> Found:
+        """Look for the key."""
+        rows: Counter[str] = Counter()
+        changes: dict[bytes, bytes | None] = {}
+        if self.shard.corrections is None:
+            for tiles in self.acceptance.tiles:
+                found = self._records(tiles)
+                changes |= found
+                rows[f"online records of {tiles.view.name}"] += sum(value is None for value in found.values())
+        else:
+            found_images = self._images()
+            changes |= found_images
+            rows["change images"] += sum(key.startswith(keyspace.IMAGE) and value is None for key, value in found_images.items())
+        changes |= self._held(rows)
+        changes |= self._ids(rows)
+        unread = 0
+        for space in FOLDERS:  # last, since records are computed from what waits for the archive
+            blocks, lost = self._blocks(space, rows)
+            changes |= blocks
+            unread += lost
+        if self.shard.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
+            # whoever fills views from the archive is fenced, and begins again with what is left of it
+            changes = {keyspace.filling(self.shard.source.name, self.shard.partition): secrets.token_bytes(16), **changes}
+        return Found(+rows, changes, frozenset(self.tokens) if self.shard.corrections is not None else frozenset(), unread)
+
+    def erase(self) -> Found:
+        """Remove what is found.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        for _ in range(_ATTEMPTS):
+            found = self.find()
+            try:
+                self._commit(found)
+            except LostError:
+                raise
+            except FencedError:  # the writer of the partition was first: what was found is out of date
+                self.shard.load()
+                for cached in ("archived", "tokens"):
+                    self.__dict__.pop(cached, None)
+                continue
+            return found
+        raise FencedError(
+            f"the stream of source {self.shard.source.name!r} is written too often to be erased from; stop `headwater ingest`"
+        )
+
+    def _commit(self, found: Found) -> None:
+        """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
+        shard, pairs = self.shard, iter(found.changes.items())
+        progress, erased = shard.progress, sum(int(mask.sum()) for _, mask in self.archived)
+        while some := dict(_until(pairs, _BYTES)):
+            said = self.store.get([shard.place])[0]
+            if read_progress(said) != progress:
+                raise FencedError("another process has written meanwhile")
+            expect: dict[bytes, bytes | None] = {shard.place: said}
+            if shard.partition is not None:
+                end = shard.ends.get(shard.partition)
+                expect[keyspace.offset(shard.source.name, shard.partition)] = None if end is None else keyspace.number(end)
+            counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
+            progress, erased = msgspec.structs.replace(progress, counts=counts), 0
+            self.store.commit({**some, shard.place: msgspec.msgpack.encode(progress)}, expect)
+        if found.changes:
+            shard.load()
+
+    # ------------------------------------------------------------ records
+
+    def _records(self, tiles: ViewTiles) -> dict[bytes, bytes | None]:
+        """The records of a view without the key: dropped, or computed again."""
+        view = tiles.view
+        if read_state(self.store, view.tiles_fingerprint, self.shard.partition) is None:
+            return {}
+        if self.key.columns <= set(view.keys):
+            return dict.fromkeys(self._places_by_key(tiles))
+        wanted = self._keys_of_erased(tiles)
+        if not wanted:
+            return {}
+        made = dict.fromkeys(sorted(wanted), b"")
+
+        def fetch(keys: list[bytes]) -> list[bytes]:
+            return [made[key] for key in keys]
+
+        for events, mask in self._past(tiles):
+            left = events.filter(pl.Series(~mask) & (events[TIME] < self.shard.progress.at))
+            keyed, keys = self._keyed(tiles, left)
+            mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
+            for part in mine.iter_slices(_ROWS) if mine.height else ():
+                made.update(tiles.update(part, self.shard.progress.at, self._through, fetch))
+        return {self._place(tiles, key): record or None for key, record in made.items()}
+
+    def _places_by_key(self, tiles: ViewTiles) -> list[bytes]:
+        """Where the records of a view stand whose keys have the erased one."""
+        view, dtypes = tiles.view, {name: tiles.schema[name] for name in tiles.view.keys}
+        exact = self.key.bytes_of(view.keys, dtypes)
+        if set(view.keys) == self.key.columns:
+            place = None if exact is None else self._place(tiles, exact)
+            return [place] if place is not None and self.store.get([place])[0] is not None else []
+        begin = keyspace.records(view.tiles_fingerprint)
+        end = b"" if self.shard.partition is None else b"\0" + self.shard.partition.encode()
+        scanned = [place for place, _ in self.store.scan(begin) if place.endswith(end)]
+        found = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
+        exactly = {self._place(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
+        return sorted(found | (exactly & set(scanned)))
+
+    def _keys_of_erased(self, tiles: ViewTiles) -> set[bytes]:
+        """The keys of a view that erased events have."""
+        return {key for events, mask in self._past(tiles) if mask.any() for key in self._keyed(tiles, events.filter(pl.Series(mask)))[1]}
+
+    def _place(self, tiles: ViewTiles, key: bytes) -> bytes:
+        return keyspace.record(tiles.view.tiles_fingerprint, key, self.shard.partition)
+
+    @property
+    def _through(self) -> int:
+        if self.shard.partition is None:
+            return keyspace.as_number(self.store.get([keyspace.SEQUENCE])[0])
+        return self.shard.ends.get(self.shard.partition, 0)
+
+    def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
+        """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
+        for read, mask in self.archived:
+            events = self.acceptance.events_of(self._columns(read()))
+            yield events, mask[events[ROW].to_numpy()]
+        begun = self.store.get([keyspace.begun(self.shard.source.name)])[0]
+        found = None if begun is None else msgspec.msgpack.decode(begun, type=Begun)
+        if found is not None and found.partition == self.shard.partition and self.shard.source.history is not None:
+            past = history_before(tiles.view, None, found.until, self.key.columns)
+            yield past, self.key.matches(past)
+
+    @cached_property
+    def archived(self) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
+        """What reads each part of the archive, in files and not yet, and which of its rows have the key."""
+        if self.folder is None:
+            return []
+        roller = Roller(self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.shard.source.name, self.shard.partition)
+        return [(read, self.stream.matches(read())) for read in roller.parts()]
+
+    def _erased_rows(self) -> Iterator[pl.DataFrame]:
+        """The rows of the archive and the held ones that have the key, by the columns of the stream."""
+        for read, mask in self.archived:
+            if mask.any():
+                yield self._columns(read().filter(pl.Series(mask)))
+        for _, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
+            rows = frame_codec.decoded(value)
+            yield self._columns(rows.filter(pl.Series(self.stream.matches(rows))))
+
+    def _columns(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows by the columns of the stream, null for one that they were written without."""
+        schema = self.acceptance.schema
+        return rows.select(pl.col(name) if name in rows.columns else pl.lit(None, dtype).alias(name) for name, dtype in schema.items())
+
+    def _ids_of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The ids that rows have, with their places among them; the source's filter does not matter."""
+        whole = replace(self.acceptance, source=replace(self.shard.source, filter=None))
+        return whole.events_of(rows).select(ROW, IDENT).drop_nulls()
+
+    def _keyed(self, tiles: ViewTiles, events: pl.DataFrame) -> tuple[pl.DataFrame, list[bytes]]:
+        """The events that have all keys of a view, and the bytes of each one's key."""
+        keyed, number, keys = tiles.keyed(events)
+        return keyed, [keys[n] for n in number.tolist()]
+
+    # ------------------------------------------------------------ images of changes
+
+    @cached_property
+    def tokens(self) -> set[bytes]:
+        """What stands for the ids of events that an image gives the key: in the store, in the archive, or found by an earlier run."""
+        assert self.shard.corrections is not None
+        found = set(self.known_tokens)
+        for rows in self._erased_rows():
+            found |= set(tokens_of(self._ids_of(rows)[IDENT]))
+        schema = self.shard.corrections.schema
+        found |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
+        return found
+
+    def _entries(self) -> Iterator[tuple[bytes, kept.Entry]]:
+        assert self.shard.corrections is not None
+        begin = self.shard.corrections.image
+        for place, value in self.store.scan(begin):
+            yield place[len(begin) :], kept.decoded(value)
+
+    def _images(self) -> dict[bytes, bytes | None]:
+        """The store without the images of erased events, and records by the keys that they had."""
+        corrections = self.shard.corrections
+        assert corrections is not None
+        if not self.tokens:
+            return {}
+        entries = {token: entry for token, entry in self._entries() if token in self.tokens}
+        changes: dict[bytes, bytes | None] = {}
+        for place, value in self.store.scan(keyspace.DUE + keyspace.name(self.shard.name)):
+            left = [t for n in range(0, len(value), kept.TOKEN) if (t := value[n : n + kept.TOKEN]) not in self.tokens]
+            if len(left) * kept.TOKEN < len(value):
+                changes[place] = b"".join(left) or None
+        holding = {token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0}
+        gone = kept.frame_of(list(holding.values()), corrections.schema)
+        for tiles in self.acceptance.tiles:
+            changes |= dict.fromkeys(corrections.places(tiles, gone, list(holding)))
+            wanted = set(self._keyed(tiles, gone.filter(pl.col(TIME).is_not_null()))[1])
+            if wanted:
+                changes |= self._standing(tiles, wanted)
+        return {**changes, **dict.fromkeys(corrections.image + token for token in entries)}
+
+    def _standing(self, tiles: ViewTiles, wanted: set[bytes]) -> dict[bytes, bytes | None]:
+        """The records of some keys, from the images that stay."""
+        corrections = self.shard.corrections
+        assert corrections is not None
+        made = dict.fromkeys(sorted(wanted), b"")
+
+        def fetch(keys: list[bytes]) -> list[bytes]:
+            return [made[key] for key in keys]
+
+        entries = (entry.images[entry.holds] for token, entry in self._entries() if token not in self.tokens and entry.holds >= 0)
+        while some := list(islice(entries, _ROWS)):
+            events = kept.frame_of(some, corrections.schema).filter(pl.col(TIME) < self.shard.progress.at)
+            keyed, keys = self._keyed(tiles, events)
+            mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
+            if mine.height:
+                made.update(tiles.update(mine, self.shard.progress.at, self._through, fetch))
+        return {self._place(tiles, key): record or None for key, record in made.items()}
+
+    # ------------------------------------------------------------ held events, ids, rows that wait for files
+
+    def _held(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
+        changes: dict[bytes, bytes | None] = {}
+        for place, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
+            found = frame_codec.decoded(value)
+            mask = self.stream.matches(found)
+            if mask.any():
+                rows["held events"] += int(mask.sum())
+                changes[place] = frame_codec.encoded(found.filter(pl.Series(~mask))) if not mask.all() else None
+        return changes
+
+    def _ids(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
+        """The ids of accepted events without those of erased ones: an event that is sent again counts as new."""
+        if self.shard.source.id_field is None or self.shard.corrections is not None:
+            return {}
+        parts = [ids for rows in self._erased_rows() if (ids := self._ids_of(rows)[IDENT]).len()]
+        gone = {pair for ids in parts for pair in zip(*(word.tolist() for word in words(ids)), strict=True)}
+        if not gone:
+            return {}
+        changes: dict[bytes, bytes | None] = {}
+        for place, value in self.store.scan(keyspace.IDS + keyspace.name(self.shard.name)):
+            block = np.frombuffer(value, np.int64).reshape(-1, WIDTH)
+            mine = np.array([pair in gone for pair in zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)], np.bool_)
+            if mine.any():
+                rows["ids"] += int(mine.sum())
+                changes[place] = block[~mine].tobytes() or None
+        return changes
+
+    def _blocks(self, space: bytes, rows: Counter[str]) -> tuple[dict[bytes, bytes | None], int]:
+        """What waits for the files of a space without the rows of the key; and how many payloads could not be read."""
+        changes: dict[bytes, bytes | None] = {}
+        unread = 0
+        for place, value in self.store.scan(space + keyspace.name(self.shard.name)):
+            found = frame_codec.decoded(value)
+            mask, lost = self.rows_of(space, found)
+            unread += lost
+            if mask.any():
+                rows[FOLDERS[space]] += int(mask.sum())
+                changes[place] = frame_codec.encoded(found.filter(pl.Series(~mask))) if not mask.all() else None
+        return changes, unread
+
+    def rows_of(self, space: bytes, rows: pl.DataFrame) -> tuple[Bool, int]:
+        """Which rows of the archive, of filtered rows or of dead letters have the key; and how many payloads could not be read."""
+        if space == keyspace.DEAD:
+            return self.stream.payloads(rows["payload"].to_list())
+        mask = self.stream.matches(rows)
+        if self.shard.corrections is not None and space == keyspace.ARCHIVE and self.tokens and rows.height:
+            ids = self._ids_of(self._columns(rows))
+            mine = [token in self.tokens for token in tokens_of(ids[IDENT])]
+            mask[ids[ROW].to_numpy()[np.array(mine, np.bool_)]] = True
+        return mask, 0
+
+
+def partitions(store: OnlineStore, source: str) -> list[str | None]:
+    """The partitions that a store holds of a source's stream; None alone where one writer has all of it."""
+    prefix = keyspace.PROGRESS + keyspace.name(source)
+    return [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
+
+
+def _until(pairs: Iterator[tuple[bytes, bytes | None]], size: int) -> Iterator[tuple[bytes, bytes | None]]:
+    """The next pairs, of so many bytes together at least, where there are so many."""
+    total = 0
+    while total < size and (pair := next(pairs, None)) is not None:
+        total += len(pair[0]) + len(pair[1] or b"")
+        yield pair

@@ -1,0 +1,143 @@
+"""Which rows name a key: rows of a source's stream, payloads, requests that were served, stored keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import reduce
+from operator import or_
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.connectors import Frame
+from headwater.errors import DataError
+from headwater.events.read_events import arrived
+from headwater.events.selection import ROW, collect
+from headwater.ingestion.validate import Acceptance
+from headwater.kernel.arrays import Bool
+from headwater.logs.serving_log_rows import PREFIX
+from headwater.monitoring.explain import typed
+from headwater.state.view_tiles import key_bytes
+
+
+@dataclass(frozen=True)
+class ErasedKey:
+    """The key to erase: the text of each column's value."""
+
+    texts: Mapping[str, str]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the key."""
+        return frozenset(self.texts)
+
+    def renamed(self, names: Mapping[str, str]) -> ErasedKey:
+        """The key by other names of its columns, such as those of a request."""
+        return ErasedKey({names[column]: text for column, text in self.texts.items()})
+
+    def values(self, dtypes: Mapping[str, pl.DataType]) -> dict[str, object] | None:
+        """The values in the types of some columns; None where a column is missing or cannot hold its value."""
+        found = {name: typed(text, dtypes[name]) for name, text in self.texts.items() if name in dtypes}
+        return found if len(found) == len(self.texts) and None not in found.values() else None
+
+    def matches(self, frame: pl.DataFrame) -> Bool:
+        """Which rows of a frame have the key, bool (rows)."""
+        values = self.values(frame.schema)
+        if values is None:
+            return np.zeros(frame.height, np.bool_)
+        found = frame.select(
+            pl.all_horizontal(_equals(name, frame.schema[name], value) for name, value in values.items()).fill_null(value=False)
+        )
+        return found.to_series().to_numpy()
+
+    def is_in(self, row: Mapping[str, object]) -> bool:
+        """Whether an object of JSON has the key."""
+        return all(name in row and as_text(row[name]) == text for name, text in self.texts.items())
+
+    def is_row(self, row: Mapping[str, object], dtypes: Mapping[str, pl.DataType]) -> bool:
+        """Whether a row of values of these types has the key."""
+        values = self.values(dtypes)
+        return values is not None and all(row.get(name) == value for name, value in values.items())
+
+    def bytes_of(self, keys: Sequence[str], dtypes: Mapping[str, pl.DataType]) -> bytes | None:
+        """The stored key of a view by exactly these columns; None where it cannot be one."""
+        values = self.values({name: dtypes[name] for name in keys if name in dtypes})
+        if values is None or set(keys) != self.columns:
+            return None
+        return key_bytes(pl.DataFrame([pl.Series(name, [values[name]], dtypes[name]) for name in keys]))[0]
+
+
+def as_text(value: object) -> str:
+    """A value of a key as the command line takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)
+
+
+def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
+    """Which rows have one of several keys, or one whose column was renamed because a feature has its name; bool (rows)."""
+    given = {name: f"{PREFIX}given_{name}" for key in keys for name in key.texts if f"{PREFIX}given_{name}" in frame.columns}
+    named = [key.renamed({name: given.get(name, name) for name in key.texts}) for key in keys]
+    return reduce(or_, (key.matches(frame) for key in named), np.zeros(frame.height, np.bool_))
+
+
+class StreamRows:
+    """Which rows and payloads of a source's stream have a key.
+
+    Args:
+        acceptance: how its records become events. key: what to find.
+    """
+
+    def __init__(self, acceptance: Acceptance, key: ErasedKey) -> None:
+        self.acceptance, self.key = acceptance, key
+
+    @property
+    def can_have_it(self) -> bool:
+        """Whether the source has the key's columns, of types that can hold its values."""
+        try:
+            return self.key.values(self._keys(pl.DataFrame(schema=self.acceptance.schema)).schema) is not None
+        except DataError:
+            return False
+
+    def matches(self, rows: pl.DataFrame) -> Bool:
+        """Which rows of the stream, such as those of an archive, have the key; bool (rows). The source's filter does not matter."""
+        lacking = [pl.lit(None, dtype).alias(name) for name, dtype in self.acceptance.schema.items() if name not in rows.columns]
+        found = self._keys(rows.with_columns(lacking) if lacking else rows)
+        mask = np.zeros(rows.height, np.bool_)
+        mask[found[ROW].to_numpy()] = self.key.matches(found.drop(ROW))
+        return mask
+
+    def payloads(self, payloads: Sequence[bytes | None]) -> tuple[Bool, int]:
+        """Which payloads have the key, bool (payloads); and how many can be read neither as the stream's format nor as JSON."""
+        decoded = self.acceptance.decode(payloads)
+        mask = np.zeros(len(payloads), np.bool_)
+        mask[decoded.rows] = self.matches(decoded.frame) if decoded.frame.height else False
+        unread = 0
+        for place, _ in decoded.refused:
+            try:
+                mask[place] = _holds(json.loads(payloads[place] or b""), self.key)
+            except (ValueError, RecursionError):
+                unread += 1
+        return mask, unread
+
+    def _keys(self, rows: pl.DataFrame) -> pl.DataFrame:
+        source = replace(self.acceptance.source, filter=None, history=Frame(rows.with_row_index(ROW)))
+        return collect(arrived(source, sorted(self.key.columns), [], [ROW]), f"source {source.name!r}", held=True).select(
+            *sorted(self.key.columns), pl.col(ROW).cast(pl.Int64)
+        )
+
+
+def _equals(name: str, dtype: pl.DataType, value: object) -> pl.Expr:
+    if dtype in (pl.Categorical, pl.Enum):
+        return pl.col(name).cast(pl.String) == str(value)
+    return pl.col(name) == pl.lit(value, dtype)
+
+
+def _holds(found: object, key: ErasedKey) -> bool:
+    """Whether an object in a JSON value has the key."""
+    if isinstance(found, dict):
+        return key.is_in(found) or any(_holds(value, key) for value in found.values())
+    return isinstance(found, list) and any(_holds(value, key) for value in found)

@@ -1,0 +1,241 @@
+"""The receipt of an erasure, which is also its journal: what is done is noted before the next step, so a killed erasure goes on.
+
+    FOLDER/erasures/20240501T120000Z-1f2e3d4c.json
+
+It holds a salted hash of the key and no value of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headwater import clock, permissions, settings
+from headwater.errors import StoreError
+from headwater.ingestion.archive import sync_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ERASURES: Final = "erasures"
+_FORMAT: Final = 1
+
+
+class RewrittenFile(msgspec.Struct):
+    """A file that rows were removed from: its path, what it is part of, how many rows, and its SHA-256 before and after."""
+
+    path: str
+    place: str
+    rows: int
+    before: str
+    after: str
+
+
+class NotSearched(msgspec.Struct, frozen=True):
+    """A place that may still hold the key, and why it was not searched or what to do about it."""
+
+    place: str
+    why: str
+
+
+class MarkedManifest(msgspec.Struct, frozen=True):
+    """The manifest of a training set that was made of erased data; rows: of the key in the training set, which stays as it is."""
+
+    path: str
+    rows: int
+
+
+class Receipt(msgspec.Struct):
+    """What was asked, what was removed, and what could not be searched.
+
+    path: of the receipt's file, None for a dry run.
+    columns: of the key. key_hash: SHA-256 of the salt and the key. rows: removed, by place. finished_at: None until all is done.
+    done: the steps that are finished. pending: what the steps to come need, removed at the end.
+    """
+
+    project: str
+    columns: list[str]
+    salt: str
+    key_hash: str
+    requested_at: str
+    requested_by: str
+    store: str
+    folder: str
+    path: str | None = None
+    finished_at: str | None = None
+    rows: dict[str, int] = {}
+    files: list[RewrittenFile] = []
+    manifests: list[MarkedManifest] = []
+    not_searched: list[NotSearched] = []
+    done: list[str] = []
+    pending: dict[str, list[str]] = {}
+    format: int = _FORMAT
+
+    def to_dict(self) -> dict[str, object]:
+        """The receipt as its JSON file holds it."""
+        found: dict[str, object] = msgspec.to_builtins(self)
+        return found
+
+
+@dataclass
+class Journal:
+    """A receipt that is being written, at `path`; None writes nothing, as a dry run."""
+
+    receipt: Receipt
+    path: Path | None
+
+    @staticmethod
+    def begin(project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool) -> Journal:
+        """The journal of an unfinished erasure of this key from this store, or a new one.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        place = folder / ERASURES
+        for path in sorted(place.glob("*.json")) if not dry_run else ():
+            receipt = read_receipt(path)
+            if receipt.finished_at is None and receipt.store == store and receipt.key_hash == _hash(receipt.salt, key):
+                return Journal(receipt, path)
+        salt = secrets.token_hex(16)
+        now = clock.now()
+        receipt = Receipt(
+            project=project,
+            columns=sorted(key),
+            salt=salt,
+            key_hash=_hash(salt, key),
+            requested_at=now.isoformat(timespec="seconds"),
+            requested_by=settings.who(),
+            store=store,
+            folder=str(folder.absolute()),
+        )
+        made = Journal(receipt, None if dry_run else place / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
+        if made.path is not None:
+            permissions.own_folder(place)
+            receipt.path = str(made.path.absolute())
+            made.save()
+        return made
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is changed."""
+        return self.path is None
+
+    def save(self) -> None:
+        """Write the receipt, whole and on disk.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if self.path is None:
+            return
+        draft = self.path.with_suffix(".draft")
+        try:
+            with permissions.open_private(draft, "wb") as file:
+                file.write(json.dumps(self.receipt.to_dict(), indent=1).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise StoreError(
+                f"the receipt {self.path} cannot be written: {error.strerror}; make room, and run the same command again"
+            ) from error
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step was finished, by this process or one that was killed."""
+        return step in self.receipt.done
+
+    def finish_step(self, step: str, rows: Mapping[str, int]) -> None:
+        """Note that a step is finished, and how many rows it removed by place."""
+        self.receipt.done.append(step)
+        self.count(rows)
+        self.save()
+
+    def finish(self) -> None:
+        """Note that all is done."""
+        if self.path is not None:
+            self.receipt.finished_at = clock.now().isoformat(timespec="seconds")
+        self.save()
+
+    def count(self, rows: Mapping[str, int]) -> None:
+        """Add to the rows that were removed."""
+        for place, number in rows.items():
+            if number:
+                self.receipt.rows[place] = self.receipt.rows.get(place, 0) + number
+
+    def not_searched(self, place: str, why: str) -> None:
+        """Note a place that was not searched, once."""
+        found = NotSearched(place, why)
+        if found not in self.receipt.not_searched:
+            self.receipt.not_searched.append(found)
+
+    def keep_pending(self, name: str, values: set[str]) -> set[str]:
+        """Add values that later steps need to those that an earlier run noted; all of them."""
+        every = values | set(self.receipt.pending.get(name, []))
+        self.receipt.pending[name] = sorted(every)
+        self.save()
+        return every
+
+    def rewrite(self, path: Path, place: str, removed: int, frame: pl.DataFrame) -> None:
+        """Replace a parquet file by one with the rows that stay, and note it; a process killed in between leaves the old file or the new.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        noted = RewrittenFile(str(path.absolute()), place, removed, digest_of_file(path), "")
+        self.receipt.files.append(noted)
+        if self.path is None:
+            return
+        draft = path.with_suffix(".draft")
+        try:
+            with permissions.open_private(draft, "wb") as file:
+                frame.write_parquet(file)
+                file.flush()
+                os.fsync(file.fileno())
+            noted.after = digest_of_file(draft)
+            self.save()
+            draft.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}; make room, and run the same command again") from error
+
+    def forget_unreplaced(self) -> None:
+        """Forget the file that a killed process noted and did not replace: it is still to be rewritten."""
+        files = self.receipt.files
+        if files and Path(files[-1].path).is_file() and digest_of_file(Path(files[-1].path)) != files[-1].after:
+            files.pop()
+            self.save()
+
+    def rows_in_files(self, place: str) -> int:
+        """How many rows were removed from the files of a place."""
+        return sum(file.rows for file in self.receipt.files if file.place == place)
+
+
+def read_receipt(path: Path) -> Receipt:
+    """The receipt in a file.
+
+    Raises:
+        StoreError: it is not one.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Receipt)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreError(f"{path} is not a receipt of an erasure: {error}; move it elsewhere, and run the same command again") from error
+
+
+def digest_of_file(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(salt: str, key: Mapping[str, str]) -> str:
+    return hashlib.sha256((salt + json.dumps(sorted(key.items()))).encode()).hexdigest()

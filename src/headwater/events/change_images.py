@@ -1,0 +1,108 @@
+"""Images beside one another: what each event says now, what it said before, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.source import Source
+from headwater.events.read_events import BEFORE, GONE
+from headwater.events.selection import IDENT, KNOWN, TIME
+from headwater.events.ties import compared
+from headwater.kernel.arrays import I64, LASTS, Bool
+from headwater.kernel.versions import versions
+
+ANOTHER = "__another"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Images of some events: the n that were held first, then those that came.
+
+    event: int64 (n), the number of the event that each is of, from 0. last: bool (n), those of their event's last known time, without
+    copies: what says all that can matter of it. copy: bool (n), said before by another. older: bool (n), known before what was held.
+    before, after: int64 (events), the image that said what held, and the one that says it now; -1 where nothing does.
+    changed: bool (events), whether these two differ.
+    """
+
+    event: I64
+    last: Bool
+    copy: Bool
+    older: Bool
+    before: I64
+    after: I64
+    changed: Bool
+
+
+def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> Folded:
+    """What comes of images, by the rule that history is read by: an event is as its images of the last known time say, in any order.
+
+    Args:
+        held: of each event the images of the last time known of it: keys, columns, TIME, IDENT, KNOWN, BEFORE.
+        holds: bool (held), which of them say what holds.
+        came: more images, of the same columns.
+        source: whose.
+        read: the columns that views read, by which an event is `changed` or not; None is all.
+    """
+    both = pl.concat([held, came])
+    if not both.height:
+        none, no = np.empty(0, np.int64), np.empty(0, np.bool_)
+        return Folded(none, no, no, no, none, none, no)
+    before, fresh = both[BEFORE].to_numpy(), np.arange(both.height) >= held.height
+    images = compared(both.drop(BEFORE), source, before=before)
+    event, known, place, content = images.ident, images.known, images.place, images.content
+    says = content if read is None else compared(both.drop(BEFORE), source, read=read).content
+    said = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
+    copy = ~said.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    newest_held = np.full(int(event.max()) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(newest_held, event[~fresh], known[~fresh])
+    newest = newest_held.copy()
+    np.maximum.at(newest, event, known)
+    last = (known == newest[event]) & ~copy
+    some = np.flatnonzero(last)
+    begun, gone, _ = versions(event[some], known[some], before[some], place[some], content[some], content[some])
+    now = some[begun & (gone == LASTS)]
+    was, after = np.full(len(newest), -1), np.full(len(newest), -1)
+    was[event[: held.height][holds]] = np.flatnonzero(holds)
+    after[event[now]] = now
+    changed = np.where((was >= 0) & (after >= 0), says[was] != says[after], was != after)
+    return Folded(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
+
+
+def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
+    """Which images begin a version, bool (n), and when each of these is gone, int64 (n)."""
+    if not images.height:
+        return np.empty(0, np.bool_), np.empty(0, np.int64)
+    before = images[BEFORE].to_numpy()
+    found = compared(images.drop(BEFORE), source, before=before)
+    keep, gone, _ = versions(found.ident, found.known, before, found.place, found.content, found.content)
+    return keep, gone
+
+
+def ended(images: pl.DataFrame, source: Source, order: str) -> pl.DataFrame:
+    """The versions of images that became known in this `order`, a column of int64, each with GONE: KNOWN of what took it back.
+
+    So several moments of the order may be one for whoever asks by KNOWN. Without versions that have no time.
+    """
+    keep, gone = versions_of(images.with_columns(pl.col(order).alias(KNOWN)).drop(order), source)
+    ends = images.select(IDENT, pl.col(order), pl.col(KNOWN).alias(GONE)).unique()
+    found = images.drop(order, BEFORE).with_columns(pl.Series(order, gone)).filter(pl.Series(keep) & pl.col(TIME).is_not_null())
+    return found.join(ends, on=[IDENT, order], how="left").with_columns(pl.col(GONE).fill_null(LASTS)).drop(order)
+
+
+def followed(events: pl.DataFrame) -> pl.DataFrame:
+    """Versions, with ANOTHER: whether another version of the event begins when this one is gone."""
+    begins = events.select(IDENT, pl.col(KNOWN).alias(GONE), pl.lit(value=True).alias(ANOTHER)).unique()
+    found = events.join(begins, on=[IDENT, GONE], how="left", maintain_order="left")
+    return found.with_columns(pl.col(ANOTHER).fill_null(value=False))
+
+
+def in_force(images: pl.DataFrame, source: Source) -> Bool:
+    """Which images say what holds when all are known, bool (n)."""
+    found = folded(images[:0], np.empty(0, np.bool_), images, source)
+    holds = np.zeros(images.height, np.bool_)
+    holds[found.after[found.after >= 0]] = True
+    return holds

@@ -1,0 +1,202 @@
+"""Between polars columns and the kernel's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.base import Answers
+from headwater.aggregations.table import TABLE
+from headwater.definitions.feature_view import Feature
+from headwater.errors import DataError
+from headwater.kernel.arrays import Column, Lists
+from headwater.kernel.hashes import of_texts
+
+
+@dataclass(frozen=True)
+class Coded:
+    """How a column of the source stands in the kernel, and how to turn it back.
+
+    dtype: the polars dtype of the source's column. words: for texts, the sorted distinct texts that the codes number.
+    """
+
+    dtype: pl.DataType
+    words: pl.Series | None = None
+
+
+def check_values(series: pl.Series, what: str) -> None:
+    """Refuse a column that no feature is made of.
+
+    Raises:
+        DataError: infinite values, unsigned integers beyond int64, or a dtype that has no order.
+    """
+    dtype = series.dtype
+    if dtype.is_float():
+        infinite = int(series.is_infinite().sum())
+        if infinite:
+            raise DataError(f"{what} has {infinite} infinite values; filter them out, or replace them in the source's select")
+    elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
+        raise DataError(f"{what} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
+    elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise DataError(f"{what} is {dtype}; features are made of numbers, booleans, times and texts")
+
+
+def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
+    """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
+    dtype = series.dtype
+    if dtype.is_float() or dtype.is_decimal():
+        floats = series.cast(pl.Float64)
+        nans = len(floats) > 0 and bool(np.isnan(floats.to_numpy()).any())  # or nulls, which numpy does not tell from them
+        return floats.fill_nan(None) if nans else floats, Coded(pl.Float64() if dtype.is_decimal() else dtype)
+    if dtype.is_integer() or dtype == pl.Boolean:
+        return series.cast(pl.Int64), Coded(dtype)
+    if isinstance(dtype, pl.Datetime):
+        return series.dt.cast_time_unit("us").to_physical(), Coded(pl.Datetime("us", dtype.time_zone))
+    if dtype.is_temporal():
+        return series.to_physical().cast(pl.Int64), Coded(dtype)
+    if dtype == pl.Null:
+        return series.cast(pl.Float64), Coded(pl.Float64())
+    texts = series.cast(pl.String)
+    words = texts.unique().drop_nulls().sort()
+    return texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
+
+
+def to_kernel(series: pl.Series) -> Column:
+    """An encoded column as arrays."""
+    if series.null_count() == 0:
+        return Column(series.to_numpy())
+    return Column(series.fill_null(0).to_numpy(), series.is_not_null().to_numpy())
+
+
+def hashed(column: Column, coded: Coded) -> Column:
+    """The column with a hash of each text that its codes number."""
+    return column if coded.words is None else replace(column, hashes=of_texts(coded.words))
+
+
+def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
+    """Refuse a column that the function cannot be made of."""
+    accepts = TABLE[function].accepts
+    number = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
+    if accepts == "number" and not number:
+        raise DataError(
+            f"{what}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
+        )
+    if accepts == "flag" and dtype not in (pl.Boolean, pl.Null):
+        raise DataError(
+            f"{what}: {function}() takes a column of booleans, and the column is {dtype}; make one in the source's select, such as "
+            "(pl.col('amount') > 0).alias('paid')"
+        )
+    if accepts == "time" and not isinstance(dtype, pl.Datetime):
+        raise DataError(f"{what}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and accepts == "time":
+        raise DataError(
+            f"{what}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
+        )
+
+
+def check_where(function: str, where: str, dtype: pl.DataType, what: str) -> None:
+    """Refuse a `where=` that is not a column of booleans."""
+    if dtype not in (pl.Boolean, pl.Null):
+        raise DataError(
+            f"{what}: where={where!r} of {function}() takes a column of booleans, and it is {dtype}; "
+            f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+        )
+
+
+def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.DataType:
+    """The dtype of a feature's values, from those of the source's columns.
+
+    >>> import headwater as hw
+    >>> events = hw.Source("pay", timestamp_field="at", stream=hw.push(schema={"user": str, "amount": int, "at": int}))
+    >>> view = hw.FeatureView("user", source=events, keys=["user"], features=[hw.sum("amount"), hw.top_k("user", k=2)],
+    ...                       freshness=hw.streaming("2s"))
+    >>> [feature_dtype(feature, {"user": pl.String(), "amount": pl.Int32()}) for feature in view.outputs]
+    [Int64, List(String)]
+    """
+    entry, split = TABLE[feature.aggregation.function], feature.aggregation.secondary
+    column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
+    values = pl.Series([], dtype=column)
+    of_sum = pl.Int64() if column.is_integer() or column == pl.Boolean else pl.Float64()
+    made = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
+    if entry.definition.gives_list:
+        made = pl.List(made)
+    return made if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, made)
+
+
+def check_secondary(values: pl.Series, what: str) -> None:
+    """Refuse floats and decimals as a secondary key.
+
+    Raises:
+        DataError: such a column, with what to make of it.
+    """
+    if values.dtype.is_decimal():
+        raise DataError(
+            f"{what} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
+            f"source's select, such as ({_times(values)}).cast(pl.Int64), or a text"
+        )
+    if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
+        raise DataError(f"{what} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
+
+
+def _times(values: pl.Series) -> str:
+    scale = values.dtype.scale if isinstance(values.dtype, pl.Decimal) else 0
+    return f"pl.col({values.name.removeprefix('__v_')!r}) * {10**scale}"
+
+
+def decode(answers: Answers, function: str, coded: Coded | None, name: str, secondary: Coded | None = None) -> pl.Series:
+    """Answers as the polars series that users see; `coded` is of the function's column, `secondary` of the keys of maps."""
+    if isinstance(answers, Lists):
+        return _lists(answers, function, coded, name, secondary)
+    series = pl.Series(name, answers.values)
+    if answers.valid is not None:
+        series = series.set(pl.Series(~answers.valid), None)
+    return _meant(series, coded) if TABLE[function].definition.gives == "same" else series
+
+
+def _lists(lists: Lists, function: str, coded: Coded | None, name: str, secondary: Coded | None) -> pl.Series:
+    """Every list (or map) once, those of one length as the rows of an array; then the answers out of these."""
+    sizes = np.diff(lists.starts)
+    order = np.argsort(sizes, kind="stable")
+    ends = np.cumsum(sizes[order])
+    index = np.arange(len(lists.items)) + np.repeat(lists.starts[order] - (ends - sizes[order]), sizes[order])
+    items = pl.Series(name, lists.items[index])
+    if lists.values is None:
+        items = _meant(items, coded)
+    else:
+        keys, values = _meant(items.alias("key"), secondary), decode(lists.values.take(index), function, coded, "value")
+        items = pl.DataFrame([keys, values]).to_struct(name)
+    parts = [pl.Series(name, [], pl.List(items.dtype))]
+    for rows in np.split(np.arange(len(order)), np.flatnonzero(np.diff(sizes[order])) + 1):
+        size = int(sizes[order[rows[0]]]) if len(rows) else 0
+        if size:
+            parts.append(items.slice(int(ends[rows[0]]) - size, len(rows) * size).reshape((len(rows), size)).arr.to_list())
+        else:
+            parts.append(pl.Series(name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64)))
+    every = pl.concat(parts, rechunk=True)  # gathering from one chunk is several times quicker
+    if lists.values is not None:
+        every = every.cast(pl.Map(keys.dtype, values.dtype))
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    of = pl.Series(back[lists.of])
+    return every.gather(of if lists.valid is None else of.set(pl.Series(~lists.valid), None))
+
+
+def _meant(series: pl.Series, coded: Coded | None) -> pl.Series:
+    """Values of the kernel as those of the source's column."""
+    name = series.name
+    if coded is None:
+        return series
+    if coded.words is not None:
+        if not len(coded.words):
+            return pl.Series(name, [None] * len(series), pl.String)
+        return coded.words.gather(series.cast(pl.UInt32)).alias(name)
+    if coded.dtype == pl.Boolean:
+        return series.cast(pl.Boolean)
+    return series.cast(coded.dtype) if coded.dtype.is_numeric() else _from_physical(series, coded.dtype)
+
+
+def _from_physical(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return (series.cast(pl.Int32) if dtype == pl.Date else series).cast(dtype)

@@ -1,0 +1,356 @@
+"""Reading the events of a source: what counts as one, when it happened, when it was known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import micros
+from headwater.definitions.source import Source
+from headwater.errors import DataError, LeakError
+from headwater.events.pruning import about, key_range
+from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, moment, selected
+from headwater.events.ties import TIE, Compared, compared, tie_columns
+from headwater.kernel.arrays import LASTS, Bool
+from headwater.kernel.duplicates import accepted
+from headwater.kernel.sorting import perhaps_repeated
+from headwater.kernel.versions import versions
+
+BEFORE = "__before"
+GONE = "__gone"
+
+
+_DUPLICATES = ("copies of an event", "of these, copies that differ from the first")
+_NO_CHANGES = ("retractions of nothing", "images that change nothing")
+
+
+@dataclass
+class Notes:
+    """What was left out while reading, by reason, and how many events were read."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+
+    def leave_out(self, reason: str, rows: int) -> None:
+        """Count rows once, however many views read them."""
+        self.left_out[reason] = max(self.left_out[reason], rows)
+
+    @property
+    def unusable(self) -> dict[str, int]:
+        """Of what was left out, the rows that nothing can be computed of; duplicates and images that change nothing are none."""
+        return {reason: rows for reason, rows in self.left_out.items() if rows and not reason.endswith((*_DUPLICATES, *_NO_CHANGES))}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which events can matter: times in [first, last), known by `known`, all in microseconds; `first` None without bound."""
+
+    first: int | None
+    last: int
+    known: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says), IDENT and BEFORE (where declared).
+
+    within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
+    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count. whole: the
+    rows with the columns that decide ties too, where rows have ids.
+    """
+
+    source: Source
+    frame: pl.LazyFrame
+    within: pl.Expr
+    near: pl.LazyFrame
+    what: str
+    whole: pl.LazyFrame | None = None
+
+    def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
+        """The rows that count, of rows among which are all that share an id with any of them.
+
+        Of a source with `changes`, one row a version: an image far outside the reach may correct one inside, and one that takes an event
+        back needs no time.
+        """
+        if self.source.changes is not None:
+            rows = _timed(rows, self.source, notes, [KNOWN])
+            rows = _versions(self._resolved(rows), self.source, notes)
+        rows = _timed(rows, self.source, notes)
+        if self.source.id_field is None:
+            return rows
+        if self.source.changes is None:
+            rows = _without_copies(self._resolved(rows), self.source, notes)
+        return rows.filter(self.within)
+
+    def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, Compared | None]:
+        """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
+        found = _compared(rows, self.source)
+        if found[1] is None or self.whole is None:
+            return rows, *found
+        ids = found[1].unresolved
+        if not ids.len():
+            return rows, *found
+        contested = pl.col(IDENT).is_in(ids.implode())
+        again = collect(self.whole.filter(contested), self.what)
+        again = _timed(again, self.source, Notes(), [KNOWN] if self.source.changes is not None else [TIME, KNOWN])
+        rows = pl.concat([rows.filter(~contested), again], how="diagonal_relaxed")
+        return rows, *_compared(rows, self.source)
+
+
+def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame]) -> Scan:
+    """The rows of a source that requests with the keys `asked` can reach.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+    """
+    what = called(source)
+    chosen = _chosen(source, keys, columns)
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, what, days=True)
+    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what, days=True)
+    if source.select is None:
+        refuse_later_timestamps(source, chosen, time, known, what)
+    at = time
+    if source.window_on == "known_at":  # a row without an event time is no event, here as everywhere
+        at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
+    wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
+    wanted += [at.alias(TIME)]
+    if known is not None:
+        wanted.append(known.alias(KNOWN))
+    if source.id_field is not None:
+        column(source.id_field, chosen.schema, what)
+        wanted.append(pl.col(source.id_field).alias(IDENT))
+    if source.changes is not None:
+        wanted.append(flag(source.changes, chosen.schema, what).alias(BEFORE))
+    ties = [] if source.id_field is None else tie_columns(source, chosen.schema, time, [*keys, *columns])
+    within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
+    if reach.first is not None:
+        within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
+    if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
+        knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
+        within &= knowable
+    near = chosen.frame
+    if source.id_field is None:
+        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
+    frame, whole = near.select(wanted), near.select([*wanted, *ties]) if ties else None
+    if source.changes is not None:
+        frame, whole = frame.filter(knowable), None if whole is None else whole.filter(knowable)
+    elif source.id_field is None:
+        frame = frame.filter(within)
+    return Scan(source, frame, within, near.select(source.timestamp_field), what, whole)
+
+
+def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
+    """What the statistics of files can decide: times and, for one integer key, its range; rows without a time are let through."""
+    by_known = source.window_on == "known_at"
+    at = source.known_at_field if by_known and source.known_at_field is not None else source.timestamp_field
+    late = source.delay if by_known else 0
+    own = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
+    pruned = about(at, _moment_type(schema, at), None if reach.first is None else reach.first - late, reach.last - late)
+    if source.known_at_field is not None:
+        pruned &= about(source.known_at_field, _moment_type(schema, source.known_at_field), None, reach.known)
+    return pruned if near is None else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
+
+
+def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
+    dtype = schema[name]
+    assert isinstance(dtype, pl.Datetime | pl.Date)  # `moment` has refused the others
+    return dtype
+
+
+def timeless(source: Source) -> dict[str, str]:
+    """Why a row cannot count, by the column that is null: KNOWN, then TIME, which may follow from it."""
+    skipped = "" if source.timezone is None else f", or a local time that the clocks of {source.timezone} skip"
+    return {
+        KNOWN: f"source {source.name}: no {source.known_at_field}{skipped}, so never known",
+        TIME: f"source {source.name}: no {source.timestamp_field}{skipped}",
+    }
+
+
+def uncertain(source: Source) -> pl.Expr:
+    """Whether a row has no time, or no known time: it counts nothing, and is counted."""
+    missing = pl.col(TIME).is_null()
+    return missing if source.known_at_field is None else missing | pl.col(KNOWN).is_null()
+
+
+def read_events(
+    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame], notes: Notes
+) -> pl.DataFrame:
+    """The events that requests with the keys `asked` can reach: the columns of a `Scan`, and GONE where events can be taken back.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+    """
+    scan = scan_events(source, keys, columns, reach, asked)
+    events = scan.counting(collect(scan.frame, scan.what), notes)
+    notes.events[source.name] += events.height
+    return events
+
+
+def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked: pl.Schema) -> pl.DataFrame:
+    """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the source has a history.
+
+    Raises:
+        DataError: a column that is missing.
+    """
+    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {key: asked[key] for key in keys}
+    if source.history is not None:
+        chosen = _chosen(source, keys, columns)
+        dtypes = dict(chosen.frame.select(_in_zone(name, source, chosen.schema) for name in dtypes).collect_schema())
+    return pl.DataFrame(schema={**dtypes, TIME: pl.Int64()})
+
+
+def called(source: Source) -> str:
+    """How errors name the source."""
+    return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
+
+
+def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str], *, known: bool = False) -> pl.LazyFrame:
+    """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
+
+    Whatever is wrong with a row's values is left to the caller; windows go by the event time. `known`: with KNOWN, by the source's rule,
+    and BEFORE where events can be taken back.
+
+    Raises:
+        DataError: a column that is missing or of a wrong dtype.
+    """
+    chosen = _chosen(source, keys, columns, also)
+    wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, called(source), days=True)
+    wanted.append(time.alias(TIME))
+    if source.id_field is not None:
+        column(source.id_field, chosen.schema, called(source))
+        wanted.append(pl.col(source.id_field).alias(IDENT))
+    if known:
+        field = source.known_at_field
+        named = None if field is None else moment(field, chosen.schema, source.timezone, called(source), days=True)
+        wanted.append((time + source.delay if named is None else named).alias(KNOWN))
+        if source.changes is not None:
+            wanted.append(flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
+    return chosen.frame.select(*wanted, *also)
+
+
+def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()) -> Selected:
+    """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
+    what = called(source)
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
+    until = [c for c in columns if source.columns is not None and c not in source.columns]
+    chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], what)
+    for name in (*keys, *columns):
+        column(name, chosen.schema, what)
+    return chosen
+
+
+def _in_zone(name: str, source: Source, schema: pl.Schema) -> pl.Expr:
+    """The column; a naive timestamp in the zone that the source declares, as its event time is."""
+    dtype = schema[name]
+    naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+    if not naive or source.timezone is None:
+        return pl.col(name)
+    return pl.col(name).dt.replace_time_zone(source.timezone, ambiguous="earliest", non_existent="null")
+
+
+def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, what: str) -> None:
+    """Refuse a whole table as a source where other timestamps in it come after its rows are said to be known."""
+    others = [
+        n for n, d in chosen.schema.items() if isinstance(d, pl.Datetime) and n not in (source.timestamp_field, source.known_at_field)
+    ]
+    if not others:
+        return
+    by = time + source.delay if known is None else known
+    zone = source.timezone or "UTC"
+    parts = [(moment(n, chosen.schema, zone, what) > by).mean().alias(n) for n in others]
+    shares = collect(chosen.frame.select(parts), what, streaming=True).row(0, named=True)
+    later = {n: s for n, s in shares.items() if s}
+    if later:
+        named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
+        raise LeakError(
+            f"{what} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
+            f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those moments would "
+            "leak into training data. "
+            "Name with select= what is known at the event time; two moments of one table are two sources."
+        )
+
+
+def flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+    """The column that says whether an image is the one before a change."""
+    dtype = column(name, schema, what)
+    if dtype != pl.Boolean:
+        raise DataError(
+            f"{what}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
+            "(pl.col('op') == 'delete').alias('is_before')"
+        )
+    return pl.col(name)
+
+
+def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)) -> pl.DataFrame:
+    """Without the rows that no time or known time can be read of; counted."""
+    for name, reason in timeless(source).items():
+        if name in names and name in events.columns and events[name].null_count():
+            notes.leave_out(reason, events[name].null_count())
+            events = events.filter(pl.col(name).is_not_null())
+    return events
+
+
+def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
+    events, suspect, some = resolved
+    if some is None:
+        return events
+    keep, conflicts = accepted(some.ident, some.known, some.place, some.content, micros(source.id_horizon, "id_horizon"))
+    dropped = len(keep) - int(keep.sum())
+    events = _without_ties(events)
+    if not dropped:
+        return events
+    for reason, rows in zip(_DUPLICATES, (dropped, conflicts), strict=True):
+        if rows:
+            notes.leave_out(f"source {source.name}: {reason}", rows)
+    suspect[suspect] = ~keep
+    return events.filter(pl.Series(~suspect))
+
+
+def _versions(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
+    """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
+    images, suspect, some = resolved
+    before = images[BEFORE].to_numpy()
+    keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
+    if some is not None:
+        keep[suspect], gone[suspect], more = versions(some.ident, some.known, before[suspect], some.place, some.content, some.exact)
+        of_nothing += more
+    for reason, rows in zip(_NO_CHANGES, (of_nothing, int((~before & ~keep).sum())), strict=True):
+        if rows:
+            notes.leave_out(f"source {source.name}: {reason}", rows)
+    return _without_ties(images).drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
+
+
+def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.drop([name for name in rows.columns if name.startswith(TIE)])
+
+
+def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, Compared | None]:
+    """Whether each row may share its id with another, bool (n); and those that may, compared: None where none does.
+
+    Raises:
+        DataError: a row without an id, or that is not said to be an image before or after a change.
+    """
+    if rows[IDENT].null_count():
+        raise DataError(
+            f"source {source.name!r}: {rows[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
+            "them out" + (", or leave id_field out" if source.changes is None else "")
+        )
+    if source.changes is not None and rows[BEFORE].null_count():
+        raise DataError(
+            f"source {source.name!r}: {rows[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
+            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
+        )
+    suspect = perhaps_repeated(rows[IDENT].hash().to_numpy())
+    some = rows.filter(pl.Series(suspect))
+    if not some.height:
+        return suspect, None
+    if source.changes is None:
+        return suspect, compared(some, source)
+    return suspect, compared(some.drop(BEFORE), source, before=some[BEFORE].to_numpy())

@@ -1,0 +1,112 @@
+"""What is said of a feature beside its value: its status, and when the last event that it counts became known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.base import Answers
+from headwater.aggregations.run import Wanted
+from headwater.aggregations.table import TABLE
+from headwater.definitions.durations import Window
+from headwater.definitions.feature_view import Feature
+from headwater.events.selection import KNOWN
+from headwater.kernel.arrays import I64, Bool, Column, Events, Lists, Values
+from headwater.kernel.as_of import NEVER
+from headwater.kernel.layer import Use
+
+STATUSES = ("present", "empty", "missing", "expired", "fallback", "overflow")
+PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
+
+
+def status_name(feature: str) -> str:
+    """The column that says what a feature's value is."""
+    return f"{feature}__status"
+
+
+def status_series(name: str, codes: Values) -> pl.Series:
+    """Statuses as the words that users see, from their places in `STATUSES`."""
+    return pl.Series(name, STATUSES, pl.Enum(STATUSES)).gather(codes)
+
+
+def counted(feature: Feature) -> Use:
+    """The events that a feature counts: those with its secondary key not null, and its columns, where the function skips null."""
+    a = feature.aggregation
+    secondary = () if a.secondary is None else (a.secondary.column,)
+    return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
+
+
+def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[Wanted]:
+    """What statuses are made of: how many events each feature counts, then how many there are in each window."""
+    return [Wanted("count", counted(f), f.window) for f in features] + [Wanted("count", Use(), w) for w in windows]
+
+
+def finite(value: Answers) -> tuple[Answers, Bool | None]:
+    """A float that has left float64 as null; and which have, bool (l), None where none has. Values of maps are made null too."""
+    if isinstance(value, Lists):
+        return (value if value.values is None else replace(value, values=cast("Column", finite(value.values)[0]))), None
+    if value.values.dtype != np.float64:
+        return value, None
+    within = np.isfinite(value.values)
+    if within.all():
+        return value, None
+    there = within if value.valid is None else value.valid & within
+    return Column(np.where(within, value.values, 0.0), there), ~within if value.valid is None else value.valid & ~within
+
+
+def statuses(
+    features: Sequence[Feature],
+    values: Sequence[Answers],
+    found: Sequence[Answers],
+    old: Sequence[Bool | None],
+    overflown: Sequence[Bool | None],
+) -> list[Column]:
+    """The status of each feature, as places in `STATUSES`.
+
+    Args:
+        features: of one view.
+        values: theirs, int64 or float64 (l) or lists.
+        found: the answers to `counts`.
+        old: which values are expired. overflown: which have left float64.
+    """
+    numbers = [answers.values for answers in found if isinstance(answers, Column)]
+    any_event = np.logical_or.reduce([n > 0 for n in numbers[len(features) :]])
+    made = []
+    for feature, value, n, expired, over in zip(features, values, numbers, old, overflown, strict=False):
+        code = np.where(n > 0, PRESENT, np.where(any_event, EMPTY, MISSING))
+        word = TABLE[feature.aggregation.function].null
+        if word != "present" and isinstance(value, Column) and value.valid is not None:
+            code = np.where((n > 0) & ~value.valid, STATUSES.index(word), code)
+        code = code if over is None else np.where(over, OVERFLOW, code)
+        made.append(Column(code if expired is None else np.where(expired, EXPIRED, code)))
+    return made
+
+
+def with_known(events: Events) -> Events:
+    """The events with the time at which each became known as one more column, to be aggregated."""
+    known = events.known if len(events.known) else events.t + events.delay
+    return replace(events, columns={**events.columns, KNOWN: Column(known)})
+
+
+def last_known(features: Sequence[Feature]) -> Iterator[Wanted]:
+    """For each feature, when the last event that it counts became known, of events `with_known`."""
+    for feature in features:
+        use = counted(feature)
+        yield Wanted("max", Use((KNOWN, *use.columns), use.where), feature.window)
+
+
+def latest(features: Sequence[Feature], found: Sequence[Answers], K: I64) -> Column:
+    """When the last of all inputs became known: int64 (l), NEVER where nothing is counted.
+
+    Of a queue, K: that an event ended is an input too, or that nobody said so by then.
+    """
+    last = np.full(len(K), NEVER)
+    for feature, answers in zip(features, found, strict=True):
+        assert isinstance(answers, Column)
+        known = K if feature.aggregation.facts.queue else answers.values
+        last = np.where(True if answers.valid is None else answers.valid, np.maximum(last, known), last)
+    return Column(last)

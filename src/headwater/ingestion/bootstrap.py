@@ -1,0 +1,293 @@
+"""Seeding: a streaming view that is new in a store begins with the past, so that its first values are whole.
+
+From headwater's own archive: every event that was accepted up to a commit, and the stream from there on. From a history that headwater did
+not write, which is what was there before the stream's first commit: its events, and of the stream what was received from `id_horizon`
+before its last event on, with the ids of that stretch, so that what both hold counts once. Without ids that cannot be told, and values
+are called approximate until the longest window has passed; so they are where the archive does not hold all that was accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain, count
+from types import MappingProxyType
+
+import msgspec
+import polars as pl
+
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.source import Source
+from headwater.errors import DefinitionError, FencedError, LostError, StoreError
+from headwater.events.read_events import Notes, Reach, read_events
+from headwater.events.selection import IDENT, KNOWN, ROW, TIME
+from headwater.ingestion import revalidate as rejudging
+from headwater.ingestion.archive import Roller
+from headwater.ingestion.change_bootstrap import Past, images_before
+from headwater.ingestion.change_state import Corrections
+from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.revalidate import Accepted, First, Logs, rejudge
+from headwater.ingestion.validate import Acceptance
+from headwater.online_stores import Changes, OnlineStore, keyspace
+from headwater.online_stores.ownership import has_moved
+from headwater.state.view_state import Begun, State, encoded, read_state, schema_bytes
+from headwater.state.view_tiles import ViewTiles
+from headwater.state.window_reach import out_of_reach, reach
+
+_LOG = logging.getLogger(__name__)
+_EVENTS = 100_000  # with their images
+
+
+def new_views(shard: Shard) -> list[ViewTiles]:
+    """The views of a shard whose records are not whole, miss a commit, or are made of columns of other types."""
+    return [tiles for tiles in shard.acceptance.tiles if not _is_kept(shard, tiles)]
+
+
+def _is_kept(shard: Shard, tiles: ViewTiles) -> bool:
+    name = tiles.view.tiles_fingerprint
+    state = read_state(shard.store, name, shard.partition)
+    return state is not None and shard.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
+
+
+def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
+    """Fill the views whose records are not whole with their past, as of `now`, microseconds; how many events each was given.
+
+    logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
+    replayed: the stream is the history's own continuation, so that nothing can be in both.
+
+    What a killed run left of it is removed first.
+
+    Raises:
+        FencedError: another process writes to the shard.
+        StoreError: the archive holds commits that the store has not made.
+    """
+    archive = logs.archive
+    if archive.last > shard.progress.sequence:
+        raise StoreError(
+            f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {shard.progress.sequence}: it "
+            "was restored or lost, or the archive is another store's. Put the files aside whose names end with a greater number, or name "
+            "another folder; see the page on operations"
+        )
+    T = max(now, shard.progress.at)
+    if not shard.progress.sequence and has_moved(shard.source):  # what came by the stream before is not in this one
+        shard.note(msgspec.structs.replace(shard.progress, lost=T), {}, _unmoved(shard))
+    rejudged = rejudge(shard, logs, T, _unmoved(shard), first_ids(shard.store, shard.source))
+    if rejudged:
+        _LOG.info(
+            "source %s: %s records that were refused or left out are accepted by its rules of today", shard.source.name, f"{rejudged:,}"
+        )
+    fresh = new_views(shard)
+    _keep(shard, [tiles for tiles in shard.acceptance.tiles if tiles not in fresh])
+    if not fresh:
+        return {}
+    if not shard.progress.sequence:
+        shared = overlap(shard.source, now)
+        if shared is not None:
+            shard.begin(*shared, now)
+    if shard.partition is not None:
+        token = secrets.token_bytes(16)
+        shard.store.commit({keyspace.filling(shard.source.name, shard.partition): token}, _unmoved(shard))
+        shard.filling = token
+    counts, past = {}, _Past(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
+    for tiles in fresh:
+        name = tiles.view.tiles_fingerprint
+        place = keyspace.state(name, shard.partition)
+        shard.store.commit({place: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
+        _clear(shard, tiles)
+        counts[tiles.view.name] = past.fill(tiles) if shard.corrections is None else past.fill_with_images(tiles, shard.corrections)
+        state = past.state(tiles)
+        progress = msgspec.structs.replace(shard.progress, views={**shard.progress.views, name: state.coverage})
+        shard.note(progress, {place: encoded(state)}, _unmoved(shard))
+    if shard.corrections is not None:
+        shard.load()
+    return counts
+
+
+def _keep(shard: Shard, kept: Sequence[ViewTiles]) -> None:
+    """Have only these views count as maintained, before anything of the others is touched."""
+    names = [tiles.view.tiles_fingerprint for tiles in kept]
+    if not shard.progress.sequence:
+        states = {name: read_state(shard.store, name, shard.partition) for name in names}
+        views = {name: state.coverage for name, state in states.items() if state is not None}
+    else:
+        views = shard.progress.maintained(names)
+    if views != shard.progress.views:
+        shard.note(msgspec.structs.replace(shard.progress, views=views), {}, _unmoved(shard))
+
+
+def first_ids(store: OnlineStore, source: Source) -> First:
+    """The ids of the history that a source's stream goes on from, and when they were known; None where there are none."""
+    value = store.get([keyspace.begun(source.name)])[0]
+    if value is None or source.id_field is None or source.changes is not None:
+        return None
+    until = msgspec.msgpack.decode(value, type=Begun).until
+    shared = overlap(source, until)
+    return None if shared is None else (shared[1], until)
+
+
+def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
+    """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
+    place = keyspace.begun(shard.source.name)
+    found = shard.store.get([place])[0]
+    if found is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
+        try:
+            shard.store.commit({place: msgspec.msgpack.encode(Begun(T, shard.partition))}, {place: None})
+        except LostError:
+            raise
+        except FencedError:
+            pass  # another partition came first
+        found = shard.store.get([place])[0]
+    return None if found is None else msgspec.msgpack.decode(found, type=Begun)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What is known of the time before a view, as of T."""
+
+    shard: Shard
+    logs: Logs
+    begun: Begun | None
+    T: int
+    replayed: bool
+
+    def fill(self, tiles: ViewTiles) -> int:
+        """Add the past to the records of a view; how many events."""
+        history = self._history(tiles)
+        most = len(history) + -(-self._count // rejudging.ROWS) - 1
+        parts = chain((part() for part in history), self._archived())
+        return sum(_add(self.shard, tiles, part, self.T, self._through - left) for left, part in zip(count(most, -1), parts, strict=False))
+
+    def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
+        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
+        images = pl.concat([corrections.none, *self._images(corrections), *(part.drop(ROW) for part in self._archived())])
+        past = Past(corrections, images, self.T)
+        return sum(
+            _add(self.shard, tiles, events, self.T, self._through - left, changes)
+            for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
+        )
+
+    def _images(self, corrections: Corrections) -> list[pl.DataFrame]:
+        """Those of the history that were known when the stream began.
+
+        Raises:
+            DefinitionError: another partition has been given them.
+        """
+        if self.begun is None or self.shard.source.history is None:
+            return []
+        images = images_before(corrections.acceptance, self.begun.until)
+        if images.height and self.begun.partition != self.shard.partition:
+            raise DefinitionError(
+                f"source {self.shard.source.name!r} has changes= and a history, and its stream several partitions in a store of several writers: "
+                "a change of an event of the history may come in any of them, and only one holds it. Leave history out, and have the stream "
+                "begin with all events that there are; or ingest into lmdb:"
+            )
+        return [images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())]
+
+    @property
+    def _through(self) -> int:
+        """What records are complete through: in a partition, one makes way only for one that is complete through more."""
+        return self.shard.progress.sequence if self.shard.partition is None else self.shard.ends.get(self.shard.partition, 0)
+
+    def state(self, tiles: ViewTiles) -> State:
+        """The state of a view whose records are whole now."""
+        until = 0 if self.begun is None else self.begun.until
+        sequence = self.shard.progress.sequence
+        doubtful = until and self.shard.source.id_field is None and not self.replayed
+        lost = max(self.T if self._missing else 0, self.shard.progress.lost)
+        return State(
+            tiles.view.name,
+            schema_bytes(tiles.schema),
+            seeded=sequence,
+            from_history=until,
+            exact_from=out_of_reach(tiles.view, until if doubtful else 0),
+            complete_from=out_of_reach(tiles.view, lost),
+            coverage=f"{sequence}-{secrets.token_hex(4)}",
+        )
+
+    @cached_property
+    def _missing(self) -> bool:
+        """Whether more was accepted than the archive holds."""
+        counts = self.shard.progress.counts
+        accepted = sum(counts.get(name, 0) for name in ("accepted", "released", "rejudged"))
+        return accepted - counts.get("erased", 0) > self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return self.logs.count(self.logs.archive)
+
+    def _archived(self) -> Iterator[pl.DataFrame]:
+        first = first_ids(self.shard.store, self.shard.source)
+        return (events for events, _ in Accepted(self.shard.acceptance, self.logs.archive.lazy_parts(), first).parts())
+
+    def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
+        if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
+            return []
+        furthest = reach(tiles.view)
+        events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
+        return [partial(events.slice, place, rejudging.ROWS) for place in range(0, events.height, rejudging.ROWS)]
+
+
+def history_before(view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()) -> pl.DataFrame:
+    """The events of a view's history that had happened and were known by `until`, when its stream began; from `first` on at least.
+
+    also: further columns of the source to read.
+    """
+    return _known_by(view.source, view.keys, sorted((view.read_columns | also) - set(view.keys)), first, until)
+
+
+def _known_by(source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int) -> pl.DataFrame:
+    events = read_events(source, keys, columns, Reach(first, until, until), [], Notes())
+    late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
+    return events.filter(pl.col(TIME) + late <= until)
+
+
+def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
+    """Of a history that headwater did not write: from when on the stream is to be read, microseconds, and the ids that both may hold."""
+    if source.history is None or source.id_field is None:
+        return None
+    horizon = micros(source.id_horizon, "id_horizon")
+    if source.changes is not None:
+        known = images_before(Acceptance(source, (), 0), now)[KNOWN]
+        return (int(known.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known) else None  # type: ignore[arg-type]
+    events = _known_by(source, [], [], None, now)
+    if not events.height:
+        return None
+    last = int(events[TIME].max())  # type: ignore[arg-type]
+    return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
+
+
+def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})) -> int:
+    events = events.filter(pl.col(TIME) < T)
+    if not events.height and not also:
+        return 0
+    place = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=shard.partition)
+    store = shard.store
+    made = tiles.update(events, T, through, lambda keys: [found or b"" for found in store.get([place(key) for key in keys])])
+    store.commit({**{place(key): record or None for key, record in made.items()}, **also}, _unmoved(shard))
+    return events.height
+
+
+def _clear(shard: Shard, tiles: ViewTiles) -> None:
+    end = b"" if shard.partition is None else b"\0" + shard.partition.encode()
+    keys = [key for key, _ in shard.store.scan(keyspace.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
+    keys += [key for key, _ in shard.store.scan(keyspace.events(tiles.view.tiles_fingerprint, shard.partition))]
+    for first in range(0, len(keys), 10_000):
+        shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(shard))
+
+
+def _unmoved(shard: Shard) -> Changes:
+    """What the store holds as long as nobody else writes to the shard's partition, or fills its views.
+
+    Raises:
+        FencedError: the partition was given to another process, or ingestion is to end.
+    """
+    shard.check_mine()
+    if shard.partition is None:
+        return {}
+    end = shard.ends.get(shard.partition)
+    token = {keyspace.filling(shard.source.name, shard.partition): shard.filling} if shard.filling else {}
+    return {keyspace.offset(shard.source.name, shard.partition): None if end is None else keyspace.number(end), **token}

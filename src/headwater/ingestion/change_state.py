@@ -1,0 +1,302 @@
+"""What one writer keeps of events that can be taken back, so that corrections and deletions reach tiles in the commit that reads them.
+
+Of each event the images of its last known time are kept, and where it stands in each view. An event is as these images say, whatever the
+order in which they come: copies change nothing, nor does what a later image came before. Tiles that hold what no longer holds are made
+anew of what else stands in them. When no window reaches an event any more, it is let go.
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater.events.change_images import Folded, folded
+from headwater.events.read_events import BEFORE
+from headwater.events.selection import IDENT, KNOWN, ROW, TIME
+from headwater.ingestion import record_outcomes as fates
+from headwater.ingestion.dedup_index import words
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
+from headwater.kernel.arrays import I64, Bool
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import change_codec as kept
+from headwater.state.view_tiles import Fetched, Stretch, ViewTiles
+
+OLDER = "a change that a later one of the same event came before"
+PASSED = "a change that a later one in the same commit replaced"
+_LET_GO = 2  # blocks in one commit at most, so that none takes long
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Images that came together, none of the future; where to say what became of each record, int8; and as what they are counted."""
+
+    records: Records
+    arrived: Arrived
+    fates: NDArray[np.int8]
+    counted: str = "accepted"
+
+
+@dataclass
+class Outcome:
+    """What a commit makes of images.
+
+    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: what was put aside. changes: of the store.
+    """
+
+    come: pl.DataFrame
+    gone: pl.DataFrame
+    rows: list[pl.DataFrame] = field(default_factory=list)
+    dead: list[pl.DataFrame] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    changes: dict[bytes, bytes | None] = field(default_factory=dict)
+
+
+class Corrections:
+    """The events of a shard that can be taken back.
+
+    name: of the shard. schema: the columns of an image.
+    """
+
+    def __init__(self, acceptance: Acceptance, store: OnlineStore, name: str, partition: str | None) -> None:
+        self.acceptance, self.store, self.name, self.partition = acceptance, store, name, partition
+        none = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
+        self.schema = {column: dtype for column, dtype in none.schema.items() if column != ROW}
+        self.none = none.drop(ROW)
+        self.image = keyspace.IMAGE + keyspace.name(name)
+        self.load()
+
+    def load(self) -> None:
+        """Read which blocks of events are to be let go, and when."""
+        self.due = sorted(key for key, _ in self.store.scan(keyspace.DUE + keyspace.name(self.name)))
+
+    def places(self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]) -> list[bytes]:
+        """Where events stand in a view, those that have its keys and a time."""
+        numbered = events.with_columns(_token=pl.Series(range(events.height), dtype=pl.Int64)).filter(pl.col(TIME).is_not_null())
+        keyed, number, keys = tiles.keyed(numbered)
+        stem = keyspace.events(tiles.view.tiles_fingerprint, self.partition)
+        return kept.places(stem, keys, number, keyed[TIME].to_numpy(), [tokens[row] for row in keyed["_token"].to_list()])
+
+    def entry(self, events: Iterable[tuple[bytes, kept.Entry]]) -> dict[bytes, bytes | None]:
+        """What the store is to hold of events, by their tokens."""
+        return {self.image + token: kept.encoded(entry) for token, entry in events}
+
+    @property
+    def lasting(self) -> int | None:
+        """How long after its time an event can matter, microseconds; None is for ever."""
+        ladders = [tiles.records.stored.ladder for tiles in self.acceptance.tiles]
+        reaches = [w.reach for ladder in ladders for w in ladder.windows]
+        steps = max((step for ladder in ladders for step in ladder.steps), default=0)
+        return None if None in reaches else max(r for r in reaches if r is not None) + steps
+
+    def let_go(self, tokens: Sequence[bytes], latest: int, number: int) -> dict[bytes, bytes | None]:
+        """A block of events that can matter until some time after `latest`; `number` tells apart blocks of one time."""
+        if self.lasting is None or not tokens:
+            return {}
+        return {self._block(max(latest + self.lasting, 0), number): b"".join(tokens)}
+
+    def is_due(self, now: int) -> bool:
+        """Whether there may be events to let go."""
+        return bool(self.due) and self.lasting is not None and _due_of(self.due[0]) <= now
+
+    def expired(self, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
+        """What to drop of events that no window reaches any more; `but` those."""
+        lasting = self.lasting
+        if lasting is None:
+            return {}
+        blocks = [key for key in self.due[:_LET_GO] if _due_of(key) <= now]
+        changes: dict[bytes, bytes | None] = dict.fromkeys(blocks)
+        for n, block in enumerate(self.store.get(blocks)):
+            tokens = [token for token in _cut(block or b"") if token not in but]
+            entries = self.entries(tokens)
+            gone = {token: entry for token, entry in entries.items() if entry.latest + lasting <= now}
+            holding = {token: entry.images[entry.holds] for token, entry in gone.items() if entry.holds >= 0}
+            events = kept.frame_of(list(holding.values()), self.schema)
+            for tiles in self.acceptance.tiles:
+                changes |= dict.fromkeys(self.places(tiles, events, list(holding)))
+            changes |= dict.fromkeys(self.image + token for token in gone)
+            left = {token: entry.latest for token, entry in entries.items() if token not in gone}
+            if left:
+                changes |= self.let_go(list(left), max(left.values()), number + n)
+        return changes
+
+    def committed(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Take note of the blocks that a commit wrote and dropped."""
+        begin = keyspace.DUE + keyspace.name(self.name)
+        for key, value in changes.items():
+            if key.startswith(begin):
+                if value is None:
+                    self.due.remove(key)
+                elif key not in self.due:
+                    bisect.insort(self.due, key)
+
+    def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.Entry]:
+        """What is kept of events."""
+        found = self.store.get([self.image + token for token in tokens])
+        return {token: kept.decoded(value) for token, value in zip(tokens, found, strict=True) if value is not None}
+
+    def _block(self, due: int, number: int) -> bytes:
+        return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
+
+
+class Change:
+    """The images of one commit, at `now`, beside those that are kept; `until` then others wait for their time."""
+
+    def __init__(self, corrections: Corrections, brought: Sequence[Brought], now: int, until: int) -> None:
+        self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
+        self.came = pl.concat([corrections.none, *(one.arrived.events.select(corrections.none.columns) for one in brought)])
+        tokens = tokens_of(self.came[IDENT])
+        self.stored = corrections.entries(list(dict.fromkeys(tokens)))
+        rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
+        self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
+        self.both = pl.concat([self.held, self.came])
+        holds = np.array([holding for _, _, holding in rows], np.bool_)
+        self.folded = folded(self.held, holds, self.came, corrections.acceptance.source, sorted(corrections.acceptance.read))
+        self.token_of = dict(zip(self.folded.event.tolist(), [*(token for token, _, _ in rows), *tokens], strict=True))
+        self.event_of = {token: event for event, token in self.token_of.items()}
+        self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
+
+    def settle(self, number: int) -> Outcome:
+        """What the commit makes of them; `number` is the commit's own."""
+        found = self.folded
+        lost = np.flatnonzero(found.changed & (found.before >= 0))
+        won = np.flatnonzero(found.changed & (found.after >= 0))
+        gone, come = self.both[found.before[lost]], self.both[found.after[won]]
+        self._move(gone, lost, None)
+        self._move(come, won, b"")
+        timed = pl.col(TIME).is_not_null()
+        made = Outcome(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
+        made.counts["corrected"] = int((found.changed & (found.before >= 0) & (found.after >= 0)).sum())
+        made.counts["deleted"] = int((found.changed & (found.after < 0)).sum())
+        self._part(made)
+        written = self._written()
+        most = max((entry.latest for entry in written.values()), default=0)
+        made.changes |= self.kept.expired(self.now, written, number << 8)
+        made.changes |= self.kept.entry(written.items())
+        made.changes |= self.kept.let_go(list(written), most, number << 8 | 255)
+        for moved in self.moved.values():
+            made.changes |= moved
+        return made
+
+    def renewed(self, made: Outcome, sequence: int) -> dict[bytes, bytes | None]:
+        """The records of every view, complete through `sequence`, with what comes and without what goes."""
+        changes: dict[bytes, bytes | None] = {}
+        for tiles in self.kept.acceptance.tiles:
+            fetch = Fetched(self.kept.store, tiles.view, self.kept.partition)
+            records = tiles.renew(made.come, made.gone, self.now, sequence, fetch, partial(self.standing, tiles))
+            changes.update(zip(fetch.places, [record or None for record in records.values()], strict=True))
+        return changes
+
+    def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
+        """What stands in stretches of a view's events once this is committed."""
+        stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
+        moved = self.moved.get(stem, {})
+        put = sorted(place for place, value in moved.items() if value is not None)
+        there: list[bytes] = []
+        for stretch in stretches:
+            prefix, begin, end = kept.stretch(stem, *stretch)
+            stood = [place for place, _ in self.kept.store.scan(prefix) if begin <= place < end]
+            there += [place for place in stood if place not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
+        tokens = [place[-kept.TOKEN :] for place in there]
+        mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
+        others = self.kept.entries([token for token in tokens if token not in self.event_of])
+        rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
+        return pl.concat([self.both[mine], rest])
+
+    def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
+        tokens = [self.token_of[n] for n in numbers.tolist()]
+        for tiles in self.kept.acceptance.tiles:
+            stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
+            self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
+
+    def _part(self, made: Outcome) -> None:
+        """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
+        found, held = self.folded, self.held.height
+        archived, again, older, passed = (mask[held:] for mask in _parted(found, self.both[BEFORE].to_numpy(), held))
+        place = 0
+        for one in self.brought:
+            rows = one.arrived.events[ROW].to_numpy()
+            mine = slice(place, place := place + len(rows))
+            one.fates[one.arrived.kept[rows]] = np.where(again[mine] | older[mine], fates.COPY, fates.ACCEPTED)
+            made.rows.append(one.arrived.rows[rows[archived[mine]]])
+            made.counts[one.counted] += int(archived[mine].sum())
+            for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
+                if which[mine].any():
+                    made.dead.append(copies(one.records, one.arrived, rows[which[mine]].tolist(), why))
+        made.counts["copies"], made.counts["superseded"] = int(again.sum()), int((older | passed).sum())
+
+    def _written(self) -> dict[bytes, kept.Entry]:
+        """What is to be kept of events of which an image came that is their last, by their tokens."""
+        found, held = self.folded, self.held.height
+        fresh = np.zeros(len(found.before), np.bool_)
+        fresh[found.event[held:][found.last[held:]]] = True
+        latest = np.maximum(latest_of(self.both, found), self.until)
+        for token, entry in self.stored.items():
+            event = self.event_of[token]
+            latest[event] = max(latest[event], entry.latest)
+        made = entries_of(self.both, found, np.flatnonzero(fresh), latest)
+        return {self.token_of[event]: entry for event, entry in made.items()}
+
+
+def latest_of(images: pl.DataFrame, found: Folded) -> I64:
+    """Of each event the greatest event time or known time that an image of it said, int64 (events)."""
+    latest = np.full(len(found.before), np.iinfo(np.int64).min)
+    np.maximum.at(latest, found.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
+    return latest
+
+
+def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> dict[int, kept.Entry]:
+    """What is to be kept of some events, by their numbers."""
+    mine = np.zeros(len(latest), np.bool_)
+    mine[some] = True
+    rows = np.flatnonzero(found.last & mine[found.event])
+    rows = rows[np.argsort(found.event[rows], kind="stable")]
+    place = np.zeros(images.height, np.int64)
+    place[rows] = np.arange(len(rows))
+    events, starts = np.unique(found.event[rows], return_index=True)
+    after = found.after[events]
+    holds = np.where(after >= 0, place[after] - starts, -1)
+    said, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
+    parts = zip(*(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True)
+    return {event: kept.Entry(until, one, said[first:last]) for event, until, one, first, last in parts}
+
+
+def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:
+    """Images that waited for their time."""
+    none = np.empty(0, np.int64)
+    records = Records([], none, none, none, {}, frame=rows)
+    arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, none)
+    return Brought(records, arrived, np.zeros(rows.height, np.int8), counted)
+
+
+def tokens_of(ids: pl.Series) -> list[bytes]:
+    """What stands for each id."""
+    return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
+
+
+def _parted(found: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
+    """Which images are archived, said before, older than what was held, and replaced at once; bool (n) each.
+
+    Where what was held still holds, none is archived that differs: history would take it for taken back.
+    """
+    after = found.after[found.event]
+    older = (found.older | ((after >= 0) & (after < held))) & ~found.copy
+    left = ~found.copy & ~older
+    archived = left & (before | (after == np.arange(len(after))))
+    return archived, found.copy, older, left & ~archived
+
+
+def _cut(tokens: bytes) -> list[bytes]:
+    return [tokens[n : n + kept.TOKEN] for n in range(0, len(tokens), kept.TOKEN)]
+
+
+def _due_of(block: bytes) -> int:
+    return int(struct.unpack(">Q", block[-16:-8])[0])

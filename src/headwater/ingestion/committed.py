@@ -1,0 +1,30 @@
+"""What a commit took in: record counts by outcome, and the refused records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused.
+
+    known: all that was received by then is readable, microseconds. seconds: that it took.
+    fates: of each of the `Records` committed, what became of its records, int8 (n).
+    """
+
+    sequence: int
+    at: int
+    counts: Mapping[str, int]
+    dead: pl.DataFrame
+    known: int = 0
+    seconds: float = 0.0
+    fates: Sequence[NDArray[np.int8]] = ()

@@ -1,0 +1,223 @@
+"""Refused records, and how they are replayed: through the same acceptance as when they came, each at most once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater import clock, settings
+from headwater.definitions.durations import micros
+from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
+from headwater.definitions.served_views import stored
+from headwater.definitions.source import Source
+from headwater.definitions.timestamps import parse_moment
+from headwater.errors import UsageError, nearest
+from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
+from headwater.ingestion.change_state import OLDER, PASSED
+from headwater.ingestion.record_outcomes import ACCEPTED, FILTERED, HELD, REFUSED
+from headwater.ingestion.record_outcomes import COPY as DUPLICATE
+from headwater.ingestion.source_ingestor import LEASE, Intake, Limits, streamed
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance
+from headwater.online_stores import OnlineStore, keyspace, opened
+from headwater.state import frame_codec
+
+AGAIN = "replayed "
+"""What the partition of a replayed record begins with, in the archive and among refused records."""
+_KEPT_ASIDE = (COPY, OLDER, PASSED)
+_WHAT = {ACCEPTED: "accepted", DUPLICATE: "duplicates", FILTERED: "filtered", HELD: "held", REFUSED: "refused"}
+
+
+@dataclass(frozen=True)
+class Replayed(Readable):
+    """What a replay did, or with dry_run would do, with the refused records that were chosen.
+
+    records: how many. before: others that an earlier replay has taken in. outcomes: how many are accepted, duplicates, filtered, held or
+    refused again. reasons: why those are.
+    """
+
+    source: str
+    records: int
+    before: int
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{n:,} {what}" for what, n in self.outcomes.items() if n) or "nothing to replay"
+        return f"{self.source}: {self.records:,} refused records: {said}; {self.before:,} had been replayed before"
+
+
+@dataclass(frozen=True)
+class DeadLetterFilter(Readable):
+    """Which refused records.
+
+    reason: those whose reason contains this text. since, until: those refused from then on, and before then; tz-aware, or ISO 8601 with an
+    offset. offsets: those with these offsets; none is all.
+    """
+
+    reason: str | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+    offsets: Sequence[int] = ()
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of some rows."""
+        found = rows
+        if self.reason is not None:
+            found = found.filter(pl.col("reason").str.contains(self.reason, literal=True))
+        if self.since is not None:
+            found = found.filter(pl.col(KNOWN_AT).dt.epoch("us") >= parse_moment(self.since, "since"))
+        if self.until is not None:
+            found = found.filter(pl.col(KNOWN_AT).dt.epoch("us") < parse_moment(self.until, "until"))
+        return found.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else found
+
+
+def dead_letters(
+    project: Project,
+    source: str,
+    which: DeadLetterFilter | None = None,
+    *,
+    store: OnlineStore | str | None = None,
+    folder: Path | None = None,
+) -> pl.DataFrame:
+    """The refused records of a source, the latest first, with `replayed`: whether a replay has taken them in.
+
+    Args:
+        project: whose source.
+        source: its name.
+        which: only some of them; None is all.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps refused records; None is headwater's home.
+
+    Raises:
+        UsageError: the project has no such source.
+    """
+    place = settings.home() if folder is None else folder
+    with opened(store, readonly=True) as mine:
+        _source(project, source)
+        chosen = which or DeadLetterFilter()
+        parts = [chosen.of(_of_writer(mine, source, part, place)) for part in _partitions(mine, source)]
+    none = pl.DataFrame(schema={**DEAD_SCHEMA, "replayed": pl.Boolean()})
+    return pl.concat([none, *parts]).sort(KNOWN_AT, OFFSET, descending=True)
+
+
+def replay_dead_letters(
+    project: Project,
+    source: str,
+    which: DeadLetterFilter | None = None,
+    *,
+    store: OnlineStore | str | None = None,
+    folder: Path | None = None,
+    dry_run: bool = False,
+    limits: Limits | None = None,
+) -> Replayed:
+    """Send refused records of a source through acceptance again, as received now; each is taken in at most once.
+
+    Which records were taken in is written in the commit that takes them in, so a second replay, also after a crash, leaves them out. What
+    is refused again stays among the refused records. Duplicates, and changes that a later one replaced, are never replayed. With LMDB
+    ingestion has to be stopped; with Redis it goes on.
+
+    Args:
+        project, source, which, store, folder: as for `dead_letters`.
+        dry_run: only say what would be accepted; duplicates are then counted as accepted.
+        limits: as for ingestion.
+
+    Raises:
+        UsageError: the project has no such source, or nothing streams it.
+        StoreError: the store cannot be written, or another process ingests into it.
+    """
+    place, limits = settings.home() if folder is None else folder, limits or Limits()
+    views = {one.name: (one, views) for one, views in streamed([one.view for one in stored(project)]).items()}
+    found = _source(project, source)
+    if source not in views:
+        raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
+    chosen = which or DeadLetterFilter()
+    with opened(store, readonly=dry_run) as mine, nullcontext() if mine.partitioned or dry_run else mine.lease(LEASE, wait=limits.wait):
+        intake = None if dry_run else Intake(found, views[source][1], mine, place, limits)
+        acceptance = Acceptance(found, tuple(views[source][1]), micros(limits.future, "future"))
+        total = Replayed(source, 0, 0)
+        for part in _partitions(mine, source):
+            rows = chosen.of(_of_writer(mine, source, part, place)).filter(~pl.col("reason").is_in(_KEPT_ASIDE))
+            before = int(rows["replayed"].sum())
+            rows = rows.filter(~pl.col("replayed"))
+            for first in range(0, max(rows.height, 1), limits.batch):
+                some = rows.slice(first, limits.batch)
+                done = _tried(acceptance, some) if intake is None else _taken(intake, part, some)
+                total = _sum(total, done, some.height, before if first == 0 else 0)
+        return total
+
+
+def _of_writer(store: OnlineStore, source: str, partition: str | None, folder: Path) -> pl.DataFrame:
+    """Those of one writer, of each record the last time that it was refused; `replayed` says whether a replay has taken it in."""
+    rows = Roller(store, keyspace.DEAD, folder / FOLDERS[keyspace.DEAD], source, partition).rows()
+    found = pl.DataFrame(schema=DEAD_SCHEMA) if rows is None else rows.select(*DEAD_SCHEMA).collect()
+    found = found.sort(KNOWN_AT).unique([PARTITION, OFFSET], keep="last", maintain_order=True)
+    found = found.with_columns(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own")).unique(
+        ["_own", OFFSET], keep="last", maintain_order=True
+    )
+    name = source if partition is None else f"{source}\0{partition}"
+    marks = [frame_codec.decoded(value) for _, value in store.scan(keyspace.replayed(name))]
+    done = pl.concat([pl.DataFrame(schema={"_own": pl.String(), OFFSET: pl.Int64()}), *marks]).with_columns(replayed=True)
+    found = found.join(done.unique(), on=["_own", OFFSET], how="left", maintain_order="left")
+    return found.with_columns(pl.col("replayed").fill_null(value=False)).drop("_own")
+
+
+def _taken(intake: Intake, partition: str | None, rows: pl.DataFrame) -> Replayed:
+    """Commit some records, and which of them were taken in."""
+    if not rows.height:
+        return Replayed("", 0, 0)
+    own = rows.select(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own"), OFFSET)
+    shard = intake.shard(partition)
+
+    def marks(fates: Sequence[NDArray[np.int8]]) -> dict[bytes, bytes | None]:
+        taken = own.filter(pl.Series(fates[0] != REFUSED)) if fates else own.clear()
+        key = keyspace.replayed(shard.name) + keyspace.block(b"", "", shard.progress.sequence + 1)
+        return {key: frame_codec.encoded(taken)} if taken.height else {}
+
+    made = shard.apply([_records(rows)], clock.now_micros(), 0, marks)
+    outcomes = Counter(_WHAT[fate] for fates in made.fates for fate in fates.tolist())
+    return Replayed("", 0, 0, outcomes, Counter(made.dead["reason"].to_list()))
+
+
+def _tried(acceptance: Acceptance, rows: pl.DataFrame) -> Replayed:
+    """What acceptance says of some records."""
+    if not rows.height:
+        return Replayed("", 0, 0)
+    arrived = acceptance(_records(rows))
+    outcomes = {"accepted": arrived.events.height, "filtered": len(arrived.filtered), "refused": arrived.dead.height}
+    return Replayed("", 0, 0, outcomes, Counter(arrived.dead["reason"].to_list()))
+
+
+def _records(rows: pl.DataFrame) -> Records:
+    """Refused records as if they came now; no offset is moved."""
+    names = [AGAIN + name.removeprefix(AGAIN) for name in rows[PARTITION].unique(maintain_order=True)]
+    place = {name: n for n, name in enumerate(names)}
+    index = np.array([place[AGAIN + name.removeprefix(AGAIN)] for name in rows[PARTITION]], np.int64)
+    at = np.full(rows.height, clock.now_micros())
+    return Records(names, index, rows[OFFSET].to_numpy(), at, {}, rows["payload"].to_list())
+
+
+def _sum(total: Replayed, done: Replayed, records: int, before: int) -> Replayed:
+    outcomes, reasons = (Counter(a) + Counter(b) for a, b in ((total.outcomes, done.outcomes), (total.reasons, done.reasons)))
+    return Replayed(total.source, total.records + records, total.before + before, dict(outcomes), dict(reasons))
+
+
+def _source(project: Project, name: str) -> Source:
+    found = {source.name: source for source in project.sources}
+    if name not in found:
+        raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, list(found))}")
+    return found[name]
+
+
+def _partitions(store: OnlineStore, source: str) -> list[str | None]:
+    prefix = keyspace.PROGRESS + keyspace.name(source)
+    return [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]

@@ -1,0 +1,207 @@
+"""Replay: history as a stream, on a clock of its own that never shows an event before it was known."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.connectors import scan
+from headwater.definitions.durations import Duration, micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.readable import Readable
+from headwater.definitions.source import Source
+from headwater.definitions.timestamps import parse_moment
+from headwater.errors import UsageError
+from headwater.events.read_events import arrived
+from headwater.events.selection import KNOWN, ROW, TIME, collect
+from headwater.ingestion.committed import Committed
+from headwater.ingestion.source_ingestor import Intake, Limits
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.kernel.arrays import I64
+from headwater.online_stores import OnlineStore, opened
+
+_PARTITION = "history"
+
+
+@dataclass(frozen=True)
+class Step(Readable):
+    """A step of a replay: the clock's time in microseconds, what was committed, and the seconds that each commit took."""
+
+    now: int
+    committed: Sequence[Committed]
+    seconds: Sequence[float]
+
+    @property
+    def moment(self) -> datetime:
+        """The clock's time."""
+        return clock.moment(self.now)
+
+
+@dataclass
+class _Tape:
+    """The rows of one source's history in the order in which they were known; known: int64 (n), rising."""
+
+    intake: Intake
+    rows: pl.DataFrame
+    known: I64
+    place: int = 0
+
+    def until(self, now: int, most: int) -> list[Records]:
+        """The rows known by `now` that have not been played, in pieces of at most `most`."""
+        stop = int(np.searchsorted(self.known, now, side="right"))
+        made = []
+        while self.place < stop:
+            first, last = self.place, min(self.place + most, stop)
+            offset = np.arange(first, last)
+            frame = self.rows.slice(first, last - first)
+            made.append(
+                Records([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
+            )
+            self.place = last
+        return made
+
+
+def replay(
+    views: Sequence[FeatureView],
+    store: OnlineStore | str | None = None,
+    *,
+    start: datetime | str,
+    end: datetime | str,
+    step: Duration | Sequence[datetime] = "1m",
+    speed: float | None = None,
+    folder: str | Path | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Step]:
+    """Play the history of streaming views into a store, as ingestion would have seen it.
+
+    The views begin with what was known at `start`. Then the clock goes on in steps, and each step commits what had become known by its
+    time. Between two steps, the store is as it would have been then. Copies are told apart by the steps that bring them, so `id_horizon`
+    should be much longer than a step.
+
+    Args:
+        views: streaming views; their sources need a history, and no stream.
+        store: an online store that none of these views is in, or its URL; None is that of the settings (HEADWATER_STORE).
+        start, end: tz-aware, or ISO 8601 with an offset.
+        step: how far the clock goes at once, or the moments at which it stops, rising.
+        speed: seconds of the replay in a second; None is as fast as it can.
+        folder: where the archive is kept; None keeps none.
+        limits: how records become commits.
+
+    Raises:
+        UsageError: a view that is not streaming or is in the store already, a source without history, or no time between start and end.
+        DataError: a history that cannot be read.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visits
+    >>> view = visits(hw.streaming("2s"))
+    >>> with temporary_store() as store:
+    ...     for now in hw.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
+    ...         print(now.moment, hw.get_online_features(view, [{"user": 1}], store=store, at=now.moment)["user__count_1d"][0])
+    2024-05-01 11:00:00+00:00 5
+    2024-05-01 12:00:00+00:00 6
+    """
+    first, last = parse_moment(start, "start"), parse_moment(end, "end")
+    with opened(store) as mine:
+        yield from replay_views(
+            views, mine, start=first, end=last, step=step, speed=speed, folder=None if folder is None else Path(folder), limits=limits
+        )
+
+
+def span(text: str, what: str) -> tuple[datetime, datetime]:
+    """The two moments of `START..END`.
+
+    Raises:
+        UsageError: it is no such text.
+
+    >>> [str(at) for at in span("2024-05-01T10:00Z..2024-05-01T12:00Z", "--replay")]
+    ['2024-05-01 10:00:00+00:00', '2024-05-01 12:00:00+00:00']
+    """
+    start, dots, end = text.partition("..")
+    if not dots:
+        raise UsageError(f"{what} is {text!r}; write two moments with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
+    first, last = (clock.moment(parse_moment(at, what)) for at in (start, end))
+    return first, last
+
+
+def replay_views(
+    views: Sequence[FeatureView],
+    store: OnlineStore,
+    *,
+    start: int,
+    end: int,
+    step: Duration | Sequence[datetime] = "1m",
+    speed: float | None = None,
+    folder: Path | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Step]:
+    """As `replay`; start and end are microseconds UTC."""
+    stops = _stops(start, end, step)
+    limits = limits or Limits()
+    tapes = [_tape(source, mine, store, folder, limits, start) for source, mine in _sources(views).items()]
+    began = clock.stopwatch()
+    for now in stops:
+        if speed is not None:
+            time.sleep(max((now - start) / 1e6 / speed - (clock.stopwatch() - began), 0.0))
+        committed, seconds = [], []
+        for tape in tapes:
+            records, before = tape.until(now, limits.batch), clock.stopwatch()
+            committed += tape.intake.commit([(some, {}) for some in records], now, now)
+            if records:
+                seconds.append(clock.stopwatch() - before)
+            tape.intake.roll(least=limits.roll)
+        yield Step(now, committed, seconds)
+    for tape in tapes:
+        tape.intake.commit([], end, end)
+        tape.intake.roll(least=1)
+
+
+def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequence[int]:
+    """Where the clock stops, the last time at the end.
+
+    >>> _stops(0, 5_000_000, "2s")
+    [2000000, 4000000, 5000000]
+    """
+    every = micros(step, "step") if isinstance(step, str | timedelta) else None
+    found = list(range(start + every, end, every)) if every else []
+    if not isinstance(step, str | timedelta):
+        found = [clock.micros(moment) for moment in step]
+    if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *found, end])):
+        said = f"in steps of {step}" if every is not None else f"with {len(found)} stops, which must rise between them,"
+        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} {said} has no step")
+    return [*found, end]
+
+
+def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
+    found: dict[Source, dict[str, FeatureView]] = {}
+    for view in dict.fromkeys(v.root for v in views):
+        if not view.freshness.streamed:
+            raise UsageError(
+                f"feature view {view.name!r} is not streaming ({view.freshness}); give it freshness=hw.streaming('2s') to replay it"
+            )
+        if view.source.history is None:
+            raise UsageError(f"feature view {view.name!r}: source {view.source.name!r} has no history to replay; give it history=")
+        found.setdefault(view.source, {})[view.tiles_fingerprint] = view
+    return {source: tuple(named.values()) for source, named in found.items()}
+
+
+def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits, start: int) -> _Tape:
+    intake = Intake(source, views, store, folder, limits, replayed_from=start)
+    shard = intake.shard(_PARTITION)
+    if shard.progress.at > start or shard.ends:
+        raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
+    table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
+    found = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
+    late = found.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
+    return _Tape(intake, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
+
+
+def _over(source: Source, table: pl.DataFrame) -> Source:
+    return replace(source, history=table.with_row_index(ROW))

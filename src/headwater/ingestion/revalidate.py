@@ -1,0 +1,274 @@
+"""Rules of a source that changed: what was received before is judged again, so that views are filled with what these rules accept.
+
+Whatever a stream brought lies somewhere: accepted rows in the archive, rows that the filter left out in the filtered log, refused records
+in the dead letters. Those that today's rules accept are added to the archive by a commit of its own, with the time at which they became
+known, and the ids of events are found again. Where some of it was not kept, or cannot be judged again, the source's progress says so, and
+views that are filled from here on are incomplete until their longest window has passed. Change images are not judged again: the archive
+holds those that had an effect by the old rules, and views are filled with them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import micros
+from headwater.definitions.streams import Pushed
+from headwater.events.selection import IDENT, ROW, TIME
+from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
+from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, stamped
+from headwater.ingestion.dedup_index import WIDTH, Ids
+from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION, Acceptance, content_of
+from headwater.kernel.arrays import I64, Bool
+from headwater.online_stores import Changes, keyspace
+from headwater.state import frame_codec
+
+ROWS = 500_000  # of the archive that are read together
+_IN_COMMIT = 200_000  # rows that one commit adds to the archive
+_AT_ONCE = 10_000  # keys that one commit takes out
+_MORE = "headwater_more"
+First = tuple[pl.Series, int] | None
+"""The ids of a history that a stream goes on from, and when they were known."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What is kept of all that one partition of a stream brought."""
+
+    archive: Roller
+    filtered: Roller
+    dead: Roller
+
+    @cached_property
+    def accepted(self) -> list[pl.LazyFrame]:
+        """The archive, by the columns that the stream had."""
+        return self.archive.lazy_parts()
+
+    def count(self, roller: Roller) -> int:
+        """How many rows are there."""
+        return sum(int(part.select(pl.len()).collect().item()) for part in roller.lazy_parts())
+
+
+class Accepted:
+    """The events of an archive that the rules accept, in the order in which they became known; a copy counts once.
+
+    first: ids of a history, and when they were known, that copies in the archive are copies of. last: the last commit that counts.
+    """
+
+    def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, last: int | None = None) -> None:
+        self.acceptance, self.first = acceptance, first
+        self.archive = [part if last is None else part.filter(pl.col(SEQUENCE) <= last) for part in archive]
+        source = acceptance.source
+        self.ordered = source.id_field is not None and source.changes is None
+
+    def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Events as of `Acceptance.events_of`, and the rows that they are among."""
+        ids = self._ids()
+        for rows in self._rows(self.archive):
+            events, known = self._sound(rows)
+            if self.ordered and events.height:
+                events = events.filter(pl.Series(ids.accept(events[IDENT], content_of(events), known).accepted))
+            yield events, rows
+
+    def judged(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
+        """Which of more rows are accepted beside those of the archive, bool (n); and the ids accepted within a horizon of T."""
+        ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
+        for rows in self._rows([*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()], sort=self.ordered):
+            events, known = self._sound(rows)
+            fresh = np.ones(events.height, np.bool_)
+            if self.ordered and events.height:
+                checked = ids.accept(events[IDENT], content_of(events), known)
+                fresh = checked.accepted
+                block = np.frombuffer(checked.block, np.int64).reshape(-1, WIDTH)
+                blocks.append(block[known[fresh] > T - ids.horizon].tobytes())
+            accepted[rows[_MORE].gather(events[ROW]).filter(pl.Series(fresh, dtype=pl.Boolean)).drop_nulls().to_numpy()] = True
+        return accepted, b"".join(blocks)
+
+    def _sound(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, I64]:
+        """The events of some rows, and when each became known in microseconds."""
+        own = rows.select(*self.acceptance.schema, PARTITION, OFFSET, AT)
+        events = self.acceptance.sound_events(own) if self.acceptance.source.changes is None else self.acceptance.events_of(own)
+        return events, rows[KNOWN_AT].dt.epoch("us").gather(events[ROW]).to_numpy()
+
+    def _ids(self) -> Ids:
+        ids = Ids(micros(self.acceptance.source.id_horizon, "id_horizon"))
+        if self.first is not None and self.ordered:
+            given, known = self.first
+            ids.accept(given, np.zeros(len(given), np.int64), known)
+        return ids
+
+    def _rows(self, parts: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:
+        if not parts:
+            return
+        rows = pl.concat([conformed(part, self.acceptance, _MORE) for part in parts], how="diagonal_relaxed")
+        if sort or (self.ordered and self._is_out_of_order()):
+            rows = rows.sort(KNOWN_AT, PARTITION, OFFSET, maintain_order=True).collect().lazy()
+        count = int(rows.select(pl.len()).collect().item())
+        for first in range(0, count, ROWS):
+            yield rows.slice(first, ROWS).collect()
+
+    def _is_out_of_order(self) -> bool:
+        """Whether rows were added to the archive that had become known before others that are in it."""
+        last = None
+        for part in self.archive:
+            low, high, rising = (
+                part.select(
+                    pl.col(KNOWN_AT).min().alias("low"),
+                    pl.col(KNOWN_AT).max().alias("high"),
+                    (pl.col(KNOWN_AT).diff() >= 0).all().alias("up"),
+                )
+                .collect()
+                .row(0)
+            )
+            if not rising or (last is not None and low is not None and low < last):
+                return True
+            last = high if high is not None else last
+        return False
+
+
+def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
+    """Have the shard go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
+
+    expect: what the store holds as long as nobody else writes to the shard.
+    """
+    rules, progress = rules_of(shard.acceptance), shard.progress
+    if progress.rules == rules:
+        return 0
+    if not progress.sequence:
+        shard.note(msgspec.structs.replace(progress, rules=rules), {}, expect)
+        return 0
+    changed = changed_of(progress.rules, rules)
+    lost = bool(progress.rules) and _is_lost(shard, logs, changed)  # a store of an older format does not say its rules
+    found = _Candidates(shard, logs, first, T) if shard.acceptance.source.changes is None and shard.archive and changed else None
+    changes: dict[bytes, bytes | None] = _held(shard) if "types" in changed else {}
+    views, counts = progress.views, dict(progress.counts)
+    rows = pl.DataFrame()
+    if found is not None:
+        rows, lost = found.accepted, lost or found.lost
+        if rows.height or "ids" in changed or (lost and "types" in changed):
+            changes |= found.ids()
+            views = {}
+    elif shard.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
+        views = {}
+        _forget_images(shard, expect)
+    sequence = progress.sequence
+    for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
+        some, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
+        known = some[KNOWN_AT]
+        block = stamped(some.drop(KNOWN_AT), sequence, 0).with_columns(known)
+        counts["rejudged"] = counts.get("rejudged", 0) + some.height
+        stepped = msgspec.structs.replace(shard.progress, sequence=sequence, views={}, counts=dict(counts))
+        shard.note(stepped, {keyspace.block(keyspace.ARCHIVE, shard.name, sequence): frame_codec.encoded(block)}, expect)
+    done = msgspec.structs.replace(shard.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
+    shard.note(done, changes, expect)
+    shard.load(own=False)
+    return rows.height
+
+
+def _is_lost(shard: Shard, logs: Logs, changed: set[str]) -> bool:
+    """Whether something that these rules might accept was not kept, or is not judged again."""
+    counts = shard.progress.counts
+    left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
+    refused = counts.get("dead", 0) + counts.get("copies", 0) if changed else 0
+    if shard.acceptance.source.changes is not None:
+        return (
+            bool(left_out)
+            or (changed - {"keys"} and any(counts.get(name, 0) for name in ("dead", "copies", "superseded")))
+            or ("types" in changed and altered(logs.accepted, shard.acceptance))
+        )
+    if not shard.archive:
+        return bool(left_out or refused)
+    if "types" in changed and altered(logs.accepted, shard.acceptance):
+        return True
+    if "ids" in changed and isinstance(shard.source.stream, Pushed) and counts.get("copies", 0):
+        return True  # whether one was a copy by its id or by the key of its request is not known
+    erased = counts.get("erased", 0)
+    return left_out - erased > logs.count(logs.filtered) or refused - erased > logs.count(logs.dead)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Rows that were left out or refused, judged again."""
+
+    shard: Shard
+    logs: Logs
+    first: First
+    T: int
+
+    @cached_property
+    def accepted(self) -> pl.DataFrame:
+        """Those that are accepted: the stream's columns, where they came from, and when they became known."""
+        return self._rows.filter(pl.Series(self._judged[0], dtype=pl.Boolean)).select(*self._columns)
+
+    @property
+    def lost(self) -> bool:
+        """Whether some would be accepted that are of the future, which only a stream's own records wait for."""
+        events = self.shard.acceptance.sound_events(self._all)
+        return bool((events[TIME] >= self.T).any())
+
+    def ids(self) -> dict[bytes, bytes | None]:
+        """The changes of the store that make its ids those of the events that are accepted."""
+        place = keyspace.IDS + keyspace.name(self.shard.name)
+        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.shard.store.scan(place)}
+        block = self._judged[1]
+        return {**changes, keyspace.block(keyspace.IDS, self.shard.name, 0): block} if block else changes
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*self.shard.acceptance.schema, PARTITION, OFFSET, AT, KNOWN_AT]
+
+    @cached_property
+    def _judged(self) -> tuple[Bool, bytes]:
+        return Accepted(self.shard.acceptance, self.logs.accepted, self.first).judged(self._rows, self.T)
+
+    @cached_property
+    def _rows(self) -> pl.DataFrame:
+        events = self.shard.acceptance.sound_events(self._all)
+        return self._all[events.filter(pl.col(TIME) < self.T)[ROW]]
+
+    @cached_property
+    def _all(self) -> pl.DataFrame:
+        acceptance = self.shard.acceptance
+        none = pl.DataFrame(schema={**acceptance.schema, PARTITION: pl.String, OFFSET: pl.Int64, AT: _UTC, KNOWN_AT: _UTC})
+        kept = [conformed(part, acceptance).select(none.columns).collect() for part in self.logs.filtered.lazy_parts()]
+        dead = [self._decoded(part.collect()) for part in self.logs.dead.lazy_parts()]
+        rows = pl.concat([none, *kept, *dead])
+        there = [part.select(PARTITION, OFFSET) for part in self.logs.accepted]
+        return rows.join(pl.concat(there).collect(), on=[PARTITION, OFFSET], how="anti", maintain_order="left") if there else rows
+
+    def _decoded(self, dead: pl.DataFrame) -> pl.DataFrame:
+        source = self.shard.acceptance.source
+        if isinstance(source.stream, Pushed):
+            dead = dead.filter(pl.col("reason") != COPY)
+        decoded = self.shard.acceptance.decode(dead["payload"].to_list())
+        return pl.concat([decoded.frame, dead.select(PARTITION, OFFSET, AT, KNOWN_AT)[decoded.rows]], how="horizontal").select(
+            self._columns
+        )
+
+
+_UTC = pl.Datetime("us", "UTC")
+
+
+def _forget_images(shard: Shard, expect: Changes) -> None:
+    """Take out what is kept of each event by the old rules; first that views are whole, so that they are filled again if this is killed."""
+    shard.note(msgspec.structs.replace(shard.progress, views={}), {}, expect)
+    keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in shard.store.sizes(space + keyspace.name(shard.name))]
+    for start in range(0, len(keys), _AT_ONCE):
+        shard.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
+
+
+def _held(shard: Shard) -> dict[bytes, bytes | None]:
+    """The changes of the store that give held events the columns that the stream has today."""
+    found = [(key, frame_codec.decoded(value)) for key, value in shard.store.scan(keyspace.HELD + keyspace.name(shard.name))]
+    return {
+        key: frame_codec.encoded(
+            pl.concat([conformed(rows.lazy(), shard.acceptance).collect(), rows.select("headwater_due")], how="horizontal")
+        )
+        for key, rows in found
+    }

@@ -1,0 +1,190 @@
+"""Records to rows: each payload becomes a row of the schema, or is refused with a reason; none moves another.
+
+A payload is read on its own, never joined to others: so what becomes of it does not depend on its neighbours, and a replay in other
+batches decides alike. Polars would read joined lines in parallel, but it makes texts of numbers and objects, and keeps the first of two
+equal names where others keep the last; to see that it had not cost as much as reading one by one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.source import Source
+from headwater.definitions.streams import Stream
+from headwater.errors import HeadwaterError
+from headwater.ingestion.serde.record_schema import stream_schema
+from headwater.ingestion.serde.row_struct import row_type
+from headwater.ingestion.serde.timestamp_parsing import micros_of
+from headwater.kernel.arrays import I64
+
+Read = Callable[[bytes], msgspec.Struct]
+
+_READERS: Final[Mapping[str, str]] = {
+    "json": "headwater.ingestion.serde.json",
+    "csv": "headwater.ingestion.serde.csv_lines",
+    "avro": "headwater.ingestion.serde.avro",
+    "protobuf": "headwater.ingestion.serde.protobuf",
+}
+_CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
+_TYPED: Final = frozenset({"avro", "protobuf"})  # these have types for moments
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The rows that payloads hold, and the payloads that hold none.
+
+    frame: (m) rows with exactly the schema's columns and dtypes. rows: int64 (m), the position of each among the payloads, rising.
+    refused: position and reason of each of the others, rising.
+    """
+
+    frame: pl.DataFrame
+    rows: I64
+    refused: list[tuple[int, str]]
+
+    def take(self, index: I64, count: int) -> Decoded:
+        """Those of some of the payloads, of which there are `count`: their positions, rising."""
+        place = np.full(count, -1)
+        place[index] = np.arange(len(index))
+        rows = place[self.rows]
+        refused = [(int(place[n]), why) for n, why in self.refused if place[n] >= 0]
+        return Decoded(self.frame.filter(rows >= 0), rows[rows >= 0], refused)
+
+
+def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[bytes | None]], Decoded]:
+    """What makes rows of the payloads of the source's stream; `also` names columns to read beside those of `stream_schema`.
+
+    Raises:
+        DefinitionError: the source has no stream, or a column cannot be read from its format.
+        MissingExtraError: the library of its format is not installed.
+
+    >>> from headwater.definitions.streams import push
+    >>> visits = Source("visits", timestamp_field="at", timezone="UTC", stream=push(schema={"user": int, "at": pl.Datetime("us", "UTC")}))
+    >>> decoded = decoder(visits)([b'{"user": 7, "at": "2024-05-01T08:00:00Z"}', b'{"user": "7"}', None])
+    >>> decoded.frame["user"].to_list(), decoded.rows.tolist()
+    ([7], [0])
+    >>> for position, reason in decoded.refused:
+    ...     print(position, reason)
+    1 Expected `int | null`, got `str` - at `$.user`
+    2 no payload (a tombstone)
+    """
+    source = bottom_of(source)
+    schema = stream_schema(source, also)
+    stream = source.stream
+    assert stream is not None, "stream_schema has refused a source without"
+    row = row_type(schema, None if stream.format in _TYPED else stream.timestamps)
+    read = _reader(stream, row)
+    fields = [attrgetter(name) for name in row.__struct_fields__]
+
+    def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
+        made, kept, refused = _rows(payloads, read)
+        columns: list[pl.Series] = []
+        unfit: dict[int, str] = {}
+        for (name, dtype), field in zip(schema.items(), fields, strict=True):
+            values = list(map(field, made))
+            column = _column(values, dtype, stream, source.timezone)
+            columns.append(column.alias(name))
+            if (nulls := column.null_count()) and nulls != values.count(None):
+                lost = (n for n in column.is_null().arg_true() if values[n] is not None)
+                unfit |= {n: f"{_shown(values[n])} is no {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
+        frame = pl.DataFrame(columns)
+        if unfit:
+            keep = np.ones(len(made), dtype=np.bool_)
+            keep[list(unfit)] = False
+            refused = sorted([*refused, *((int(kept[n]), why) for n, why in unfit.items())])
+            frame, kept = frame.filter(keep), kept[keep]
+        return Decoded(frame, kept, refused)
+
+    def decode(payloads: Sequence[bytes | None]) -> Decoded:
+        pieces = [payloads[n : n + _CHUNK] for n in range(0, max(len(payloads), 1), _CHUNK)]
+        return in_one([(decode_some(piece), len(piece)) for piece in pieces])
+
+    return decode
+
+
+def in_one(parts: Sequence[tuple[Decoded, int]]) -> Decoded:
+    """What payloads hold, of what parts of them do; each with the number of its payloads."""
+    if len(parts) == 1:
+        return parts[0][0]
+    begins = np.cumsum([0, *(count for _, count in parts)]).tolist()
+    return Decoded(
+        pl.concat([part.frame for part, _ in parts], rechunk=True),
+        np.concatenate([part.rows + begin for (part, _), begin in zip(parts, begins, strict=False)]),
+        [(n + begin, why) for (part, _), begin in zip(parts, begins, strict=False) for n, why in part.refused],
+    )
+
+
+def _reader(stream: Stream, row: type[msgspec.Struct]) -> Read:
+    made: Read = importlib.import_module(_READERS[stream.format]).reader(stream, row)
+    return made
+
+
+def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
+    """The rows, the position of each among the payloads, and what was refused."""
+    try:
+        return list(map(read, payloads)), np.arange(len(payloads)), []  # type: ignore[arg-type] # None raises
+    except (HeadwaterError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001, S110 (whatever a library makes of broken bytes: below, each record has its own reason)
+        pass
+    made, kept, refused = [], [], []
+    for n, payload in enumerate(payloads):
+        try:
+            if payload is None:
+                refused.append((n, "no payload (a tombstone)"))
+                continue
+            made.append(read(payload))
+            kept.append(n)
+        except (HeadwaterError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (as above)
+            refused.append((n, reason(error)))
+    return made, np.array(kept, dtype=np.int64), refused
+
+
+def reason(error: Exception) -> str:
+    """Why a record was refused, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a text that is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return (str(error) if isinstance(error, msgspec.MsgspecError) else f"{type(error).__name__}: {error}")[:300]
+
+
+def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezone: str | None) -> pl.Series:
+    """The values as a column of the dtype; null where one does not fit."""
+    if isinstance(dtype, pl.Datetime):
+        utc = micros_of(values, stream.timestamps, timezone).cast(pl.Datetime("us", "UTC"))
+        local = utc.dt.convert_time_zone(dtype.time_zone or timezone or "UTC")
+        return (local if dtype.time_zone else local.dt.replace_time_zone(None)).dt.cast_time_unit(dtype.time_unit)
+    if dtype == pl.Float32:
+        wide = pl.Series(values, dtype=pl.Float64)
+        narrow = wide.cast(pl.Float32)
+        return narrow.set(narrow.is_infinite() & wide.is_finite(), None)
+    try:
+        return pl.Series(values, dtype=dtype, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        return pl.Series(values, dtype=dtype, strict=False)
+
+
+def _called(dtype: pl.DataType, stream: Stream, source: Source) -> str:
+    """How a reason names what a value should have been."""
+    if not isinstance(dtype, pl.Datetime):
+        return str(dtype)
+    if stream.timestamps != "iso":
+        return f"moment in {stream.timestamps} since 1970"
+    zone = "" if source.timezone is None else f", or in {source.timezone} without one"
+    return f"moment in ISO 8601 with its offset{zone}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

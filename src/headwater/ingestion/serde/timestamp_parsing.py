@@ -1,0 +1,90 @@
+"""Moments as records write them, to microseconds UTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from headwater.definitions.streams import Timestamps
+from headwater.definitions.timestamps import EPOCH
+from headwater.ingestion.serde.iso8601 import parse_iso
+
+_MICROS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_EARLIEST: Final = -62_135_596_800_000_000  # the years that Python knows, 1 to 9999
+_LATEST: Final = 253_402_300_799_999_999
+_SHAPE: Final = re.compile(  # what every version of Python reads alike
+    r"[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4})"
+    r"([T ]([01][0-9]|2[0-3])(:?[0-5][0-9](:?[0-5][0-9]([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
+
+
+def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | None) -> pl.Series:
+    """Values as int64 microseconds UTC; null where one is null or no moment.
+
+    A moment is what `timestamps` says, or a datetime or date object. A text without an offset is in `timezone`: the first of the two
+    moments that it may mean; it is none where the clock leaps over it, or there is no `timezone`.
+
+    >>> micros_of(["2024-05-01T12:00:00+02:00", "2024-05-01T10:00", None], "iso", "UTC").to_list()
+    [1714557600000000, 1714557600000000, None]
+    """
+    try:
+        quick = _texts(values) if timestamps == "iso" else _numbers(values, _MICROS[timestamps])
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):  # of several types
+        quick = pl.Series([None] * len(values), dtype=pl.Int64)
+    quick = quick.set(~quick.is_between(_EARLIEST, _LATEST), None)
+    open_ = [n for n in quick.is_null().arg_true() if values[n] is not None]
+    return quick.scatter(open_, [_one(values[n], timestamps, timezone) for n in open_]) if open_ else quick
+
+
+def _texts(values: Sequence[object]) -> pl.Series:
+    """Those of the usual shape."""
+    texts = [value for value in values if value is not None]
+    found, fits = parse_iso(texts)  # type: ignore[arg-type] # else a TypeError
+    made = pl.Series(found, dtype=pl.Int64)
+    if not fits.all():
+        made = made.set(pl.Series(~fits), None)
+    if len(texts) == len(values):
+        return made
+    here = [n for n, value in enumerate(values) if value is not None]
+    return pl.Series([None] * len(values), dtype=pl.Int64).scatter(here, made)
+
+
+def _numbers(values: Sequence[object], unit: int) -> pl.Series:
+    """Those that are whole."""
+    if not set(map(type, values)) <= {int, type(None)}:
+        raise TypeError("a number beside others")
+    numbers = pl.Series(values, dtype=pl.Int64)
+    return numbers.set(~numbers.is_between(_EARLIEST // unit, _LATEST // unit), None) * unit
+
+
+def _one(value: object, timestamps: Timestamps, timezone: str | None) -> int | None:
+    if isinstance(value, date):
+        when = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return _micros(when, timezone)
+    if timestamps != "iso":
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
+        made = round(value * _MICROS[timestamps]) if is_number else None  # type: ignore[operator]
+        return made if made is not None and _EARLIEST <= made <= _LATEST else None
+    if not isinstance(value, str) or not _SHAPE.fullmatch(value):
+        return None
+    try:
+        return _micros(datetime.fromisoformat(value), timezone)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _micros(when: datetime, timezone: str | None) -> int | None:
+    if when.tzinfo is None:
+        if timezone is None:
+            return None
+        local = when.replace(tzinfo=ZoneInfo(timezone))
+        if local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != when:
+            return None  # the clock leaps over it
+        when = local
+    made = (when - EPOCH) // timedelta(microseconds=1)
+    return made if _EARLIEST <= made <= _LATEST else None

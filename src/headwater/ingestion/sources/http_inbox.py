@@ -1,0 +1,199 @@
+"""Events that senders push: batches wait in an inbox for the commit that holds them, and only then are answered.
+
+What one commit holds is answered together, so that senders share its cost. A sender that hears nothing (the process died, the line broke)
+sends the same again: ids say what was taken in already.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater import clock
+from headwater.definitions.source import Source
+from headwater.definitions.streams import Pushed
+from headwater.errors import BusyError, UsageError
+from headwater.ingestion.sources.stream_reader import Assigned, Records, Revoked
+
+PARTITION: Final = "pushed"
+_WAITING: Final = 100_000  # events
+_BYTES: Final = 64_000_000
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of the n events of a batch: int8 (n), and by position why each of the refused ones was; the commit's sequence."""
+
+    fates: NDArray[np.int8]
+    reasons: Mapping[int, str]
+    sequence: int
+
+
+@dataclass(frozen=True)
+class _Batch:
+    payloads: Sequence[bytes]
+    key: str | None
+    at: int
+    size: int
+    settled: Future[Settled] = field(default_factory=Future)
+
+
+class Inbox:
+    """The batches of one source, from when they are received to when they are committed. Any thread may put.
+
+    Args:
+        source: whose stream is `push()`.
+        most: events that wait at most.
+    """
+
+    def __init__(self, source: Source, most: int = _WAITING) -> None:
+        assert isinstance(source.stream, Pushed)
+        self.source, self.stream, self.most = source, source.stream, most
+        self._waiting: deque[_Batch] = deque()
+        self._taken: deque[tuple[int, _Batch]] = deque()  # the offset of the first event of each
+        self._events = self._bytes = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, payloads: Sequence[bytes], key: str | None) -> Future[Settled]:
+        """Leave a batch; the future says what became of it, or fails with BusyError where nothing is known of it.
+
+        Args:
+            payloads: at least one.
+            key: what the sender will say again with the same batch; None where events have ids, or may count twice.
+
+        Raises:
+            UsageError: events that could not be told from their copies, or more than ever wait.
+            BusyError: too many wait, or ingestion is stopping; nothing was taken.
+        """
+        if key is None and self.source.id_field is None and not self.stream.at_least_once:
+            raise UsageError(
+                f"source {self.source.name!r} has no id_field, so nothing would tell a repeated request from a new one: send an Idempotency-Key "
+                "header and the same one again with each repetition, or define the source with id_field=, or with hw.push(at_least_once=True)"
+            )
+        if len(payloads) > self.most:
+            raise UsageError(f"{len(payloads):,} events in one request; send at most {self.most:,}")
+        batch = _Batch(payloads, key, clock.now_micros(), sum(map(len, payloads)))
+        with self._changed:
+            if self._closed:
+                raise BusyError("ingestion is stopping; send it again")
+            if self._waiting and (self._events + len(payloads) > self.most or self._bytes + batch.size > _BYTES):
+                raise BusyError(f"{self._events:,} events of source {self.source.name!r} wait for their commit; send it again later")
+            self._waiting.append(batch)
+            self._count(batch, 1)
+            self._changed.notify()
+        return batch.settled
+
+    def take(self, most: int, timeout: float, first: int) -> list[_Batch]:
+        """The batches that wait, of `most` events if the first one is not larger; their events have offsets from `first` on."""
+        taken: list[_Batch] = []
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
+            events = 0
+            while self._waiting and (not taken or events + len(self._waiting[0].payloads) <= most):
+                batch = self._waiting.popleft()
+                self._taken.append((first + events, batch))
+                events += len(batch.payloads)
+                self._count(batch, -1)
+                taken.append(batch)
+        return taken
+
+    def settle(self, first: int, fates: NDArray[np.int8], reasons: Mapping[int, str], sequence: int) -> None:
+        """A commit holds the events with offsets from `first` on; `reasons` by offset."""
+        with self._changed:
+            done = [(start, batch) for start, batch in self._taken if first <= start < first + len(fates)]
+            self._taken = deque(entry for entry in self._taken if not first <= entry[0] < first + len(fates))
+        for start, batch in done:
+            own = range(start, start + len(batch.payloads))
+            why = {offset - start: reasons[offset] for offset in own if offset in reasons} if reasons else {}
+            _resolve(batch, Settled(fates[start - first : own.stop - first], why, sequence))
+
+    def waiting(self) -> int:
+        """How many events wait."""
+        return self._events
+
+    def give_up(self, *, close: bool, waiting: bool = False) -> None:
+        """Tell the senders of what was taken and not committed to send it again.
+
+        waiting: those of what waits, too. close: and take nothing any more.
+        """
+        with self._changed:
+            self._closed = self._closed or close
+            waiting = waiting or close
+            left = [batch for _, batch in self._taken] + (list(self._waiting) if waiting else [])
+            self._taken.clear()
+            if waiting:
+                self._waiting.clear()
+                self._events = self._bytes = 0
+            self._changed.notify_all()
+        for batch in left:
+            _resolve(batch, BusyError("ingestion stopped before these events were committed; send them again"))
+
+    def _count(self, batch: _Batch, sign: int) -> None:
+        self._events += sign * len(batch.payloads)
+        self._bytes += sign * batch.size
+
+
+def _resolve(batch: _Batch, outcome: Settled | BusyError) -> None:
+    if not batch.settled.set_running_or_notify_cancel():
+        return  # the sender has gone
+    if isinstance(outcome, Settled):
+        batch.settled.set_result(outcome)
+    else:
+        batch.settled.set_exception(outcome)
+
+
+class PushedFeed:
+    """The events of an inbox as a stream of one partition, whose offsets count on from what the store holds."""
+
+    def __init__(self, inbox: Inbox, assigned: Assigned, revoked: Revoked) -> None:
+        self._inbox, self._revoked = inbox, revoked
+        self._next = assigned([PARTITION]).get(PARTITION, 0)
+
+    def poll(self, most: int, timeout: float) -> Records | None:
+        """See `Feed`."""
+        batches = self._inbox.take(most, timeout, self._next)
+        if not batches:
+            return None
+        payloads = [payload for batch in batches for payload in batch.payloads]
+        sizes = [len(batch.payloads) for batch in batches]
+        first, self._next = self._next, self._next + len(payloads)
+        return Records(
+            [PARTITION],
+            np.zeros(len(payloads), np.int64),
+            np.arange(first, self._next),
+            np.repeat(np.array([batch.at for batch in batches], np.int64), sizes),
+            {PARTITION: self._next},
+            payloads,
+            ids=pl.concat([_ids(batch) for batch in batches]),
+        )
+
+    def lag(self) -> Mapping[str, int]:
+        """See `Feed`; the events that wait."""
+        return {PARTITION: self._inbox.waiting()}
+
+    def elsewhere(self) -> int:
+        """See `Feed`; there is one partition."""
+        return 0
+
+    def acknowledge(self, ends: Mapping[str, int]) -> None:
+        """See `Feed`; senders are answered by `Inbox.settle`."""
+
+    def close(self) -> None:
+        """See `Feed`; what was taken and not committed is to be sent again."""
+        self._inbox.give_up(close=False)
+        self._revoked([PARTITION])
+
+
+def _ids(batch: _Batch) -> pl.Series:
+    if batch.key is None:
+        return pl.Series([None] * len(batch.payloads), dtype=pl.String)
+    return pl.Series([f"key\0{batch.key}\0{n}" for n in range(len(batch.payloads))], dtype=pl.String)

@@ -1,0 +1,392 @@
+"""Topics of Apache Kafka, by librdkafka.
+
+The online store holds the offsets: partitions are assigned by hand at those, nothing is committed but for whoever watches the group, and
+an offset that the topic no longer has is an error, never a jump.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+import numpy as np
+
+from headwater import clock
+from headwater.definitions.source import Source
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import ConnectError, DataError, DefinitionError, FencedError, HeadwaterError, RecreatedError, RetentionError, nearest
+from headwater.ingestion.sources.kafka_assignment import Lookup, origin, parts_of
+from headwater.ingestion.sources.kafka_client import ALL_DOWN, DEFAULTS, FIXED, HOPELESS, PASSING, PATIENCE, TopicIds, ck, settings_of
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Records, Revoked
+from headwater.kernel.arrays import I64
+
+_LOG = logging.getLogger(__name__)
+
+_RETURN: Final = 60.0  # seconds in which one must be back when partitions are given out
+_QUERY: Final = 2.0
+_IDENTITY: Final = 1.0  # seconds between two looks at whether the topic is still the same, while nothing comes
+_CONFIRMED: Final = 0.05  # seconds before records were consumed that it was; to create a topic again and write to it takes longer
+
+# librdkafka's own errors begin with an underscore; they are as public as the others.
+_EOF, _RESET, _LATE = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED"))
+
+
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> KafkaFeed:
+    """See `feeds.open_feed`; `assigned` is called in a thread of its own, `revoked` inside `poll` and `close`."""
+    return KafkaFeed(source, assigned, revoked, origin_of)
+
+
+class KafkaFeed:
+    """One member of the consumer group that shares a topic's partitions.
+
+    A partition that is assigned is paused until `assigned` has said from where to read it, which may take longer than the group waits for
+    a member that is silent. Offsets are the topic's own inside, and outside the topic's plus the `shift` of their origin: it is not 0
+    where a topic was created again, so offsets of a partition always rise.
+    """
+
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> None:
+        spec = source.stream
+        assert isinstance(spec, KafkaTopic)
+        self._spec, self._assigned, self._revoked, self._origin_of = spec, assigned, revoked, origin_of
+        self._assignments = 0
+        self._pending: dict[int, int] = {}  # assigned, and nobody has said yet from where to read: the number of the assignment
+        self._lookup: tuple[Lookup, threading.Thread] | None = None
+        self._origins: dict[int, str] = {}  # of the partitions that are read
+        self._shift: dict[int, int] = {}
+        self._checked = -_IDENTITY  # when the topic was last asked for its id
+        self._unconfirmed: list[ck.Message] = []  # consumed, and nobody has said yet that the topic is the same
+        self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
+        self._highs: dict[int, int] = {}  # where each ended when it was assigned
+        self._moved: set[int] = set()  # those of whose end nobody has been told
+        self._reached: dict[int, int] = {}  # the ends of partitions that this poll came to
+        self._failure: HeadwaterError | None = None
+        self._complaint: ck.KafkaError | None = None
+        self._down = self._closing = False
+        self._any_known = False
+        told = {**DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **FIXED}
+        self._incremental = told["partition.assignment.strategy"] == "cooperative-sticky" or told.get("group.protocol") == "consumer"
+        if told.get("group.protocol") == "consumer":
+            told.pop("partition.assignment.strategy")  # the broker's matter
+        try:
+            self._consumer = ck.Consumer({**told, "error_cb": self._complained, "on_commit": _committed})
+        except ck.KafkaException as error:
+            raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
+        try:
+            self._first_partitions = self._found()
+            self._ids = TopicIds(spec)
+            self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def poll(self, most: int, timeout: float) -> Records | None:
+        """See `Feed`."""
+        self._take_up(timeout)
+        messages, self._unconfirmed = self._unconfirmed or self._consumer.consume(most, 0), []
+        if not messages and not self._failure and not self._moved:
+            messages = self._consumer.consume(1, timeout)
+            if messages and most > 1:
+                messages += self._consumer.consume(most - 1, 0)
+        if not self._confirmed(_CONFIRMED if messages else _IDENTITY, timeout if messages else 0.0) and messages and not self._failure:
+            self._unconfirmed = messages
+            return None
+        stamps = _stamps(messages)
+        if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
+            messages = self._told_of_errors(messages)
+            stamps = _stamps(messages)
+        if self._failure:
+            raise self._failure
+        if not messages and not self._moved and not self._reached:
+            return None
+        by_broker = stamps[:, 0] == ck.TIMESTAMP_LOG_APPEND_TIME
+        records = replace(self._records(messages, stamps[:, 1] * 1000), received=int(stamps[by_broker, 1].max(initial=0)) * 1000)
+        return records if records.ends else None
+
+    def lag(self) -> Mapping[str, int]:
+        """See `Feed`; of a partition that is not read yet at least one record."""
+        return {str(p): max(0, self._high(p) - end) for p, end in self._ends.items()} | {str(p): 1 for p in self._pending}
+
+    def elsewhere(self) -> int:
+        """See `Feed`; a member that was killed keeps its partitions until its session ends."""
+        return len(set(self._first_partitions) - self._ends.keys() - self._pending.keys())
+
+    def acknowledge(self, ends: Mapping[str, int]) -> None:
+        """See `Feed`."""
+        mine = [ck.TopicPartition(self._spec.topic, p, end - self._shift[p]) for n, end in ends.items() if (p := int(n)) in self._ends]
+        if mine:
+            self._consumer.commit(offsets=mine, asynchronous=True)
+
+    def close(self) -> None:
+        """See `Feed`."""
+        self._closing = True
+        self._consumer.close()
+        if self._lookup is not None:
+            self._lookup[1].join()  # its partitions were revoked, so it ends soon
+
+    # ---- records
+
+    def _records(self, messages: Sequence[ck.Message], at: I64) -> Records:
+        n = len(messages)
+        number = np.fromiter(map(ck.Message.partition, messages), np.int64, n)
+        offset = np.fromiter(map(ck.Message.offset, messages), np.int64, n)
+        payloads = list(map(ck.Message.value, messages))
+        fresh = self._not_yet(number, offset)
+        if not fresh.all():
+            number, offset, at = number[fresh], offset[fresh], at[fresh]
+            payloads = [payload for payload, is_fresh in zip(payloads, fresh.tolist(), strict=True) if is_fresh]
+        if (at < 0).any():  # a record that says no time
+            at = np.where(at < 0, round(clock.now().timestamp() * 1e6), at)
+        self._down = self._down and not n
+        here = np.flatnonzero(np.bincount(number)) if len(number) else np.empty(0, np.int64)
+        index = np.searchsorted(here, number)
+        last = np.zeros(len(here), np.int64)
+        np.maximum.at(last, index, offset)
+        for p, o in zip(here.tolist(), last.tolist(), strict=True):
+            self._ends[p] = max(self._ends[p], o + 1)
+        self._moved.update(here.tolist())
+        for p, o in self._reached.items():  # only now: the records before it stood in the same batch
+            if o > self._ends.get(p, o):
+                self._ends[p] = o
+                self._moved.add(p)
+        self._reached.clear()
+        moved = sorted(self._moved)
+        self._moved.clear()
+        if any(self._shift.values()):
+            offset = offset + np.array([self._shift[p] for p in here.tolist()], np.int64)[index]
+        ends = {str(p): self._ends[p] + self._shift[p] for p in moved}
+        origins = {str(p): self._origins[p] for p in moved if self._origins[p]}
+        return Records([str(p) for p in here.tolist()], index, offset, at, ends, payloads, origins=origins)
+
+    def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which records are to be read: not those of a partition that was lost while they were fetched, nor those that came before."""
+        beyond = np.iinfo(np.int64).max
+        wanted = np.full(int(number.max(initial=-1)) + 1, beyond)
+        for p, end in self._ends.items():
+            if p < len(wanted):
+                wanted[p] = end
+        return np.asarray(offset >= wanted[number])
+
+    def _told_of_errors(self, messages: Iterable[ck.Message]) -> list[ck.Message]:
+        """The messages that are records; the others say that an end was reached, or that something is wrong."""
+        records = []
+        for message in messages:
+            error, p = message.error(), message.partition() or 0
+            if error is None:
+                records.append(message)
+            elif error.code() == _EOF:
+                self._reached[p] = message.offset() or 0
+            elif error.code() == _RESET:
+                if p in self._ends:  # or nobody reads it yet
+                    self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
+            elif error.code() == _LATE:  # every partition is another reader's by now, and what was fetched before is no longer ours
+                _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
+                self._lose([*self._ends, *self._pending])
+            elif error.code() in PASSING or error.retriable():
+                _LOG.warning("%s: %s", self._spec, error.str())
+            else:
+                self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
+        return records
+
+    # ---- partitions
+
+    def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+        if self._closing:  # it was under way, and is taken back at once
+            (consumer.incremental_assign if self._incremental else consumer.assign)(given)
+            return
+        self._assignments += 1
+        self._pending |= {tp.partition: self._assignments for tp in given}
+        begun = [ck.TopicPartition(tp.topic, tp.partition, ck.OFFSET_BEGINNING) for tp in given]
+        (consumer.incremental_assign if self._incremental else consumer.assign)(begun)
+        consumer.pause(begun)
+
+    def _take_up(self, timeout: float) -> None:
+        """Ask from where to read partitions that were assigned, and begin with those of which that is known by now."""
+        if self._lookup is None and self._pending:
+            lookup = Lookup(self._assigned, self._ids, dict(self._pending))
+            self._lookup = lookup, lookup.start()
+        if self._lookup is None:
+            return
+        lookup, thread = self._lookup
+        thread.join(timeout)
+        if thread.is_alive():
+            return
+        self._lookup = None
+        mine = [p for p, number in lookup.number.items() if self._pending.get(p) == number]
+        if isinstance(lookup.failure, FencedError) and len(mine) < len(lookup.number):
+            return  # of one that is another reader's by now; the others are asked for again
+        self._failure = self._failure or lookup.failure
+        if self._failure or not mine:
+            return
+        self._any_known |= bool(lookup.known)
+        try:
+            self._begin(mine, lookup.known, lookup.topic_id)
+        except HeadwaterError as error:
+            self._failure = error
+
+    def _begin(self, partitions: Sequence[int], known: Mapping[int, int], topic_id: str) -> None:
+        """Read these partitions from now on."""
+        origins = {p: self._origin_of(str(p)) if p in known else "" for p in partitions}
+        others = {p: mine for p, mine in origins.items() if mine and topic_id and parts_of(mine)[0] != topic_id}
+        if others:
+            raise self._recreated({p: known[p] for p in others}, parts_of(next(iter(others.values())))[0], topic_id)
+        for p in partitions:
+            self._shift[p] = parts_of(origins[p])[1]
+            self._origins[p] = origins[p] or topic_id
+            start = self._start(p, known[p] - self._shift[p] if p in known else None)
+            where = ck.TopicPartition(self._spec.topic, p, start)
+            self._consumer.seek(where)
+            self._consumer.resume([where])
+            self._ends[p] = start
+            del self._pending[p]
+
+    def _confirmed(self, age: float, timeout: float) -> bool:
+        """Whether the topic was still the one that is read so many seconds ago; waits `timeout` seconds for an answer."""
+        least = clock.stopwatch() - age
+        while self._ends and self._checked < least and not self._failure:
+            try:
+                found = self._ids.answer(timeout)
+                if found is None:
+                    return False
+                self._checked = found[0]
+                self._failure = self._another(found[1])
+            except HeadwaterError as error:
+                self._failure = error
+        return True
+
+    def _another(self, topic_id: str) -> RecreatedError | None:
+        """What is wrong if the topic has this id now; None where nothing is."""
+        others = {p: parts_of(mine)[0] for p, mine in self._origins.items() if p in self._ends and mine and topic_id}
+        others = {p: was for p, was in others.items() if was != topic_id}
+        if not others:
+            return None
+        return self._recreated({p: self._ends[p] + self._shift[p] for p in others}, next(iter(others.values())), topic_id)
+
+    def _recreated(self, ends: Mapping[int, int], was: str, now: str) -> RecreatedError:
+        """ends: by partition, the outside offset that the first record of the new topic is to have."""
+        origins = {str(p): origin(now, end - self._watermarks(p)[0]) for p, end in ends.items()}
+        return RecreatedError(str(self._spec), origins, was=was, now=now)
+
+    def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+        try:
+            self._lose([tp.partition for tp in given])  # first: others get them as soon as they are given up
+        finally:
+            if self._incremental:
+                consumer.incremental_unassign(given)
+            else:
+                consumer.unassign()
+
+    def _lose(self, partitions: Sequence[int]) -> None:
+        """Take these partitions for another reader's, and say so; once."""
+        mine = [p for p in partitions if p in self._ends or p in self._pending]
+        for p in mine:
+            self._ends.pop(p, None)
+            self._pending.pop(p, None)
+            self._moved.discard(p)
+        if mine:
+            self._revoked([str(p) for p in mine])
+
+    def _start(self, partition: int, wanted: int | None) -> int:
+        """The offset at which to begin, for certain one that the topic has or will have next.
+
+        A partition begins at the end only if no partition was known yet and it was there when this feed was opened: one that a topic has
+        grown holds records that nobody has seen.
+        """
+        low, high = self._watermarks(partition)
+        if wanted is None:
+            self._moved.add(partition)
+            return high if self._spec.start == "latest" and not self._any_known and partition in self._first_partitions else low
+        since = clock.stopwatch()
+        while wanted > high and clock.stopwatch() - since < PATIENCE:  # a new leader may not know yet how far it is
+            time.sleep(0.2)
+            low, high = self._watermarks(partition)
+        if not low <= wanted <= high:
+            raise self._gone(partition, wanted, low, high)
+        return wanted
+
+    def _gone(self, partition: int, wanted: int, low: int, high: int) -> DataError:
+        """What is wrong where a partition does not have the offset that is to be read next."""
+        with suppress(ConnectError):
+            another = self._another(self._ids.now())
+            if another is not None:
+                return another
+        shift = self._shift[partition]
+        if wanted < low:
+            return RetentionError(str(self._spec), str(partition), wanted=wanted + shift, first=low + shift)
+        return DataError(
+            f"{self._spec}, partition {partition}: offset {wanted} is to be read next, and it ends at {high}: the topic was made anew, or its brokers "
+            "lost records. What was read of it no longer fits; rebuild the view from its archive or history, or name the new topic otherwise"
+        )
+
+    def _watermarks(self, partition: int) -> tuple[int, int]:
+        """The first offset that the partition has, and the one after its last; waits for a leader where it has none for a moment."""
+        since = clock.stopwatch()
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
+            except ck.KafkaException as error:
+                told: ck.KafkaError = error.args[0]
+                if told.code() in HOPELESS or clock.stopwatch() - since > _RETURN:
+                    raise ConnectError(f"{self._spec}, partition {partition}: {told.str()}") from error
+                time.sleep(0.1)
+                with suppress(ck.KafkaException):
+                    self._consumer.list_topics(self._spec.topic, timeout=1.0)  # else it goes by what it knew before a broker restarted
+            else:
+                self._highs[partition] = int(high)
+                return int(low), int(high)
+
+    def _high(self, partition: int) -> int:
+        """The offset after the last record, as the latest answer of a broker said."""
+        _, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), cached=True)
+        return max(int(high), self._highs[partition])
+
+    # ---- brokers
+
+    def _found(self) -> set[int]:
+        """The topic's partitions; waits for a broker, and for a topic that was made just now."""
+        spec, since, found = self._spec, clock.stopwatch(), None
+        while clock.stopwatch() - since < PATIENCE and not self._failure:
+            try:
+                found = self._consumer.list_topics(spec.topic, timeout=1.0).topics[spec.topic]
+                if found.error is None:
+                    return set(found.partitions)
+                if clock.stopwatch() - since > PATIENCE / 5:
+                    break
+                time.sleep(0.1)
+            except ck.KafkaException as error:
+                self._complaint = self._complaint or error.args[0]
+                self._consumer.poll(0)  # tells of what is wrong
+        if self._failure:
+            raise self._failure
+        if found is None:
+            why = f": {self._complaint.str()}" if self._complaint else ""
+            raise ConnectError(
+                f"{spec}: no broker at {spec.servers!r} answers{why}. Start it, or mend servers= or the security settings in options= of hw.kafka"
+            )
+        names = [name for name in self._consumer.list_topics(timeout=PATIENCE).topics if not name.startswith("__")]
+        raise ConnectError(f"{spec}: {found.error.str()}; {nearest(spec.topic, names)}")
+
+    def _complained(self, error: ck.KafkaError) -> None:
+        """Called by librdkafka with what is wrong beyond a single partition; it tries again by itself, unless that is of no use."""
+        if error.fatal() or error.code() in HOPELESS:
+            self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()}); see options= of hw.kafka")
+        elif not self._down:
+            self._down = True
+            _LOG.warning("%s: %s; trying again until a broker answers", self._spec, error.str())
+        if error.code() != ALL_DOWN:  # which says less than what comes before it
+            self._complaint = error
+
+
+def _stamps(messages: Sequence[ck.Message]) -> I64:
+    """int64 (n, 2): what kind of time each message gives, 0 for none, and the time in milliseconds."""
+    return np.fromiter(chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * len(messages)).reshape(-1, 2)
+
+
+def _committed(error: ck.KafkaError | None, partitions: Sequence[ck.TopicPartition]) -> None:
+    if error is not None:
+        _LOG.warning("the offsets of %d partitions were not told to the group: %s", len(partitions), error.str())

@@ -1,0 +1,85 @@
+"""A look at a topic of Apache Kafka from outside: how it is configured, and its last records. Nothing of it changes.
+
+The consumer is thrown away: it joins no group, so none appears on the broker, and commits no offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater import clock
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import ConnectError, nearest
+from headwater.ingestion.sources.kafka_client import PATIENCE, bare, configured, place
+from headwater.kernel.arrays import I64
+
+_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a topic.
+
+    settings: as its broker says. first, last: the first offset and the one after the last, by partition. The last records that were read
+    and those that came while it was watched, by partition and offset: partition, offset int64 (n); stamp int64 (n), microseconds of the
+    time that a record carries, -1 for none; keys and payloads (n); came int64 (n), microseconds when it was received here, -1 for one that
+    was there before. watched: seconds.
+    """
+
+    settings: Mapping[str, str]
+    first: Mapping[int, int]
+    last: Mapping[int, int]
+    partition: I64
+    offset: I64
+    stamp: I64
+    keys: Sequence[bytes | None]
+    payloads: Sequence[bytes | None]
+    came: I64
+    watched: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether every record that the topic holds was read."""
+        begins = {p: int(self.offset[self.partition == p].min(initial=2**62)) for p in self.first}
+        return all(begins[p] <= self.first[p] or self.first[p] == self.last[p] for p in self.first)
+
+
+def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
+    """Read the last `records` of a topic, then what comes for `watch` seconds.
+
+    Raises:
+        ConnectError: nobody answers, access is refused, or there is no such topic.
+    """
+    with bare(spec) as consumer:
+        topics = consumer.list_topics(timeout=PATIENCE).topics
+        if spec.topic not in topics:
+            raise ConnectError(f"{spec} does not exist; {nearest(spec.topic, [name for name in topics if not name.startswith('__')])}")
+        settings = configured(spec)
+        bounds = {p: consumer.get_watermark_offsets(place(spec, p), timeout=PATIENCE) for p in sorted(topics[spec.topic].partitions)}
+        each = max(1, records // max(1, len(bounds)))
+        consumer.assign([place(spec, p, max(low, high - each)) for p, (low, high) in bounds.items()])
+        watch = 0.0 if settings.get("message.timestamp.type") == "LogAppendTime" else watch  # then each record says when it came
+        wanted = {p: high for p, (low, high) in bounds.items() if high > low}
+        rows: list[tuple[int, int, int, bytes | None, bytes | None, int]] = []
+        began = heard = clock.stopwatch()
+        while wanted or clock.stopwatch() - began < watch:
+            left = PATIENCE if wanted else watch - (clock.stopwatch() - began)
+            for message in consumer.consume(_BATCH, max(0.0, min(0.2, left))):
+                heard = clock.stopwatch()
+                p, o = message.partition() or 0, message.offset() or 0
+                if o + 1 >= wanted.get(p, o + 2):
+                    wanted.pop(p, None)
+                    began = clock.stopwatch() if not wanted else began
+                if message.error() is None:
+                    kind, said = message.timestamp()
+                    received = clock.now_micros() if o >= bounds[p][1] else -1
+                    rows.append((p, o, said * 1000 if kind else -1, message.key(), message.value(), received))
+            if wanted and clock.stopwatch() - heard > PATIENCE:
+                break  # the end is one of marks and aborted records, which nobody is given
+    rows.sort(key=lambda row: row[:2])
+    number, offset, stamp, came = (np.array([row[i] for row in rows], np.int64) for i in (0, 1, 2, 5))
+    first, last = ({p: bound[i] for p, bound in bounds.items()} for i in (0, 1))
+    return Look(settings, first, last, number, offset, stamp, [row[3] for row in rows], [row[4] for row in rows], came, watch)

@@ -1,0 +1,258 @@
+"""From records to the events that count: decoded, selected, checked. Whatever is refused has a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.connectors import Frame
+from headwater.definitions.durations import text
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.source import Source
+from headwater.definitions.streams import push
+from headwater.events.read_events import BEFORE, arrived
+from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
+from headwater.events.ties import declared
+from headwater.ingestion.archive import KNOWN_AT
+from headwater.ingestion.serde.deserialize import Decoded, decoder
+from headwater.ingestion.serde.record_schema import stream_schema
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.kernel.arrays import I64, NOTHING
+from headwater.state.view_tiles import ViewTiles
+
+PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
+UTC = pl.Datetime("us", "UTC")
+_EVER = 2**62
+COPY = "a copy of an event that was accepted before"
+DEAD_SCHEMA: Mapping[str, pl.DataType] = {
+    "reason": pl.String(),
+    PARTITION: pl.String(),
+    OFFSET: pl.Int64(),
+    AT: UTC,
+    KNOWN_AT: UTC,
+    "payload": pl.Binary(),
+}
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What records hold.
+
+    rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
+    events: those that pass the source's filter and are sound: what views read, TIME, IDENT where declared, and ROW, the place in `rows`;
+    of a source with `changes`, KNOWN and BEFORE.
+    dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT.
+    kept: int64, the position of each row among the records. refused: int64, that of each of `dead`. filtered: int64, the places in `rows`
+    of those that the filter leaves out.
+    """
+
+    rows: pl.DataFrame
+    kept: I64
+    events: pl.DataFrame
+    dead: pl.DataFrame
+    refused: I64
+    filtered: I64
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """How the records of a source's stream become events of its views.
+
+    future: how long after its record was received an event may happen, in microseconds; later ones are refused.
+    """
+
+    source: Source
+    views: tuple[FeatureView, ...]
+    future: int
+
+    @cached_property
+    def tiles(self) -> tuple[ViewTiles, ...]:
+        """The tiles of each view.
+
+        Raises:
+            DataError: a column that the source does not have, or of a type that the features cannot be made of.
+        """
+        none = self.events_of(pl.DataFrame(schema=self.schema))
+        made = tuple(ViewTiles(view, dict(none.schema)) for view in self.views)
+        for tiles in made:
+            tiles.check()
+        return made
+
+    def warm(self) -> None:
+        """Load what the first events would have to wait for: kernels are compiled once, and read from disk by each process."""
+        self.decode([b"{}"])  # a record or none: what reads the others is loaded
+        none = self.events_of(pl.DataFrame(schema=self.schema))
+        row = pl.DataFrame([pl.Series(name, [None], dtype) for name, dtype in none.schema.items()])
+        told = [name for name in none.columns if name in {TIME, IDENT, *self._keys}]
+        event = row.with_columns(pl.Series(name, [0]).cast(none.schema[name], strict=False) for name in told)
+        for tiles in self.tiles:
+            tiles.update(event, 1, 0, lambda keys: [b""] * len(keys))
+
+    def __call__(self, records: Records) -> Arrived:
+        """The events of some records."""
+        if records.frame is not None:
+            rows, kept, refused = records.frame, np.arange(records.frame.height), []
+        else:
+            decoded = records.decoded or self.decode(records.payloads)
+            rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
+        partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
+        places = pl.DataFrame([partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)])
+        rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
+        gone = [n for n, _ in refused]
+        dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
+        found = self.events_of(rows)
+        filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
+        reasons = self._reasons(found, rows)
+        if reasons.null_count() < len(reasons):
+            bad = reasons.is_not_null()
+            which = kept[found[ROW].filter(bad).to_numpy()]
+            payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
+            dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
+            found = found.filter(~bad)
+            gone += which.tolist()
+        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), filtered)
+
+    def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
+        return self.events_in(replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW], held=True)
+
+    def sound_events(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """As `events_of`, without those that would be refused; how far ahead of its record an event may happen was judged when it came."""
+        events = self.events_of(rows)
+        reasons = replace(self, future=_EVER)._reasons(events, rows)  # noqa: SLF001 (its own)
+        return events if reasons.null_count() == len(reasons) else events.filter(reasons.is_null())
+
+    def events_in(self, source: Source, also: Sequence[str] = (), *, held: bool = False) -> pl.DataFrame:
+        """As `events_of`, of the table of a source; with the columns `also`. held: as of `collect`."""
+        keys, known = self._keys, source.changes is not None
+        columns = sorted({*self.read, *(declared(self.source, self.schema) if known else ())} - set(keys))
+        return collect(arrived(source, keys, columns, also, known=known), f"source {self.source.name!r}", held=held)
+
+    @cached_property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns of the stream."""
+        return stream_schema(self._streamed, self._unselected)
+
+    @property
+    def _keys(self) -> list[str]:
+        return list(dict.fromkeys(key for view in self.views for key in view.keys))
+
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The columns that views read, their keys too. Events of images have every column that the source declares: these decide ties."""
+        return frozenset().union(self._keys, *(view.read_columns for view in self.views))
+
+    @property
+    def _unselected(self) -> list[str]:
+        """What views read that the source does not select: when a queue's events end."""
+        known = self.source.columns
+        return sorted({c for view in self.views for c in view.read_columns if known is not None and c not in known})
+
+    @cached_property
+    def decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
+        """What makes rows of payloads."""
+        return decoder(self._streamed, self._unselected)
+
+    @property
+    def _streamed(self) -> Source:
+        """The source; one that only its history is replayed of, with a stream of the same columns."""
+        return self.source if self.source.stream is not None else replace(self.source, stream=push(at_least_once=True))
+
+    def _reasons(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
+        """Why each event is refused, or null."""
+        source = self.source
+        if source.changes is None and self._sound(events, rows):
+            return _NO_REASON.new_from_index(0, events.height)
+        received = rows[AT].dt.epoch("us").gather(events[ROW])
+        checks = self._lacks(events)
+        stated = (
+            pl.Series([True]).new_from_index(0, events.height) if source.changes is None else ~events[BEFORE]
+        )  # what others say is not read
+        for name, dtype in events.schema.items():
+            if source.changes is not None and name not in self.read:
+                continue  # it decides ties, and no value
+            if dtype.is_float():
+                checks.append((events[name].is_infinite() & stated, f"{name} is infinite"))
+            elif dtype == pl.UInt64 and name != IDENT:
+                checks.append(((events[name] > 2**63 - 1) & stated, f"{name} is beyond 2^63 - 1"))
+        ahead = f"is more than {text(self.future)} after it was received"
+        checks.append(((events[TIME] - received > self.future) & stated, f"{source.timestamp_field} {ahead}"))
+        if source.changes is not None:
+            checks.append((events[KNOWN] - received > self.future, f"{source.known_at_field} {ahead}"))
+        reason = pl.Series("reason", [None] * events.height, pl.String)
+        for wrong, why in reversed(checks):
+            if wrong.any():
+                reason = reason.set(wrong.fill_null(value=False), why)
+        return reason
+
+    def _lacks(self, events: pl.DataFrame) -> list[tuple[pl.Series, str]]:
+        """Which events lack what each must have, and what that is; a change may take time and keys away, and the event counts nowhere."""
+        source = self.source
+        if source.changes is not None:
+            needed = ((IDENT, source.id_field), (KNOWN, source.known_at_field), (BEFORE, source.changes))
+            return [(events[name].is_null(), f"no {called}") for name, called in needed]
+        checks = [(events[TIME].is_null(), f"no {source.timestamp_field}")]
+        if IDENT in events.columns:
+            checks.append((events[IDENT].is_null(), f"no {source.id_field}"))
+        if all(view.keys for view in self.views):
+            lacking = events.select(pl.all_horizontal(pl.any_horizontal(pl.col(k).is_null() for k in view.keys) for view in self.views))
+            checks.append((lacking.to_series(), "no key of any view"))
+        return checks
+
+    def _sound(self, events: pl.DataFrame, rows: pl.DataFrame) -> bool:
+        """Whether nothing is wrong with any event: as most batches are; quicker than to find out which one is."""
+        told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
+        if not events.height or any(events[name].null_count() for name in told):
+            return False
+        received = rows[AT].cast(pl.Int64).to_numpy()  # as `to_physical`, which is a query
+        if len(received) > events.height:
+            received = received[events[ROW].to_numpy()]
+        if int((events[TIME].to_numpy() - received).max()) > self.future:
+            return False
+        numbers = [series for series in events if series.dtype.is_float() or (series.dtype == pl.UInt64 and series.name != IDENT)]
+        return all(_finite(series) for series in numbers)
+
+
+NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
+"""No refused rows."""
+_NO_REASON = pl.Series("reason", [None], pl.String)
+
+
+def _finite(series: pl.Series) -> bool:
+    """Whether floats are finite (null and NaN are), and unsigned integers within int64."""
+    if series.dtype.is_float():
+        return not np.isinf(series.to_numpy()).any()
+    return int(series.max() or 0) < 2**63  # type: ignore[arg-type]
+
+
+def copies(records: Records, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:
+    """Some rows as refused ones: copies of events that were accepted before, or what else is to be kept aside."""
+    which = arrived.kept[list(rows)].tolist()
+    payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
+    own = pl.DataFrame({"reason": [why] * len(which), "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
+    return pl.concat(
+        [own.select("reason"), arrived.rows[list(rows)].select(PARTITION, OFFSET, AT), own.select("payload")], how="horizontal"
+    )
+
+
+def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:
+    if not which:
+        return NONE
+    own = pl.DataFrame({"reason": reasons, "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})
+    return pl.concat([own.select("reason"), places[list(which)], own.select("payload")], how="horizontal")
+
+
+def _payload(records: Records, rows: pl.DataFrame, n: int, row: int) -> bytes | None:
+    if records.frame is None:
+        return records.payloads[n]
+    return json.dumps(rows.drop(PARTITION, OFFSET, AT).row(row, named=True), default=str).encode()
+
+
+def content_of(events: pl.DataFrame) -> I64:
+    """A hash of what each event says, int64 (n)."""
+    return events.drop(ROW, IDENT, strict=False).hash_rows(seed=0).reinterpret(signed=True).to_numpy()

@@ -1,0 +1,1 @@
+"""Jobs: batch views and precomputed predictions at their cuts, their schedule, and the upkeep of a store."""

@@ -1,0 +1,58 @@
+"""Forgetting: what an online store holds of a view is removed, so that the next run makes it anew from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import chosen, stored
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores.ownership import opened_for, placed
+
+_AT_ONCE = 10_000
+_LEASE = "ingest"
+
+
+def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None) -> dict[str, int]:
+    """Remove what an online store holds of some views; how many records, by view.
+
+    The next `headwater materialize` makes a batch view of its whole history, the next `headwater ingest` a streaming one of its archive.
+    Until then the views cannot be read. Stop ingestion first where a view is streaming. The archive, the offsets and other views stay.
+
+    Args:
+        project: whose views.
+        views: their names; `user` is that view at each level, `user@nightly` at one.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+
+    Raises:
+        UsageError: a name that no view has.
+        StoreError: the store cannot be written, or the view is being written by another process.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     made = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     removed = hw.forget(project, ["user"], store=store)
+    ...     again = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    >>> removed, made[0].events, again[0].events
+    ({'user': 2}, 12, 12)
+    """
+    wanted = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
+    with opened_for(project.name, store) as mine:
+        return {one.name: forget_view(one.view, mine) for one in wanted}
+
+
+def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
+    """As `forget`, for one view; `wait` seconds for whoever writes it. What says that the view is whole goes first."""
+    tiles = placed(store, view.root).tiles_fingerprint
+    with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else _LEASE, wait=wait):
+        own = [keyspace.state(tiles), *(key for key, _ in store.scan(keyspace.state(tiles, "")))]
+        store.commit(dict.fromkeys(own), {})
+        records = [key for key, _ in store.scan(keyspace.records(tiles))]
+        stood = [key for key, _ in store.scan(keyspace.events(tiles))]  # the images themselves are their source's
+        for some in (records, stood):
+            for first in range(0, len(some), _AT_ONCE):
+                store.commit(dict.fromkeys(some[first : first + _AT_ONCE]), {})
+    return len(records)

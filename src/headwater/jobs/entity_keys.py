@@ -1,0 +1,108 @@
+"""Which keys scores can be made for at a cut: those that events were known of by then, and when each was last seen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
+from headwater.errors import DataError, UsageError
+from headwater.events.read_events import Notes, Reach, scan_events
+from headwater.events.selection import KNOWN, TIME, collect
+from headwater.kernel.as_of import as_of
+from headwater.training.feature_frames import tables
+from headwater.training.precomputed_rows import keyed_views, reading
+
+SEEN = "__seen"
+"""When a key's last event happened, int64 microseconds."""
+
+_MOST = 200_000_000  # pairs that are still scored without being listed
+
+
+def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The keys that a job scores whose cut is the one to be read at `t`: the columns of `precomputed(keys=)`, sorted, and SEEN.
+
+    A few more than `ahead_rows` knows of may be among them, where copies of an event name other keys; never fewer.
+
+    Args:
+        model: with scores made ahead at the level.
+        level: as said.
+        t: int64 microseconds.
+        listed: only these keys; SEEN is null for those that no event is known of.
+
+    Raises:
+        UsageError: no view tells which keys are known, or there are too many pairs of them.
+        DataError: a history that cannot be read, or a list without one of the columns.
+    """
+    scoring = level.scoring(model)
+    assert scoring is not None
+    by_key = keyed_views(model, scoring)
+    _, fresh, (cut,) = reading(model, level, np.array([t]))
+    views = {v.name: v for found in by_key.values() for v in found}
+    seen = {name: _seen(view, fresh, int(cut)) for name, view in views.items()}
+    start = None if listed is None else _unique(listed, scoring)
+    ways = dict.fromkeys(frozenset(v.name for v in way) for way in itertools.product(*by_key.values()))
+    found = [_together([seen[name] for name in way], start, scoring) for way in ways]
+    keys = list(scoring.keys)
+    every = pl.concat(found, how="vertical_relaxed").group_by(keys).agg(pl.col(SEEN).max())
+    if start is not None:
+        every = start.join(every.with_columns(pl.col(key).cast(start.schema[key]) for key in keys), on=keys, how="left")
+    return every.sort(keys)
+
+
+def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
+    """The keys of a view as the request names them, each once, and SEEN."""
+    freshness = level.freshness(view)
+    columns = {key: str(view.request_key(key)) for key in view.keys}
+    (T,), (K,) = (part.tolist() for part in as_of(freshness, np.array([cut])))
+    if not freshness.reads_events:
+        T = K = 0  # nothing is known, and still the columns have types
+    made = tables(T, K, Notes())
+    made.read(level.source(view), set(view.keys), None)
+    source = made.readable(level.source(view))
+    scan = scan_events(source, view.keys, [], Reach(None, T, K), [])
+    frame = scan.frame
+    known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
+    if not freshness.reads_events:
+        frame = frame.head(0)
+    frame = frame.filter(pl.col(TIME) < T, known <= K).drop_nulls(list(view.keys))
+    found = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.what, streaming=True)
+    twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]  # two keys that one column fills
+    found = found.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else found
+    return found.select(
+        *(pl.col(key).alias(name) for key, name in {v: k for k, v in {n: k for k, n in columns.items()}.items()}.items()), SEEN
+    )
+
+
+def _together(parts: Sequence[pl.DataFrame], start: pl.DataFrame | None, scoring: Precomputed) -> pl.DataFrame:
+    """The rows of keys that all of these views know, as far as they are listed; SEEN of the one that was seen least lately."""
+    found, ages = start, []
+    for number, part in enumerate(sorted(parts, key=len)):
+        mine = part.rename({SEEN: f"{SEEN}{number}"})
+        ages.append(f"{SEEN}{number}")
+        if found is None:
+            found = mine
+            continue
+        on = [name for name in part.columns if name != SEEN and name in found.columns]
+        if not on and found.height * mine.height > _MOST:
+            raise UsageError(
+                f"precomputed(keys={list(scoring.keys)}) would make scores for {found.height:,} x {mine.height:,} pairs of known keys; list "
+                "those that are asked for with keys=, or give the model a view by all of these keys"
+            )
+        found = found.join(mine.with_columns(pl.col(n).cast(found.schema[n]) for n in on), on=on) if on else found.join(mine, how="cross")
+    assert found is not None
+    return found.select(*scoring.keys, pl.min_horizontal(ages).alias(SEEN))
+
+
+def _unique(listed: pl.DataFrame, scoring: Precomputed) -> pl.DataFrame:
+    lacking = [key for key in scoring.keys if key not in listed.columns]
+    if lacking:
+        raise DataError(
+            f"the list of keys has no column {lacking[0]!r}, which precomputed(keys={list(scoring.keys)}) names; it has {listed.columns}"
+        )
+    return listed.select(scoring.keys).drop_nulls().unique()

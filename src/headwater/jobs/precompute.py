@@ -1,0 +1,324 @@
+"""Predictions made ahead: all keys that are known at a cut are scored, and published at once.
+
+A run scores the keys in parts, each a file of the work folder, so that a run that was killed is gone on with: only the parts that are
+missing are made. When all are there, they are written into the online store beside the scores that are being read, and published by one
+commit; and, if asked, into a PostgreSQL table by one transaction, and into a folder of parquet files by one rename. What a key is scored
+with is decided by `training.precomputed_rows`, as in a backtest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater import clock, permissions
+from headwater.definitions.arm import Arm
+from headwater.definitions.durations import DAY
+from headwater.definitions.memory_sizes import Size, in_bytes
+from headwater.definitions.model import Precomputed
+from headwater.definitions.readable import Readable
+from headwater.definitions.served_views import fingerprint, scoring_of
+from headwater.engine.checkpoint import renamed, workplace
+from headwater.errors import DataError, UsageError
+from headwater.events.read_events import Notes
+from headwater.jobs.entity_keys import SEEN, known_keys
+from headwater.kernel.batch_cuts import computable
+from headwater.models.fit import Fitted
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import prediction_codec
+from headwater.state.prediction_codec import ScoredCut, Scores
+from headwater.state.view_state import schema_bytes
+from headwater.state.view_tiles import key_bytes
+from headwater.training.precomputed_rows import ahead_lists, ahead_rows, known_rows
+from headwater.training.requests import Requests
+from headwater.training.resources import Means, Tick
+
+ITEMS, SCORES = "items", "scores"
+"""The columns of a ranking's lists."""
+
+_ROWS = 500_000  # keys in a part at most
+_KEYS = 50_000  # whose records are written in one commit; of lists a fiftieth
+_LISTED = 200  # candidates that a list of a ranking is reckoned with, where memory is bounded
+_ROW = 64  # bytes that a feature of a row takes at most while it is computed
+_RECENT = 30 * DAY
+
+
+class Sink(Protocol):
+    """Somewhere else that scores go to. What is there is replaced at once; it shows a cut as soon as it is written."""
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuse what cannot take these columns and `BESIDE`, before anything is scored."""
+        ...
+
+    def holds(self, cut: ScoredCut) -> bool:
+        """Whether that cut, of that version, is there."""
+        ...
+
+    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+        """Put the scores of a cut there: of each frame the keys, then the scores or lists."""
+        ...
+
+
+@dataclass(frozen=True)
+class Which:
+    """The keys to score: all that are known; those with an event in the last `active`; or only those `listed`."""
+
+    active: int | None = None
+    listed: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Scored(Readable):
+    """What a run did.
+
+    model, level: their names. cut: the one that can be read now, with how many keys were scored. before: the last one before it. unknown:
+    listed keys that no event was known of by the cut. inactive: scored keys without an event in the last `window` microseconds before the
+    cut. skipped: known keys that were left out as such. parts: how many were made by this run, and of how many. left_out: rows by reason.
+    """
+
+    model: str
+    level: str
+    cut: ScoredCut
+    before: ScoredCut | None
+    unknown: int = 0
+    inactive: int = 0
+    skipped: int = 0
+    window: int = _RECENT
+    parts: tuple[int, int] = (0, 0)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def done_before(self) -> bool:
+        """Whether the store had the cut already."""
+        return self.before == self.cut
+
+
+@dataclass(frozen=True)
+class Job:
+    """Scores of one arm by one fitted model, into one store.
+
+    sinks: where else the scores of each cut go. memory: what features may take while they are computed, and parts; None is whatever.
+    """
+
+    arm: Arm
+    fitted: Fitted
+    version: str
+    store: OnlineStore
+    which: Which = Which()
+    sinks: tuple[Sink, ...] = ()
+    memory: Size | None = None
+    threads: int | None = None
+    tick: Tick | None = None
+
+    def run(self, t: int, *, wait: float = 60.0) -> Scored:
+        """Bring the scores to the cut that is to be read at `t`, microseconds, and to the one after it where that can be computed.
+
+        A cut that was made is not made again, unless by another version of the model.
+
+        Raises:
+            UsageError: predictions on request.
+            DataError: a history that cannot be read, or a model that reads what a job does not know.
+            StoreError: the store cannot be written, or another run is under way.
+        """
+        freshness = self.scoring.freshness.schedule
+        assert freshness is not None
+        self._check_model()
+        for sink in self.sinks:
+            sink.check([*self.scoring.keys, *(self.names or (ITEMS, SCORES))])
+        with self.store.lease(f"score-{self.fingerprint}", wait=wait):
+            held = prediction_codec.read_scores(self.store, self.fingerprint)
+            before = held.cuts[-1] if held is not None and held.cuts else None
+            done = None if before is None else Scored(self.arm.model.name, self.arm.name, before, before)
+            for number, (T, K) in enumerate(computable(freshness, t)):
+                last = None if done is None else done.cut
+                again = number == 0 and last is not None and last.T == T and last.version != self.version
+                if last is None or last.T < T or again:
+                    done = _Run(self, T, K).publish(before, None)
+                elif last.T == T and not all(sink.holds(last) for sink in self.sinks):
+                    done = _Run(self, T, K).publish(before, last)
+            assert done is not None
+            return done
+
+    @cached_property
+    def scoring(self) -> Precomputed:
+        """How predictions are made ahead."""
+        return scoring_of(self.arm)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `fingerprint`."""
+        return fingerprint(self.arm, self.store.namespace)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the scores: one, one for each class, or none where they are lists."""
+        if self.fitted.task.lists and self.arm.model.task_type.lists:
+            return ()
+        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.task.classes else ("score",)
+
+    def _check_model(self) -> None:
+        known = self.arm.level.feature_names(self.arm.model)
+        more = [name for name in self.fitted.encoding.columns if name not in known]
+        if more:
+            raise DataError(
+                f"model {self.arm.model.name!r} was trained on {', '.join(more[:5])}, which a job that scores ahead for {list(self.scoring.keys)} "
+                f"does not know; train it at this level: headwater train --level {self.arm.name!r}"
+            )
+        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.BESIDE} & {*self.scoring.keys}
+        if clash:
+            raise UsageError(
+                f"precomputed(keys={list(self.scoring.keys)}): {min(clash)!r} is the name of what is written beside the keys; rename it"
+            )
+
+
+class _Run:
+    """One cut."""
+
+    def __init__(self, job: Job, T: int, K: int) -> None:
+        schedule = job.scoring.freshness.schedule
+        assert schedule is not None
+        self.job, self.T, self.K = job, T, K
+        self.t = T + schedule.delay
+        self.notes = Notes()
+        self.model, self.level = job.arm.model, job.arm.level
+        self.window = _RECENT if job.which.active is None else job.which.active
+
+    def publish(self, before: ScoredCut | None, held: ScoredCut | None) -> Scored:
+        """Score what is not scored yet, and publish all of it; in other places alone where the store holds it."""
+        every = known_keys(self.model, self.level, self.t, self.job.which.listed)
+        keys, active = every, (every[SEEN] >= self.T - self.window).fill_null(value=False)
+        if self.job.which.active is not None:
+            keys = every.filter(active)
+        size = self._size()
+        digest = hashlib.sha256(keys.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()[:16]
+        state = f"{self.T}-{self.K}-{size}-{digest}-{hashlib.sha256(self.job.version.encode()).hexdigest()[:8]}"
+        with workplace(f"score-{self.job.fingerprint}", state) as folder:
+            parts, made = self._parts(keys, size, folder)
+            scored = pl.scan_parquet(parts) if parts else pl.LazyFrame(schema={SEEN: pl.Int64})
+            count, idle = scored.select(pl.len(), (pl.col(SEEN) < self.T - self.window).sum().alias("idle")).collect().row(0)
+            cut = self._store(parts, keys.drop(SEEN), count) if held is None else held
+            for sink in self.job.sinks:
+                if not sink.holds(cut):
+                    sink.write((frame.drop(SEEN) for frame in _frames(parts, _KEYS)), cut)
+        return Scored(
+            model=self.model.name,
+            level=self.job.arm.name,
+            cut=cut,
+            before=before,
+            unknown=keys.height - count,
+            inactive=idle,
+            skipped=every.height - keys.height,
+            window=self.window,
+            parts=(made, len(parts)),
+            left_out=dict(self.notes.left_out),
+        )
+
+    def _size(self) -> int:
+        """Keys in a part."""
+        if self.job.memory is None:
+            return _ROWS
+        row = _ROW * (len(self.model.features.feature_names) + 8) * (1 if self.job.names else _LISTED)
+        return min(_ROWS, max(1000, in_bytes(self.job.memory, "memory") // 4 // row))
+
+    def _parts(self, keys: pl.DataFrame, size: int, folder: Path) -> tuple[list[Path], int]:
+        """The files of all parts, and how many were made now."""
+        parts = [folder / f"part{first:012}.parquet" for first in range(0, keys.height, size)]
+        made = 0
+        for number, place in enumerate(parts):
+            self._say("scoring", number, len(parts))
+            if place.exists():
+                continue
+            found = self._scores(keys[number * size : (number + 1) * size])
+            with renamed(place) as draft:
+                found.write_parquet(permissions.create(draft))
+            made += 1
+        self._say("scoring", len(parts), len(parts))
+        return parts, made
+
+    def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """The keys that have a score, SEEN, and their scores or lists."""
+        requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
+        means = Means(self.job.threads, self.job.memory)
+        if not self.job.names:
+            return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, means))), means)
+        made = ahead_rows(self.model, requests, self.level, self.notes, means)
+        known = pl.Series(made.known)
+        found = self.job.fitted.score(self._input(made.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
+        return keys.filter(known).with_columns(pl.Series(name, found[:, i]) for i, name in enumerate(self.job.names))
+
+    def _lists(self, keys: pl.DataFrame, means: Means) -> pl.DataFrame:
+        asked = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
+        found = ahead_lists(self.model, asked, self.level, self.notes, means)
+        score = self.job.fitted.score(self._input(found.frame))
+        order = np.lexsort((np.arange(len(score)), -score, found.row))
+        every = pl.DataFrame({"row": found.row[order], ITEMS: found.item[order], SCORES: score[order]})
+        lists = every.group_by("row", maintain_order=True).agg(ITEMS, SCORES)
+        numbered = keys.with_columns(pl.int_range(keys.height, dtype=pl.Int64, eager=True).alias("row"))
+        return numbered.join(lists, on="row", how="inner", maintain_order="left").drop("row")
+
+    def _input(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """With what only a request would tell null."""
+        lacking = [name for name in self.job.fitted.encoding.columns if name not in frame.columns]
+        return frame.with_columns(pl.lit(None).alias(name) for name in lacking)
+
+    def _store(self, parts: Sequence[Path], keys: pl.DataFrame, count: int) -> ScoredCut:
+        """Write the records beside those that are being read, and say that they are whole."""
+        store, fp = self.job.store, self.job.fingerprint
+        held = prediction_codec.read_scores(store, fp)
+        fresh = Scores(self.model.name, self.job.arm.name, schema_bytes(dict(keys.schema)))
+        now = fresh if held is None else msgspec.structs.replace(fresh, cuts=held.cuts, making=held.making)
+        number = _next(now)
+        begun = msgspec.structs.replace(now, making=number)
+        self._say_state(begun, held)
+        begin, end = keyspace.records(fp), prediction_codec.slot(number)
+        written = 0
+        for frame in _frames(parts, _KEYS if self.job.names else max(1, _KEYS // 50)):
+            places = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
+            store.commit(dict(zip(places, self._records(frame, number), strict=True)), {})
+            written += frame.height
+            self._say("writing", written, count)
+        cut = ScoredCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
+        done = msgspec.structs.replace(begun, cuts=[*now.cuts, cut][-2:], making=None)
+        self._say_state(done, begun)
+        _sweep(store, fp, {one.number for one in done.cuts})
+        return cut
+
+    def _records(self, frame: pl.DataFrame, number: int) -> list[bytes]:
+        if self.job.names:
+            return prediction_codec.packed(frame.select(self.job.names).to_numpy(), number)
+        return prediction_codec.packed_lists(list(zip(frame[ITEMS].to_list(), frame[SCORES].to_list(), strict=True)), number)
+
+    def _say_state(self, new: Scores, old: Scores | None) -> None:
+        place = prediction_codec.place(self.job.fingerprint)
+        self.job.store.commit({place: prediction_codec.encoded(new)}, {place: None if old is None else prediction_codec.encoded(old)})
+
+    def _say(self, what: str, done: int, total: int) -> None:
+        if self.job.tick is not None:
+            self.job.tick(f"{what} {self.model.name}", done, total)
+
+
+def _next(held: Scores) -> int:
+    """The number of a run: greater than any before, also of a store that forgot, and of the slot that nobody reads."""
+    last = held.cuts[-1].number if held.cuts else 0
+    number = max(clock.now_micros(), last + 1, (held.making or 0) + 1)
+    return number + (number - last + 1) % 2 if held.cuts else number
+
+
+def _frames(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
+    for part in parts:
+        yield from pl.read_parquet(part).iter_slices(rows)
+
+
+def _sweep(store: OnlineStore, fp: str, live: set[int]) -> None:
+    """Drop the records of keys that no cut which can be read has."""
+    gone = [key for key, record in store.scan(keyspace.records(fp)) if prediction_codec.number_of(record) not in live]
+    for first in range(0, len(gone), _KEYS):
+        store.commit(dict.fromkeys(gone[first : first + _KEYS]), {})

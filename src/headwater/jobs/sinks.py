@@ -1,0 +1,180 @@
+"""Where else scores go: a PostgreSQL table, and folders of parquet files. Both are replaced at once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from headwater import clock
+from headwater.connectors import postgres
+from headwater.definitions.readable import Readable
+from headwater.engine.checkpoint import renamed
+from headwater.errors import ConnectError, DataError
+from headwater.state.prediction_codec import BESIDE, ScoredCut
+
+_ABOUT = dict(zip(BESIDE, ("TIMESTAMPTZ", "TIMESTAMPTZ", "TIMESTAMPTZ", "TEXT"), strict=True))
+
+_TYPES: Mapping[type[pl.DataType], str] = {
+    pl.String: "TEXT",
+    pl.Categorical: "TEXT",
+    pl.Enum: "TEXT",
+    pl.Boolean: "BOOLEAN",
+    pl.Date: "DATE",
+    pl.Datetime: "TIMESTAMPTZ",
+    pl.UInt64: "NUMERIC(20)",
+    pl.Float64: "DOUBLE PRECISION",
+}
+
+
+@dataclass(frozen=True)
+class ScoreTable(Readable):
+    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `BESIDE`.
+
+    One transaction replaces the rows, so whoever reads sees those of the cut before until all of the next are there, and waits for nothing.
+    The table is made where there is none; what depends on it (views, grants, indexes) stays.
+
+    Args:
+        url: postgresql://user:password@host:5432/name
+        table: its name, in a schema or not.
+
+    Raises:
+        UsageError: another kind of URL.
+        MissingExtraError: without the extra `postgres`.
+    """
+
+    url: str
+    table: str
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        return postgres.engine(self.url)
+
+    def __str__(self) -> str:
+        return f"{self.table} in {postgres.shown(self._engine.url)}"
+
+    def check(self, columns: Sequence[str]) -> None:
+        """See `Sink`.
+
+        Raises:
+            ConnectError: the database does not answer.
+            DataError: there is a table of that name with other columns.
+        """
+        with self._told(), self._engine.connect() as connection:
+            have = self._columns(connection)
+        if have and have != {*columns, *BESIDE}:
+            raise DataError(
+                f"the table {self} has the columns {sorted(have)}, and scores would be written to {[*columns, *BESIDE]}; name another table with "
+                "--table, or drop this one"
+            )
+
+    def holds(self, cut: ScoredCut) -> bool:
+        """See `Sink`."""
+        with self._told(), self._engine.connect() as connection:
+            if not self._columns(connection):
+                return False
+            found = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
+            return found is not None and (found.cut, found.model_version) == (clock.moment(cut.T), cut.version)
+
+    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+        """See `Sink`."""
+        about = (clock.moment(cut.T), clock.moment(cut.K), clock.moment(cut.published_at), cut.version)
+        with self._told(), self._engine.begin() as connection:
+            made: Sequence[str] = ()
+            for frame in frames:
+                if not made:
+                    made = self._ready(connection, frame.schema)
+                self._copy(connection, made, frame, about)
+            if not made and self._columns(connection):
+                connection.exec_driver_sql(f"DELETE FROM {self._name}")  # noqa: S608 (quoted)
+
+    def _ready(self, connection: sa.Connection, schema: pl.Schema) -> list[str]:
+        """Make the table where there is none, and empty it; its columns in the order in which rows are written."""
+        types = {name: _type(dtype) for name, dtype in schema.items()} | _ABOUT
+        if not self._columns(connection):
+            columns = ", ".join(f"{_quoted(name)} {kind}" for name, kind in types.items())
+            connection.exec_driver_sql(f"CREATE TABLE {self._name} ({columns})")
+        connection.exec_driver_sql(f"LOCK TABLE {self._name} IN SHARE ROW EXCLUSIVE MODE")  # one writer; readers go on
+        connection.exec_driver_sql(f"DELETE FROM {self._name}")  # noqa: S608 (quoted)
+        return list(types)
+
+    def _copy(self, connection: sa.Connection, columns: Sequence[str], frame: pl.DataFrame, about: tuple[object, ...]) -> None:
+        named = ", ".join(map(_quoted, columns))
+        postgres.copy(connection, f"COPY {self._name} ({named}) FROM STDIN", ((*row, *about) for row in frame.iter_rows()))
+
+    def _columns(self, connection: sa.Connection) -> set[str]:
+        """Those of the table; none where there is no table."""
+        schema, _, name = self.table.rpartition(".")
+        inspect = sa.inspect(connection)
+        if not inspect.has_table(name, schema=schema or None):
+            return set()
+        return {str(column["name"]) for column in inspect.get_columns(name, schema=schema or None)}
+
+    @property
+    def _name(self) -> str:
+        return ".".join(map(_quoted, self.table.split(".")))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the database as ours."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise ConnectError(f"the table {self} cannot be written: {said}. What is there stays, and the same call goes on") from error
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """A folder of parquet files: for each cut a folder such as 20240501T000000Z, which appears when it is whole. Older cuts stay there."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """See `Sink`; any columns go into files."""
+
+    def holds(self, cut: ScoredCut) -> bool:
+        """See `Sink`."""
+        files = sorted(self._place(cut).glob("*.parquet"))
+        return bool(files) and pl.scan_parquet(files[0]).select("model_version").head(1).collect().rows() in ([], [(cut.version,)])
+
+    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+        """See `Sink`."""
+        place = self._place(cut)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with renamed(place) as draft:
+            draft.mkdir()
+            for number, frame in enumerate(frames):
+                moments = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
+                about = [value.alias(name) for value, name in zip([*moments, pl.lit(cut.version)], BESIDE, strict=True)]
+                frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
+            shutil.rmtree(place, ignore_errors=True)  # the same cut, by another version of the model
+
+    def _place(self, cut: ScoredCut) -> Path:
+        return self.folder / f"{clock.moment(cut.T):%Y%m%dT%H%M%SZ}"
+
+
+def _type(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List):
+        return f"{_type(cast('pl.DataType', dtype.inner))}[]"
+    if dtype.is_integer() and dtype != pl.UInt64:
+        return "BIGINT"
+    found = _TYPES.get(type(dtype))
+    if found is None:
+        raise DataError(f"a key of the type {dtype} has no column in PostgreSQL; cast it in the source's select")
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

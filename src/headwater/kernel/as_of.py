@@ -1,0 +1,120 @@
+"""The one rule's clock: from when a prediction is asked for to T, where the window ends, and K, by when a thing must be known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import DAY
+from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
+from headwater.kernel.arrays import I64
+
+NEVER = -(2**61)  # a T before every event; far enough from the ends of int64 for windows to be subtracted
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
+    """T and K of requests at `t`.
+
+    Args:
+        freshness: how stale a value may be.
+        t: int64 microseconds UTC, any shape and order.
+
+    Returns:
+        T and K, int64 microseconds UTC, of the shape of `t`. Neither falls where t rises, except for measured ages.
+
+    >>> from headwater.definitions.freshness import batch
+    >>> hour = 3_600_000_000
+    >>> as_of(batch("1h", delay="15m", wait="5m"), np.array([10 * hour, 10 * hour + hour // 4]))
+    (array([32400000000, 36000000000]), array([32700000000, 36300000000]))
+    """
+    t = np.asarray(t, np.int64)
+    match freshness:
+        case Never():
+            return np.full(t.shape, NEVER), np.full(t.shape, NEVER)
+        case OnRequest():
+            return t, t
+        case Streaming(lag=lag):
+            return t, t - lag
+        case Measured():
+            return _measured(freshness, t)
+        case Batch():
+            cut = _last_cut(freshness, t - freshness.delay)
+            return cut, cut + freshness.wait
+
+
+def earliest(freshness: Freshness, t: int) -> int:
+    """The first T that a request at `t` or later can have, in microseconds; where nothing counts, NEVER.
+
+    >>> from headwater.definitions.freshness import measured
+    >>> earliest(measured(["5s", None], cuts=["3s", "0s"]), 10_000_000)
+    7000000
+    """
+    if isinstance(freshness, Measured):
+        return t - max(freshness.cuts or (0,))
+    return int(as_of(freshness, np.array([t]))[0][0])
+
+
+def _last_cut(batch: Batch, t: I64) -> I64:
+    """The last cut at or before each `t`."""
+    if batch.timezone == "UTC":
+        return (t - batch.at) // batch.every * batch.every + batch.at
+    if t.size == 0:
+        return t
+    cuts = _local_cuts(batch, int(t.min()) // DAY, int(t.max()) // DAY)
+    return cuts[np.searchsorted(cuts, t, side="right") - 1]
+
+
+@lru_cache(maxsize=256)  # those of one day are asked for by every request that is served
+def _local_cuts(batch: Batch, first: int, last: int) -> I64:
+    """Every cut by the local clock from before the UTC day `first` to after `last`, both since 1970; sorted UTC microseconds."""
+    zone = ZoneInfo(batch.timezone)
+    days = np.arange(first - 2 - max(batch.every // DAY, 1), last + 3)
+    if batch.every > DAY:
+        days = days[days % (batch.every // DAY) == 0]
+    local = (days[:, None] * DAY + batch.at + np.arange(0, DAY, min(batch.every, DAY))[None, :]).ravel()
+    wall = pl.Series(local).cast(pl.Datetime("us"))
+    utc = wall.dt.replace_time_zone(batch.timezone, ambiguous="earliest", non_existent="null").dt.epoch("us")
+    gaps = utc.is_null().arg_true().to_list()
+    found = utc.fill_null(0).to_numpy().copy()
+    for index in gaps:
+        found[index] = _after_gap(int(local[index]), zone)
+    cuts = np.unique(found)
+    cuts.flags.writeable = False
+    return cuts
+
+
+def _after_gap(local: int, zone: ZoneInfo) -> int:
+    """The first instant after the gap that a local time falls into, by bisection between the offsets before and after."""
+    wall = datetime(1970, 1, 1) + timedelta(microseconds=local)  # noqa: DTZ001 (a wall-clock time has no zone yet)
+    ends = (round((wall.replace(tzinfo=zone, fold=f) - _EPOCH) / timedelta(microseconds=1)) for f in (0, 1))
+    low, high = sorted(ends)
+    before = _offset(low, zone)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
+    return high
+
+
+def _offset(utc: int, zone: ZoneInfo) -> timedelta | None:
+    return (_EPOCH + timedelta(microseconds=utc)).astimezone(zone).utcoffset()
+
+
+def _measured(freshness: Measured, t: I64) -> tuple[I64, I64]:
+    """T and K as of values that were served, one drawn for each `t`; NEVER where it was not there."""
+    drawn = _draw(t, freshness.seed, len(freshness.ages))
+    ages = np.array([-1 if age is None else age for age in freshness.ages])[drawn]
+    T = t if freshness.cuts is None else t - np.array(freshness.cuts)[drawn]
+    return np.where(ages < 0, NEVER, T), np.where(ages < 0, NEVER, t - ages)
+
+
+def _draw(t: I64, seed: int, n: int) -> I64:
+    """An index below n for each time, spread evenly by the SplitMix64 finaliser (Steele, Lea and Flood, 2014)."""
+    x = t.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) % np.uint64(n)).astype(np.int64)

@@ -1,0 +1,111 @@
+"""Late and corrected events: split the events of each key into layers, in each of which known order, and gone order, is event order.
+
+In such a layer, what a request may see is one range, so one kernel serves events in order, late ones and those that are taken back
+alike; the partial results of the layers are merged, as those of tiles are. An event that lasts goes to the first layer of its like
+whose last known time is not later, which needs the fewest layers that exist (the greedy cover of Dilworth's theorem): one where nothing
+is late. One that is taken back goes to the first layer of its like where neither the last known nor the last gone time is later; with
+two times to keep in order, the first that fits is no longer proven to need the fewest. They come in layers of their own, behind the
+others: an event that lasts would close a layer to all that are gone, and most events last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numba as nb
+import numpy as np
+
+from headwater.kernel.arrays import I64, LASTS, NOTHING, Asks, Events
+
+
+def layers(events: Events) -> Iterator[Events]:
+    """The events as layers in known order (and gone order), all with the same keys; `row` says where each event was.
+
+    A single layer is the events themselves. Where something is gone, the first layer is of what lasts, even if that is nothing, so
+    that partial results are merged in the same order whatever keys are taken together.
+    """
+    if len(events.known) == 0:
+        yield events
+        return
+    layer = np.empty(len(events.t), np.int64)
+    lasting, fleeting = _assign(events.starts, events.known, events.gone, LASTS, layer)
+    if lasting <= 1 and fleeting == 0:
+        yield replace(events, gone=NOTHING) if len(events.gone) else events
+        return
+    lasting = max(lasting, 1)
+    layer = np.where(layer < 0, lasting - 1 - layer, layer)
+    sizes = np.bincount(layer, minlength=lasting + fleeting)
+    order = np.argsort(layer, kind="stable")
+    ends = np.cumsum(sizes)
+    key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))
+    for depth, (size, end) in enumerate(zip(sizes.tolist(), ends.tolist(), strict=True)):
+        yield _taken(events, order[end - size : end], key, lasts=depth < lasting)
+
+
+def reached(layer: Events, asks: Asks) -> tuple[Asks, I64] | None:
+    """The asks of the keys that have events in this layer, and where they stood; None where there are none."""
+    wanted = np.diff(layer.starts) > 0
+    counts = np.where(wanted, np.diff(asks.starts), 0)
+    total = int(counts.sum())
+    if total == 0:
+        return None
+    if total == len(asks.T):
+        return asks, NOTHING
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    index = np.arange(total) + np.repeat(asks.starts[:-1] - starts[:-1], counts)
+    return Asks(starts, asks.T[index], asks.K[index]), index
+
+
+def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
+    starts = np.concatenate([[0], np.cumsum(np.bincount(key[index], minlength=len(events.starts) - 1))])
+    ident = events.ident[index] if len(events.ident) else events.ident
+    columns = {name: column.take(index) for name, column in events.columns.items()}
+    gone = NOTHING if lasts else events.gone[index]
+    return Events(starts, events.t[index], events.known[index], events.delay, ident, columns, index, events.ended_after, gone)
+
+
+@nb.njit(nogil=True, cache=True)
+def _assign(starts, known, gone, lasts, layer):  # type: ignore[no-untyped-def]
+    """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how many there are of both."""
+    lasting, fleeting = 0, 0
+    last = np.empty(64, np.int64)  # the last known time of each layer, falling from layer to layer
+    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)  # of each layer of what is taken back
+    for key in range(len(starts) - 1):
+        used, taken = 0, 0
+        for i in range(starts[key], starts[key + 1]):
+            if len(gone) > 0 and gone[i] < lasts:
+                fits = 0
+                while fits < taken and (last_known[fits] > known[i] or last_gone[fits] > gone[i]):
+                    fits += 1
+                if fits == taken:
+                    taken += 1
+                    if taken > len(last_known):
+                        last_known, last_gone = _longer(last_known), _longer(last_gone)
+                last_known[fits], last_gone[fits] = known[i], gone[i]
+                layer[i] = -1 - fits
+                continue
+            low, high = 0, used
+            if used > 0 and last[0] <= known[i]:
+                high = 0
+            while low < high:
+                middle = (low + high) >> 1
+                if last[middle] <= known[i]:
+                    high = middle
+                else:
+                    low = middle + 1
+            if low == used:
+                used += 1
+                if used > len(last):
+                    last = _longer(last)
+            last[low] = known[i]
+            layer[i] = low
+        lasting, fleeting = max(lasting, used), max(fleeting, taken)
+    return lasting, fleeting
+
+
+@nb.njit(nogil=True, cache=True)
+def _longer(array):  # type: ignore[no-untyped-def]
+    longer = np.empty(2 * len(array), np.int64)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,139 @@
+"""One layer of events with what aggregations derive from it, each derived once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import numpy as np
+
+from headwater.definitions.durations import Window
+from headwater.kernel import bounds
+from headwater.kernel.arrays import F64, I64, NOTHING, Asks, Bool, Events, Values
+from headwater.kernel.folds import Ranges
+
+Derived = TypeVar("Derived")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an aggregation reads: columns of the source, on the events where `where` is true."""
+
+    columns: tuple[str, ...] = ()
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Events in known order; `derive` keeps what was made of them under a key."""
+
+    events: Events
+    _made: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
+        """What `make` makes, once for each key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("Derived", self._made[key])
+
+    def valid(self, use: Use) -> Bool:
+        """Whether each event counts for `use`: every column not null, `where` true. bool (n), or empty where all do."""
+        return self.derive(("valid", use), lambda: self._valid(use))
+
+    def filled(self, use: Use, fill: float) -> Values:
+        """The values of the one column, `fill` where they do not count."""
+        return self.derive(("filled", use, fill), lambda: self._filled(use, fill))
+
+    def floats(self, use: Use) -> F64:
+        """The values of the one column as float64, NaN where they do not count."""
+        return self.derive(("floats", use), lambda: self._floats(use))
+
+    def block(self, window: Window) -> I64:
+        """`bounds.blocks` of the window."""
+        hop = window.hop if len(self.events.gone) else 0
+        return self.derive(("block", window.length, hop), lambda: bounds.blocks(self.events, window))
+
+    def _valid(self, use: Use) -> Bool:
+        masks = [c.valid for c in (self.events.columns[name] for name in use.columns) if c.valid is not None]
+        if use.where is not None:
+            flag = self.events.columns[use.where]
+            masks += [flag.values != 0, *([] if flag.valid is None else [flag.valid])]
+        return cast("Bool", np.logical_and.reduce(masks)) if masks else np.empty(0, np.bool_)
+
+    def _filled(self, use: Use, fill: float) -> Values:
+        values, valid = self.events.columns[use.columns[0]].values, self.valid(use)
+        return values if len(valid) == 0 else np.where(valid, values, values.dtype.type(fill))
+
+    def _floats(self, use: Use) -> F64:
+        values, valid = self.events.columns[use.columns[0]].values.astype(np.float64), self.valid(use)
+        return values if len(valid) == 0 else np.where(valid, values, np.nan)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The ranges of one window: for ask j, the events lo[j]:hi[j] of `layer`. All int64 (l)."""
+
+    layer: Layer
+    asks: Asks
+    window: Window
+    lo: I64
+    hi: I64
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges as `folds` take them."""
+        return Ranges(self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.gone) > 0)
+
+    def counted(self, use: Use) -> I64:
+        """How many events count for `use` in each range: int64 (l)."""
+        valid = self.layer.valid(use)
+        if len(valid) == 0:
+            return self.hi - self.lo
+        before = self.layer.derive(("before", use), lambda: np.concatenate([[0], np.cumsum(valid, dtype=np.int64)]))
+        return cast("I64", before[self.hi] - before[self.lo])
+
+    def rows(self, position: I64) -> I64:
+        """Positions in the layer as positions in the events it was taken from; -1 stays."""
+        row = self.layer.events.row
+        return position if len(row) == 0 else np.where(position < 0, -1, row[position])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What sets of asks see of a layer, whatever the window: the events begin:stop of their key. All int64.
+
+    asks: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
+    """
+
+    layer: Layer
+    asks: Sequence[Asks]
+    T: I64
+    K: I64
+    at: I64
+    begin: I64
+    stop: I64
+
+    def spans(self, window: Window) -> Spans:
+        """The ranges of a window."""
+        parts = [
+            bounds.within(self.layer.events, some, window, self.begin[a:b], self.stop[a:b])
+            for some, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
+        ]
+        return Spans(self.layer, Asks(NOTHING, self.T, self.K), window, *(_joined(part) for part in zip(*parts, strict=True)))
+
+
+def seen(layer: Layer, asks: Sequence[Asks]) -> Seen:
+    """What at least one set of asks sees of a layer."""
+    begin, stop = zip(*(bounds.seen(layer.events, some) for some in asks), strict=True)
+    at = np.cumsum([0, *(len(some.T) for some in asks)])
+    return Seen(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
+
+
+def spans(layer: Layer, asks: Asks, window: Window) -> Spans:
+    """The ranges of one window for one set of asks."""
+    return seen(layer, [asks]).spans(window)
+
+
+def _joined(parts: Sequence[I64]) -> I64:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,214 @@
+"""Sorting by key and time, and finding what may be there twice: passes over whole arrays, without comparing entries.
+
+Keys are small codes, so a stable counting sort puts entries in their order in one pass. Entries that come in the order of time, as
+logs do, need no other pass. Any others are first dealt into spans of time, likewise stably, and the few that still stand wrong
+within a key are settled by insertion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar, cast
+
+import numba as nb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater.kernel.arrays import I64, NOTHING, Bool, Column
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_SMALL = 1 << 14  # fewer entries are not worth a thread
+_BITS = 16  # time is cut into 65,536 spans in one pass: their counters stay near the processor
+_CROWDED = 32  # more events of one key in a span than this: two passes, over finer spans
+_PATIENCE = 32  # moves an entry before settling gives up, for a sort that compares (times that are far from evenly spread)
+
+
+def each(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
+    """`work` on each part, at once where there are threads; results in the order of the parts."""
+    if len(parts) < 2 or threads < 2:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
+
+
+def take(values: NDArray[Scalar], index: I64, threads: int) -> NDArray[Scalar]:
+    """values[index]."""
+    out = np.empty(len(index), values.dtype)
+
+    def part(cut: tuple[int, int]) -> None:
+        first, last = cut
+        np.take(values, index[first:last], out=out[first:last], mode="clip")  # "raise" would write into a copy first
+
+    each(part, _cuts(len(index), threads), threads)
+    return out
+
+
+def taken(column: Column, index: I64, threads: int) -> Column:
+    """The column at these positions."""
+    values = take(cast("I64", column.values), index, threads)  # or float64: its dtype stays
+    return replace(column, values=values, valid=None if column.valid is None else take(column.valid, index, threads))
+
+
+def order_of(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64]:
+    """The positions of entries in the order of (code, t), stable: int64 (n); and where each code begins: int64 (keys + 1).
+
+    Args:
+        code: int64 (n), 0 to keys - 1.
+        t: int64 (n).
+        keys: how many codes there are.
+        threads: how many to use; the order does not depend on it.
+
+    >>> order_of(np.array([1, 0, 1]), np.array([5, 9, 4]), 2, threads=1)
+    (array([1, 2, 0]), array([0, 1, 3]))
+    """
+    if bool(np.all(t[1:] >= t[:-1])):
+        return _dealt(code, 0, 0, keys, None, threads)
+    low = int(t.min())
+    bits = (int(t.max()) - low).bit_length()
+    order, starts = _dealt(code, 0, 0, keys, _by_span(code, t, low, bits, threads), threads)
+    sorted_t = take(t, order, threads)
+    ends = [0, *np.searchsorted(starts, [b for _, b in _cuts(len(t), threads)[:-1]]).tolist(), keys]
+    if bits < 63 and all(each(lambda cut: _settle(starts, sorted_t, order, *cut), list(pairwise(ends)), threads)):
+        return order, starts
+    compared = pl.DataFrame({"code": code, "t": t}).with_row_index("row").sort("code", "t", maintain_order=True)["row"]
+    return compared.cast(pl.Int64).to_numpy(), starts
+
+
+def _by_span(code: I64, t: I64, low: int, bits: int, threads: int) -> I64:
+    """The positions of entries in the order of time up to spans of it, stable."""
+    if int(np.bincount(code).max()) <= _CROWDED << _BITS:
+        return _dealt(t, low, max(bits - _BITS, 0), 1 << _BITS, None, threads)[0]
+    half = _BITS * 3 // 4
+    fine, _ = _dealt(t, low, max(bits - 2 * half, 0), 1 << half, None, threads)
+    return _dealt(t, low, max(bits - half, 0), 1 << half, fine, threads)[0]
+
+
+def numbered(values: I64) -> tuple[I64, I64]:
+    """The place of each value among the distinct ones, int64 (n), and these, rising.
+
+    >>> numbered(np.array([7, 3, 7]))
+    (array([1, 0, 1]), array([3, 7]))
+    """
+    number, first = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    count = _number(values, np.full(1 << max(2 * len(values), 2).bit_length(), -1), number, first)
+    distinct = first[:count]
+    order = np.argsort(distinct)
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    return rank[number], distinct[order]
+
+
+def tied(starts: I64, t: I64) -> tuple[I64, I64]:
+    """The positions of sorted entries that share key and time with another, and which group each is in: int64 both."""
+    same = t[1:] == t[:-1]
+    begins = starts[(starts > 0) & (starts < len(t))]
+    same[begins - 1] = False
+    if not same.any():
+        return NOTHING, NOTHING
+    either = np.zeros(len(t), np.bool_)
+    either[1:] |= same
+    either[:-1] |= same
+    places = np.flatnonzero(either)
+    first = np.ones(len(t), np.bool_)
+    first[1:] = ~same
+    return places, np.cumsum(first[places])
+
+
+def perhaps_repeated(hashes: NDArray[np.uint64]) -> Bool:
+    """Whether an entry's hash may be there twice, bool (n): true for all that are, and for few others."""
+    bits = max(len(hashes) * 16, 64).bit_length()
+    out = np.empty(len(hashes), np.bool_)
+    _repeated(hashes, np.uint64(64 - bits), np.zeros(1 << bits >> 3, np.uint8), np.zeros(1 << bits >> 3, np.uint8), out)
+    return out
+
+
+def _cuts(n: int, threads: int) -> list[tuple[int, int]]:
+    """Where 0:n is cut, for each thread a part."""
+    parts = threads if n >= _SMALL else 1
+    return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
+
+
+def _dealt(x: I64, low: int, shift: int, size: int, before: I64 | None, threads: int) -> tuple[I64, I64]:
+    """A stable counting sort of `before` (else 0, 1, ...) by (x - low) >> shift modulo `size`, and where each value begins."""
+    order = NOTHING if before is None else before
+    cuts = _cuts(len(x), min(threads, max(len(x) // size, 1)))  # each thread counts for itself
+    counts = np.zeros((len(cuts), size), np.int64)
+    mask = (1 << max(size - 1, 0).bit_length()) - 1
+    each(lambda i: _count(x, order, low, shift, mask, *cuts[i], counts[i]), range(len(cuts)), threads)
+    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    heads = starts[:-1] + np.cumsum(counts, axis=0) - counts
+    out = np.empty(len(x), np.int64)
+    each(lambda i: _deal(x, order, low, shift, mask, *cuts[i], heads[i], out), range(len(cuts)), threads)
+    return out, starts
+
+
+@nb.njit(nogil=True, cache=True)
+def _count(x, order, low, shift, mask, first, last, counts):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        j = order[i] if len(order) else i
+        counts[((x[j] - low) >> shift) & mask] += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _deal(x, order, low, shift, mask, first, last, heads, out):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        j = order[i] if len(order) else i
+        digit = ((x[j] - low) >> shift) & mask
+        out[heads[digit]] = j
+        heads[digit] += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
+    """Insertion sort within each key of first:last; False, with the work left undone, where it would take long."""
+    left = _PATIENCE * (starts[last] - starts[first]) + 1
+    for key in range(first, last):
+        begin = starts[key]
+        for i in range(begin + 1, starts[key + 1]):
+            if t[i - 1] <= t[i]:
+                continue
+            when, what, j = t[i], order[i], i
+            while j > begin and t[j - 1] > when:
+                t[j], order[j] = t[j - 1], order[j - 1]
+                j -= 1
+            t[j], order[j] = when, what
+            left -= i - j
+            if left < 0:
+                return False
+    return True
+
+
+@nb.njit(nogil=True, cache=True)
+def _repeated(hashes, shift, seen, twice, out):  # type: ignore[no-untyped-def]
+    for h in hashes:
+        bit = h >> shift
+        flag = np.uint8(1 << (bit & np.uint64(7)))
+        if seen[bit >> np.uint64(3)] & flag:
+            twice[bit >> np.uint64(3)] |= flag
+        seen[bit >> np.uint64(3)] |= flag
+    for i in range(len(hashes)):
+        bit = hashes[i] >> shift
+        out[i] = (twice[bit >> np.uint64(3)] >> (bit & np.uint64(7))) & 1 == 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _number(values, table, number, first):  # type: ignore[no-untyped-def]
+    """Number values as they come; `first` holds each once. How many there are. table: -1 everywhere; a power of two of places."""
+    mask, count = len(table) - 1, 0
+    for i in range(len(values)):
+        h = values[i] * -7046029254386353131
+        p = (h ^ (h >> 29)) & mask
+        while table[p] >= 0 and first[table[p]] != values[i]:
+            p = (p + 1) & mask
+        if table[p] < 0:
+            table[p], first[count] = count, values[i]
+            count += 1
+        number[i] = table[p]
+    return count

@@ -1,0 +1,318 @@
+"""Outcomes that an application posts as it learns them: durable before they are answered for, and rolled into files later.
+
+A journal (SQLite, a commit that is synced) takes the rows; several processes may write to it. Its sequence numbers name the files that
+rows are rolled into, so after a crash between a file and anything else, what a file holds is seen by its name and read once.
+
+    FOLDER/outcomes/LABELS/journal.sqlite
+    FOLDER/outcomes/LABELS/headwater_date=2024-05-01/all-000000000001-000000000512.parquet
+
+The journal needs a disk of this machine: SQLite's locks do not hold on network file systems.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater import clock, permissions, settings
+from headwater.definitions.durations import Duration, micros
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.project import Project
+from headwater.definitions.readable import cut
+from headwater.engine.checkpoint import lock
+from headwater.errors import DataError, StoreError, UsageError, nearest
+from headwater.ingestion.archive import durable, file_name, span
+from headwater.logs.outcome_rows import SEQUENCE, Checked, Rules, rules
+
+OUTCOMES: Final = "outcomes"
+JOURNAL = "journal.sqlite"
+_WAIT = 30.0  # seconds for another process's commit
+_MOST = 100_000  # rows in a file
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outcomes (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity TEXT NOT NULL,     -- which request it is of: id, keys and time, as JSON
+    outcome TEXT NOT NULL,      -- as JSON
+    known_at INTEGER NOT NULL,  -- microseconds
+    at INTEGER NOT NULL         -- when it was posted
+);
+CREATE INDEX IF NOT EXISTS by_identity ON outcomes (identity, known_at, sequence);
+"""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of posted rows: how many were new, how many known already, and which were refused, by position, and why.
+
+    corrections: how many of the accepted say something else than was known of the same request.
+    """
+
+    accepted: int
+    copies: int
+    corrections: int = 0
+    refused: Sequence[tuple[int, str]] = field(default=())
+
+
+@dataclass
+class _Batch:
+    """The rows of one call, when it came, and what became of them."""
+
+    rows: Sequence[Checked]
+    now: int
+    accepted: int = 0
+    corrections: int = 0
+    error: StoreError | None = None
+    settled: bool = False
+
+
+class Outcomes:
+    """The outcomes of one `Labels`. Any thread and any process may add.
+
+    A row says which request it is of and what came of it: `request_id`, or the labels' keys (and `timestamp`, when the request asked),
+    or both, where a request has several rows, as a ranking has; `outcome`; and `known_at` where that is not now. The same again is a
+    copy. Another outcome for the same request is a correction, known at its own time: both are kept.
+
+    Args:
+        folder: they stand in its subfolder `outcomes`.
+        labels: whose outcomes.
+        keys: the columns of a request that name it where no id does.
+        remember: how long a copy is told from a new row after it was rolled into a file.
+
+    Raises:
+        UsageError: labels whose outcome is made of events.
+        StoreError: the folder cannot be written.
+
+    >>> import headwater as hw, tempfile
+    >>> from headwater.testing.examples import churn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     posted = Outcomes(folder, churn().labels, keys=["user"])
+    ...     print(posted.add([{"request_id": "r1", "outcome": True}, {"request_id": "r2"}]))
+    ...     print(posted.add([{"request_id": "r1", "outcome": True}]).copies)
+    ...     posted.close()
+    Added(accepted=1, copies=0, corrections=0, refused=((1, "it has no 'outcome'"),))
+    1
+    """
+
+    def __init__(self, folder: str | Path, labels: Labels, *, keys: Sequence[str] = (), remember: Duration = "30d") -> None:
+        if isinstance(labels.label, Outcome):
+            raise UsageError(
+                f"labels {labels.name!r}: the outcome is made of the events of source {labels.label.source.name!r}; post those to "
+                f"/v1/events/{labels.label.source.name}"
+            )
+        self.labels, self.place = labels, Path(folder) / OUTCOMES / labels.name
+        self._rules: Rules = rules(labels, keys)
+        self._remember = micros(remember, "outcomes: remember")
+        self._lock = threading.Lock()
+        self._waiting: deque[_Batch] = deque()
+        try:
+            permissions.own_folder(self.place.parent)
+            permissions.make_folder(self.place)
+        except OSError as error:
+            raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
+        with self._failing():
+            self._journal = _open(self.place / JOURNAL)
+        weakref.finalize(self, self._journal.close)  # where nobody calls `close`
+
+    def __repr__(self) -> str:
+        return f"Outcomes({cut(str(self.place), 80)!r})"
+
+    @staticmethod
+    def of(folder: str | Path, project: Project, labels: str) -> Outcomes:
+        """The outcomes of the labels of that name, whose keys are the request columns that the models over them need.
+
+        Raises:
+            UsageError: no model has labels of that name.
+        """
+        models = [model for model in project.models if model.labels.name == labels]
+        if not models:
+            raise UsageError(
+                f"project {project.name!r} has no labels {labels!r}; {nearest(labels, [model.labels.name for model in project.models])}"
+            )
+        views = [view for model in models for view in model.features.views]
+        columns = [view.request_key(key) for view in views for key in view.keys]
+        return Outcomes(folder, models[0].labels, keys=list(dict.fromkeys(c for c in columns if isinstance(c, str))))
+
+    def add(self, rows: Sequence[Mapping[str, object]]) -> Added:
+        """Take in rows; when this returns, those that were accepted are on disk. A bad row costs the others nothing.
+
+        It waits for the disk, so a server calls it in a thread; what several threads add meanwhile shares one commit.
+
+        Raises:
+            StoreError: the journal cannot be written; nothing of the rows was taken.
+        """
+        now = clock.now_micros()
+        checked = [self._rules.check(row, now) for row in rows]
+        refused = tuple((place, found) for place, found in enumerate(checked) if isinstance(found, str))
+        mine = _Batch([found for found in checked if isinstance(found, Checked)], now)
+        if mine.rows:
+            self._waiting.append(mine)
+            with self._lock:
+                if not mine.settled:  # else whoever had the lock has committed it
+                    self._commit()
+        if mine.error is not None:
+            raise mine.error
+        return Added(mine.accepted, len(mine.rows) - mine.accepted, mine.corrections, refused)
+
+    def roll(self, *, least: int = 1) -> Path | None:
+        """Move the rows of the journal into a file, where so many wait; the file. One process does, the others go on.
+
+        Raises:
+            StoreError: the file cannot be written; nothing is lost.
+        """
+        with _alone(self.place / "lock") as mine, self._failing(), closing(_open(self.place / JOURNAL)) as journal:
+            found = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
+            if len(found) < max(least, 1):
+                return None
+            first, last = found[0][0], found[-1][0]
+            path = self.place / f"headwater_date={clock.moment(found[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
+            try:
+                permissions.make_folder(path.parent)
+                durable(self._rules.frame(found), path)
+            except (OSError, PolarsError) as error:
+                raise StoreError(f"{path} cannot be written: {error}. Nothing is lost: the rows stay in the journal; make room") from error
+            with _transaction(journal):
+                old = clock.now_micros() - self._remember
+                journal.execute("DELETE FROM outcomes WHERE sequence <= ? AND at < ?", (last, old))
+            return path
+
+    def close(self) -> None:
+        """Close the journal; what was added is on disk already."""
+        with self._lock:
+            self._journal.close()
+
+    def _commit(self) -> None:
+        """Commit all that waits, or fail all of it: whatever is raised here, no other caller takes its batch for committed."""
+        batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        failed: StoreError | None = None
+        try:
+            with self._failing(), _transaction(self._journal):
+                for batch in batches:
+                    said = [self._add(row, batch.now) for row in batch.rows]
+                    batch.accepted, batch.corrections = sum(new for new, _ in said), sum(new and differs for new, differs in said)
+        except StoreError as error:
+            failed = error
+        except BaseException as error:
+            failed = StoreError(f"the commit that these outcomes were part of failed with {type(error).__name__}; send the same again")
+            raise
+        finally:
+            for batch in batches:
+                batch.error, batch.settled = failed, True
+
+    def _add(self, row: Checked, now: int) -> tuple[bool, bool]:
+        """Whether the row is new, and whether it differs from what was known."""
+        known = self._journal.execute(
+            "SELECT outcome, known_at FROM outcomes WHERE identity = ? ORDER BY known_at, sequence", (row.identity,)
+        ).fetchall()
+        if known:
+            latest, at = known[-1]
+            again = any(outcome == row.outcome for outcome, _ in known)
+            if latest == row.outcome or (again and (row.known_at is None or row.known_at <= at)):
+                return False, False
+        values = (row.identity, row.outcome, now if row.known_at is None else row.known_at, now)
+        self._journal.execute("INSERT INTO outcomes (identity, outcome, known_at, at) VALUES (?, ?, ?, ?)", values)
+        return True, bool(known)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """SQLite's errors in headwater's words."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the journal of outcomes {self.place / JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
+                "right to write there, and send the same again"
+            ) from error
+
+
+_SELECT = "SELECT sequence, identity, outcome, known_at, at FROM outcomes WHERE sequence > ? ORDER BY sequence"
+
+
+def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path] | None = None) -> pl.DataFrame:
+    """All outcomes that were posted, in the order in which they were, corrections beside what they correct.
+
+    Columns: `headwater_request` (the id, null where keys name the request), `headwater_timestamp` (when it asked, where that was said),
+    a column for each key that was said, `headwater_outcome`, `headwater_known_at`, `headwater_posted_at`, `headwater_sequence`.
+
+    Args:
+        folder: where they were written; None is headwater's home.
+        labels: whose.
+        files: read these alone, and not what waits in the journal.
+
+    Raises:
+        DataError: none was posted.
+    """
+    place = (settings.home() if folder is None else Path(folder)) / OUTCOMES / labels.name
+    waiting: list[tuple[int, str, str, int, int]] = []
+    if files is None:
+        if (place / JOURNAL).is_file():
+            with closing(_looked(place / JOURNAL)) as journal:
+                waiting = journal.execute(_SELECT, (-1,)).fetchall()
+        files = rolled(place)  # after the journal, so that rolling meanwhile loses none
+        waiting = [row for row in waiting if row[0] > _last(files)]
+    parts = [pl.read_parquet(path, hive_partitioning=False) for path in files]
+    parts += [rules(labels, ()).frame(waiting)] if waiting else []
+    if not parts:
+        raise DataError(f"no outcome of labels {labels.name!r} was posted to {place}; post them to /v1/outcomes/{labels.name}")
+    return pl.concat(parts, how="diagonal_relaxed").sort(SEQUENCE)
+
+
+def rolled(place: Path) -> list[Path]:
+    """The files of some outcomes, in the order of what is in them."""
+    return sorted(place.glob("headwater_date=*/*.parquet"), key=lambda path: span(path)[0])
+
+
+def _last(files: Sequence[Path]) -> int:
+    return max((span(path)[1] for path in files), default=-1)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    permissions.create(path)  # the files that SQLite puts beside it have its mode
+    made = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+    try:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
+        made.executescript(_SCHEMA)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _looked(path: Path) -> sqlite3.Connection:
+    """The journal, only to be read: no file appears beside it.
+
+    Where there is no write-ahead log, all that was committed stands in the file, and a writer that comes now begins such a log first. Where
+    there is one, it is read too.
+    """
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", timeout=_WAIT, uri=True)
+
+
+@contextmanager
+def _transaction(journal: sqlite3.Connection) -> Iterator[None]:
+    journal.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        journal.execute("COMMIT")
+    except BaseException:
+        if journal.in_transaction:
+            journal.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether no other process holds the lock; it is given back, at the latest when this process ends."""
+    with permissions.open_private(path, "ab") as file:
+        yield lock(file)

@@ -1,0 +1,123 @@
+"""The files of the served log: where they lie, what they say together, and when they go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from headwater import settings
+from headwater.definitions.timestamps import EPOCH, parse_moment
+from headwater.errors import DataError, nearest
+from headwater.logs.serving_log_rows import AT
+
+SERVED = "served"
+_DAY = re.compile(r"headwater_date=(\d{4}-\d{2}-\d{2})")
+
+
+def served(
+    folder: str | Path | None = None,
+    *,
+    model: str | None = None,
+    service: str | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+) -> pl.LazyFrame:
+    """What was served, one row a request (of a ranking, a candidate), from early to late within each file.
+
+    Columns that a row was served without are null in it:
+
+    - the request's own columns, named `headwater_given_<name>` where a feature has the name;
+    - each feature, and beside it `<feature>__status`;
+    - of each view `<view>__T`, `<view>__K`, `<view>__age` (t - K), `<view>__stale`, `<view>__incomplete`, and `<view>__sequence`: the last
+      commit that counts, as JSON, a number or where several processes write one for each partition;
+    - `headwater_request` (its id), `headwater_row` (in it), `headwater_at` (when it asked), `headwater_prediction`, `headwater_how`
+      (precomputed, on_request, default), `headwater_prediction_age`, `headwater_latency_us` and `headwater_latency_us__<stage>`;
+    - `headwater_kind`, `_project`, `_service`, `_model`, `_version`, `_arm`, `_level`, and `_views`, their fingerprints as JSON.
+
+    Args:
+        folder: where the log was written; None is headwater's home.
+        model: the predictions of that model.
+        service: the features of that service that were asked for without a model.
+        since, until: rows that asked from `since` on and before `until`: tz-aware, or ISO 8601 with an offset.
+
+    Raises:
+        DataError: nothing was served, or nothing of that name, or nothing then.
+    """
+    files = segments(folder, model=model, service=service, since=since, until=until)
+    frame = read(files)
+    if since is not None:
+        frame = frame.filter(pl.col(AT) >= _moment(since, "since"))
+    return frame if until is None else frame.filter(pl.col(AT) < _moment(until, "until"))
+
+
+def segments(
+    folder: str | Path | None = None,
+    *,
+    model: str | None = None,
+    service: str | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+) -> list[Path]:
+    """The files of the log that may hold such rows, sorted; see `served`."""
+    root = (settings.home() if folder is None else Path(folder)) / SERVED
+    wanted = [f"{kind}={name}" for kind, name in (("model", model), ("service", service)) if name is not None]
+    first = date.min if since is None else _moment(since, "since").date()
+    last = date.max if until is None else _moment(until, "until").date()
+    places = [place for day, place in _days(root) if first <= day <= last]
+    files = sorted(path for place in places for name in wanted or ("*",) for path in place.glob(f"{name}/*.parquet"))
+    if files:
+        return files
+    known = {place.name.partition("=")[2] for _, day in _days(root) for place in day.iterdir()}
+    if not known:
+        raise DataError(f"no served log at {root}; `headwater serve` writes one, and its options say where")
+    what = " and ".join(name.replace("=", " ") for name in wanted)
+    if wanted and not known & {name for name in (model, service) if name is not None}:
+        raise DataError(f"the served log at {root} has nothing of {what}; {nearest(str(model or service), known)}")
+    raise DataError(f"the served log at {root} has nothing{f' of {what}' if what else ''} from {first} to {last}; take other days")
+
+
+def read(files: Sequence[Path]) -> pl.LazyFrame:
+    """The rows of some files; a column that is not in all of them is null in the others."""
+    return pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed")
+
+
+def day_folder(root: Path, day: date) -> Path:
+    """The folder of a day."""
+    return root / f"headwater_date={day:%Y-%m-%d}"
+
+
+def prune(root: Path, keep: int, now: int) -> list[Path]:
+    """Delete the days that ended, and were last written to, more than `keep` before `now`, microseconds both; which these were.
+
+    The second matters where requests ask as of a moment long past, as a replay of history does.
+    """
+    limit = now - keep
+    end = (EPOCH + timedelta(microseconds=limit)).date()
+    old = [place for day, place in _days(root) if day < end and _written(place) < limit]
+    for place in old:
+        shutil.rmtree(place, ignore_errors=True)  # another process may be at it
+    return old
+
+
+def _written(place: Path) -> int:
+    """When a file of the folder was last written, in microseconds."""
+    times = []
+    for path in place.rglob("*"):
+        with suppress(FileNotFoundError):  # another process has just named it, or deleted it
+            times.append(path.stat().st_mtime_ns // 1000)
+    return max(times, default=0)
+
+
+def _days(root: Path) -> list[tuple[date, Path]]:
+    found = [(match, place) for place in sorted(root.glob("headwater_date=*")) if (match := _DAY.fullmatch(place.name))]
+    return [(date.fromisoformat(match[1]), place) for match, place in found]
+
+
+def _moment(given: datetime | str, what: str) -> datetime:
+    return EPOCH + timedelta(microseconds=parse_moment(given, what))

@@ -1,0 +1,84 @@
+"""The metrics of a backtest: one file a family, one line in FAMILIES, in display order."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from headwater.definitions.tasks import TASKS
+from headwater.errors import UsageError, nearest
+from headwater.metrics.base import Beside, Blocks, Family, Metric, Scored
+from headwater.metrics.curves import curves
+from headwater.metrics.threshold import operating_threshold
+from headwater.plugins import Rows
+
+FAMILIES: Rows[Family] = Rows(
+    {
+        name: importlib.import_module(f"headwater.metrics.{name}").FAMILY
+        for name in (
+            "threshold",
+            "top",
+            "ranking",
+            "probability",
+            "calibration",
+            "classes",
+            "deviation",
+            "lists",
+        )
+    }
+)
+
+__all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "curves", "operating_threshold", "resolve"]
+
+
+def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
+    """The metrics that `names` ask for, in that order; None: all of the task's default ones.
+
+    "precision@P%" and "recall@P%" are read for any P above 0 and up to 100,
+    "pinball@Q" for any Q between 0 and 1, "ndcg@K" and its like for any K. A
+    Metric is taken as it is, so a project can bring its own (`hw.metric`).
+
+    Raises UsageError for an unknown or repeated name, for a metric of
+    another task, and for an unknown task.
+
+    >>> [metric.name for metric in resolve(None, "regression")]
+    ['mae', 'rmse', 'wape']
+    >>> [metric.name for metric in resolve(["auc", "recall@0.5%"], "binary")]
+    ['auc', 'recall@0.5%']
+    >>> resolve(["acu"], "binary")
+    Traceback (most recent call last):
+    headwater.errors.UsageError: there is no metric 'acu'; did you mean 'auc'?
+    """
+    if task not in TASKS:
+        raise UsageError(f"there is no task {task!r}; {nearest(task, TASKS)}")
+    if isinstance(names, str):
+        raise UsageError(f"metrics are a list of names; write [{names!r}]")
+    defaults = [metric for family in FAMILIES.values() for metric in family.metrics if metric.task is not None and metric.fits(task)]
+    chosen = defaults if names is None else [_named(name, task) for name in names]
+    given = [metric.name for metric in chosen]
+    if twice := {name for name in given if given.count(name) > 1}:
+        raise UsageError(f"metric {min(twice)!r} is given more than once; name each metric once")
+    if not chosen:
+        raise UsageError(f"no metric is given; name at least one, or pass None for the defaults of a {task} task")
+    return chosen
+
+
+def _named(name: str | Metric, task: str) -> Metric:
+    if isinstance(name, Metric):
+        found: list[Metric] = [name]
+    elif isinstance(name, str):
+        read = [made for family in FAMILIES.values() if (made := family.parse(name))]
+        found = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
+    else:
+        raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
+    fitting = [m for m in found if m.fits(task)]
+    if fitting:
+        return fitting[0]
+    known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.fits(task))
+    if found:
+        other = " or ".join(str(m.task) for m in found)
+        raise UsageError(f"metric {found[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
+    assert isinstance(name, str)
+    patterns = [family.pattern for family in FAMILIES.values() if family.pattern and family.metrics[0].fits(task)]
+    also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
+    raise UsageError(f"there is no metric {name!r}; {nearest(name, known)}{also}")

@@ -1,0 +1,128 @@
+"""What mistakes cost: money per 1,000 requests at the threshold of least cost.
+
+The threshold is chosen on training rows that were held out when the model was
+fitted (see `cheapest_threshold`), so that the cost on the test rows is what it
+would have been.
+
+Source: Elkan, "The foundations of cost-sensitive learning", 2001.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headwater.definitions.base import is_expr
+from headwater.errors import DataError, UsageError, nearest
+from headwater.metrics.base import Column, Floats, Ints, Metric, Scored, ratio
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NAME = "cost"
+KINDS = ("false_positive", "false_negative", "true_positive", "true_negative")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What each kind of answer costs, as float64 (rows) in the labels' order; `describes` in words."""
+
+    values: Mapping[str, Floats]
+    describes: Mapping[str, str]
+
+    def of(self, y: Floats, rows: Ints) -> tuple[Floats, Floats]:
+        """What each of these rows costs if it is flagged, and if not: float64 (rows) each; `y` and `rows`, int64, are (rows)."""
+        some = {kind: value[rows] for kind, value in self.values.items()}
+        flagged = np.where(y > 0, some["true_positive"], some["false_positive"])
+        return flagged, np.where(y > 0, some["false_negative"], some["true_negative"])
+
+    def columns(self, y: Floats) -> dict[str, Column]:
+        """The same as columns beside the rows, for the metric."""
+        flagged, passed = self.of(y, np.arange(len(y)))
+        return {_FLAGGED: flagged, _PASSED: passed}
+
+
+_FLAGGED, _PASSED = "cost if flagged", "cost if not"
+
+
+def read_costs(given: Mapping[str, float | str | pl.Expr], frame: pl.DataFrame) -> Costs:
+    """The costs of a user, a number or a value a row each; kinds that are not named cost nothing.
+
+    Raises:
+        UsageError: an unknown kind, or a cost that is no number, column or expression.
+        DataError: a cost that is missing or infinite in some row.
+    """
+    check_costs(given)
+    import polars as pl
+
+    values, said = {kind: np.zeros(frame.height) for kind in KINDS}, {}
+    for kind, cost in given.items():
+        if isinstance(cost, int | float):
+            values[kind], said[kind] = np.full(frame.height, float(cost)), f"{cost:g}"
+            continue
+        made = pl.col(cost) if isinstance(cost, str) else cost
+        for column in made.meta.root_names():
+            if column not in frame.columns:
+                raise UsageError(f"costs: {kind} names {column!r}, which the labels do not have; {nearest(column, frame.columns)}")
+        found = frame.select(made.cast(pl.Float64).alias("cost"))["cost"].fill_null(math.nan).to_numpy()
+        if bad := int((~np.isfinite(found)).sum()):
+            raise DataError(f"costs: {kind} is missing or infinite in {bad} of {frame.height} rows; fill it in the labels' select")
+        values[kind], said[kind] = found, str(cost)
+    return Costs(values, said)
+
+
+def check_costs(given: object) -> None:
+    """Refuse what are no costs, before anything is computed."""
+    if not isinstance(given, Mapping) or not given:
+        raise UsageError(f"costs is {given!r}; give a mapping such as {{'false_positive': 5, 'false_negative': 'amount'}}")
+    for kind, cost in given.items():
+        if kind not in KINDS:
+            raise UsageError(f"costs names {kind!r}; {nearest(str(kind), KINDS)}")
+        if not is_expr(cost) and (isinstance(cost, bool) or not isinstance(cost, int | float | str)):
+            raise UsageError(f"costs: {kind} is {cost!r}; give a number, a column of the labels, or a polars expression over them")
+        if isinstance(cost, int | float) and not math.isfinite(cost):
+            raise UsageError(f"costs: {kind} is {cost!r}; give a finite number")
+
+
+def cheapest_threshold(score: Floats, flagged: Floats, passed: Floats) -> float:
+    """The score from which flagging costs least in all: float64 (rows) each, of rows that the model did not learn from.
+
+    `flagged` and `passed` are what each row costs if it is flagged and if not. Infinity where flagging none costs least; of
+    equally good thresholds the highest.
+
+    >>> cheapest_threshold(np.array([0.9, 0.4, 0.1]), np.array([0.0, 5, 5]), np.array([50.0, 0, 0]))
+    0.9
+    """
+    if not len(score):
+        return math.inf
+    order = np.argsort(-score, kind="stable")
+    ranked, saved = score[order], np.cumsum((passed - flagged)[order])
+    saved[:-1][ranked[1:] == ranked[:-1]] = -math.inf  # a threshold cannot part rows of equal score
+    best = int(np.argmax(saved))
+    return float(ranked[best]) if saved[best] > 0 else math.inf
+
+
+def cost_metric() -> Metric:
+    """Money per 1,000 requests: the lower the better; a change of 0.5 % of the first level's is worth having."""
+    return Metric(
+        NAME,
+        "binary",
+        _cost,
+        higher_is_better=False,
+        relative=True,
+        columns=(_FLAGGED, _PASSED),
+        cut="cheapest",
+        span=(-math.inf, math.inf),
+    )
+
+
+def _cost(rows: Scored) -> Floats:
+    if rows.cheapest is None:
+        raise UsageError(f"the cost needs a threshold, and level {rows.level!r} has none")
+    flagged, passed = (rows.beside.columns[name].astype(np.float64) for name in (_FLAGGED, _PASSED))
+    paid = np.where(rows.score >= rows.cheapest, flagged, passed)
+    return 1000 * ratio(rows.total(paid), rows.total(np.ones(len(paid))))

@@ -1,0 +1,163 @@
+"""Whether a fitted model may be served at a level: the features that it was trained on, and at least as fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from headwater.definitions.durations import DAY, HOUR, text
+from headwater.definitions.freshness import Batch, Freshness, from_data
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import moment_text
+from headwater.errors import DataError, nearest
+from headwater.kernel.arrays import I64
+from headwater.kernel.as_of import as_of
+from headwater.models.manifest import Manifest, View, definitions_of, request_fingerprints, trained_features, views_of
+from headwater.models.serving_model import ServedModel
+
+_START = 19_723 * DAY  # 2024 begins
+_LONGEST = 400 * DAY  # of a schedule that is looked at: every change of the clock of a year
+_PUBLISHED = 20_000  # times that a job published, at most
+
+
+def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[str, str] | None = None) -> list[str]:
+    """Refuse a model that reads other features than are served, or would read staler ones than it was trained on.
+
+    Args:
+        model: the definition that is served.
+        level: how fresh its features are served.
+        served: the fitted model, with its manifest.
+        dtypes: the types of features as they are served, as polars writes them, where they are known.
+
+    Returns:
+        Warnings, one a view that is served fresher than in training: its values have another age than the model learned from.
+
+    Raises:
+        DataError: with every difference, and what to do.
+    """
+    manifest = served.manifest
+    if manifest is None:
+        return []
+    views = views_of(model, level)
+    differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
+    what = f"the fitted model of {model.name!r}" + (f", version {served.version}," if served.version else "")
+    if differences:
+        raise DataError(
+            f"{what} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
+            f"{model.name}), or go back to the definitions that it was trained with"
+        )
+    ahead = _ahead(manifest, model, level)
+    stale, fresh = _ages(manifest, views)
+    if stale or ahead:
+        raise DataError(
+            f"{what} would be served staler features than it was trained on: {'; '.join([*stale, *ahead])}. Train it at the level that is served "
+            f"(headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
+        )
+    return fresh
+
+
+def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
+    """Names and their order."""
+    known, given = manifest.features, list(trained_features(model, definitions_of(model, level, "")["level"]))
+    gone = [f"it reads {name!r}, which is not served ({nearest(name, given)})" for name in known if name not in given]
+    more = [f"{name!r} is served, and it does not know it" for name in given if name not in known]
+    if gone or more or known == given:
+        return [*gone, *more]
+    at = next(i for i, (mine, theirs) in enumerate(zip(known, given, strict=True)) if mine != theirs)
+    return [f"the features stand in another order: number {at + 1} was {known[at]!r}, and is {given[at]!r}"]
+
+
+def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) -> list[str]:
+    """Views, request features and fields that are not what they were; those that came or went, their features say."""
+    changed = [
+        f"view {name!r} is defined otherwise"
+        for name, one in views.items()
+        if name in manifest.views and manifest.views[name].values != one.values
+    ]
+    now = request_fingerprints(model)
+    parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
+    changed += [
+        f"what {name!r} asks a third party is defined otherwise"
+        for name, said in parties.items()
+        if manifest.third_party.get(name, said) != said
+    ]
+    changed += [f"the request's {name!r} is made otherwise" for name, said in now.items() if manifest.request.get(name, said) != said]
+    return changed
+
+
+def _types(manifest: Manifest, dtypes: Mapping[str, str]) -> list[str]:
+    known = zip(manifest.features, manifest.dtypes, strict=False)
+    return [f"{name!r} was {then}, and is {dtypes[name]}" for name, then in known if dtypes.get(name, then) != then]
+
+
+def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], list[str]]:
+    """For each view, in words, whether it is served staler or fresher than in training."""
+    stale, fresh = [], []
+    for name, now in views.items():
+        then = manifest.views.get(name)
+        if then is None:
+            continue
+        trained, served = from_data(then.freshness), from_data(now.freshness)
+        said = staler(trained, served)
+        words = f"view {name!r} was trained {then.says}, and is served {now.says}"
+        if said:
+            stale.append(f"{words} ({said})")
+        elif now.known_after > then.known_after:
+            stale.append(
+                f"view {name!r} was trained as if its events were known {text(then.known_after)} after they happen, and they are known after "
+                f"{text(now.known_after)}"
+            )
+        elif staler(served, trained):
+            fresh.append(f"{words}: fresher than the model has learned from")
+    return stale, fresh
+
+
+def _ahead(manifest: Manifest, model: Model, level: Level) -> list[str]:
+    """Predictions made ahead by a model of features at the moment of asking."""
+    scoring = level.scoring(model)
+    then = manifest.level.get("predictions") if manifest.level else None
+    if scoring is None:
+        return []
+    if then is None:
+        return [f"predictions are made ahead, {scoring.freshness}, and it was trained on features of the moment of asking"]
+    said = staler(from_data(then["freshness"]), scoring.freshness)
+    return [f"predictions were made {then['says']} in training, and are made {scoring.freshness} ({said})"] if said else []
+
+
+def staler(trained: Freshness, served: Freshness) -> str:
+    """How `served` is staler than `trained`; "" where it is not.
+
+    Two batch rules are compared at every moment that the trained one publishes, through a year: as old at worst does not mean as old by
+    the hour. Any others by how old a value is at worst.
+
+    >>> from headwater.definitions.freshness import batch, streaming
+    >>> staler(streaming("2s"), batch("1h", delay="15m"))
+    'up to 75m old, against 2s'
+    >>> staler(batch("1d", delay="4h"), batch("1h", delay="15m"))
+    ''
+    >>> staler(batch("1d", delay="4h"), batch("1d", at="12:00", delay="4h"))
+    'at 2024-01-01T04:00:00+00:00 16h old, against 4h'
+    """
+    if not (trained.reads_events and served.reads_events):
+        return "no event counts any more" if trained.reads_events and not served.reads_events else ""
+    if served.worst_age > trained.worst_age:
+        return f"up to {text(served.worst_age)} old, against {text(trained.worst_age)}"
+    if trained.schedule is None or served.schedule is None:
+        return ""
+    t = _published(trained.schedule)
+    mine, theirs = as_of(served, t), as_of(trained, t)
+    behind = np.maximum(theirs[0] - mine[0], theirs[1] - mine[1])
+    if behind.max() <= 0:
+        return ""
+    at = int(behind.argmax())
+    which = 0 if theirs[0][at] - mine[0][at] > 0 else 1
+    return f"at {moment_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against {text(int(t[at] - theirs[which][at]))}"
+
+
+def _published(batch: Batch) -> I64:
+    """When a job published, through a year or as often as is looked at: int64 microseconds. Between two of them it only grows older."""
+    steps = np.arange(_START, _START + min(_LONGEST, batch.every * _PUBLISHED), min(batch.every, HOUR))
+    cuts = np.unique(as_of(batch, steps + batch.delay)[0])
+    return cuts + batch.delay

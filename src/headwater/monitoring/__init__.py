@@ -1,0 +1,1 @@
+"""Whether what is served is right: parity, explain, status."""

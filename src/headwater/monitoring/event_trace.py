@@ -1,0 +1,186 @@
+"""The events of one key, those that were accepted and those that were not and why: what a value is explained by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater.connectors import scan
+from headwater.definitions.columns import output_name
+from headwater.definitions.connectors import Frame
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.source import Source
+from headwater.events.change_images import ANOTHER, followed, versions_of
+from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived, read_events
+from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
+from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
+from headwater.ingestion.archive_columns import as_today
+from headwater.ingestion.change_bootstrap import images_before
+from headwater.ingestion.change_state import OLDER, PASSED
+from headwater.ingestion.dedup_index import Ids
+from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.validate import COPY, Acceptance
+from headwater.kernel.arrays import LASTS
+from headwater.online.feature_reader import OnlineView, Served
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.training.feature_frames import tables
+
+FAR = 2**60
+_FILTERED = "filtered: the source's filter leaves it out"
+_NO_TIME = "filtered: it has no time"
+_NOTHING = "corrected: it takes an event back, or changes nothing"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: what is not known of the archive."""
+
+    view: FeatureView
+    store: OnlineStore | None
+    folder: Path | None
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
+        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
+        if self.view.freshness.scheduled or self.store is None:
+            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
+        mine, begun = _mine(keys), OnlineView(self.view, self.store).state.from_history
+        past = begun if self.view.source.history is not None else 0
+        if self.view.source.changes is not None:
+            parts = [self._of_images(served, past)]
+        else:
+            parts = self._kept(keyspace.ARCHIVE, served)
+            if past:
+                before = self._of_history(keys, served).filter(pl.col(TIME) < past, pl.col(KNOWN) <= past)
+                parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
+        whole = pl.concat([*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)], how="diagonal_relaxed").drop(ROW)
+        return whole.filter(mine).with_row_index(ROW)
+
+    def _of_images(self, served: Served, past: int) -> pl.DataFrame:
+        """As `of`, of every key: a change may have moved an event here, or away."""
+        source, parts = self.view.source, self._kept(keyspace.ARCHIVE, served)
+        if past:
+            before = images_before(self._acceptance(source), past)
+            parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
+        images = pl.concat(parts, how="diagonal_relaxed")
+        begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
+        judged = images.with_row_index("__n").with_columns(pl.Series(GONE, gone), pl.Series("__ok", begun))
+        found = followed(judged.filter("__ok")).select("__n", ANOTHER)
+        timeless = pl.col(TIME).is_null()
+        why = pl.when(~pl.col("__ok")).then(pl.lit(_NOTHING)).when(timeless).then(pl.lit(_NO_TIME)).alias("__why")
+        judged = judged.join(found, on="__n", how="left", maintain_order="left").with_columns(why, pl.col("__ok") & ~timeless)
+        return judged.drop("__n", BEFORE)
+
+    def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
+        columns = sorted(self.view.read_columns - set(self.view.keys))
+        made = tables(served.moment.T, FAR, Notes())
+        made.read(self.view.source, {*self.view.keys, *columns}, None)
+        source, mine = _numbered(made.readable(self.view.source), keys), _mine(keys)
+        every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
+        passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
+        kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR), [], Notes())
+        kept = followed(kept) if GONE in kept.columns else kept
+        why = (
+            pl.when(~pl.col(ROW).is_in(passing.implode()))
+            .then(pl.lit(_FILTERED))
+            .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
+            .then(pl.lit(_NO_TIME))
+            .when(~pl.col(ROW).is_in(kept[ROW].implode()))
+            .then(pl.lit("duplicate: " + COPY if source.changes is None else _NOTHING))
+        )
+        if source.window_on == "known_at":
+            every = every.with_columns(pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME))
+        if GONE in kept.columns:
+            every = every.join(kept.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left")
+            every = every.with_columns(pl.col(GONE).fill_null(LASTS))
+        return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
+
+    def _kept(self, space: bytes, served: Served) -> list[pl.DataFrame]:
+        """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
+        accepted, found = space == keyspace.ARCHIVE, []
+        filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
+        columns = {**every.schema, **filtering.schema}
+        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **columns}
+        for partition in self._partitions() or [None]:
+            parts = [pl.DataFrame(schema=schema)]
+            for read in self._roller(partition, space).parts():
+                rows, lost = as_today(read(), schema)
+                parts.append(rows)
+                self.notes.update(lost)
+            table = pl.concat(parts)
+            late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
+            events = every.events_of(table.select(list(every.schema)))
+            passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
+            ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
+            events = events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok"))
+            events = events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why"))
+            found.append(self._copies_marked(events) if accepted else events)
+        return found
+
+    def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
+        source = self.view.source
+        if source.id_field is None or source.changes is not None:
+            return events
+        judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
+        ids = Ids(micros(source.id_horizon, "id_horizon"))
+        first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
+        copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
+        copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
+        why = pl.when(copy).then(pl.lit("duplicate: " + COPY)).otherwise("__why")
+        return events.with_columns(why.alias("__why"), (pl.col("__ok") & ~copy).alias("__ok"))
+
+    def _refused(self, served: Served) -> list[pl.DataFrame]:
+        """What was left out as copies, or refused."""
+        acceptance, found = self._acceptance(self.view.source), []
+        for partition in self._partitions() if self.view.source.stream is not None else []:
+            rows = self._roller(partition, keyspace.DEAD).rows()
+            if rows is None:
+                continue
+            table = rows.collect()
+            decoded = acceptance.decode(table["payload"].to_list())
+            events = acceptance.events_of(decoded.frame)
+            said = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
+            kind = pl.when(pl.col("reason") == COPY).then(pl.lit("duplicate: ")).when(pl.col("reason").is_in([OLDER, PASSED]))
+            why = said.select(kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason"))
+            known = said[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.moment.T).alias("__late"))
+            found.append(events.with_columns(pl.lit(value=False).alias("__ok")))
+        return found
+
+    def _acceptance(self, source: Source) -> Acceptance:
+        return Acceptance(source, (self.view,), micros(Limits().future, "future"))
+
+    def _roller(self, partition: str | None, space: bytes) -> Roller:
+        assert self.store is not None
+        return Roller(self.store, space, (self.folder or Path()) / FOLDERS[space], self.view.source.name, partition)
+
+    def _partitions(self) -> list[str | None]:
+        assert self.store is not None
+        if not self.store.partitioned:
+            return [None]
+        name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
+        return [key[len(name) : -1].decode() for key, _ in self.store.scan(name)]
+
+
+def _mine(keys: Mapping[str, object]) -> pl.Expr:
+    return pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+
+
+def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
+    """The source over the rows of its table that are of a key, or share an id with one that is; each row's number is selected too."""
+    made = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
+    mine = pl.all_horizontal(made.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+    table = scan(source.table)
+    if source.id_field is not None and keys:
+        ident = made.get(source.id_field, pl.col(source.id_field))
+        ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
+        mine = mine | ident.is_in(ids.implode())
+    rows = collect(table.filter(mine), source.name).with_row_index(ROW)
+    return replace(source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW])

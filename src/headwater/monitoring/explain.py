@@ -1,0 +1,277 @@
+"""Why a value is what it is: the events that counted, those that did not and why, the tiles they are in, and the value made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
+from headwater.definitions.timestamps import parse_moment
+from headwater.errors import UsageError, nearest
+from headwater.events.change_images import ANOTHER
+from headwater.events.read_events import GONE, Notes, arrived
+from headwater.events.selection import KNOWN, ROW, TIME
+from headwater.ingestion.archive_columns import broken_files_named
+from headwater.ingestion.validate import Acceptance
+from headwater.kernel.as_of import as_of
+from headwater.kernel.tile_ladder import ALL
+from headwater.monitoring.event_trace import Evidence
+from headwater.monitoring.parity import Asked, answer
+from headwater.online.feature_reader import OnlineView, Served
+from headwater.online.read_versions import Moment, newest
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.state.view_tiles import key_bytes
+from headwater.training.feature_frames import tables
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR = 2**60
+WHY = "why"
+COUNTS = "counts"
+
+
+@dataclass(frozen=True)
+class Explanation(Readable):
+    """A value and what it is made of.
+
+    T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.
+    events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
+    tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the stream is now, by reason.
+    """
+
+    feature: str
+    keys: Mapping[str, object]
+    at: int
+    T: int
+    K: int
+    status: str
+    online: object
+    offline: object
+    served: bool
+    events: pl.DataFrame
+    tiles: pl.DataFrame
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def to_dict(self, events: int) -> dict[str, object]:
+        """The value and its latest events, as JSON can say it."""
+        said = {"feature": self.feature, "keys": dict(self.keys), "status": self.status, "online": self.online, "offline": self.offline}
+        moments = {name: clock.moment(at).isoformat() for name, at in (("at", self.at), ("T", self.T), ("K", self.K))}
+        tables = {"events": self.events.head(events).to_dicts(), "tiles": self.tiles.to_dicts()}
+        if self.notes:
+            said["not_known"] = dict(self.notes)
+        made: dict[str, object] = json.loads(json.dumps({**said, **moments, "age": self.age, "served": self.served, **tables}, default=str))
+        return made
+
+    @property
+    def age(self) -> float:
+        """Seconds from K to the moment of asking."""
+        return (self.at - self.K) / 1e6
+
+
+def explain_feature(
+    view: FeatureView, feature: str, keys: Mapping[str, object], store: OnlineStore | None, folder: Path | None, *, at: int | None = None
+) -> Explanation:
+    """Explain one feature of a view for one key.
+
+    Args:
+        view: the feature's view.
+        feature: its name, with or without the view's.
+        keys: the view's keys.
+        store: the online store; None explains the history alone.
+        folder: where the archive of streams lies.
+        at: the moment of asking, microseconds; None is now, where the online value is read too.
+
+    Raises:
+        DefinitionError: the view has no such feature.
+        UsageError: a key that the view does not have, or one that is missing.
+    """
+    chosen = next(f for f in view.outputs if f.name == view[feature].feature)
+    view = view.root if store is None else placed(store, view.root)
+    for name in {*view.keys} ^ {*keys}:
+        raise UsageError(
+            f"feature view {view.name!r} has the keys {list(view.keys)}, and {list(keys)} were given; {nearest(name, view.keys)}"
+        )
+    t = clock.now_micros() if at is None else at
+    online = None if store is None else OnlineView(view, store)
+    served = _served(view, online, keys, t, now=at is None)
+    T, K = served.moment.T, served.moment.K
+    evidence = Evidence(view, store, folder)
+    with broken_files_named(folder, bottom_of(view.source).name):
+        events = evidence.of(keys, served)
+    said = _judged(view, chosen, events, T, K)
+    frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+    rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
+    found = answer(view, view.outputs, rows, Asked.at(frame, served, view))
+    place = [f.name for f in view.outputs].index(chosen.name)
+    offline, status = found[place][0], str(found[len(view.outputs) + place][0])
+    mine = served.features[place][0] if served.features else None
+    tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
+    near = (pl.col("timestamp").dt.epoch("us") - T).abs()
+    shown = said.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
+    return Explanation(
+        f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles, evidence.notes
+    )
+
+
+def explain(
+    project: Project,
+    feature: str,
+    keys: Mapping[str, object],
+    *,
+    store: OnlineStore | str | None = None,
+    folder: str | Path | None = None,
+    at: datetime | str | None = None,
+) -> Explanation:
+    """Why a feature has the value that it has, or had at another moment.
+
+    Args:
+        project: whose feature.
+        feature: its full name, such as `card__mean_amount_30d`.
+        keys: the keys of its view.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now, and reads the online value too.
+
+    Raises:
+        UsageError: a feature or key that there is not.
+        StoreError: a view that is not in the store.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T11:00Z")
+    ...     found = hw.explain(project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z")
+    >>> found.offline, found.status, found.events["why"].value_counts(sort=True)["count"].to_list()
+    (5, 'present', [5, 1])
+    >>> found.events["why"][-1]
+    'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
+    """
+    view = _view_of(project, feature)
+    place = settings.home() if folder is None else Path(folder)
+    with opened_for(project.name, store, readonly=True) as mine:
+        return explain_feature(view, feature, keys, mine, place, at=None if at is None else parse_moment(at, "at"))
+
+
+def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict[str, object]:
+    """Keys that were given as texts, in the types of the feature's view.
+
+    Raises:
+        UsageError: a feature or key that there is not, or a text that is no such value.
+    """
+    view = _view_of(project, feature)
+    if view.freshness.scheduled or view.source.stream is None:
+        made = tables(0, 0, Notes())
+        made.read(view.source, view.keys, None)
+        schema = dict(arrived(made.readable(view.source), view.keys, [], []).collect_schema())
+    else:
+        acceptance = Acceptance(view.source, (view,), 0)
+        schema = dict(acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).schema)
+    found: dict[str, object] = {}
+    for name, text in texts.items():
+        if name not in view.keys:
+            raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
+        value = typed(text, schema[name])
+        if value is None:
+            raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
+        found[name] = value
+    return found
+
+
+def typed(text: str, dtype: pl.DataType) -> object:
+    """What a text says in a type; None where it says nothing of the kind."""
+    try:
+        match dtype:
+            case pl.Boolean():
+                return {"true": True, "false": False}.get(text.lower())
+            case pl.Date():
+                return date.fromisoformat(text)
+            case pl.Datetime(time_zone=zone):
+                moment = datetime.fromisoformat(text)
+                return moment if (moment.tzinfo is None) == (zone is None) else None
+            case _:
+                return pl.Series([text]).cast(dtype, strict=False)[0]
+    except ValueError:
+        return None
+
+
+def _view_of(project: Project, feature: str) -> FeatureView:
+    named = {name: view.root for view in project.views for name in view.root.feature_names}
+    if feature not in named:
+        raise UsageError(f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}")
+    return named[feature]
+
+
+_NO_TILES = pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "events": pl.Int64})
+
+
+def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> Served:
+    """What is served now, or the T and K of another moment."""
+    if online is not None and now:
+        frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+        return online.read(frame, t)
+    if view.freshness.scheduled:
+        (T,), (K,) = as_of(view.freshness, np.array([t]))
+        return Served([], [], Moment(int(T), int(K), {}, stale=False))
+    return Served([], [], Moment(t, t, {None: _FAR}, stale=False))
+
+
+def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
+    """The events with their times as moments, whether each counts, and why."""
+    window = feature.window
+    begin = None if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
+    end = T if not window.offset else (T - window.offset) // window.hop * window.hop
+    a = feature.aggregation
+    checks: list[tuple[pl.Expr, str]] = [
+        (pl.col(TIME) >= end, f"outside: it happened at or after {_moment(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
+        (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
+    ]
+    if GONE in events.columns:
+        checks.append(((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it"))
+        checks.append((pl.col(GONE) <= K, "deleted, as K knows"))
+    if begin is not None:
+        checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
+    if a.where is not None:
+        checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
+    if a.facts.queue:
+        ended, known = pl.col(feature.columns[0]).dt.epoch("us"), view.freshness.known_by(T, K)
+        checks.append(((ended < T) & (ended + view.source.delay <= known), f"ended: its {feature.columns[0]} is before T"))
+    nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]
+    for name in nullable:
+        missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()
+        checks.append((missing, f"filtered: {name} is null"))
+    why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
+    shown = [c for c in dict.fromkeys(feature.reads) if c not in view.keys]
+    moments = [
+        pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
+        pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),
+    ]
+    made = events.select(ROW, *moments, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
+    return made.with_columns(pl.col(WHY).fill_null("it counts"))
+
+
+def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T: int) -> pl.DataFrame:
+    """The tiles of the key's records: where each begins, and how many events it holds."""
+    frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
+    typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
+    key = key_bytes(typed)[0] if view.keys else b""
+    found = online.store.get(online.places([key], online.heads.look()[1]))
+    records = [(record or b"") for record in ([newest(found, T)] if view.freshness.scheduled else found)]
+    tiles, _, _ = online.tiles.records.load(records)
+    counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
+    starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]
+    return pl.DataFrame({"start": starts, "events": tiles.states[counted][0]}, schema=_NO_TILES.schema).sort("start", nulls_last=False)
+
+
+def _moment(micros_: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros_)

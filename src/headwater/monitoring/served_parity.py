@@ -1,0 +1,313 @@
+"""Parity of the served log: what was served then, beside what training would compute of the same events.
+
+Of a streaming view, a row is compared at the commit that it was read at: offline an event's "known" is the place of its commit among
+those that rows were read at, so one pass of the kernel answers all rows. Of a batch view, a row is compared at its cut. What is made of
+the request is made again from what was logged. What a third party said cannot be computed: it is taken from the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import settings
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.model import Model
+from headwater.definitions.project import Project
+from headwater.errors import DataError, UsageError, nearest
+from headwater.events.statuses import status_name
+from headwater.ingestion.archive import SEQUENCE
+from headwater.kernel.arrays import I64, Bool
+from headwater.logs.serving_log_files import served
+from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
+from headwater.monitoring.parity import Asked, Mismatch, Offline, Parity, agree, answer, same_values, sizes
+from headwater.online.feature_reader import OnlineView
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.training.request_features import request_feature
+
+MADE = "made of the request"
+_ROWS = 10_000
+_LATER = 2**61  # known after every commit that a row was read at
+
+
+def served_parity(
+    project: Project,
+    views: Sequence[str] = (),
+    *,
+    store: OnlineStore | str | None = None,
+    folder: str | Path | None = None,
+    rows: int = _ROWS,
+    since: datetime | str | None = None,
+    seed: int = 0,
+) -> list[Parity]:
+    """Compare what was served with what training computes of the same events, for every view of every model.
+
+    Args:
+        project: whose models.
+        views: names of views; none is all of them, and what is made of the request.
+        store: the online store that was read, or its URL; None is that of the settings. Its archive's last rows are still in it.
+        folder: where the served log and the archive of streams lie; None is headwater's home.
+        rows: how many rows of each model at most, all as likely.
+        since: rows that asked from then on.
+        seed: of the draw of rows.
+
+    Raises:
+        UsageError: a name that no view has.
+        DataError: nothing was served, or a history or an archive cannot be read.
+    """
+    names = {v.name for m in project.models for v in m.features.views}
+    for name in views:
+        if name not in names:
+            raise UsageError(f"project {project.name!r} has no view {name!r}; {nearest(name, names)}")
+    place = settings.home() if folder is None else Path(folder)
+    found: dict[str, Parity] = {}
+    nothing: list[DataError] = []
+    with opened_for(project.name, store, readonly=True) as mine:
+        for model in project.models:
+            try:
+                frame = _rows(model, place, rows, since, seed)
+            except DataError as error:
+                nothing.append(error)
+                continue
+            for level, part in _by_level(frame):
+                for one in _compared(project, model, level, part, views, mine, place):
+                    found[one.view] = _added(found[one.view], one) if one.view in found else one
+    if len(nothing) == len(project.models):
+        raise nothing[0]
+    return list(found.values())
+
+
+def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int) -> pl.DataFrame:
+    """Some of the rows that were served for a model, or where it has none, by its service."""
+    try:
+        frame = served(folder, model=model.name, since=since)
+    except DataError:
+        frame = served(folder, service=model.features.name, since=since)
+    every = frame.collect()
+    return every[np.sort(np.random.default_rng(seed).permutation(every.height)[:rows])]
+
+
+def _by_level(frame: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
+    levels = frame[LEVEL].unique(maintain_order=True).to_list()
+    return [(level, frame.filter(pl.col(LEVEL).eq_missing(level))) for level in levels]
+
+
+def _compared(
+    project: Project, model: Model, level: str | None, rows: pl.DataFrame, views: Sequence[str], store: OnlineStore, folder: Path
+) -> list[Parity]:
+    """What was served at a level; the names of its views end with it, as those that are stored for it do."""
+    end = "" if level is None else f"@{level}"
+    try:
+        service = project.arm(model.name, level).service
+    except UsageError:
+        at = rows.select(pl.col(AT).dt.epoch("us").max()).item()
+        return [
+            Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
+        ]
+    return [replace(one, view=f"{one.view}{end}") for one in _Served(service, rows, store, folder).compared(views)]
+
+
+def _added(a: Parity, b: Parity) -> Parity:
+    notes = Counter(a.notes) + Counter(b.notes)
+    events = max(a.events, b.events)
+    return Parity(a.view, a.rows + b.rows, a.values + b.values, max(a.T, b.T), max(a.K, b.K), events, a.mismatches + b.mismatches, notes)
+
+
+@dataclass
+class _Served:
+    """Rows of a served log, and what is computed anew of them: by the name of each feature of a view that something reads."""
+
+    service: FeatureService
+    frame: pl.DataFrame
+    store: OnlineStore
+    folder: Path
+    anew: dict[str, pl.Series] = field(default_factory=dict)
+
+    def compared(self, names: Sequence[str]) -> Iterator[Parity]:
+        for view in self.service.views:
+            made = self._view(view)
+            if made is not None and (not names or view.name in names):
+                yield made
+        if not names and (made := self._made()) is not None:
+            yield made
+
+    def _view(self, view: FeatureView) -> Parity | None:
+        """A view's values; None where it is in no row."""
+        if f"{view.name}__T" not in self.frame.columns or not view.root.freshness.stored:
+            return None
+        notes: Counter[str] = Counter()
+        stream = view.root.freshness.streamed
+        rows = self.frame.with_row_index("__row").filter(pl.col(f"{view.name}__T").is_not_null())
+        same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.tiles_fingerprint])
+        notes["rows of another definition of the view"] += int((~same).sum())
+        rows = rows.filter(same)
+        if any(isinstance(f, FeatureRef) and not self._known(f.name) for f in map(view.request_key, view.keys)):
+            notes["rows whose key a third party said, which was not logged"] += rows.height
+            rows = rows.clear()
+        if stream:
+            notes["rows without a commit"] += rows[f"{view.name}__sequence"].null_count()
+            rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
+        T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
+        made = Parity(view.name, rows.height, 0, int(T.max(initial=0)), int(K.max(initial=0)), 0, [], notes)
+        for part in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
+            if len(part.rows):
+                made = _added(made, self._part(view, rows[part.rows], T[part.rows], part))
+        return replace(made, notes=+Counter(made.notes))
+
+    def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, part: _Chain) -> Parity:
+        offline = Offline(placed(self.store, view.root), self.store, self.folder)
+        events = offline.committed(part.known) if part.known else offline.history(int(T.min()), int(T.max()), int(part.K.max()))
+        asked = Asked(self._keys(view, rows), T, part.K)
+        features = self.service.needed[view.name]
+        found = answer(view.root, features, events, asked)
+        mismatches: list[Mismatch] = []
+        values = fallbacks = 0
+        for number, feature in enumerate(features):
+            name, theirs, told = f"{view.name}__{feature.name}", found[number], found[len(features) + number]
+            self._keep(name, rows, theirs)
+            if status_name(name) not in rows.columns:
+                continue  # it only feeds another feature
+            said = rows[status_name(name)].cast(pl.String)
+            there = (said.is_not_null() & (said != "fallback")).to_numpy()
+            fallbacks += int((said == "fallback").sum())
+            values += int(there.sum())
+            mine = _typed(rows[name], theirs)
+            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, asked))  # type: ignore[misc]
+            same = (said == told.cast(pl.String)).fill_null(value=False).to_numpy()
+            for row in np.flatnonzero(there & ~(alike & same)).tolist():
+                reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
+                keys = {**(asked.keys.row(row, named=True) if view.keys else {}), REQUEST: rows[REQUEST][row]}
+                mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
+        notes = {"values that fell back": fallbacks} if fallbacks else {}
+        return Parity(view.name, 0, values, 0, 0, events.height, mismatches, notes)
+
+    def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
+        """Values computed anew, at their rows of the whole frame."""
+        known = self.anew.get(name)
+        placed = pl.DataFrame({"__row": rows["__row"], name: values})
+        whole = self.frame.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("__row")).join(
+            placed, on="__row", how="left", maintain_order="left"
+        )
+        self.anew[name] = whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
+
+    def _keys(self, view: FeatureView, rows: pl.DataFrame) -> pl.DataFrame:
+        """The view's keys of each row, as the store takes them."""
+        if not view.keys:
+            return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
+        dtypes = OnlineView(view.root, self.store).state.dtypes
+        made = []
+        for key in view.keys:
+            filled = view.request_key(key)
+            if isinstance(filled, FeatureRef):
+                series = rows[filled.name] if filled.name in rows.columns else self.anew[filled.name].gather(rows["__row"])
+            else:
+                series = _given(filled, rows)
+            made.append(series.cast(dtypes[key], strict=False).alias(key))
+        return pl.DataFrame(made)
+
+    def _made(self) -> Parity | None:
+        """What is made of the request: functions evaluated again on what was logged."""
+        fields = self.frame.select(
+            _given(name, self.frame).alias(name)
+            for name in self.service.needed_by()
+            if {name, f"{PREFIX}given_{name}"} & set(self.frame.columns)
+        )
+        every = [f for f in self.service.request_features if status_name(f.name) in self.frame.columns]
+        functions = [f for f in every if all(self._known(ref.name) for ref in f.inputs.values())]
+        values, mismatches = 0, []
+        for function in functions:
+            inputs = {p: self._input(ref.name) for p, ref in function.inputs.items()}
+            said = self.frame[status_name(function.name)].cast(pl.String)
+            there = (said.is_not_null() & (said != "fallback")).to_numpy()
+            chosen = np.flatnonzero(there)
+            theirs = request_feature(function, fields[chosen], {p: series.gather(chosen) for p, series in inputs.items()})
+            mine = _typed(self.frame[function.name].gather(chosen), theirs)
+            values += len(chosen)
+            for row in np.flatnonzero(~_equal(mine, theirs)).tolist():
+                keys = {**fields.row(int(chosen[row]), named=True), REQUEST: self.frame[REQUEST][int(chosen[row])]}
+                mismatches.append(Mismatch(function.name, keys, mine[row], theirs[row], "the value differs"))
+        others = [ref.name for ref in self.service.refs if ref.view.third_party is not None and ref.name in self.frame.columns]
+        notes = {
+            "values of third parties, taken from the log": len(others) * self.frame.height,
+            "values made of what a third party said, which was not logged": (len(every) - len(functions)) * self.frame.height,
+        }
+        if not every and not others:
+            return None
+        at = self.frame.select(pl.col(AT).dt.epoch("us").max()).item()
+        return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, +Counter(notes))
+
+    def _known(self, name: str) -> bool:
+        """Whether a feature was logged, or was computed anew."""
+        return name in self.frame.columns or name in self.anew
+
+    def _input(self, name: str) -> pl.Series:
+        """A feature that fills a parameter: as it was logged, else computed anew."""
+        return self.frame[name] if name in self.frame.columns else self.anew[name]
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Rows that were read at commits of which each has all that the one before has: their positions, and K as places of commits.
+
+    known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event.
+    """
+
+    rows: I64
+    known: Mapping[str | None, tuple[int, pl.Expr]]
+    K: I64
+
+
+def _chains(said: pl.Series) -> list[_Chain]:
+    """The rows by the commits that they were read at, in as few chains as come of taking them in order."""
+    distinct = {text: sequences(text) for text in said.unique().to_list()}
+    left = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
+    texts = said.to_list()
+    made = []
+    while left:
+        chain = [left[0]]
+        rest: list[str] = []
+        for text in left[1:]:
+            before, after = distinct[chain[-1]], distinct[text]
+            grows = all(after.get(part, -1) >= sequence for part, sequence in before.items())
+            (chain if grows else rest).append(text)
+        left = rest
+        place = {text: number for number, text in enumerate(chain)}
+        rows = np.array([row for row, text in enumerate(texts) if text in place], np.int64)
+        last = distinct[chain[-1]]
+        known = {part: (last[part], _place([distinct[text].get(part, -1) for text in chain])) for part in last}
+        made.append(_Chain(rows, known, np.array([place[texts[row]] for row in rows.tolist()], np.int64)))
+    return made
+
+
+def _place(commits: Sequence[int]) -> pl.Expr:
+    """The place of the first of these rising commits that has the event."""
+    return pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(pl.col(SEQUENCE).cast(pl.Int64), side="left")
+
+
+def _given(name: str, rows: pl.DataFrame) -> pl.Series:
+    """A column of the request, as it was sent."""
+    kept = f"{PREFIX}given_{name}"
+    return rows[kept] if kept in rows.columns else rows[name]
+
+
+def _typed(logged: pl.Series, computed: pl.Series) -> pl.Series:
+    """The logged values in the dtype that training gives, where that says the same."""
+    if logged.dtype == computed.dtype or (logged.dtype.is_nested() and computed.dtype.is_nested()):
+        return logged
+    cast = logged.cast(computed.dtype, strict=False)
+    return cast if cast.null_count() == logged.null_count() else logged
+
+
+def _equal(a: pl.Series, b: pl.Series) -> Bool:
+    if a.dtype.is_nested() or a.dtype != b.dtype:
+        return same_values(a, b)
+    return np.asarray(a.eq_missing(b).to_numpy(), np.bool_)

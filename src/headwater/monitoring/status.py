@@ -1,0 +1,225 @@
+"""How an online store stands: each stream and view of a project, and what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.definitions.arm import Arm
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
+from headwater.definitions.served_views import Stored, backtest_only, fingerprint, scoring_of, served, stored
+from headwater.definitions.source import Source
+from headwater.definitions.timestamps import parse_moment
+from headwater.errors import UsageError, nearest
+from headwater.ingestion.archive import KNOWN_AT, Roller
+from headwater.ingestion.held_events import waiting
+from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
+from headwater.kernel.as_of import as_of
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
+from headwater.state.prediction_codec import read_scores
+from headwater.state.view_state import Progress, merged, misses, progresses, read_parts, read_state
+from headwater.state.window_reach import out_of_reach
+
+
+@dataclass(frozen=True)
+class StreamStatus(Readable):
+    """A source's stream, or one partition of it: what was read, as of when, and what became of the records.
+
+    known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
+    archived: events in the archive. dead: refused records by reason.
+    """
+
+    source: str
+    partition: str | None
+    commits: int
+    known: int
+    latest: int
+    held: int
+    archived: int
+    counts: Mapping[str, int]
+    dead: Mapping[str, int]
+
+    def behind(self, now: int) -> float:
+        """Seconds since everything received had been read."""
+        return (now - self.known) / 1e6
+
+
+@dataclass(frozen=True)
+class ViewStatus(Readable):
+    """A view: its freshness, how it stands, how old its values are.
+
+    stands: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
+    age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
+    """
+
+    view: str
+    freshness: str
+    stands: str
+    age: float | None
+    T: int | None
+    keys: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PredictionStatus(Readable):
+    """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "ahead", "absent"), how old they are.
+
+    age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
+    version: of the model. otherwise: what a request without a score gets.
+    """
+
+    model: str
+    level: str
+    by: list[str]
+    freshness: str
+    otherwise: str
+    stands: str
+    age: float | None
+    T: int | None
+    published_at: int | None
+    keys: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Status(Readable):
+    """An online store; `now` in microseconds, `size` in bytes."""
+
+    now: int
+    size: int
+    streams: list[StreamStatus]
+    views: list[ViewStatus]
+    predictions: list[PredictionStatus]
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return cast("dict[str, object]", msgspec.to_builtins(self))
+
+
+def status(
+    project: Project, *, store: OnlineStore | str | None = None, folder: str | Path | None = None, at: datetime | str | None = None
+) -> Status:
+    """How the streams and views of a project stand in its online store.
+
+    Args:
+        project: whose.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        folder: where ingestion keeps the archive; None is headwater's home.
+        at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
+
+    Raises:
+        StoreError: there is no store.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h"))
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     for at in ("2024-05-01T12:30Z", "2024-05-01T13:30Z"):
+    ...         (view,) = hw.status(project, store=store, at=at).views
+    ...         print(view.view, view.stands, view.age, view.keys)
+    user current 1800.0 2
+    user stale 5400.0 2
+    """
+    t = clock.now_micros() if at is None else parse_moment(at, "at")
+    place = settings.home() if folder is None else Path(folder)
+    with opened_for(project.name, store, readonly=True) as mine:
+        streams = [s for source in project.sources for s in _streams(mine, source, place)]
+        ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]
+        return Status(t, mine.size(), streams, [_view(mine, one, t) for one in stored(project)], ahead)
+
+
+def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
+    found, source = [], placed_source(store, of).name
+    prefix = keyspace.PROGRESS + keyspace.name(source)
+    for key, value in store.scan(prefix):
+        partition = key[len(prefix) : -1].decode() or None
+        progress = msgspec.msgpack.decode(value, type=Progress)
+        name = source if partition is None else f"{source}\0{partition}"
+        held = sum(waiting(rows, progress.at).height for _, rows in store.scan(keyspace.HELD + keyspace.name(name)))
+        archive = Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition).rows()
+        dead = Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition).rows()
+        reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
+        archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
+        found.append(
+            StreamStatus(of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
+        )
+    return found
+
+
+def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
+    view = placed(store, one.view)
+    keys, size, last = 0, 0, b""
+    for place, record in store.scan(keyspace.records(view.tiles_fingerprint)):
+        key = place[:-1] if view.freshness.scheduled else place  # a batch view has up to two records a key
+        keys, size, last = keys + (key != last), size + len(record), key
+    stands, age, T = _standing(store, view, t)
+    return ViewStatus(one.name, str(view.freshness), stands, age, T, keys, size)
+
+
+def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
+    scoring = scoring_of(arm)
+    held = read_scores(store, fingerprint(arm, store.namespace))
+    (due,), (_,) = as_of(scoring.freshness, np.array([t]))
+    cut = None if held is None else held.cut(int(due))
+    said = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
+    if cut is None:
+        return PredictionStatus(*said, "absent", None, None, None, 0, "")
+    stands = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
+    return PredictionStatus(*said, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
+
+
+def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
+    if view.freshness.scheduled:
+        state = read_state(store, view.tiles_fingerprint)
+        (due,), (_,) = as_of(view.freshness, np.array([t]))
+        cut = None if state is None else state.cut(int(due))
+        if cut is None:
+            return "absent", None, None
+        return "ahead" if due < cut.T else "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
+    if not view.freshness.streamed:
+        return "not stored", None, None
+    tiles, parts = view.tiles_fingerprint, read_parts(store, view.tiles_fingerprint)
+    state, progress = merged(store, parts, view.source.name), progresses(store, view.source.name)
+    if state is None or state.seeded is None:
+        return "absent" if state is None else "filling", None, None
+    age = (t - min(done.known for done in progress.values())) / 1e6 if progress else None
+    if age is not None and -age > view.freshness.worst_age / 1e6:
+        return "ahead", age, None
+    gap = out_of_reach(view, max((done.gap for done in progress.values()), default=0))
+    if max(state.complete_from, gap) > t or misses(tiles, parts, progress):
+        return "incomplete", age, None
+    if state.exact_from > t:
+        return "approximate", age, None
+    return "current" if age is not None and age <= view.freshness.worst_age / 1e6 else "stale", age, None
+
+
+def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> pl.DataFrame:
+    """The records of a source that were refused, the latest first: `reason`, partition, offset, when received and refused, `payload`.
+
+    Raises:
+        UsageError: the project has no such source.
+    """
+    names = {s.name: s for s in project.sources}
+    if source not in names:
+        raise UsageError(f"project {project.name!r} has no source {source!r}; {nearest(source, names)}")
+    store = scoped(store, project.name)
+    source = placed_source(store, names[source]).name
+    prefix = keyspace.PROGRESS + keyspace.name(source)
+    parts = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
+    rollers = [Roller(store, keyspace.DEAD, folder / "dead_letters", source, part) for part in parts]
+    found = [rows.collect() for rows in (roller.rows() for roller in rollers) if rows is not None]
+    none = pl.DataFrame(schema=DEAD_SCHEMA)
+    return pl.concat([none, *(rows.select(none.columns) for rows in found)]).sort(KNOWN_AT, OFFSET, descending=True)

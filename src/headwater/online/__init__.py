@@ -1,0 +1,1 @@
+"""A read, top to bottom: reader, versions, request features, predictor, ranker."""

@@ -1,0 +1,382 @@
+"""Reads of a feature service without frames: plain values in, plain values out, made by compiled loops in one call for all views."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from headwater import clock
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.errors import DataError, StoreError, nearest
+from headwater.events.keys import check_types
+from headwater.kernel.arrays import I64
+from headwater.online.read_versions import FALLBACK, REFRESH, Heads, Moment, falls_back
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import read_plan, tile_kernels
+from headwater.state.read_kernels import answer, answer_one
+from headwater.state.view_tiles import ViewTiles, key_bytes
+
+Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
+U8 = NDArray[np.uint8]
+
+
+class UnusualKeyError(Exception):
+    """A key that only the general way knows what to do with."""
+
+
+class Answers(NamedTuple):
+    """Features of n keys.
+
+    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, places in
+    `events.statuses.STATUSES`. moments: as of when the values of each view are.
+    """
+
+    values: list[list[object]]
+    statuses: list[bytes]
+    moments: list[Moment]
+
+
+class Answer(NamedTuple):
+    """Features of one key: as `Answers`, without the lists."""
+
+    values: list[object]
+    statuses: bytes
+    moments: list[Moment]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A view that loops can read: what is said beside its records, how they are written, the features wanted, and how keys become bytes."""
+
+    view: FeatureView
+    heads: Heads
+    tiles: ViewTiles
+    made: tuple[read_plan.Made, ...]
+    encode: tuple[Encode, ...]
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the request that hold its keys."""
+        return tuple(str(self.view.request_key(key)) for key in self.view.keys)
+
+    def keys(self, request: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """The bytes of each key, as `state.view_tiles.key_bytes`; None for one that is null.
+
+        Raises:
+            UnusualKeyError: a key of another type than the view's.
+        """
+        if len(self.encode) == 1:
+            return self.encode[0](request[self.columns[0]])
+        columns = [encode(request[name]) for encode, name in zip(self.encode, self.columns, strict=True)]
+        return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
+
+
+def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[str]) -> Part | None:
+    """The view as loops read it, its features of these names; None where only the general way can."""
+    made = read_plan.made_of(tiles, names)
+    encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
+    if made is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
+        return None
+    return Part(view, heads, tiles, made, tuple(encode))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a read finds what: as long as nobody has looked for partitions again.
+
+    heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
+    group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
+    keys, what goes before, how a value becomes bytes, and the column.
+    """
+
+    heads: list[bytes]
+    groups: list[tuple[Heads, int, int]]
+    group: list[int]
+    begins: list[bytes]
+    ends: list[Sequence[bytes]]
+    keys: list[tuple[bytes, Callable[[object], bytes], str]]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether every key has one record in each view, without an ending."""
+        return all(list(ends) == [b""] for ends in self.ends)
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether besides it is of one column."""
+        return self.plain and len(self.keys) == len(self.begins)
+
+    def regroup(self, views: Sequence[Heads]) -> None:
+        """Group views anew, given the heads of each: what a store says may have come to differ between views that read the same keys."""
+        spans = [self.groups[group][1:] for group in self.group]
+        known: dict[object, int] = {}
+        self.groups.clear()
+        for view, (heads, span) in enumerate(zip(views, spans, strict=True)):
+            self.group[view] = known.setdefault((heads.like, span), len(known))
+            if self.group[view] == len(self.groups):
+                self.groups.append((heads, *span))
+
+
+class Quick:
+    """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
+
+    def __init__(self, store: OnlineStore, parts: Sequence[Part], names: Sequence[str]) -> None:
+        self.store, self.parts, self.names = store, parts, names
+        at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
+        self._order = [at[name] for name in names]
+        self._plans: dict[tuple[int, ...], read_plan.Plan] = {}
+        self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
+        self._known: tuple[float, _Layout] | None = None
+        self._lacking: tuple[list[bytes | None], list[bool]] = [], []
+
+    def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        """The features of `count` keys, asked for at t.
+
+        Raises:
+            UnusualKeyError: a key of another type than a view's.
+            StoreError: a view that is not whole in the store.
+        """
+        if not self.parts:
+            return Answers([], [], [])
+        plan, out, nulls, moments = self._answer(*self._found(request, count), count, t)
+        words, said, gone = _cut(plan, out, count)
+        floats = words.view(np.float64)
+        columns: list[list[object]] = [(floats if real else words)[place].tolist() for place, real in enumerate(plan.reals)]
+        for place, meant in plan.meant:
+            columns[place] = [v if null else meant(v) for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
+        if nulls:
+            places, rows = np.nonzero(gone)
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+                columns[place][row] = None
+        return Answers(columns, [row.tobytes() for row in said], moments)
+
+    def one(self, request: Mapping[str, object], t: int) -> Answer:
+        """As `read`, of one key, which is not null."""
+        if not self.parts:
+            return Answer([], b"", [])
+        layout = self._layout()
+        if layout.single:
+            found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
+        else:
+            layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
+        plan, out, nulls, moments = self._answer(layout, found, 1, t)
+        *values, statuses, gone = plan.unpack(out)
+        null = cast("bytes", gone)
+        for place, meant in plan.meant:
+            if not null[place]:
+                values[place] = meant(values[place])
+        place = -1
+        for _ in range(nulls):
+            place = null.index(1, place + 1)
+            values[place] = None
+        return Answer(values, cast("bytes", statuses), moments)
+
+    def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
+        """What the store holds for some keys, and where it is."""
+        layout = self._layout()
+        wanted = layout.heads.copy()
+        for part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
+            keys = part.keys(request, count)
+            if None in keys or not layout.plain:
+                wanted += [keyspace.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
+            else:
+                wanted += [begin + key for key in keys]  # type: ignore[operator]
+        return layout, self.store.get(wanted)
+
+    def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[read_plan.Plan, I64, int, list[Moment]]:
+        """The words of the answers (see `answer`), and how many are null."""
+        if found[: len(layout.heads)] != self._lacking[0]:
+            self._lacking = self._lacks(layout, found)
+        lacking = self._lacking[1]
+        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
+        moments = [grouped[group] for group in layout.group]
+        if lacking:
+            moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
+        if layout.plain:
+            records, plan = found[len(layout.heads) :], self._plain
+        else:
+            records, plan = self._chosen(found, layout, moments, count)
+        if None in records:
+            records = [record or tile_kernels.NONE for record in records]
+        data = b"".join([plan.times(*[moment[0] for moment in moments]), *records])  # type: ignore[list-item]
+        out = np.empty(plan.room(count), np.int64)
+        words = np.frombuffer(data, np.int64)
+        nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
+        if nulls < 0:
+            raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
+        if lacking or any(moment[4] or (moment[3] and self._may_fall_back) for moment in grouped):
+            nulls = self._fall_back(plan, out, count, moments)
+        return plan, out, nulls, moments
+
+    def _lacks(self, layout: _Layout, found: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
+        """What is said beside the records, and which views miss a commit by that; empty where none does."""
+        spans = [layout.groups[group][1:] for group in layout.group]
+        lacking = [part.heads.lacks(found[a:b]) for part, (a, b) in zip(self.parts, spans, strict=True)]
+        layout.regroup([part.heads for part in self.parts])
+        return list(found[: len(layout.heads)]), lacking if any(lacking) else []
+
+    def _chosen(
+        self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
+    ) -> tuple[Sequence[bytes | None], read_plan.Plan]:
+        """The records that count, where that is to be chosen, and the plan for as many of each key."""
+        at = len(layout.heads)
+        records: list[bytes | None] = []
+        sizes = []
+        for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
+            chosen = part.heads.chosen(found[at : at + count * len(ends)], moment)
+            at += count * len(ends)
+            records += chosen
+            sizes.append(len(chosen) // max(count, 1))
+        return records, self._planned(tuple(sizes))
+
+    def _fall_back(self, plan: read_plan.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
+        """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
+        _, said, gone = _cut(plan, out, count)
+        old = [
+            (moment.stale or moment.incomplete) and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)
+        ]
+        places = [old[view] for view, _ in self._order]
+        said[places], gone[places] = FALLBACK, 1
+        return int(gone.sum())
+
+    def _layout(self) -> _Layout:
+        now = clock.stopwatch()
+        if self._known is not None and now - self._known[0] < REFRESH:
+            return self._known[1]
+        layout = _Layout([], [], [], [], [], [])
+        self._lacking = [], []
+        known: dict[object, int] = {}
+        for part in self.parts:
+            heads, ends = part.heads.look()
+            if part.heads.like not in known:
+                known[part.heads.like] = len(layout.groups)
+                layout.groups.append((part.heads, len(layout.heads), len(layout.heads) + len(heads)))
+                layout.heads.extend(heads)
+            layout.group.append(known[part.heads.like])
+            layout.begins.append(keyspace.records(part.view.tiles_fingerprint))
+            layout.ends.append(ends)
+            if len(part.columns) == 1:
+                layout.keys.append((layout.begins[-1], _ONE[part.encode[0]], part.columns[0]))
+        self._known = now, layout
+        return layout
+
+    @cached_property
+    def _plain(self) -> read_plan.Plan:
+        """The plan for one record of each key in each view."""
+        return self._planned((1,) * len(self.parts))
+
+    def _planned(self, sizes: tuple[int, ...]) -> read_plan.Plan:
+        known = self._plans.get(sizes)
+        if known is None:
+            known = read_plan.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
+            self._plans[sizes] = known
+        return known
+
+
+def _cut(plan: read_plan.Plan, out: I64, count: int) -> tuple[I64, U8, U8]:
+    """The answers' values, statuses, and which are null; all (features, keys)."""
+    size = len(plan.reals) * count
+    tail = out[size:].view(np.uint8)
+    words, said, gone = out[:size], tail[:size], tail[size : 2 * size]
+    return words.reshape(-1, count), said.reshape(-1, count), gone.reshape(-1, count)
+
+
+def _joined(values: Sequence[bytes | None]) -> bytes | None:
+    """One key of several columns."""
+    if None in values:
+        return None
+    parts = cast("Sequence[bytes]", values)
+    return b"".join([*(len(part).to_bytes(4, "big") + part for part in parts[:-1]), parts[-1]])
+
+
+def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
+    try:
+        kinds = set(map(type, values))
+        if kinds == {int}:
+            data = struct.pack(f">{len(values)}q", *values)
+            return [data[i : i + 8] for i in range(0, len(data), 8)]
+        if kinds <= {int, type(None)}:
+            return [None if value is None else _PACK(value) for value in values]
+    except struct.error as error:
+        raise UnusualKeyError from error
+    raise UnusualKeyError
+
+
+def _text(values: Sequence[object]) -> Sequence[bytes | None]:
+    if not set(map(type, values)) <= {str, type(None)}:
+        raise UnusualKeyError
+    made = [None if value is None else cast("str", value).encode() for value in values]
+    if max((len(key) for key in made if key is not None), default=0) > _LONG:
+        raise UnusualKeyError
+    return made
+
+
+def _one_whole(value: object) -> bytes:
+    if type(value) is not int:
+        raise UnusualKeyError
+    try:
+        return _PACK(value)
+    except struct.error as error:
+        raise UnusualKeyError from error
+
+
+def _one_text(value: object) -> bytes:
+    if type(value) is not str or len(value) > _LONG // 4:
+        raise UnusualKeyError
+    return value.encode()
+
+
+_PACK = struct.Struct(">q").pack
+_LONG = 100  # bytes of a text; longer keys stand in the store by their hash
+_ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
+_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
+
+
+class Keys:
+    """Key columns as the bytes that records stand under; for plain whole numbers and texts, and others by frames.
+
+    Raises:
+        DataError: keys of a type that cannot be those.
+    """
+
+    def __init__(self, dtypes: Mapping[str, pl.DataType], what: str) -> None:
+        self._dtypes, self._what = dtypes, what
+        encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
+        self._encode = None if None in encode else cast("list[Encode]", encode)
+        self._one = _ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
+        self._name = next(iter(dtypes))
+
+    def one(self, request: Mapping[str, object]) -> bytes | None:
+        """The key of one request; None where a part of it is null."""
+        if self._one is not None:
+            try:
+                return self._one(request[self._name])
+            except (KeyError, UnusualKeyError):
+                pass  # the general way knows what to say
+        return self.many({name: [value] for name, value in request.items()}, 1)[0]
+
+    def many(self, columns: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
+        """As `one`, of requests whose keys stand in columns."""
+        for name in self._dtypes:
+            if name not in columns:
+                raise DataError(f"the request has no {name!r}, which {self._what} is looked up by; {nearest(name, columns)}")
+        if self._encode is not None:
+            try:
+                parts = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
+                return parts[0] if len(parts) == 1 else [_joined(values) for values in zip(*parts, strict=True)]
+            except UnusualKeyError:
+                pass
+        frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})
+        for name, dtype in self._dtypes.items():
+            check_types(name, dtype, frame.schema[name], self._what)
+        frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
+        whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+        made = iter(keyspace.shortened(key_bytes(frame.filter(whole))))
+        return [next(made) if some else None for some in whole.to_list()[:count]]

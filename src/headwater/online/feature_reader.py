@@ -1,0 +1,396 @@
+"""Features as they are now: records of the online store, read and finished as of the moment of asking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.timestamps import parse_moment
+from headwater.errors import DataError, RebuiltError, StaleError, StoreError
+from headwater.events import statuses as asides
+from headwater.events.keys import check_types
+from headwater.kernel.arrays import I64
+from headwater.online.compiled_reader import Answer, Answers, Quick, UnusualKeyError, part_of
+from headwater.online.read_versions import FALLBACK, Heads, Moment, falls_back, heads_of
+from headwater.online.request_evaluator import Plain, UnusualValueError
+from headwater.online.value_details import Said, details_of, warn_stale
+from headwater.online_stores import OnlineStore, keyspace, opened
+from headwater.online_stores.ownership import opened_for, placed
+from headwater.state.view_state import State, read_state, read_stream
+from headwater.state.view_tiles import ViewTiles, key_bytes
+from headwater.training.feature_frames import as_service, check_mappings, check_request
+from headwater.training.request_features import fetched, plain_column, request_feature, request_field
+from headwater.training.requests import as_frame
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
+
+
+@dataclass(frozen=True)
+class Served:
+    """The values of a view for n rows, as of a moment that is the same for all: features and their statuses."""
+
+    features: list[pl.Series]
+    statuses: list[pl.Series]
+    moment: Moment
+
+
+@dataclass
+class OnlineView:
+    """A view as a store holds it; made for many reads.
+
+    Raises:
+        StoreError: nothing is stored of the view.
+    """
+
+    view: FeatureView
+    store: OnlineStore
+
+    def __post_init__(self) -> None:
+        self.view = placed(self.store, self.view)
+
+    @cached_property
+    def state(self) -> State:
+        """What the store said of the view when it was first asked."""
+        tiles = self.view.tiles_fingerprint
+        batch = self.view.freshness.scheduled
+        found = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
+        if found is None:
+            raise StoreError(
+                f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "
+                f"run `headwater {self.view.freshness.command}`"
+            )
+        return found
+
+    @cached_property
+    def tiles(self) -> ViewTiles:
+        """How its records are read."""
+        return ViewTiles(self.view.root, self.state.dtypes)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """As of when its records are."""
+        return heads_of(self.view, self.store)
+
+    def moment(self, t: int) -> Moment:
+        """As of when values that are asked for at `t` are; raises what `read` does."""
+        return self._moment(self.store.get(self.heads.look()[0]), t)
+
+    def _moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        lacks = self.heads.lacks(found)
+        moment = self.heads.moment(found, t)
+        return moment._replace(incomplete=True) if lacks else moment
+
+    def read(self, keys: pl.DataFrame, t: int) -> Served:
+        """The values for rows with these keys, asked for at `t`, microseconds.
+
+        Raises:
+            DataError: keys of other types than the view's.
+            StaleError: the values are older than promised, and the view says on_stale="refuse".
+        """
+        some, nulls, index = self._coded(keys)
+        heads, ends = self.heads.look()
+        places = [*self.places(some, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
+        found = self.store.get([*heads, *places])
+        moment = self._moment(found[: len(heads)], t)
+        chosen = [record or b"" for record in self.heads.chosen(found[len(heads) :], moment)]
+        count = len(some) + nulls
+        each = len(chosen) // max(count, 1)
+        known = self.view.freshness.known_by(moment.T, moment.K)
+        grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
+        features, statuses = self.tiles.values(grouped, np.full(count, moment.T), np.full(count, known))
+        rows = pl.Series(index)
+        served = Served([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], moment)
+        if not falls_back(self.view, moment):
+            return served
+        fallback = asides.status_series("", np.full(keys.height, FALLBACK))
+        return Served([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], moment)
+
+    def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
+        """Where the records of some keys stand, key after key; `ends` as `Heads.look` gives them."""
+        begin = keyspace.records(self.view.tiles_fingerprint)
+        return [begin + key + end for key in keyspace.shortened(keys) for end in ends]
+
+    def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes], int, I64]:
+        """The distinct keys, how many null ones there are to stand behind them (1 or none), and which each row has."""
+        names = list(self.view.keys)
+        if not names:
+            return [b""], 0, np.zeros(keys.height, np.int64)
+        what = f"feature view {self.view.name!r}"
+        for name in names:
+            check_types(name, self.state.dtypes[name], keys.schema[name], what)
+        frame = keys.select(pl.col(name).cast(self.state.dtypes[name], strict=False) for name in names)
+        whole = frame.drop_nulls().unique(maintain_order=True).with_row_index("__number")
+        number = frame.join(whole, on=names, how="left", maintain_order="left")["__number"]
+        return key_bytes(whole.select(names)), 1, number.fill_null(whole.height).cast(pl.Int64).to_numpy()
+
+
+def get_online_features(
+    features: FeatureService | Member | Sequence[Member],
+    rows: TableLike | Sequence[Mapping[str, object]],
+    *,
+    store: OnlineStore | str | None = None,
+    at: datetime | str | None = None,
+    details: bool = False,
+    project: str | None = None,
+) -> pl.DataFrame:
+    """The features of some rows as the online store has them now: one row out for each row in, in order.
+
+    Args:
+        features: a feature service, or features, views and request features.
+        rows: keys and request fields; a frame with an Arrow interface, a LazyFrame of polars or a path, which may have other columns too,
+            or a list of mappings, which are requests: a field that nothing reads is refused, as over HTTP. A null key is a key that is not
+            known. What third parties say is taken from columns named like their features (`serving.third_party.fetcher` fetches it); where
+            they lack, the values are the fallback ones.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
+        details: beside each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
+            its view promises, and `<feature>__incomplete`, whether a window of the view may lack events that were received.
+        project: whose values, by its name, in a store that several projects share; None is the project that the store belongs to.
+
+    Warns:
+        StaleWarning: values older than promised, of views with on_stale="previous", the default; not where `details` says it.
+
+    Raises:
+        DataError: rows that lack a column, or keys of other types.
+        StoreError: a view that is not in the store, or a project whose store it is not.
+        StaleError: values older than promised, of a view with on_stale="refuse".
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import temporary_store, visiting
+    >>> project = visiting(hw.batch("1h", delay="10m"))
+    >>> rows = [{"user": 1}, {"user": 3}]
+    >>> with temporary_store() as store:
+    ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    ...     found = hw.get_online_features(project.models[0].features, rows, store=store, at="2024-05-01T12:10Z", details=True)
+    >>> found.select("user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age").rows()
+    [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
+    """
+    service = as_service(features)
+    with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as mine:
+        return OnlineFeatures(service, mine).read(rows, at=at, details=details)
+
+
+class OnlineFeatures:
+    """A feature service over an online store; made once for many reads, by one thread at a time (`hw.Service` may be shared by threads).
+
+    `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
+    order; `of` says for each which of the answers' moments is its own, -1 where it is made of the request.
+    """
+
+    def __init__(self, service: FeatureService, store: OnlineStore) -> None:
+        self.service, self.store = service, store
+        self.views = {view.name: OnlineView(view, store) for view in service.views}
+        self.names = service.feature_names
+        owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
+        self.of = tuple(owners.get(name, -1) for name in self.names)
+        self._asks = frozenset(service.needed_by())
+
+    def __repr__(self) -> str:
+        return f"OnlineFeatures({self.service.name}, {len(self.names)} features)"
+
+    def warm(self) -> None:
+        """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
+
+        Raises:
+            StoreError: a view that is not in the store.
+        """
+        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _asked(v)}
+        now = clock.now_micros()
+        with suppress(StaleError, UnusualKeyError):
+            pairs: dict[str, Sequence[object]] = {name: [value, None] for name, value in keys.items()}
+            self._quick.read(pairs, 2, now)
+            self._quick.one(keys, now)
+
+    def read(
+        self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
+    ) -> pl.DataFrame:
+        """As `get_online_features`."""
+        if isinstance(rows, Mapping):
+            rows = [rows]
+        if isinstance(rows, list | tuple):
+            check_mappings(self.service, rows)
+            frame = pl.DataFrame(rows)
+        else:
+            frame = as_frame(rows, "rows")
+        check_request(self.service, frame.columns)
+        t = clock.now_micros() if at is None else parse_moment(at, "at")
+        found: dict[str, pl.Series] = {}
+        beside: dict[str, Said] = {}
+        moments: dict[str, tuple[FeatureView, Moment]] = {}
+        self._add_fetched(frame, found, beside)
+        for view in self.service.views:
+            served = self._read(view, _keys(view, frame, found), t)
+            moments[view.name] = view, served.moment
+            for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                found[name] = series
+                beside[name] = status, t - served.moment.K, served.moment.stale, served.moment.incomplete
+        self._add_request(frame, found)
+        columns = [found[name].alias(name) for name in self.names]
+        if details:
+            columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
+        else:
+            warn_stale(moments, t)
+        return pl.DataFrame(columns)
+
+    def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
+        """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
+
+        `said` has the statuses of what third parties have answered, by the names of their features, where whoever asked them knows better.
+        """
+        t = clock.now_micros() if t is None else t
+        if said:
+            found = self.row(request, t=t)
+            codes = [said.get(name, found.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            return found._replace(statuses=b"".join(codes))
+        if self._plain is not None:
+            try:
+                answer = self._quick.one(request, t)
+                return answer if self._alone else Answer(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+            except RebuiltError:
+                self._reopen()
+                return self.row(request, t=t)
+            except (KeyError, UnusualKeyError, UnusualValueError):
+                pass  # the general way knows what to say
+        values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
+        return Answer([column[0] for column in values], b"".join(statuses), moments)
+
+    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answers:
+        """As `row`, of requests whose keys and fields stand in columns."""
+        if said:
+            found = self.rows(request, t=t)
+            return found._replace(statuses=[said.get(name, codes) for name, codes in zip(self.names, found.statuses, strict=True)])
+        sizes = {len(column) for column in request.values()}
+        if len(sizes) != 1:
+            raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
+        return self._rows(request, sizes.pop(), clock.now_micros() if t is None else t)
+
+    def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        try:
+            return self._answered(request, count, t)
+        except RebuiltError:
+            self._reopen()
+            return self._answered(request, count, t)
+
+    def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+        quick = self._quick
+        try:
+            got = quick.read(request, count, t)
+        except (KeyError, UnusualKeyError):
+            check_request(self.service, list(request))
+            got, quick = Answers([], [], []), Quick(self.store, [], [])
+        if self._plain is not None and quick is self._quick:
+            if self._alone:
+                return got
+            try:
+                return Answers(*self._plain.many(request, got.values, got.statuses, count), got.moments)
+            except KeyError:
+                check_request(self.service, list(request))
+            except UnusualValueError:
+                pass  # the general way knows what to say
+        elif not request.keys() >= self._asks:
+            check_request(self.service, list(request))
+        found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
+        moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
+        frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
+        series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
+        found |= self._fetched(frame, series)
+        for view in self.service.views:
+            if view.name not in moments:
+                served = self.views[view.name].read(_keys(view, frame, series), t)
+                moments[view.name] = served.moment
+                for name, made, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                    series[name] = made
+                    found[name] = made.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
+        self._add_request(frame, series)
+        for name in self.names:
+            if name not in found:
+                found[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
+        values, statuses = zip(*(found[name] for name in self.names), strict=True)
+        return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+
+    def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> Served:
+        try:
+            return self.views[view.name].read(keys, t)
+        except RebuiltError:
+            self._reopen()
+            return self.views[view.name].read(keys, t)
+
+    def _reopen(self) -> None:
+        """Read the views as they were rebuilt."""
+        self.views = {name: OnlineView(one.view, one.store) for name, one in self.views.items()}
+        for name in ("_quick", "_plain", "_alone"):
+            self.__dict__.pop(name, None)
+
+    def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
+        """What third parties have answered and its statuses; added to `series`."""
+        beside: dict[str, Said] = {}
+        self._add_fetched(frame, series, beside)
+        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
+        return {name: (series[name].to_list(), codes) for name, codes in said.items()}
+
+    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, Said]) -> None:
+        """Add what third parties have answered, and the statuses."""
+        for http in self.service.http_features:
+            for name, series in fetched(http, frame):
+                found[name] = series
+                codes = (
+                    np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
+                )
+                beside[name] = asides.status_series(name, codes), 0, False, False
+
+    def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
+        """Add what is made of the request itself."""
+        for member in self.service.request_fields:
+            found[member.name] = request_field(member, frame)
+        for function in self.service.request_features:
+            if function.inputs or function.name not in found:
+                inputs = {p: found[ref.name] for p, ref in function.inputs.items()}
+                found[function.name] = request_feature(function, frame, inputs)
+
+    @cached_property
+    def _quick(self) -> Quick:
+        """The views that loops can read."""
+        parts = []
+        for view in self.service.views:
+            online = self.views[view.name]
+            part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
+            parts += [] if part is None else [part]
+        made = [f"{part.view.name}__{one.feature.name}" for part in parts for one in part.made]
+        return Quick(
+            self.store, parts, [*(name for name in self.names if name in made), *(name for name in made if name not in self.names)]
+        )
+
+    @cached_property
+    def _plain(self) -> Plain | None:
+        """What is made of the request itself, where loops read all views."""
+        return Plain(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
+
+    @cached_property
+    def _alone(self) -> bool:
+        """Whether there is nothing but these."""
+        return tuple(self._quick.names) == tuple(self.names)
+
+
+def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
+    """The keys of a view that columns of the request fill, with these."""
+    for key in view.keys:
+        filled = view.request_key(key)
+        if isinstance(filled, str):
+            yield key, filled
+
+
+def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:
+    filled = [(key, view.request_key(key)) for key in view.keys]
+    columns = [(found[f.name] if isinstance(f, FeatureRef) else frame[f]).alias(key) for key, f in filled]
+    return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)})

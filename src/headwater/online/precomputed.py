@@ -1,0 +1,147 @@
+"""Predictions that were made ahead, looked up when a request comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from headwater import clock
+from headwater.definitions.arm import Arm
+from headwater.definitions.prediction_types import How
+from headwater.definitions.served_views import fingerprint, scoring_of
+from headwater.errors import StaleError, StoreError
+from headwater.kernel.batch_cuts import Due
+from headwater.online.compiled_reader import Keys
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import prediction_codec
+from headwater.state.prediction_codec import Items, ScoredCut, Scores
+
+Value = float | tuple[float, ...] | Items
+"""A score, one for each class, or a list in order with the score of each item."""
+
+
+class Found(NamedTuple):
+    """What was made ahead for one request.
+
+    value: None where there is none. how: `precomputed`, or how a request without a score is answered: `on_request` or `default`.
+    cut: the one that was read, with T, K, when it was published, and the model's version; None where none is. age: seconds from K to the
+    moment of asking. stale: whether a later cut was promised by then.
+    """
+
+    value: Value | None
+    how: How
+    cut: ScoredCut | None
+    age: float
+    stale: bool
+
+
+class FoundMany(NamedTuple):
+    """As `Found`, for many requests: a value and a `how` for each; all are of one cut."""
+
+    values: list[Value | None]
+    how: list[How]
+    cut: ScoredCut | None
+    age: float
+    stale: bool
+
+
+class MadeAhead:
+    """The scores of an arm in an online store; made once for many reads.
+
+    `scoring` says how they are made.
+
+    Raises:
+        UsageError: the arm is predicted on request.
+    """
+
+    def __init__(self, arm: Arm, store: OnlineStore) -> None:
+        self.arm, self.store, self.scoring = arm, store, scoring_of(arm)
+        schedule = self.scoring.freshness.schedule
+        assert schedule is not None
+        self._fingerprint = fingerprint(arm, store.namespace)
+        self._head, self._begin = prediction_codec.place(self._fingerprint), keyspace.records(self._fingerprint)
+        self._due = Due(schedule)
+        self._head_bytes: bytes | None = None
+        self._held: Scores | None = None
+        self._keys: Keys | None = None
+
+    def __repr__(self) -> str:
+        return f"MadeAhead({self.arm}, {self.scoring.freshness})"
+
+    def one(self, request: Mapping[str, object], t: int | None = None) -> Found:
+        """What was made ahead for one request, asked for at t: microseconds, None is now.
+
+        Raises:
+            DataError: the request lacks a key, or has one of another type.
+            StaleError: the scores are older than promised, and on_stale="refuse".
+            StoreError: no scores were made yet, and no prediction on request stands in.
+        """
+        t = clock.now_micros() if t is None else t
+        if self._keys is None:
+            self._hear(self.store.get([self._head])[0])
+        keys = self._keys
+        key = None if keys is None else keys.one(request)
+        if key is None:
+            head, *pair = self.store.get([self._head, keyspace.NOWHERE, keyspace.NOWHERE])
+        else:
+            stem = self._begin + key
+            head, *pair = self.store.get([self._head, stem + prediction_codec.SLOTS[0], stem + prediction_codec.SLOTS[1]])
+        if head != self._head_bytes and not self._hear(head):
+            return self.one(request, t)  # keys are of other types now
+        cut, stale = self._moment(t)
+        if cut is None:
+            return Found(None, self.scoring.otherwise, None, 0.0, stale)
+        value = None if stale and self.scoring.on_stale == "null" else _value(pair[cut.number % 2], cut)
+        return Found(value, self.scoring.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
+
+    def many(self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None) -> FoundMany:
+        """As `one`, of `count` requests whose keys stand in columns."""
+        t = clock.now_micros() if t is None else t
+        if self._keys is None:
+            self._hear(self.store.get([self._head])[0])
+        keys: Sequence[bytes | None] = [None] * count if self._keys is None else self._keys.many(requests, count)
+        places = [keyspace.NOWHERE if key is None else self._begin + key + slot for key in keys for slot in prediction_codec.SLOTS]
+        head, *records = self.store.get([self._head, *places])
+        if head != self._head_bytes and not self._hear(head):
+            return self.many(requests, count, t)
+        cut, stale = self._moment(t)
+        if cut is None:
+            return FoundMany([None] * count, [self.scoring.otherwise] * count, None, 0.0, stale)
+        none = stale and self.scoring.on_stale == "null"
+        values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
+        how: list[How] = [self.scoring.otherwise if value is None else "precomputed" for value in values]
+        return FoundMany(values, how, cut, (t - cut.K) / 1e6, stale)
+
+    def _hear(self, head: bytes | None) -> bool:
+        """Take up what the store says of the scores; whether keys are looked up as before."""
+        before, self._head_bytes, self._held = self._held, head, prediction_codec.decoded(head)
+        if self._held is None or (before is not None and before.schema == self._held.schema):
+            return True
+        self._keys = Keys(self._held.dtypes, f"the prediction of model {self.arm.model.name!r}")
+        return False
+
+    def _moment(self, t: int) -> tuple[ScoredCut | None, bool]:
+        """The cut that is read at t, and whether another one was promised: a later one, or it is of a time that has not come."""
+        due = self._due.at(t)
+        cut = None if self._held is None else self._held.cut(due)
+        if cut is None:
+            if not self.scoring.on_request:
+                model, level = self.arm.model.name, self.arm.name
+                raise StoreError(f"no predictions of model {model!r} at level {level!r} were made yet; run `headwater materialize {model}`")
+            return None, True
+        if due != cut.T and self.scoring.on_stale == "refuse":
+            raise StaleError(
+                f"the predictions of model {self.arm.model.name!r} are older than promised ({self.scoring.freshness}), and say "
+                "on_stale='refuse'; see `headwater status`"
+            )
+        return cut, due != cut.T
+
+
+def _value(record: bytes | None, cut: ScoredCut) -> Value | None:
+    """What a record says, if it is of this cut."""
+    if record is None or prediction_codec.number_of(record) != cut.number:
+        return None
+    if not cut.names:
+        return prediction_codec.unpacked_list(record)
+    found = prediction_codec.unpacked(record, len(cut.names))
+    return found[0] if len(found) == 1 else found

@@ -1,0 +1,261 @@
+"""Predictions of one model at one level: what was made ahead, or its features as they are now and their score; and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import polars as pl
+
+from headwater import clock
+from headwater.definitions.model import Model
+from headwater.definitions.prediction_types import How, Score
+from headwater.errors import DataError, StaleError, UsageError
+from headwater.kernel.arrays import F64
+from headwater.models.hot_reload import Reloading
+from headwater.online.compiled_reader import Answer, Answers
+from headwater.online.feature_reader import OnlineFeatures
+
+if TYPE_CHECKING:
+    from headwater.online.precomputed import MadeAhead, Value
+
+_FEW = 16  # rows that are scored one by one sooner than as a frame
+
+
+class Scorer(Protocol):
+    """A fitted model as it is served."""
+
+    @property
+    def version(self) -> str:
+        """Which one it is."""
+        ...
+
+    def one(self, values: Sequence[object]) -> Score:
+        """The score of one row: the features that are in training, in the service's order, as `OnlineFeatures.row` gives them."""
+        ...
+
+    def score(self, frame: pl.DataFrame) -> F64:
+        """The score of each row: float64, (rows) or (rows, classes)."""
+        ...
+
+
+class Beside(NamedTuple):
+    """What third parties have answered for some rows: values and statuses by the names of their features.
+
+    ages: by third party, the seconds since the oldest of its answers; none where all are fallback values. seconds: that asking took.
+    """
+
+    values: Mapping[str, Sequence[object]]
+    statuses: Mapping[str, bytes]
+    ages: Mapping[str, float] = {}
+    seconds: float = 0.0
+
+    def take(self, rows: Sequence[int]) -> Beside:
+        """What they said of some of the rows."""
+        values = {name: [column[n] for n in rows] for name, column in self.values.items()}
+        return Beside(values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages, self.seconds)
+
+
+class Predicted(NamedTuple):
+    """One prediction.
+
+    value: the score. how: it was made. age: seconds from when the oldest of what it is made of was known to the moment of asking.
+    """
+
+    value: Score
+    how: How
+    age: float
+
+
+class One(NamedTuple):
+    """The prediction for one request, the features that it is made of (None where none were read), and the seconds each stage took.
+
+    version: of the model that made it.
+    """
+
+    predicted: Predicted
+    features: Answer | None
+    stages: Mapping[str, float]
+    version: str
+
+
+class Many(NamedTuple):
+    """As `One`, for many requests. rows: those that features were read for, where others were made ahead; None where that is all."""
+
+    predicted: list[Predicted]
+    features: Answers | None
+    stages: Mapping[str, float]
+    version: str
+    rows: Sequence[int] | None = None
+
+
+class Predictor:
+    """A model at a level, over an online store; made once for many requests.
+
+    Args:
+        model: what it is.
+        features: those that it reads, at the level.
+        scorer: what was trained on them; None where nothing is predicted on request.
+        ahead: what was made ahead; None where that is nothing.
+    """
+
+    def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
+        self.model, self.features, self.scorer = model, features, scorer
+        self.ahead = None if model.ranking is not None else ahead  # of a ranking these are lists; see `rank`
+        trained = set(model.features.in_training.feature_names)
+        self._names = [name for name in features.names if name in trained]
+        places = [place for place, name in enumerate(features.names) if name in trained]
+        self._places = None if len(places) == len(features.names) else places
+
+    def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
+        """The prediction for one request, asked for at t: microseconds, None is now.
+
+        Made ahead, where it is; else on request, where that stands in; else the model's default.
+
+        Args:
+            request: its keys and fields.
+            t: the moment of asking.
+            beside: what third parties have answered.
+
+        Raises:
+            DataError: the request lacks a field, or has one of another type.
+            StoreError: what is needed cannot be read.
+            StaleError: it is older than promised, which is refused, and the model has no default.
+            UsageError: the model is a ranking that is made ahead, which answers with lists alone.
+        """
+        t = clock.now_micros() if t is None else t
+        if self.ahead is None:
+            return self._now(request, t, beside, {})
+        begin = clock.stopwatch()
+        try:
+            found = self.ahead.one(request, t)
+        except StaleError:
+            return One(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
+        stages = {"look up": clock.stopwatch() - begin}
+        if found.value is not None and found.cut is not None:
+            return One(Predicted(_plain(found.value), "precomputed", found.age), None, stages, found.cut.version)
+        if found.how == "default":
+            return One(Predicted(self._cold(), "default", 0.0), None, stages, "" if found.cut is None else found.cut.version)
+        return self._now(request, t, beside, stages)
+
+    def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: Beside | None = None) -> Many:
+        """As `one`, of requests whose keys and fields stand in columns."""
+        t = clock.now_micros() if t is None else t
+        if self.ahead is None:
+            return self._many_now(requests, t, beside, {})
+        count = len(next(iter(requests.values())))
+        begin = clock.stopwatch()
+        try:
+            found = self.ahead.many(requests, count, t)
+        except StaleError:
+            return Many([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
+        stages = {"look up": clock.stopwatch() - begin}
+        made = [
+            Predicted(_plain(value), "precomputed", found.age)
+            if value is not None
+            else None
+            if how == "on_request"
+            else Predicted(self._cold(), "default", 0.0)
+            for value, how in zip(found.values, found.how, strict=True)
+        ]
+        version = "" if found.cut is None else found.cut.version
+        rows = [n for n, one in enumerate(made) if one is None]
+        if not rows:
+            return Many([one for one in made if one is not None], None, stages, version)
+        part = {name: [column[n] for n in rows] for name, column in requests.items()}
+        own = self._many_now(part, t, None if beside is None else beside.take(rows), stages)
+        instead = iter(own.predicted)
+        return Many([next(instead) if one is None else one for one in made], own.features, own.stages, version or own.version, rows)
+
+    def _now(self, request: Mapping[str, object], t: int, beside: Beside | None, stages: Mapping[str, float]) -> One:
+        """A prediction on request."""
+        scorer = self._scorer()
+        begin = clock.stopwatch()
+        try:
+            found = read_one(self.features, request, t, beside)
+        except StaleError:
+            return One(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
+        read = clock.stopwatch()
+        value = scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
+        took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        if beside is not None:
+            took["third party"] = beside.seconds
+        return One(Predicted(value, "on_request", _age(found, t, beside)), found, took, scorer.version)
+
+    def _many_now(self, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None, stages: Mapping[str, float]) -> Many:
+        scorer = self._scorer()
+        begin = clock.stopwatch()
+        try:
+            found = read_many(self.features, requests, t, beside)
+        except StaleError:
+            count = len(next(iter(requests.values())))
+            return Many([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
+        read = clock.stopwatch()
+        age = _age(found, t, beside)
+        made = [Predicted(value, "on_request", age) for value in self._scores(scorer, found.values)]
+        took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        if beside is not None:
+            took["third party"] = beside.seconds
+        return Many(made, found, took, scorer.version)
+
+    def _scorer(self) -> Scorer:
+        if isinstance(self.scorer, Reloading):
+            return self.scorer.served  # one version for the whole request
+        if self.scorer is None:
+            raise UsageError(f"the predictions of model {self.model.name!r} are lists that are made ahead; ask for them with rank")
+        return self.scorer
+
+    def _scores(self, scorer: Scorer, columns: Sequence[Sequence[object]]) -> list[Score]:
+        """The scores of rows whose features stand in columns."""
+        if self._places is not None:
+            columns = [columns[place] for place in self._places]
+        if len(columns[0]) <= _FEW:
+            return [scorer.one(row) for row in zip(*columns, strict=True)]
+        frame = pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(self._names, columns, strict=True)])
+        scores: list[Score] = scorer.score(frame).tolist()
+        return scores
+
+    def _default(self) -> Predicted:
+        """What is answered where all that there is is too old.
+
+        Raises:
+            StaleError: the model has no default; the one that is being handled.
+        """
+        if self.model.default is None:
+            raise  # noqa: PLE0704 (called by who handles a StaleError)
+        return Predicted(self.model.default, "default", 0.0)
+
+    def _cold(self) -> Score:
+        """What is answered for a key that nothing was made ahead for.
+
+        Raises:
+            DataError: the model has no default.
+        """
+        if self.model.default is None:
+            raise DataError(
+                f"no prediction of model {self.model.name!r} was made for this key, and the model has no default; give it one, or "
+                "hw.precomputed(otherwise='on_request')"
+            )
+        return self.model.default
+
+
+def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, beside: Beside | None) -> Answer:
+    """The features of one request, with what third parties have answered."""
+    if beside is None:
+        return features.row(request, t=t)
+    answered = {name: values[0] for name, values in beside.values.items()}
+    return features.row({**request, **answered}, t=t, said=beside.statuses)
+
+
+def read_many(features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None) -> Answers:
+    """Those of many."""
+    return features.rows(requests, t=t) if beside is None else features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
+
+
+def _plain(value: Value) -> Score:
+    return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
+
+
+def _age(found: Answer | Answers, t: int, beside: Beside | None) -> float:
+    own = max((t - moment.K for moment in found.moments), default=0) / 1e6
+    return own if beside is None else max(own, *beside.ages.values(), 0.0)

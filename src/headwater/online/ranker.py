@@ -1,0 +1,146 @@
+"""Candidates of one request, put in order: those it brings, or those that the model's candidate features propose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+from headwater import clock
+from headwater.definitions.prediction_types import How
+from headwater.errors import DataError
+from headwater.online.compiled_reader import Answers
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.precomputed import MadeAhead
+from headwater.online.predictor import Beside, Many, Predicted, Predictor
+from headwater.state.prediction_codec import Items
+
+MOST_CANDIDATES = 10_000
+
+
+class Order(NamedTuple):
+    """The best candidates, the best first.
+
+    items: each with its prediction. rows: where each stands among the candidates. features: theirs, in the same order; None where none
+    were read. candidates: how many there were. stages: the seconds that each took. version: of the model. how: they were put in order.
+    age: of the oldest that they are made of.
+    """
+
+    items: list[tuple[object, Predicted]]
+    rows: Sequence[int]
+    features: Answers | None
+    candidates: int
+    stages: Mapping[str, float]
+    version: str
+    how: How = "on_request"
+    age: float = 0.0
+
+
+class Proposed(NamedTuple):
+    """A request's candidates in columns, `height` of them, with all that is known of each; and the seconds it took to find them.
+
+    order: of candidates that were put in order ahead: nothing is left to do.
+    """
+
+    columns: Mapping[str, list[object]]
+    height: int
+    stages: Mapping[str, float]
+    order: Order | None = None
+
+
+class Ranker:
+    """A ranking model at a level; made once for many requests.
+
+    Args:
+        predictor: scores candidates.
+        retrieval: the features that propose them; None where each request brings its own.
+        ahead: the lists that were made ahead; None where that is none.
+
+    `asks` are fields that a request may have for the sake of the list, beside those that features are made of.
+    """
+
+    def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, ahead: MadeAhead | None = None) -> None:
+        assert predictor.model.ranking is not None
+        self.predictor, self.retrieval, self.item, self.ahead = predictor, retrieval, predictor.model.ranking.item, ahead
+        self.asks = frozenset([predictor.model.ranking.group, *(() if retrieval is None else retrieval.service.needed_by())])
+
+    def propose(self, request: Mapping[str, object], candidates: Sequence[object] | None, *, t: int) -> Proposed:
+        """The candidates of a request, asked for at t: microseconds.
+
+        Args:
+            request: the fields that all candidates share.
+            candidates: items, or mappings with the item and fields of its own; None takes those that the model retrieves.
+            t: the moment of asking.
+
+        Raises:
+            DataError: candidates of several kinds, or without an item; none were given and the model retrieves none.
+            StoreError, StaleError: the features that propose cannot be read.
+        """
+        begin = clock.stopwatch()
+        if self.ahead is not None:
+            made = self._looked_up(self.ahead, request, candidates, t)
+            if made is not None:
+                order = made._replace(stages={"look up": clock.stopwatch() - begin})
+                columns = {name: [value] * len(order.items) for name, value in request.items()}
+                return Proposed({**columns, self.item: [item for item, _ in order.items]}, 0, order.stages, order)
+        own = self._retrieved(request, t) if candidates is None else self._given(candidates)
+        stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
+        count = len(own[self.item])
+        return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
+
+    def order(self, proposed: Proposed, k: int, *, t: int, beside: Beside | None = None) -> Order:
+        """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
+        if proposed.order is not None:
+            return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
+        if not proposed.height:
+            return Order([], [], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
+        found = self.predictor.many(proposed.columns, t=t, beside=beside)
+        best = sorted(range(proposed.height), key=lambda n: -cast("float", found.predicted[n].value))[:k]
+        items = proposed.columns[self.item]
+        stages, first = {**proposed.stages, **found.stages}, found.predicted[0]
+        order = [(items[n], found.predicted[n]) for n in best]
+        return Order(order, best, _taken(found, best), proposed.height, stages, found.version, first.how, first.age)
+
+    def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
+        """The list that was made ahead, of the candidates that are wanted; None where the candidates are scored on request."""
+        found = ahead.one(request, t)
+        if found.value is None and found.how == "on_request":
+            return None
+        version = "" if found.cut is None else found.cut.version
+        if found.value is None:
+            return Order([], [], None, 0, {}, version, "default")
+        items, scores = cast("Items", found.value)
+        wanted = None if candidates is None else set(self._given(candidates)[self.item])
+        made: list[tuple[object, Predicted]] = [
+            (item, Predicted(score, "precomputed", found.age))
+            for item, score in zip(items, scores, strict=True)
+            if wanted is None or item in wanted
+        ]
+        return Order(made, range(len(made)), None, len(made), {}, version, "precomputed", found.age)
+
+    def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
+        """Columns of what candidates say of themselves."""
+        if not any(isinstance(one, Mapping) for one in candidates):
+            return {self.item: list(candidates)}
+        rows = [one if isinstance(one, Mapping) else {} for one in candidates]
+        for place, row in enumerate(rows):
+            if row.keys() != rows[0].keys() or self.item not in row:
+                raise DataError(
+                    f"candidate {place} has the fields {sorted(row) or 'none'}; give all candidates as items, or all as objects with {self.item!r} "
+                    "and the same fields"
+                )
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _retrieved(self, request: Mapping[str, object], t: int) -> dict[str, list[object]]:
+        if self.retrieval is None:
+            raise DataError(f"model {self.predictor.model.name!r} retrieves no candidates; give them in the request")
+        lists = self.retrieval.row(request, t=t).values
+        every = dict.fromkeys(item for found in lists if isinstance(found, list) for item in found if item is not None)
+        return {self.item: list(every)[:MOST_CANDIDATES]}
+
+
+def _taken(found: Many, rows: Sequence[int]) -> Answers | None:
+    """The features of some rows."""
+    if found.features is None:
+        return None
+    values, statuses, moments = found.features
+    return Answers([[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments)

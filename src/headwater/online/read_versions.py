@@ -1,0 +1,228 @@
+"""As of when the records of a view are read: what the store says beside them, and which of a key's records count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, cast
+
+import numpy as np
+
+from headwater import clock
+from headwater.definitions.feature_view import FeatureView
+from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
+from headwater.events.statuses import STATUSES
+from headwater.kernel.as_of import as_of
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state.view_state import Progress, State, decoded, merged, read_parts, read_progress
+from headwater.state.view_tiles import ViewTiles
+from headwater.state.window_reach import out_of_reach
+
+_NONE: Mapping[str | None, int] = {}
+SLOTS = ("0", "1")
+"""What the places of a key's two records in a batch view end with."""
+REFRESH = 1.0
+"""Seconds after which a reader looks for new partitions."""
+
+
+class Moment(NamedTuple):
+    """What values are as of: T, by what was known at K, int64 microseconds.
+
+    sequences: by partition (None where there is one writer), the last commit that counts; none in a batch view.
+    stale: whether the view promises fresher values, or they are of a time that has not come: a commit may be made while one asks, and
+    clocks of two machines differ, so a view that promises 2 s may be as much ahead.
+    incomplete: whether a window of the view may lack events that were received.
+    """
+
+    T: int
+    K: int
+    sequences: Mapping[str | None, int]
+    stale: bool
+    incomplete: bool = False
+
+
+class Heads(Protocol):
+    """What is read of a store beside the records of a view."""
+
+    @property
+    def like(self) -> object:
+        """Equal for views whose moments are the same, as long as `lacks` is called with what the store holds before `moment` is."""
+        ...
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
+        ...
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        """What is read now, of what the keys hold; asked for at t. Whether commits are missing, `lacks` says, view by view, before.
+
+        Raises:
+            StoreError: nothing whole is there yet.
+        """
+        ...
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:
+        """Whether the view's records miss a commit, by what the keys hold; the same for as long as these are.
+
+        Raises:
+            RebuiltError: its records are made of columns of other types now.
+        """
+        ...
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+        """Of the records of some keys, key after key, those that count: as many for each."""
+        ...
+
+
+def heads_of(view: FeatureView, store: OnlineStore) -> Heads:
+    """What says as of when a view's records are."""
+    return BatchHeads(view) if view.freshness.scheduled else StreamHeads(view, store)
+
+
+@dataclass
+class StreamHeads:
+    """The progress of a source's stream, of each partition where several processes write."""
+
+    view: FeatureView
+    store: OnlineStore
+    _found: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
+    _looked: float = -REFRESH
+    _state: State | None = None
+    _parts: Mapping[bytes, State] = field(default_factory=dict)
+    _said: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
+    _complete_from: int = 0  # as of what the store held when `lacks` was last called
+
+    @property
+    def like(self) -> object:
+        state = self._whole()
+        return self.view.source.name, self.view.freshness, state.exact_from, max(self._complete_from, state.complete_from)
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        now = clock.stopwatch()
+        if now - self._looked > REFRESH or not self._found[0]:
+            name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
+            keys = [key for key, _ in self.store.scan(name)] or [name]
+            if keys != self._found[0] and self._state is not None:
+                self._read()  # a partition that is new may not be whole
+            self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
+            self._looked = now
+        return self._found
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        state = self._state or self._whole()
+        said, (latest, known, sequences) = self._said
+        if found != said:
+            progress = [read_progress(p) for p in found]
+            parts = [end[1:].decode() if end else None for end in self._found[1]]
+            latest, known = max(p.at for p in progress), min(p.known for p in progress)
+            sequences = {part: p.sequence for part, p in zip(parts, progress, strict=True)}
+            self._said = list(found), (latest, known, sequences)
+        T = max(t, latest)
+        stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
+        return Moment(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:
+        self._whole()
+        progress = [read_progress(p) for p in found]
+        if not self._covered(progress):
+            self._read()
+        self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
+        return not self._covered(progress)
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
+        return list(records)
+
+    def _covered(self, progress: Sequence[Progress]) -> bool:
+        """Whether each partition's part of the view is whole and misses no commit."""
+        tiles = self.view.tiles_fingerprint
+        parts = [self._parts.get(end[1:]) for end in self._found[1]]
+        return all(state is not None and p.covers(tiles, state) for state, p in zip(parts, progress, strict=True))
+
+    def _read(self) -> None:
+        """Read again what the store says of the view; a view that was whole once is read on while it is filled, as incomplete.
+
+        Raises:
+            RebuiltError: its records are made of columns of other types now.
+        """
+        tiles, before = self.view.tiles_fingerprint, self._state
+        self._parts = read_parts(self.store, tiles)
+        state = merged(self.store, self._parts, self.view.source.name)
+        if before is not None and state is not None and not ViewTiles(self.view, before.dtypes).reads_alike(state.dtypes):
+            raise RebuiltError(
+                f"feature view {self.view.name!r} is filled again with columns of other types than this reader knows; open it again"
+            )
+        self._state = state if before is None else state or before
+
+    def _whole(self) -> State:
+        if self._state is None:
+            self._read()
+            if self._state is None or self._state.seeded is None:
+                self._state = None
+                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
+        return self._state
+
+
+@dataclass
+class BatchHeads:
+    """The cuts of a batch view; each key has a record of two of them."""
+
+    view: FeatureView
+    _said: tuple[bytes | None, State | None] = (None, None)
+
+    @property
+    def like(self) -> object:
+        return self.view.tiles_fingerprint, self.view.freshness
+
+    def lacks(self, found: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
+        return False  # every cut is made of the history
+
+    def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        return (keyspace.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
+
+    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+        if found[0] != self._said[0]:
+            self._said = found[0], decoded(found[0])
+        (due,), (_,) = as_of(self.view.freshness, np.array([t]))
+        state = self._said[1]
+        cut = None if state is None else state.cut(int(due))
+        if cut is None:
+            raise StoreError(
+                f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
+            )
+        return Moment(cut.T, cut.K, _NONE, bool(due != cut.T))
+
+    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+        return [newest(records[i : i + 2], moment.T) for i in range(0, len(records), 2)]
+
+
+FALLBACK = STATUSES.index("fallback")
+
+
+def falls_back(view: FeatureView, moment: Moment) -> bool:
+    """Whether no value of the view is served, since they are older than promised, or incomplete.
+
+    Raises:
+        StaleError: the view says on_stale="refuse".
+        IncompleteError: it says on_incomplete="refuse".
+    """
+    if moment.incomplete and view.on_incomplete == "refuse":
+        raise IncompleteError(
+            f"feature view {view.name!r} is incomplete: its records lack events that were received, and it says on_incomplete='refuse'; see "
+            "`headwater status`"
+        )
+    if moment.incomplete and view.on_incomplete == "null":
+        return True
+    if not moment.stale or view.on_stale == "previous":
+        return False
+    if view.on_stale == "refuse":
+        raise StaleError(
+            f"feature view {view.name!r} is older than it promises ({view.freshness}), and says on_stale='refuse'; see `headwater status`"
+        )
+    return True
+
+
+def newest(records: Sequence[bytes | None], cut: int) -> bytes | None:
+    """Of the two records of a key in a batch view, the one to read at a cut; None where there is none."""
+    through = [int.from_bytes(r[8:16], "little", signed=True) if r else None for r in records]
+    best = max((n for n, at in enumerate(through) if at is not None and at <= cut), key=lambda n: cast("int", through[n]), default=None)
+    return None if best is None else records[best]

@@ -1,0 +1,1 @@
+"""Redis, Redis Cluster and Valkey."""

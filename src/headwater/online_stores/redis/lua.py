@@ -1,0 +1,364 @@
+"""What runs inside Redis, where it is atomic: scripts in Lua, and how what they are given is packed.
+
+With P the store's prefix, the server holds
+    {P}:state, {P}:order      every key but records: a hash, and the same keys in order
+    {P}:meta                  epoch, the server's identity in it, and n, how many commits have been made
+    {P}:epochs                every epoch and the n with which it began
+    {P}:writer:ID             the last commit that a writer tried, and its n; for a day
+    {P}:lease:NAME            who holds it, until it expires
+    {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key without its partition, each group in one slot
+    {P:00}:meta, {P}:marks    on a cluster: how many commits a group has seen, and how many it must have seen
+    {P}:turns, {P}:done       on a cluster, by partition: the last turn to commit that was given, 'N ID', and the N of the last one used
+    {P:00}:undo               on a cluster, by partition: the turn of the last commit here, the N before, and what its records were then
+What is between braces decides on the slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from headwater.online_stores import Changes
+from headwater.online_stores.keyspace import RECORD
+
+GROUPS = 256
+_BLOB = 1 << 25
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script by its text."""
+
+    text: str
+
+    @cached_property
+    def sha(self) -> str:
+        """The name that servers know it by."""
+        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324, the protocol's own
+
+
+@dataclass
+class Part:
+    """What a commit expects and changes within one slot."""
+
+    held: list[bytes] = field(default_factory=list)
+    absent: list[bytes] = field(default_factory=list)
+    put: list[bytes] = field(default_factory=list)
+    drop: list[bytes] = field(default_factory=list)
+
+    def packed(self, marks: Mapping[bytes, int] | None = None, turn: Sequence[bytes] = ()) -> bytes:
+        """Keys and values in turn; behind them the marks of a cluster's groups, and a partition with its turn."""
+        flat = [item for tag, mark in (marks or {}).items() for item in (tag, b"%d" % mark)]
+        return b"\x96" + b"".join(_array(items) for items in (self.held, self.absent, self.put, self.drop, flat, turn))
+
+
+def _array(items: Sequence[bytes]) -> bytes:
+    """MessagePack as servers read it: bytes as what it calls a string, since they know no other."""
+    count = len(items).to_bytes(4, "big")
+    return b"\xdd" + count + b"".join([b"\xdb" + len(item).to_bytes(4, "big") + item for item in items])
+
+
+def group(prefix: bytes, key: bytes) -> bytes:
+    """The tag of the group that a record is in: the same for all partitions of a key, which are read together."""
+    whole = key.rpartition(b"\0")[0] or key
+    return b"{%b:%02x}" % (prefix, zlib.crc32(whole) % GROUPS)
+
+
+def groups(prefix: bytes) -> list[bytes]:
+    """The tags of all groups."""
+    return [b"{%b:%02x}" % (prefix, number) for number in range(GROUPS)]
+
+
+def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[Part, dict[bytes, Part]]:
+    """What concerns the state, and what each group of records."""
+    state = Part()
+    records: dict[bytes, Part] = {}
+
+    def place(key: bytes) -> tuple[Part, bytes]:
+        if not key.startswith(RECORD):
+            return state, key
+        tag = group(prefix, key)
+        return records.setdefault(tag, Part()), tag + key
+
+    for key, value in expect.items():
+        part, name = place(key)
+        part.absent.append(name) if value is None else part.held.extend((name, value))
+    for key, value in changes.items():
+        part, name = place(key)
+        part.drop.append(name) if value is None else part.put.extend((name, value))
+    return state, records
+
+
+def blobs(parts: Mapping[bytes, Part]) -> Iterator[bytes]:
+    """The parts packed together, in pieces that a server takes."""
+    joined, size = Part(), 0
+    for part in parts.values():
+        joined.held += part.held
+        joined.absent += part.absent
+        joined.put += part.put
+        joined.drop += part.drop
+        size += sum(map(len, part.put)) + sum(map(len, part.held))
+        if size > _BLOB:
+            yield joined.packed()
+            joined, size = Part(), 0
+    yield joined.packed()
+
+
+_COMMON = """
+-- New after a restart, like the run id, and also after a replica became the primary, which a server may be twice in one run.
+local function identity()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+end
+local function differs(part, read)
+  for i = 1, #part[1], 2 do
+    if read(part[1][i]) ~= part[1][i + 1] then return part[1][i] end
+  end
+  for i = 1, #part[2] do
+    if read(part[2][i]) then return part[2][i] end
+  end
+end
+local function record(key) return redis.call('GET', key) end
+-- What a record is complete through: its second word, in halves, since numbers in Lua hold no more than 53 bits.
+local function through(word)
+  if #word < 8 then return -1, 4294967295 end
+  local low, high = struct.unpack('<I4i4', word)
+  return high, low
+end
+local function apply(part)
+  local outrun = 0
+  for i = 1, #part[3], 2 do
+    local key, value = part[3][i], part[3][i + 1]
+    local high, low = through(redis.call('GETRANGE', key, 8, 15))
+    local mine, rest = through(string.sub(value, 9, 16))
+    if mine > high or (mine == high and rest >= low) then
+      redis.call('SET', key, value)
+    else
+      outrun = outrun + 1
+    end
+  end
+  for i = 1, #part[4] do redis.call('DEL', part[4][i]) end
+  return outrun
+end
+local function number(turn) return tonumber(string.match(turn or '', '^%d+') or '0') end
+local function last(undo, partition)
+  local kept = redis.call('HGET', undo, partition)
+  return kept and cmsgpack.unpack(kept) or {'0'}
+end
+"""
+
+COMMIT = Script(
+    _COMMON
+    + """
+-- KEYS: {P}. ARGV: epoch, writer, count of its commits, the state's part, parts of records.
+local base, meta = KEYS[1], KEYS[1] .. ':meta'
+local found = redis.call('HMGET', meta, 'epoch', 'server', 'n')
+if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
+local writer = base .. ':writer:' .. ARGV[2]
+local last = redis.call('GET', writer)
+if last and tonumber(string.match(last, '%d+')) >= tonumber(ARGV[3]) then return {'late'} end
+local state, records = cmsgpack.unpack(ARGV[4]), {}
+local other = differs(state, function(key) return redis.call('HGET', base .. ':state', key) end)
+for i = 5, #ARGV do
+  records[i] = cmsgpack.unpack(ARGV[i])
+  other = other or differs(records[i], record)
+end
+if other then return {'held', other} end
+local turn = state[6]
+if #turn > 0 then
+  if redis.call('HGET', base .. ':turns', turn[1]) ~= turn[2] then return {'held', turn[1]} end
+  redis.call('HSET', base .. ':done', turn[1], number(turn[2]))
+end
+local outrun = 0
+for i = 5, #ARGV do outrun = outrun + apply(records[i]) end
+for i = 1, #state[3], 2 do
+  redis.call('HSET', base .. ':state', state[3][i], state[3][i + 1])
+  redis.call('ZADD', base .. ':order', 0, state[3][i])
+end
+for i = 1, #state[4] do
+  redis.call('HDEL', base .. ':state', state[4][i])
+  redis.call('ZREM', base .. ':order', state[4][i])
+end
+for i = 1, #state[5], 2 do
+  local mark = redis.call('HGET', base .. ':marks', state[5][i])
+  if not mark or tonumber(mark) < tonumber(state[5][i + 1]) then redis.call('HSET', base .. ':marks', state[5][i], state[5][i + 1]) end
+end
+local n = redis.call('HINCRBY', meta, 'n', 1)
+redis.call('SET', writer, ARGV[3] .. ' ' .. n, 'EX', 86400)
+return {'ok', n, outrun}
+"""
+)
+
+RESOLVE = Script("""
+-- After an answer that never came. KEYS: {P}. ARGV: writer, count. Was the commit made? If not, it never will be.
+local writer = KEYS[1] .. ':writer:' .. ARGV[1]
+local count, n = string.match(redis.call('GET', writer) or '0 0', '(%d+) (%d+)')
+if count == ARGV[2] and n ~= '0' then return {'ok', tonumber(n), 0} end
+redis.call('SET', writer, ARGV[2] .. ' 0', 'EX', 86400)
+return {'not'}
+""")
+
+BEGIN = Script(
+    _COMMON
+    + """
+-- Whether a commit has a chance, and its turn. KEYS: {P}. ARGV: epoch, the state's part, then of a partition's commit, what it expects to
+-- be the partition's last turn ('' if that is not known), and its own ID. No turn is given while another is not used: records of that
+-- commit may be there. Answers ok with the turn and the number of the last that was used.
+local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
+if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
+local other = differs(cmsgpack.unpack(ARGV[2]), function(key) return redis.call('HGET', KEYS[1] .. ':state', key) end)
+if other then return {'held', other} end
+if not ARGV[3] then return {'ok'} end
+local turn, done = redis.call('HGET', KEYS[1] .. ':turns', ARGV[3]) or '', redis.call('HGET', KEYS[1] .. ':done', ARGV[3]) or '0'
+if string.match(turn, ' (.*)') == ARGV[5] then return {'ok', turn, done} end
+if number(turn) ~= tonumber(done) or (ARGV[4] ~= '' and ARGV[4] ~= turn) then return {'held', ARGV[3]} end
+turn = (tonumber(done) + 1) .. ' ' .. ARGV[5]
+redis.call('HSET', KEYS[1] .. ':turns', ARGV[3], turn)
+return {'ok', turn, done}
+"""
+)
+
+GROUP = Script(
+    _COMMON
+    + """
+-- A cluster's commit of one group. KEYS: {P:00}. ARGV: its part, then of a partition's commit, its turn and the last that was used.
+-- What records were before is kept until the partition's next commit here; made a second time, it keeps what they were at first.
+local meta, undo = KEYS[1] .. ':meta', KEYS[1] .. ':undo'
+if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
+local part = cmsgpack.unpack(ARGV[1])
+local kept = ARGV[2] and last(undo, ARGV[2])
+if kept and kept[1] ~= ARGV[3] then
+  if number(kept[1]) > tonumber(ARGV[4]) then return {'ahead', ARGV[2]} end
+  kept = {ARGV[3], ARGV[4]}
+  for i = 1, #part[3], 2 do
+    kept[#kept + 1] = part[3][i]
+    kept[#kept + 1] = record(part[3][i])
+  end
+  for i = 1, #part[4] do
+    kept[#kept + 1] = part[4][i]
+    kept[#kept + 1] = record(part[4][i])
+  end
+else
+  kept = nil
+end
+local other = differs(part, record)
+if other then return {'held', other} end
+if kept then redis.call('HSET', undo, ARGV[2], cmsgpack.pack(kept)) end
+local outrun = apply(part)
+return {'ok', redis.call('HINCRBY', meta, 'n', 1), outrun}
+"""
+)
+
+TURN = Script(
+    _COMMON
+    + """
+-- Take a partition from whoever wrote it. KEYS: {P}. ARGV: epoch, partition, ID. Answers ok with a turn and the number of the last that was
+-- used: records of later ones may be there.
+local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
+if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
+local turn, done = redis.call('HGET', KEYS[1] .. ':turns', ARGV[2]) or '', redis.call('HGET', KEYS[1] .. ':done', ARGV[2]) or '0'
+turn = (number(turn) + 1) .. ' ' .. ARGV[3]
+redis.call('HSET', KEYS[1] .. ':turns', ARGV[2], turn)
+return {'ok', turn, done}
+"""
+)
+
+UNDO = Script(
+    _COMMON
+    + """
+-- Make the records of one group what they were before a commit that was never made. KEYS: {P:00}. ARGV: partition, and what TURN answered.
+-- Whoever has another turn writes no more here. That the last commit here began after one that nobody knows of cannot be undone.
+local meta, undo = KEYS[1] .. ':meta', KEYS[1] .. ':undo'
+if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
+local kept = last(undo, ARGV[1])
+if kept[1] ~= ARGV[2] then
+  if number(kept[1]) > tonumber(ARGV[3]) then
+    if tonumber(kept[2]) > tonumber(ARGV[3]) then return {'ahead', ARGV[1]} end
+    for i = 3, #kept, 2 do
+      if kept[i + 1] then redis.call('SET', kept[i], kept[i + 1]) else redis.call('DEL', kept[i]) end
+    end
+  end
+  redis.call('HSET', undo, ARGV[1], cmsgpack.pack({ARGV[2], ARGV[3]}))
+end
+return {'ok', redis.call('HINCRBY', meta, 'n', 1)}
+"""
+)
+
+SAME = Script(
+    _COMMON
+    + """
+-- Whether a group is on the server it was on. KEYS: {P:00}.
+if redis.call('HGET', KEYS[1] .. ':meta', 'server') == identity() then return 1 end
+return 0
+"""
+)
+
+ACCEPT = Script(
+    _COMMON
+    + """
+-- Go on with the server that a group is on now, if it holds all. KEYS: {P:00}. ARGV: how many commits it must have seen.
+local n = tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
+if n < tonumber(ARGV[1]) then return n end
+redis.call('HSET', KEYS[1] .. ':meta', 'server', identity(), 'n', n)
+return -1
+"""
+)
+
+ENTER = Script(
+    _COMMON
+    + """
+-- Make the store, or go on with it. KEYS: {P}. ARGV: a name for a new epoch, the client's epoch ('' for none) and n, 'read' or 'write',
+-- '1' if an epoch must begin. Answers ok with epoch and n, or none, emptied, or lost with the commits that are left of the client's epoch.
+local base, meta, server = KEYS[1], KEYS[1] .. ':meta', identity()
+local found = redis.call('HMGET', meta, 'epoch', 'server', 'n')
+local epoch = found[1]
+if not epoch then
+  if ARGV[2] ~= '' then return {'emptied'} end
+  if ARGV[4] == 'read' then return {'none'} end
+  redis.call('HSET', meta, 'epoch', ARGV[1], 'server', server, 'n', 0)
+  redis.call('RPUSH', base .. ':epochs', ARGV[1] .. ' 0')
+  return {'ok', ARGV[1], 0}
+end
+local n = tonumber(found[3])
+if ARGV[4] == 'write' and (found[2] ~= server or ARGV[5] == '1') then
+  epoch = ARGV[1]
+  redis.call('HSET', meta, 'epoch', epoch, 'server', server)
+  redis.call('RPUSH', base .. ':epochs', epoch .. ' ' .. found[3])
+  redis.call('LTRIM', base .. ':epochs', -1000, -1)
+end
+if ARGV[2] ~= '' then
+  local left = -1
+  for _, line in ipairs(redis.call('LRANGE', base .. ':epochs', 0, -1)) do
+    local name, began = string.match(line, '(%w+) (%d+)')
+    if left >= 0 then left = math.min(left, tonumber(began)) end
+    if name == ARGV[2] then left = n end
+  end
+  if left < tonumber(ARGV[3]) then return {'lost', left} end
+end
+return {'ok', epoch, n}
+"""
+)
+
+SCAN = Script("""
+-- A page. KEYS: {P}. ARGV: the least key, the least key behind, 'values' or 'sizes', how many keys and bytes at most.
+local keys, out, taken = redis.call('ZRANGEBYLEX', KEYS[1] .. ':order', ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[4]), {}, 0
+for i = 1, #keys do
+  local size = redis.call('HSTRLEN', KEYS[1] .. ':state', keys[i])
+  taken = taken + size
+  out[2 * i - 1], out[2 * i] = keys[i], ARGV[3] == 'values' and redis.call('HGET', KEYS[1] .. ':state', keys[i]) or size
+  if ARGV[3] == 'values' and taken > tonumber(ARGV[5]) then break end
+end
+return out
+""")
+
+RENEW = Script("""
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+""")
+
+RELEASE = Script("""
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+""")

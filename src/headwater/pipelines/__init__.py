@@ -1,1 +1,0 @@
-"""What is done with definitions: training data, and later materialisation, ingestion, parity."""

@@ -1,0 +1,28 @@
+"""The result in a few lines, as it shows itself at a prompt."""
+
+from __future__ import annotations
+
+import textwrap
+
+from headwater.definitions.readable import WIDTH, cut
+from headwater.reports import wording
+from headwater.results.backtest_result import BacktestResult
+
+_LEVELS = 6
+_NAME = 24
+
+
+def to_text(result: BacktestResult) -> str:
+    """The verdict, then the headline metric of each level and the step to it: at most 12 lines of 100 columns."""
+    metric, decimals = result.headline, wording.places(result, result.headline)
+    reached = {step.to: step for step in wording.steps(result.levels, result.paired, metric)}
+    lines = textwrap.wrap(f"backtest of {result.model}: {wording.verdict(result)}", WIDTH, max_lines=3, placeholder=" ...")
+    lines.append(f"  {'level':<{_NAME}}  {cut(wording.metric_label(metric), 24):<24}  step")
+    for level in result.levels[:_LEVELS]:
+        value = wording.estimate(level.metrics[metric], decimals) if metric in level.metrics else wording.NO_VALUE
+        step = reached.get(level.name)
+        said = "" if step is None else f"{wording.gain(step, decimals)} {step.verdict}"
+        lines.append(cut(f"  {cut(level.name, _NAME):<{_NAME}}  {value:<24}  {said}".rstrip(), WIDTH))
+    if len(result.levels) > _LEVELS:
+        lines.append(f"  and {len(result.levels) - _LEVELS} more levels")
+    return "\n".join([*lines, ".table() prints more, .write_html(path) writes the report, .result has every number"])

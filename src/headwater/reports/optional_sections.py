@@ -1,0 +1,93 @@
+"""The parts of the page that only some backtests have: the two transitions, money, and the folds of a rolling origin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from headwater.reports import figures, wording
+from headwater.reports.markup import EMPTY, Html, esc, figure, grid, paragraph, section, value_cell
+from headwater.results.backtest_result import BacktestResult, Transition
+from headwater.results.estimate import Paired
+
+_NEW = "new keys"
+_COST = "cost"
+_SAYS = {1: "1: on request, features as old as before", 2: "2: fresher features"}
+
+
+def transitions(result: BacktestResult) -> Html:
+    """What going from predictions made ahead to requests gives, and what fresher features add, for all and for new keys."""
+    if not result.transitions:
+        return EMPTY
+    label = wording.metric_label(result.headline)
+    headings = ("transition", "step", "covered", "new keys covered", f"{label} gain", "of new keys")
+    rows = [_transition(result, step) for step in result.transitions]
+    table = grid("A key is new if nothing was made ahead for it when it asks.", [esc(text) for text in headings], rows)
+    return section("transitions", "From predictions made ahead to real time", paragraph(wording.new_keys(result)), table)
+
+
+def _transition(result: BacktestResult, step: Transition) -> list[Html]:
+    arrow = f" {wording.ARROW} "
+    fresh = next((part.paired for part in result.slices if part.name == _NEW), [])
+    covered = [esc(arrow.join(map(wording.share, ends))) for ends in (step.coverage, step.coverage_of_new)]
+    gains = [_gain(result, _found(result.paired, step, result.headline)), _gain(result, _found(fresh, step, result.headline))]
+    return [esc(_SAYS[step.number]), esc(f"{step.from_}{arrow}{step.to}"), *covered, *gains]
+
+
+def _found(paired: Sequence[Paired], step: Transition, metric: str) -> Paired | None:
+    return next((one for one in paired if (one.from_, one.to, one.metric) == (step.from_, step.to, metric)), None)
+
+
+def _gain(result: BacktestResult, step: Paired | None) -> Html:
+    if step is None:
+        return esc(wording.NO_VALUE)
+    places = wording.places(result, step.metric)
+    return value_cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
+
+
+def money(result: BacktestResult) -> Html:
+    """What mistakes cost at each level, and what each step saves."""
+    if result.money is None:
+        return EMPTY
+    places = wording.places(result, _COST)
+    levels = [
+        [esc(level.name), value_cell(wording.number(found.value, places), wording.interval(found.low, found.high, places))]
+        for level in result.levels
+        if (found := level.metrics.get(_COST))
+    ]
+    saved = [
+        [esc(f"{step.from_} {wording.ARROW} {step.to}"), _gain(result, step), esc(step.verdict)]
+        for step in result.paired
+        if step.metric == _COST
+    ]
+    parts = [grid("Cost per 1,000 requests.", [esc("level"), esc("cost")], levels)]
+    if saved:
+        parts.append(grid("Saved per 1,000 requests by each step.", [esc(text) for text in ("step", "saved", "verdict")], saved))
+    text = f"{wording.money(result)} {wording.metric_meaning(_COST)}"
+    return section("money", "What mistakes cost", paragraph(text), *parts)
+
+
+def folds(result: BacktestResult) -> Html:
+    """Each fold of a rolling origin by itself."""
+    if not result.folds:
+        return EMPTY
+    label, places = wording.metric_label(result.headline), wording.places(result, result.headline)
+    names = [level.name for level in result.levels]
+    rows = [
+        [
+            esc(fold.split[:10]),
+            esc(wording.count(fold.train_rows)),
+            esc(wording.count(fold.test_rows)),
+            *(esc(wording.number(fold.values[name].get(result.headline, math.nan), places)) for name in names),
+        ]
+        for fold in result.folds
+    ]
+    headings = [esc(text) for text in ("split", "training rows", "test rows", *names)]
+    says = "; ".join(
+        f"{name}: " + ", ".join(wording.number(fold.values[name][result.headline], places) for fold in result.folds) for name in names
+    )
+    picture = figure(
+        "folds", figures.folds(result), f"{label} of each fold. {says}", "Each fold was trained anew on what was known at its split."
+    )
+    text = "All other numbers on this page are over the test rows of all folds together; values of one fold have no interval."
+    return section("folds", f"{label} of each fold", paragraph(text), picture, grid(f"{label} of each fold.", headings, rows))

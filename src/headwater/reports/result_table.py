@@ -1,0 +1,197 @@
+"""The result as a terminal shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from headwater.reports import attribution_section, wording
+from headwater.reports.terminal import VERDICT_STYLES, Printed, empty_table, plain
+from headwater.results.backtest_result import BacktestResult, LevelResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDE = 100
+
+
+def to_table(result: BacktestResult) -> RenderableType:
+    """The result as rich prints it: the verdict, then levels, steps, slices, rows left out and the leak audit.
+
+    It fits 100 columns; below that it drops the third metric. Where the console cannot write UTF-8
+    everything is ASCII, and what a name holds beyond it is written as an escape.
+    """
+    return Printed(_Report(result))
+
+
+@dataclass(frozen=True)
+class _Report:
+    """A renderable that learns its width and encoding only when it is printed."""
+
+    result: BacktestResult
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield _Writer(self.result, options.max_width >= _WIDE, options.ascii_only).report()
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """One rendering for a known width and alphabet."""
+
+    result: BacktestResult
+    wide: bool
+    ascii_only: bool
+
+    def report(self) -> Group:
+        parts: list[RenderableType] = [*self._verdict(), Text(), self._levels()]
+        if any(level.replayed for level in self.result.levels):
+            parts.append(self._note("Replayed is the freshest level's model on this level's features: it overstates the lift."))
+        for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
+            if table is not None:
+                parts += [Text(), table]
+        if self.result.attribution is not None:
+            parts += [Text(), attribution_section.to_table(self.result.attribution)]
+        return Group(*parts, Text(), *self._foot())
+
+    def text(self, text: str, style: str = "") -> Text:
+        """A text for this console."""
+        return plain(text, style, ascii_only=self.ascii_only)
+
+    def _verdict(self) -> list[RenderableType]:
+        lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold")]
+        lines += [
+            self.text(f"LEAK, do not trust these numbers before it is mended. {message}", "bold red")
+            for message in wording.leaks(self.result)
+        ]
+        lines += [self.text(line) for line in (wording.rest(self.result), wording.in_practice(self.result)) if line]
+        lines += [Padding(self.text(f"{where}: {what}", "yellow"), (0, 0, 0, 2)) for where, what in wording.exceptions(self.result)]
+        return lines
+
+    def _table(self, title: str) -> Table:
+        return empty_table(title, ascii_only=self.ascii_only)
+
+    def _levels(self) -> Table:
+        metrics = self._metrics()
+        replayed = any(level.replayed for level in self.result.levels)
+        table = self._table("Levels")
+        table.add_column("level\nkind, mean age", overflow="fold", max_width=24)
+        for metric in metrics:
+            table.add_column(self.text(wording.metric_label(metric)), overflow="fold", max_width=18)
+        table.add_column("covered", overflow="fold", justify="right")
+        if replayed:
+            table.add_column("replayed\n(overstates)", overflow="fold", justify="right")
+        for level in self.result.levels:
+            age = "" if level.age_seconds is None else f", {wording.duration(level.age_seconds)}"
+            cells = [
+                self._two_lines(level.name, f"{level.kind}{age}"),
+                *(self._value(level, metric) for metric in metrics),
+                self.text(wording.share(level.coverage)),
+            ]
+            table.add_row(*cells, *([self._replayed(level)] if replayed else []))
+        return table
+
+    def _two_lines(self, first: str, second: str) -> Text:
+        return self.text(first).append("\n").append_text(self.text(second, "dim")) if second else self.text(first)
+
+    def _metrics(self) -> list[str]:
+        names = list(self.result.levels[0].metrics) if self.result.levels else []
+        names.sort(key=lambda name: (name != self.result.headline, name != "cost"))
+        return names[: 3 if self.wide else 2]
+
+    def _value(self, level: LevelResult, metric: str) -> Text:
+        if metric not in level.metrics:
+            return self.text(wording.NO_VALUE)
+        decimals, value = wording.places(self.result, metric), level.metrics[metric]
+        return self._two_lines(wording.number(value.value, decimals), wording.interval(value.low, value.high, decimals))
+
+    def _replayed(self, level: LevelResult) -> Text:
+        if self.result.headline not in level.replayed:
+            return Text()
+        return self.text(wording.number(level.replayed[self.result.headline], wording.places(self.result, self.result.headline)), "dim")
+
+    def _steps(self) -> Table | None:
+        metric = self.result.headline
+        whole = wording.whole_way(self.result, metric)
+        known = wording.steps(self.result.levels, self.result.paired, metric) + ([whole] if whole else [])
+        if not known:
+            return None
+        table = self._table(f"Steps in {wording.metric_label(metric)} (+ is a gain)")
+        for heading in ("step", "gain", "verdict"):
+            table.add_column(heading, overflow="fold")
+        for step in known:
+            table.add_row(
+                self.text(f"{step.from_} {wording.ARROW} {step.to}"),
+                self.text(wording.gain(step, wording.places(self.result, metric))),
+                self.text(step.verdict, VERDICT_STYLES[step.verdict]),
+            )
+        return table
+
+    def _transitions(self) -> Table | None:
+        if not self.result.transitions:
+            return None
+        table = self._table("From predictions made ahead to real time")
+        for heading in ("transition", "step", "covered", "of new keys"):
+            table.add_column(heading, overflow="fold")
+        for step in self.result.transitions:
+            ends = [f"{wording.share(a)} {wording.ARROW} {wording.share(b)}" for a, b in (step.coverage, step.coverage_of_new)]
+            table.add_row(
+                self.text(str(step.number)), self.text(f"{step.from_} {wording.ARROW} {step.to}"), *(self.text(covered) for covered in ends)
+            )
+        return table
+
+    def _folds(self) -> Table | None:
+        if not self.result.folds:
+            return None
+        metric = self.result.headline
+        table, decimals = self._table(f"{wording.metric_label(metric)} of each fold"), wording.places(self.result, metric)
+        for heading in ("split", "rows", *(level.name for level in self.result.levels)):
+            table.add_column(self.text(heading), overflow="fold", max_width=18)
+        for fold in self.result.folds:
+            values = [fold.values[level.name].get(metric, math.nan) for level in self.result.levels]
+            table.add_row(
+                self.text(fold.split[:10]),
+                self.text(wording.count(fold.test_rows)),
+                *(self.text(wording.number(value, decimals)) for value in values),
+            )
+        return table
+
+    def _slices(self) -> Table | None:
+        main = wording.main_step(self.result)
+        if main is None or not self.result.slices:
+            return None
+        decimals = wording.places(self.result, self.result.headline)
+        table = self._table(f"Slices: {main.from_} {wording.ARROW} {main.to}")
+        for heading in ("slice", "rows", "gain", "verdict"):
+            table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
+        for part in self.result.slices:
+            found = [
+                step for step in wording.steps(part.levels, part.paired, main.metric) if (step.from_, step.to) == (main.from_, main.to)
+            ]
+            gain = wording.gain(found[0], decimals) if found else wording.NO_VALUE
+            judged = self.text(found[0].verdict, VERDICT_STYLES[found[0].verdict]) if found else self.text(part.note)
+            table.add_row(self.text(part.name), self.text(wording.count(part.rows)), self.text(gain), judged)
+        return table
+
+    def _foot(self) -> Sequence[RenderableType]:
+        split = self.result.split
+        out = ", ".join(f"{wording.count(rows)} {reason}" for reason, rows in split.left_out.items() if rows)
+        doubtful = any(finding.severity != "ok" for finding in self.result.leak_audit)
+        total = self.result.seconds.get("total")
+        took = f"; took {wording.duration(total)}" if total is not None else ""
+        return [
+            self.text(f"rows: {wording.count(split.train_rows)} train, {wording.count(split.test_rows)} test{took}"),
+            self.text(f"left out: {out or 'none'}"),
+            *(self.text(line, "yellow") for line in wording.not_in_training(self.result)),
+            self.text(f"leak audit: {wording.audit_line(self.result)}", "bold red" if doubtful else ""),
+            *(self.text(line) for line in (wording.new_keys(self.result), wording.money(self.result)) if line),
+            *(self._note(line) for line in (wording.together(self.result), f"Brackets are {wording.intervals(self.result)}") if line),
+        ]
+
+    def _note(self, line: str) -> Text:
+        return self.text(line, "dim")

@@ -1,0 +1,96 @@
+"""Texts and tables that a terminal can show, whatever its width and alphabet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headwater.reports import wording
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
+
+VERDICT_STYLES = {"LIFT": "bold green", "harm": "bold red", "no lift worth having": "yellow", "not shown": "yellow"}
+_PLAIN = str.maketrans(
+    {
+        wording.MINUS: "-",
+        wording.ARROW: "->",
+        wording.NO_VALUE: "-",
+        "\N{NO-BREAK SPACE}": " ",
+        "\N{MULTIPLICATION SIGN}": "x",
+    }
+)
+
+
+def plain(text: str, style: str = "", *, ascii_only: bool) -> Text:
+    """A user's string must neither be read as markup nor send control codes to the terminal."""
+    printable = "".join(character if character.isprintable() else " " for character in text.replace("\n", " "))
+    if ascii_only:
+        printable = printable.translate(_PLAIN).encode("ascii", "backslashreplace").decode("ascii")
+    return Text(printable, style)
+
+
+def empty_table(title: str, *, ascii_only: bool) -> Table:
+    """A table without columns yet."""
+    return Table(
+        title=plain(title, "bold", ascii_only=ascii_only),
+        title_justify="left",
+        box=box.ASCII if ascii_only else box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        collapse_padding=True,
+    )
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Something that rich prints, and whose repr is what it prints: at a prompt, the table itself."""
+
+    content: RenderableType
+
+    def __rich__(self) -> RenderableType:
+        return self.content
+
+    def __repr__(self) -> str:
+        console = Console(width=_WIDTH, file=io.StringIO(), force_terminal=False, color_system=None)
+        with console.capture() as captured:
+            console.print(self.content)
+        return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A text that learns its alphabet only when it is printed."""
+
+    text: str
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield plain(self.text, self.style, ascii_only=options.ascii_only)
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A table of texts that learns its alphabet only when it is printed; verdicts have their colours."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = empty_table(self.title, ascii_only=options.ascii_only)
+        for heading in self.headings:
+            table.add_column(plain(heading, ascii_only=options.ascii_only), overflow="fold")
+        for row in self.rows:
+            table.add_row(*(plain(cell, VERDICT_STYLES.get(cell, ""), ascii_only=options.ascii_only) for cell in row))
+        yield table

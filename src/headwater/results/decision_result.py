@@ -1,0 +1,120 @@
+"""What is decided on, and the verdict: plain frozen values that every rendering reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headwater.definitions.readable import Readable
+from headwater.results.cost_result import Cost
+from headwater.results.lift_result import Lift, Step
+from headwater.results.measurement import Missing, Reading
+from headwater.results.readiness_result import Blocker, Reach, Readiness
+
+Action = Literal["not decided", "stay batch", "go hourly", "stream these views", "compute these at request time"]
+
+NEEDS: Mapping[Action, Reach] = {
+    "not decided": "none",
+    "stay batch": "daily",
+    "go hourly": "hourly",
+    "stream these views": "streaming",
+    "compute these at request time": "at request time",
+}
+POINT = 0.01
+"""What money a point is of: so much of the metric."""
+
+
+@dataclass(frozen=True)
+class Evidence(Readable):
+    """What the parts have found, each Missing with the reason where there is none of it.
+
+    views: all that the model reads. worth: what 0.01 of the headline metric is worth a day, where somebody said.
+    """
+
+    views: Sequence[str]
+    lift: Lift | Missing
+    cost: Cost | Missing
+    readiness: Readiness | Missing
+    worth: float | None = None
+
+
+@dataclass(frozen=True)
+class Barred(Readable):
+    """A view that cannot be as fresh as the verdict asks, and what bars it first. certain: measured red, not merely unknown."""
+
+    view: str
+    reachable: Reach
+    blocker: Blocker
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is known to bar, rather than not known not to."""
+        return self.blocker.state == "red"
+
+    @property
+    def why(self) -> str:
+        """What bars it, without its name."""
+        return self.blocker.what.removeprefix(f"view {self.view}: ")
+
+
+def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
+    """Views that the same thing bars from the same freshness, named together; in the order of the first of each."""
+    groups: dict[object, tuple[list[str], Barred]] = {}
+    for one in barred:
+        names, _ = groups.setdefault((one.blocker.check, one.blocker.state, one.reachable, one.why), ([], one))
+        names.append(one.view)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Decision(Readable):
+    """The verdict.
+
+    action: what to do. views: to make fresh, in the order of the attribution. base, level: the levels that the gain lies between. gain:
+    in the headline metric. until: what pays and can be done while something bars the action. earns, extra: money a day. per_point: money
+    a day for 0.01 of the metric. barred: views that cannot be so fresh yet. rules: which rule said what. sentence: all of it in words.
+    """
+
+    action: Action
+    views: Sequence[str]
+    base: str
+    level: str
+    gain: float
+    until: Action
+    earns: Reading
+    extra: Reading
+    per_point: Reading
+    barred: Sequence[Barred]
+    rules: Sequence[tuple[str, str]]
+    sentence: str
+    attributed: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "action": self.action,
+            "sentence": self.sentence,
+            "views": list(self.views),
+            "views_attributed": self.attributed,
+            "from": self.base,
+            "to": self.level,
+            "gain": self.gain if math.isfinite(self.gain) else None,
+            "until_then": self.until,
+            "earns": self.earns.to_dict(),
+            "extra": self.extra.to_dict(),
+            "per_point": self.per_point.to_dict(),
+            "barred": [{"view": b.view, "reachable": b.reachable, "blocker": b.blocker.to_dict()} for b in self.barred],
+            "rules": [{"rule": rule, "said": said} for rule, said in self.rules],
+        }
+
+
+def shown(step: Step) -> str:
+    """A step's gain with its interval, in the metric's own unit.
+
+    >>> shown(Step("daily", "minute", "auc", 0.0123, 0.004, 0.021, 0.01, "LIFT", ""))
+    '+0.0123 auc [+0.004, +0.021]'
+    """
+    interval = f" [{step.low:+.3g}, {step.high:+.3g}]" if math.isfinite(step.low) else ""
+    return f"{step.delta:+.3g} {step.metric}{interval}"

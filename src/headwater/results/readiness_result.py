@@ -1,0 +1,173 @@
+"""What an assessment of readiness found: plain frozen values that every rendering reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headwater.definitions.readable import Readable
+from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.measurement import duration as _duration
+
+State = Literal["green", "amber", "red", "unknown"]
+Gate = Literal["O1", "O3", "C1", "C3"]
+Reach = Literal["none", "daily", "hourly", "streaming", "at request time"]
+
+REACHES: Sequence[Reach] = ("none", "daily", "hourly", "streaming", "at request time")
+ONLINE = (
+    "O0 batch predictions in a lookup table",
+    "O1 online prediction, batch features",
+    "O2 + request-time features",
+    "O3 + streaming features",
+)
+LEARNING = ("C0 manual retrain", "C1 scheduled retrain", "C2 stateful/incremental", "C3 triggered + tested in production")
+
+
+@dataclass(frozen=True)
+class Finding(Readable):
+    """One check of one subject.
+
+    check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view card" or "model fraud". state:
+    unknown where nothing was measured and nothing answered. reading: the number that was judged, or why there is none; beside: further
+    numbers by name. green, red: the thresholds in words, with their values. remedy: what to do where it is not green.
+    """
+
+    check: str
+    gate: Gate
+    about: str
+    title: str
+    state: State
+    reading: Reading
+    green: str
+    red: str
+    remedy: str
+    beside: Mapping[str, Reading]
+
+    @property
+    def said(self) -> str:
+        """The reading in words."""
+        match self.reading:
+            case Missing():
+                return str(self.reading)
+            case Number(unit=""):
+                return self.reading.source
+            case Number(value=value, unit="share"):
+                return (
+                    f"{value:.4g} of {self.reading.source}" if self.reading.source[:1].isdigit() else f"{value:.4g}: {self.reading.source}"
+                )
+            case Number(value=value, unit="s"):
+                return f"{_duration(value)}, {self.reading.source}"
+            case Number():
+                return f"{self.reading.value:.3g} {self.reading.unit}, {self.reading.source}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "check": self.check,
+            "gate": self.gate,
+            "about": self.about,
+            "title": self.title,
+            "state": self.state,
+            "reading": self.reading.to_dict(),
+            "said": self.said,
+            "green": self.green,
+            "red": self.red,
+            "remedy": self.remedy,
+            "beside": {name: reading.to_dict() for name, reading in self.beside.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Blocker(Readable):
+    """What bars a view from a level: "red" where a check says no, "unknown" where nobody has measured or answered it."""
+
+    level: Reach
+    state: State
+    check: str
+    what: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {"level": self.level, "state": self.state, "check": self.check, "what": self.what, "remedy": self.remedy}
+
+
+@dataclass(frozen=True)
+class ViewReadiness(Readable):
+    """How fresh a view can be.
+
+    defined: the freshness that its definition asks for, in words. reachable: the highest level now, every gate of it known and none red.
+    possible: the highest of which no gate is red, should all that is unknown turn out well. blocker: what bars the level after
+    `reachable`, None at the highest; blockers: all that bars higher ones, the nearest level first.
+    """
+
+    view: str
+    defined: str
+    reachable: Reach
+    possible: Reach
+    blocker: Blocker | None
+    blockers: Sequence[Blocker]
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "view": self.view,
+            "defined": self.defined,
+            "reachable": self.reachable,
+            "possible": self.possible,
+            "blocker": None if self.blocker is None else self.blocker.to_dict(),
+            "blockers": [one.to_dict() for one in self.blockers],
+        }
+
+
+@dataclass(frozen=True)
+class Ladder(Readable):
+    """A ladder of the scorecard: its rungs, the one that is reached with all gates known and none red, and the one after it bars."""
+
+    name: Literal["online", "learning"]
+    rungs: Sequence[str]
+    reached: int
+    possible: int
+    bars: Sequence[str]
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "name": self.name,
+            "rungs": list(self.rungs),
+            "reached": self.rungs[self.reached],
+            "possible": self.rungs[self.possible],
+            "bars": list(self.bars),
+        }
+
+
+@dataclass(frozen=True)
+class Readiness(Readable):
+    """How ready a project is. assumed: the limits that checks were judged by, by name (F, W, B, T), each with its origin."""
+
+    project: str
+    at: str
+    views: Sequence[ViewReadiness]
+    findings: Sequence[Finding]
+    online: Ladder
+    learning: Ladder
+    assumed: Mapping[str, Reading]
+
+    def counts(self) -> dict[State, int]:
+        """How many findings are in each state."""
+        states = [finding.state for finding in self.findings]
+        return {state: states.count(state) for state in ("green", "amber", "red", "unknown")}
+
+    def to_dict(self) -> dict[str, object]:
+        """The same, as JSON can say it."""
+        return {
+            "project": self.project,
+            "at": self.at,
+            "views": [view.to_dict() for view in self.views],
+            "online": self.online.to_dict(),
+            "learning": self.learning.to_dict(),
+            "counts": dict(self.counts()),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "assumed": {name: reading.to_dict() for name, reading in self.assumed.items()},
+        }

@@ -1,0 +1,1 @@
+"""The service over HTTP: routes, handlers, schemas, access and limits."""

@@ -1,0 +1,105 @@
+"""One line a request, as JSON: which, how it ended, how long it took. Never what was asked or answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, TextIO
+
+import msgspec
+
+from headwater.serving.http.response_encoder import moment_text
+
+_EVERY: Final = 0.2  # seconds between two writes
+_AT_ONCE: Final = 4096  # bytes; all but names are ASCII
+_MOST: Final = 100_000  # lines that wait for a slow reader
+
+
+class Line(NamedTuple):
+    """A request. at: microseconds when it was answered. failed: where an unexpected error came from."""
+
+    at: int
+    id: str
+    route: str
+    name: str
+    status: int
+    seconds: float
+    rows: int
+    failed: str = ""
+
+
+class RequestLog:
+    """Lines that wait in memory for a thread that writes them, so that a slow disk delays no answer; what has no room is counted.
+
+    Args:
+        out: where lines go; None writes none.
+        sample: the share of good answers that get a line; every other answer gets one.
+    """
+
+    def __init__(self, out: TextIO | None, *, sample: float = 1.0) -> None:
+        self._out, self._step, self._owed = out, sample, 0.0
+        self._lines: deque[Line] = deque()
+        self.dropped = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
+        if out is not None:
+            self._thread.start()
+
+    def put(self, line: Line) -> None:
+        """Take a line, unless the sample leaves it out."""
+        if self._out is None:
+            return
+        if self._step < 1 and line.status < 400:
+            self._owed += self._step
+            if self._owed < 1:
+                return
+            self._owed -= 1
+        if len(self._lines) < _MOST:
+            self._lines.append(line)
+        else:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, and stop."""
+        if self._out is not None and self._thread.is_alive():
+            self._stop.set()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if lines and self._out is not None:
+            try:
+                for part in _parts(map(_text, lines)):
+                    self._out.write(part)
+                    self._out.flush()
+            except (OSError, ValueError):  # nobody reads any more
+                self.dropped += len(lines)
+
+
+def _parts(texts: Iterable[str]) -> Iterator[str]:
+    """Whole lines, as many as a pipe takes at once, so that those of several processes do not mix."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        if size + len(text) > _AT_ONCE and held:
+            yield "".join(held)
+            held, size = [], 0
+        held.append(text)
+        size += len(text)
+    yield "".join(held)
+
+
+def _text(line: Line) -> str:
+    """The line as JSON; ids, routes and names have no letter that JSON would write otherwise."""
+    name = f',"name":"{line.name}"' if line.name else ""
+    failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""
+    return (
+        f'{{"at":"{moment_text(line.at)}","id":"{line.id}","route":"{line.route}"{name},"status":{line.status},"ms":{line.seconds * 1000:.3f},'
+        f'"rows":{line.rows}{failed}}}\n'
+    )

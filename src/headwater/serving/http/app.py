@@ -1,0 +1,312 @@
+"""The service over HTTP: one wrapper around every route, which checks access and limits, counts, logs, and lets no error out as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from starlette.routing import request_response
+
+from headwater import clock
+from headwater.errors import nearest
+from headwater.logs.serving_log import ServedLog
+from headwater.logs.serving_log_rows import Kind
+from headwater.serving.http import handlers
+from headwater.serving.http.access_log import RequestLog
+from headwater.serving.http.after_response import Call, Ledger
+from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Scope, Send
+from headwater.serving.http.asgi import App as Asgi
+from headwater.serving.http.auth import Access, Denied
+from headwater.serving.http.body import BodyBudget, Clock, read_body
+from headwater.serving.http.error_responses import CLIENT_GONE, answered
+from headwater.serving.http.event_proxy import Forwarder
+from headwater.serving.http.handlers import Ready, Said
+from headwater.serving.http.readiness_probe import Readiness
+from headwater.serving.http.request_schema import parser
+from headwater.serving.http.route import Route
+from headwater.serving.http.routes import ROUTES
+from headwater.serving.http.worker_pool import DEADLINE, Lanes, ModelLoads
+from headwater.serving.metrics.request_metrics import Numbers, RouteNumbers
+from headwater.serving.process.periodic import Repeated
+from headwater.serving.service import Service
+from headwater.serving.serving_log_writer import Recorder
+from headwater.serving.third_party.fetcher import OnAnswer
+from headwater.serving.third_party.latency_budget import Deadline
+from headwater.serving.third_party.third_party_clients import Parties, beside
+
+T = TypeVar("T")
+
+_INLINE: Final = 64  # rows; more are worked on beside the event loop
+_KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
+_REFRESH: Final = 0.5  # seconds between two looks for new versions of models
+
+
+class _Bound(NamedTuple):
+    """A route, with what stands for its name, and what reads its body; or its page."""
+
+    route: Route
+    name: str
+    decode: Callable[[bytes], Any]
+    page: Asgi | None
+    numbers: RouteNumbers
+    waits: bool  # for third parties, or a store across the network
+    kind: Kind
+
+
+class App:
+    """An ASGI app that answers from a service.
+
+    Args:
+        service: what it answers from.
+        tokens: the file of tokens; None answers this machine alone, without any.
+        log: gets a line a request.
+        served: the served log, which gets what was answered.
+        on_answer: told of each answer of a third party; it must not wait.
+        now: the moment of asking, microseconds.
+        routes: the table.
+        forward_to: hosts besides this machine that pushed events may be forwarded to.
+
+    Raises:
+        UsageError: there is no token in the file, or the environment lacks a secret that a third party wants.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        tokens: Path | None = None,
+        log: RequestLog | None = None,
+        served: ServedLog | None = None,
+        on_answer: OnAnswer | None = None,
+        now: Callable[[], int] = clock.now_micros,
+        routes: tuple[Route, ...] = ROUTES,
+        forward_to: Collection[str] = (),
+    ) -> None:
+        self.service, self.routes, self.numbers = service, routes, Numbers()
+        self.parties = Parties(service.project, on_answer=on_answer)
+        self.numbers.also(self.parties.collect)
+        self.access = Access(tokens)
+        self.others: Callable[[], list[str]] = list
+        self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
+        self.beat, self.readiness, self.repeated = _nothing, Readiness(service), Repeated()
+        self.numbers.also(self.repeated.collect)
+        recorder = None if served is None else Recorder(served, service)
+        if recorder is not None:
+            self.numbers.also(recorder.collect)
+        self._now = now
+        self._ledger = Ledger(self.numbers, log or RequestLog(None), recorder)
+        self._paths = _bound(service, routes, self.numbers)
+        self._lost_numbers = self.numbers.route("")
+        self._lanes, self._loads = Lanes(service), ModelLoads(service)
+        self._reading, self._bodies = Clock(), BodyBudget()
+        self._refreshing: list[asyncio.Task[None]] | None = None
+        self._forwarder = Forwarder(service.store, forward_to)
+        self._ids = RequestIds()
+
+    async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        begin = clock.stopwatch()
+        if self._refreshing is None:
+            self._refreshing = [
+                asyncio.create_task(self.repeated.every(_REFRESH, name, work))
+                for name, work in (("taking up new versions of models", self._refresh), ("sending metrics", self._beat))
+            ]
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        number = self._ids.of(headers)
+        call = Call(number, self._lost_numbers)
+        data = b""
+        try:
+            bound = self._allowed(scope, headers, call)
+            if bound.page is not None:
+                call.status = await self._page(bound.page, scope, read, send, number)
+            else:
+                data = await read_body(read, headers, self._reading, self._bodies)
+                if bound.route.forwards:
+                    said = await self._forwarded(bound, data, headers, number)
+                else:
+                    asked = bound.decode(data)
+                    said = self._near(bound, asked, call) or await self._far(bound, asked, call, begin)
+                call.rows, call.status = said.rows, said.status
+                more = [(b"content-type", JSON), (b"content-length", b"%d" % len(said.body)), (b"x-request-id", number)]
+                if said.again is not None:
+                    more.append((b"retry-after", b"%d" % said.again))
+                await send({"type": "http.response.start", "status": said.status, "headers": more})
+                await send({"type": "http.response.body", "body": said.body})
+                call.said = said
+        except Exception as error:  # noqa: BLE001 (no error leaves as it is)
+            await self._refuse(send, error, call)
+        finally:
+            self._bodies.give(len(data))
+        call.ended = clock.stopwatch()
+        call.seconds = call.ended - begin
+        self._ledger.put(call)
+
+    def may_read(self, authorization: str | None) -> bool:
+        """Whether the sender of a request may be told more than that it failed."""
+        try:
+            return self.access.open or bool(self.access.scopes((authorization or "").encode("latin-1")))
+        except Denied:
+            return False
+
+    async def close(self) -> None:
+        """Let go of threads, and write what waits for the log."""
+        for task in self._refreshing or ():
+            task.cancel()
+        self._lanes.close()
+        self._loads.close()
+        await self._forwarder.close()
+        await self.parties.close()
+        self._ledger.close()
+
+    async def _refresh(self) -> None:
+        """Take up new versions of models."""
+        await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
+
+    async def _beat(self) -> None:
+        """Do what is done now and then."""
+        self.beat()
+
+    async def _own_metrics(self) -> bytes:
+        return self.numbers.text()
+
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: Call) -> _Bound:
+        """The route of a request that its sender may make.
+
+        Raises:
+            Denied: it needs a token, or one with another scope.
+            Refused: there is no such route; said to those who have a token.
+        """
+        bound = self._paths.get((scope["method"], scope["path"]))
+        if bound is not None:
+            call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
+        needed = None if bound is None else bound.route.scope
+        if self.access.open:
+            self.access.check_page(headers, writes=needed == "write")
+        elif bound is None or needed is not None:
+            scopes = self.access.scopes(headers.get(b"authorization"))
+            if needed is not None:
+                self.access.check(scopes, needed)
+        if bound is None:
+            raise self._lost(scope["method"], scope["path"])
+        return bound
+
+    def _near(self, bound: _Bound, asked: Any, call: Call) -> Said | None:  # noqa: ANN401 (as the route says)
+        """The answer of a hot route; None where something has to be waited for."""
+        route = bound.route
+        if bound.waits or route.read is None or route.answer is None or handlers.size(asked) > _INLINE:
+            return None
+        if bound.kind != "features" and not self.service.is_loaded(bound.name, asked.level):
+            return None
+        t = call.t = self._now()
+        call.level = asked.level
+        ready = call.ready = route.read(self.service, bound.name, asked, t)
+        return route.answer(self.service, bound.name, asked, t, ready, None)
+
+    async def _far(self, bound: _Bound, asked: Any, call: Call, begin: float) -> Said:  # noqa: ANN401 (as the route says)
+        """The answer of a route for which threads work, or third parties are asked."""
+        route, name = bound.route, bound.name
+        if route.takes is not None:
+            takes = route.takes
+            return await self._lanes.run(lambda service: takes(service, name, asked), until=begin + DEADLINE)
+        reads, answers = route.read, route.answer
+        assert reads is not None
+        assert answers is not None
+        t = call.t = self._now()
+        call.level = asked.level
+        limit = self.parties.limits.get(name)
+        due = Deadline(started=begin) if limit is None else limit.start(begin)
+        until = begin + (DEADLINE if due.budget is None else due.budget)
+        if bound.kind != "features" and not self.service.is_loaded(name, asked.level):
+            await self._loads.wait(name, asked.level, until=begin + DEADLINE)
+        far = handlers.size(asked) > _INLINE or self.service.store.partitioned
+        run = partial(self._lanes.run, until=until) if far else self._here
+
+        def begun(service: Service) -> tuple[Ready, Said | None]:
+            ready = reads(service, name, asked, t)
+            return ready, None if self.parties.asks(ready.service) else answers(service, name, asked, t, ready, None)
+
+        ready, said = await run(begun)
+        call.ready = ready
+        if said is not None:
+            return said
+        due.lap("request")
+        called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
+        due.lap("third party")
+        answered = beside(called, due.stages["third party"])
+        said = await run(lambda service: answers(service, name, asked, t, ready, answered))
+        due.lap("answer")
+        if limit is not None:
+            limit.done(due, cut_off=called.cut_off)
+        return said
+
+    async def _here(self, work: Callable[[Service], T]) -> T:
+        return work(self.service)
+
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> Said:
+        """The answer of the process that ingests."""
+        status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
+        return Said(body, 0, status=status, again=again)
+
+    async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
+        """Have a page answer; the status."""
+        status = 500
+        scope["headwater"] = self
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", number)]
+            await send(message)
+
+        await page(scope, read, sent)
+        return status
+
+    async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
+        """Answer that a request failed."""
+        status, headers, body, call.failed = answered(error, call.id)
+        call.status = status
+        if status == CLIENT_GONE:
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _lost(self, method: str, path: str) -> Refused:
+        """What to say of a path that is none, or a method that means nothing there."""
+        there = sorted({m for m, p in self._paths if p == path})
+        if there:
+            return Refused(405, f"{method} means nothing at {path}; ask by {' or '.join(there)}", allow=", ".join(there))
+        for route in self.routes:
+            if route.names is not None and path.startswith(route.begin):
+                names, given = list(route.names(self.service)), path[len(route.begin) :]
+                return Refused(404, f"there is no {route.parameter} {given[:100]!r}; {nearest(given[:100], names)}")
+        return Refused(404, f"there is nothing at {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
+
+
+def _nothing() -> None:
+    """What is done now and then where no other workers are."""
+
+
+def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
+    """Every path of every route."""
+    asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
+    found: dict[tuple[str, str], _Bound] = {}
+    for route in routes:
+        decode = parser(Any if route.asked is None else route.asked)
+        page = None if route.page is None else request_response(route.page)
+        for name in [""] if route.names is None else route.names(service):
+            found[route.method, route.begin + name] = _Bound(
+                route,
+                name,
+                decode,
+                page,
+                numbers.route(route.path),
+                name in asking or service.store.partitioned,
+                _KINDS.get(route.begin, "features"),
+            )
+    return found

@@ -1,0 +1,165 @@
+"""Answers as JSON: features with their status, age, T and K, and predictions. Names are encoded once; the rest by msgspec."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from headwater.events.statuses import STATUSES
+from headwater.online.compiled_reader import Answer, Answers
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.predictor import Beside, Predicted
+from headwater.online.read_versions import Moment
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOL: Final = (b"false", b"true")
+_MANY: Final = 4096  # patterns of statuses that are kept
+_WORDS: Final = tuple(f'"{word}"'.encode() for word in STATUSES)
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+def moment_text(micros: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC.
+
+    >>> moment_text(1_714_564_800_000_000)
+    '2024-05-01T12:00:00.000000Z'
+    """
+    second, rest = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{rest:06}Z"
+
+
+@functools.lru_cache(1024)
+def _second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class FeatureWriter:
+    """Writes the features of one service at one level.
+
+    In full, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
+    values and statuses are arrays, and what a view's features share stands once a view: T and K in microseconds. Third parties count as
+    views: the moments of answers are those that `moments` gives.
+    """
+
+    def __init__(self, features: OnlineFeatures, level: str | None) -> None:
+        self.names = features.names
+        service = features.service
+        self._parties = [http.name for http in service.http_features]
+        owners = {name: len(service.views) + n for n, http in enumerate(service.http_features) for name in http.feature_names}
+        self.of = tuple(owners.get(name, of) for name, of in zip(features.names, features.of, strict=True))
+        self._keys = [encode(name) + b':{"value":' for name in features.names]
+        self._head = b'{"service":%b,"level":%b,"at":' % (encode(features.service.name), encode(level))
+        self._compact = (
+            self._head
+            + b"%d,"
+            + b'"names":'
+            + encode(list(features.names)).replace(b"%", b"%%")
+            + b',"statuses":%b,"views":{%b},"values":%b}'
+        )
+        self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
+        self._words: dict[bytes, bytes] = {}
+
+    def moments(self, moments: Sequence[Moment], beside: Beside | None, t: int) -> list[Moment]:
+        """As of when the values of each view are, then the answers of each third party; of the request where there are none."""
+        ages = {} if beside is None else beside.ages
+        return [*moments, *(Moment(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
+
+    def one(self, answer: Answer, t: int) -> bytes:
+        """The features of one request, in full."""
+        return b'%b"%b","features":%b}' % (
+            self._head,
+            moment_text(t).encode(),
+            self.features(answer.values, answer.statuses, answer.moments, t),
+        )
+
+    def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
+        """An object with an object a feature."""
+        ends = [*self._ends(moments, t), _end(Moment(t, t, {}, stale=False), t)]
+        parts = [
+            b"%b%b,%b" % (key, encode(value), ends[of][status])
+            for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
+        ]
+        return b"{" + b",".join(parts) + b"}"
+
+    def rows(self, answers: Answers, t: int) -> bytes:
+        """The features of several requests, in full, row by row."""
+        made = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
+        rows = b",".join(self.features(values, statuses, answers.moments, t) for values, statuses in made)
+        return b'%b"%b","rows":[%b]}' % (self._head, moment_text(t).encode(), rows)
+
+    def columns(self, answers: Answers, t: int) -> bytes:
+        """The features of several requests, in full, each with the values and statuses of all rows."""
+        parts = []
+        ends = [*answers.moments, Moment(t, t, {}, stale=False)]
+        for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
+            T, K, _, stale, incomplete = ends[of]
+            said = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
+            parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **said}))
+        return b'%b"%b","features":{%b}}' % (self._head, moment_text(t).encode(), b",".join(parts))
+
+    def compact(self, answer: Answer, t: int) -> bytes:
+        """The features of one request in compact form."""
+        said = self._words.get(answer.statuses)
+        return self._compact % (t, said or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
+
+    def compact_many(self, answers: Answers, t: int) -> bytes:
+        """Those of several: `values` and `statuses` hold an array a feature."""
+        said = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
+        return self._compact % (t, said, self._shared(answers.moments, t), encode(answers.values))
+
+    def _shared(self, moments: Sequence[Moment], t: int) -> bytes:
+        """What is said once a view; views of one source mostly have one moment."""
+        parts, last, text = [], None, b""
+        for name, moment in zip(self._views, moments, strict=True):
+            if moment is not last:
+                last = moment
+                T, K, _, stale, incomplete = moment
+                text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b,"incomplete":%b}' % (T, K, (t - K) / 1e6, _BOOL[stale], _BOOL[incomplete])
+            parts.append(name + text)
+        return b",".join(parts)
+
+    def _told(self, statuses: bytes) -> bytes:
+        """Statuses as an array of words; the usual patterns are kept."""
+        found = self._words.get(statuses)
+        if found is None:
+            found = b"[" + b",".join([_WORDS[code] for code in statuses]) + b"]"
+            if len(self._words) < _MANY:
+                self._words[statuses] = found
+        return found
+
+    def _ends(self, moments: Sequence[Moment], t: int) -> list[list[bytes]]:
+        """For each view, what stands behind a value, by its status."""
+        known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
+        made = []
+        for moment in moments:
+            key = (moment.T, moment.K, moment.stale, moment.incomplete)
+            if key not in known:
+                known[key] = _end(moment, t)
+            made.append(known[key])
+        return made
+
+
+def predicted(found: Predicted) -> bytes:
+    """One prediction, without its closing brace."""
+    return b'{"value":%b,"how":"%b","age":%.6f' % (encode(found.value), found.how.encode(), found.age)
+
+
+def timing(stages: Mapping[str, float]) -> bytes:
+    """The milliseconds of each stage."""
+    return encode({name: round(seconds * 1000, 4) for name, seconds in stages.items()})
+
+
+def _end(moment: Moment, t: int) -> list[bytes]:
+    end = b',"stale":%b,"incomplete":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
+        _BOOL[moment.stale],
+        _BOOL[moment.incomplete],
+        (t - moment.K) / 1e6,
+        moment_text(moment.T).encode(),
+        moment_text(moment.K).encode(),
+    )
+    return [b'"status":' + word + end for word in _WORDS]

@@ -1,0 +1,84 @@
+"""The fitted models that a service has loaded: each once, by one thread while others wait, and renewed as versions are promoted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from headwater import clock
+from headwater.definitions.arm import Arm
+from headwater.errors import DataError, MissingExtraError, ModelError, UsageError
+from headwater.models.hot_reload import Reloading
+from headwater.online.predictor import Scorer
+from headwater.serving.model_loader import Scorers
+
+Key = tuple[str, str | None]
+"""The name of a model, and of a level."""
+
+_AGAIN: Final = 5.0  # seconds after which a model is loaded again that could not be
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Loads:
+    """Loads models as they are needed. Threads may share one.
+
+    Args:
+        scorers: where fitted models are found.
+
+    Attributes:
+        refused: why a version that was promoted is not served, by model and level; the version before is.
+    """
+
+    def __init__(self, scorers: Scorers) -> None:
+        self._scorers = scorers
+        self._lock = threading.Lock()
+        self._loaded: dict[Key, Scorer] = {}
+        self._loading: dict[Key, threading.Lock] = {}
+        self._failed: dict[Key, tuple[float, str]] = {}
+        self.refused: dict[Key, str] = {}
+
+    def scorer(self, arm: Arm, key: Key) -> Scorer:
+        """The fitted model that serves a model at a level.
+
+        Raises:
+            ModelError: there is none, it is refused, or loading failed; for the next five seconds that is said without another try.
+        """
+        known = self._loaded.get(key)
+        if known is not None:
+            return known
+        with self._lock:
+            lock = self._loading.setdefault(key, threading.Lock())
+        with lock:
+            known = self._loaded.get(key)
+            if known is None:
+                known = self._loaded[key] = self._load(arm, key)
+        return known
+
+    def refresh(self) -> None:
+        """Take up the versions of models that have become current; `refused` says of which this failed, and why."""
+        for key, scorer in list(self._loaded.items()):
+            if not isinstance(scorer, Reloading):
+                continue
+            try:
+                if scorer.moved:
+                    scorer.refresh()
+                    self.refused.pop(key, None)
+            except Exception as error:  # noqa: BLE001 (whatever is wrong with a version: the one before goes on, and the next is looked for)
+                self.refused[key] = str(error) or type(error).__name__
+
+    def _load(self, arm: Arm, key: Key) -> Scorer:
+        until, message = self._failed.get(key, (0.0, ""))
+        if clock.stopwatch() < until:
+            raise ModelError(message)
+        try:
+            return self._scorers(arm)
+        except (DataError, UsageError, MissingExtraError) as error:
+            raise self._failure(key, str(error)) from error
+        except Exception as error:
+            _LOG.exception("model %r cannot be loaded", arm.model.name)
+            raise self._failure(key, f"model {arm.model.name!r} cannot be loaded: {type(error).__name__}; the log says where") from error
+
+    def _failure(self, key: Key, message: str) -> ModelError:
+        self._failed[key] = clock.stopwatch() + _AGAIN, message
+        return ModelError(message)

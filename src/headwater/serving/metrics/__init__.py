@@ -1,0 +1,1 @@
+"""Numbers for Prometheus, of one process and of several."""

@@ -1,0 +1,147 @@
+"""What the service does, as numbers for Prometheus. Counted by plain additions in the request path, and written out when they are read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, cast
+
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+from headwater.events.statuses import STATUSES
+from headwater.kernel.arrays import I64
+from headwater.online.compiled_reader import Answer
+from headwater.serving.http.handlers import Said
+
+_BOUNDS: Final = (
+    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+_FOLD: Final = 1024  # requests, after which what was only noted is added up
+
+
+class _Latency:
+    """A histogram of seconds, which are put into their buckets many at a time."""
+
+    __slots__ = ("_counts", "_total", "_waiting", "add")
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(_BOUNDS) + 1, np.int64)
+        self._total = 0.0
+        self._waiting: list[float] = []
+        self.add = self._waiting.append
+
+    def fold(self) -> None:
+        """Put what waits into buckets."""
+        seconds = np.array(self._waiting)
+        self._waiting.clear()
+        self._counts += np.bincount(np.searchsorted(_BOUNDS, seconds), minlength=len(_BOUNDS) + 1)
+        self._total += float(seconds.sum())
+
+    def told(self) -> tuple[list[tuple[str, float]], float]:
+        """Cumulative counts by bound, and the sum, as Prometheus wants them."""
+        self.fold()
+        bounds = (*map(str, _BOUNDS), "+Inf")
+        return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._total
+
+
+class RouteNumbers:
+    """What is counted of one route."""
+
+    __slots__ = ("_patterns", "_statuses", "how", "latency", "requests", "rows", "stages")
+
+    def __init__(self, statuses: I64) -> None:
+        self.requests: Counter[int] = Counter()
+        self.rows = 0
+        self.how: Counter[str] = Counter()
+        self.latency = _Latency()
+        self.stages: defaultdict[str, _Latency] = defaultdict(_Latency)
+        self._patterns: Counter[bytes] = Counter()
+        self._statuses = statuses
+
+    def request(self, status: int, seconds: float) -> None:
+        """Count a request."""
+        self.requests[status] += 1
+        self.latency.add(seconds)
+        if self.requests[status] % _FOLD == 0:
+            self.fold()
+
+    def answer(self, said: Said) -> None:
+        """Count what an answer said."""
+        self.rows += said.rows
+        found = said.found
+        if type(found) is Answer:
+            self._patterns[found.statuses] += 1
+        elif found is not None:
+            for codes in cast("list[bytes]", found.statuses):
+                self._patterns[codes] += 1
+        for one in said.predicted:
+            self.how[one.how] += 1
+        for stage, seconds in said.stages.items():
+            self.stages[stage].add(seconds)
+
+    def fold(self) -> None:
+        """Add up what was only noted, so that little waits."""
+        for latency in (self.latency, *self.stages.values()):
+            latency.fold()
+        for codes, times in self._patterns.items():
+            self._statuses += times * np.bincount(np.frombuffer(codes, np.uint8), minlength=len(STATUSES))
+        self._patterns.clear()
+
+
+class Numbers:
+    """The counters of one process, added to by its event loop alone."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._routes: dict[str, RouteNumbers] = {}
+        self._statuses = np.zeros(len(STATUSES), np.int64)
+        self._more: list[Callable[[], Iterable[Metric]]] = []
+        self._before: Callable[[], None] = lambda: None
+        self._registry.register(self)
+
+    def route(self, path: str) -> RouteNumbers:
+        """The counters of a route."""
+        if path not in self._routes:
+            self._routes[path] = RouteNumbers(self._statuses)
+        return self._routes[path]
+
+    def before(self, settle: Callable[[], None]) -> None:
+        """Have what waits counted, before numbers are shown."""
+        self._before = settle
+
+    def also(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Show what others have counted."""
+        self._more.append(collect)
+
+    def text(self) -> bytes:
+        """All of it, in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client asks for it."""
+        self._before()
+        requests = CounterMetricFamily("headwater_requests", "requests answered", labels=["route", "status"])
+        rows = CounterMetricFamily("headwater_request_rows", "rows answered", labels=["route"])
+        statuses = CounterMetricFamily("headwater_feature_status", "features served, by what they are", labels=["status"])
+        how = CounterMetricFamily("headwater_predictions", "predictions served, by how they were made", labels=["route", "how"])
+        latency = HistogramMetricFamily("headwater_request_seconds", "seconds from a request to its answer", labels=["route"])
+        stages = HistogramMetricFamily("headwater_stage_seconds", "seconds that a stage of a request took", labels=["route", "stage"])
+        for path, route in self._routes.items():
+            route.fold()
+            if not route.requests:
+                continue
+            for status, count in route.requests.items():
+                requests.add_metric([path, str(status)], count)
+            rows.add_metric([path], route.rows)
+            for one, count in route.how.items():
+                how.add_metric([path, one], count)
+            latency.add_metric([path], *route.latency.told())
+            for stage, found in route.stages.items():
+                stages.add_metric([path, stage], *found.told())
+        for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
+            statuses.add_metric([word], count)
+        yield from (requests, rows, statuses, how, latency, stages)
+        for collect in self._more:
+            yield from collect()

@@ -1,0 +1,1 @@
+"""The processes of a service: server, supervisor, ingestion."""

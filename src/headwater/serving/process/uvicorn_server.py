@@ -1,0 +1,183 @@
+"""An ASGI app served by uvicorn's protocol, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Final, cast
+
+from uvicorn.config import Config
+
+from headwater import clock
+from headwater.errors import UsageError
+from headwater.serving.http.asgi import App
+from headwater.serving.http.connection import Connection, Connections, Limits
+
+_BACKLOG: Final = 2048
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+_SWEEP: Final = 0.5  # seconds between two looks at connections whose time is up
+_LOOK: Final = 0.02  # seconds between two looks, when the server ends
+
+Closing = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a server comes and goes.
+
+    fd: a socket that listens already and that other processes share; None opens one. drain: seconds before it stops, in which every
+    answer says that its connection ends, so that whoever asks goes elsewhere. grace: seconds that answers under way may take then.
+    limits: what clients may hold open. begun: called with the event loop once it serves.
+    """
+
+    fd: int | None = None
+    drain: float = 0.0
+    grace: float = 2.0
+    limits: Limits = field(default_factory=Limits)
+    begun: Callable[[asyncio.AbstractEventLoop], None] | None = None
+
+
+@contextmanager
+def serving(app: App, host: str, port: int, *, closing: Closing | None = None, door: Door = Door()) -> Iterator[str]:
+    """Serve `app` while the context lasts, and end with `closing`; the address at which it is reached.
+
+    Raises:
+        UsageError: the address is taken, or is none of this machine.
+    """
+    listener = open_listener(host, port) if door.fd is None else socket.socket(fileno=door.fd)
+    thread = _Thread(app, listener, closing, door)
+    thread.start()
+    thread.begun.wait()
+    try:
+        if thread.error is not None:
+            raise UsageError(f"cannot listen at {host}:{port}: {thread.error}") from thread.error
+        yield f"http://{socket.gethostname() if host in _EVERYWHERE else f'[{host}]' if ':' in host else host}:{port}"
+    finally:
+        thread.end()
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UsageError: the address is taken, or is none of this machine.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --listen") from error
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that requests are answered on: uvloop's, where there is one."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+
+
+class _Thread(threading.Thread):
+    def __init__(self, app: App, listener: socket.socket, closing: Closing | None, door: Door) -> None:
+        super().__init__(name="http", daemon=True)
+        self.begun = threading.Event()
+        self.error: BaseException | None = None
+        self._app, self._listener, self._closing, self._door = app, listener, closing, door
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave = asyncio.Event()
+
+    def run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 (raised by whoever started the thread)
+            self.error = error
+        finally:
+            self._listener.close()
+            self.begun.set()
+
+    def end(self) -> None:
+        """Let connections end and answers go out, and stop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._leave.set)
+        self.join()
+
+    async def _serve(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        config = Config(
+            self._app,
+            http=Connection,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
+        config.load()
+        state = Connections(self._door.limits)
+
+        def connection() -> Connection:
+            return Connection(config, state, {}, loop)
+
+        self._listener.settimeout(0)
+        server = await loop.create_server(connection, sock=self._listener.dup(), backlog=_BACKLOG)
+        sweeping = loop.create_task(_sweep(state))
+        if self._door.begun is not None:
+            self._door.begun(loop)
+        self.begun.set()
+        await self._leave.wait()
+        state.leaving = True
+        await asyncio.sleep(self._door.drain)  # answered as before, but each client hears that its connection ends
+        server.close()
+        await self._accept_rest(connection)
+        await self._finish(state)
+        sweeping.cancel()
+        if self._closing is not None:
+            await self._closing()
+
+    async def _accept_rest(self, connection: Callable[[], Connection]) -> None:
+        """Take in who has connected before the socket is closed; the operating system would end those connections unanswered."""
+        assert self._loop is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted, _ = self._listener.accept()
+                accepted.settimeout(0)
+                await self._loop.connect_accepted_socket(connection, accepted)
+        self._listener.close()
+
+    async def _finish(self, state: Connections) -> None:
+        """Wait for the answers under way, and end every connection."""
+        until = clock.stopwatch() + self._door.grace
+        while True:
+            state.close_idle()
+            await asyncio.sleep(0)
+            if not state.connections and not state.tasks:
+                return
+            if clock.stopwatch() > until:
+                break
+            await asyncio.sleep(_LOOK)
+        for task in list(state.tasks):
+            task.cancel()
+        for one in list(state.connections):
+            one.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def _sweep(state: Connections) -> None:
+    """Write the time into answers once a second, and end connections whose time is up."""
+    loop = asyncio.get_running_loop()
+    while True:
+        state.default_headers = [(b"date", formatdate(clock.now_micros() / 1e6, usegmt=True).encode())]
+        state.sweep(loop.time())
+        await asyncio.sleep(_SWEEP)

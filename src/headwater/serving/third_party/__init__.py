@@ -1,0 +1,1 @@
+"""Third-party features: called concurrently, cached, deduplicated, time-limited."""

@@ -1,0 +1,346 @@
+"""Features of third parties in the path of a request: asked at once, kept, shared, given up in time; the prediction comes in any case.
+
+    request -> kept answers -> calls that others have under way -> calls of its own (breaker, places, repetitions) -> fallback values
+
+A call belongs to whoever waits for it, and to the answers that are kept: where these are, it goes on to its own timeout when the request
+that began it can wait no longer, and the next one has what it brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+
+from headwater import clock
+from headwater.definitions.durations import SECOND, micros
+from headwater.definitions.http_features import HttpFeatures
+from headwater.errors import DataError
+from headwater.events.statuses import MISSING, PRESENT, STATUSES
+from headwater.serving.third_party.call_result import Called, Contact, Tally
+from headwater.serving.third_party.circuit_breaker import Breaker
+from headwater.serving.third_party.http_call import Caller, CallError, Columns, Fields, Places
+
+FALLBACK: Final = STATUSES.index("fallback")
+_PAUSE: Final = 0.05  # of the timeout: the longest first pause before a call is repeated; each next one may be twice as long
+
+OnAnswer = Callable[[HttpFeatures, Fields, Columns, int], None]
+"""Told of each answer of a third party: the request fields, the columns, and t of the request that it was fetched for, microseconds."""
+
+
+class ThirdParty:
+    """Asks the third parties of a feature service; one in each process, for one event loop. `tallies` counts, by third party.
+
+    Args:
+        features: whom to ask; `FeatureService.http_features`.
+        on_answer: told of each answer; it must not wait.
+        now: seconds on a clock that never goes back.
+
+    Raises:
+        UsageError: the environment lacks a secret.
+    """
+
+    def __init__(
+        self, features: Iterable[HttpFeatures], *, on_answer: OnAnswer | None = None, now: Callable[[], float] = clock.stopwatch
+    ) -> None:
+        some = list(features)
+        self._now = now
+        verify = httpx.create_ssl_context(trust_env=False)
+        self._parties = [_Party(http, Caller(http), Places(http.concurrency, verify), on_answer, now) for http in some]
+        self.tallies = {party.http.name: party.tally for party in self._parties}
+
+    async def get(
+        self, request: Mapping[str, Sequence[object]], count: int, *, seconds: float | None = None, t: int | None = None
+    ) -> Called:
+        """The features of `count` rows, whose request fields stand in columns.
+
+        Args:
+            request: columns, of which those that third parties are asked about are read; of other columns nothing is.
+            count: how many rows.
+            seconds: what does not answer within them is cut off; None waits for the third parties' own timeouts.
+            t: the moment of the request, microseconds; None is now.
+
+        Raises:
+            DataError: a field is missing, or of another type than defined.
+        """
+        start, at = self._now(), clock.now_micros() if t is None else t
+        looks = [party.look(request, count) for party in self._parties]
+        try:
+            if seconds is None or seconds > 0:
+                for look in looks:
+                    look.begin(at)
+                pending = {flight.task for look in looks for flight in look.flights.values()}
+                left = None if seconds is None else max(seconds - (self._now() - start), 0.0)
+                if pending:
+                    await _wait(looks, pending, left, start, self._now)
+        finally:
+            for look in looks:
+                look.leave()
+        called = Called({}, {}, {}, {})
+        for look in looks:
+            look.add_to(called)
+        return called
+
+    def states(self) -> dict[str, str]:
+        """How each breaker stands: closed, open or half-open."""
+        return {party.http.name: party.breaker.state for party in self._parties}
+
+    async def close(self) -> None:
+        """End all calls and let go of connections."""
+        for party in self._parties:
+            await party.close()
+
+
+async def _wait(
+    looks: Sequence[_Look], pending: set[asyncio.Task[_Kept | str]], left: float | None, start: float, now: Callable[[], float]
+) -> None:
+    """Until all calls are done or no time is left; each third party notes when it was done."""
+    until = None if left is None else now() + left
+    while pending:
+        _, pending = await asyncio.wait(
+            pending, timeout=None if until is None else max(until - now(), 0.0), return_when=asyncio.FIRST_COMPLETED
+        )
+        for look in looks:
+            if look.flights and look.seconds == 0.0 and not any(flight.task in pending for flight in look.flights.values()):
+                look.seconds = now() - start
+        if until is not None and now() >= until:
+            break
+    for look in looks:
+        if look.flights and look.seconds == 0.0:
+            look.seconds = now() - start
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An answer, and when it came on the clock that never goes back."""
+
+    columns: Columns
+    at: float
+
+
+@dataclass
+class _Flight:
+    """A call under way, and how many requests wait for it."""
+
+    task: asyncio.Task[_Kept | str]
+    waiting: int = 0
+
+
+class _Party:
+    """One third party: its answers that are kept, its calls under way, and whether and how many more may be made."""
+
+    def __init__(self, http: HttpFeatures, caller: Caller, places: Places, on_answer: OnAnswer | None, now: Callable[[], float]) -> None:
+        self.http, self.caller, self.now = http, caller, now
+        self.tally = Tally()
+        self.breaker = Breaker(None if http.breaker is None else micros(http.breaker, "breaker") / SECOND, now=now)
+        self.fresh = micros(http.cache, "cache") / SECOND
+        self.oldest = http.oldest / SECOND
+        self.flights: dict[Fields, _Flight] = {}
+        self._timeout = micros(http.timeout, "timeout") / SECOND
+        self._kept: OrderedDict[Fields, _Kept] = OrderedDict()
+        self._calling: set[Fields] = set()
+        self._places, self._on_answer = places, on_answer
+
+    def look(self, request: Mapping[str, Sequence[object]], count: int) -> _Look:
+        """What some rows ask, and what is kept of it.
+
+        Raises:
+            DataError: a field is missing, or of another type than defined.
+        """
+        lacking = [name for name in self.http.request if name not in request]
+        if lacking:
+            raise DataError(f"the rows have no column {lacking[0]!r}, which third-party features {self.http.name!r} needs")
+        if any(len(request[name]) != count for name in self.http.request):
+            raise DataError(f"the columns that third-party features {self.http.name!r} needs hold other than {count} values")
+        rows = [self.caller.fields(values) for values in zip(*(request[name] for name in self.http.request), strict=True)]
+        return _Look(self, rows, {fields: kept for fields in set(rows) if fields is not None and (kept := self.kept(fields))})
+
+    def kept(self, fields: Fields) -> _Kept | None:
+        """An answer that may be given again."""
+        found = self._kept.get(fields)
+        if found is None:
+            return None
+        if self.now() - found.at > self.oldest:
+            del self._kept[fields]
+            return None
+        self._kept.move_to_end(fields)
+        return found
+
+    def fly(self, fields: Fields, t: int) -> _Flight | None:
+        """The call that asks this: one under way, or a new one; None where the breaker is open."""
+        flight = self.flights.get(fields)
+        if flight is None:
+            if not self.breaker.allows():
+                return None
+            flight = self.flights[fields] = _Flight(asyncio.create_task(self._fetch(fields, t)))
+        return flight
+
+    def leave(self, fields: Fields, flight: _Flight) -> None:
+        """Wait no longer for a call; nobody's call, whose answer would not be kept, is ended."""
+        flight.waiting -= 1
+        if not flight.waiting and not self.fresh and not flight.task.done():
+            self.flights.pop(fields, None)
+            flight.task.cancel()
+
+    async def close(self) -> None:
+        """End all calls."""
+        tasks = [flight.task for flight in self.flights.values()]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._places.close()
+
+    async def _fetch(self, fields: Fields, t: int) -> _Kept | str:
+        """What the third party answers, or why it does not; a task, so it raises nothing."""
+        start, told = self.now(), False
+        try:
+            columns = await self._answered(fields, start)
+            told = True
+            self.breaker.told(succeeded=True)
+            self.tally.calls["nothing" if all(value is None for value in columns) else "answered"] += 1
+            kept = _Kept(columns, self.now())
+            self._keep(fields, kept)
+            if self._on_answer is not None:
+                self._on_answer(self.http, fields, columns, t)
+            return kept
+        except CallError as error:
+            told = True
+            if error.against:
+                self.breaker.told(succeeded=False)
+            else:
+                self.breaker.untold()
+            self.tally.calls[error.reason] += 1
+            return error.reason
+        except asyncio.CancelledError:
+            if fields in self._calling and self.now() - start >= self._timeout / 2:  # else it had no fair chance
+                told = True
+                self.breaker.told(succeeded=False)
+            self.tally.calls["cut off"] += 1
+            raise
+        except Exception as error:  # noqa: BLE001 (a prediction does not fail for what it can do without; the name is counted)
+            self.tally.calls[type(error).__name__] += 1
+            return type(error).__name__
+        finally:
+            if not told:
+                self.breaker.untold()
+            self._calling.discard(fields)
+            self.tally.took(self.now() - start)
+            flight = self.flights.get(fields)
+            if flight is not None and flight.task is asyncio.current_task():
+                del self.flights[fields]
+
+    async def _answered(self, fields: Fields, start: float) -> Columns:
+        """The columns, by as many calls as the timeout has room for.
+
+        Raises:
+            CallError: there are none.
+        """
+        reason = "no place"
+        try:
+            async with asyncio.timeout(self._timeout), self._places.taken() as over:
+                reason = "timeout"
+                self._calling.add(fields)
+                repetitions = self.http.retries if self.http.repeatable else 0
+                for number in range(repetitions):
+                    try:
+                        return await self.caller.call(fields, over)
+                    except CallError as error:
+                        pause = random.uniform(0, _PAUSE * self._timeout * 2**number)  # noqa: S311 (spreads load)
+                        if not error.again or self.now() - start + pause >= self._timeout:
+                            raise
+                    self.tally.repeated += 1
+                    await asyncio.sleep(pause)
+                return await self.caller.call(fields, over)
+        except TimeoutError:
+            raise CallError(reason, against=reason == "timeout") from None
+
+    def _keep(self, fields: Fields, kept: _Kept) -> None:
+        if self.fresh:
+            self._kept[fields] = kept
+            self._kept.move_to_end(fields)
+            if len(self._kept) > self.http.cache_entries:
+                self._kept.popitem(last=False)
+
+
+@dataclass
+class _Look:
+    """One request at one third party: the fields of each row (None: nothing to ask), and answers that were kept."""
+
+    party: _Party
+    rows: list[Fields | None]
+    kept: dict[Fields, _Kept]
+    flights: dict[Fields, _Flight] = field(default_factory=dict)
+    reasons: dict[Fields, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def begin(self, t: int) -> None:
+        """Begin or join the calls that are needed; what is stale is fetched anew for those who come later."""
+        party = self.party
+        for fields in dict.fromkeys(self.rows):
+            if fields is None:
+                continue
+            found = self.kept.get(fields)
+            if found is not None and party.now() - found.at <= party.fresh:
+                continue
+            flight = party.fly(fields, t)
+            if found is not None:
+                continue
+            if flight is None:
+                self.reasons[fields] = "open"
+            else:
+                flight.waiting += 1
+                self.flights[fields] = flight
+
+    def leave(self) -> None:
+        """Take what has come, and wait no longer for the rest."""
+        for fields, flight in self.flights.items():
+            done = flight.task.result() if flight.task.done() and not flight.task.cancelled() else "cut off"
+            if isinstance(done, str):
+                self.reasons[fields] = done
+            else:
+                self.kept[fields] = done
+            self.party.leave(fields, flight)
+
+    def add_to(self, called: Called) -> None:
+        """Add the features of the rows, in order."""
+        http, now = self.party.http, self.party.now()
+        fallback = tuple(http.fallback.values())
+        values: list[Columns] = []
+        ages: list[float | None] = []
+        codes = bytearray()
+        rows: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for fields in self.rows:
+            kept = None if fields is None else self.kept.get(fields)
+            if fields is None:
+                values.append((None,) * len(fallback))
+                ages.append(None)
+                codes.append(MISSING)
+                rows["nothing asked"] += 1
+            elif kept is None:
+                values.append(fallback)
+                ages.append(None)
+                codes.append(FALLBACK)
+                rows["fallback"] += 1
+                reasons[self.reasons.get(fields, "cut off")] += 1
+            else:
+                age = max(now - kept.at, 0.0)
+                values.append(kept.columns)
+                ages.append(age)
+                codes.append(PRESENT)
+                rows["fetched" if fields in self.flights else "kept" if age <= self.party.fresh else "stale"] += 1
+        for name, column in zip(http.feature_names, zip(*values, strict=True) if values else ((),) * len(fallback), strict=True):
+            called.values[name] = list(column)
+            called.statuses[name] = bytes(MISSING if c == PRESENT and v is None else c for c, v in zip(codes, column, strict=True))
+        called.ages[http.name] = ages
+        called.asked[http.name] = Contact(rows, self.seconds, reasons)
+        self.party.tally.rows.update(rows)
+        self.party.tally.rows.update({f"fallback: {reason}": n for reason, n in reasons.items()})

@@ -1,0 +1,148 @@
+"""Predictions made ahead as a store holds them: a record for each key, and beside them the cuts that are whole.
+
+A record: two words of eight bytes, little-endian, FORMAT and the number of the run that wrote it; then the scores, eight bytes each, or of
+a ranking the items and their scores as MessagePack. Each key has room for the records of two runs, so that those of one can be written
+while the other's are read; a record counts for a cut only if it has the number of the cut's run.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from headwater.errors import StoreError
+from headwater.kernel.arrays import F64
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state import tile_kernels
+from headwater.state.view_state import dtypes_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SLOTS = (b"\0000", b"\0001")
+"""What the places of a key's two records end with."""
+
+BESIDE = ("cut", "known_until", "published_at", "model_version")
+"""The columns that stand beside the scores of a key, wherever they are written as a table."""
+
+Items = tuple[list[str | int], list[float]]
+"""A list in order: what stands in it, and the score of each."""
+
+_HEAD = struct.Struct("<qq")
+_FORMAT = struct.pack("<q", tile_kernels.FORMAT)
+_VALUES = [struct.Struct(f"<{count}d") for count in range(9)]
+_LISTS = msgspec.msgpack.Decoder(Items)
+
+
+class ScoredCut(msgspec.Struct, frozen=True):
+    """A cut whose records are whole.
+
+    number: of the run that wrote them. T, K, published_at: microseconds. version: of the model. keys: how many have a record. names: of the
+    scores of a record; none where it is a list.
+    """
+
+    number: int
+    T: int
+    K: int
+    published_at: int
+    version: str
+    keys: int
+    names: list[str]
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """The predictions of a model at a level.
+
+    schema: the key columns, as an empty Arrow stream.
+    cuts: those that are whole, rising; the last two at most. making: the number of the run that is writing; None where none is.
+    """
+
+    model: str
+    level: str
+    schema: bytes
+    cuts: list[ScoredCut] = []
+    making: int | None = None
+
+    def cut(self, due: int) -> ScoredCut | None:
+        """The cut to read where that of `due` should be: the last whole one that is not later; None where none is.
+
+        A run that is writing takes the room of the cut before last, which nobody should read any more then. Whoever does, by a clock that
+        is behind, gets the next.
+        """
+        if not self.cuts:
+            return None
+        if self.making is not None:
+            return self.cuts[-1]
+        return next((cut for cut in reversed(self.cuts) if due >= cut.T), self.cuts[0])
+
+    @property
+    def dtypes(self) -> Mapping[str, pl.DataType]:
+        """The key columns by name."""
+        return dtypes_of(self.schema)
+
+
+def place(fingerprint: str) -> bytes:
+    """Where it stands what is stored of predictions."""
+    return keyspace.STATE + b"scores" + bytes.fromhex(fingerprint)
+
+
+def read_scores(store: OnlineStore, fingerprint: str) -> Scores | None:
+    """What is stored of predictions; None where nothing is."""
+    return decoded(store.get([place(fingerprint)])[0])
+
+
+def decoded(value: bytes | None) -> Scores | None:
+    """What `encoded` made."""
+    return None if value is None else msgspec.msgpack.decode(value, type=Scores)
+
+
+def encoded(scores: Scores) -> bytes:
+    """The same as the value of its key."""
+    return msgspec.msgpack.encode(scores)
+
+
+def slot(number: int) -> bytes:
+    """What the places of a run's records end with."""
+    return SLOTS[number % 2]
+
+
+def number_of(record: bytes) -> int:
+    """The run that wrote a record."""
+    return int.from_bytes(record[8:16], "little", signed=True)
+
+
+def packed(scores: F64, number: int) -> list[bytes]:
+    """Records of scores: float64 (keys, scores)."""
+    words = np.empty((len(scores), 2 + scores.shape[1]), np.int64)
+    words[:, 0], words[:, 1] = tile_kernels.FORMAT, number
+    words[:, 2:] = np.ascontiguousarray(scores).view(np.int64)
+    data, size = words.tobytes(), 8 * words.shape[1]
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def packed_lists(lists: Sequence[Items], number: int) -> list[bytes]:
+    """Records of lists."""
+    head = _HEAD.pack(tile_kernels.FORMAT, number)
+    return [head + msgspec.msgpack.encode(one) for one in lists]
+
+
+def unpacked(record: bytes, count: int) -> tuple[float, ...]:
+    """The scores of a record, so many."""
+    if record[:8] != _FORMAT or len(record) != 16 + 8 * count:
+        raise _strange()
+    return _VALUES[count].unpack_from(record, 16) if count < len(_VALUES) else struct.unpack_from(f"<{count}d", record, 16)
+
+
+def unpacked_list(record: bytes) -> Items:
+    """The list of a record."""
+    if record[:8] != _FORMAT:
+        raise _strange()
+    return cast("Items", _LISTS.decode(record[16:]))
+
+
+def _strange() -> StoreError:
+    return StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")

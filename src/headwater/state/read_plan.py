@@ -1,0 +1,141 @@
+"""Which views are read by compiled loops alone, and the plan by which the loops answer them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.base import Family
+from headwater.aggregations.reads import Stored
+from headwater.aggregations.run import Wanted
+from headwater.aggregations.table import TABLE, stored_family
+from headwater.definitions.feature_view import Feature
+from headwater.engine.query import wanted_of
+from headwater.events import statuses
+from headwater.events.column_encoding import decode
+from headwater.kernel.arrays import I64, Column
+from headwater.kernel.layer import Use
+from headwater.state.view_tiles import ViewTiles
+
+
+@dataclass(frozen=True)
+class Made:
+    """A feature as loops make it: how, of which columns; whether it is a float; and what makes the user's value of the number, if any."""
+
+    feature: Feature
+    how: tuple[int, int, int, int, int]
+    real: bool
+    meant: Callable[[object], object] | None
+
+
+def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[Made, ...] | None:
+    """How the features of these names of a view are made by loops, in the view's order; None where that takes more than loops."""
+    if tiles.records.how is None:
+        return None
+    made = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
+    return None if None in made else tuple(cast("list[Made]", made))
+
+
+def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
+    wanted = wanted_of(feature)
+    if wanted.by is not None:
+        return None
+    columns, kinds = _columns(tiles, wanted), tiles.records.stored.kinds
+    of = kinds.get(wanted.use.columns[feature.column], True) if wanted.use.columns else True
+    entry = TABLE[wanted.function]
+    if entry.read is None:
+        return None
+    read = entry.read(Stored(columns, of, wanted.use, dict(wanted.params), wanted.window, wanted.output))
+    how = (*read.words, *(-1,) * (5 - len(read.words)))
+    return Made(feature, how, read.real, _meant(tiles, feature) if entry.definition.gives == "same" else None)  # type: ignore[arg-type]
+
+
+def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
+    """What makes the user's value of a number that is of the column's type; None where it is that."""
+    dtype = tiles.schema[feature.columns[feature.column]]
+    if dtype.is_numeric() or dtype == pl.Null:
+        return None
+    if dtype == pl.Boolean:
+        return bool
+    coded = tiles.coded(feature.columns[feature.column])
+    function = feature.aggregation.function
+    return lambda value: decode(Column(np.array([value], np.int64)), function, coded, "").item()
+
+
+def _columns(tiles: ViewTiles, wanted: Wanted) -> tuple[int, ...]:
+    """The columns of a record that hold the state which `wanted` is made of."""
+    return _column_map(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use]
+
+
+def _column_map(tiles: ViewTiles) -> dict[tuple[Family, Use], tuple[int, ...]]:
+    slots = tiles.records.stored.slots
+    return {(slot.family, slot.use): columns for slot, columns in zip(slots, tiles.records.columns, strict=True)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `state.read_kernels.answer` goes by, for some views with so many records a key.
+
+    words: the plan. reals: of each feature, whether it is a float. meant: by place, what makes the user's value of a number.
+    """
+
+    words: I64
+    reals: tuple[bool, ...]
+    meant: tuple[tuple[int, Callable[[object], object]], ...]
+
+    def room(self, keys: int) -> int:
+        """How many words the answers of so many keys take."""
+        places = len(self.reals) * keys
+        return places + (2 * places + 7) // 8
+
+    @cached_property
+    def times(self) -> Callable[..., bytes]:
+        """What makes the words that go before records of the T of each view."""
+        return struct.Struct(f"={self.words[0]}q").pack
+
+    @cached_property
+    def unpack(self) -> Callable[..., tuple[object, ...]]:
+        """What makes the values of one key, the bytes of their statuses, and the bytes that say which are null, of the answers' words."""
+        size = len(self.reals)
+        return struct.Struct(f"={''.join('d' if real else 'q' for real in self.reals)}{size}s{size}s").unpack_from
+
+
+def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence[tuple[int, int]]) -> Plan:
+    """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
+    places = {at: place for place, at in enumerate(order)}
+    words: list[int] = [len(views), *(0 for _ in views)]
+    for view, (tiles, features, records) in enumerate(views):
+        words[1 + view] = len(words)
+        words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
+    made = [views[view][1][n] for view, n in order]
+    meant = tuple((place, one.meant) for place, one in enumerate(made) if one.meant is not None)
+    return Plan(np.array(words, np.int64), tuple(one.real for one in made), meant)
+
+
+def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[int]) -> list[int]:
+    how = tiles.records.how
+    assert how is not None
+    windows = list(dict.fromkeys(feature.window for feature in tiles.view.outputs))  # all of them say whether there is any event
+    nothing: dict[int, int] = {}
+    for state, columns in zip(tiles.records.stored.nothing, tiles.records.columns, strict=True):
+        nothing |= {column: int(array.view(np.int64)[0]) for array, column in zip(state, columns, strict=True)}
+    limit = -1 if tiles.view.expires_after is None else tiles.view.expires_after
+    everything = _columns(tiles, Wanted("count", Use(), windows[0]))[0]
+    section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
+    section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
+    section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
+    for made, place in zip(features, places, strict=True):
+        use, window = statuses.counted(made.feature), made.feature.window
+        age = _columns(tiles, Wanted("since_last", use, window)) if limit >= 0 else (0, 0)
+        word = TABLE[made.feature.aggregation.function].null
+        kind, *operands = made.how
+        counted = _columns(tiles, Wanted("count", use, window))[0]
+        null = -1 if word == "present" else statuses.STATUSES.index(word)
+        section += [kind, windows.index(window), *operands, int(made.real), counted, place, null, age[0], age[-1]]
+    return section

@@ -1,0 +1,241 @@
+"""A record: the tiles of one key of a view as bytes.
+
+Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of texts p; the starts of the tiles (n); then the
+arrays of the slots' states, in order, those that several slots share once: n numbers, or as many entries as the slot's sizes say; where
+each text ends (p); and the texts in UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own
+texts, which are sorted.
+
+`through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from headwater.aggregations.base import State
+from headwater.errors import StoreError
+from headwater.kernel import merge_program
+from headwater.kernel.arrays import I64, NOTHING
+from headwater.kernel.layer import Use
+from headwater.state import tile_kernels
+from headwater.state.partial_state import Stored, Tiles
+
+_NONE = pl.Series(dtype=pl.String)
+
+
+@dataclass(frozen=True)
+class Records:
+    """How the tiles of a view are written. texts: the columns that hold texts; ids: whether ids are texts."""
+
+    stored: Stored
+    texts: frozenset[str]
+    ids: bool = False
+
+    @cached_property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """For each slot, which of the record's arrays each array of its state is: counts of the same events are written once."""
+        known: dict[Use, int] = {}
+        made, count = [], 0
+        for slot in self.stored.slots:
+            mine = []
+            for part in slot.parts:
+                place = count if part.counts is None else known.setdefault(part.counts, count)
+                count += place == count
+                mine.append(place)
+            made.append(tuple(mine))
+        return tuple(made)
+
+    @cached_property
+    def _layout(self) -> I64:
+        """Of each array of a record: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
+        layout: list[tuple[int, int, int]] = []
+        for slot, columns in zip(self.stored.slots, self.columns, strict=True):
+            ragged = any(part.entry for part in slot.parts)
+            for place, (part, column) in enumerate(zip(slot.parts, columns, strict=True)):
+                if column < len(layout):
+                    continue
+                text = part.column in self.texts or (part.ident and self.ids)
+                layout.append((int(part.entry), int(text), int(ragged and place == 0)))
+        return np.array(layout, np.int64).reshape(-1, 3)
+
+    @cached_property
+    def how(self) -> I64 | None:
+        """The program (see `kernel.merge_program`) by which rows of these states are merged; None where that takes more than loops over
+        numbers.
+        """
+        if self._layout[:, :2].any() or any(part.op is None for slot in self.stored.slots for part in slot.parts):
+            return None
+        states = [
+            [(cast("int", part.op), part.whole, column) for part, column in zip(slot.parts, columns, strict=True)]
+            for slot, columns in zip(self.stored.slots, self.columns, strict=True)
+        ]
+        return merge_program.program(states)
+
+    @cached_property
+    def idents(self) -> bool:
+        """Whether states hold ids."""
+        return any(part.ident for slot in self.stored.slots for part in slot.parts)
+
+    def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
+        """What `load`, `Stored.merge` and `dump` make of records and new tiles, to the bit, in one walk; where `how` is not None."""
+        assert self.how is not None
+        ladder, count = self.stored.ladder, len(records)
+        words, at = _joined(records)
+        new_at = np.searchsorted(new.key, np.arange(count + 1))
+        flat = np.array(self._arrays(new.states))
+        out = np.empty(len(words) + tile_kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
+        out_at = np.empty(count + 1, np.int64)
+        steps = np.array(ladder.steps, np.int64)
+        tile_kernels.add(words, at, new_at, new.start, flat, through, steps, ladder.cuts(T), self.how, out, out_at)
+        return _cut(out[: out_at[-1]], out_at)
+
+    def load(self, records: Sequence[bytes], also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
+        """The tiles of records, keyed by their positions; what each is complete through, int64; and the texts.
+
+        Texts stand in the tiles as places among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
+
+        Raises:
+            StoreError: a record of another format.
+        """
+        words, at = _joined(records)
+        through = np.full(len(records), -1)
+        some = np.flatnonzero(at[1:] > at[:-1])
+        through[some] = words[at[some] + 1]
+        layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
+        count = tile_kernels.measure(words, at, layout, counts)
+        base = np.concatenate([[0], np.cumsum(counts)])
+        key, start, flat = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(base[-1], np.int64)
+        texts_at = np.zeros(len(records), np.int64)
+        tile_kernels.load(words, at, layout, base[:-1].copy(), key, start, flat, texts_at)
+        arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
+        known = self._texts(words, at, texts_at) if layout[:, 1].any() else _Texts(_NONE, np.zeros(len(records) + 1, np.int64))
+        sorted_words = pl.concat([known.texts, also]).unique().sort()
+        if layout[:, 1].any() and len(known.texts):
+            rank = known.texts.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
+            for place, of in self._text_arrays(arrays, key):
+                tile_kernels.translate(arrays[place], of, known.begins, rank)
+        return Tiles(key, start, self._states(arrays)), through, sorted_words
+
+    def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> list[bytes]:
+        """A record for each of `through`, of the tiles whose key is its position; empty bytes where there are none."""
+        arrays = self._arrays(tiles.states)
+        count, layout = len(through), self._layout
+        bounds = np.searchsorted(tiles.key, np.arange(count + 1))
+        pairs = [(place, of) for place, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
+        pool, local = _pooled([(arrays[place], of) for place, of in pairs], len(words))
+        for (place, _), codes in zip(pairs, local, strict=True):
+            arrays[place] = codes
+        pool_at = np.searchsorted(pool // max(len(words), 1), np.arange(count + 1))
+        ends = self._entry_ends(arrays)
+        spelt = [text.encode() for text in words.gather(pool % max(len(words), 1))] if len(pool) else []
+        text_ends = np.cumsum([0, *(len(text) for text in spelt)])
+        base = np.cumsum([0, *(len(a) for a in arrays)])
+        flat = np.concatenate(arrays) if arrays else NOTHING
+        at = np.zeros(count + 1, np.int64)
+        tile_kernels.sizes(bounds, layout, ends, pool_at, text_ends, at)
+        out = np.zeros(at[-1], np.int64)
+        spelling = np.frombuffer(b"".join(spelt), np.uint8)
+        tile_kernels.dump(tiles.start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, out.view(np.uint8))
+        return _cut(out, at)
+
+    @staticmethod
+    def none(through: int) -> bytes:
+        """A record that says that its key has no tiles."""
+        return np.array([tile_kernels.FORMAT, through, 0, 0], np.int64).tobytes()
+
+    def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
+        pairs = zip(self.stored.slots, self.columns, strict=True)
+        return tuple(
+            tuple(arrays[c] if part.whole else arrays[c].view(np.float64) for part, c in zip(slot.parts, columns, strict=True))
+            for slot, columns in pairs
+        )
+
+    def _arrays(self, states: Sequence[State]) -> list[I64]:
+        """The arrays of a record, as words."""
+        found = {c: array for columns, state in zip(self.columns, states, strict=True) for c, array in zip(columns, state, strict=True)}
+        return [found[c].view(np.int64) for c in range(len(found))]
+
+    def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
+        """Each array that holds texts, and the key of each of its values."""
+        sizes = key
+        for place, (entry, text, first) in enumerate(self._layout.tolist()):
+            if first:
+                sizes = arrays[place]
+            if text:
+                yield place, np.repeat(key, sizes) if entry else key
+
+    def _entry_ends(self, arrays: Sequence[I64]) -> I64:
+        """For each array of entries, where those of each row end, from a leading 0: int64 (arrays, rows + 1); of the others nothing."""
+        count = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
+        ends = np.zeros((len(arrays), count + 1), np.int64)
+        sizes = NOTHING
+        for place, (entry, _, first) in enumerate(self._layout.tolist()):
+            if first:
+                sizes = np.cumsum(arrays[place])
+            if entry:
+                ends[place, 1:] = sizes
+        return ends
+
+    def _texts(self, words: I64, at: I64, texts_at: I64) -> _Texts:
+        """The texts of all records one after the other, and where each record's begin."""
+        data, found, begins = words.tobytes(), [], [0]
+        for start, stop, first in zip(at[:-1].tolist(), at[1:].tolist(), texts_at.tolist(), strict=True):
+            if stop > start:
+                count = int(words[start + 3])
+                begin = (first + count) * 8
+                for end in words[first : first + count].tolist():
+                    found.append(data[begin : (first + count) * 8 + end].decode())
+                    begin = (first + count) * 8 + end
+            begins.append(len(found))
+        return _Texts(pl.Series(found, dtype=pl.String), np.array(begins))
+
+
+def _joined(records: Sequence[bytes]) -> tuple[I64, I64]:
+    """The words of records, and where each begins: int64 (records + 1).
+
+    Raises:
+        StoreError: a record of another format.
+    """
+    words = np.frombuffer(b"".join(records), np.int64)
+    at = np.zeros(len(records) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) >> 3, out=at[1:])
+    if not (words[at[:-1][at[1:] > at[:-1]]] == tile_kernels.FORMAT).all():
+        raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
+    return words, at
+
+
+def _cut(words: I64, at: I64) -> list[bytes]:
+    """Records, of their words and where each begins."""
+    data, places = words.tobytes(), (at * 8).tolist()
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    texts: pl.Series
+    begins: I64
+
+
+def _pooled(arrays: Sequence[tuple[I64, I64]], count: int) -> tuple[I64, list[I64]]:
+    """The texts that each key uses, as key * count + code, sorted; and arrays of codes (each with its keys) as places in its key's.
+
+    A code that is none (nothing has a least text) stays.
+    """
+    if not arrays:
+        return NOTHING, []
+    real = [(codes >= 0) & (codes < count) for codes, _ in arrays]
+    pool = np.unique(np.concatenate([of[r] * count + codes[r] for (codes, of), r in zip(arrays, real, strict=True)]))
+    begins = np.searchsorted(pool, np.arange(int(pool[-1]) // count + 1 if len(pool) else 0) * count)
+    local = []
+    for (codes, of), r in zip(arrays, real, strict=True):
+        out = codes.copy()
+        out[r] = np.searchsorted(pool, of[r] * count + codes[r]) - begins[of[r]]
+        local.append(out)
+    return pool, local

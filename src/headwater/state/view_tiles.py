@@ -1,0 +1,255 @@
+"""Tiles of a view on one machine: events become records, and records become values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.feature_view import FeatureView
+from headwater.engine.query import Query, told_apart, wanted_by
+from headwater.errors import DataError
+from headwater.events import statuses as asides
+from headwater.events.column_encoding import Coded, check_accepts, check_secondary, decode, encode, to_kernel
+from headwater.events.selection import IDENT, TIME
+from headwater.kernel.arrays import I64, NOTHING, Column, Events
+from headwater.kernel.hashes import of_texts
+from headwater.kernel.sorting import numbered, order_of, tied
+from headwater.kernel.tile_ladder import GONE, among
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state.partial_state import Stored
+from headwater.state.tile_codec import Records
+
+Fetch = Callable[[list[bytes]], list[bytes]]
+"""Keys -> the record of each, empty where there is none."""
+
+Stretch = tuple[bytes, int, int]
+"""The events of a key at times in [first, last)."""
+Standing = Callable[[list[Stretch]], pl.DataFrame]
+"""What stands in some stretches: events by the columns of `ViewTiles.schema` and TIME, in any order."""
+
+_NO_WORDS = pl.Series(dtype=pl.String)
+_FEW = 2_000  # events, of which a loop codes the texts as soon as polars does; and it wakes up no other thread
+
+
+class Fetched:
+    """Reads the records of a view's keys, and remembers where they stand."""
+
+    def __init__(self, store: OnlineStore, view: FeatureView, partition: str | None) -> None:
+        self._store, self._tiles, self._partition = store, view.tiles_fingerprint, partition
+        self.places: list[bytes] = []
+
+    def __call__(self, keys: list[bytes]) -> list[bytes]:
+        """As `Fetch`."""
+        self.places = keyspace.places(self._tiles, keys, self._partition)
+        return [found or b"" for found in self._store.get(self.places)]
+
+
+@dataclass(frozen=True)
+class ViewTiles:
+    """How the tiles of a view are made, kept and read.
+
+    schema: the dtypes of the source's columns that the view reads, of its keys, and of IDENT where events have ids.
+    """
+
+    view: FeatureView
+    schema: Mapping[str, pl.DataType]
+
+    @cached_property
+    def query(self) -> Query:
+        """The view's features, with their statuses."""
+        windows = tuple(dict.fromkeys(f.window for f in self.view.outputs))
+        return Query(self.view.source, self.view.keys, self.view.outputs, self.view.expires_after, retained=windows)
+
+    @cached_property
+    def records(self) -> Records:
+        """How tiles are written."""
+        coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
+        kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
+        texts = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
+        stored = Stored(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
+        return Records(stored, texts, IDENT in self.schema and not self.schema[IDENT].is_integer())
+
+    def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
+        """Whether records made of columns of these types are read the same way; those of other views do not matter."""
+        names = [*self.view.read_columns, IDENT]
+        return all(self.schema.get(name) == dtypes.get(name) for name in names)
+
+    def check(self) -> None:
+        """Refuse columns of types that the features cannot be made of.
+
+        Raises:
+            DataError: such a column.
+        """
+        for feature in self.view.outputs:
+            for name in feature.columns:
+                check_accepts(feature.aggregation.function, self.schema[name], f"source {self.view.source.name!r}: the column {name!r}")
+            split = feature.aggregation.secondary
+            if split is not None:
+                check_secondary(
+                    pl.Series(split.column, [], self.schema[split.column]), f"source {self.view.source.name!r}: {split.column!r}"
+                )
+
+    def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
+        """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key, mostly rising."""
+        if not self.view.keys:
+            return events, np.zeros(events.height, np.int64), [b""] if events.height else []
+        names = list(self.view.keys)
+        null = any(events[name].null_count() for name in names)
+        whole = events.filter(pl.all_horizontal(pl.col(names).is_not_null())) if null else events
+        if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
+            number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
+            return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
+        if len(names) == 1 and whole.schema[names[0]] == pl.String:  # as below, without queries, whose start counts where events are few
+            if whole.height < _FEW:
+                words = whole[names[0]].to_list()
+                place = {word: n for n, word in enumerate(sorted(set(words)))}
+                return whole, np.fromiter(map(place.__getitem__, words), np.int64, len(words)), [word.encode() for word in place]
+            texts = whole[names[0]].unique().sort()
+            return whole, whole[names[0]].cast(pl.Enum(texts)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(texts.to_frame())
+        distinct = whole.select(names).unique().sort(names).with_row_index("__number")
+        codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
+        return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
+
+    def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> dict[bytes, bytes]:
+        """The records of every key that has events among these, as of T: what `fetch` gives with the events added.
+
+        Args:
+            events: rows that count, all before T: the keys, the columns read, TIME, and IDENT where declared.
+            T: int64 microseconds; never less than before.
+            through: what the records are complete through.
+            fetch: keys -> their records as stored.
+
+        Returns:
+            By key, the new record; empty where nothing is left of it.
+        """
+        events, number, keys = self.keyed(events)
+        if not keys:
+            return {}
+        if self.records.how is not None:
+            new = self.records.stored.of_events(self._arrays(events, number, len(keys), _NO_WORDS), T)
+            return dict(zip(keys, self.records.add(fetch(keys), new, T, through), strict=True))
+        texts = self._texts(events)
+        old, _, words = self.records.load(fetch(keys), texts)
+        new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
+        tiles = self.records.stored.merge(old, new, T)
+        made = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, made, strict=True))
+
+    def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> dict[bytes, bytes]:
+        """As `update` by the events `come`, and without those `gone`: tiles that hold one of these are made anew of what stands in them.
+
+        Nothing is taken out of a state: of most none can be, and cents would not be left of what a billion is taken from.
+
+        Args:
+            come: as of `update`.
+            gone: events that tiles hold, of the same columns.
+            T, through, fetch: as of `update`.
+            standing: gives what stands, `come` among it and `gone` not.
+        """
+        lost, number, keys = self.keyed(gone)
+        ladder = self.records.stored.ladder
+        start = ladder.place(lost[TIME].to_numpy(), T)
+        held = np.flatnonzero(start != GONE)
+        if not len(held):
+            return self.update(come, T, through, fetch)
+        first = np.unique(np.column_stack([number, start])[held], axis=0, return_index=True)[1]
+        spans = ladder.spans(lost[TIME].to_numpy()[held[first]], T)
+        stretches = [(keys[n], a, b) for n, a, b in zip(number[held[first]], *(bound.tolist() for bound in spans), strict=True)]
+        parts = [come, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
+        every, number, keys = self.keyed(pl.concat(part.select(come.columns).with_columns(_part=n) for n, part in enumerate(parts)))
+        part, start = every["_part"].to_numpy(), ladder.place(every[TIME].to_numpy(), T)
+        torn = (number[part == 2], start[part == 2])
+        counted = (part == 1) | ((part == 0) & ~among(number, start, *torn))
+        events = every.filter(pl.Series(counted)).drop("_part")
+        old, _, words = self.records.load(fetch(keys), self._texts(events))
+        new = self.records.stored.of_events(self._arrays(events, number[counted], len(keys), words), T)
+        tiles = self.records.stored.merge(self.records.stored.without(old, *torn, T), new, T)
+        made = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, made, strict=True))
+
+    def values(self, records: Sequence[Sequence[bytes]], T: I64, K: I64) -> tuple[list[pl.Series], list[pl.Series]]:
+        """Features and their statuses for each key as of its T and K, int64 (keys), of its records, one for each partition that has one."""
+        flat = [record for parts in records for record in parts]
+        of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
+        tiles, _, words = self.records.load(flat)
+        tiles = replace(tiles, key=of[tiles.key])
+        _, finish = wanted_by(self.query)
+        answers = finish(self.records.stored.answers(tiles, len(records), T, K), K)
+        coded = {name: self.coded(name, words) for name in self.query.columns}
+        features = []
+        for feature, answer in zip(self.view.outputs, answers, strict=False):
+            a = feature.aggregation
+            own = coded.get(feature.columns[feature.column]) if feature.columns else None
+            split = None if a.secondary is None else coded[a.secondary.column]
+            features.append(decode(answer, a.function, own, feature.name, split))
+        said = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
+        statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, said, strict=True)]
+        return features, statuses
+
+    def _texts(self, events: pl.DataFrame) -> pl.Series:
+        """The distinct texts of all columns that hold some."""
+        names = [*self.records.texts, *([IDENT] if self.records.ids and self.records.idents else [])]
+        parts = [events[name].cast(pl.String).unique() for name in names]
+        return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
+
+    def coded(self, name: str, words: pl.Series = _NO_WORDS) -> Coded:
+        how = encode(pl.Series(dtype=self.schema[name]))[1]
+        return Coded(how.dtype, words) if name in self.records.texts else how
+
+    def _arrays(self, events: pl.DataFrame, number: I64, keys: int, words: pl.Series) -> Events:
+        """The events in the order of (key, time, id)."""
+        coding = pl.Enum(words) if len(words) else pl.String()
+        t = events[TIME].to_numpy()
+        order, starts = order_of(number, t, keys, 1)
+        t = t[order]
+        ident = NOTHING
+        if IDENT in self.schema:
+            places, group = tied(starts, t)
+            if len(places):
+                rank = events[IDENT][order[places]].rank("dense").to_numpy()
+                order[places] = order[places[np.lexsort((rank, group))]]
+            if self.records.idents:
+                ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
+                ident = ids.cast(pl.Int64).to_numpy()[order]
+        columns = {}
+        hashes = of_texts(words) if self.records.texts and told_apart(self.view.outputs) else None
+        for name in self.query.columns:
+            series = events[name].cast(self.schema[name])
+            if name in self.records.texts:
+                codes = series.cast(pl.String).cast(coding)
+                values = codes.to_physical().cast(pl.Int64) if len(words) else codes.is_null().cast(pl.Int64).replace(1, None)
+            else:
+                values = encode(series)[0]
+            columns[name] = to_kernel(values).take(order)
+            if name in self.records.texts and hashes is not None:
+                columns[name] = replace(columns[name], hashes=hashes)
+        return Events(starts, t, NOTHING, 0, ident, columns, ended_after=self.view.source.delay)
+
+
+def key_bytes(keys: pl.DataFrame) -> list[bytes]:
+    """Keys, none of them null, as bytes that are equal where the keys are: each value whole, with its length before it but for the last.
+
+    Raises:
+        DataError: a key that is a float.
+    """
+    parts = []
+    for series in keys:
+        dtype = series.dtype
+        if dtype.is_float():
+            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or texts")
+        if dtype in (pl.String, pl.Categorical, pl.Enum):
+            parts.append([text.encode() for text in series.cast(pl.String).to_list()])
+        elif dtype == pl.UInt64:
+            parts.append([b"u" + value.to_bytes(8, "big") if value >> 63 else value.to_bytes(8, "big") for value in series.to_list()])
+        else:
+            whole = series.cast(pl.Int64) if dtype.is_integer() or dtype == pl.Boolean else encode(series)[0]
+            data = whole.to_numpy().astype(">i8").tobytes()
+            parts.append([data[i : i + 8] for i in range(0, len(data), 8)])
+    if len(parts) == 1:
+        return parts[0]
+    heads = [[len(value).to_bytes(4, "big") + value for value in part] for part in parts[:-1]]
+    return [b"".join(values) for values in zip(*heads, parts[-1], strict=True)]

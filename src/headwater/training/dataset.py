@@ -1,0 +1,300 @@
+"""Training sets in a file, beside a manifest that says what they were made of and makes them again, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polars.exceptions import PolarsError
+
+from headwater import clock, settings
+from headwater.connectors.table_fingerprint import contents
+from headwater.definitions.labels import Outcome
+from headwater.definitions.level import Level
+from headwater.definitions.memory_sizes import Size
+from headwater.definitions.model import Model
+from headwater.definitions.readable import Readable
+from headwater.definitions.source import Source
+from headwater.definitions.timestamps import EPOCH, parse_moment
+from headwater.errors import DataError, UsageError, nearest
+from headwater.models.manifest import library_versions
+from headwater.training.dataset_manifests import erasure_of, remember_manifest
+from headwater.training.feature_cache import Cache
+from headwater.training.frame_digest import digest
+from headwater.training.from_log import FromLog
+from headwater.training.resources import Tick
+from headwater.training.train import TrainingSet, training_set
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ENDINGS = (".parquet", ".csv")
+LOG = "served log"
+_AS_SERVED = {"describe": "as it was served", "fingerprint": ""}
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Dataset(Readable):
+    """A training set that was written: the file, its manifest, and the rows themselves."""
+
+    path: Path
+    manifest: Mapping[str, object]
+    rows: TrainingSet
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest's file: that of the rows with the ending `.manifest.json`."""
+        return manifest_path(self.path)
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a training set lies."""
+    return path.with_suffix(".manifest.json")
+
+
+def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two have a default)
+    model: Model,
+    output: str | Path,
+    *,
+    level: Level | None = None,
+    until: str | datetime | None = None,
+    cache: bool | Cache = True,
+    threads: int | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+    from_log: str | Path | None = None,
+) -> Dataset:
+    """Write the model's training set, each feature as it would have been then, with a manifest beside it.
+
+    The manifest holds the fingerprints of the model's views, features and labels, the level, the moment by which outcomes were known,
+    a SHA-256 of every file that was read, how many events each source gave, rows left out by reason, versions, and a digest of the rows:
+    `reproduce` makes them again from it.
+
+    Args:
+        model: whose labels and features to write.
+        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced at once, when all is written.
+        level: how fresh the features are; as defined where None.
+        until: rows whose outcome was known by then; now where None.
+        cache: features that are unchanged since an earlier run are read back instead of computed: from headwater's own folder
+            (HEADWATER_HOME), from another `Cache`, or with False not at all.
+        threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
+        tick: called with a view's name, rows done and rows to do.
+        from_log: a folder with a served log: the rows that were served instead of those of the labels' table, with features and statuses as
+            they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
+
+    Raises:
+        UsageError: another ending, or lists in a CSV file.
+        DataError: no outcome was known by then.
+        LeakError: a source would let the future into training data.
+
+    >>> import headwater as hw, tempfile
+    >>> from headwater.testing.examples import churn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = hw.dataset(churn(), f"{folder}/rows.parquet", until="2024-07-01T00:00+00:00", cache=False)
+    ...     again = hw.reproduce(churn(), made.manifest_path, f"{folder}/again.parquet")
+    >>> made.manifest["digest"] == again.manifest["digest"]
+    True
+    """
+    path = _checked(settings.on_disk(output, "the output"))
+    limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
+    kept = Cache.usual() if cache is True else cache or None
+    log = None if from_log is None else FromLog.of(from_log, model)
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept, from_log=log)
+    if kept is not None:
+        kept.prune()
+    frame = rows.frame
+    manifest = {
+        "format": _VERSION,
+        "rows": frame.height,
+        "columns": {name: repr(dtype) for name, dtype in frame.schema.items()},
+        "digest": digest(frame),
+        **_asked(model, level, log),
+        "until": limit.isoformat(),
+        "tables": _tables(model) if log is None else {LOG: log.contents()},
+        "events": dict(rows.events),
+        "left_out": dict(rows.left_out),
+        "not_in_training": list(rows.not_in_training),
+        "versions": library_versions(),
+        **({} if log is None else {"served_by": dict(rows.served_by)}),
+    }
+    _write(frame, path)
+    _replace(manifest_path(path), _json(manifest))
+    remember_manifest(settings.home(), manifest_path(path))
+    return Dataset(path, manifest, rows)
+
+
+def reproduce(
+    model: Model,
+    manifest: str | Path,
+    output: str | Path,
+    *,
+    level: Level | None = None,
+    threads: int | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+) -> Dataset:
+    """Write the training set that a manifest describes once more, from the tables; nothing comes from a cache.
+
+    Args:
+        model, level: what the training set was made with.
+        manifest: what `dataset` wrote beside it.
+        output: a file, as in `dataset`.
+        threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
+        tick: called with a view's name, rows done and rows to do.
+
+    Raises:
+        DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
+    """
+    path = _checked(settings.on_disk(output, "the output"))
+    said = read_manifest(manifest)
+    erased = erasure_of(said)
+    if erased is not None:
+        raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
+    tables = said["tables"]
+    assert isinstance(tables, dict)
+    log = FromLog.said(tables[LOG]) if LOG in tables else None
+    now = _tables(model) if log is None else {LOG: log.contents()}
+    changed = [*_changed_definitions(said, _asked(model, level, log)), *_changed_tables(said, now)]
+    if changed:
+        raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
+    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
+    frame = rows.frame
+    if digest(frame) != said["digest"]:
+        mine, theirs = library_versions(), said["versions"]
+        assert isinstance(theirs, dict)
+        other = [f"{name} {theirs.get(name)} then and {now} now" for name, now in mine.items() if theirs.get(name) != now]
+        raise DataError(
+            f"{manifest}: definitions and tables are as they were, and {frame.height:,} rows came out that differ from the {said['rows']:,} written then; "
+            + (
+                f"these libraries are not the same: {', '.join(other)}"
+                if other
+                else "no library has changed, so this is a defect in headwater"
+            )
+        )
+    _write(frame, path)
+    _replace(manifest_path(path), _json(said))
+    return Dataset(path, said, rows)
+
+
+def read_manifest(path: str | Path) -> dict[str, object]:
+    """A manifest that `dataset` wrote.
+
+    Raises:
+        DataError: nothing is there, or it is something else.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise DataError(f"no manifest at {path}; `headwater dataset` writes one beside the rows, as NAME.manifest.json")
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not a manifest: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != _VERSION or "digest" not in found:
+        raise DataError(f"{path} is not a manifest of format {_VERSION}, as `headwater dataset` writes it")
+    return found
+
+
+def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
+    """What decides the rows, but for the data: names with their fingerprints."""
+    service = model.features
+    return {
+        "model": model.name,
+        "feature_service": {service.name: service.fingerprint},
+        "labels": {model.labels.name: model.labels.fingerprint},
+        "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
+        "level": _AS_SERVED if log is not None and level is None else _said(level or Level(), model),
+    }
+
+
+def _said(level: Level, model: Model) -> dict[str, str]:
+    return {"describe": level.describe(model), "fingerprint": level.fingerprint}
+
+
+def _tables(model: Model) -> dict[str, object]:
+    """What each table that is read holds; labels and sources by name."""
+    labels = model.labels
+    found: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
+    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.in_training.views_in_history)
+    if isinstance(labels.label, Outcome):
+        sources[labels.label.source] = None
+    for source in sources:
+        if source.history is not None:
+            found[f"source {source.name}"] = contents(source.table)
+    return found
+
+
+def _changed_definitions(said: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+    found = []
+    if said["level"] != mine["level"]:
+        then, now = said["level"], mine["level"]
+        assert isinstance(then, dict)
+        assert isinstance(now, dict)
+        found.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
+    for kind, word in (("views", "view"), ("labels", "labels"), ("feature_service", "feature service")):
+        then, now = said[kind], mine[kind]
+        assert isinstance(then, dict)
+        assert isinstance(now, dict)
+        found += [f"the {word} {name!r} is defined otherwise" for name in then if name in now and now[name] != then[name]]
+        found += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
+        if found and kind == "views":
+            return found  # the service differs because they do
+    return found
+
+
+def _changed_tables(said: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+    then = said["tables"]
+    assert isinstance(then, dict)
+    found = []
+    for name, table in then.items():
+        now = mine.get(name)
+        if now == table or not isinstance(now, dict):
+            continue
+        if "files" not in table or "files" not in now:
+            found.append(f"the rows of {name} are not what they were")
+            continue
+        old, new = table["files"], now["files"]
+        changed = [f for f in old if f in new and old[f] != new[f]]
+        gone, more = [f for f in old if f not in new], [f for f in new if f not in old]
+        for word, files in (("changed", changed), ("gone", gone), ("new", more)):
+            if files:
+                found.append(f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} {word} ({', '.join(files[:3])})")
+    return found
+
+
+def _checked(path: Path) -> Path:
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending says the format")
+    return path
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    if path.suffix == ".csv" and nested:
+        raise UsageError(f"the output {path}: {nested[0]!r} holds lists, which a CSV file cannot; write .parquet")
+    _replace(path, frame.write_csv if path.suffix == ".csv" else frame.write_parquet)
+
+
+def _json(value: Mapping[str, object]) -> Callable[[Path], object]:
+    return lambda path: path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside `path`, then put it in its place at once."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        part.replace(path)
+    except (OSError, PolarsError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error}") from error

@@ -1,0 +1,206 @@
+"""Enriched events: each event of a source asks for features as of itself, like any other row.
+
+Views over an enriched source are answered like all others once its events are a table. `Tables` makes each such table once a call,
+with every column that something in the call reads, in two passes: `read` goes down from the views to all that they reach, `readable`
+comes back up from the tables at the bottom.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.columns import output_name, root_columns
+from headwater.definitions.connectors import Frame
+from headwater.definitions.durations import Window
+from headwater.definitions.enriched import clashing, known_column, lacking
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.freshness import Freshness, on_request
+from headwater.definitions.level import Level
+from headwater.definitions.source import Enriched, Source
+from headwater.engine.query import Request, reach_of
+from headwater.errors import DataError, nearest
+from headwater.events.read_events import Notes, Reach, no_events, read_events
+from headwater.events.selection import KNOWN, moment, selected
+from headwater.kernel.as_of import as_of, earliest
+from headwater.training.requests import Requests
+
+Frames = Callable[[FeatureService, Requests, "Tables", bool], pl.DataFrame]
+"""(features, events that ask, the tables of the call, whether to say when all that counts was known) -> a column for each, and KNOWN."""
+
+NOTHING = 2**62  # where reading begins if nothing can count
+
+
+@dataclass
+class _Read:
+    """What a call reads of a source: these columns, of events from the time `first` on (None: all)."""
+
+    names: set[str] = field(default_factory=set)
+    first: int | None = NOTHING
+
+
+class Tables:
+    """The tables that the enriched sources of one call are read from.
+
+    Args:
+        frames: computes features, and gets the tables that it needs for them from this object in turn.
+        last, known: no row of the call counts an event of this time or a later one, or one known later; microseconds UTC.
+        notes: where rows that are left out are counted.
+    """
+
+    def __init__(self, frames: Frames, last: int, known: int, notes: Notes) -> None:
+        self._frames, self._last, self._known, self._notes = frames, last, known, notes
+        self._at: dict[tuple[int, int], Source] = {}
+        self._same: dict[str, Source] = {}
+        self._reads: dict[int, _Read] = {}
+        self._made: dict[int, Source] = {}
+
+    def at(self, level: Level, view: FeatureView) -> Source:
+        """The source of a view at a level: one object for all views and levels that have the same."""
+        if not level.known_after:
+            return view.source
+        place = id(level), id(view.source)
+        if place not in self._at:
+            made = level.source(view)
+            self._at[place] = made if made is view.source else self._same.setdefault(made.fingerprint, made)
+        return self._at[place]
+
+    def read(self, source: Source, names: Collection[str], first: int | None) -> None:
+        """Note that these columns are read of events from the time `first` on, and whatever they are made of."""
+        read = self._reads.setdefault(id(source), _Read())
+        earliest = None if None in (first, read.first) else min(first, read.first)  # type: ignore[type-var]
+        if read.names.issuperset(names) and read.first == earliest:
+            return
+        read.names.update(names)
+        read.first = earliest
+        if isinstance(source.history, Enriched):
+            columns, service, start = _below(source, read)
+            self.read(source.history.base, columns, start)
+            for view, features in _views(service):
+                names = {*view.keys, *(c for f in features for c in f.reads)}
+                self.read(view.source, names, _first(view.freshness, start, [f.window for f in features]))
+
+    def readable(self, source: Source) -> Source:
+        """A source that the engine can read: a plain one is, an enriched one is over its table."""
+        if not isinstance(source.history, Enriched):
+            return source
+        if id(source) not in self._made:
+            self._made[id(source)] = self._enriched(source, source.history)
+        return self._made[id(source)]
+
+    def asking(self, source: Source) -> Requests:
+        """The events of an enriched source as rows that ask for all of its features."""
+        enriched = source.history
+        assert isinstance(enriched, Enriched)
+        self.read(source, enriched.features.feature_names, None)
+        columns, _, start = _below(source, _Read(set(enriched.features.feature_names), None))
+        return self._events(self.readable(enriched.base), columns, start)[0]
+
+    def _enriched(self, source: Source, enriched: Enriched) -> Source:
+        read, base = self._reads[id(source)], self.readable(enriched.base)
+        columns, service, start = _below(source, read)
+        if base.history is None and start == NOTHING:
+            return dataclasses.replace(source, history=None)
+        _check(source, enriched, base, columns, service)
+        asked, known = self._events(base, columns, start)
+        made = [asked.frame]
+        if service is not None:
+            late = known is not None and bool((known.to_numpy() < asked.t).any())
+            frame = self._frames(service, asked, self, late)
+            if known is not None and late:  # what is known no earlier than its own time is known no earlier than all that counts for it
+                known = pl.Series(np.maximum(known.to_numpy(), frame[KNOWN].to_numpy()))
+            made.append(frame.drop(KNOWN, strict=False))
+        if known is not None:
+            made.append(known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame())
+        table = pl.concat(made, how="horizontal")
+        select = (
+            list(table.columns) if source.select is None else [i for i in source.select if output_name(i) in _outputs(source, read.names)]
+        )
+        return dataclasses.replace(source, history=Frame(table), select=select)
+
+    def _events(self, base: Source, columns: Sequence[str], start: int | None) -> tuple[Requests, pl.Series | None]:
+        """The events as rows that ask at their event time, and when they were known, where a column says."""
+        if start == NOTHING:
+            events = no_events(base, columns, [], pl.Schema(dict.fromkeys(columns, pl.Null())))
+        else:
+            events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
+        what = f"source {base.name!r}"
+        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, what, days=True)).to_series()
+        if t.null_count():  # only where windows go by when events are known
+            self._notes.leave_out(f"{what}: no {base.timestamp_field}", t.null_count())
+            events, t = events.filter(t.is_not_null()), t.drop_nulls()
+        known = None if base.known_at_field is None or KNOWN not in events.columns else events[KNOWN]
+        return Requests(events.select(columns), t.to_numpy()), known
+
+
+def first_read(freshness: Freshness, asked: Requests, windows: Sequence[Window]) -> int | None:
+    """The first event time that a row can count in these windows; None where that is any, NOTHING where it is none."""
+    T, K = as_of(freshness, asked.t)
+    reach = reach_of([Request(pl.DataFrame(), asked.t, T, K)], windows)
+    return NOTHING if reach is None else reach.first
+
+
+def _first(freshness: Freshness, start: int | None, windows: Sequence[Window]) -> int | None:
+    """`first_read` of rows that ask at `start` and later."""
+    if start == NOTHING or not freshness.reads_events:
+        return NOTHING
+    return None if start is None else first_read(on_request(), Requests(pl.DataFrame(), np.array([earliest(freshness, start)])), windows)
+
+
+def _below(source: Source, read: _Read) -> tuple[list[str], FeatureService | None, int | None]:
+    """Of an enriched source: the columns of its base and the features that are read, and of events from which time on.
+
+    Where a column says when events are known, all features are read: the last of what they count says when the event is known.
+    """
+    enriched = source.history
+    assert isinstance(enriched, Enriched)
+    of = {output_name(item): root_columns(item) for item in source.select or ()}
+    roots = {root for name in _outputs(source, read.names) for root in of.get(name, {name})}
+    roots |= set() if source.filter is None else root_columns(source.filter)
+    features = set(enriched.features.feature_names)
+    base = enriched.base
+    service = enriched.features if base.known_at_field is not None else _only(enriched.features, roots)
+    columns = {*(roots - features - {known_column(source.name)}), *(service.needed_by() if service else ()), base.timestamp_field}
+    alike = base.window_on == source.window_on == "timestamp" and base.timestamp_field == source.timestamp_field
+    return sorted(columns), service, read.first if alike or read.first == NOTHING else None
+
+
+def _outputs(source: Source, names: Collection[str]) -> set[str]:
+    """The columns of the source that are read, its own included."""
+    return {*names, *(c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c is not None)}
+
+
+def _views(service: FeatureService | None) -> list[tuple[FeatureView, Sequence[Feature]]]:
+    return [] if service is None else [(view, service.needed[view.name]) for view in service.views_in_history]
+
+
+def _only(service: FeatureService, names: Collection[str]) -> FeatureService | None:
+    members: list[Member] = [*(r for r in service.refs if r.name in names), *(f for f in service.request_features if f.name in names)]
+    return FeatureService(service.name, members) if members else None
+
+
+def _schema(source: Source) -> pl.Schema:
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
+    return selected(source.table, source.select, source.filter, own, f"source {source.name!r}").schema
+
+
+def _check(source: Source, enriched: Enriched, base: Source, columns: Sequence[str], service: FeatureService | None) -> None:
+    """Refuse what the base's table shows not to fit."""
+    schema = _schema(base)
+    for name, who in (service.needed_by() if service else {}).items():
+        if name not in schema:
+            raise DataError(lacking(source, name, who, frozenset(schema)))
+    for made in (*enriched.features.feature_names, known_column(source.name)):
+        if made in schema:
+            raise DataError(clashing(source, made))
+    for name in columns:
+        if name not in schema:
+            have = {*schema, *enriched.features.feature_names}
+            raise DataError(
+                f"source {source.name!r}: source {base.name!r}, which it enriches, has no column {name!r}; {nearest(name, have)}"
+            )

@@ -1,0 +1,163 @@
+"""Features computed before: a column is read back where everything that it was made of is as it was then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater import permissions, settings
+from headwater.connectors.table_fingerprint import state
+from headwater.definitions.base import canonical
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.readable import Readable
+from headwater.engine.query import Query, Request, reach_of
+from headwater.events.read_events import Notes
+from headwater.training.frame_digest import digest
+
+Compute = Callable[[Query, Sequence[Request], Notes], list[list[pl.Series]]]
+
+_CODE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Cache(Readable):
+    """A folder of feature columns, each under a hash of all that it was made of.
+
+    That is: the source's definition, its files' sizes and times of writing (of a frame, its contents), the columns that are read
+    beside it, the keys, T and K of every row, the feature's definition, and headwater's own code.
+
+    Args:
+        folder: where the columns lie.
+        limit: bytes that they may take; `prune` deletes those that were not used for longest.
+    """
+
+    folder: Path
+    limit: int = 10_000_000_000
+
+    @staticmethod
+    def usual() -> Cache:
+        """The cache in headwater's own folder (HEADWATER_HOME)."""
+        return Cache(settings.home() / "cache")
+
+    def answers(self, query: Query, requests: Sequence[Request], notes: Notes, compute: Compute) -> list[list[pl.Series]]:
+        """What `compute` gives for the query and the requests; only what the folder lacks is computed.
+
+        Of a table by URL nothing is kept: nobody says whether it has changed.
+
+        Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
+        """
+        if query.source.table.is_remote:  # whether it has changed would take as long to say as to compute
+            return compute(query, requests, notes)
+        permissions.own_if_there(self.folder)
+        files, reach = self._files(query, requests)
+        found = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
+        lacking = [any(row[i] is None for row in found) for i in range(len(query.features))]
+        said = self.folder / f"{files[0][0].parent.name}-{reach}.json"
+        if not any(lacking) and _told(said, notes):
+            return found  # type: ignore[return-value]  # none lacks
+        late = query.source.known_at_field is not None
+        some = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
+        mine = Notes()
+        made = compute(replace(query, features=[query.features[i] for i in some], also=query.columns), requests, mine)
+        for row, paths, columns in zip(found, files, made, strict=True):
+            for i, series in zip(some, columns, strict=True):
+                row[i] = series
+                _write(paths[i], series.to_frame().write_parquet)
+        text = json.dumps({"left_out": dict(mine.left_out), "events": dict(mine.events)})
+        _write(said, partial(_write_text, text))
+        _told(said, notes)
+        return found  # type: ignore[return-value]  # what lacked was made
+
+    def prune(self) -> None:
+        """Delete the files that were not used for longest, until the rest take no more than `limit` bytes."""
+        files = sorted((p for p in self.folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+        total = 0
+        for path in files:
+            total += path.stat().st_size
+            if total > self.limit:
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Delete every file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _files(self, query: Query, requests: Sequence[Request]) -> tuple[list[list[Path]], str]:
+        """A file for each feature of each set of requests; and a hash of which events any of them reaches."""
+        source = query.source
+        reach = reach_of(requests, query.windows)
+        far = None if reach is None else [reach.first, reach.last, reach.known]
+        about = [
+            _code(),
+            source.fingerprint,
+            state(source.table) if reach is not None else None,
+            list(query.keys),
+            query.columns,
+            query.expires_after,
+            far if source.known_at_field is not None else None,
+        ]
+        rows: list[list[Path]] = []
+        for request in requests:
+            asked = digest(request.keys.with_columns(pl.Series("__T", request.T), pl.Series("__K", request.K)))
+            folder = self.folder / _hash([about, asked])
+            rows.append([folder / f"{_hash(_meaning(f))}.parquet" for f in query.features])
+        return rows, _hash(far)
+
+
+def _meaning(feature: Feature) -> object:
+    """What decides the feature's values; not its name."""
+    return canonical([replace(feature.aggregation, windows=None, name=None), feature.columns, feature.window, feature.column])
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """A hash of headwater's own files, so that another version computes anew."""
+    found = [(str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_CODE.rglob("*.py"))]
+    return _hash(found)
+
+
+def _read(path: Path, name: str) -> pl.Series | None:
+    """A kept column; None where there is none, or where it cannot be read."""
+    try:
+        series = pl.read_parquet(path).to_series()
+        os.utime(path)
+    except (OSError, PolarsError):
+        return None
+    return series.alias(name)
+
+
+def _told(path: Path, notes: Notes) -> bool:
+    """Add what was left out, and how many events were read, when the columns were made; False where nothing says so."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        os.utime(path)
+    except (OSError, ValueError):
+        return False
+    for reason, rows in said["left_out"].items():
+        notes.leave_out(reason, rows)
+    notes.events.update(said["events"])
+    return True
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file at once, so that a reader, or a killed process, never leaves half of one."""
+    permissions.make_folder(path.parent)
+    part = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
+    write(part)
+    part.replace(path)

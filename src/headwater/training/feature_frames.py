@@ -1,0 +1,244 @@
+"""Features of requests at one level or several: each source is read once, and its requests share one sort."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import Window
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.level import Level
+from headwater.definitions.memory_sizes import in_bytes
+from headwater.definitions.source import Enriched, Source
+from headwater.engine.local.spill import compute
+from headwater.engine.query import Query, Request
+from headwater.errors import DataError, UsageError, listed, nearest
+from headwater.events.read_events import Notes
+from headwater.events.selection import KNOWN
+from headwater.events.statuses import status_name, status_series
+from headwater.kernel.arrays import I64
+from headwater.kernel.as_of import NEVER, as_of
+from headwater.training.enrichment import NOTHING, Tables, first_read
+from headwater.training.request_features import request_feature, request_field, third_party
+from headwater.training.requests import Requests
+from headwater.training.resources import USUAL, Means
+
+
+def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
+    """A feature service of what a user gave."""
+    if isinstance(features, FeatureService):
+        return features
+    names = [
+        one
+        for one in ([features] if isinstance(features, str) else features if isinstance(features, Sequence) else [])
+        if isinstance(one, str)
+    ]
+    if names:
+        view, _, feature = names[0].replace(":", "__").partition("__")
+        raise UsageError(
+            f"features are given by the name {names[0]!r}; give the definitions: a view, one of its features, such as "
+            f"{view or 'view'}[{feature or 'count_1d'!r}], or a feature service, such as project.model('name').features"
+        )
+    return FeatureService("features", list(features) if isinstance(features, Sequence) else [features])
+
+
+def feature_frames(
+    service: FeatureService,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    notes: Notes,
+    means: Means = USUAL,
+    *,
+    statuses: bool = False,
+) -> dict[str, pl.DataFrame]:
+    """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
+
+    Levels at which a view is equally fresh share its values too. `statuses`: followed by the status of each.
+    """
+    last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
+    call = _Call(tables(last, last, notes, means), notes, means, statuses=statuses)
+    for level, view in itertools.product(levels.values(), service.views_in_history):
+        if isinstance(view.source.history, Enriched):
+            windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
+            columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
+            call.tables.read(call.tables.at(level, view), columns, first_read(level.freshness(view), requests, windows))
+    return _frames(service, requests, levels, call)
+
+
+def enriched_events(source: Source) -> Requests:
+    """The events of an enriched source as rows that ask, each at its event time, for the features that it is enriched with."""
+    return tables(NOTHING, NOTHING, Notes()).asking(source)
+
+
+def tables(last: int, known: int, notes: Notes, means: Means = USUAL) -> Tables:
+    """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
+
+    def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
+        return _frames(service, events, {"": Level()}, _Call(mine, notes, means, known=known))[""]
+
+    return Tables(frames, last, known, notes)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all parts of one call share; whether statuses are wanted, and when the last event that counts became known."""
+
+    tables: Tables
+    notes: Notes
+    means: Means
+    statuses: bool = False
+    known: bool = False
+
+
+def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
+    check_request(service, requests.frame.columns)
+    found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
+    work = _Work(requests, levels, found, call)
+    pending = list(service.views_in_history)
+    while pending:
+        first = next(v for v in pending if _ready(v, found))
+        group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, found)]
+        work.compute(group, service.needed[first.name])
+        pending = [v for v in pending if v not in group]
+    for http, values in itertools.product(service.http_features, found.values()):
+        values |= dict(third_party(http, values))
+    plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
+    for values in found.values():
+        for feature in service.request_features:
+            if not feature.inputs and feature.name in plain:
+                continue
+            inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
+            (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
+    frames = {}
+    for name, values in found.items():
+        columns = [(plain | values)[f].alias(f) for f in service.feature_names]
+        if call.statuses:
+            columns += [_status(c, values) for c in columns]
+        if call.known:
+            known = [values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views_in_history]
+            columns.append(pl.Series(KNOWN, np.maximum.reduce([np.full(len(requests.t), NEVER), *known])))
+        frames[name] = pl.DataFrame(columns)
+    return frames
+
+
+def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
+    """The status beside a feature; of what is made at request time present, or empty where it is null."""
+    name = status_name(feature.name)
+    return found[name].alias(name) if name in found else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
+
+
+def check_request(service: FeatureService, columns: Sequence[str]) -> None:
+    """Refuse rows that lack a column, naming who needs it."""
+    if not columns and service.needed_by():
+        raise DataError(f"the rows are none, and have no columns; features of {service.name!r} need: {listed(service.needed_by())}")
+    for column, who in service.needed_by().items():
+        if column not in columns:
+            raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
+
+
+def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]) -> None:
+    """Refuse rows with a field that nothing reads, or that others lack, as the service does over HTTP.
+
+    Raises:
+        DataError: there is such a row.
+    """
+    known = {*service.needed_by(), *(name for http in service.http_features for name in http.feature_names)}
+    for place, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {place} is {type(row).__name__}; give each row as a mapping from names to values, or give a frame")
+        for name in row:
+            if name not in known:
+                raise DataError(f"row {place}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}")
+        for name in rows[0].keys() ^ row.keys():
+            raise DataError(
+                f"row {place} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
+            )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every view of one set of rows shares."""
+
+    requests: Requests
+    levels: Mapping[str, Level]
+    found: dict[str, dict[str, pl.Series]]
+    call: _Call
+
+    def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
+        """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
+        frames: dict[object, pl.DataFrame] = {}
+        times: dict[str, tuple[I64, I64]] = {}
+        by_source: dict[int, tuple[Source, dict[tuple[int, str], tuple[Request, list[tuple[str, str]]]]]] = {}
+        for view in views:
+            for name, level in self.levels.items():
+                keys = self._keys(view, name, frames)
+                freshness, source = level.freshness(view), self.call.tables.at(level, view)
+                if freshness.fingerprint not in times:
+                    times[freshness.fingerprint] = as_of(freshness, self.requests.t)
+                _, asked = by_source.setdefault(id(source), (source, {}))
+                request = Request(keys, self.requests.t, *times[freshness.fingerprint])
+                asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
+        windows = retained(views[0]) if self.call.statuses else ()
+        for source, asked in by_source.values():
+            readable = self.call.tables.readable(source)
+            view = views[0]
+            query = Query(readable, view.keys, features, view.expires_after, retained=windows, known=self.call.known)
+            self._run(query, list(asked.values()))
+
+    def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
+        means = self.call.means
+        views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
+        total, done = len(self.requests.t) * len(asked), 0
+
+        def tick(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if means.tick is not None:
+                means.tick(views, done, total)
+
+        def reading(rows: int, of: int) -> None:
+            if means.tick is not None:
+                means.tick(f"reading {query.source.name}", rows, of)
+
+        memory = None if means.memory is None else in_bytes(means.memory, "memory")
+        run = partial(compute, memory=memory, threads=means.threads, tick=tick, reading=reading)
+        requests = [request for request, _ in asked]
+        kept = None if query.retained or query.known else means.cache  # only values are kept, and not what is said beside them
+        columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
+        for (_, to), series in zip(asked, columns, strict=True):
+            for view, level in to:
+                self.found[level] |= {f"{view}__{s.name}": s for s in series}
+
+    def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
+        """The view's keys of each row; one frame for all levels where no key is a feature."""
+        filled = [view.request_key(key) for key in view.keys]
+        by_level = any(isinstance(f, FeatureRef) for f in filled)
+        place = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
+        if place not in frames:
+            values = self.found[level]
+            columns = [
+                (self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key)
+                for key, f in zip(view.keys, filled, strict=True)
+            ]
+            frames[place] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
+        return frames[place]
+
+
+def _ready(view: FeatureView, found: Mapping[str, Mapping[str, pl.Series]]) -> bool:
+    return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in found.values())
+
+
+def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]], *, statuses: bool) -> bool:
+    same = view.source is first.source and view.keys == first.keys and view.ttl == first.ttl
+    return same and needed[view.name] == needed[first.name] and (not statuses or retained(view) == retained(first))
+
+
+def retained(view: FeatureView) -> tuple[Window, ...]:
+    """The windows of all of a view's features: where none holds an event, the value of each is missing."""
+    return tuple(dict.fromkeys(feature.window for feature in view.outputs))

@@ -1,0 +1,215 @@
+"""Training rows that are what was served: features, statuses and times of the served log, with the outcomes that were posted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import settings
+from headwater.connectors.table_fingerprint import digests
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.level import Level
+from headwater.definitions.memory_sizes import Size
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import moment_text
+from headwater.errors import DataError, nearest
+from headwater.events.statuses import status_name
+from headwater.kernel.arrays import I64
+from headwater.logs.outcome_journal import OUTCOMES, Outcomes, outcomes, rolled
+from headwater.logs.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
+from headwater.logs.serving_log_files import SERVED, read, segments
+from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
+from headwater.training.label_rows import observed
+from headwater.training.requests import Requests
+
+NO_OUTCOME = "no outcome known by then"
+TOO_LATE = "asked after its outcome was known"
+
+
+@dataclass(frozen=True)
+class FromLog:
+    """Which files of a folder training rows are made of: segments of the served log, and files of outcomes."""
+
+    folder: Path
+    served: Sequence[Path]
+    outcomes: Sequence[Path]
+
+    @staticmethod
+    def of(folder: str | Path | None, model: Model) -> FromLog:
+        """All that is there now of a model: its predictions, or where it has none what its service served. The journal is rolled first.
+
+        Raises:
+            DataError: nothing was served, or no outcome was posted.
+        """
+        place = settings.home() if folder is None else Path(folder)
+        try:
+            found = segments(place, model=model.name)
+        except DataError:
+            found = segments(place, service=model.features.name)
+        if isinstance(model.labels.label, Outcome):
+            return FromLog(place, found, ())
+        mine = place / OUTCOMES / model.labels.name
+        if not mine.is_dir():
+            outcomes(place, model.labels)  # says what is missing
+        with closing(Outcomes(place, model.labels)) as posted:
+            while posted.roll() is not None:
+                pass
+        return FromLog(place, found, rolled(mine))
+
+    def contents(self) -> dict[str, object]:
+        """A SHA-256 of each file, as a manifest has it."""
+        return {"path": str(self.folder), "files": digests(self.folder, [*self.served, *self.outcomes])}
+
+    @staticmethod
+    def said(contents: Mapping[str, object]) -> FromLog:
+        """The files that a manifest names."""
+        folder, names = Path(str(contents["path"])), contents["files"]
+        assert isinstance(names, dict)
+        files = [folder / name for name in names]
+        return FromLog(
+            folder, [f for f in files if f.is_relative_to(folder / SERVED)], [f for f in files if f.is_relative_to(folder / OUTCOMES)]
+        )
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What was served and what came of it: requests with their outcomes, the features as they were served, and how each version was."""
+
+    requests: Requests
+    features: pl.DataFrame
+    left_out: Counter[str]
+    versions: Mapping[str, int]
+
+
+def logged(model: Model, files: FromLog, until: int, level: Level | None = None, memory: Size | None = None) -> Logged:
+    """The rows that were served for a model and whose outcome was known by `until` (microseconds), as they were served.
+
+    `level`: only those whose views were kept as they are at this level; None is all, whatever they were served at.
+
+    Beside the request's columns stand `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level` and each feature's
+    status; rows that were served without one of today's features are left out, and counted by version and by what they lack.
+
+    Raises:
+        DataError: no row has all features, or none an outcome by then.
+    """
+    every = read(files.served).collect()
+    left_out: Counter[str] = Counter()
+    rows = _complete(model, every if level is None else _at(level, model, every, left_out), left_out).sort(AT, REQUEST, ROW)
+    if isinstance(model.labels.label, Outcome):
+        rows, label, known = _from_events(model, rows, memory)
+    else:
+        rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
+    if not model.task_type.classes:
+        label = label.cast(pl.Float64)
+    chosen = np.flatnonzero(known <= until)
+    left_out[NO_OUTCOME] += len(known) - len(chosen)
+    if not len(chosen):
+        raise DataError(
+            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {moment_text(until)}; left out: {dict(+left_out)}"
+        )
+    rows, label, known = rows[chosen], label[chosen], known[chosen]
+    own = _own(model, rows)
+    requests = Requests(own, rows[AT].dt.epoch("us").to_numpy(), label.rename(model.labels.label_name), known, left_out)
+    counts = rows.group_by(pl.col(VERSION).fill_null("")).len().sort(VERSION)
+    return Logged(requests, rows.select(model.features.feature_names), +left_out, dict(counts.iter_rows()))
+
+
+def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The rows that were served at a level."""
+    wanted = {view.name: view.tiles_fingerprint for view in level.service(model).views}
+    same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text) == wanted])
+    left_out["served at another level, or as views were defined before"] += int((~same).sum())
+    return rows.filter(same)
+
+
+def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The rows that were served with every feature that the model reads today."""
+    names = model.features.feature_names
+    absent = [name for name in names if status_name(name) not in rows.columns]
+    if absent:
+        have = [name.removesuffix(status_name("")) for name in rows.columns if name.endswith(status_name(""))]
+        raise DataError(
+            f"model {model.name!r}: {len(absent)} of its {len(names)} features were never served, such as {absent[0]!r} ({nearest(absent[0], have)}); "
+            "train it without --from-log, serve it, and come back when rows were served"
+        )
+    lacking = rows.select(
+        pl.concat_list(pl.when(pl.col(status_name(n)).is_null()).then(pl.lit(n)) for n in names).list.drop_nulls().alias("of")
+    )
+    said = pl.col("of").list.join(", ")
+    counts = rows.select(VERSION).hstack(lacking).filter(pl.col("of").list.len() > 0).group_by(VERSION, said).len().sort(VERSION, "of")
+    for version, of, count in counts.iter_rows():
+        what = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
+        left_out[f"served by version {version} {what}" if version else f"served {what}"] += count
+    return rows.filter(lacking["of"].list.len() == 0)
+
+
+def _from_events(model: Model, rows: pl.DataFrame, memory: Size | None) -> tuple[pl.DataFrame, pl.Series, I64]:
+    """The outcome that the events after each request make, and when it is known."""
+    t = rows[AT].dt.epoch("us").to_numpy()
+    assert model.labels.maturity is not None
+    label = observed(model.labels, Requests(rows, t), memory, texts=model.task_type.classes)
+    return rows, label, t + model.labels.maturity
+
+
+_UNKNOWN = 2**62  # when an outcome is known that is not
+
+
+def _from_outcomes(
+    labels: Labels, rows: pl.DataFrame, posted: pl.DataFrame, until: int, left_out: Counter[str]
+) -> tuple[pl.DataFrame, pl.Series, I64]:
+    """The latest outcome of each row that was known by `until`; of the most exactly named one, where several name it."""
+    first = posted.group_by(_identity(posted), maintain_order=True).agg(pl.col(KNOWN_AT).min().alias("__first"))
+    known = posted.with_columns(pl.col(KNOWN_AT).dt.epoch("us").alias("__at")).filter(pl.col("__at") <= until)
+    latest = known.sort("__at", SEQUENCE).unique(_identity(posted), keep="last", maintain_order=True)
+    latest = latest.join(first, on=_identity(posted), how="left", nulls_equal=True)
+    rows = rows.with_row_index("__row")
+    found = pl.DataFrame(schema={"__row": pl.UInt32, OUTCOME: posted.schema[OUTCOME], "__at": pl.Int64, "__first": posted.schema[KNOWN_AT]})
+    for names, part in _by_naming(latest, _identity(posted)):
+        on = {REQUEST: REQUEST, TIMESTAMP: AT}
+        for name in names:
+            if on.get(name, name) not in rows.columns:
+                raise DataError(
+                    f"labels {labels.name!r}: outcomes were posted by {name!r}, which no request had; {nearest(name, rows.columns)}"
+                )
+        keys = part.select(
+            *(pl.col(n).cast(rows.schema[on.get(n, n)], strict=False).alias(on.get(n, n)) for n in names), OUTCOME, "__at", "__first"
+        )
+        open_ = rows.join(found, on="__row", how="anti")
+        joined = open_.join(keys, on=[on.get(n, n) for n in names], how="inner", maintain_order="left")
+        found = pl.concat([found, joined.select(found.columns)])
+    rows = rows.join(found, on="__row", how="left", maintain_order="left")
+    late = (rows["__first"] <= rows[AT]).fill_null(value=False)
+    left_out[TOO_LATE] += int(late.sum())
+    rows = rows.filter(~late)
+    return rows.drop("__row", OUTCOME, "__at", "__first"), rows[OUTCOME], rows["__at"].fill_null(_UNKNOWN).to_numpy()
+
+
+def _identity(posted: pl.DataFrame) -> list[str]:
+    """The columns that say which request an outcome is of."""
+    return [REQUEST, TIMESTAMP, *(name for name in posted.columns if name not in OWN)]
+
+
+def _by_naming(posted: pl.DataFrame, identity: Sequence[str]) -> list[tuple[list[str], pl.DataFrame]]:
+    """The outcomes by which columns name their request, those with an id first, then the more the sooner."""
+    named = posted.with_columns(pl.concat_list(pl.col(n).is_not_null() for n in identity).alias("__named"))
+    parts = []
+    for part in named.partition_by("__named", maintain_order=True):
+        names = [name for name, there in zip(identity, part["__named"][0].to_list(), strict=True) if there]
+        parts.append((names, part))
+    return sorted(parts, key=lambda one: (REQUEST not in one[0], -len(one[0]), one[0]))
+
+
+def _own(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+    """The request's own columns, when it asked by the labels' name, who served it, and the statuses."""
+    asked = model.labels.timestamp_field
+    names = [name for name in rows.columns if "__" not in name and not name.startswith(PREFIX)]
+    names = [name for name in names if name not in (*model.features.feature_names, asked)]
+    statuses = [status_name(name) for name in model.features.feature_names]
+    return rows.select(pl.col(AT).alias(asked), *names, REQUEST, ROW, VERSION, LEVEL, *statuses)

@@ -1,0 +1,119 @@
+"""Point-in-time training data: what each feature would have been, had it been asked for then."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from headwater.definitions.base import HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning, stack_level
+from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.labels import Labels
+from headwater.definitions.level import Level
+from headwater.definitions.memory_sizes import Size
+from headwater.definitions.timestamps import moment_text
+from headwater.errors import DataError
+from headwater.events.read_events import Notes
+from headwater.events.statuses import status_name
+from headwater.training.feature_frames import as_service, feature_frames
+from headwater.training.label_rows import read_labels
+from headwater.training.requests import Requests, read_rows
+from headwater.training.resources import Means
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
+
+
+def get_historical_features(
+    features: FeatureService | Member | Sequence[Member],
+    rows: TableLike | Labels,
+    *,
+    timestamp_field: str = "timestamp",
+    level: Level | None = None,
+    timezone: str | None = None,
+    statuses: bool = False,
+    threads: int | None = None,
+    memory: Size | None = None,
+) -> pl.DataFrame:
+    """The rows with every feature as of each row's own time: one row out for each row in, in order.
+
+    Args:
+        features: a feature service, or features, views and request features.
+        rows: a frame with an Arrow interface, a LazyFrame of polars, a path, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter
+            and selection are used, and whose rows without an outcome are left out).
+        timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
+        level: how fresh the features are; as defined where None.
+        timezone: the IANA zone of naive timestamps in `rows`.
+        statuses: say beside each feature what its value is, in a column `<feature>__status`: present, empty (no event of the window
+            counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
+            overflow (a sum left int64, or a float float64).
+        threads: how many to use; the values do not depend on it.
+        memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
+            in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
+
+    Features of a third party without `history=` are left out, with a warning that names them.
+
+    Returns:
+        The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
+        first, last, min, max, latest in their column's dtype. Then the statuses, where asked for. The frame's attribute `left_out` says
+        how many rows of sources and labels were left out, by reason.
+
+    Warns:
+        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates
+            are counted in `left_out` alone.
+        NoEventsWarning: no event of a source is known before any of the rows.
+
+    Raises:
+        DataError: a column is missing, of a wrong dtype, or named like a feature.
+
+    >>> import headwater as hw, polars as pl
+    >>> from datetime import datetime, UTC
+    >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
+    >>> visits = hw.Source("visits", history=pl.DataFrame({"user": [1, 1], "at": [at(8), at(9)]}), timestamp_field="at")
+    >>> view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+    >>> rows = pl.DataFrame({"user": [1, 1, 2], "timestamp": [at(9), at(10), at(10)]})
+    >>> hw.get_historical_features(view, rows)["user__count_1d"].to_list()
+    [1, 2, 0]
+    >>> hw.get_historical_features(view, rows, statuses=True)["user__count_1d__status"].to_list()
+    ['present', 'present', 'missing']
+    """
+    asked = as_service(features)
+    service = asked.in_training
+    if service is not asked:
+        warnings.warn(
+            f"not in training, since a third party without history= says them: {', '.join(asked.not_in_training)}",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+    requests = read_labels(rows, memory, texts=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
+    clash = sorted(names & set(requests.frame.columns) - {f.name for f in service.request_fields})
+    if clash:
+        raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
+    notes = Notes(Counter(requests.left_out))
+    found = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
+    if notes.unusable:
+        said = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
+        warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill what is missing", notes.left_out), stacklevel=2)
+    _warn_empty(requests, notes)
+    own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
+    if requests.label is not None and requests.label.name not in own.columns:
+        own = own.with_columns(requests.label)
+    made = pl.concat([own, found], how="horizontal")
+    vars(made)["left_out"] = dict(notes.left_out)
+    return made
+
+
+def _warn_empty(requests: Requests, notes: Notes) -> None:
+    """Warn of sources that had no event for any of the rows."""
+    empty = [name for name, events in notes.events.items() if not events]
+    if empty and len(requests.t):
+        times = " to ".join(moment_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
+        message = (
+            f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
+            f"are empty. The rows ask at {times}: compare their times and keys with those of the events"
+        )
+        warnings.warn(NoEventsWarning(message), stacklevel=stack_level())

@@ -1,0 +1,160 @@
+"""Labels as rows: when each was asked for, its outcome, and when that was known."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.memory_sizes import Size, in_bytes
+from headwater.definitions.source import Source
+from headwater.engine.local.spill import compute
+from headwater.engine.query import Query, Request, reach_of
+from headwater.errors import DataError
+from headwater.events.read_events import Notes
+from headwater.events.selection import collect, column, moment, selected
+from headwater.training.requests import ASKED_AT, Requests
+
+LABEL = "__label"
+
+
+KNOWN_AT = "__known_at"
+
+
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+
+
+_OR_TEXT = ", or of a multiclass task a text"
+
+
+def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = False) -> Requests:
+    """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
+
+    `memory` is for the history that an `outcome(...)` reads. `texts`: the outcome may be a text, as the classes of a multiclass task.
+
+    Raises:
+        DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
+    """
+    what = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
+    own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
+    own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
+    own += [labels.weight] if labels.weight else []
+    chosen = selected(labels.data, labels.select, labels.filter, own, what)
+    if labels.weight:
+        weight_column(labels.weight, chosen.schema, what)
+    asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
+    made = [asked]
+    if isinstance(labels.label, str):
+        made.append(outcome_column(labels.label, chosen.schema, what, texts=texts).alias(LABEL))
+        known = (
+            (pl.col(ASKED_AT) + labels.maturity)
+            if labels.maturity is not None
+            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, what, days=True)
+        )
+    else:
+        known = pl.col(ASKED_AT) + labels.maturity
+    frame = collect(chosen.frame.with_columns(made).with_columns(known.alias(KNOWN_AT)), what)
+    if frame.height == 0:
+        raise DataError(f"{what}: no row is left of the table; check its filter and that the table has rows")
+    left_out: Counter[str] = Counter()
+    reasons = {
+        f"labels: no {labels.timestamp_field}": ASKED_AT,
+        f"labels: no {labels.label_name}": LABEL,
+        f"labels: no {labels.known_at_field}, so never known": KNOWN_AT,
+    }
+    for reason, name in reasons.items():
+        if name in frame.columns and frame[name].null_count():
+            left_out[reason] += frame[name].null_count()
+            frame = frame.filter(pl.col(name).is_not_null())
+    if labels.weight:
+        frame = _weighted(frame, labels.weight, left_out, what)
+    if frame.height == 0:
+        raise DataError(f"{what}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
+    requests = Requests(
+        frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
+    )
+    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, texts=texts)
+    return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
+
+
+def outcome_column(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr:
+    """The column of the outcome: float64, null where it is not finite; of a multiclass task (`texts`) possibly strings.
+
+    Raises:
+        DataError: it is missing, or of another dtype.
+    """
+    dtype = column(name, schema, what)
+    if texts and dtype in _TEXTS:
+        return pl.col(name).cast(pl.String)
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataError(
+            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if texts else ''}. Make one in select, such as "
+            f"(pl.col({name!r}) == 'yes').alias({name!r})"
+        )
+    value = pl.col(name).cast(pl.Float64)
+    return pl.when(value.is_finite()).then(value)
+
+
+def weight_column(name: str, schema: pl.Schema, what: str) -> None:
+    """Refuse a weight that is missing or no number."""
+    dtype = column(name, schema, what)
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataError(f"{what}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which says how much a row counts")
+
+
+def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], what: str) -> pl.DataFrame:
+    """The rows that have a weight; the others are counted."""
+    if frame[name].null_count():
+        left_out[f"labels: no {name}"] += frame[name].null_count()
+        frame = frame.filter(pl.col(name).is_not_null())
+    values = frame[name].cast(pl.Float64)
+    wrong = values.filter(~(values.is_finite() & (values >= 0)))
+    if len(wrong):
+        raise DataError(f"{what}: {len(wrong)} weights of {name!r} are negative or no numbers, such as {wrong[0]}; a weight is 0 or more")
+    return frame
+
+
+def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:
+    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
+    outcome = labels.label
+    assert isinstance(outcome, Outcome)
+    end = requests.t + outcome.horizon
+    each = outcome.aggregation
+    feature = Feature(labels.label_name, each, each.columns[:1] if each.each else each.columns, outcome.window)
+    for name in outcome.keys:
+        column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
+    ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
+    limit, notes = None if memory is None else in_bytes(memory, "memory"), Notes()
+    series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], notes, memory=limit)[0][0]
+    requests.left_out.update(notes.left_out)
+    if texts and series.dtype in _TEXTS:
+        return series.cast(pl.String)
+    if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+        raise DataError(
+            f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be "
+            f"a number or a boolean{_OR_TEXT if texts else ''}. "
+            f"Make one in the select of source {outcome.source.name!r}"
+        )
+    return series.cast(pl.Float64)
+
+
+def _readable(outcome: Outcome, feature: Feature, ask: Request) -> Source:
+    """The outcome's source; where its events are enriched, over a table of them."""
+    from headwater.training.feature_frames import tables  # its features are made there, of rows that are read here
+
+    reach = reach_of([ask], [outcome.window])
+    if reach is None:
+        return outcome.source
+    made = tables(reach.last, reach.known, Notes())
+    made.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
+    return made.readable(outcome.source)
+
+
+def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], what: str) -> None:
+    """Refuse labels that are NaN or infinite."""
+    bad = int((~np.isfinite(label)).sum())
+    if bad:
+        raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")

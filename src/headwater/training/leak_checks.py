@@ -1,0 +1,110 @@
+"""Refusals that need the data: a source over the labels' own table must not know the label before it is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from headwater.connectors.frame import to_polars
+from headwater.definitions.columns import output_name
+from headwater.definitions.connectors import Connector, Frame, Table
+from headwater.definitions.enriched import filter_columns as chosen_by
+from headwater.definitions.enriched import table_columns
+from headwater.definitions.labels import Labels
+from headwater.definitions.model import Model
+from headwater.definitions.source import Enriched, Source
+from headwater.errors import LeakError
+from headwater.events.selection import collect, moment, selected
+
+
+def refuse_label_columns(model: Model) -> None:
+    """Refuse a source over the labels' table that selects what the label is made of and says it is known earlier than the label.
+
+    Raises:
+        LeakError: naming the source, the columns and the share of rows.
+    """
+    labels = model.labels
+    for source in model.features.sources:  # an enriched one has no table: what it carries, its base selects, and knows no later
+        if source.history is None or isinstance(source.history, Enriched) or not labels.label_roots:
+            continue
+        if not _same_table(source.table, labels.data):
+            continue
+        columns, filtered = label_columns(source, labels), filter_columns(source, labels)
+        if not columns and not filtered:
+            continue
+        share = _known_earlier(source, labels)
+        if share:
+            verb, named = ("selects", columns) if columns else ("filters by", filtered)
+            raise LeakError(
+                f"source {source.name!r} ({source.site}) {verb} {', '.join(map(repr, named))}, which the label {labels.label_name!r} is made of, "
+                "and says it is known "
+                f"{_rule(source)} - in {share:.1%} of rows before the label is known ({_label_rule(labels)}). Training would see outcomes that nobody had yet: "
+                f"give the source the timestamp at which the column is known, or leave the column out of its {'select' if columns else 'filter'}."
+            )
+
+
+def _same_table(mine: Table, theirs: Table) -> bool:
+    """Whether both name the same files, or hold the same rows; large frames are compared by content only if they could be equal."""
+    if isinstance(mine, Frame) and isinstance(theirs, Frame):
+        if mine.data is theirs.data:
+            return True
+        one, other = to_polars(mine.data), to_polars(theirs.data)
+        return one.schema == other.schema and one.height == other.height and mine == theirs
+    if isinstance(mine, Connector) or isinstance(theirs, Connector):
+        return mine == theirs
+    if isinstance(mine, Frame) or isinstance(theirs, Frame):
+        return False
+    if mine.is_remote or theirs.is_remote:
+        return mine == theirs
+    return type(mine) is type(theirs) and Path(mine.path).resolve() == Path(theirs.path).resolve()
+
+
+def label_columns(source: Source, labels: Labels) -> list[str]:
+    """The columns of the source's selection that the label is made of."""
+    if source.select is None:
+        below = source.history.base if isinstance(source.history, Enriched) else None
+        return sorted(labels.label_roots) if below is None else label_columns(below, labels)
+    return sorted(name for name in map(output_name, source.select) if table_columns(source, name) & labels.label_roots)
+
+
+def filter_columns(source: Source, labels: Labels) -> list[str]:
+    """The columns of the source's filter that the label is made of: which rows are there tells the outcome as well."""
+    return sorted(chosen_by(source) & labels.label_roots)
+
+
+def _known_earlier(source: Source, labels: Labels) -> float:
+    what = f"source {source.name!r}"
+    mine = selected(source.table, source.select, None, [c for c in (source.timestamp_field, source.known_at_field) if c], what)
+    theirs = selected(
+        labels.data, labels.select, None, [c for c in (labels.timestamp_field, labels.known_at_field) if c], f"labels {labels.name!r}"
+    )
+    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, what, days=True) + source.delay
+    both = pl.concat(
+        [
+            collect(mine.frame.select(known.alias("mine")), what),
+            collect(theirs.frame.select(label_known(labels, theirs.schema).alias("label")), what),
+        ],
+        how="horizontal",
+    )
+    return float(both.select((pl.col("mine") < pl.col("label").fill_null(2**62)).mean()).item() or 0.0)
+
+
+def label_known(labels: Labels, schema: pl.Schema) -> pl.Expr:
+    """When each label is known, int64 microseconds UTC; null for never."""
+    what = f"labels {labels.name!r}"
+    if labels.maturity is not None:
+        return moment(labels.timestamp_field, schema, labels.timezone, what) + labels.maturity
+    return moment(str(labels.known_at_field), schema, labels.timezone, what, days=True)
+
+
+def _rule(source: Source) -> str:
+    return (
+        f"at {source.known_at_field}"
+        if source.known_at_field
+        else f"at {source.timestamp_field}" + (f" + {source.known_after}" if source.delay else "")
+    )
+
+
+def _label_rule(labels: Labels) -> str:
+    return f"at {labels.known_at_field}" if labels.known_at_field else f"{labels.known_after} after the request"

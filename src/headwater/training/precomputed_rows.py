@@ -1,0 +1,190 @@
+"""Predictions made ahead: what a job knows that scores keys at a cut. The same for a backtest, for training and for the job itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.aggregation import count
+from headwater.definitions.feature_service import FeatureService, Member, names_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Freshness, on_request
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.precomputed_members import made_ahead, members_ahead, views_ahead
+from headwater.errors import UsageError, nearest
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.as_of import as_of
+from headwater.training.feature_frames import feature_frames
+from headwater.training.requests import Requests
+from headwater.training.resources import USUAL, Means
+
+
+class AheadRows(NamedTuple):
+    """The features that a job knows of rows, and which of the rows it has a score for: bool (rows)."""
+
+    frame: pl.DataFrame
+    known: Bool
+
+
+class AheadLists(NamedTuple):
+    """What a job puts in order: candidates one list after another, each list's as they were found.
+
+    row: int64 (candidates), the position of the row whose list it is. item: the candidates. frame: their features.
+    """
+
+    row: I64
+    item: pl.Series
+    frame: pl.DataFrame
+
+
+def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], Level, I64]:
+    """The views that a level reads, how fresh they are when they are asked for, and when that is: int64 (rows).
+
+    Predictions on request ask for all views with the request. Those made ahead ask at their cut, for the views of their keys. The
+    job publishes its scores `delay` after the cut, and until then can wait for features of the same cut to be published:
+    batch features whose delay is no longer than its own are those of the cut itself, not of the one before.
+    """
+    scoring = level.scoring(model)
+    if scoring is None:
+        return model.features.views_in_history, level, t
+    views = views_ahead(model, scoring)
+    T, K = as_of(scoring.freshness, t)
+    fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}
+    return views, Level(fresh, known_after=level.known_after), np.minimum(T, K)
+
+
+def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
+    view, job = freshness.schedule, scoring.schedule
+    if view is None or job is None:
+        return freshness
+    delay = max(view.delay - job.delay, 0)
+    return dataclasses.replace(view, delay=delay, wait=min(view.wait, delay))
+
+
+def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[FeatureView]]:
+    """By key, the views that tell which are known: those of the keys alone that have it. A key is known if one of them had an event of it.
+
+    Raises:
+        UsageError: a key that none has, or scores that are never made.
+    """
+    if not scoring.freshness.reads_events:
+        raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
+    views = [v for v in views_ahead(model, scoring) if all(v.request_key(key) in scoring.keys for key in v.keys)]
+    by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in scoring.keys}
+    for key, found in by_key.items():
+        if not found:
+            columns = {c for v in model.features.views for c in map(v.request_key, v.keys) if isinstance(c, str)}
+            raise UsageError(
+                f"model {model.name!r}: predictions are made ahead for {list(scoring.keys)}, and no view of these keys alone has the key "
+                f"{key!r}, so nothing says which are known; {nearest(key, columns)}"
+            )
+    return by_key
+
+
+def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
+    """What a job sees of these requests at the cut that each would be answered from; keys without an event by then have no score."""
+    return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, means)
+
+
+def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> Bool:
+    """Which of these requests a job has a score for: bool (rows), as `ahead_rows` says."""
+    return _with_known(model, [], requests, level, notes, means).known
+
+
+def _with_known(model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Means) -> AheadRows:
+    by_key = keyed_views(model, _scoring(model, level))
+    views, fresh, cut = reading(model, level, requests.t)
+    keyed = {v.name: v for found in by_key.values() for v in found}
+    seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
+    counts = [
+        FeatureView(
+            seen[v.name], source=v.source, keys=v.keys, features=[count()], freshness=fresh.freshness(v), request_keys=v.request_keys
+        )
+        for v in keyed.values()
+    ]
+    # The same freshness under the counts' own names: a level speaks of views.
+    at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
+    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, means)[""]
+    known = frame.select(
+        pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
+    )
+    return AheadRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
+
+
+def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
+    """What the predictions for requests are made of at a level with scores made ahead.
+
+    A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
+    then the features that a job does not know are null where there is a score.
+    """
+    made = ahead_rows(model, requests, level, notes, means)
+    if not _scoring(model, level).on_request:
+        return made
+    asked = dataclasses.replace(level, predictions=on_request())
+    now = feature_frames(model.features.in_training, requests, {"": asked}, notes, means)[""]
+    known = pl.Series(made.known)
+    columns = [
+        made.frame[name].zip_with(known, now[name])
+        if name in made.frame.columns
+        else now[name].zip_with(~known, now[name].clear(len(known)))
+        for name in now.columns
+    ]
+    return AheadRows(pl.DataFrame(columns), made.known)
+
+
+def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadLists:
+    """The lists that a job puts in order, one for each request: candidates found as of the cut, each once, where it first stands.
+
+    Raises:
+        UsageError: no candidates are known by the job's keys alone.
+    """
+    task, views, (_, fresh, cut) = model.ranking, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
+    assert task is not None
+    known = [ref for ref in task.candidates if made_ahead(ref, views)]
+    if not known:
+        raise UsageError(
+            f"model {model.name!r}: lists are made ahead, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
+            "the keys of precomputed() alone; name one that is, or rank on request"
+        )
+    found = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]
+    pairs = in_turn(found)
+    row = pairs["row"].to_numpy()
+    asked = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
+    members = members_ahead(model, _scoring(model, level))
+    frame = feature_frames(FeatureService("precomputed", members), asked, {"": fresh}, notes, means)[""]
+    return AheadLists(row, pairs["item"], frame)
+
+
+def in_turn(found: pl.DataFrame) -> pl.DataFrame:
+    """`row` and `item` of each candidate: one source after another, each as its list stands; an item that comes twice, the first time."""
+    lists = [series for series in found.get_columns() if series.dtype != pl.Null]
+    if not lists:
+        return pl.DataFrame(schema={"row": pl.Int64, "item": pl.String})
+    row = pl.int_range(found.height, dtype=pl.Int64, eager=True).alias("row")
+    parts = [
+        pl.DataFrame([row, series.alias("item")])
+        .filter(pl.col("item").list.len() > 0)
+        .with_columns(pl.int_ranges(pl.col("item").list.len()).alias("order"), pl.lit(place).alias("place"))
+        .explode("item", "order")
+        for place, series in enumerate(lists)
+    ]
+    every = pl.concat(parts, how="vertical_relaxed").drop_nulls("item").sort("row", "place", "order")
+    return every.unique(["row", "item"], keep="first", maintain_order=True).select("row", "item")
+
+
+def left_out(model: Model, scoring: Precomputed) -> list[str]:
+    """The names of features that a job does not know."""
+    known = {name for member in members_ahead(model, scoring) for name in names_of(member)}
+    return [name for name in model.features.feature_names if name not in known]
+
+
+def _scoring(model: Model, level: Level) -> Precomputed:
+    scoring = level.scoring(model)
+    assert scoring is not None, "predictions are made on request"
+    return scoring

@@ -1,0 +1,80 @@
+"""The rows that features are asked for: request columns, request times, and for labels the outcome and when it was known."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from headwater.connectors import scan
+from headwater.connectors.frame import to_polars
+from headwater.definitions.connectors import ArrowFrame, as_table
+from headwater.definitions.readable import Readable
+from headwater.errors import DataError, nearest
+from headwater.events.selection import collect, moment
+from headwater.kernel.arrays import I64
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
+
+ASKED_AT = "__asked_at"
+
+
+@dataclass(frozen=True)
+class Requests(Readable):
+    """Rows that ask: `frame` as the user has them, `t` int64 (rows) microseconds UTC.
+
+    label: the outcome, known_at: int64 (rows) when it was known; both None for bare requests.
+    left_out: rows that cannot be used, by reason.
+    """
+
+    frame: pl.DataFrame
+    t: I64
+    label: pl.Series | None = None
+    known_at: I64 | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def take(self, rows: I64) -> Requests:
+        """The requests at these positions."""
+        return Requests(
+            self.frame[rows],
+            self.t[rows],
+            None if self.label is None else self.label[rows],
+            None if self.known_at is None else self.known_at[rows],
+            self.left_out,
+        )
+
+
+def as_frame(rows: object, what: str) -> pl.DataFrame:
+    """Rows that a call is given, in memory.
+
+    Raises:
+        DefinitionError: they are no table.
+        DataError: the files cannot be read.
+    """
+    return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, what)), what)
+
+
+def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None) -> Requests:
+    """Rows of a frame or of files, every one kept.
+
+    Raises:
+        DataError: the timestamp is missing, naive or null.
+    """
+    frame = as_frame(rows, "rows")
+    if timestamp_field not in frame.columns:
+        times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+        near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
+        raise DataError(
+            f"rows: there is no column {timestamp_field!r} with the time each row asks at; {nearest(timestamp_field, frame.columns)}. Say which "
+            f"it is, such as timestamp_field={near[0]!r}"
+        )
+    t = frame.lazy().select(moment(timestamp_field, frame.schema, timezone, "rows", given=True).alias("t")).collect()["t"]
+    if t.null_count():
+        raise DataError(
+            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs the time it asks at. Filter them out first"
+        )
+    return Requests(frame, t.to_numpy())

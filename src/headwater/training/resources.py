@@ -1,0 +1,26 @@
+"""What a call may use while it computes features, and whom it tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headwater.definitions.memory_sizes import Size
+from headwater.training.feature_cache import Cache
+
+Tick = Callable[[str, int, int], None]
+"""Called with what is being done (a view's name, mostly), rows done and rows to do."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Threads (every core where None), memory (whatever it takes where None), progress, and features computed before."""
+
+    threads: int | None = None
+    memory: Size | None = None
+    tick: Tick | None = None
+    cache: Cache | None = None
+
+
+USUAL = Means()
+"""Every core, whatever memory it takes, no progress and no cache."""

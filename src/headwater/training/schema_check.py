@@ -1,0 +1,296 @@
+"""Check definitions against the schemas of their tables and streams, before anything runs: no row is read, and every problem is listed.
+
+The schema of a table is that of its connector: the footer of a parquet file, the header and the first lines of a CSV file, the columns
+of a frame. The checks, and so their messages, are those of the pipelines that read the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+
+from headwater.definitions.aggregate import Aggregation
+from headwater.definitions.enriched import lacking
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.source import Enriched, Source
+from headwater.errors import DataError, DefinitionError, nearest
+from headwater.events.column_encoding import check_accepts, check_secondary, check_values, check_where, feature_dtype
+from headwater.events.keys import check_types
+from headwater.events.read_events import called, flag
+from headwater.events.selection import moment
+from headwater.ingestion.serde.record_schema import declared
+from headwater.models.estimators import misfit
+from headwater.models.feature_encoding import kind_of
+from headwater.training.label_rows import outcome_column, weight_column
+from headwater.training.request_features import check_declared
+from headwater.training.selected_columns import Columns, Problem, Problems, named
+
+
+def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem, ...]:
+    """Every problem of the models and of all that they read, each once.
+
+    fitted: also the features that no estimator takes, such as maps, which can be served and written all the same.
+
+    >>> import headwater as hw, polars as pl
+    >>> from datetime import datetime, UTC
+    >>> table = pl.DataFrame({"user": ["a"], "price": [1.0], "at": [datetime(2024, 5, 1, tzinfo=UTC)], "late": [True]})
+    >>> clicks = hw.Source("clicks", history=table, timestamp_field="at", select=["user", "price"])
+    >>> labels = hw.Labels("late", table=table, timestamp_field="att", label="late", known_after="1d")
+    >>> user = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.mean("price")], freshness=hw.on_request())
+    >>> found = problems([hw.Model("m", features=hw.FeatureService("s", [user]), labels=labels, task="binary")])
+    >>> [one.message for one in found]
+    ["there is no column 'att'; did you mean 'at'?"]
+    """
+    check = _Check()
+    for model in models:
+        check.model(model, fitted=fitted)
+    return tuple(dict.fromkeys(check.found.noted))
+
+
+def check_model(model: Model, *, fitted: bool = False) -> None:
+    """Refuse a model whose definitions do not fit the schemas of their tables; `fitted` as for `problems`.
+
+    Raises:
+        DataError: with every problem.
+    """
+    found = problems([model], fitted=fitted)
+    if len(found) == 1:
+        raise DataError(str(found[0]))
+    if found:
+        raise DataError(f"model {model.name!r} cannot run: {' '.join(f'({i}) {one}.' for i, one in enumerate(found, 1))}")
+
+
+class _Check:
+    """found: the problems. Sources and views are checked once."""
+
+    def __init__(self) -> None:
+        self.found = Problems()
+        self._sources: dict[int, tuple[Source, list[Columns]]] = {}
+        self._views: dict[int, FeatureView] = {}
+
+    # ---------------------------------------------------------------- sources
+
+    def source(self, source: Source) -> list[Columns]:
+        """The columns of its history and of its stream's own schema, as far as there are any and they can be read."""
+        if id(source) not in self._sources:
+            self._sources[id(source)] = source, list(self._tables(source))
+        return self._sources[id(source)][1]
+
+    def _tables(self, source: Source) -> Iterator[Columns]:
+        what = called(source)
+        if isinstance(source.history, Enriched):
+            raw = self._enriched(source, source.history)
+        else:
+            raw = None if source.history is None else self.found.table(source.table, what)
+        if raw is not None:
+            yield self._events(source, raw, what)
+        stream = None if source.stream is None or isinstance(source.history, Enriched) else declared(source.stream)
+        if stream is not None:
+            yield self._events(source, stream, f"{what}, {source.stream}")
+
+    def _events(self, source: Source, raw: Mapping[str, pl.DataType | None], what: str) -> Columns:
+        """The columns of events: the selected ones and the source's own; naive timestamps in the source's zone."""
+        own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
+        columns = self.found.selected(raw, source.select, source.filter, own, what)
+        for name in (source.timestamp_field, source.known_at_field):
+            if name is not None and self.found.look(columns, name, what):
+                self.found.attempt(what, moment, name, columns.schema, source.timezone, what, days=True)
+        if source.id_field is not None:
+            self.found.look(columns, source.id_field, what)
+        if source.changes is not None and self.found.look(columns, source.changes, what):
+            self.found.attempt(what, flag, source.changes, columns.schema, what)
+        return columns.in_zone(source.timezone)
+
+    def _enriched(self, source: Source, enriched: Enriched) -> Mapping[str, pl.DataType | None] | None:
+        """The columns of the base and the features; None where those of the base are unknown."""
+        tables = self.source(enriched.base)
+        for view in enriched.features.views_in_history:
+            self.view(view)
+        if not tables:
+            return None
+        base = tables[0]
+        for name, who in enriched.features.needed_by().items():
+            if name not in base.dtypes:
+                said = lacking(source, name, who, frozenset(base.dtypes))
+                self.found.note(called(source), said.removeprefix(f"source {source.name!r}: "))
+        self._keys(enriched.features, base)
+        self._fields(enriched.features, base, called(source))
+        known = {} if source.known_at_field is None else {source.known_at_field: pl.Datetime("us", "UTC")}
+        functions = {made.name: None for made in enriched.features.request_features}
+        return {**base.dtypes, **functions, **self._dtypes(enriched.features), **known}
+
+    # ---------------------------------------------------------------- views
+
+    def view(self, view: FeatureView) -> None:
+        """The keys and features of a view, in every table of its source."""
+        root = view.root
+        if id(root) in self._views:
+            return
+        self._views[id(root)] = root
+        what = named("feature view", root, root.name)
+        for columns in self.source(root.source):
+            for key in root.keys:
+                self.found.look(columns, key, f"{what}: the key over source {root.source.name!r}")
+            for made in root.features:
+                self._aggregation(made, columns, f"{what}: {made.function}() over source {root.source.name!r}")
+
+    def _aggregation(self, made: Aggregation, columns: Columns, what: str) -> None:
+        until = made.facts.queue  # whose column may be left out of the selection
+        for name in made.columns:
+            if self.found.look(columns.all if until else columns, name, what):
+                self.found.attempt(what, _check_column, made.function, columns.all.schema[name], f"{what}: the column {name!r}")
+        split, where = made.secondary, made.where
+        if split is not None and self.found.look(columns, split.column, what):
+            self.found.attempt(what, check_secondary, _one(columns.schema[split.column]), f"{what}: {split.column!r}")
+        if where is not None and self.found.look(columns, where, what):
+            self.found.attempt(what, check_where, made.function, where, columns.schema[where], what)
+
+    def _dtypes(self, service: FeatureService) -> dict[str, pl.DataType | None]:
+        """The dtypes of features of views by full name, as far as they are known."""
+        return {ref.name: self._dtype(ref) for ref in service.refs}
+
+    def _dtype(self, ref: FeatureRef) -> pl.DataType | None:
+        tables = self.source(ref.view.source)
+        return _dtype_of(next(f for f in ref.view.outputs if f.name == ref.feature), tables[0]) if tables else None
+
+    # ---------------------------------------------------------------- labels
+
+    def labels(self, labels: Labels, *, texts: bool) -> Columns | None:
+        """The columns of the requests; None where they are unknown."""
+        what, label = named("labels", labels, labels.name), labels.label
+        raw = self.found.table(labels.data, what)
+        if isinstance(label, Outcome):
+            self._outcome(labels, label, what, texts=texts)
+        if raw is None:
+            return None
+        times = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
+        own = [*times, *([label] if isinstance(label, str) else label.keys), *([labels.weight] if labels.weight else [])]
+        columns = self.found.selected(raw, labels.select, labels.filter, own, what)
+        if labels.weight is not None and self.found.look(columns, labels.weight, what):
+            self.found.attempt(what, weight_column, labels.weight, columns.schema, what)
+        for name in times:
+            if self.found.look(columns, name, what):
+                self.found.attempt(what, moment, name, columns.schema, labels.timezone, what, days=name == labels.known_at_field)
+        if isinstance(label, str):
+            if self.found.look(columns, label, what):
+                self.found.attempt(what, outcome_column, label, columns.schema, what, texts=texts)
+            return columns
+        for key in label.keys:
+            self.found.look(columns, key, f"{what}: outcome")
+        for events in self.source(label.source)[:1]:
+            self._key_types(label.source, {key: (events.get(key), columns.get(key)) for key in label.keys})
+        return columns
+
+    def _outcome(self, labels: Labels, outcome: Outcome, what: str, *, texts: bool) -> None:
+        made = outcome.aggregation
+        feature = Feature(labels.label_name, made, made.columns[:1] if made.each else made.columns, outcome.window)
+        for columns in self.source(outcome.source)[:1]:
+            where = f"{what}: outcome over source {outcome.source.name!r}"
+            for key in outcome.keys:
+                self.found.look(columns, key, where)
+            self._aggregation(made, columns, f"{where}, {made.function}()")
+            dtype = _dtype_of(feature, columns)
+            if dtype is not None:
+                self.found.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, texts=texts)
+
+    # ---------------------------------------------------------------- models
+
+    def model(self, model: Model, *, fitted: bool) -> None:
+        """A model: its views, its labels, what its features need of the labels, and its estimator."""
+        what = named("model", model, model.name)
+        wrong = misfit(model)
+        if wrong:
+            self.found.note(what, wrong)
+        for service in model.services:
+            for view in service.views_in_history:
+                if view.third_party is None or view.third_party.trains:  # else nobody reads its source
+                    self.view(view)
+        columns = self.labels(model.labels, texts=model.task_type.classes)
+        try:
+            services = [service.in_training for service in model.services]
+        except DefinitionError:  # nothing that history supplies: it is served, and cannot be trained
+            return
+        if columns is not None:
+            self._needed(model, services, columns)
+            for service in services:
+                self._keys(service, columns)
+                self._fields(service, columns, named("labels", model.labels, model.labels.name))
+        for name, dtype in self._dtypes(services[-1]).items() if fitted else ():
+            if dtype is not None:
+                self.found.attempt(what, kind_of, name, dtype)
+
+    def _needed(self, model: Model, services: Sequence[FeatureService], columns: Columns) -> None:
+        """The columns of the labels that something needs."""
+        needs: dict[str, list[str]] = {}
+        for service in services:
+            for name, who in service.needed_by().items():
+                needs.setdefault(name, []).extend(who)
+        if model.ranking is not None:
+            needs.setdefault(model.ranking.group, []).append("the ranking's group")
+            needs.setdefault(model.ranking.item, []).append("the ranking's item")
+        if isinstance(model.predictions, Precomputed):
+            for name in model.predictions.keys:
+                needs.setdefault(name, []).append("precomputed(keys=)")
+        what = named("labels", model.labels, model.labels.name)
+        for name, who in needs.items():
+            if name not in columns.dtypes:
+                readers = ", ".join(dict.fromkeys(who))
+                verb = "needs" if len(set(who)) == 1 else "need"
+                self.found.note(
+                    what, f"there is no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
+                )
+
+    def _keys(self, service: FeatureService, columns: Columns) -> None:
+        """The types of the views' keys in the requests and in the sources."""
+        for view in service.views_in_history:
+            filled = {key: view.request_key(key) for key in view.keys}
+            theirs = {key: columns.get(of) if isinstance(of, str) else self._dtype(of) for key, of in filled.items()}
+            for events in self.source(view.source)[:1]:
+                self._key_types(view.source, {key: (events.get(key), theirs[key]) for key in view.keys})
+
+    def _key_types(self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]) -> None:
+        what = called(source)
+        for key, (mine, theirs) in pairs.items():
+            if mine is not None and theirs is not None:
+                self.found.attempt(what, check_types, key, mine, theirs, what)
+
+    def _fields(self, service: FeatureService, columns: Columns, what: str) -> None:
+        """The declared types of request fields, and of the answers of third parties in their history."""
+        wanted = [(columns.get(made.name), made.dtype, f"{what}: request field {made.name!r}") for made in service.request_fields]
+        for function in service.request_features:
+            where = f"{what}: request feature {function.name!r}: the field"
+            wanted += [(columns.get(name), dtype, f"{where} {name!r}") for name, dtype in function.fields.items()]
+        for http in service.http_features:
+            for events in self.source(http.view.source)[:1]:
+                where = f"{called(http.view.source)}: third-party features {http.name!r}:"
+                wanted += [(events.get(name), dtype, f"{where} {name!r}") for name, (_, dtype) in http.columns.items()]
+        for mine, dtype, where in wanted:
+            if mine is not None:
+                self.found.attempt(where, check_declared, mine, dtype, where)
+
+
+def _check_column(function: str, dtype: pl.DataType, what: str) -> None:
+    check_values(pl.Series([], dtype=dtype), what)
+    check_accepts(function, dtype, what)
+
+
+def _dtype_of(made: Feature, columns: Columns) -> pl.DataType | None:
+    """The dtype of a feature; None where a column is missing, unknown or refused."""
+    split = made.aggregation.secondary
+    read = [*made.columns, *([] if split is None else [split.column])]
+    known = {name: dtype for name in read if (dtype := columns.all.get(name)) is not None}
+    try:
+        for dtype in known.values():
+            check_values(pl.Series([], dtype=dtype), made.name)
+    except DataError:
+        return None
+    return feature_dtype(made, known) if len(known) == len(set(read)) else None
+
+
+def _one(dtype: pl.DataType) -> pl.Series:
+    """A column with one value where it is of floats, so that it is told from one of nulls."""
+    return pl.Series([0.0] if dtype.is_float() else [], dtype=dtype)

@@ -1,0 +1,262 @@
+"""Training sets and trained models at one level."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.definitions.arm import AS_DEFINED
+from headwater.definitions.level import Level
+from headwater.definitions.memory_sizes import Size
+from headwater.definitions.model import Model
+from headwater.definitions.readable import Readable
+from headwater.definitions.timestamps import EPOCH, moment_text, parse_moment
+from headwater.errors import DataError, UsageError
+from headwater.events.read_events import Notes
+from headwater.kernel.arrays import I64, Bool
+from headwater.models.artifact import save
+from headwater.models.fit import Fitted, fit
+from headwater.models.holdout_metrics import measure
+from headwater.models.manifest import definitions_of
+from headwater.models.outcomes import Outcomes, outcomes
+from headwater.models.registry import ModelRegistry, Version
+from headwater.training.feature_cache import Cache
+from headwater.training.feature_frames import feature_frames
+from headwater.training.frame_digest import digest
+from headwater.training.from_log import FromLog, logged
+from headwater.training.label_rows import read_labels
+from headwater.training.leak_checks import refuse_label_columns
+from headwater.training.precomputed_rows import rows_of
+from headwater.training.requests import Requests
+from headwater.training.resources import Means, Tick
+from headwater.training.schema_check import check_model
+
+
+@dataclass(frozen=True)
+class TrainingSet(Readable):
+    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
+
+    served_by: of rows from a served log, how many each version of the model answered.
+    not_in_training: the model's features that no history supplies; they are no column.
+    """
+
+    requests: Requests
+    features: pl.DataFrame
+    left_out: Counter[str]
+    events: Mapping[str, int]
+    served_by: Mapping[str, int] = field(default_factory=dict)
+    not_in_training: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Request columns, then features, then the label."""
+        label = self.requests.label
+        assert label is not None
+        own = self.requests.frame.drop([*self.features.columns, label.name], strict=False)
+        return pl.concat([own, self.features, label.to_frame()], how="horizontal")
+
+
+@dataclass(frozen=True)
+class Trained(Readable):
+    """A model fitted on the rows whose outcome was known by `until`.
+
+    level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
+    data: the training set as a manifest says it. examples: rows of it that a loaded model has to score alike.
+    """
+
+    model: Model
+    fitted: Fitted
+    level: Level
+    level_name: str
+    until: datetime
+    rows: int
+    left_out: Counter[str]
+    metrics: Mapping[str, Mapping[str, float]]
+    data: Mapping[str, object]
+    examples: pl.DataFrame
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the estimator and its manifest into `folder`; returns the manifest's path."""
+        about = {
+            **definitions_of(self.model, self.level, self.level_name),
+            "dtypes": [repr(dtype) for dtype in self.examples.dtypes],
+            "until": self.until.isoformat(),
+            "rows": self.rows,
+            "left_out": dict(self.left_out),
+            "data": dict(self.data),
+            "metrics": {name: dict(found) for name, found in self.metrics.items()},
+            "created_at": clock.now().isoformat(timespec="seconds"),
+        }
+        return save(self.fitted, Path(folder), about, self.examples)
+
+    def register(self, registry: ModelRegistry | None = None, *, promote: bool = True) -> Version:
+        """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home."""
+        return (registry or ModelRegistry()).add(self.model.name, self.save, level=self.level_name, promote=promote)
+
+
+def training_set(
+    model: Model,
+    *,
+    level: Level | None = None,
+    until: str | datetime | None = None,
+    threads: int | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+    cache: Cache | None = None,
+    from_log: FromLog | None = None,
+) -> TrainingSet:
+    """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
+
+    At a level whose predictions are made ahead, a row has what the job knew that made its score. A row without a score is left out, unless
+    it is predicted on request: then it has all features, and the others have none that a job does not know.
+
+    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
+    those that were served at it.
+
+    `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
+    features, and gives those that it kept.
+
+    Raises:
+        DataError: no outcome was known by then.
+        LeakError: a source would let the future into training data.
+    """
+    if from_log is not None:
+        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
+        return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
+    check_model(model)
+    refuse_label_columns(model)
+    requests = read_labels(model.labels, memory, texts=model.task_type.classes)
+    assert requests.known_at is not None
+    limit = parse_moment(until or clock.now(), "until")
+    known = requests.known_at <= limit
+    left_out = Counter(requests.left_out)
+    if not known.all():
+        left_out["outcome not known by then"] += int((~known).sum())
+        requests = requests.take(np.flatnonzero(known))
+    if not known.any():
+        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
+    notes = Notes()
+    means, at = Means(threads, memory, tick, cache), level or Level()
+    scoring = at.scoring(model)
+    if scoring is None:
+        features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]
+    else:
+        rows = rows_of(model, requests, at, notes, means)
+        some = np.flatnonzero(rows.known | scoring.on_request)
+        if not len(some):
+            raise DataError(
+                f"model {model.name!r}: no event of the keys {list(scoring.keys)} was known when scores would have been made for its labels; check "
+                "the keys of precomputed(), and that the sources' history begins before the labels"
+            )
+        left_out["no score was made ahead"] += len(requests.t) - len(some)
+        features, requests = rows.frame[some], requests.take(some)
+    return TrainingSet(requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
+
+
+def train(  # noqa: PLR0913 (all but the model have a default)
+    model: Model,
+    *,
+    level: Level | None = None,
+    level_name: str | None = None,
+    until: str | datetime | None = None,
+    holdout: str | datetime | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    memory: Size | None = None,
+    tick: Tick | None = None,
+    from_log: str | Path | None = None,
+) -> Trained:
+    """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
+
+    Args:
+        model: what to fit; a fitted estimator is taken as it is.
+        level: how fresh the features are.
+        level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
+        until: rows train whose outcome was known by then.
+        holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. What is kept is trained
+            on all.
+        seed: of the estimator.
+        threads: how many to use.
+        memory: what the process may hold while features are computed, as in `get_historical_features`; the estimator takes what it takes.
+        tick: called with a view's name, rows done and rows to do.
+        from_log: a folder with a served log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
+
+    Raises:
+        DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
+        LeakError: a source would let the future into training data.
+    """
+    limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
+    log = None if from_log is None else FromLog.of(from_log, model)
+    if log is None:
+        check_model(model, fitted=True)
+    elif model.labels.weight is not None:
+        raise UsageError(
+            f"model {model.name!r}: a served log has no column {model.labels.weight!r}, the weight of labels {model.labels.name!r}; train from the "
+            "labels' table, or give labels without weight="
+        )
+    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
+    assert rows.requests.label is not None
+    order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
+    known = outcomes(model, rows.requests.label, rows.requests.frame)
+    fitted = _fitted(model, rows, known, order, seed, threads)
+    metrics = {"training": measure(fitted, known, fitted.score(rows.features))}
+    if holdout is not None:
+        metrics["holdout"] = _held_out(model, rows, known, parse_moment(holdout, "holdout"), seed, threads)
+    name = level_name or (AS_DEFINED if level is None else level.describe(model))
+    examples = rows.features[_telling(rows.features)]
+    return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
+
+
+def _fitted(model: Model, rows: TrainingSet, known: Outcomes, order: I64, seed: int, threads: int | None) -> Fitted:
+    mine = known.take(order)
+    return fit(
+        model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, weight=mine.weight, seed=seed, threads=threads
+    )
+
+
+def _held_out(model: Model, rows: TrainingSet, known: Outcomes, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
+    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before."""
+    assert rows.requests.known_at is not None
+    early = (rows.requests.t < start) & (rows.requests.known_at <= start)
+    late = np.flatnonzero(rows.requests.t >= start)
+    if not early.any() or not len(late):
+        raise DataError(
+            f"model {model.name!r}: {moment_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the rows ask "
+            f"from {moment_text(int(rows.requests.t.min()))} to {moment_text(int(rows.requests.t.max()))}"
+        )
+    fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, threads)
+    return measure(fitted, known.take(late), fitted.score(rows.features[late]))
+
+
+def _data(rows: TrainingSet) -> dict[str, object]:
+    """What a manifest says of the training set; the digest is that of `dataset` for the same rows."""
+    frame = rows.frame
+    columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
+    return {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)} | (
+        {"served_by": dict(rows.served_by)} if rows.served_by else {}
+    )
+
+
+def _telling(features: pl.DataFrame) -> list[int]:
+    """The positions of rows to keep as examples: the fullest, the emptiest, and one in between."""
+    nulls = features.select(pl.sum_horizontal(pl.all().is_null()).alias("nulls"))["nulls"]
+    order = nulls.arg_sort().to_list()
+    return sorted({order[0], order[len(order) // 2], order[-1]})
+
+
+def in_time_order(requests: Requests, chosen: Bool) -> I64:
+    """The positions of the chosen rows, int64, as they asked; rows of one moment by their content.
+
+    What is trained on them does not depend on the order of the table, and an estimator that holds out the last rows holds out the
+    latest.
+    """
+    rows = np.flatnonzero(chosen)
+    content = requests.frame[rows].hash_rows(seed=0).to_numpy() if requests.frame.width else rows
+    return rows[np.lexsort((content, requests.t[rows]))]

@@ -1,0 +1,142 @@
+"""What tests run in processes of their own."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+
+import headwater as hw
+from headwater import clock
+from headwater.ingestion import archive, revalidate
+from headwater.jobs import materialize, precompute
+from headwater.jobs.materialize import materialize_view
+from headwater.models.feature_encoding import fit_encoding
+from headwater.models.fit import Fitted
+from headwater.online.feature_reader import OnlineView
+from headwater.online_stores import keyspace
+from tests.flow import Flow, frame, micros, streaming_view, view_of
+
+KEYS = 4000
+
+
+def many():
+    """A view of 12,000 events of 4,000 keys: three each, one of them before the first hour, of amount 1, 10 and 100."""
+    rows = [(key, 3600 * n + 0.1 + key / 8000, 10.0**n) for key in range(KEYS) for n in range(3)]
+    return view_of(frame(rows), freshness=hw.batch("1h", delay="10m"), features=[hw.sum("amount")], windows=["300d"])
+
+
+def materialize_slowly(pipe, url, hours):
+    """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
+    materialize._EVENT = 1_000_000
+    materialize._KEYS = 100
+    with closing(hw.open_store(url)) as store:
+        commit, made = store.commit, 0
+
+        def told(changes, expect):
+            nonlocal made
+            commit(changes, expect)
+            made += 1
+            pipe.send(made)
+
+        store.commit = told
+        materialize_view(many(), store, micros(3600 * hours), memory="1000MB")
+        pipe.send("done")
+
+
+def known_late():
+    """An arm that scores each key of `many` hourly: twice the sum of its amounts."""
+    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
+    model = hw.Model("model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels)
+    return hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
+
+
+class Doubled:
+    """Twice its only input."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return 2 * X[:, 0]
+
+
+def score_slowly(pipe, url, hours):
+    """Score up to so many hours, in 8 parts, small commits; says each part that it has made, and takes its time after it."""
+    precompute._ROWS, precompute._KEYS = KEYS // 8, 100
+    arm = known_late()
+    fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "regression", "doubled")
+    real, made = precompute._Run._scores, 0
+
+    def told(self, keys):
+        nonlocal made
+        found = real(self, keys)
+        made += 1
+        pipe.send(made)
+        time.sleep(0.05)
+        return found
+
+    precompute._Run._scores = told
+    with closing(hw.open_store(url)) as store:
+        precompute.Job(arm, fitted, "1", store).run(micros(3600 * hours + 600))
+        pipe.send("done")
+
+
+def read_all(pipe, url, keys, moments):
+    """Read all keys at each of the moments, again and again; says which values were seen together at which moment and T."""
+    with closing(hw.open_store(url, readonly=True)) as store:
+        online, seen, ended = OnlineView(many(), store), set(), False
+        asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")
+        while not ended:
+            ended = store.get([b"end"])[0] is not None
+            for t in moments:
+                served = online.read(asked, t)
+                if not seen:
+                    pipe.send("reading")
+                seen.add((t, served.moment.T, served.moment.stale, *sorted(set(served.features[0].to_list()))))
+        pipe.send(seen)
+
+
+def materialize_at(pipe, url, t, wait):
+    """Materialize, and say what was done."""
+    with closing(hw.open_store(url)) as store:
+        made = materialize_view(many(), store, t, wait=wait)
+        pipe.send((made.cut.T, made.events))
+
+
+def seed_slowly(pipe, url, folder):
+    """Open a stream with a view that is new, and fill it in parts of 8 events; says each commit, and takes its time after it."""
+    revalidate.ROWS = 8
+    clock.now_micros = lambda: micros(50)
+    with closing(hw.open_store(url)) as store:
+        commit, made = store.commit, 0
+
+        def told(changes, expect):
+            nonlocal made
+            commit(changes, expect)
+            made += 1
+            pipe.send(made)
+            time.sleep(0.2)
+
+        store.commit = told
+        sums = [hw.sum("amount"), hw.last_n("amount", k=3)]
+        Flow([streaming_view(sums), streaming_view(sums, name="new")], store, Path(folder))
+        time.sleep(60)
+
+
+def roll_and_say(pipe, url, folder):
+    """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
+    real = archive.durable
+
+    def told(frame, path):
+        pipe.send("before")
+        real(frame, path)
+        pipe.send("file")
+        time.sleep(0.3)
+
+    archive.durable = told
+    with closing(hw.open_store(url)) as store:
+        archive.Roller(store, keyspace.ARCHIVE, Path(folder), "events").roll()
+        pipe.send("deleted")
+        pipe.send("done")
+        time.sleep(60)

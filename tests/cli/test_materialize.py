@@ -1,0 +1,102 @@
+"""`headwater materialize` as a user starts it: staying, and with a bound on memory."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.figures import figure
+from tests.flow import home  # noqa: F401 (fixtures)
+
+PROJECT = """
+import headwater as hw
+
+events = hw.Source("events", history=hw.parquet("events.parquet"), timestamp_field="at", select=["key", "amount"])
+view = hw.FeatureView("view", source=events, keys=["key"], windows=["300d"], features=[hw.count(), hw.sum("amount")], freshness=hw.batch(EVERY))
+labels = hw.Labels("labels", table=hw.parquet("labels.parquet"), timestamp_field="at", label="amount", known_after="1h")
+model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+project = hw.Project("project", [model])
+"""
+
+
+def write(folder, events, every):
+    events.write_parquet(folder / "events.parquet")
+    events.head(1).write_parquet(folder / "labels.parquet")
+    (folder / "features.py").write_text(PROJECT.replace("EVERY", repr(every)), encoding="utf-8")
+
+
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""  # a process of its own, since a child's peak begins with that of whoever started it
+
+
+def start(folder, *arguments, through=None, **more):
+    before = [] if through is None else [sys.executable, "-c", through]
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "materialize",
+        "--store",
+        f"lmdb:{folder}/online?size=4GB",
+        "--json",
+        *arguments,
+    ]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, **more)
+
+
+def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
+    now = datetime.now(UTC)
+    write(tmp_path, pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(days=1)]}), "5s")
+    with start(tmp_path, "--watch") as watching:
+        cuts, told, text = [], [], ""
+        while len(cuts) < 3:
+            line = watching.stdout.readline()
+            assert line, watching.stderr.read()
+            text += line
+            if line == "}\n":
+                cuts.append(datetime.fromisoformat(json.loads(text)["views"][0]["cut"]))
+                told.append(datetime.now(UTC))
+                text = ""
+        watching.send_signal(signal.SIGTERM)
+        assert watching.wait(60) == 0  # it has a handler, without which SIGTERM does nothing to the first process of a container
+    steps = [(b - a).total_seconds() for a, b in itertools.pairwise(cuts)]
+    assert min(steps) >= 5  # more, where the machine had no time for one
+    assert [step % 5 for step in steps] == [0, 0]
+    lateness = [(at - cut).total_seconds() for at, cut in zip(told, cuts, strict=True)][1:]
+    assert min(lateness) >= 0
+    figure(f"cuts were published {lateness} s after they could be computed")
+
+
+@pytest.mark.parametrize("rows", [int(os.environ.get("HEADWATER_MATERIALIZE_ROWS", "600_000"))])
+def test_memory_stays_bounded(rows, tmp_path):
+    """The same run with a tenth of the memory; the peak is that of the process, of which polars, numba and the code take a part."""
+    random = np.random.default_rng(0)
+    at = np.sort(random.integers(0, 86400 * 30, rows)) * 1_000_000 + 1_700_000_000_000_000
+    events = pl.DataFrame({"key": random.integers(0, rows // 20, rows), "amount": random.exponential(1, rows), "at": at})
+    write(tmp_path, events.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))), "1d")
+    peaks, sums = {}, []
+    for memory in ("60MB", None):
+        bound = [] if memory is None else ["--memory", memory]
+        began = time.perf_counter()
+        with start(tmp_path, "--at", "2023-12-20T00:00:00Z", *bound, through=MEASURED) as child:
+            out, said = child.communicate()
+            assert child.returncode == 0, said
+        assert json.loads(out)["views"][0]["events_added"] == rows
+        peaks[memory] = int(said.split()[-1]) >> 10
+        sums.append(round(time.perf_counter() - began, 1))
+        (tmp_path / "online").rename(tmp_path / f"online{memory}")
+    figure(f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), {peaks[None]} MB without a bound ({sums[1]} s)")
+    assert peaks["60MB"] < 400

@@ -1,0 +1,133 @@
+"""materialize, status, parity and explain as a user calls them, one after the other."""
+
+import json
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater.cli import main
+from headwater.online_stores import keyspace
+from tests.flow import (
+    frame,
+    home,  # noqa: F401 (fixtures)
+)
+
+PROJECT = """
+import headwater as hw
+
+events = hw.Source("events", history=hw.parquet("events.parquet"), timestamp_field="at", select=["key", "word", "amount"])
+view = hw.FeatureView("view", source=events, keys=["key", "word"], windows=["1d"], features=[hw.count(), hw.sum("amount")], freshness=hw.batch("1h"))
+labels = hw.Labels("labels", table=hw.parquet("events.parquet"), timestamp_field="at", label="amount", known_after="1h")
+model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+project = hw.Project("project", [model])
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run `headwater ARGUMENTS` in the test's folder: exit code, output, errors."""
+    words = ["a, b=c", "a, b=c", "d", "d"]
+    events = frame([(1, 10, 1.5), (1, 20, 2.0), (2, 30, 5.0), (1, 7300, 9.0)], word=words)
+    events.write_parquet(tmp_path / "events.parquet")
+    (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = main([*arguments, "--store", f"lmdb:{tmp_path}/online"])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_a_night_of_operation(run, tmp_path):
+    code, out, err = run("status")
+    assert code != 0
+    assert "there is no online store" in err
+    code, out, err = run("materialize", "--at", "2024-05-01T01:00Z", "--json")
+    assert code == 0, err
+    (made,) = json.loads(out)["views"]
+    assert (made["view"], made["cut"], made["events_added"], made["was_there"]) == ("view", "2024-05-01T01:00:00+00:00", 3, False)
+    code, out, err = run("materialize", "--at", "2024-05-01T01:30Z")
+    assert code == 0
+    assert "was there" in out
+    code, out, err = run("status", "--json")
+    assert code == 0, err
+    assert json.loads(out)["views"][0]["stands"] == "stale"
+    code, out, err = run("parity", "--at", "2024-05-01T01:30Z", "--json")
+    assert (code, json.loads(out)["mismatches"]) == (0, 0), err
+    with closing(hw.open_store(f"lmdb:{tmp_path}/online")) as store:
+        ((place, record),) = [(k, v) for k, v in store.scan(keyspace.RECORD) if b"a, b=c" in k]
+        store.commit({place: record.replace(np.array([3.5]).tobytes(), np.array([4.5]).tobytes())}, {})
+    code, out, err = run("parity", "--at", "2024-05-01T01:30Z", "--json")
+    assert code == 1
+    assert json.loads(out)["views"][0]["mismatches"] == [
+        {
+            "feature": "view__sum_amount_1d",
+            "keys": {"key": 1, "word": "a, b=c"},
+            "online": 4.5,
+            "offline": 3.5,
+            "reason": "the value differs",
+        }
+    ]
+    assert "1 of 6 values differ" in err
+    code, out, err = run("parity", "--at", "2024-05-01T01:30Z")
+    assert code == 1
+    assert "next: headwater explain view__sum_amount_1d key=1 'word=a, b=c'" in err
+    code, out, err = run("explain", "view__sum_amount_1d", "key=1", "word=a, b=c", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["online"], said["offline"], [e["why"] for e in said["events"]]) == (4.5, 3.5, ["it counts", "it counts"])
+    code, out, err = run("explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z")
+    assert code == 0, err
+    assert "0 of 1 events of the key count" in out
+
+
+def test_bad_calls_of_explain(run):
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    for arguments, message in (
+        (["view__sum_amnt_1d", "key=1", "word=d"], "view__sum_amount_1d"),
+        (["view__sum_amount_1d", "key"], "write key=VALUE"),
+        (["view__sum_amount_1d", "key=x", "word=d"], "the key 'key' is Int64, and 'x' is not"),
+        (["view__sum_amount_1d", "key=1"], "has the keys"),
+        (["view__sum_amount_1d", "key=1", "wrd=d"], "has no key 'wrd'"),
+    ):
+        code, _, err = run("explain", *arguments)
+        assert (code, message in err) == (2, True), err
+
+
+def test_a_view_is_made_anew_of_a_history_that_was_mended(run, tmp_path):
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    frame([(1, 10, 7.0)], word=["d"]).write_parquet(tmp_path / "events.parquet")
+    code, out, err = run("materialize", "--at", "2024-05-01T01:00Z")
+    assert (code, "was there" in out) == (0, True), err
+    code, _, err = run("materialize", "--full-refresh", "--at", "2024-05-01T01:00Z")
+    assert (code, "needs the names of the views" in err) == (2, True)
+    code, out, err = run("materialize", "view", "--full-refresh", "--at", "2024-05-01T01:00Z", "--json")
+    assert (code, json.loads(out)["views"][0]["events_added"]) == (0, 1), err
+    assert run("parity", "--at", "2024-05-01T01:30Z")[0] == 0
+
+
+def test_no_command_leads_back_to_where_it_was_advised(run):
+    """After status comes parity, and after parity a service; explain ends there."""
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    assert "next: headwater materialize" in run("status")[2]  # the cut is of two years ago
+    assert "next: headwater serve" in run("parity", "--at", "2024-05-01T01:30Z")[2]
+    assert "next:" not in run("explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z")[2]
+
+
+def test_a_comparison_of_nothing_is_no_success(run):
+    run("materialize", "--at", "2024-05-01T01:00Z")
+    run("materialize", "--at", "2024-06-01T01:00Z")
+    code, _, err = run("parity")  # the keys are there, and all their events are a month old
+    assert code == 1
+    assert "nothing was compared: view" in err
+    assert "`headwater status`" in err
+
+
+def test_nor_is_one_before_any_event(run):
+    assert run("materialize", "--at", "2024-04-01T01:00Z")[0] == 0
+    code, _, err = run("parity", "--at", "2024-04-01T01:30Z")
+    assert (code, "nothing was compared: view" in err) == (1, True), err

@@ -1,0 +1,50 @@
+"""Worlds over each kind of store, how often to kill, and where figures are printed."""
+
+import functools
+
+import pytest
+
+from tests.figures import figure
+from tests.ingestion.world import LONG, World
+from tests.online_stores.servers import serving
+
+STORES = ["lmdb", "redis"]
+
+
+@pytest.fixture(params=STORES)
+def url(request, tmp_path):
+    """An online store that outlives the processes which write to it."""
+    if request.param == "lmdb":
+        yield f"lmdb:{tmp_path / 'online'}"
+        return
+    folder = tmp_path / "redis"
+    with serving(folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def kills():
+    """How often to kill."""
+    return 200 if LONG else 20
+
+
+@pytest.fixture
+def report():
+    """Prints the figure that a test found."""
+    return figure
+
+
+@pytest.fixture
+def world_at(tmp_path):
+    """A World over a store of any URL."""
+
+    def make(url, stream, more="", **options):
+        return World(tmp_path, url, stream, more, **options)
+
+    return make
+
+
+@pytest.fixture
+def world(url, world_at):
+    """A World over each kind of store."""
+    return functools.partial(world_at, url)

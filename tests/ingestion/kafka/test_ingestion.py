@@ -1,0 +1,236 @@
+"""`headwater ingest` on a real broker: whatever happens to processes and brokers, every event counts once."""
+
+import random
+import signal
+import threading
+import time
+
+import msgspec
+import pytest
+
+from headwater.ingestion.partition_writer import Progress
+from headwater.online_stores import keyspace, open_store
+from tests.figures import figure
+from tests.ingestion.world import LONG, World, said, wait_until
+from tests.online_stores.servers import serving
+
+PARTITIONS = 3
+KILLS = 30 if LONG else 3  # each takes until the group has noticed
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def url(request, tmp_path):
+    if request.param == "lmdb":
+        yield f"lmdb:{tmp_path / 'online'}"
+        return
+    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_url(tmp_path):
+    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+        yield server.url
+
+
+@pytest.fixture
+def topic(broker):
+    return broker.topic(PARTITIONS)
+
+
+@pytest.fixture
+def make(broker, topic, tmp_path):
+    def world(url):
+        options = '{"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}'
+        return World(tmp_path, url, f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}", options={options})')
+
+    return world
+
+
+class Stream(threading.Thread):
+    """Writes events to a topic until it is told to stop: nine of ten to one partition, users spread over all."""
+
+    def __init__(self, world, broker, topic, rate=2000):
+        super().__init__(daemon=True)
+        self.world, self.broker, self.topic, self.rate, self.over = world, broker, topic, rate, threading.Event()
+        self.chance = random.Random(7)
+
+    def run(self):
+        from confluent_kafka import Producer
+
+        settings = {"bootstrap.servers": self.broker.servers, "log_level": 0, "enable.idempotence": True, "delivery.timeout.ms": 120_000}
+        producer, failed = Producer(settings), []
+        while not self.over.wait(0.02):
+            made = [self.world.event() for _ in range(self.rate // 50)]
+            for line, _ in made:
+                place = 0 if self.chance.random() < 0.9 else self.chance.randrange(PARTITIONS)
+                producer.produce(self.topic, line, partition=place, on_delivery=lambda e, _: e and failed.append(e))
+            producer.poll(0)
+            self.world.took([n for _, n in made])
+        assert producer.flush(60) == 0
+        assert not failed, failed
+
+    def end(self):
+        self.over.set()
+        self.join()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+
+def progress(url):
+    store = open_store(url, readonly=True)
+    try:
+        found = [msgspec.msgpack.decode(value, type=Progress) for _, value in store.scan(keyspace.PROGRESS)]
+    finally:
+        store.close()
+    return {name: sum(p.counts.get(name, 0) for p in found) for name in ("records", "accepted", "lost")}
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, process.log.read_text()
+
+
+def test_a_broker_that_restarts(url, make, broker, topic):
+    here = make(url)
+    process = here.start()
+    with Stream(here, broker, topic):
+        here.begun(process)
+        time.sleep(1)
+        broker.run("stop")
+        time.sleep(1)
+        broker.run("start")
+        time.sleep(2)
+    assert process.poll() is None, process.log.read_text()
+    end(process)
+    here.once()
+    here.check()
+    figure(f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact")
+
+
+def test_killed_processes(url, make, broker, topic):
+    here = make(url)
+    with Stream(here, broker, topic):
+        here.killed(KILLS)
+    here.once()
+    here.check()
+    figure(f"{KILLS} kills: {len(here.good):,} events exact")
+
+
+def test_processes_that_come_and_go(redis_url, make, broker, topic):
+    here = make(redis_url)
+    with Stream(here, broker, topic):
+        first = here.start()
+        here.begun(first)
+        second = here.start()
+        here.begun(second)
+        time.sleep(1)
+        end(first)
+        third = here.start()
+        here.begun(third)
+        second.send_signal(signal.SIGKILL)
+        second.wait()
+        time.sleep(8)  # until the group has noticed
+    end(third)
+    here.once()
+    here.check()
+    figure(f"two processes, one joined, one left, one killed: {len(here.good):,} events exact")
+
+
+def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topic):
+    here = make(redis_url)
+    with Stream(here, broker, topic):
+        sleeper, other = here.start(), here.start()
+        here.begun(sleeper)
+        here.begun(other)
+        time.sleep(2)
+        sleeper.send_signal(signal.SIGSTOP)
+        time.sleep(9)  # its session ends after six
+        sleeper.send_signal(signal.SIGCONT)
+        time.sleep(3)
+    assert sleeper.poll() is None, sleeper.log.read_text()
+    fenced = said(sleeper, "reading on from what the store holds")
+    end(sleeper)
+    end(other)
+    here.once()
+    here.check()
+    figure(f"one of two stopped for 9 s and resumed, {'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact")
+
+
+def test_aborted_transactions_never_count(url, make, broker, topic):
+    from confluent_kafka import Producer
+
+    here = make(url)
+    producer = Producer({"bootstrap.servers": broker.servers, "transactional.id": topic})
+    producer.init_transactions()
+    for commits in (True, False, True, False, False, True):
+        made = [here.event() for _ in range(500)]
+        producer.begin_transaction()
+        for n, (line, _) in enumerate(made):
+            producer.produce(topic, line, partition=n % PARTITIONS)
+        producer.flush()
+        if commits:
+            producer.commit_transaction()
+            here.took([n for _, n in made])
+        else:
+            producer.abort_transaction()
+    here.once()
+    here.check()
+    assert len(here.good) + here.refused == 1500
+
+
+def test_records_that_were_deleted_before_they_were_read(url, make, broker, topic):
+    here = make(url)
+
+    def write(count):
+        made = [here.event() for _ in range(count)]
+        broker.produce(topic, [line for line, _ in made])
+        return [n for _, n in made]
+
+    here.took(write(1000))
+    here.once()
+    lost, kept = write(300), write(700)
+    broker.delete_before(topic, 0, 1300)
+    process = here.start("--once")
+    assert process.wait(60) == 1
+    wait_until(lambda: said(process, "offset 1000 is to be read next, and the first one still there is 1300"), "the reason")
+    assert said(process, "--accept-loss")
+    here.once("--accept-loss")
+    here.took(kept)
+    here.incomplete = True
+    here.check()
+    assert progress(url)["lost"] == len(lost)
+    here.once()  # what was lost is behind it
+
+
+def test_a_topic_that_was_created_again(url, make, broker, topic):
+    """With fewer records than the old one had, and with more."""
+    here, more = make(url), 10 if url.startswith("lmdb") else 2000
+
+    def write(count):
+        made = [here.event() for _ in range(count)]
+        for p in range(PARTITIONS):
+            broker.produce(topic, [line for line, _ in made[p::PARTITIONS]], p)
+        return [n for _, n in made]
+
+    here.took(write(1000))
+    here.once()
+    broker.recreate(topic, PARTITIONS)
+    fresh = write(more)
+    process = here.start("--once")
+    assert process.wait(60) == 1
+    for words in ("was deleted and created again under its name", "--accept-loss"):
+        wait_until(lambda words=words: said(process, words), "the reason")
+    here.check()  # nothing was read
+    here.once("--accept-loss")
+    here.took(fresh)
+    here.incomplete = True
+    here.check()
+    here.took(write(50))
+    here.once()
+    here.check()

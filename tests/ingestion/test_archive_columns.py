@@ -1,0 +1,122 @@
+"""Parity and explain over archives that were written while the source was another, or that are broken."""
+
+import dataclasses
+from datetime import datetime
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import HeadwaterError
+from headwater.ingestion.archive_columns import as_today
+from headwater.monitoring.parity import check_view
+from tests.flow import Flow, at, clock, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
+
+EVENTS = [{"key": 1, "at": 10, "amount": 1}, {"key": 1, "at": 20, "amount": 2}, {"key": 2, "at": 30, "amount": 3}]
+WHOLE = {"key": int, "amount": int, "at": datetime}
+
+
+def kept(store, folder, schema=WHOLE, *, roll=True):
+    """An archive of events with whole amounts."""
+    view = streaming_view([hw.count(), hw.sum("amount")], schema=schema)
+    flow = Flow([view], store, folder)
+    flow.send(EVENTS, 100)
+    if roll:
+        flow.intake.roll(least=1)
+    return view, flow
+
+
+def over(view, schema=WHOLE, **rules):
+    """The view over a stream that is another now; its state stands, so that only what is read of the archive differs."""
+    stream = hw.push(schema=schema, at_least_once=True)
+    return dataclasses.replace(view, source=dataclasses.replace(view.source, stream=stream, **rules))
+
+
+NOW = {
+    "the same": (WHOLE, {}, {}),
+    "a column more": ({**WHOLE, "word": str}, {}, {"events from before the column 'word' was kept": 3}),
+    "a column less": ({"key": int, "amount": int, "at": datetime}, {}, {}),
+    "a wider integer": (WHOLE, {}, {}),
+    "a smaller integer": ({**WHOLE, "amount": pl.Int8()}, {}, {}),
+    "a float": ({**WHOLE, "amount": float}, {}, {}),
+    "another zone's times": ({**WHOLE, "at": pl.Datetime("ms", "UTC")}, {}, {}),
+}
+
+
+@pytest.mark.parametrize("roll", [True, False], ids=["files", "blocks"])
+@pytest.mark.parametrize("now", NOW)
+def test_explain_reads_what_was_written_by_another_schema(now, roll, store, tmp_path, clock):
+    clock(100)
+    schema, rules, notes = NOW[now]
+    before = {"a column less": {**WHOLE, "word": str}, "a wider integer": {**WHOLE, "amount": pl.Int8()}}.get(now, WHOLE)
+    view, _ = kept(store, tmp_path, before, roll=roll)
+    found = hw.explain(project_of(over(view, schema, **rules)), "view__sum_amount_1h", {"key": 1}, store=store, folder=tmp_path, at=at(110))
+    assert (found.offline, dict(found.notes)) == (3, notes)
+    assert found.events["counts"].to_list() == [True, True]
+
+
+def test_files_of_several_schemas_are_read_together(store, tmp_path, clock):
+    clock(100)
+    view, flow = kept(store, tmp_path)
+    archive = next((tmp_path / "archive").rglob("*.parquet"))
+    flow.send([{"key": 1, "at": 40, "amount": 7}], 100)
+    pl.read_parquet(archive).with_columns(pl.col("amount").cast(pl.Float64), word=pl.lit("x")).write_parquet(archive)
+    made = check_view(view, store, tmp_path, at=micros(110))
+    assert (made.mismatches, dict(made.notes)) == ([], {})
+    found = hw.explain(project_of(view), "view__sum_amount_1h", {"key": 1}, store=store, folder=tmp_path, at=at(110))
+    assert found.offline == 10
+
+
+def test_values_that_the_type_of_now_does_not_hold_are_named(store, tmp_path, clock):
+    clock(100)
+    view, _ = kept(store, tmp_path)
+    archive = next((tmp_path / "archive").rglob("*.parquet"))
+    pl.read_parquet(archive).with_columns(pl.col("amount") + 0.5).write_parquet(archive)
+    made = check_view(view, store, tmp_path, at=micros(110))
+    assert dict(made.notes) == {"events whose column 'amount' was Float64, with values that Int64 does not hold": 3}
+    assert made.to_dict()["not_compared"] == made.notes
+    pl.read_parquet(archive).drop("amount").write_parquet(archive)
+    made = check_view(view, store, tmp_path, at=micros(110))
+    assert dict(made.notes) == {"events from before the column 'amount' was kept": 3}
+    assert {m.feature for m in made.mismatches} == {"view__sum_amount_1h"}
+
+
+def test_a_filter_that_was_tightened_says_what_it_leaves_out(store, tmp_path, clock):
+    clock(100)
+    view, _ = kept(store, tmp_path)
+    now = over(view, filter=pl.col("amount") > 1)
+    Flow([now], store, tmp_path).send([{"key": 2, "at": 50, "amount": 5}], 100)
+    assert check_view(now, store, tmp_path, at=micros(110)).mismatches == []
+    found = hw.explain(project_of(now), "view__sum_amount_1h", {"key": 1}, store=store, folder=tmp_path, at=at(110))
+    assert found.offline == 2
+    assert found.events["why"].to_list() == ["it counts", "filtered: the source's filter leaves it out"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda p: p.write_bytes(p.read_bytes()[:-40]), lambda p: p.write_bytes(b"PAR1" * 50), lambda p: p.write_bytes(b"")]
+)
+def test_a_broken_file_is_named(spoil, store, tmp_path, clock):
+    clock(100)
+    view, _ = kept(store, tmp_path)
+    archive = next((tmp_path / "archive").rglob("*.parquet"))
+    spoil(archive)
+    calls = [
+        lambda: hw.parity(project_of(view), store=store, folder=tmp_path, at=at(110)),
+        lambda: hw.explain(project_of(view), "view__count_1h", {"key": 1}, store=store, folder=tmp_path, at=at(110)),
+    ]
+    for call in calls:
+        with pytest.raises(HeadwaterError, match=r"\.parquet cannot be read: .*Put it back from a backup") as error:
+            call()
+        assert str(archive) in str(error.value)
+
+
+def test_rows_as_the_stream_has_them_now():
+    rows = pl.DataFrame({"a": [1, 300, None], "b": [1.0, 2.5, None], "gone": [1, 2, 3]})
+    found, lost = as_today(rows, {"b": pl.Int64(), "a": pl.Int8(), "c": pl.String()})
+    assert found["a"].to_list() == [1, None, None]
+    assert found.columns == ["b", "a", "c"]
+    assert dict(lost) == {
+        "events whose column 'b' was Float64, with values that Int64 does not hold": 1,
+        "events whose column 'a' was Int64, with values that Int8 does not hold": 1,
+        "events from before the column 'c' was kept": 3,
+    }

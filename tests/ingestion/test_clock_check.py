@@ -1,0 +1,288 @@
+"""A wall clock that cannot be right: nothing is committed, nothing is lost, and a store that is ahead can be repaired."""
+
+import json
+import threading
+import time
+from contextlib import closing
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import ClockError, StoreError
+from headwater.ingestion.clock_check import Anchor, ClockCheck
+from headwater.ingestion.ingest import ingest
+from headwater.ingestion.repair_clock import repair_clock
+from headwater.ingestion.source_ingestor import Limits
+from headwater.jobs.schedule import schedule
+from headwater.online.feature_reader import OnlineView
+from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
+from tests.online_stores.servers import serving
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+YEAR = 365 * DAY
+
+
+class Clocks:
+    """The wall clock and the two steady ones, in seconds."""
+
+    def __init__(self, monkeypatch):
+        self.wall = 0.0
+        self.steady = [0.0, 0.0]  # the second counts while the machine sleeps
+        monkeypatch.setattr("headwater.clock.now_micros", lambda: micros(self.wall))
+        monkeypatch.setattr("headwater.clock.now", lambda: at(self.wall))
+        monkeypatch.setattr("headwater.clock.steady_micros", lambda: tuple(round(s * 1e6) for s in self.steady))
+
+    def on(self, wall=0, awake=None, asleep=None):
+        """Let time pass: on the wall clock, on the clock that stops while the machine sleeps, and on the one that does not."""
+        self.wall += wall
+        self.steady[0] += wall if awake is None else awake
+        self.steady[1] += (wall if awake is None else awake) if asleep is None else asleep
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    return Clocks(monkeypatch)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("passed", "more", "refused"),
+    [
+        pytest.param({"wall": 3600}, {}, None, id="an hour without a commit (SIGSTOP)"),
+        pytest.param({"wall": 8 * 3600, "awake": 0, "asleep": 8 * 3600}, {}, None, id="a suspended machine, by the clock that goes on"),
+        pytest.param({"wall": 30 * DAY, "awake": 30 * DAY, "asleep": 0}, {}, None, id="or by the other one alone"),
+        pytest.param({"wall": 4 * MINUTE, "awake": 0}, {}, None, id="set forward by less than is allowed"),
+        pytest.param({"wall": 6 * MINUTE, "awake": 0}, {}, "set forward by 6m", id="set forward by more"),
+        pytest.param({"wall": -6 * MINUTE, "awake": 0}, {"committed": -HOUR}, "set back by 6m", id="set back"),
+        pytest.param({"wall": YEAR, "awake": 1}, {}, "set forward by 365d", id="a year ahead"),
+        pytest.param({"wall": 6 * MINUTE, "awake": 0}, {"server": 6 * MINUTE}, None, id="set forward, and a server says that it is right"),
+        pytest.param({}, {"server": 6 * MINUTE}, "server by 6m", id="behind a server"),
+        pytest.param({}, {"server": -6 * MINUTE}, "server by 6m", id="ahead of a server"),
+        pytest.param({}, {"server": 4 * MINUTE}, None, id="near a server's clock"),
+        pytest.param({}, {"committed": 6 * MINUTE}, "6m behind the last commit", id="behind the last commit"),
+        pytest.param({}, {"committed": 4 * MINUTE}, None, id="a little behind the last commit"),
+        pytest.param({}, {"committed": -YEAR}, None, id="after a year without ingestion"),
+        pytest.param({}, {"received": 6 * MINUTE}, "behind a record that the broker took in", id="behind a broker"),
+        pytest.param({}, {"received": -YEAR}, None, id="a backlog of a year"),
+    ],
+)
+def test_which_clocks_are_refused(clocks, passed, more, refused):
+    server = more.get("server")
+    check = ClockCheck(300_000_000, lambda: None if server is None else micros(server), Anchor())
+    if server is None or passed:
+        right = ClockCheck(300_000_000, lambda: None, check.anchor)
+        assert right.refusal(micros(0)) is None
+    clocks.on(**passed)
+    why = check.refusal(micros(more.get("committed", 0)), micros(more["received"]) if "received" in more else 0)
+    assert (why is None) == (refused is None), why
+    for words in [] if refused is None else [refused, "at most 5m", "Nothing was committed"]:
+        assert words in why
+
+
+def test_small_steps_and_drift_add_up_to_nothing(clocks):
+    check = ClockCheck(300_000_000, lambda: None, Anchor())
+    for _ in range(50):
+        clocks.on(wall=DAY, awake=DAY - MINUTE)
+        assert check.refusal(0) is None
+
+
+def test_a_clock_that_is_right_again_is_accepted(clocks):
+    check = ClockCheck(300_000_000, lambda: None, Anchor())
+    assert check.refusal(0) is None
+    clocks.on(wall=DAY, awake=10)
+    assert check.refusal(0) is not None
+    clocks.on(wall=30 - DAY, awake=20)
+    assert check.refusal(0) is None
+
+
+# ---------------------------------------------------------------- ingestion
+
+
+def world(tmp_path):
+    path = tmp_path / "events.ndjson"
+    stream = hw.appended(str(path), schema={"key": int, "amount": float, "at": hw.definitions.streams.datetime})
+    view = streaming_view(source={"stream": stream}, windows=["1d"], freshness=hw.streaming("10s"))
+
+    def write(second, n):
+        with path.open("a") as file:
+            file.writelines(json.dumps({"key": 1, "amount": 1.0, "at": at(second).isoformat()}) + "\n" for _ in range(n))
+
+    return view, write
+
+
+def counted(store, view, second):
+    found = hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True).row(0, named=True)
+    return found["view__count_1d"], found["view__count_1d__stale"]
+
+
+def dead(tmp_path):
+    return list((tmp_path / "dead_letters").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("behind", [5 * DAY, -YEAR], ids=["5 days behind", "a year ahead"])
+def test_a_wrong_clock_stops_a_run_and_loses_nothing(store, tmp_path, clocks, behind):
+    view, write = world(tmp_path)
+    write(0, 10)
+    clocks.on(wall=1)
+    ingest(project_of(view), store, folder=tmp_path, once=True)
+    write(2, 1000)
+    clocks.on(wall=4 - behind, awake=4)
+    with pytest.raises(ClockError, match=r"max_clock_jump.*Nothing was committed"):
+        ingest(project_of(view), store, folder=tmp_path, once=True)
+    assert (dead(tmp_path), counted(store, view, 5)) == ([], (10, False))
+    clocks.on(wall=behind, awake=0)
+    ingest(project_of(view), store, folder=tmp_path, once=True)
+    assert (dead(tmp_path), counted(store, view, 6)) == ([], (1010, False))
+
+
+def test_a_running_ingestion_waits_for_the_right_clock(store, tmp_path, clocks, caplog):
+    """What was read by the wrong clock is read again: a time of receipt that is days behind would refuse events as from the future."""
+    view, write = world(tmp_path)
+    write(0, 10)
+    clocks.on(wall=1)
+    stop, seen, failed = threading.Event(), [], []
+
+    def run():
+        try:
+            ingest(project_of(view), store, folder=tmp_path, stop=stop, on_commit=lambda _, made, __: seen.append(made))
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def until(done):
+        since = time.monotonic()
+        while not done():
+            assert time.monotonic() - since < 30, (seen, failed)
+            assert not failed
+            time.sleep(0.02)
+
+    until(lambda: sum(made.counts.get("accepted", 0) for made in seen) == 10)
+    clocks.on(wall=-5 * DAY, awake=0)
+    write(1, 1000)
+    until(lambda: "set back by 5d" in caplog.text or "behind the last commit" in caplog.text)
+    commits = len(seen)
+    time.sleep(1.5)
+    assert len(seen) == commits, "nothing is committed meanwhile"
+    clocks.on(wall=5 * DAY + 1, awake=1)
+    until(lambda: sum(made.counts.get("accepted", 0) for made in seen) == 1010)
+    stop.set()
+    thread.join()
+    assert (failed, dead(tmp_path), counted(store, view, 3)[0]) == ([], [], 1010)
+
+
+@pytest.mark.parametrize("more", [b"", b"\n"], ids=["left again", "completed later"])
+def test_one_run_over_a_file_without_a_last_newline_ends(store, tmp_path, clocks, more):
+    """The last line is left: it may be half of one. Once it is complete, it counts once."""
+    view, write = world(tmp_path)
+    write(0, 3)
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(path.read_bytes()[:-1])
+    clocks.on(wall=1)
+    for step, expected in enumerate((2, 2 + len(more), 2 + len(more))):
+        ingest(project_of(view), store, folder=tmp_path, once=True)
+        assert counted(store, view, 2)[0] == expected
+        with path.open("ab") as file:
+            file.write(b"" if step else more)
+
+
+# ---------------------------------------------------------------- a store that is ahead
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def either(request, tmp_path):
+    if request.param == "lmdb":
+        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
+            yield made
+    else:
+        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+            yield made
+
+
+@pytest.mark.parametrize("rolled", [True, False], ids=["archive in files", "archive in the store"])
+def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, rolled):
+    """One commit by a clock that was a year ahead: it pruned tiles, released held events early, and stamped ids and rows with its time."""
+    view = streaming_view(windows=["1d"], source={"id_field": "amount"}, freshness=hw.streaming("10s"))
+    flow, project = Flow([view], either, tmp_path), project_of(view)
+    flow.send([{"key": 1, "at": n, "amount": float(n)} for n in range(10)], 20)
+    flow.send([{"key": 1, "at": 5000, "amount": 100.0}], 21)
+    flow.send([{"key": 1, "at": 22, "amount": 101.0}], YEAR)
+    if rolled:
+        flow.intake.roll(least=1)
+    clock(30)
+    value, stale = counted(either, view, 30)
+    assert stale
+    assert value in (0, None)
+    assert OnlineView(view, either).read(pl.DataFrame({"key": [1]}), micros(30)).moment.stale
+    assert [v.stands for v in hw.status(project, store=either, folder=tmp_path, at=at(30)).views] == ["ahead"]
+    (before,) = hw.parity(project, store=either, folder=tmp_path, at=at(30))
+    assert "repair-clock" in " ".join(before.notes)
+    (found,) = repair_clock(project, store=either, folder=tmp_path)
+    assert (found.ahead, found.refilled, found.incomplete) == (YEAR - 30, ["view"], [])
+    assert repair_clock(project, store=either, folder=tmp_path) == []
+    with pytest.raises(StoreError):
+        counted(either, view, 30)
+    again = Flow([view], either, tmp_path)
+    (made,) = again.send([{"key": 1, "at": 25, "amount": 3.0}, {"key": 1, "at": 25, "amount": 102.0}], 31)
+    assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), "ids are known, and expire in time"
+    assert counted(either, view, 32) == (12, False)
+    (after,) = hw.parity(project, store=either, folder=tmp_path, at=at(32))
+    assert (after.mismatches, after.notes) == ([], {})
+    again.send([], 5001)
+    assert counted(either, view, 5001)[0] == 13, "the event that was released early counts at its own time"
+    assert archived(either, tmp_path)["headwater_known_at"].max() <= at(5001)
+
+
+def test_without_an_archive_repaired_values_are_incomplete(store, tmp_path, clock):
+    view = streaming_view(windows=["1h"])
+    flow = Flow([view], store, None)
+    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 5)
+    flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
+    clock(10)
+    (found,) = repair_clock(project_of(view), store=store, folder=tmp_path)
+    assert (found.refilled, found.incomplete) == ([], ["view"])
+    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).moment.incomplete
+
+
+def test_a_store_that_is_ingested_into_is_not_repaired(store, tmp_path):
+    view = streaming_view()
+    with store.lease("ingest", wait=0), pytest.raises(StoreError, match="lease"):
+        repair_clock(project_of(view), store=store, folder=tmp_path)
+
+
+def archived(store, folder):
+    from headwater.ingestion.archive import Roller
+    from headwater.online_stores import keyspace
+
+    rows = Roller(store, keyspace.ARCHIVE, folder / "archive", "events", "0" if store.partitioned else None).rows()
+    return None if rows is None else rows.collect()
+
+
+def test_a_limit_that_is_no_duration_is_said(store, tmp_path):
+    view, _ = world(tmp_path)
+    with pytest.raises(hw.errors.HeadwaterError, match="max_clock_jump"):
+        ingest(project_of(view), store, folder=tmp_path, once=True, limits=Limits(max_clock_jump="soon"))
+
+
+# ---------------------------------------------------------------- jobs
+
+
+@pytest.mark.parametrize(("off", "refused"), [(6 * MINUTE, True), (-6 * MINUTE, True), (4 * MINUTE, False), (None, False)])
+def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(store, clock, monkeypatch, off, refused):
+    view = view_of(frame([(1, 10.0, 1.0)]), freshness=hw.batch("1h"))
+    clock(2 * 3600)
+    monkeypatch.setattr(type(store), "server_time", lambda _: None if off is None else micros(2 * 3600 + off))
+    if refused:
+        with pytest.raises(ClockError, match=r"differs from the clock of the online store's server by 6m.*Nothing was committed"):
+            hw.materialize(project_of(view), store=store)
+    else:
+        assert [made.cut.T for made in hw.materialize(project_of(view), store=store)] == [micros(2 * 3600)]
+    (given,) = hw.materialize(project_of(view), store=store, at=at(2 * 3600))
+    assert micros(2 * 3600) == given.cut.T
+    stop = threading.Event()
+    done = next(schedule(project_of(view), store, stop=stop))
+    assert isinstance(done.error, ClockError) == refused

@@ -1,0 +1,148 @@
+"""Refused records are replayed through the same acceptance, each at most once."""
+
+import io
+import json
+from contextlib import closing, redirect_stdout
+from datetime import datetime
+
+import pytest
+
+import headwater as hw
+from headwater.errors import StoreError, UsageError
+from headwater.ingestion.dead_letters import DeadLetterFilter, dead_letters, replay_dead_letters
+from tests.flow import Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
+from tests.online_stores.servers import serving
+
+WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def either(request, tmp_path):
+    if request.param == "lmdb":
+        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
+            yield made
+    else:
+        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+            yield made
+
+
+def count(store, view, second):
+    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True)["view__count_1d"][0]
+
+
+def event(n, second=1.0, **more):
+    return {"key": 1, "at": second, "amount": 1.0, "id": f"e{n}"} | more
+
+
+@pytest.mark.parametrize("rolled", [True, False], ids=["in files", "in the store"])
+def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, rolled):
+    """Events from the future of a clock that was behind: later they are none."""
+    view = streaming_view(windows=["1d"], schema=WITH_ID, source={"id_field": "id", "select": ["key", "amount"]})
+    project = project_of(view)
+    flow = Flow([view], either, tmp_path)
+    flow.send([event(0)], 2)
+    flow.send([event(n, 200_000.0) for n in range(1, 6)], 3)  # more than a day ahead: refused
+    flow.send([event(0), event(9, amount="bad")], 4)  # a duplicate, and one that is no event
+    if rolled:
+        flow.intake.roll(least=1)
+    assert count(either, view, 5) == 1
+    clock(200_001)
+    tried = replay_dead_letters(project, "events", store=either, folder=tmp_path, dry_run=True)
+    assert (tried.records, dict(tried.outcomes)) == (6, {"accepted": 5, "refused": 1})
+    assert dead_letters(project, "events", store=either, folder=tmp_path)["replayed"].sum() == 0
+    done = replay_dead_letters(project, "events", store=either, folder=tmp_path)
+    assert (done.records, done.before, dict(done.outcomes)) == (6, 0, {"accepted": 5, "refused": 1})
+    assert count(either, view, 200_002) == 5
+    again = replay_dead_letters(project, "events", store=either, folder=tmp_path)
+    assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), "what is refused again may be tried again"
+    assert count(either, view, 200_002) == 5
+    listed = dead_letters(project, "events", store=either, folder=tmp_path)
+    assert listed["replayed"].sum() == 5
+    assert listed.height == 7, "each record once, however often it was refused"
+    after = Flow([view], either, tmp_path)
+    (made,) = after.send([event(3, 200_000.0), event(7, 200_000.0)], 200_003)
+    assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), "a replayed event is known by its id, and offsets have not moved"
+    assert count(either, view, 200_004) == 6
+    assert hw.parity(project, store=either, folder=tmp_path, at=at(200_004))[0].mismatches == []
+
+
+def test_a_replay_that_fails_marks_nothing(store, tmp_path, clock, monkeypatch):
+    view = streaming_view(windows=["1d"])
+    Flow([view], store, tmp_path).send([event(1, 200_000.0)], 3)
+    clock(200_001)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "commit", _fails)
+        with pytest.raises(StoreError, match="no room"):
+            replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path)
+    assert replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path).outcomes == {"accepted": 1}
+    assert count(store, view, 200_002) == 1
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        ({}, {0, 1, 2, 3}),
+        ({"reason": "after it was received"}, {0, 1, 2}),
+        ({"reason": "no such reason"}, set()),
+        ({"since": at(20)}, {2, 3}),
+        ({"until": "2024-05-01T00:00:15Z"}, {0, 1}),
+        ({"since": at(5), "until": at(25)}, {1, 2}),
+        ({"offsets": [1, 3, 99]}, {1, 3}),
+    ],
+)
+def test_some_of_them(store, tmp_path, clock, which, found):
+    view = streaming_view(windows=["1d"])
+    flow, project = Flow([view], store, tmp_path), project_of(view)
+    for n, second in enumerate((3, 10, 20)):
+        flow.send([event(n, 200_000.0)], second)
+    flow.send([event(3, amount="bad")], 30)
+    clock(200_001)
+    assert set(dead_letters(project, "events", DeadLetterFilter(**which), store=store, folder=tmp_path)["headwater_offset"]) == found
+    done = replay_dead_letters(project, "events", DeadLetterFilter(**which), store=store, folder=tmp_path)
+    assert done.records == len(found)
+    assert done.outcomes.get("accepted", 0) == len(found - {3})
+
+
+def test_what_cannot_be_replayed_is_said(store, tmp_path):
+    view = streaming_view()
+    Flow([view], store, tmp_path).send([event(1, 200_000.0)], 3)
+    with pytest.raises(UsageError, match=r"no source 'event'.*did you mean 'events'"):
+        replay_dead_letters(project_of(view), "event", store=store, folder=tmp_path)
+    with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
+        replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path, limits=hw.pipelines.intake.Limits(wait=0.0))
+
+
+def test_the_command(tmp_path, clock, monkeypatch):
+    from headwater.cli import main
+
+    (tmp_path / "features.py").write_text(
+        "import datetime, polars as pl, headwater as hw\n"
+        "source = hw.Source('events', timestamp_field='at', stream=hw.push(schema={'key': int, 'amount': float, 'at': datetime.datetime},"
+        " at_least_once=True))\n"
+        "view = hw.FeatureView('view', source=source, keys=['key'], features=[hw.count()], windows=['1d'], freshness=hw.streaming('2s'))\n"
+        "rows = pl.DataFrame({'key': [1], 'at': [datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)], 'y': [1.0]})\n"
+        "labels = hw.Labels('labels', table=rows, timestamp_field='at', label='y', known_after='1h')\n"
+        "model = hw.Model('m', task='regression', features=hw.FeatureService('s', [view]), labels=labels)\n"
+        "project = hw.Project('project', [model])\n"
+    )
+    url = f"lmdb:{tmp_path}/online"
+    with closing(hw.open_store(url)) as store:
+        Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send([event(1, 200_000.0)], 3)
+    clock(200_001)
+    monkeypatch.chdir(tmp_path)
+    same = ["events", "--project", "features.py", "--store", url, "--data-dir", str(tmp_path), "--json"]
+
+    def run(*arguments):
+        with redirect_stdout(io.StringIO()) as out:
+            assert main([*arguments]) == 0
+        return json.loads(out.getvalue())
+
+    (listed,) = run("deadletters", "list", *same)["refused"]
+    assert "after it was received" in listed["reason"]
+    assert run("deadletters", "replay", *same, "--dry-run")["outcomes"] == {"accepted": 1}
+    assert run("deadletters", "replay", *same)["outcomes"] == {"accepted": 1}
+    assert run("deadletters", "replay", *same) == run("deadletters", "replay", *same)
+
+
+def _fails(*_):
+    raise StoreError("no room")

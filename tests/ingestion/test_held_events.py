@@ -1,0 +1,182 @@
+"""Held events and stored ids: a commit pays for what is due, not for what waits; a store of many small commits stays small."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import headwater as hw
+from headwater.ingestion.dedup_blocks import IdBlocks
+from headwater.ingestion.dedup_index import Ids
+from headwater.ingestion.held_events import DUE, Held, waiting
+from headwater.online_stores import keyspace
+from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F401 (fixtures)
+
+DAY = 86_400
+
+
+def count_of(store, view, second):
+    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second))["view__count_1d"][0]
+
+
+def held_blocks(store):
+    return sum(1 for _ in store.scan(keyspace.HELD))
+
+
+# ---------------------------------------------------------------- laws of the two structures
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 40), max_size=5), st.integers(0, 6), st.sampled_from(["go", "restart", "fail"])), max_size=60
+    )
+)
+def test_every_held_event_is_released_once_at_its_time(steps):
+    """Whatever is held when, restarted, or committed for nothing: as a list that is filtered at each commit says."""
+    values, now, expected, number = {}, 0, [], 0
+    held = Held(values, now)
+    for step, (ahead, later, how) in enumerate(steps):
+        then = now + later
+        came = sorted(n for rows in held.release(then) for n in rows["n"].to_list())
+        assert came == sorted(n for n, due in expected if due < then)
+        fresh = [(number + i, then + a) for i, a in enumerate(ahead)]
+        rows = pl.DataFrame(fresh, schema={"n": pl.Int64, DUE: pl.Int64}, orient="row") if fresh else None
+        changes = held.put(b"%08d" % step, rows)
+        if how == "fail":
+            held = Held(values, now)
+            continue
+        number, now = number + len(fresh), then
+        expected = [(n, due) for n, due in expected if due >= then] + fresh
+        values = {k: v for k, v in {**values, **changes}.items() if v is not None}
+        if how == "restart":
+            held = Held(values, now)
+        assert held.due == min((due for _, due in expected), default=None)
+        assert held.latest >= max((due for _, due in expected), default=0)
+        assert sum(waiting(value, now).height for value in values.values()) == len(held) == len(expected)
+
+
+def test_a_commit_reads_the_events_that_are_due_however_many_wait():
+    work = {}
+    for n in (200, 3_200):
+        held, values = Held({}, 0), {}
+        for i in range(n):
+            values |= held.put(b"%08d" % i, pl.DataFrame({"n": [i], DUE: [10**9 + i]}))
+        values = {k: v for k, v in values.items() if v is not None}
+        assert held.blocks == len(values) <= 64
+        assert held.looked_at <= 4 * n, "each event is merged a few times at most"
+        before = held.looked_at
+        assert [rows.height for rows in held.release(10**9 + 3)] == [3]
+        work[n] = held.looked_at - before
+    assert work[3_200] == work[200] == 3
+
+
+def test_events_of_several_schemas_wait_beside_each_other():
+    held = Held({}, 0)
+    for n in range(40):
+        columns = {"n": [n]} if n % 2 else {"n": [str(n)], "more": [1.0]}
+        held.put(b"%d" % n, pl.DataFrame({**columns, DUE: [n]}))
+    assert sorted(rows.height for rows in held.release(100)) == [20, 20]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 9), max_size=6), st.booleans()), max_size=120))
+def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
+    """With restarts, which read the blocks: as a dictionary of the time when each id was accepted says."""
+    values, now, horizon, accepted = {}, 0, 96, {}
+    read = lambda keys: [values.get(key) for key in keys]  # noqa: E731
+    ids, blocks = Ids(horizon), IdBlocks(horizon, read)
+    for step, (later, some, restart) in enumerate(steps):
+        now += later
+        if restart:
+            ids, blocks = Ids(horizon), IdBlocks(horizon, read)
+            for key, value in sorted(values.items()):
+                ids.load(value, now)
+                blocks.load(key, value)
+        found = ids.accept(pl.Series(some, dtype=pl.Int64), np.zeros(len(some), np.int64), now)
+        for one, fresh in zip(some, found.accepted.tolist(), strict=True):
+            assert fresh == (now - accepted.get(one, -horizon) >= horizon)
+            accepted |= {one: now} if fresh else {}
+        for key, value in blocks.put(b"%08d" % step, found.block, now).items():
+            if value is None:
+                del values[key]
+            else:
+                values[key] = value
+        assert len(values) == len(blocks)
+
+
+def test_a_day_of_small_commits_is_a_few_blocks_of_ids():
+    """20 commits a second for a tenth of a day: the work per commit and the blocks left do not grow with their number."""
+    found = {}
+    for n in (5_000, 80_000):
+        values = {}
+        blocks = IdBlocks(DAY * 10**6, lambda keys, values=values: [values[key] for key in keys])
+        row = np.array([[0, 1, 0, 2]], np.int64)
+        for i in range(n):
+            row[0, 2] = i * 50_000
+            for key, value in blocks.put(b"%08d" % i, row.tobytes(), i * 50_000).items():
+                if value is None:
+                    del values[key]
+                else:
+                    values[key] = value
+        assert sum(len(value) for value in values.values()) == 32 * n, "every id is there once"
+        found[n] = (blocks.copied / n, len(blocks))
+    assert max(copied for copied, _ in found.values()) < 1.2
+    assert max(left for _, left in found.values()) < 150
+
+
+# ---------------------------------------------------------------- through a store
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted at each commit"])
+def test_events_held_one_a_commit_count_at_their_time(store, tmp_path, restart):
+    view = streaming_view(windows=["1d"])
+    flow = Flow([view], store, tmp_path)
+    for n in range(40):
+        flow = Flow([view], store, tmp_path) if restart else flow
+        (made,) = flow.send([{"key": 1, "at": 1000 + n, "amount": 1.0}], n)
+        assert made.counts["held"] == 1
+    assert held_blocks(store) < 30
+    assert hw.status(_project(view), store=store, folder=tmp_path).streams[0].held == 40
+    flow = Flow([view], store, tmp_path) if restart else flow
+    (made,) = flow.send([], 1010)
+    assert (made.counts["released"], count_of(store, view, 1010)) == (10, 10)
+    flow = Flow([view], store, tmp_path) if restart else flow
+    (made,) = flow.send([], 1010)
+    assert made.counts.get("released", 0) == 0
+    assert hw.status(_project(view), store=store, folder=tmp_path).streams[0].held == 30
+    (made,) = flow.send([], 2000)
+    assert (made.counts["released"], count_of(store, view, 2000), held_blocks(store)) == (30, 40, 0)
+
+
+def test_what_a_failed_commit_released_is_released_by_the_next(store, tmp_path, monkeypatch):
+    view = streaming_view(windows=["1d"])
+    flow = Flow([view], store, tmp_path)
+    flow.send([{"key": 1, "at": 100, "amount": 1.0}], 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "commit", _fails)
+        with pytest.raises(hw.errors.StoreError, match="no room"):
+            flow.send([], 200)
+    (made,) = flow.send([], 201)
+    assert (made.counts["released"], count_of(store, view, 201)) == (1, 1)
+
+
+def test_ids_are_known_after_many_small_commits_and_a_restart(store, tmp_path):
+    view = streaming_view(windows=["1d"], source={"id_field": "amount"})
+    flow = Flow([view], store, tmp_path)
+    for n in range(70):
+        flow.send([{"key": 1, "at": n, "amount": float(n)}], n + 1)
+    assert sum(1 for _ in store.scan(keyspace.IDS)) < 40
+    flow = Flow([view], store, tmp_path)
+    (made,) = flow.send([{"key": 1, "at": n, "amount": float(n)} for n in range(80)], 100)
+    assert (made.counts["copies"], made.counts["accepted"]) == (70, 10)
+
+
+def _fails(*_):
+    raise hw.errors.StoreError("no room")
+
+
+def _project(view):
+    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
+    return hw.Project("project", [hw.Model("m", task="regression", features=hw.FeatureService("s", [view]), labels=labels)])

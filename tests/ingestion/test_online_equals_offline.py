@@ -1,0 +1,159 @@
+"""Random streams through a shard into a real store: at any moment, online values are what the naive reference says of all that was sent."""
+
+import json
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headwater as hw
+from headwater.ingestion.source_ingestor import Intake, Limits
+from headwater.ingestion.sources.stream_reader import Records
+from headwater.online.feature_reader import OnlineView
+from headwater.online_stores import open_store
+from headwater.testing.naive import agree, evaluate
+
+START = 1_710_000_000_000_000  # on the grid of every hop below an hour
+SECOND = 1_000_000
+KEYS = [1, 2, 3]
+SCHEMA = {"id": int, "key": int, "whole": int, "real": float, "word": str, "kept": bool, "at": datetime}
+FEATURES = [
+    hw.count(),
+    hw.count("real", where="kept"),
+    hw.sum("whole"),
+    hw.sum("real"),
+    hw.mean("real"),
+    hw.var("real"),
+    hw.min("real"),
+    hw.max("word"),
+    hw.first("word"),
+    hw.last("word"),
+    hw.last_n("word", k=3),
+    hw.latest("whole", "word"),
+    hw.collect_set("word", max_size=3),
+    hw.count_distinct("word"),
+    hw.top_k("word", k=2),
+    hw.sum("whole").by("word", max_keys=2),
+    hw.mean("real").by("kept"),
+    hw.decayed_sum("real", half_life="10s"),
+    hw.since_last(),
+]
+
+
+def source(ids):
+    stream = hw.push(schema=SCHEMA, at_least_once=True)
+    return hw.Source("s", timestamp_field="at", stream=stream, **({"id_field": "id", "id_horizon": "40s"} if ids else {}))
+
+
+VIEWS = {
+    ids: hw.FeatureView(
+        "v", source=source(ids), keys=["key"], windows=["10s", "1m", "10m"], features=FEATURES, freshness=hw.streaming("2s")
+    )
+    for ids in (True, False)
+}
+MODELS = {
+    ids: hw.FeatureView(
+        "v",
+        source=hw.Source("s", timestamp_field="at", known_at_field="known", **({"id_field": "id", "id_horizon": "40s"} if ids else {})),
+        keys=["key"],
+        windows=["10s", "1m", "10m"],
+        features=FEATURES,
+        freshness=hw.on_request(),
+    )
+    for ids in (True, False)
+}
+
+seconds = st.one_of(st.sampled_from([0, 1, 5, 10, 40, 60]), st.floats(0, 90).map(lambda s: round(s, 3)))
+events = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(KEYS),
+        "whole": st.sampled_from([None, 0, 1, -7, 2**40]),
+        "real": st.sampled_from([None, 0.5, -1.25, 1e9, 0.01]),
+        "word": st.sampled_from([None, "a", "b", "é", ""]),
+        "kept": st.sampled_from([None, True, False]),
+        "before": st.one_of(seconds, seconds.map(lambda s: -s / 4)),  # negative: it happens after it was received
+    }
+)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("events"), seconds, st.lists(events, min_size=1, max_size=6)),
+        st.tuples(st.just("again"), seconds, st.integers(0, 50)),
+        st.tuples(st.just("restart"), seconds, st.none()),
+        st.tuples(st.just("ask"), seconds, st.none()),
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+class World:
+    def __init__(self, folder, ids):
+        self.folder, self.ids, self.now, self.offset = folder, ids, START, 0
+        self.sent, self.known, self.lines = [], [], []
+        self.open()
+
+    def open(self):
+        self.store = open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
+        self.intake = Intake(source(self.ids), [VIEWS[self.ids]], self.store, self.folder, Limits(future="10s"), replayed_from=self.now)
+
+    def restart(self, _):
+        self.intake.roll(least=1)
+        self.store.close()
+        self.open()
+
+    def events(self, made):
+        rows = [{**event, "id": len(self.lines) + n, "at": self.now - round(event["before"] * SECOND)} for n, event in enumerate(made)]
+        self.lines += rows
+        self.commit(rows)
+
+    def again(self, number):
+        """One that was sent before, at a new offset, or at its old one where nothing else would tell that it is a copy."""
+        if self.lines:
+            row = self.lines[number % len(self.lines)]
+            self.commit([row], first=None if self.ids else number % len(self.lines))
+
+    def commit(self, rows, first=None):
+        fresh = first is None
+        first = self.offset if fresh else first
+        payloads = [json.dumps({k: iso(v) if k == "at" else v for k, v in row.items() if k != "before"}).encode() for row in rows]
+        n = len(rows)
+        end = first + n
+        records = Records(["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": end}, payloads)
+        self.intake.commit([(records, {})], self.now)
+        if fresh:
+            self.offset = end
+            self.sent += [row for row in rows if row["at"] - self.now <= 10 * SECOND]
+            self.known += [self.now] * (len(self.sent) - len(self.known))
+
+    def ask(self, _):
+        self.intake.commit([], self.now)  # what was held and is due
+        served = OnlineView(VIEWS[self.ids], self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
+        model = [{**row, "at": moment(row["at"]), "known": moment(known)} for row, known in zip(self.sent, self.known, strict=True)]
+        answers = evaluate(MODELS[self.ids], model, [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]])
+        for feature, values, status in zip(VIEWS[self.ids].outputs, served.features, served.statuses, strict=True):
+            for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):
+                answer = answers[place][f"v__{feature.name}"]
+                assert agree(answer, value), (feature.name, place, value, answer)
+                assert said == answer.status, (feature.name, place, said, answer)
+
+
+def iso(micros):
+    return moment(micros).isoformat()
+
+
+def moment(micros):
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+@given(steps=steps, ids=st.booleans())
+def test_online_equals_offline(steps, ids):
+    with tempfile.TemporaryDirectory() as folder:
+        here = World(Path(folder), ids)
+        for what, wait, more in [*steps, ("ask", 1, None)]:
+            here.now += round(wait * SECOND)
+            getattr(here, what)(more)
+        here.store.close()

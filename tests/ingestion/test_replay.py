@@ -1,0 +1,199 @@
+"""A replay shows at each step what training says was known by then, and nothing of what came later."""
+
+import time
+from contextlib import closing
+from datetime import datetime
+from random import Random
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import UsageError
+from headwater.ingestion.replay import replay_views, span
+from headwater.online_stores import keyspace
+from headwater.testing.naive import agree, evaluate
+from tests.flow import at, frame, home, micros, project_of, store, view_of  # noqa: F401 (fixtures)
+from tests.online_stores.servers import serving
+
+HOUR = 3600
+
+
+def history(seed=0, count=300):
+    """Events of four keys over three hours; some are known late, some before they happen, some come twice."""
+    random = Random(seed)
+    rows, known, ids, passes = [], [], [], []
+    for n in range(count):
+        second = round(random.uniform(0, 3 * HOUR), 3)
+        rows.append((random.randrange(4), second, random.choice([1.0, 2.5, 1e9, None])))
+        known.append(at(max(0.0, second + random.choice([0, 0, 0, 1, 300, 4000, -500]))))
+        ids.append(n if random.random() < 0.8 else max(0, n - 3))
+        passes.append(random.random() < 0.9)
+    return frame(rows, known=known, id=ids, passes=passes)
+
+
+SOURCES = {
+    "plain": {"select": ["key", "amount"]},
+    "late": {"known_at_field": "known", "select": ["key", "amount"]},
+    "known after": {"known_after": "90s", "select": ["key", "amount"]},
+    "known after, ids": {"known_after": "90s", "id_field": "id", "id_horizon": "2d", "select": ["key", "amount"]},
+    "filter and ids": {
+        "known_at_field": "known",
+        "id_field": "id",
+        "id_horizon": "2d",
+        "filter": pl.col("passes"),
+        "select": ["key", "amount"],
+    },
+    "by known time": {"known_at_field": "known", "window_on": "known_at", "select": ["key", "amount"]},
+}
+
+
+def live(events, kind, name="view", **more):
+    features = [hw.count(), hw.sum("amount"), hw.last_n("amount", k=3)]
+    return view_of(events, freshness=hw.streaming("2s"), features=features, windows=["1h", "10m"], source=SOURCES[kind], name=name, **more)
+
+
+def at_once(view, moments):
+    """What training says for every key at every moment."""
+    asked = pl.DataFrame({"key": [k for _ in moments for k in range(5)], "timestamp": [m for m in moments for _ in range(5)]})
+    level = hw.Level(hw.on_request())
+    return hw.get_historical_features(view, asked, level=level, statuses=True)
+
+
+@pytest.mark.parametrize("kind", ["plain", "late", "known after", "known after, ids", "filter and ids"])
+@pytest.mark.parametrize("step", ["7m", "1h", "1d"])
+def test_every_step_is_what_training_says(kind, step, store):
+    view = live(history(), kind)
+    moments, found = [], []
+    for now in hw.replay([view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step):
+        asked = [{"key": key} for key in range(5)]
+        moments.append(now.moment)
+        found.append(hw.get_online_features(view, asked, store=store, at=now.moment, details=True))
+    expected = at_once(view, moments)
+    online = pl.concat(found)
+    for name in view.feature_names:
+        assert online[f"{name}__status"].to_list() == expected[f"{name}__status"].to_list(), name
+        rows = [{"key": k, "timestamp": t} for k, t in zip(expected["key"], expected["timestamp"], strict=True)]
+        passing = history().filter("passes") if "filter" in kind else history()
+        answers = evaluate(view, passing.to_dicts(), rows, freshness=hw.on_request())
+        for value, answer in zip(online[name].to_list(), answers, strict=True):
+            assert agree(answer[name], value), name
+    assert not online["view__count_1h__stale"].any()
+    assert moments[-1] == at(3 * HOUR + 4000)
+
+
+def test_steps_of_any_size_end_alike(tmp_path):
+    view, ends = live(history(), "filter and ids"), []
+    for step in ("1s", "11m", "10h"):
+        with closing(hw.open_store(f"lmdb:{tmp_path}/{step}?size=1GB")) as store:
+            commits = sum(1 for _ in hw.replay([view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step))
+            if step == "1s":
+                assert commits == 600
+                continue
+            ends.append(hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=at(4 * HOUR)))
+    assert ends[0].equals(ends[1])
+
+
+def test_several_sources_share_one_clock(store):
+    one = live(history(1), "late", name="one")
+    other = hw.FeatureView(
+        "other",
+        source=hw.Source("others", history=history(2), timestamp_field="at", known_at_field="known", select=["key", "amount"]),
+        keys=["key"],
+        features=[hw.count()],
+        windows=["1h"],
+        freshness=hw.streaming("2s"),
+    )
+    for now in hw.replay([one, other], store, start=at(0), end=at(2 * HOUR), step="20m"):
+        for view in (one, other):
+            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment, details=True)
+            expected = at_once(view, [now.moment])
+            assert found[f"{view.name}__count_1h"].to_list() == expected[f"{view.name}__count_1h"].to_list()
+            assert found[f"{view.name}__count_1h__age"].to_list() == [0.0] * 5
+
+
+def test_what_was_known_before_the_start_and_happens_after_it(store):
+    events = frame([(1, 100, 1.0), (1, 200, 2.0)], known=[at(-10), at(-10)])
+    view = live(events, "late")
+    steps = [
+        hw.get_online_features(view, [{"key": 1}], store=store, at=now.moment)["view__count_1h"][0]
+        for now in hw.replay([view], store, start=at(0), end=at(300), step="100s")
+    ]
+    assert steps == [0, 1, 2]  # at T itself an event has not happened
+
+
+def test_speed_paces_the_clock(store):
+    began = time.perf_counter()
+    seen = [
+        (now.now, time.perf_counter() - began)
+        for now in hw.replay([live(history(), "plain")], store, start=at(0), end=at(60), step="20s", speed=60)
+    ]
+    waited = [round(second - seen[0][1], 1) for _, second in seen]
+    assert [t for t, _ in seen] == [micros(s) for s in (20, 40, 60)]
+    assert waited[1] >= 0.2
+    assert 0.5 <= waited[2] < 5
+
+
+def test_a_replay_into_a_store_of_several_writers(tmp_path):
+    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+        view = live(history(), "filter and ids")
+        for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"):
+            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment)
+            assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
+
+
+def test_the_clock_stops_where_it_is_told(store):
+    view, stops = live(history(), "late"), [at(HOUR + 1), at(HOUR + 90), at(1.5 * HOUR)]
+    seen = []
+    for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
+        seen.append(now.moment)
+        found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment)
+        assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
+    assert seen == [*stops, at(2 * HOUR)]
+
+
+def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
+    view = live(history(), "filter and ids")
+    for _ in hw.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", folder=tmp_path):
+        pass
+    assert store.get([keyspace.block(keyspace.ARCHIVE, "events", 3)]) == [None]
+    kept = pl.concat([pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))])
+    played = history().filter((pl.col("known") > at(HOUR)) | (pl.col("at") >= at(HOUR)), "passes").unique("id")
+    assert set(kept["id"]) <= set(played["id"])
+    (found,) = hw.parity(project_of(view), store=store, folder=tmp_path, at=at(4 * HOUR))
+    assert found.mismatches == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": "2024-05-01T02:00Z", "end": "2024-05-01T02:00Z"}, "has no step"),
+        ({"step": "0s"}, "has no step"),
+        ({"step": [at(HOUR + 60), at(HOUR + 60)]}, "must rise"),
+        ({"start": "2024-05-01"}, "no time zone"),
+        ({"end": datetime(2024, 5, 2)}, "no time zone"),  # noqa: DTZ001
+        ({"start": "May"}, "ISO 8601"),
+    ],
+)
+def test_what_cannot_be_replayed(change, message, store):
+    given = {"start": "2024-05-01T01:00Z", "end": "2024-05-01T02:00Z"} | change
+    with pytest.raises(UsageError, match=message):
+        next(hw.replay([live(history(), "plain")], store, **given))
+
+
+def test_views_that_cannot_be_replayed(store):
+    events = history()
+    batch = view_of(events, freshness=hw.batch("1h"))
+    with pytest.raises(UsageError, match="is not streaming"):
+        next(replay_views([batch], store, start=0, end=1))
+    view = live(events, "plain")
+    for _ in hw.replay([view], store, start=at(0), end=at(60)):
+        pass
+    with pytest.raises(UsageError, match="in the online store already"):
+        next(hw.replay([view], store, start=at(0), end=at(60)))
+
+
+def test_a_span_of_two_moments():
+    assert span("2024-05-01T00:00Z..2024-05-01T01:00+01:00", "--replay") == (at(0), at(0))
+    with pytest.raises(UsageError, match="two dots"):
+        span("2024-05-01T00:00Z", "--replay")

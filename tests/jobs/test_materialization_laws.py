@@ -1,0 +1,31 @@
+"""What is materialized equals what training computes, for every aggregation, at cuts of every kind."""
+
+from random import Random
+
+import pytest
+
+from headwater.jobs import materialize
+from headwater.testing import cases
+from headwater.testing.materialization_laws import cuts_are_naive
+from tests.flow import home, store  # noqa: F401 (fixtures)
+
+AGGREGATIONS = cases.aggregations()
+
+pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")  # cases have windows shorter than a delay
+
+
+@pytest.fixture(autouse=True)
+def _large_events(monkeypatch):
+    """So that a handful of events needs several buckets of a megabyte."""
+    monkeypatch.setattr(materialize, "_EVENT", 300_000)
+
+
+@pytest.mark.parametrize("number", range(len(AGGREGATIONS)), ids=lambda n: f"{n}-{AGGREGATIONS[n].function}")
+def test_cuts_are_naive(number, store):
+    cuts_are_naive(AGGREGATIONS[number], Random(number), store, memories=[None, None, "1MB"])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_cuts_of_any_freshness_are_naive(seed, store):
+    random = Random(1000 + seed)
+    cuts_are_naive(random.choice(AGGREGATIONS), random, store, memories=[None, "1MB"])

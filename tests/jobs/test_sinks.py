@@ -1,0 +1,188 @@
+"""Predictions in a PostgreSQL table: replaced by one transaction, so that no reader ever sees half."""
+
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import ConnectError, DataError, MissingExtraError, UsageError
+from headwater.jobs import precompute, sinks
+from headwater.models.feature_encoding import fit_encoding
+from headwater.models.fit import Fitted
+from tests.catalog.conftest import postgres_server, shop_files, shop_home  # noqa: F401 (fixtures)
+
+psycopg = pytest.importorskip("psycopg", reason="needs the extra postgres")
+
+BASE = datetime(2024, 5, 1, tzinfo=UTC)
+KEYS = 3000
+
+
+class Sum:
+    """Its only input."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return X[:, 0]
+
+
+def at(hours):
+    return BASE + timedelta(hours=hours)
+
+
+@pytest.fixture
+def url(postgres_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    name = f"scores_{time.monotonic_ns()}"
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{postgres_server}/{name}"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+        yield made
+
+
+def arm_of(events, key="user"):
+    source = hw.Source("events", history=events, timestamp_field="at", select=[key, "amount"])
+    view = hw.FeatureView("user", source=source, keys=[key], features=[hw.sum("amount")], freshness=hw.on_request())
+    labels = hw.Labels("paid", table=events, timestamp_field="at", label="amount", known_after="1h")
+    model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels)
+    return hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
+
+
+FITTED = Fitted(Sum(), fit_encoding(pl.DataFrame({"user__sum_amount": [1.0]})), "regression", "sum")
+
+
+def hourly(keys=KEYS, hours=3):
+    """Each user pays 1 in each hour, so that all scores of a cut are equal."""
+    times = pl.Series([at(hour) for hour in range(hours) for _ in range(keys)])
+    return pl.DataFrame({"user": np.tile(np.arange(keys), hours), "amount": 1.0, "at": times})
+
+
+def rows_of(url, statement):
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkeypatch):
+    monkeypatch.setattr(precompute, "_KEYS", 500)
+    arm, table = arm_of(hourly()), hw.ScoreTable(url, "scores_pays")
+    hw.materialize_model(arm, FITTED, version="1", store=store, at=at(1), table=table)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE VIEW best AS SELECT * FROM scores_pays WHERE score > 0")  # what others have made of it stays
+    seen, slowest, ended = set(), 0.0, threading.Event()
+
+    def read():
+        nonlocal slowest
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not ended.is_set():
+                begin = time.perf_counter()
+                seen.add(connection.execute("SELECT count(*), min(score), max(score), count(DISTINCT cut) FROM best").fetchone())
+                slowest = max(slowest, time.perf_counter() - begin)
+
+    real = sinks.ScoreTable._copy
+
+    def slow(self, *given):
+        real(self, *given)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(sinks.ScoreTable, "_copy", slow)
+    reader = threading.Thread(target=read)
+    reader.start()
+    began = time.perf_counter()
+    for hour in (2, 3):
+        hw.materialize_model(arm, FITTED, version="1", store=store, at=at(hour), table=table)
+    took = time.perf_counter() - began
+    ended.set()
+    reader.join()
+    assert took > 0.6
+    assert seen == {(KEYS, n, n, 1) for n in (1.0, 2.0, 3.0)}
+    assert slowest < 0.3  # less than a transaction took
+    assert rows_of(url, "SELECT DISTINCT cut, known_until, model_version FROM scores_pays") == [(at(3), at(3), "1")]
+
+
+def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeypatch):
+    monkeypatch.setattr(precompute, "_KEYS", 500)
+    arm, table = arm_of(hourly()), hw.ScoreTable(url, "scores_pays")
+    hw.materialize_model(arm, FITTED, version="1", store=store, at=at(1), table=table)
+    real, written = sinks.ScoreTable._copy, 0
+
+    def stops(self, connection, *given):
+        nonlocal written
+        written += 1
+        if written == 3:
+            connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        real(self, connection, *given)
+
+    monkeypatch.setattr(sinks.ScoreTable, "_copy", stops)
+    with pytest.raises(
+        ConnectError, match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*the same call goes on"
+    ):
+        hw.materialize_model(arm, FITTED, version="1", store=store, at=at(2), table=table)
+    assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 1.0)]
+    monkeypatch.setattr(sinks.ScoreTable, "_copy", real)
+    made = hw.materialize_model(arm, FITTED, version="1", store=store, at=at(2), table=table)
+    assert made.cut == made.before  # the store had it
+    assert made.parts == (0, 1)  # and nothing was scored again
+    assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 2.0)]
+
+
+def test_a_table_holds_what_the_keys_are(url, store):
+    texts = pl.DataFrame({"user": ["a'b", 'c"d\\', "e\tf\n"], "amount": [1.0, 2.0, float("nan")], "at": [at(0)] * 3})
+    hw.materialize_model(arm_of(texts), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "public.of texts"))
+    found = rows_of(url, 'SELECT "user", score FROM "of texts" ORDER BY 1')
+    assert sorted(found) == [("a'b", 1.0), ('c"d\\', 2.0), ("e\tf\n", 0.0)]
+    times = pl.DataFrame({"user": [at(5), at(6)], "amount": [1.0, 2.0], "at": [at(0)] * 2})
+    hw.materialize_model(arm_of(times), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "of_times"))
+    assert rows_of(url, 'SELECT "user" FROM of_times ORDER BY 1') == [(at(5),), (at(6),)]
+
+
+def test_a_table_of_lists(url, store):
+    frame = pl.DataFrame({"user": [1], "items": [["a", 'b",{']], "scores": [[2.0, 1.0]]})
+    cut = precompute.ScoredCut(1, 0, 0, 0, "1", 1, [])
+    table = hw.ScoreTable(url, "lists")
+    table.write(iter([frame]), cut)
+    assert rows_of(url, 'SELECT "user", items, scores, model_version FROM lists') == [(1, ["a", 'b",{'], [2.0, 1.0], "1")]
+    assert table.holds(cut)
+    table.write(iter([]), cut)
+    assert rows_of(url, "SELECT * FROM lists") == []
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "says"),
+    [
+        (lambda url: hw.ScoreTable("mysql://localhost/x", "t"), UsageError, "the database is 'mysql://localhost/x'; give PostgreSQL"),
+        (
+            lambda url: hw.ScoreTable("postgresql://user:secret@127.0.0.1:9/x", "t"),
+            ConnectError,
+            r"t in postgresql://user:\*\*\*@127.0.0.1:9/x cannot",
+        ),
+        (
+            lambda url: hw.ScoreTable(url, "others"),
+            DataError,
+            r"the table others in .* has the columns \['a'\], and scores would be written to",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_written(made, error, says, url, store):
+    rows_of(url, "SELECT 1")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE others (a integer)")
+    with pytest.raises(error, match=says) as raised:
+        hw.materialize_model(arm_of(hourly(3)), FITTED, store=store, at=at(1), table=made(url))
+    assert "secret" not in str(raised.value)
+
+
+def test_without_the_extra_its_name_is_told(url, store, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"headwater\[postgres\]"):
+        hw.materialize_model(arm_of(hourly(3)), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "t"))

@@ -1,0 +1,277 @@
+"""Metrics of classes, lists, quantiles, cards and money, and a user's own, against naive recomputation on each resample."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn import metrics as sk
+
+import headwater as hw
+from headwater.backtesting.intervals import evaluate, resample_weights
+from headwater.errors import DataError, UsageError
+from headwater.metrics import Beside, Blocks, Scored, resolve
+from headwater.metrics.error_costs import cheapest_threshold, cost_metric, read_costs
+
+CLASSES = 3
+
+
+def expanded(blocks, draw, *arrays):
+    """The rows of one resample, a row drawn n times n times."""
+    times = blocks.weights[blocks.index, draw].astype(int)
+    return [np.repeat(array, times, axis=0) for array in arrays]
+
+
+# ---- several classes
+
+
+def _ovr(y, p):
+    known = [sk.roc_auc_score(y == c, p[:, c]) for c in range(CLASSES) if 0 < (y == c).sum() < len(y)]
+    return np.mean(known) if known else np.nan
+
+
+def _f1(y, p):
+    said = p.argmax(axis=1)
+    there = [c for c in range(CLASSES) if (y == c).any() or (said == c).any()]
+    return sk.f1_score(y, said, labels=there, average="macro", zero_division=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "naive"),
+    [
+        ("log_loss", lambda y, p: sk.log_loss(y, p, labels=range(CLASSES))),
+        ("accuracy", lambda y, p: sk.accuracy_score(y, p.argmax(axis=1))),
+        ("macro_f1", _f1),
+        ("auc_ovr", _ovr),
+    ],
+)
+def test_metrics_of_classes(name, naive):
+    rng = np.random.default_rng(3)
+    y = rng.choice(3, 300, p=[0.7, 0.28, 0.02]).astype(float)  # the last class is missing from some resamples
+    p = rng.dirichlet([1, 1, 1], 300)
+    p[np.arange(300), y.astype(int)] += 0.4
+    p /= p.sum(axis=1, keepdims=True)
+    blocks = resample_weights(rng.integers(0, 9, 300), 12, seed=1)
+    found = resolve([name], "multiclass")[0].compute(Scored("a", y, p, blocks))
+    for draw, value in enumerate(found):
+        assert value == pytest.approx(naive(*expanded(blocks, draw, y, p)), rel=1e-9, nan_ok=True)
+
+
+def test_probabilities_of_classes_are_checked():
+    rows = Scored("a", np.zeros(2), np.array([[1.5, -0.5], [0.5, 0.5]]), Blocks.whole(2))
+    with pytest.raises(DataError, match="from 0 to 1"):
+        resolve(["log_loss"], "multiclass")[0].compute(rows)
+
+
+# ---- lists
+
+
+def _list_value(name, k, y, place):
+    if not (y > 0).any():
+        return None
+    found = (y > 0) & (place <= k)
+    if name == "hit_rate":
+        return float(found.any())
+    if name == "recall":
+        return found.sum() / (y > 0).sum()
+    if name == "mrr":
+        return max((1 / p for p in place[found]), default=0.0)
+    gain = sum(y[i] / math.log2(1 + place[i]) for i in range(len(y)) if place[i] <= k)
+    return gain / sum(v / math.log2(1 + i) for i, v in enumerate(sorted(y, reverse=True)[:k], 1))
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+@pytest.mark.parametrize("name", ["ndcg", "hit_rate", "recall", "mrr"])
+def test_metrics_of_lists(name, k):
+    rng = np.random.default_rng(4)
+    lists, length = 120, 6
+    groups = np.repeat(np.arange(lists), length)
+    place = np.concatenate([rng.permutation(12)[:length] + 1.0 for _ in range(lists)])
+    place[rng.random(len(place)) < 0.3] = np.inf  # no candidate
+    y = rng.choice([0.0, 1, 2], len(place), p=[0.75, 0.2, 0.05])
+    day = rng.integers(0, 9, lists)
+    order = rng.permutation(len(place))  # rows of a list need not stand together
+    groups, place, y = groups[order], place[order], y[order]
+    blocks = resample_weights(day[groups], 8, seed=1)
+    found = resolve([f"{name}@{k}"], "ranking")[0].compute(Scored("a", y, place, blocks, beside=Beside(groups)))
+    by_list = {g: _list_value(name, k, y[groups == g], place[groups == g]) for g in range(lists)}
+    for draw, value in enumerate(found):
+        times = {g: blocks.weights[blocks.index[groups == g][0], draw] for g in range(lists)}
+        known = [g for g in range(lists) if by_list[g] is not None]
+        expected = sum(times[g] * by_list[g] for g in known) / sum(times[g] for g in known)
+        assert value == pytest.approx(expected)
+
+
+def test_ndcg_is_that_of_scikit_learn_where_all_is_ranked():
+    rng = np.random.default_rng(5)
+    relevance, score = rng.integers(0, 3, (40, 7)).astype(float), rng.random((40, 7))
+    place = (-score).argsort(axis=1).argsort(axis=1) + 1.0
+    rows = Scored("a", relevance.ravel(), place.ravel(), Blocks.whole(280), beside=Beside(np.repeat(np.arange(40), 7)))
+    some = relevance.any(axis=1)
+    found = resolve(["ndcg@5"], "ranking")[0].compute(rows)[0]
+    assert found == pytest.approx(sk.ndcg_score(relevance[some], score[some], k=5))
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "says"),
+    [
+        (["ndcg@0"], "ranking", "write at least 1"),
+        (["ndgc@5"], "ranking", r"did you mean 'ndcg@10'\?; also ndcg@K"),
+        (["auc"], "ranking", "for a binary task, and this one is ranking"),
+        (["pinball@1"], "regression", "lies between 0 and 1"),
+        (["log_loss"], "regression", "for a binary or multiclass task, and this one is regression"),
+        ([5], "binary", "metrics holds 5"),
+    ],
+)
+def test_names_that_are_refused(names, task, says):
+    with pytest.raises(UsageError, match=says):
+        resolve(names, task)
+
+
+def test_one_name_may_be_of_two_tasks():
+    assert [resolve(["log_loss"], task)[0].task for task in ("binary", "multiclass")] == ["binary", "multiclass"]
+
+
+# ---- regression
+
+
+@pytest.mark.parametrize(
+    ("name", "naive"),
+    [
+        ("mape", lambda y, s: np.mean(np.abs(y - s)[y != 0] / np.abs(y)[y != 0])),
+        ("pinball@0.9", lambda y, s: sk.mean_pinball_loss(y, s, alpha=0.9)),
+        ("pinball@.25", lambda y, s: sk.mean_pinball_loss(y, s, alpha=0.25)),
+    ],
+)
+def test_metrics_of_values(name, naive):
+    rng = np.random.default_rng(6)
+    y, score = rng.integers(-3, 9, 200).astype(float), rng.normal(2, 3, 200)
+    blocks = resample_weights(rng.integers(0, 9, 200), 8, seed=1)
+    found = resolve([name], "regression")[0].compute(Scored("a", y, score, blocks))
+    for draw, value in enumerate(found):
+        assert value == pytest.approx(naive(*expanded(blocks, draw, y, score)))
+
+
+# ---- of the user's own
+
+
+def test_a_number_a_row_is_averaged_and_one_number_is_asked_for_on_each_resample():
+    rng = np.random.default_rng(7)
+    y, score, amount = (rng.random(150) < 0.3) * 1.0, rng.random(150), rng.random(150) * 100
+    blocks = resample_weights(rng.integers(0, 9, 150), 6, seed=1)
+    rows = Scored("a", y, score, blocks, beside=Beside(columns={"amount": amount}))
+    calls = []
+
+    def lost(y, score, amount):
+        calls.append(len(y))
+        return -(amount * y * (score < 0.5))
+
+    def median(y, score):
+        calls.append(len(y))
+        return float(np.median(score[y > 0]))
+
+    found = hw.metric("lost", lost, columns=["amount"]).compute(rows)
+    assert calls == [150]
+    calls.clear()
+    medians = hw.metric("median", median).compute(rows)
+    assert len(calls) == 7
+    for draw in range(7):
+        some = expanded(blocks, draw, y, score, amount)
+        assert found[draw] == pytest.approx(np.mean(lost(*some)))
+        assert medians[draw] == median(*some[:2])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"name": ""}, "give it a name"),
+        ({"function": 5}, "5 is no function"),
+        ({"min_lift": -1}, "min_lift is -1"),
+        ({"columns": "amount"}, r"write|give a list, such as \['amount'\]"),
+    ],
+)
+def test_metrics_that_are_none(given, says):
+    with pytest.raises(UsageError, match=says):
+        hw.metric(**({"name": "mine", "function": lambda y, score: 1.0} | given))
+
+
+def test_an_array_of_another_length_is_refused():
+    mine = hw.metric("mine", lambda y, score: score[:2])
+    with pytest.raises(DataError, match=r"gave an array of shape \(2,\) for 3 rows"):
+        mine.compute(Scored("a", np.zeros(3), np.zeros(3), Blocks.whole(3)))
+
+
+# ---- cards
+
+
+def _card_precision(day, card, y, score, k, drop):
+    """As the handbook's own function goes about it."""
+    frame, caught, found = pl.DataFrame({"day": day, "card": card, "y": y, "score": score}), [], []
+    for of_day in np.unique(day):
+        rows = frame.filter(pl.col("day") == of_day, ~pl.col("card").is_in(caught))
+        top = rows.group_by("card").agg(pl.col("score").max(), pl.col("y").max()).sort(["score", "card"], descending=[True, False]).head(k)
+        hit = top.filter(pl.col("y") > 0)["card"].to_list()
+        found.append(len(hit) / k)
+        caught += hit if drop else []
+    return found
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_card_precision_is_that_of_the_handbook(drop):
+    rng = np.random.default_rng(8)
+    day, card = np.sort(rng.integers(0, 9, 600)), np.array([f"c{c:03}" for c in rng.integers(0, 120, 600)])
+    score = rng.integers(0, 40, 600) / 40
+    y = (rng.random(600) < score * 0.5) * 1.0
+    blocks = resample_weights(day, 20, seed=2)
+    rows = Scored("a", y, score, blocks, beside=Beside(columns={"card": card}))
+    found = hw.card_precision(10, card="card", drop_caught=drop).compute(rows)
+    daily = np.array(_card_precision(day, card, y, score, 10, drop))
+    assert found[0] == pytest.approx(daily.mean())
+    assert found[1:] == pytest.approx(daily @ blocks.weights[:, 1:] / 9)
+    if drop:
+        assert found[0] < np.mean(_card_precision(day, card, y, score, 10, drop=False))
+
+
+@pytest.mark.parametrize("k", [0, 1.5, True])
+def test_a_number_of_cards_is_whole(k):
+    with pytest.raises(UsageError, match="whole number of cards"):
+        hw.card_precision(k, card="card")
+
+
+# ---- money
+
+
+def test_the_cheapest_threshold_costs_least_of_all():
+    rng = np.random.default_rng(9)
+    for _ in range(30):
+        score, y = rng.integers(0, 12, 40) / 12, (rng.random(40) < 0.3) * 1.0
+        flagged, passed = np.where(y > 0, 0, 5.0), np.where(y > 0, rng.integers(1, 30, 40), 0.0)
+        cost = {cut: np.where(score >= cut, flagged, passed).sum() for cut in (*np.unique(score), math.inf)}
+        assert cost[cheapest_threshold(score, flagged, passed)] == min(cost.values())
+
+
+def test_the_cost_is_per_thousand_requests():
+    frame = pl.DataFrame({"amount": [100.0, 200, 300, 400]})
+    costs = read_costs({"false_positive": 5, "false_negative": pl.col("amount") * 0.5, "true_positive": 1}, frame)
+    y = np.array([1.0, 1, 0, 0])
+    beside = Beside(columns=costs.columns(y))
+    scores = {"a": [0.9, 0.1, 0.9, 0.1]}
+    found = evaluate([cost_metric()], y, scores, Blocks.whole(4), cheapest={"a": 0.5}, beside=beside)
+    assert found.values[0, 0] == pytest.approx(1000 * (1 + 100 + 5 + 0) / 4)
+    assert costs.describes["false_positive"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({}, UsageError, "give a mapping"),
+        ({"false_positiv": 5}, UsageError, "did you mean 'false_positive'"),
+        ({"false_negative": "amont"}, UsageError, "did you mean 'amount'"),
+        ({"false_negative": True}, UsageError, "give a number, a column"),
+        ({"false_negative": math.inf}, UsageError, "finite"),
+        ({"false_negative": "amount"}, DataError, "missing or infinite in 1 of 2 rows"),
+    ],
+)
+def test_costs_that_are_none(given, error, says):
+    with pytest.raises(error, match=says):
+        read_costs(given, pl.DataFrame({"amount": [1.0, None]}))

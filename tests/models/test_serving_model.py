@@ -1,0 +1,344 @@
+"""A row scores the same alone as in a frame, in every format, after it was kept and loaded, and from many threads at once."""
+
+import datetime as dt
+import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skl2onnx import to_onnx
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+import headwater as hw
+from headwater.errors import DataError
+from headwater.models.artifact import open_model
+from headwater.models.feature_encoding import fit_encoding
+from headwater.models.formats import load_model
+from headwater.models.formats.lightgbm import LightGbm, fast
+from headwater.models.formats.mlflow import MlflowModel
+from headwater.models.row_encoding import RowEncoding
+from headwater.models.serving_model import ServedModel
+from headwater.training.train import train
+from tests.models.worlds import FIELDS, KINDS, RANKING, imputed, model, table
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")  # MLflow's own
+
+UNTIL = "2024-04-01T00:00Z"
+NUMBERS = [hw.RequestField("x", float), hw.RequestField("noise", float)]
+AT = dt.datetime(2024, 5, 1, 8, 30, 0, 123456, tzinfo=dt.UTC)
+
+
+# ---- one row as numbers
+
+EVERY = {
+    "number": pl.Series([1, None, -7], dtype=pl.Int64),
+    "large": pl.Series([2**60 + 1, None, -(2**62)], dtype=pl.Int64),
+    "real": pl.Series([0.1, None, float("nan")]),
+    "flag": pl.Series([True, None, False]),
+    "text": pl.Series(["no", "se", None]),
+    "time": pl.Series([AT, None, dt.datetime(1960, 1, 1, tzinfo=dt.UTC)], dtype=pl.Datetime("us", "UTC")),
+    "day": pl.Series([AT.date(), None, dt.date(1960, 1, 1)]),
+    "span": pl.Series([dt.timedelta(seconds=-1.5), None, dt.timedelta(days=400)]),
+    "texts": pl.Series([["a", "b", "a"], None, []], dtype=pl.List(pl.String)),
+    "nothing": pl.Series([None, None, None]),
+}
+
+
+def test_one_row_is_encoded_as_a_frame_is():
+    frame = pl.DataFrame(EVERY)
+    encoding = fit_encoding(frame)
+    one = RowEncoding(encoding)
+    found = np.array([one(row) for row in frame.iter_rows()])
+    assert found.tobytes() == np.ascontiguousarray(encoding.transform(frame)).tobytes()
+    assert encoding.inputs == (*list(EVERY)[:8], "texts=a", "texts=b", "nothing")
+
+
+@pytest.mark.parametrize("kind", ["text", "texts"])
+def test_a_text_that_training_did_not_see_is_missing_in_a_row_too(kind):
+    frame = pl.DataFrame({kind: EVERY[kind]})
+    unseen = "dk" if kind == "text" else ["dk", "a"]
+    encoding = fit_encoding(frame)
+    there = encoding.transform(pl.DataFrame({kind: [unseen]}))
+    np.testing.assert_array_equal(there[0], RowEncoding(encoding)([unseen]))
+    np.testing.assert_array_equal(there[0], [math.nan] if kind == "text" else [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("number", "3"),
+        ("real", AT),
+        ("text", 3),
+        ("texts", "a"),
+        ("texts", 3),
+        ("time", 3.0),
+        ("day", AT),
+        ("span", 5),
+    ],
+)
+def test_a_value_of_another_type_is_named(kind, value):
+    one = RowEncoding(fit_encoding(pl.DataFrame({"first": [1.0] * 3, kind: EVERY[kind]})))
+    with pytest.raises(DataError, match=f"the feature '{kind}' is .* which is of another type than in training"):
+        one([1.0, value])
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0], []])
+def test_a_row_of_another_width_is_refused(values):
+    one = RowEncoding(fit_encoding(pl.DataFrame({"a": [1.0], "b": [2.0]})))
+    with pytest.raises(DataError, match=f"a row has {len(values)} values, and the model takes 2: a, b"):
+        one(values)
+
+
+# ---- every format
+
+
+def _onnx(estimator, folder, *, zipmap=False):
+    x = table().select("x", "noise").fill_null(0).to_numpy().astype(np.float32)
+    y = {"predict_proba": table()["kind"].to_numpy(), "": table()["cost"].to_numpy()}[
+        "predict_proba" if hasattr(estimator, "predict_proba") else ""
+    ]
+    fitted = estimator.fit(x, np.searchsorted(sorted(KINDS), y) if y.dtype == object else y)
+    options = {"zipmap": zipmap} if hasattr(estimator, "predict_proba") else None
+    (folder / "model.onnx").write_bytes(to_onnx(fitted, x[:1], options=options).SerializeToString())
+    return load_model(folder / "model.onnx")
+
+
+def _named_onnx(folder):
+    """One input for each feature, a text among them."""
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows = table().with_columns(pl.col("x").fill_null(0))
+    made = make_pipeline(
+        ColumnTransformer([("n", "passthrough", ["x", "noise"]), ("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])]),
+        LogisticRegression(),
+    )
+    made.fit(rows.select("x", "noise", "shade").to_pandas(), rows["clicked"].to_numpy())
+    inputs = [("x", FloatTensorType([None, 1])), ("noise", FloatTensorType([None, 1])), ("shade", StringTensorType([None, 1]))]
+    (folder / "named.onnx").write_bytes(to_onnx(made, initial_types=inputs, options={"zipmap": False}).SerializeToString())
+    return load_model(folder / "named.onnx")
+
+
+def _mlflow(folder, *, signed=True):
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    x, y = table().select("x", "noise").fill_null(0).to_pandas(), table()["clicked"].to_numpy()
+    fitted = LogisticRegression().fit(x, y)
+    signature = infer_signature(x, fitted.predict_proba(x)) if signed else None
+    mlflow.sklearn.save_model(
+        fitted, str(folder / "kept"), signature=signature, serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba"
+    )
+    return load_model(folder / "kept", trust=True)
+
+
+MADE = {
+    "lightgbm binary": lambda _: (model(), FIELDS),
+    "lightgbm regression": lambda _: (model("regression"), FIELDS),
+    "lightgbm multiclass": lambda _: (model("multiclass"), FIELDS),
+    "lightgbm of two classes": lambda _: (model("multiclass", "clicked"), FIELDS),
+    "lightgbm ranking": lambda _: (model(RANKING), FIELDS),
+    "lightgbm of lists": lambda _: (model(fields=[*FIELDS, _seen]), [*FIELDS, _seen]),
+    "pickle binary": lambda _: (model(estimator=imputed()), FIELDS),
+    "pickle multiclass": lambda _: (model("multiclass", estimator=imputed()), FIELDS),
+    "pickle ranking": lambda _: (model(RANKING, estimator=imputed(LinearRegression())), FIELDS),
+    "onnx multiclass": lambda folder: (model("multiclass", estimator=_onnx(LogisticRegression(), folder), fields=NUMBERS), NUMBERS),
+    "onnx of maps": lambda folder: (
+        model("multiclass", estimator=_onnx(LogisticRegression(), folder, zipmap=True), fields=NUMBERS),
+        NUMBERS,
+    ),
+    "onnx forest": lambda folder: (model("multiclass", estimator=_onnx(RandomForestClassifier(30), folder), fields=NUMBERS), NUMBERS),
+    "onnx regression": lambda folder: (model("regression", estimator=_onnx(GradientBoostingRegressor(), folder), fields=NUMBERS), NUMBERS),
+    "onnx by names": lambda folder: (model(estimator=_named_onnx(folder)), FIELDS),
+    "mlflow": lambda folder: (model(estimator=_mlflow(folder), fields=NUMBERS), NUMBERS),
+    "mlflow without signature": lambda folder: (model(estimator=_mlflow(folder, signed=False), fields=NUMBERS), NUMBERS),
+}
+
+
+@hw.request_feature
+def length(shade: str) -> int:
+    return len(shade)
+
+
+_seen = length
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    @cache
+    def make(name):
+        folder = tmp_path_factory.mktemp("model")
+        of, fields = MADE[name](folder)
+        if name.startswith(("mlflow", "onnx")):  # their estimators take no missing values
+            rows = table().with_columns(pl.col("x").fill_null(0))
+            of = model(of.task, estimator=of.estimator, fields=fields, rows=rows)
+        trained = train(of, until=UNTIL, threads=1)
+        kept = folder / "version"
+        trained.save(kept)
+        return trained, open_model(kept, of, trust=True)
+
+    return make
+
+
+_number = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e300, float("inf"), float("nan"), 5]))
+_text = st.one_of(st.none(), st.sampled_from(["dark", "mid", "light", "unseen", ""]))
+_gapless = st.floats(-1e6, 1e6)
+
+
+@pytest.mark.parametrize("name", MADE)
+@given(data=st.data())
+def test_a_row_scores_as_in_a_frame(served, name, data):
+    _, kept = served(name)
+    columns = kept.fitted.encoding.columns
+    gaps = name.startswith("lightgbm")
+    number = _number if gaps else _gapless
+    texts = _text if gaps else st.sampled_from(["dark", "mid", "light", "unseen"])
+    kinds = dict(zip(columns, kept.fitted.encoding.kinds, strict=True))
+    rows = data.draw(st.lists(st.tuples(*(texts if kinds[c] == "text" else number for c in columns)), min_size=1, max_size=9))
+    frame = pl.DataFrame({c: pl.Series(v, strict=False) for c, v in zip(columns, zip(*rows, strict=True), strict=True)})
+    together = kept.score(frame)
+    alone = np.array([kept.one(row) for row in rows])
+    assert together.shape == alone.shape
+    assert (np.abs(together - alone) <= 1e-12 * np.maximum(1, np.abs(alone))).all()
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_kept_model_scores_as_the_trained_one(served, name):
+    trained, kept = served(name)
+    frame = trained.examples.select(kept.fitted.encoding.columns)
+    before, after = trained.fitted.score(frame), kept.score(frame)
+    np.testing.assert_array_equal(before, after)
+    apart = (
+        1e-12 if name.startswith("pickle") else 0
+    )  # a linear model's BLAS adds up one row in another order than many, on some processors
+    np.testing.assert_allclose([kept.one(row) for row in frame.iter_rows()], after, rtol=apart, atol=0)
+    assert [example.prediction for example in kept.manifest.examples] == before.tolist()
+    plain = kept.one(frame.row(0))
+    assert all(type(value) is float for value in (plain if isinstance(plain, list) else [plain]))
+
+
+@pytest.mark.parametrize(
+    "name", ["lightgbm binary", "lightgbm multiclass", "pickle multiclass", "onnx multiclass", "onnx by names", "mlflow"]
+)
+def test_threads_do_not_disturb_each_other(served, name):
+    _, kept = served(name)
+    frame = table().with_columns(pl.col("x").fill_null(0)).select(kept.fitted.encoding.columns)
+    rows = list(frame.head(400 if name.startswith("lightgbm") else 40).iter_rows())
+    expected = [kept.one(row) for row in rows]
+    turns = [rows[i:] + rows[:i] for i in range(8)]  # no two threads at the same row
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda turn: [kept.one(row) for row in turn], turns))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [expected[i:] + expected[:i] for i in range(8)]
+
+
+def test_one_row_of_onnx_is_no_other_kernel(tmp_path):
+    drawn = np.random.default_rng(0)
+    x = drawn.normal(size=(300, 27)).astype(np.float32)
+    fitted = LogisticRegression().fit(x, x[:, 0] + drawn.normal(0, 0.3, 300) > 0)
+    (tmp_path / "m.onnx").write_bytes(to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString())
+    loaded = load_model(tmp_path / "m.onnx")
+    alone = np.concatenate([loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)])
+    assert alone.tobytes() == loaded.predict_proba(x.astype(np.float64)).tobytes()
+    np.testing.assert_allclose(alone, fitted.predict_proba(x), atol=1e-6)
+
+
+# ---- LightGBM's own way for one row
+
+
+def _booster(name, served):
+    return served(name)[1].fitted.estimator.booster
+
+
+@pytest.mark.parametrize("name", ["lightgbm binary", "lightgbm multiclass", "lightgbm ranking"])
+def test_the_fast_way_is_there_and_agrees_to_the_bit(served, name):
+    from array import array
+
+    booster = _booster(name, served)
+    row = fast(booster)
+    assert row is not None
+    drawn = np.random.default_rng(1).normal(0, 3, (200, booster.num_feature()))
+    drawn[np.random.default_rng(2).random(drawn.shape) < 0.2] = np.nan
+    expected = np.asarray(booster.predict(drawn)).reshape(200, -1)
+    assert np.array([row(array("d", values)) for values in drawn]).tobytes() == expected.tobytes()
+
+
+def test_the_plain_way_stands_in_where_the_fast_one_differs(served, monkeypatch):
+    trained, kept = served("lightgbm binary")
+    booster = _booster("lightgbm binary", served)
+    lightgbm = pytest.importorskip("lightgbm")
+    real = lightgbm.basic._LIB
+
+    class Broken:
+        def __getattr__(self, name):
+            if name == "LGBM_BoosterPredictForMatSingleRowFast":
+                return lambda *_: 0  # says that all went well, and writes nothing
+            return getattr(real, name)
+
+    monkeypatch.setattr(lightgbm.basic, "_LIB", Broken())
+    assert fast(booster) is None
+    monkeypatch.setattr(lightgbm.basic, "_LIB", object())
+    assert fast(booster) is None
+    monkeypatch.undo()
+    plain = LightGbm(booster)
+    plain.row = plain._plain
+    rows = list(trained.examples.iter_rows())
+    one = ServedModel(trained.fitted).one
+    encode = RowEncoding(trained.fitted.encoding)
+    assert [plain.row(encode(row))[0] for row in rows] == [one(row) for row in rows] == [kept.one(row) for row in rows]
+
+
+def test_the_fast_way_reads_no_further_than_the_row(served):
+    from array import array
+
+    with pytest.raises(DataError, match="a row has 1 numbers, and the booster takes 3"):
+        fast(_booster("lightgbm binary", served))(array("d", [1.0]))
+
+
+# ---- MLflow by URI
+
+
+def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
+    import mlflow as library
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    before = library.get_tracking_uri()
+    library.set_tracking_uri((tmp_path / "runs").as_uri())
+    try:
+        rows = table().with_columns(pl.col("x").fill_null(0))
+        x = rows.select("noise", "x").to_pandas()
+        fitted = LinearRegression().fit(x, rows["cost"].to_numpy())
+        with library.start_run():
+            mlflow.sklearn.log_model(
+                fitted,
+                name="m",
+                signature=infer_signature(x, fitted.predict(x)),
+                serialization_format="cloudpickle",
+                registered_model_name="churn",
+            )
+        loaded = load_model("models:/churn/1", trust=True)
+        with pytest.raises(DataError, match="there is no model at models:/churn/7"):
+            load_model("models:/churn/7", trust=True)
+    finally:
+        library.set_tracking_uri(before)
+    of = model("regression", estimator=loaded, rows=rows, fields=NUMBERS)  # in another order: it reads by name
+    trained = train(of, until=UNTIL, threads=1)
+    np.testing.assert_allclose(trained.fitted.score(rows), fitted.predict(x))
+    trained.save(tmp_path / "kept")
+    kept = open_model(tmp_path / "kept", of, trust=True)
+    assert isinstance(kept.fitted.estimator, MlflowModel)
+    np.testing.assert_array_equal(kept.score(rows), trained.fitted.score(rows))

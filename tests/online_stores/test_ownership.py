@@ -1,0 +1,156 @@
+"""One store and several projects, or streams: nobody counts what is another's, and whose a store is is said by name."""
+
+from contextlib import closing
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import StoreError
+from headwater.ingestion.ingest import ingest
+from headwater.jobs.compact_views import compact_store
+from headwater.monitoring.status import status
+from headwater.online_stores import ownership
+from headwater.online_stores.redis.redis_store import RedisStore
+from headwater.serving.service import Service
+from tests.flow import at, clock, home  # noqa: F401 (fixtures)
+from tests.online_stores.servers import serving
+
+ALICE, BOB = 3, 2
+"""How many events each sends first."""
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def store(request, tmp_path):
+    if request.param == "lmdb":
+        with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+            yield made
+    else:
+        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def no_server_clock(monkeypatch):
+    """The time of these tests is not that of the server."""
+    monkeypatch.setattr(RedisStore, "server_time", lambda _: None)
+
+
+def view(folder, name="view", **more):
+    source = hw.Source(
+        "events",
+        stream=hw.appended(folder / "events.ndjson", schema={"at": pl.Datetime("us", "UTC"), "id": int, "key": str}),
+        timestamp_field="at",
+        select=["key", "id"],
+        **more,
+    )
+    return hw.FeatureView(name, source=source, keys=["key"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
+
+
+def project(name, of):
+    table = pl.DataFrame({"asked": [at(0)], "y": [1], "key": ["a"]})
+    labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1h", select=["key"])
+    return hw.Project(name, [hw.Model("model", task="binary", features=hw.FeatureService("service", [of]), labels=labels)])
+
+
+def send(folder, count, first=0):
+    folder.mkdir(exist_ok=True)
+    with (folder / "events.ndjson").open("a") as file:
+        file.writelines(f'{{"at": "{at(n).isoformat()}", "id": {n}, "key": "a"}}\n' for n in range(first, first + count))
+
+
+def count(of, store, project=None):
+    return hw.get_online_features(of, [{"key": "a"}], store=store, at=at(120), project=project, details=True)[f"{of.name}__count_1h"][0]
+
+
+def run(made, store, folder, **more):
+    hw.ingest(made, store, folder=folder, http=None, once=True, allow_unapplied=True, **more)
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["one stream", "two streams of one name"])
+@pytest.mark.parametrize("ids", [{}, {"id_field": "id"}], ids=["no ids", "ids"])
+def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
+    clock(100)
+    ours, theirs = tmp_path / "ours", tmp_path / "ours" if alike else tmp_path / "theirs"
+    alice, bob = (project(name, view(place, **ids)) for name, place in (("alice", ours), ("bob", theirs)))
+    mine, other = (one.models[0].features.views[0] for one in (alice, bob))
+    send(ours, ALICE)
+    if not alike:
+        send(theirs, BOB)
+    sent = ALICE if alike else BOB
+    run(alice, store, tmp_path)
+    with pytest.raises(StoreError, match=r"belongs to project 'alice', and this is project 'bob'.*--allow-shared-store"):
+        run(bob, store, tmp_path)
+    assert count(mine, store) == ALICE
+    run(bob, store, tmp_path, shared=True)
+    assert (count(mine, store), count(other, store, "bob"), count(mine, store, "alice")) == (ALICE, sent, ALICE)
+    send(theirs, 2, first=10)
+    for one in (bob, alice, bob, alice):  # what was said once holds
+        run(one, store, tmp_path)
+    assert (count(mine, store), count(other, store, "bob")) == (ALICE + 2 * alike, sent + 2)
+    for one, expected in ((alice, ALICE + 2 * alike), (bob, sent + 2)):
+        (parity,) = hw.parity(one, store=store, folder=tmp_path, at=at(120))
+        assert (parity.mismatches, parity.events) == ([], expected)
+        seen = status(one, store=store, folder=tmp_path, at=at(100))
+        assert ([v.stands for v in seen.views], [s.archived for s in seen.streams]) == (["current"], [expected])
+    assert {place.name for place in (tmp_path / "archive").iterdir()} == {"events", "bob.events"}
+    assert hw.forget(bob, ["view"], store=store) == {"view": 1}
+    assert count(mine, store) == ALICE + 2 * alike
+
+
+@pytest.mark.parametrize("call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"])
+def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clock, call):
+    clock(100)
+    send(tmp_path / "ours", ALICE)
+    run(project("alice", view(tmp_path / "ours")), store, tmp_path)
+    other = project("bob", view(tmp_path / "ours"))
+    calls = {
+        "status": lambda: hw.status(other, store=store, folder=tmp_path),
+        "parity": lambda: hw.parity(other, store=store, folder=tmp_path),
+        "forget": lambda: hw.forget(other, ["view"], store=store),
+        "compact": lambda: compact_store(other, store=store),
+        "explain": lambda: hw.explain(other, "view__count_1h", {"key": "a"}, store=store, folder=tmp_path),
+        "erase": lambda: hw.erase(other, {"key": "a"}, store=store, folder=tmp_path),
+        "serve": lambda: Service(other, store),
+    }
+    with pytest.raises(StoreError, match="belongs to project 'alice', and this is project 'bob'"):
+        calls[call]()
+
+
+def test_who_comes_first_owns_a_store(store, tmp_path, clock):
+    clock(100)
+    send(tmp_path / "ours", ALICE)
+    assert ownership.owner(store) is None
+    ingest(project("alice", view(tmp_path / "ours")), store, folder=tmp_path, once=True)
+    assert ownership.owner(store) == "alice"
+
+
+def test_a_store_of_the_format_before_is_filled_again(tmp_path, clock):
+    """Nothing in it says which commits its views cover."""
+    import msgspec
+
+    from headwater.online_stores import keyspace
+    from headwater.state.view_state import decoded, encoded, read_progress
+
+    clock(100)
+    url, mine = f"lmdb:{tmp_path}/online?size=1GB", project("alice", view(tmp_path / "ours"))
+    of = mine.models[0].features.views[0]
+    send(tmp_path / "ours", ALICE)
+    run(mine, url, tmp_path)
+    with closing(hw.open_store(url)) as store:
+        old: dict[bytes, bytes | None] = {keyspace.FORMAT_KEY: keyspace.OLDER, keyspace.OWNER: None}
+        for key, value in store.scan(keyspace.PROGRESS):
+            old[key] = msgspec.msgpack.encode(msgspec.structs.replace(read_progress(value), views={}, rules={}))
+        for key, value in store.scan(keyspace.state(of.tiles_fingerprint)):
+            old[key] = encoded(msgspec.structs.replace(decoded(value), coverage=""))
+        for key, _ in store.scan(keyspace.records(of.tiles_fingerprint)):
+            old[key] = None  # as if it had missed what was ingested meanwhile
+        store.commit(old, {})
+    assert count(of, url) is None
+    run(mine, url, tmp_path)
+    assert count(of, url) == ALICE
+    with closing(hw.open_store(url)) as store:
+        assert store.get([keyspace.FORMAT_KEY]) == [keyspace.FORMAT]
+        store.commit({keyspace.FORMAT_KEY: b"9"}, {})
+    with pytest.raises(StoreError, match="has format b'9', and this version of headwater reads b'2'"):
+        hw.open_store(url)

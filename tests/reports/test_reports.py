@@ -1,0 +1,517 @@
+"""Every rendering of a backtest result, on results that are usual, sparse, regressive and hostile."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+
+from headwater.reports import axis, figures, to_html, to_json, to_notebook, to_table, wording
+from headwater.results.backtest_result import BacktestResult, FoldResult, LevelResult, Money, NewKeys, Transition
+from headwater.results.estimate import Estimate, LeakFinding, Paired, Verdict
+from tests.backtesting.sample_result import METRICS, MIN_LIFT, Task, flights
+
+NAN = float("nan")
+NO_INTERVAL = "not shown: +0.019 without an interval: the test rows cover 3 days"
+HOSTILE = "<script>alert('x')</script>"
+
+
+def printed(result: BacktestResult, width: int = 100, encoding: str = "utf-8") -> str:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding, write_through=True)
+    Console(file=stream, width=width).print(to_table(result))
+    return raw.getvalue().decode(encoding)
+
+
+def own_part(result: BacktestResult) -> str:
+    """The page without plotly's bundle, which alone may hold addresses."""
+    return to_html(result).replace(get_plotlyjs(), "")
+
+
+def words(page: str) -> str:
+    """What a reader of a page reads, in one line."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+def one_level(result: BacktestResult) -> BacktestResult:
+    return dataclasses.replace(result, levels=result.levels[:1], paired=[], slices=[])
+
+
+def two_levels(result: BacktestResult) -> BacktestResult:
+    step = [one for one in result.paired if (one.from_, one.to) == ("daily", "hourly")]
+    return dataclasses.replace(result, levels=result.levels[1:3], paired=step, slices=[])
+
+
+def no_levels(result: BacktestResult) -> BacktestResult:
+    return dataclasses.replace(result, levels=[], paired=[], slices=[])
+
+
+def no_slices(result: BacktestResult) -> BacktestResult:
+    return dataclasses.replace(result, slices=[])
+
+
+def no_intervals(result: BacktestResult) -> BacktestResult:
+    levels = [
+        dataclasses.replace(level, metrics={name: Estimate(one.value, NAN, NAN) for name, one in level.metrics.items()})
+        for level in result.levels
+    ]
+    paired = [
+        dataclasses.replace(step, low=NAN, high=NAN, detectable=NAN, verdict="not shown", sentence=NO_INTERVAL) for step in result.paired
+    ]
+    return dataclasses.replace(result, levels=levels, paired=paired)
+
+
+def no_values(result: BacktestResult) -> BacktestResult:
+    levels = [dataclasses.replace(level, metrics=dict.fromkeys(level.metrics, Estimate(NAN, NAN, NAN))) for level in result.levels]
+    paired = [dataclasses.replace(step, delta=NAN, low=NAN, high=NAN, detectable=NAN, verdict="not shown") for step in result.paired]
+    return dataclasses.replace(result, levels=levels, paired=paired)
+
+
+def missing_metric(result: BacktestResult) -> BacktestResult:
+    return dataclasses.replace(result, levels=[dataclasses.replace(result.levels[0], metrics={}), *result.levels[1:]])
+
+
+def bare(result: BacktestResult) -> BacktestResult:
+    """Nothing that may be empty is filled."""
+    split = dataclasses.replace(result.split, left_out={}, label_delay_seconds={}, rows_per_day=[])
+    levels = [dataclasses.replace(level, curves=None, replayed={}) for level in result.levels]
+    return dataclasses.replace(
+        result, split=split, levels=levels, slices=[], leak_audit=[], assumptions=[], encoded={}, versions={}, seconds={}, min_lift={}
+    )
+
+
+def many_levels(result: BacktestResult) -> BacktestResult:
+    levels = [dataclasses.replace(result.levels[2], name=f"a level named number {n}", age_seconds=4.0**n) for n in range(9)]
+    return dataclasses.replace(result, levels=levels, paired=[], slices=[])
+
+
+def all_fresh(result: BacktestResult) -> BacktestResult:
+    return dataclasses.replace(result, levels=[dataclasses.replace(level, age_seconds=0.0) for level in result.levels])
+
+
+def hostile(result: BacktestResult) -> BacktestResult:
+    """Every string that a user can choose is markup, for HTML and for rich, and holds a terminal's control code."""
+    name = HOSTILE + "[bold red]\x1b[31m"
+    names = {level.name: f"{name}{index}" for index, level in enumerate(result.levels)}
+    levels = _renamed(result.levels, names)
+    paired = [dataclasses.replace(step, from_=names[step.from_], to=names[step.to]) for step in result.paired]
+    parts = [
+        dataclasses.replace(part, name=name, describes=name, note=name, levels=_renamed(part.levels, names), paired=paired)
+        for part in result.slices
+    ]
+    return dataclasses.replace(
+        result,
+        model=name,
+        levels=levels,
+        paired=paired,
+        slices=parts,
+        leak_audit=[LeakFinding("label rows", "leak", name, [name], 0.5, name)],
+        split=dataclasses.replace(result.split, left_out={name: 3}),
+        definitions=name,
+        fingerprint=name,
+        versions={name: name},
+        assumptions=[name],
+        estimator=name,
+        encoded={name: 3},
+    )
+
+
+def _renamed(levels: Sequence[LevelResult], names: dict[str, str]) -> list[LevelResult]:
+    return [dataclasses.replace(level, name=names[level.name], describes=level.name + HOSTILE, note=HOSTILE) for level in levels]
+
+
+Change = Callable[[BacktestResult], BacktestResult]
+SHAPES: list[Change] = [
+    lambda result: result, one_level, two_levels, no_levels, no_slices, no_intervals, no_values, missing_metric, bare, many_levels, all_fresh, hostile,
+]  # fmt: skip
+every_shape = pytest.mark.parametrize("change", SHAPES, ids=lambda change: change.__name__.strip("<>"))
+every_task = pytest.mark.parametrize("task", METRICS)
+
+
+@every_shape
+@every_task
+def test_every_shape_of_result_is_rendered_every_way(change: Change, task: Task) -> None:
+    result = change(flights(task))
+    json.dumps(to_json(result), allow_nan=False)
+    page, fragment = own_part(result), to_notebook(result)
+    for text in (page, fragment, printed(result)):
+        assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", words(text).lower())
+    assert wording.verdict(result) in words(page) + words(fragment)
+    assert len(fragment) < 60_000
+    assert "<script" not in fragment
+
+
+# --- JSON
+
+
+def test_json_has_the_promised_shape() -> None:
+    data = json.loads(json.dumps(to_json(flights()), allow_nan=False))
+    assert data["levels"][2]["name"] == "hourly"
+    assert data["levels"][2]["kind"] == "batch"
+    assert data["levels"][2]["metrics"]["auc"] == {"value": 0.764, "low": 0.749, "high": 0.780}
+    assert set(data["levels"][2]["metrics"]) >= {"auc", "precision@10%", "recall@10%"}
+    assert data["levels"][2]["coverage"] == 1.0
+    first = data["paired"][0]
+    assert (first["from"], first["to"], first["metric"], first["verdict"]) == ("request only", "daily", "auc", "not shown")
+    assert (first["delta"], first["low"], first["high"]) == (0.0189, -0.0044, 0.0405)
+    assert [(part["name"], part["rows"]) for part in data["slices"]][2] == ("cold start", 959)
+    assert len(data["slices"][0]["levels"]) == 5
+    assert data["slices"][0]["paired"][0].keys() >= {"from", "to", "metric", "delta", "low", "high", "verdict"}
+    assert data["leak_audit"][0]["severity"] == "ok"
+    assert data["seconds"] == {"features": 21.4, "training": 38.9, "total": 63.2}
+    assert data["rows"]["train"] == 105_396
+    assert data["rows"]["left_out"]["label is null"] == 9_430
+
+
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
+def test_what_json_cannot_write_becomes_null(value: float) -> None:
+    level = dataclasses.replace(flights().levels[0], metrics={"auc": Estimate(0.6, value, value)}, coverage=value, replayed={"auc": value})
+    result = dataclasses.replace(flights(), levels=[level], positive_rate=value, seconds={"total": value}, min_lift={"auc": value})
+    data = json.loads(json.dumps(to_json(result), allow_nan=False))
+    assert data["levels"][0]["metrics"]["auc"] == {"value": 0.6, "low": None, "high": None}
+    assert data["levels"][0]["coverage"] is data["positive_rate"] is data["seconds"]["total"] is data["min_lift"]["auc"] is None
+
+
+# --- words
+
+
+def with_verdict(verdict: Verdict) -> BacktestResult:
+    """The flights levels with this verdict on every step."""
+    result, delta = flights(), -0.02 if verdict == "harm" else 0.02
+    steps = wording.steps(result.levels, result.paired, "auc")
+    judged = [dataclasses.replace(step, verdict=verdict, delta=delta, low=delta - 0.01, high=delta + 0.01) for step in steps]
+    return dataclasses.replace(result, paired=judged, slices=[])
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (flights(), "Going from daily to hourly features lifts AUC by +0.104 [0.084, 0.120]."),
+        (flights("regression"), "Going from daily to hourly features lowers MAE by 1.98 [1.61, 2.36]."),
+        (one_level(flights()), "Only one level was tested: request only, with AUC 0.641 [0.627, 0.656]. Nothing is compared."),
+        (no_levels(flights()), "No two levels were compared, so nothing can be said about fresher features."),
+        (no_intervals(flights()), "This backtest shows no lift in AUC from fresher features."),
+        (with_verdict("not shown"), "This backtest shows no lift in AUC from fresher features."),
+        (
+            with_verdict("harm"),
+            "Fresher features make AUC worse: going from request only to daily changes AUC by −0.020 [−0.030, −0.010].",
+        ),
+    ],
+)
+def test_the_verdict(result: BacktestResult, says: str) -> None:
+    assert wording.verdict(result) == says
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (
+            flights(),
+            (
+                "Beyond hourly, minute adds +0.012 [0.008, 0.015] and instant adds no lift worth having (at most +0.005). "
+                "A lift from daily over request only is not shown (at most +0.041)."
+            ),
+        ),
+        (
+            flights("regression"),
+            (
+                "Beyond hourly, minute lowers it by 0.29 [0.25, 0.36] and instant adds no lift worth having (at most +0.01). "
+                "Daily over request only lowers it by 0.56 [0.29, 0.89]."
+            ),
+        ),
+        (
+            with_verdict("not shown"),
+            (
+                "A lift from daily, hourly, minute or instant is not shown (at most +0.030). "
+                "A lift of +0.003 to +0.032, depending on the step, would have been seen in 80 % of cases."
+            ),
+        ),
+        (
+            with_verdict("LIFT"),
+            "Beyond daily, hourly adds +0.020 [0.010, 0.030], minute adds +0.020 [0.010, 0.030] and instant adds +0.020 [0.010, 0.030].",
+        ),
+        (one_level(flights()), ""),
+        (two_levels(flights()), ""),
+    ],
+)
+def test_the_other_steps(result: BacktestResult, says: str) -> None:
+    assert wording.rest(result) == says
+
+
+def test_a_wide_guess_is_not_told_before_a_lift() -> None:
+    result = flights()
+    wide = [dataclasses.replace(step, delta=0.5) if step.to == "daily" else step for step in result.paired]
+    assert wording.verdict(dataclasses.replace(result, paired=wide)) == wording.verdict(result)
+
+
+def test_a_missing_interval_says_why() -> None:
+    says = "A lift from daily, hourly, minute or instant is not shown (+0.019 without an interval: the test rows cover 3 days)"
+    assert says in wording.rest(no_intervals(flights()))
+
+
+def test_practice_is_told_by_the_precision() -> None:
+    says = "Of the 10 % of requests with the highest scores, 63.4 % are positive instead of 35.1 %."
+    assert wording.in_practice(flights()) == says
+    assert wording.in_practice(flights("regression")) == wording.in_practice(one_level(flights())) == ""
+
+
+def test_slices_called_differently_are_the_conditions_main_step_first() -> None:
+    found = dict(wording.exceptions(flights()))
+    assert list(found) == ["before 08:00 (16,311 rows)", "17:00 or later (31,326 rows)", "cold start (959 rows)"]
+    assert found["before 08:00 (16,311 rows)"].startswith("daily → hourly: not shown (at most +0.021); ")
+
+
+@pytest.mark.parametrize(
+    ("largest", "decimals"), [(0.779, 3), (1.0, 3), (5.0, 3), (21.4, 2), (214.0, 1), (12_345.0, 0), (0.012, 4), (0.0, 3), (NAN, 3)]
+)
+def test_decimals_follow_the_size(largest: float, decimals: int) -> None:
+    level = dataclasses.replace(flights().levels[0], metrics={"auc": Estimate(largest, NAN, NAN)})
+    assert wording.places(dataclasses.replace(flights(), levels=[level]), "auc") == decimals
+
+
+# --- terminal
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@every_shape
+def test_the_table_fits_its_console(change: Change, width: int, encoding: str) -> None:
+    text = printed(change(flights()), width, encoding)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_keeps_numbers_and_intervals_whole(width: int) -> None:
+    text = printed(flights(), width)
+    for whole in (
+        "0.764",
+        "[0.749, 0.780]",
+        "[0.554, 0.704]",
+        "batch, 45 min",
+        "+0.104 [0.084, 0.120]",
+        "no lift worth having",
+        "(overstates)",
+    ):
+        assert whole in text
+    assert ("[0.301, 0.334]" in text) == (width == 100)
+
+
+def test_the_table_says_the_verdict_first_and_then_the_rest_in_order() -> None:
+    text = printed(flights())
+    order = ["Going from daily", "Levels", "it overstates the lift", "Steps in AUC", "Slices:", "left out:", "leak audit: clean"]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert text.startswith("Going from daily")
+
+
+def test_the_table_shows_markup_as_it_is_written() -> None:
+    assert "[bold red]" in printed(hostile(flights()), 200)
+
+
+# --- page
+
+
+def test_the_page_is_in_order() -> None:
+    page = own_part(flights())
+    order = ["verdict", "curve", "levels", "trust", "slices", "curves", "world", "definitions"]
+    assert re.findall(r'<section id="(\w+)"', page) == order
+    headings = re.findall(r"<h(\d)", page)
+    assert headings.count("1") == 1
+    assert all(int(after) <= int(before) + 2 for before, after in pairwise(headings))
+
+
+def test_a_regression_has_no_curves_and_its_fall_is_a_gain() -> None:
+    page = own_part(flights("regression"))
+    assert 'id="curves"' not in page
+    assert "A fall of MAE and RMSE counts as a gain." in page
+    assert "MAE (lower is better)" in page
+
+
+def test_plotly_is_inside_once() -> None:
+    assert to_html(flights()).count(get_plotlyjs()) == 1
+
+
+@every_shape
+def test_nothing_is_fetched(change: Change) -> None:
+    for text in (own_part(change(flights())), to_notebook(change(flights()))):
+        assert not re.search(r"https?:|//[a-z]|\bsrc=|\bhref=|@import|url\(", text)
+    assert "default-src 'none'" in own_part(flights())
+
+
+def test_user_strings_are_escaped_everywhere() -> None:
+    result = hostile(flights())
+    for text in (own_part(result), to_notebook(result)):
+        assert HOSTILE not in text
+        assert "alert(&#x27;x&#x27;)" in text
+        assert not re.search(r"<script>alert|</script>alert", text)
+    data = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', own_part(result))
+    assert data
+    for plot in data:
+        assert "<" not in plot
+        assert "<script" not in json.dumps(json.loads(plot))  # plotly reads tags, so its text is escaped as well
+
+
+def test_a_leak_comes_before_the_verdict() -> None:
+    finding = LeakFinding("implausible feature", "leak", "queue", ["open_count_6h"], 0.31, "it knows the label's own rows.")
+    result = dataclasses.replace(flights(), leak_audit=[finding])
+    page = own_part(result)
+    assert page.index("do not trust these numbers") < page.index("<h1")
+    assert "LEAK, do not trust these numbers before it is mended. queue: it knows the label's own rows." in " ".join(
+        printed(result).split()
+    )
+    assert "leak in queue (31 % of rows)" in printed(result)
+    assert "Leak, do not trust" in to_notebook(result)
+
+
+def test_tables_and_figures_can_be_heard() -> None:
+    page = own_part(flights())
+    assert not re.search(r"<th(?! scope=)[ >]", page)
+    pictures = re.findall(r'<div class="plot"[^>]*>', page)
+    assert len(pictures) == 5
+    assert all('role="img" aria-label="' in picture for picture in pictures)
+    assert "hourly (45 min) 0.764 [0.749, 0.780]" in page
+
+
+def test_every_identifier_is_used_once() -> None:
+    names = re.findall(r'\bid="([^"]+)"', own_part(flights()))
+    assert len(names) == len(set(names))
+
+
+@every_shape
+def test_plotly_accepts_the_figures(change: Change) -> None:
+    result = change(flights())
+    step = wording.main_step(result)
+    plots = [figures.lift_curve(result), figures.rows_per_day(result), figures.precision_recall(result), figures.calibration(result)]
+    plots += [figures.slice_gains(result, step)] if step else []
+    for plot in plots:
+        if plot is not None:
+            text = re.sub(r"var\(--[a-z0-9-]+\)", "#123456", json.dumps(plot, allow_nan=False))
+            drawn = json.loads(text)
+            for layout in (drawn["layout"], drawn["layout"] | drawn.pop("narrow", {})):
+                Figure(drawn | {"layout": layout})
+
+
+@pytest.mark.parametrize("change", [one_level, no_levels, no_values])
+def test_no_curve_is_drawn_of_nothing(change: Change) -> None:
+    assert figures.lift_curve(change(flights())) is None
+    assert "no curve to draw" in own_part(change(flights()))
+
+
+def test_every_colour_of_a_figure_is_in_the_style_sheet() -> None:
+    page = own_part(flights())
+    sheet = page[: page.index("</style>")]
+    assert all(f"{name}:" in sheet for name in re.findall(r"var\((--[a-z0-9-]+)\)", page))
+
+
+def test_an_age_of_zero_has_a_place_left_of_nothing() -> None:
+    assert [point.at for point in axis.points(flights())] == [57_600.0, 2_700.0, 90.0, 1.0]
+    assert axis.floor([0.0, 0.5]) == 0.05
+    assert axis.floor([0.0]) == axis.floor([]) == 1.0
+
+
+def test_the_sample_is_the_contract() -> None:
+    """The builder's steps come in the order that the result promises: each step, every metric, then first to last."""
+    result = flights()
+    assert [step.metric for step in result.paired[:4]] == list(METRICS["binary"])
+    last: Paired = result.paired[-1]
+    assert (last.from_, last.to) == ("request only", "instant")
+    assert set(result.min_lift) <= set(MIN_LIFT)
+
+
+# ---- what only some backtests have
+
+
+def whole() -> BacktestResult:
+    """A result with folds, money, transitions, and a step that holds only by itself."""
+    base = flights()
+    names = [level.name for level in base.levels]
+    cost = {name: Estimate(500.0 - 50 * i, 400.0 - 50 * i, 600.0 - 50 * i) for i, name in enumerate(names)}
+    levels = [dataclasses.replace(level, metrics={**level.metrics, "cost": cost[level.name]}) for level in base.levels]
+    paired = [dataclasses.replace(step, family=5, p=0.2) for step in base.paired]
+    first = next(i for i, step in enumerate(paired) if step.metric == "auc")
+    paired[first] = dataclasses.replace(paired[first], low=0.001, verdict="not shown")
+    paired += [Paired(a, b, "cost", 50.0, 20.0, 80.0, 40.0, "LIFT", "LIFT of +50", 0.01, 5) for a, b in pairwise(names)]
+    new = dataclasses.replace(base.slices[0], name="new keys")
+    values = {name: {"auc": 0.61 + 0.01 * i} for i, name in enumerate(names)}
+    return dataclasses.replace(
+        base,
+        levels=levels,
+        paired=paired,
+        slices=[*base.slices, new],
+        higher_is_better={**base.higher_is_better, "cost": False},
+        min_lift={**base.min_lift, "cost": 2.5},
+        intervals="95 % intervals from 2,000 resamples of 122 test days and 5 refits with other seeds.",
+        folds=[
+            FoldResult("2013-09-01T04:00:00+00:00", "2013-10-01T04:00:00+00:00", 105_396, 27_000, values),
+            FoldResult("2013-10-01T04:00:00+00:00", "2013-11-01T04:00:00+00:00", 132_396, 28_000, {**values, "daily": {"auc": NAN}}),
+        ],
+        money=Money({"false_positive": "5", "false_negative": 'col("<amount>")'}, 1_200.0, 4_000.0),
+        new_keys=NewKeys(["tailnum"], 4.25, 1_234, 0.0113),
+        transitions=[
+            Transition(1, "daily", "hourly", (0.93, 1.0), (0.0, 1.0)),
+            Transition(2, "hourly", "minute", (1.0, 1.0), (1.0, NAN)),
+        ],
+    )
+
+
+SAID = [
+    "4.2 new tailnum keys a day ask for a prediction that nobody made ahead: 1.1 % of all requests.",
+    'Costs: false positive 5, false negative col("<amount>"). Per 1,000 requests flagging nothing costs 1,200.0, flagging everything 4,000.0.',
+    "Verdicts hold together for the 5 steps in a metric (Holm); each interval is 95 % by itself.",
+    "The interval of request only → daily leaves 0 out by itself, and does not hold among them.",
+    "95 % intervals from 2,000 resamples of 122 test days and 5 refits with other seeds.",
+]
+
+
+@pytest.mark.parametrize("render", [lambda r: words(own_part(r)), lambda r: words(to_notebook(r)), lambda r: " ".join(printed(r).split())])
+@pytest.mark.parametrize("said", SAID)
+def test_every_rendering_says_what_verdicts_and_money_rest_on(said: str, render: Callable[[BacktestResult], str]) -> None:
+    assert said in render(whole())
+
+
+def test_the_page_and_the_table_show_folds_transitions_and_money() -> None:
+    page, table = own_part(whole()), printed(whole())
+    assert [name for name in re.findall(r'<section id="(\w+)"', page) if name in ("transitions", "money", "folds")] == [
+        "transitions", "money", "folds",
+    ]  # fmt: skip
+    told = words(page)
+    assert "1: on request, features as old as before daily → hourly 93 % → 100 % 0 % → 100 %" in told
+    assert "2013-10-01 132,396 28,000 0.610 – 0.630" in told
+    assert "450.0 [350.0, 550.0]" in told
+    assert "daily → hourly +50.0 [20.0, 80.0] LIFT" in told
+    for text in ("From predictions made ahead", "93 % → 100 %", "AUC of each fold", "2013-10-01", "cost per 1,000"):
+        assert text in table
+
+
+def test_a_usual_result_has_none_of_these_sections() -> None:
+    page = own_part(flights())
+    assert not any(f'<section id="{name}"' in page for name in ("transitions", "money", "folds"))
+    assert "None" not in words(page).split()
+
+
+def test_the_json_holds_them() -> None:
+    found = json.loads(json.dumps(to_json(whole()), allow_nan=False))
+    assert found["folds"][1]["values"]["daily"]["auc"] is None
+    assert found["money"]["nothing"] == 1200
+    assert found["new_keys"] == {"keys": ["tailnum"], "per_day": 4.25, "requests": 1234, "share": 0.0113}
+    assert found["transitions"][1]["coverage_of_new"] == [1.0, None]
+    assert (found["paired"][0]["p"], found["paired"][0]["family"]) == (0.2, 5)
+    assert to_json(flights())["money"] is None
+
+
+def test_levels_of_one_age_are_not_joined_by_a_line() -> None:
+    base = flights()
+    same = dataclasses.replace(base, levels=[dataclasses.replace(level, age_seconds=60.0) for level in base.levels])
+    modes = [figures.lift_curve(result)["data"][0]["mode"] for result in (base, same)]
+    assert modes == ["lines+markers", "markers"]
+    assert ["<polyline" in to_notebook(result) for result in (base, same)] == [True, False]

@@ -1,0 +1,354 @@
+"""The clients against a served shop: both say what the service in process says, and errors come back as what they were."""
+
+import asyncio
+import inspect
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater import clock, errors
+from headwater.logs.serving_log import ServedLog
+from headwater.online_stores import keyspace, open_store
+from headwater.serving.client.protocol import Reply, failure
+from headwater.serving.http.auth import TokenFile
+from headwater.serving.http.response_schema import Health
+from tests.ingestion.world import wait_until
+from tests.serving.world import NOW, ROW, asking, free_port, watched
+
+ASKED = {**ROW, "asked": datetime(2024, 5, 1, 10, 30, tzinfo=UTC)}
+METHODS = ("features", "predict", "rank", "events", "outcomes", "explain", "health")
+
+
+class Awaited:
+    """The asynchronous client, asked as the other one is."""
+
+    def __init__(self, *args, **options):
+        self._client = hw.AsyncClient(*args, **options)
+        self._loop = asyncio.new_event_loop()
+
+    def __getattr__(self, name):
+        return lambda *args, **options: self._loop.run_until_complete(getattr(self._client, name)(*args, **options))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+        self._loop.close()
+
+
+@pytest.fixture(params=[hw.Client, Awaited], ids=["sync", "async"])
+def make(request):
+    return request.param
+
+
+@pytest.fixture
+def asked(make, client):
+    """A client of the shop."""
+    with make(str(client.base_url)) as made:
+        yield made
+
+
+def test_both_have_the_same_methods_with_the_same_arguments():
+    for name in METHODS:
+        mine, theirs = (inspect.signature(getattr(kind, name)) for kind in (hw.Client, hw.AsyncClient))
+        assert mine == theirs, name
+
+
+def test_loading_a_client_loads_none_of_what_computes():
+    code = "import sys, headwater; headwater.Client; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert "httpx" in loaded
+    assert not loaded & {"numpy", "polars", "numba", "lightgbm", "sklearn", "starlette", "uvicorn", "uvloop"}
+
+
+def test_features_are_those_of_the_service_in_process(asked, service):
+    for rows in (ASKED, [ASKED, {**ASKED, "user": np.int64(3)}]):
+        found = asked.features("churn_v1", rows)
+        plain = [{**row, "user": int(row["user"])} for row in ([rows] if isinstance(rows, dict) else rows)]
+        assert found == service.features("churn_v1", plain, at=found.at)
+    assert found.rows[0]["user__count_2d"].T == NOW
+
+
+def test_predictions_are_those_of_the_service_in_process(asked, service):
+    one = asked.predict("churn", ASKED, features=True, timing=True)
+    mine = service.predict("churn", ASKED, at=one.at, features=True)
+    assert (one.predictions, one.version, one.timing.keys() >= {"read", "score"}) == (mine.predictions, "sum-1", True)
+    many = asked.predict("churn", [ASKED, {**ASKED, "user": 77}])
+    assert many.predictions == service.predict("churn", [ASKED, {**ASKED, "user": 77}], at=many.at).predictions
+    assert many.timing is None
+
+
+def test_rankings_are_those_of_the_service_in_process(asked, service):
+    found = asked.rank("feed", {"user": 1}, candidates=("i0", "i1", "i2"), k=2)
+    assert found.items == service.rank("feed", {"user": 1}, candidates=["i0", "i1", "i2"], k=2, at=found.at).items
+    assert asked.rank("feed", {"user": 1}).items
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+
+@contextmanager
+def trickling(first):
+    """A server that answers with these bytes, and then with one each tenth of a second, for ever."""
+    over = threading.Event()
+
+    def answer(one):
+        with one:
+            one.recv(65536)
+            one.sendall(first)
+            while not over.wait(0.1):
+                try:
+                    one.sendall(b"x")
+                except OSError:
+                    return
+
+    def accept():
+        while not over.is_set():
+            try:
+                one, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(one,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", HEAD, HEAD + b"{"], ids=["no status", "a header", "no body", "a body"]
+)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(make, first):
+    with trickling(first) as url, make(url, timeout=0.5, retries=2) as client:
+        begin = time.monotonic()
+        with pytest.raises(errors.ConnectError, match=r"the time is over|timed out"):
+            client.health()
+        assert 0.4 < time.monotonic() - begin < 4
+
+
+def test_a_server_that_reads_nothing_is_given_up_in_time(make):
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=8) as deaf,
+        make(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.5) as client,
+    ):
+        begin = time.monotonic()
+        with pytest.raises(errors.ConnectError):
+            client.events("clicks", [{"user": n, "text": "x" * 1000} for n in range(9_000)])
+        assert time.monotonic() - begin < 4
+
+
+def test_explanations_and_health(asked):
+    found = asked.explain("user__count_2d", {"user": 1}, events=3)
+    assert (found.online, found.offline, found.status, len(found.events), found.T) == (12, 12, "present", 3, NOW)
+    assert asked.explain("day__count_2d", {"day": "2024-05-01"}, at=datetime.now(UTC)).offline == 30
+    assert asked.health() == Health(ready=True)
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "says"),
+    [
+        (lambda c: c.features("churn_v2", ASKED), "UsageError", "did you mean 'churn_v1'"),
+        (lambda c: c.features("churn/v1", ASKED), "UsageError", "there is no service 'churn/v1'"),
+        (lambda c: c.features("churn_v1", {}), "DataError", "has no field"),
+        (lambda c: c.features("churn_v1", []), "DataError", "give 1 to 10,000"),
+        (lambda c: c.features("churn_v1", {**ASKED, "amount": object()}), "DataError", "cannot be said in JSON"),
+        (lambda c: c.predict("churn", ASKED, level="daily"), "UsageError", "daily"),
+        (lambda c: c.rank("feed", {"user": 1}, k=0), "DataError", "k"),
+        (lambda c: c.explain("user__cont_2d", {"user": 1}), "DataError|DefinitionError|UsageError", "did you mean 'user__count_2d'"),
+        (lambda c: c.features("watched_v1", {"user": 1}), "UsageError", "watched_v1"),
+    ],
+)
+def test_errors_are_headwaters_own_with_the_sentence_of_the_service(asked, ask, kind, says):
+    with pytest.raises(errors.HeadwaterError, match=says) as found:
+        ask(asked)
+    assert type(found.value).__name__ in kind.split("|")
+
+
+def test_an_error_has_the_id_of_its_request(asked):
+    with pytest.raises(errors.DataError) as found:
+        asked.predict("churn", {**ASKED, "user": "nobody"})
+    assert found.value.request_id
+    assert found.value.__notes__ == [f"request id {found.value.request_id}"]
+
+
+def test_what_is_not_ready_says_so(make, tmp_path):
+    empty = open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
+    with asking(empty, models={}) as served, make(str(served.base_url), retries=0) as client:
+        found = client.health()
+        assert not found.ready
+        assert "'user' is not in the online store" in " ".join(found.reasons)
+        with pytest.raises(errors.StoreError, match="headwater materialize"):
+            client.features("churn_v1", ASKED)
+    empty.close()
+
+
+def test_a_token_is_sent_and_what_it_may_not_do_is_said(make, store, tmp_path, monkeypatch):
+    file = TokenFile(tmp_path / "tokens.json")
+    reads = file.add("reader", ["read"])
+    monkeypatch.setenv("SHOP_TOKEN", reads)
+    with asking(store, tokens=tmp_path / "tokens.json") as served:
+        url = str(served.base_url)
+        with make(url, token=hw.env("SHOP_TOKEN")) as client:
+            assert client.features("churn_v1", ASKED).rows
+            with pytest.raises(errors.AccessError, match="this needs predict"):
+                client.predict("churn", ASKED)
+        with make(url) as client, pytest.raises(errors.AccessError, match="give a token"):
+            client.features("churn_v1", ASKED)
+
+
+def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
+    made = open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")
+    project = hw.Project("clicked", [watched])
+    stop = threading.Event()
+    ingesting = threading.Thread(
+        target=lambda: hw.ingest(project, made, folder=tmp_path, http=f"127.0.0.1:{free_port()}", allow_unapplied=True, stop=stop)
+    )
+    with asking(made, project, now=clock.now_micros) as served, make(str(served.base_url), retries=0) as client:
+        with pytest.raises(errors.BusyError, match="headwater ingest"):
+            client.events("clicks", {"user": 1, "at": NOW})
+        ingesting.start()
+        try:
+            wait_until(lambda: client.health().ready and made.get([keyspace.RECEIVER])[0], "ingestion")
+            sent = [{"user": 1, "at": datetime.now(UTC)}, {"user": "x"}]
+            first, again = (client.events("clicks", sent, key="k") for _ in range(2))
+            assert (first.accepted, first.copies, first.refused[0].index) == (1, 0, 1)
+            assert (again.accepted, again.copies) == (0, 1)
+            assert client.events("clicks", {"user": 1, "at": datetime.now(UTC)}).accepted == 1
+            assert client.events("clicks", {"user": "x"}).refused[0].index == 0
+            assert client.features("watched_v1", {"user": 1}).rows[0]["live__count_1h"].value == 2
+        finally:
+            stop.set()
+            ingesting.join(20)
+    made.close()
+
+
+def test_outcomes_are_of_requests_by_their_ids(make, store, tmp_path):
+    with ServedLog(tmp_path) as served, asking(store, served=served, folder=tmp_path) as url, make(str(url.base_url)) as client:
+        client.predict("churn", ASKED, request_id="r-1")
+        posted = [{"request_id": "r-1", "outcome": True}, {"outcome": True}]
+        said = client.outcomes("left", posted)
+        assert (said.accepted, said.copies, [one.index for one in said.refused]) == (1, 0, [1])
+        assert client.outcomes("left", posted[0]).copies == 1
+        assert client.outcomes("left", posted[1:]).refused[0].index == 0
+        with pytest.raises(errors.UsageError, match="did you mean 'left'"):
+            client.outcomes("lefd", posted)
+
+
+# ---------------------------------------------------------------- a service that fails
+
+
+@contextmanager
+def scripted(*answers):
+    """A server that answers with (status, body, headers) one after the other, or breaks the connection; and what it was sent."""
+    waiting, seen = list(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            seen.append((self.path, body, dict(self.headers)))
+            answer = waiting.pop(0)
+            if answer is None:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            status, said, headers = answer
+            self.send_response(status)
+            for name, value in {"content-length": str(len(said)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(said)
+
+        do_GET = do_POST  # noqa: N815 (as the server calls it)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+TAKEN = b'{"accepted":1,"copies":0,"held":0,"filtered":0,"refused":[],"sequence":3}'
+BUSY = (503, b'{"error":"later","request_id":"r","kind":"BusyError"}', {})
+
+
+@pytest.mark.parametrize("before", [[None], [BUSY], [(502, b"<html>", {})], [None, BUSY]], ids=["broken", "busy", "proxy", "twice"])
+def test_what_cannot_be_answered_now_is_sent_again_under_the_same_key(make, before):
+    with scripted(*before, (200, TAKEN, {})) as (url, seen), make(url, retries=2) as client:
+        assert client.events("clicks", {"user": 1}).accepted == 1
+    assert len(seen) == len(before) + 1
+    assert len({(path, body, headers["idempotency-key"]) for path, body, headers in seen}) == 1
+
+
+def test_it_is_sent_no_more_often_than_said_and_what_is_wrong_only_once(make):
+    with scripted(BUSY, BUSY, BUSY) as (url, seen), make(url, retries=1) as client:
+        with pytest.raises(errors.BusyError, match="later"):
+            client.features("churn_v1", {"user": 1})
+        assert len(seen) == 2
+    wrong = (500, b'{"error":"the service failed","request_id":"r-1"}', {})
+    with scripted(wrong, wrong) as (url, seen), make(url) as client:
+        with pytest.raises(errors.HeadwaterError, match="the service failed") as found:
+            client.features("churn_v1", {"user": 1})
+        assert (len(seen), type(found.value), found.value.request_id) == (1, errors.HeadwaterError, "r-1")
+
+
+def test_it_does_not_wait_longer_than_it_has(make):
+    with scripted((503, b"{}", {"retry-after": "60"})) as (url, seen), make(url, timeout=5) as client:
+        with pytest.raises(errors.BusyError):
+            client.features("churn_v1", {"user": 1})
+        assert len(seen) == 1
+
+
+def test_a_silent_service_is_given_up(make):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with (
+            make(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.2) as client,
+            pytest.raises(errors.ConnectError, match="no answer"),
+        ):
+            client.health()
+    with make(f"http://127.0.0.1:{free_port()}", retries=0) as client, pytest.raises(errors.ConnectError, match="headwater serve"):
+        client.health()
+
+
+def test_what_is_none_of_headwaters_is_said(make):
+    with (
+        scripted((200, b"<html>hello", {})) as (url, _),
+        make(url) as client,
+        pytest.raises(errors.ConnectError, match="is this its address"),
+    ):
+        client.features("churn_v1", {"user": 1})
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8320", "ftp://here", "http://", "http://a:b"])
+def test_addresses_that_are_none(make, url):
+    with pytest.raises(errors.UsageError, match="give a URL"):
+        make(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "AccessError"), (404, "UsageError"), (413, "DataError"), (504, "ConnectError"), (418, "HeadwaterError")]
+)
+def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
+    found = failure(Reply(status, {"x-request-id": "p-1"}, b"<html>"))
+    assert (type(found).__name__, found.request_id) == (kind, "p-1")

@@ -1,0 +1,217 @@
+"""Who may push events, to the ingesting process itself and through the service, and where the service forwards them."""
+
+import asyncio
+import http.server
+import json
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import headwater as hw
+from headwater.online_stores import keyspace, open_store
+from headwater.serving.http.asgi import Refused
+from headwater.serving.http.auth import TokenFile
+from headwater.serving.http.event_proxy import Forwarder
+from tests.ingestion.world import free_port, wait_until
+from tests.serving.http.test_event_receiver import PROJECT, event, receiving
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    with receiving(tmp_path_factory.mktemp("open")) as made:
+        yield made
+
+
+FORWARDED = {
+    "nobody ingests": ({}, (), "start `headwater ingest`"),
+    "nobody listens": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "does not answer at"),
+    "no secret": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
+    "another machine": ({keyspace.RECEIVER: b"http://192.0.2.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "--forward-to 192.0.2.1"),
+    "a name before an @": (
+        {keyspace.RECEIVER: b"http://127.0.0.1:80@evil.example", keyspace.RECEIVER_SECRET: b"s"},
+        (),
+        "--forward-to evil",
+    ),
+    "another trusted machine": (
+        {keyspace.RECEIVER: b"http://ingest:{port}", keyspace.RECEIVER_SECRET: b"s"},
+        ["else"],
+        "--forward-to ingest",
+    ),
+    "a trusted machine": (
+        {keyspace.RECEIVER: b"http://LOCALHOST.:{port}", keyspace.RECEIVER_SECRET: b"s"},
+        ["localhost."],
+        "does not answer at",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_events_that_cannot_be_forwarded(here, tmp_path, name):
+    kept, hosts, says = FORWARDED[name]
+    empty = open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
+    empty.commit({key: value.replace(b"{port}", b"%d" % free_port()) for key, value in kept.items()}, {})
+    with hw.serve(PROJECT, empty, http=f"127.0.0.1:{(port := free_port())}", models={}, forward_to=hosts):
+        status, answer, headers = here.post("plain", b"{}", port=port, **{"Idempotency-Key": "k"})
+        assert (status, says in answer["error"]) == (503, True), answer
+        assert headers["retry-after"] in "15"
+        assert answer["request_id"] == headers["x-request-id"]
+    empty.close()
+
+
+# ---------------------------------------------------------------- who may push
+
+
+def pushed(here, tokens, headers, *, path="/v1/events/loose", body=None):
+    """The status of a push to the ingesting process itself."""
+    given = {name: value.format(port=here.port, **tokens) for name, value in headers.items()}
+    return here.post(path, json.dumps(event()).encode() if body is None else body, **given)
+
+
+OPEN = [
+    ({}, 200),
+    ({"Content-Type": "application/json"}, 200),
+    ({"Origin": "http://127.0.0.1:{port}"}, 200),
+    # what a browser sends for a page of another site
+    ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain;charset=UTF-8"}, 403),
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Sec-Fetch-Site": "same-site"}, 403),
+    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Content-Type": "text/plain"}, 415),
+    ({"Content-Type": "Multipart/Form-Data; boundary=x"}, 415),
+    ({"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"}, 403),
+    ({"Host": "127.0.0.1.evil.example"}, 403),
+    ({"X-Headwater-Secret": "wrong"}, 401),
+    ({"X-Headwater-Secret": ""}, 401),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), OPEN)
+def test_who_may_push_where_there_are_no_tokens(here, headers, status):
+    found, answer, got = pushed(here, {}, headers)
+    assert found == status, answer
+    if status != 200:
+        assert set(answer) == {"error", "request_id"}
+        assert answer["request_id"] == got["x-request-id"]
+        assert pushed(here, {}, headers, path="/v1/events/lose")[:1] == (status,)  # no word on which sources there are
+
+
+GUARDED = [
+    ({}, 401),
+    ({"Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"}, 401),
+    ({"Authorization": "Bearer hw_0"}, 401),
+    ({"Authorization": "Bearer {read}"}, 403),
+    ({"Authorization": "Bearer {write}"}, 200),
+    ({"Authorization": "Bearer {admin}", "Host": "elsewhere.example"}, 200),
+    ({"X-Headwater-Secret": "wrong", "Authorization": "Bearer {write}"}, 401),
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """Ingestion whose senders need tokens."""
+    folder = tmp_path_factory.mktemp("guarded")
+    tokens = {scope: TokenFile(folder / "tokens.json").add(scope, [scope]) for scope in ("read", "write", "admin")}
+    with receiving(folder, tokens=folder / "tokens.json") as here:
+        here.tokens = tokens
+        yield here
+
+
+@pytest.mark.parametrize(("headers", "status"), GUARDED)
+def test_who_may_push_where_there_are_tokens(guarded, headers, status):
+    found, answer, _ = pushed(guarded, guarded.tokens, headers)
+    assert found == status, answer
+    if status != 200:
+        assert pushed(guarded, guarded.tokens, headers, path="/v1/events/lose")[:1] == (status,)
+
+
+def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(guarded):
+    port = free_port()
+    with hw.serve(PROJECT, guarded.store, http=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
+        given = {"Authorization": f"Bearer {guarded.tokens['write']}"}
+        assert guarded.post("loose", event(), port=port, **given)[0] == 200
+        assert guarded.post("loose", event(), port=port)[0] == 401
+        guarded.store.commit({keyspace.RECEIVER_SECRET: guarded.store.get([keyspace.RECEIVER_SECRET])[0] + b"x"}, {})
+        wait_until(lambda: guarded.post("loose", event(), port=port, **given)[0] == 503, "the address to be looked up again")
+
+
+def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_path):
+    with receiving(tmp_path, host="0.0.0.0") as here:
+        secret = here.store.get([keyspace.RECEIVER_SECRET])[0].decode()
+        assert here.post("loose", event())[0] == 401
+        assert here.post("loose", event(), **{"X-Headwater-Secret": secret, "Host": "ingest:8321"})[0] == 200
+        assert here.post("lose", event())[0] == 401
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type"])
+@pytest.mark.parametrize("direct", [True, False], ids=["to ingestion", "through the service"])
+def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
+    with hw.serve(PROJECT, here.store, http=f"127.0.0.1:{(port := free_port())}", models={}):
+        status, answer, _ = here.post("plain", event(), port=here.port if direct else port, **{"Idempotency-Key": "k", name: "k\xe9"})
+    assert status == (200 if direct and name == "Content-Type" else 400)  # ingestion itself passes no header on
+    assert status == 200 or (name in answer["error"] and answer["request_id"])
+
+
+class Remote:
+    """A store that looks as if it were across the network, and notes which threads read where events go."""
+
+    partitioned, namespace = True, ""
+
+    def __init__(self, store):
+        self.store, self.readers = store, []
+
+    def get(self, keys):
+        self.readers.append(threading.current_thread().name)
+        return self.store.get(keys)
+
+
+def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(here):
+    async def run():
+        remote = Remote(here.store)
+        forwarder = Forwarder(remote)
+        data = json.dumps(event()).encode()
+        for _ in range(2):
+            answers = await asyncio.gather(*(forwarder.forward("loose", data, {}, b"id") for _ in range(10)))
+            assert {answer.status for answer in answers} == {200}
+        await forwarder.close()
+        return remote.readers
+
+    begin = time.monotonic()
+    readers = asyncio.run(run())
+    assert len(readers) <= 1 + (time.monotonic() - begin)
+    assert all(name.startswith("receiver-lookup") for name in readers)
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000])
+def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
+    """As from another program at the address that the store names."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    async def run(port):
+        kept = {keyspace.RECEIVER: b"http://127.0.0.1:%d" % port, keyspace.RECEIVER_SECRET: b"s"}
+        forwarder = Forwarder(SimpleNamespace(partitioned=False, namespace="", get=lambda keys: [kept[key] for key in keys]))
+        try:
+            await forwarder.forward("loose", b"{}", {}, b"id")
+        finally:
+            await forwarder.close()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(Refused, match=f"answered {status}") as raised:
+            asyncio.run(run(server.server_address[1]))
+        server.shutdown()
+    assert (raised.value.status, raised.value.again) == (503, 1)

@@ -1,0 +1,119 @@
+"""One request, however its body is made, neither stops a worker nor takes its memory."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+
+from headwater.serving.http.asgi import Refused
+from headwater.serving.http.body import BodyBudget, Clock, read_body
+from tests.serving.apart import served_apart
+
+FEATURES, RANK, FEED = "/v1/features/churn_v1", "/v1/rank/feed", "/v1/features/feed_v1"
+ANSWERED = 20.0  # seconds, on a machine that others use; what this guards against took minutes to days
+LEVEL = b'{"row":{"user":1},"level":"%b"}'
+BODIES = {
+    "brackets, then an unterminated string of escaped quotes": (b"[" * 33 + b'"' + b'\\"' * 500_000, {400, 422}),
+    "an unterminated string of escaped quotes in a row": (b'{"row":{"user":' + b'"' + b'\\"' * 500_000, {400}),
+    "10 MB of opening brackets": (b"[" * 9_999_000, {400, 422}),
+    "10 MB of opening braces": (b'{"row":' * 1_400_000, {400, 422}),
+    "9.9 MB of empty arrays": (b'{"rows":[' + b"[]," * 3_290_000 + b"1]}", {422}),
+    "a string of 9.9 MB as a level": (LEVEL % (b"[]" * 40 + b"a" * 9_900_000), {422}),
+    "a name of 9.9 MB": (b'{"row":{"user":1},"' + b"a" * 9_900_000 + b'":1}', {422}),
+    "a field of 9.9 MB in a row": (b'{"row":{"user":1,"' + b"a" * 9_900_000 + b'":1}}', {422}),
+    "a key of 9.9 MB": (b'{"row":{"user":1,"item":"' + b"a" * 9_900_000 + b'"}}', {200}),
+    "a timestamp of 9.9 MB": (b'{"row":{"user":1,"amount":1,"country":"no","asked":"' + b"1" * 9_900_000 + b'"}}', {422}),
+    "an integer of 9.9 million digits": (b'{"row":{"user":' + b"1" * 9_900_000 + b"}}", {400, 422}),
+    "700,000 rows": (b'{"rows":[' + b",".join([b'{"user":1}'] * 700_000) + b"]}", {422}),
+}
+
+
+@pytest.fixture(scope="module")
+def apart(store):
+    with served_apart(f"lmdb:{store.folder}?size=1GB") as made:
+        yield made
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", BODIES)
+def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
+    body, expected = BODIES[name]
+    path = FEED if name.startswith("a key") else FEATURES
+    before, answers = apart.reset_peak(), []
+
+    def attack():
+        begin = time.monotonic()
+        answers.append((*apart.post(path, body), time.monotonic() - begin))
+
+    threads = [threading.Thread(target=attack) for _ in range(3)]
+    for one in threads:
+        one.start()
+    time.sleep(0.05)
+    assert apart.health() < ANSWERED
+    for one in threads:
+        one.join()
+    for status, answer, seconds in answers:
+        assert status in expected, answer[:300]
+        assert seconds < ANSWERED
+        assert len(answer) < 10_000
+    assert apart.peak() - before < 500
+
+
+@pytest.mark.alone
+def test_bodies_that_are_never_finished_take_bounded_memory(apart):
+    """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are answered."""
+    head = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9900000\r\n\r\n" + b'{"row":{"user":"'
+    before, open_ones = apart.reset_peak(), []
+    try:
+        for _ in range(32):
+            one = socket.create_connection(("127.0.0.1", apart.port), timeout=30)
+            open_ones.append(one)
+            one.sendall(head + b"a" * 9_500_000)
+        assert apart.peak() - before < 250
+        assert apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] in (200, 503)
+    finally:
+        for one in open_ones:
+            one.close()
+    end = time.monotonic() + 30
+    while apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] != 200:
+        assert time.monotonic() < end, "the memory of connections that are gone is not given back"
+        time.sleep(0.05)
+
+
+# ---------------------------------------------------------------- the budget
+
+
+def reading(*parts, more=True):
+    """A client that sends these parts."""
+    left = [{"type": "http.request", "body": part, "more_body": more or n < len(parts) - 1} for n, part in enumerate(parts)]
+
+    async def read():
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("parts", "more", "result"),
+    [
+        ([b"12345678"], False, 8),
+        ([b"1234", b"5678"], False, 8),
+        ([b"12345678901"], False, (503, 1)),
+        ([b"1234", b"5678", b"901"], False, (503, 1)),
+        ([b"1234", b"5678", b"9", b"0", b"12345678901234567890"], False, 413),
+        ([b"1234", b"5678"], True, 499),
+    ],
+)
+def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
+    budget = BodyBudget(10)
+
+    async def run():
+        try:
+            return len(await read_body(reading(*parts, more=more), {}, Clock(), budget, 20))
+        except Refused as error:
+            return error.status if error.again is None else (error.status, error.again)
+
+    assert asyncio.run(run()) == result
+    assert budget.used == (result if result == 8 else 0)

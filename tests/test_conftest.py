@@ -1,0 +1,72 @@
+"""The switches of tests/conftest.py, in a checkout of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("conftest.py", "figures.py")]
+
+TESTS = """
+import pytest
+from hypothesis import settings
+
+def test_plain():
+    pass
+
+def test_skips():
+    pytest.skip("no such machine")
+
+@pytest.mark.skip(reason="marked")
+def test_marked():
+    pass
+
+@pytest.mark.xfail(strict=True)
+def test_expected_to_fail():
+    raise AssertionError
+
+def test_needs_shared(shared):
+    assert (shared / "something").exists()
+
+def test_profile():
+    assert settings.get_current_profile_name() == {profile!r}
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "shared", "expected"),
+    [
+        ({}, False, {"passed": 2, "skipped": 3, "xfailed": 1}),
+        ({}, True, {"passed": 3, "skipped": 2, "xfailed": 1}),
+        ({"HEADWATER_NO_SKIPS": "1"}, False, {"passed": 2, "failed": 1, "error": 1, "skipped": 1, "xfailed": 1}),
+        ({"HEADWATER_NO_SKIPS": "1", "CI": "1"}, True, {"passed": 3, "failed": 1, "error": 1, "xfailed": 1}),
+    ],
+)
+def test_no_skips_makes_every_skip_a_failure_but_that_of_a_missing_shared_folder(tmp_path, environment, shared, expected):
+    summary = _run(tmp_path, environment, shared, TESTS.format(profile="ci" if "CI" in environment else "dev")).splitlines()[-1]
+    assert {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)} == expected
+
+
+def test_a_module_that_skips_itself_fails_too(tmp_path):
+    module = "import pytest\npytest.importorskip('surely_not_installed')\n"
+    assert "1 skipped" in _run(tmp_path / "allowed", {}, False, module)
+    assert "1 error" in _run(tmp_path / "forbidden", {"HEADWATER_NO_SKIPS": "1"}, False, module)
+
+
+def _run(tmp_path, environment, shared, module):
+    tests = tmp_path / "checkout" / "tests"
+    tests.mkdir(parents=True)
+    for file in SHARED_BY_ALL:
+        shutil.copy(file, tests)
+    (tests / "test_module.py").write_text(module, encoding="utf-8")
+    if shared:
+        (tmp_path / "shared" / "something").mkdir(parents=True)
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "HEADWATER_NO_SKIPS") and not name.startswith("PYTEST_")
+    }
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist", str(tests)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tests.parent, env=clean | environment).stdout

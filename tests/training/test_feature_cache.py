@@ -1,0 +1,181 @@
+"""Features that come from the cache are those that would be computed, and nothing else does."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.events.read_events import Notes
+from headwater.testing.conformance import bits
+from headwater.training import historical
+from headwater.training.feature_frames import feature_frames
+from headwater.training.requests import read_rows
+from headwater.training.resources import Means
+
+START = datetime(2024, 5, 1, tzinfo=UTC)
+ASKED = read_rows(pl.DataFrame({"user": [1, 2, 1, 9], "timestamp": [START + timedelta(hours=h) for h in (5, 6, 30, 31)]}), "timestamp")
+
+
+def events(rows=40):
+    at = [START + timedelta(hours=h) for h in range(rows)]
+    known = [t + timedelta(hours=3 * (i % 4 == 0)) for i, t in enumerate(at)]
+    return pl.DataFrame(
+        {"user": [i % 3 for i in range(rows)], "at": at, "known": known, "amount": [0.1 * i for i in range(rows)], "n": range(rows)}
+    )
+
+
+def service(path, *features, select=("user", "amount", "n"), **source):
+    source = hw.Source("payments", history=hw.parquet(path), timestamp_field="at", select=list(select), **source)
+    made = hw.FeatureView("user", source=source, keys=["user"], features=list(features), windows=["6h", "1d"], freshness=hw.on_request())
+    return hw.FeatureService("all", [made])
+
+
+@pytest.fixture
+def path(tmp_path):
+    events().write_parquet(tmp_path / "events.parquet")
+    return tmp_path / "events.parquet"
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of the features that the engine computes, call by call."""
+    calls, compute = [], historical.compute
+
+    def watched(query, *given, **more):
+        calls.append([f.name for f in query.features])
+        return compute(query, *given, **more)
+
+    monkeypatch.setattr(historical, "compute", watched)
+    return calls
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """The features of the rows, through a cache; with what was counted."""
+
+    def call(of, levels=None, rows=ASKED, cache=None):
+        notes = Notes()
+        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, Means(cache=cache or hw.Cache(tmp_path / "cache")))
+        return {name: bits(frame) for name, frame in found.items()}, notes
+
+    return call
+
+
+def test_what_is_unchanged_is_not_computed_again(path, ask, computed):
+    first, told = ask(service(path, hw.count(), hw.sum("amount")))
+    again, told_again = ask(service(path, hw.count(), hw.sum("amount")))
+    assert first == again
+    assert told == told_again
+    assert len(computed) == 1
+
+
+def test_only_what_is_new_is_computed(path, ask, computed):
+    ask(service(path, hw.count(), hw.sum("amount")))
+    found, _ = ask(service(path, hw.max("amount"), hw.count(), hw.sum("amount")))
+    assert computed[1] == ["max_amount_6h", "max_amount_1d"]
+    fresh = feature_frames(service(path, hw.max("amount"), hw.count(), hw.sum("amount")), ASKED, {"": hw.Level()}, Notes())
+    assert found[""] == bits(fresh[""])
+
+
+def test_a_new_name_is_no_new_feature(path, ask, computed):
+    ask(service(path, hw.sum("amount")))
+    ask(service(path, hw.sum("amount", name="spend")))
+    assert len(computed) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"timestamp_field": "known"},
+        {"known_after": "1h"},
+        {"filter": pl.col("amount") > 1},
+    ],
+)
+def test_another_source_is_computed(path, ask, computed, changed):
+    ask(service(path, hw.sum("amount")))
+    source = {"timestamp_field": "at", **changed}
+    given = hw.Source("payments", history=hw.parquet(path), select=["user", "amount", "n"], **source)
+    view = hw.FeatureView("user", source=given, keys=["user"], features=[hw.sum("amount")], windows=["6h", "1d"], freshness=hw.on_request())
+    ask(hw.FeatureService("all", [view]))
+    assert len(computed) == 2
+
+
+def test_other_rows_levels_and_another_column_beside_it_are_computed(path, ask, computed):
+    ask(service(path, hw.sum("amount")))
+    ask(service(path, hw.sum("amount")), rows=ASKED.take([0, 1]))
+    ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1d"))})
+    ask(service(path, hw.sum("amount"), hw.sum("n")))  # which of two tied events is first can depend on n
+    assert len(computed) == 4
+
+
+def test_a_changed_file_is_computed(path, ask, computed):
+    first, _ = ask(service(path, hw.sum("amount")))
+    events().with_columns(pl.col("amount") + 1).write_parquet(path)
+    second, _ = ask(service(path, hw.sum("amount")))
+    assert first != second
+    assert len(computed) == 2
+
+
+def test_a_new_file_of_a_folder_is_computed(tmp_path, path, ask, computed):
+    folder = tmp_path / "events"
+    folder.mkdir()
+    events(20).write_parquet(folder / "1.parquet")
+    ask(service(folder, hw.sum("amount")))
+    events()[20:].write_parquet(folder / "2.parquet")
+    found, _ = ask(service(folder, hw.sum("amount")))
+    assert found == ask(service(path, hw.sum("amount")))[0]
+
+
+def test_other_levels_with_the_same_moments_are_one(path, ask, computed):
+    ask(service(path, hw.sum("amount")))
+    ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1h"))})  # every row asks on the hour
+    assert len(computed) == 1
+
+
+def test_late_events_are_computed_all_or_none(path, ask, computed):
+    ask(service(path, hw.sum("amount"), known_at_field="known"))
+    found, _ = ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))
+    assert computed[1] == ["max_amount_6h", "max_amount_1d", "sum_amount_6h", "sum_amount_1d"]
+    assert found == ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))[0]
+    assert len(computed) == 2
+
+
+def test_rows_left_out_are_said_again(tmp_path, ask):
+    path = tmp_path / "some.parquet"
+    events().with_columns(pl.when(pl.col("n") != 7).then("at").alias("at")).write_parquet(path)
+    for _ in range(2):
+        _, notes = ask(service(path, hw.count()))
+        assert notes.left_out == {"source payments: no at": 1}
+
+
+def test_a_broken_file_is_computed_again(tmp_path, path, ask, computed):
+    first, _ = ask(service(path, hw.count()))
+    for file in (tmp_path / "cache").rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:20])
+    assert ask(service(path, hw.count()))[0] == first
+    assert len(computed) == 2
+
+
+def test_all_levels_come_from_the_cache(path, ask, computed):
+    levels = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(), "never": hw.Level(hw.never())}
+    first, _ = ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)
+    assert ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)[0] == first
+    assert len(computed) == 1
+
+
+def test_pruning_deletes_what_was_not_used_for_longest(tmp_path, path, ask, computed):
+    import os
+
+    cache = hw.Cache(tmp_path / "small", limit=10_000)
+    ask(service(path, hw.sum("amount")), cache=cache)
+    for file in (tmp_path / "small").rglob("*"):
+        os.utime(file, (0, 0))
+    ask(service(path, hw.sum("n")), cache=cache)
+    sizes = [p.stat().st_size for p in (tmp_path / "small").rglob("*") if p.is_file()]
+    half = hw.Cache(tmp_path / "small", limit=sum(sizes) - 1)
+    half.prune()
+    ask(service(path, hw.sum("n")), cache=cache)
+    assert len(computed) == 2, "the newer features are kept"
+    ask(service(path, hw.sum("amount")), cache=cache)
+    assert len(computed) == 3, "the older ones are not"
