@@ -144,7 +144,7 @@ def test_an_aggregation(tree, promised):
 
 def test_a_metric(tree, promised):
     tree.new(
-        "backtesting/metrics/bias.py",
+        "metrics/bias.py",
         '''
         """The mean of score minus outcome."""
 
@@ -162,7 +162,7 @@ def test_a_metric(tree, promised):
         FAMILY = Family((), more=(Metric("bias", "regression", _bias, span=(-math.inf, math.inf)),))
         ''',
     )
-    tree.put("metrics/__init__.py", '"lists"', '"bias",')
+    tree.put("metrics/__init__.py", '"ranked_lists"', '"bias",')
     said = tree.run(
         """
         from headwater.backtesting.intervals import evaluate
@@ -188,7 +188,7 @@ def test_a_task(tree, promised):
     path = tree.root / "headwater" / "definitions" / "tasks.py"
     path.write_text(path.read_text(encoding="utf-8").replace('"regression"]', '"regression", "counts"]'), encoding="utf-8")
     tree.new(
-        "backtesting/metrics/counts.py",
+        "metrics/counts.py",
         '''
         """The mean deviance of Poisson's likelihood."""
 
@@ -208,7 +208,7 @@ def test_a_task(tree, promised):
         FAMILY = Family((Metric("poisson_deviance", "counts", _deviance, higher_is_better=False, relative=True, span=(0.0, math.inf)),))
         ''',
     )
-    tree.put("metrics/__init__.py", '"lists"', '"counts",')
+    tree.put("metrics/__init__.py", '"ranked_lists"', '"counts",')
     said = tree.run(
         """
         from datetime import UTC, datetime, timedelta

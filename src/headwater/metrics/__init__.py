@@ -17,13 +17,13 @@ FAMILIES: Rows[Family] = Rows(
         name: importlib.import_module(f"headwater.metrics.{name}").FAMILY
         for name in (
             "threshold",
-            "top",
-            "ranking",
+            "top_share",
+            "roc",
             "probability",
             "calibration",
-            "classes",
-            "deviation",
-            "lists",
+            "multiclass",
+            "regression",
+            "ranked_lists",
         )
     }
 )
