@@ -66,12 +66,6 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
 LINES = 400
 LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
 
-STILL_IN_A_CYCLE = {  # imports that `Source.enriched` and third-party views make go round; no others may
-    ("headwater.definitions.source", "headwater.definitions.enriched"),
-    ("headwater.definitions.source", "headwater.definitions.feature_service"),
-    ("headwater.definitions.feature_view", "headwater.definitions.http_features"),
-}
-
 REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
 
 
@@ -167,9 +161,6 @@ def test_no_file_is_long():
 def test_modules_import_each_other_in_no_cycle():
     modules = {_dotted(path): path for path in SOURCES}
     graph = {name: {target for target in _imports(path, modules) if target != name} for name, path in modules.items()}
-    assert all(target in graph[name] for name, target in STILL_IN_A_CYCLE), "an edge of a cycle has gone; take it out of the list"
-    for name, target in STILL_IN_A_CYCLE:
-        graph[name].remove(target)
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:

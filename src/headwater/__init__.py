@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.durations import window as window
+    from headwater.definitions.enriched import enrich as enrich
     from headwater.definitions.feature_service import FeatureService as FeatureService
     from headwater.definitions.feature_view import FeatureRef as FeatureRef
     from headwater.definitions.feature_view import FeatureView as FeatureView
@@ -147,6 +148,7 @@ _HOMES = {
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.connectors": "csv parquet",
     "headwater.definitions.durations": "window",
+    "headwater.definitions.enriched": "enrich",
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",

@@ -260,7 +260,7 @@ def _enriched(history, *, base=("line", "wait", "delay"), select=None, outer=Non
     """A view over trips, each with the number of taps before it."""
     trips = _view(history, [hw.count()], select=base).source
     taps = hw.FeatureView("taps", source=TAPS, keys=["line"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
-    source = trips.enriched("rated", [taps], select=select)
+    source = hw.enrich(trips, "rated", [taps], select=select)
     return hw.FeatureView("by_line", source=source, keys=["line"], features=outer or [hw.mean("delay")], windows=["6h"], freshness=DAILY)
 
 
@@ -268,7 +268,7 @@ def _taps_with(inner):
     """A view over taps that are enriched with a feature of trips."""
     return hw.FeatureView(
         "tapped",
-        source=TAPS.enriched("rated_taps", [inner]),
+        source=hw.enrich(TAPS, "rated_taps", [inner]),
         keys=["line"],
         features=[hw.mean(inner.feature_names[0])],
         windows=["12h"],
@@ -290,7 +290,7 @@ def test_enriched_rows_of_the_labels_are_flagged_as_plain_ones_are():
     assert (found.severity, found.subject, found.columns, found.share) == ("leak", "rated", ["delay"], plain.share)
     assert "It says that they are known at due_at" in found.message
     renamed = _enriched(WITHOUT_TIMES, base=None, select=["line", (pl.col("delay") / 60).alias("hours")], outer=[hw.mean("hours")])
-    twice = dataclasses.replace(renamed, source=renamed.source.enriched("twice", renamed.source.history.features.features))
+    twice = dataclasses.replace(renamed, source=hw.enrich(renamed.source, "twice", renamed.source.history.features.features))
     for view in (renamed, twice):
         found = _one(_audit(_model(view)))
         assert (found.severity, found.columns, found.share) == ("leak", ["hours"], plain.share)

@@ -104,7 +104,7 @@ def test_chained_views_at_every_level(made, tmp_path):
     source = readings(hw.parquet(path))
     before = hw.FeatureView("before", source=source, keys=["machine"], features=[hw.last("state")], freshness=hw.on_request())
     changed = (pl.col("state") != pl.col("before__last_state")).alias("changed")
-    told = source.enriched("told", [before], select=["machine", "state", "before__last_state", changed])
+    told = hw.enrich(source, "told", [before], select=["machine", "state", "before__last_state", changed])
     features = [hw.last("before__last_state"), hw.count(where="changed", windows=["1d"])]
     view = hw.FeatureView("machine", source=told, keys=["machine"], features=features, freshness=DAILY)
     of = model(made, members=[view, hw.RequestField("amount", float)])

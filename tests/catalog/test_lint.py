@@ -53,10 +53,10 @@ FOUND = {
     "never() as a view's own": ([view(freshness=hw.never())], {("own-freshness", "view user")}),
     "measured() as a view's own": ([view(freshness=hw.measured(["1s"]))], {("own-freshness", "view user")}),
     "a stream of enriched events": (
-        [view(name="chained", source=streamed().enriched("rated", [live()["count_1h"]]), freshness=STREAM)],
+        [view(name="chained", source=hw.enrich(streamed(), "rated", [live()["count_1h"]]), freshness=STREAM)],
         {("enriched-stream", "view chained"), ("unread", "view user")},
     ),
-    "a batch of enriched events": ([view(name="chained", source=source().enriched("rated", [view()]))], set()),
+    "a batch of enriched events": ([view(name="chained", source=hw.enrich(source(), "rated", [view()]))], set()),
     "a stream of corrections": ([live(source=streamed(**CHANGES), features=[hw.count(), hw.max("amount")], windows=["90d"])], set()),
     "a stream of corrections in a window that is long": (
         [live(source=streamed(**CHANGES), windows=["91d"])],

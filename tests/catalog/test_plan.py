@@ -17,7 +17,7 @@ DISTANCE = hw.RequestField("distance", float)
 
 
 def rated(**more):
-    return source().enriched("rated", [view(**more)])
+    return hw.enrich(source(), "rated", [view(**more)])
 
 
 @hw.request_feature

@@ -150,8 +150,8 @@ def test_two_of_one_name_are_refused():
 
 def test_events_are_enriched_only_with_what_a_history_says():
     with pytest.raises(DefinitionError, match="a third party says ip__score, and has no history="):
-        VISITS.enriched("rated", [ip()["score"]])
-    assert VISITS.enriched("rated", [ip(history=LOG)["score"]]).columns >= {"ip__score"}
+        hw.enrich(VISITS, "rated", [ip()["score"]])
+    assert hw.enrich(VISITS, "rated", [ip(history=LOG)["score"]]).columns >= {"ip__score"}
 
 
 def test_a_level_leaves_third_parties_alone_that_it_does_not_name():

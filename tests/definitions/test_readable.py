@@ -79,7 +79,7 @@ def definitions():
     made += [hw.rolling("2024-05-01T00:00:00Z", every="1d", folds=3), hw.Ranking("request", "item"), hw.RequestField("distance", float)]
     made += [
         hw.outcome(clicks, hw.count(), keys=["user"], within="1d"),
-        clicks.enriched("rich", [small]),
+        hw.enrich(clicks, "rich", [small]),
         hw.Arm("daily", model, hw.Level(DAILY)),
     ]
     made += [

@@ -106,7 +106,7 @@ def test_a_level_or_an_arm_that_is_misspelt():
 VIEW = view_of(EVENTS, freshness=HOURLY)
 STREAMED = streaming_view()
 ENRICHED = hw.FeatureView(
-    "rich", source=VIEW.source.enriched("told", [VIEW]), keys=["key"], features=[hw.count()], windows=["1h"], freshness=HOURLY
+    "rich", source=hw.enrich(VIEW.source, "told", [VIEW]), keys=["key"], features=[hw.count()], windows=["1h"], freshness=HOURLY
 )
 
 

@@ -146,7 +146,7 @@ def test_a_history_that_is_not_there_yet_says_what_to_do(tmp_path):
 def test_an_enriched_source_has_the_stream_of_the_events_below_it():
     base = hw.Source("s", timestamp_field="at", history=HISTORY, stream=hw.push(), select=["card", "amount"])
     card = hw.FeatureView("c", source=base, keys=["card"], features=[hw.count()], windows=["1d"], freshness=hw.streaming("1s"))
-    assert stream_schema(base.enriched("rated", [card])) == stream_schema(base)
+    assert stream_schema(hw.enrich(base, "rated", [card])) == stream_schema(base)
 
 
 def test_every_error_is_one_of_headwater():

@@ -100,7 +100,7 @@ def test_stored_state_is_another(one, other):
 def test_what_events_are_enriched_with_shapes_state():
     mean, least = (hw.FeatureView("spent", source=source(), keys=["user"], features=[f("amount", name="usual")], windows=["1d"],
                                   freshness=hw.batch("1d")) for f in (hw.mean, hw.min))  # fmt: skip
-    one, other = (view(source().enriched("rated", [v]), features=[hw.count()]) for v in (mean, least))
+    one, other = (view(hw.enrich(source(), "rated", [v]), features=[hw.count()]) for v in (mean, least))
     assert one.tiles_fingerprint != other.tiles_fingerprint
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.definitions.base import HeadwaterWarning
 from headwater.definitions.enriched import known_column, over
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureRef
-from headwater.definitions.source import Enriched
 from headwater.errors import DefinitionError
 from headwater.testing import cases
 from headwater.testing.conformance import bits
@@ -147,7 +147,7 @@ def _chain(random, late, depth):
             below = (pl.col("real").fill_nan(None) < pl.col("inner__mean_real_10m")).alias("below")
             select = random.choice([None, [*own, "inner__count_10m", "inner__mean_real_10m", below]])
             keep = random.choice([None, pl.col("inner__count_10m") > 0])
-        source = source.enriched(f"enriched{level}", features, select=select, filter=keep)
+        source = hw.enrich(source, f"enriched{level}", features, select=select, filter=keep)
     chosen = [hw.sum("inner__count_10m"), hw.last("inner__mean_real_10m"), hw.count("inner__mean_real_10m"), *random.sample(FEATURES, 1)]
     if source.select is not None:
         chosen.append(hw.count(where="below"))
@@ -209,7 +209,7 @@ def _over(view, change):
 
 def test_an_event_does_not_count_itself_nor_another_of_its_time():
     payments = payments_of([(0, 1), (1, 2), (1, 3), (2, 4)])
-    rated = payments.enriched("rated", [by_card(payments, hw.count(), hw.sum("amount"))])
+    rated = hw.enrich(payments, "rated", [by_card(payments, hw.count(), hw.sum("amount"))])
     assert listed(rated, "card__count_1h", "card__sum_amount_1h") == ([0, 1, 1, 3], [0.0, 1.0, 1.0, 6.0])
 
 
@@ -217,7 +217,7 @@ def test_a_nightly_feature_on_a_stream_of_events():
     """The inner view is as stale as its own freshness says, whatever that of the outer one is."""
     payments = payments_of([(-150, 1), (-90, 2), (-30, 3), (-29, 4)])
     hourly = by_card(payments, hw.count(), windows=["1d"], freshness=hw.batch("1h"))
-    rated = payments.enriched("rated", [hourly])
+    rated = hw.enrich(payments, "rated", [hourly])
     assert listed(rated, "card__count_1d", freshness=hw.streaming("1s")) == [0, 1, 2, 2]
     assert listed(rated, "card__count_1d", at=-20, freshness=hw.batch("1h")) == [0, 1]
 
@@ -225,7 +225,7 @@ def test_a_nightly_feature_on_a_stream_of_events():
 def test_an_event_is_known_when_the_last_of_what_it_says_is():
     """Announced payments: known before they happen, and enriched with others that are announced later."""
     payments = payments_of([(-20, -100, 1), (-10, -15, 2), (0, -90, 3), (5, -90, 4)], known=True)
-    rated = payments.enriched("rated", [by_card(payments, hw.count(), windows=["15m"])])
+    rated = hw.enrich(payments, "rated", [by_card(payments, hw.count(), windows=["15m"])])
     counts = by_card(rated, hw.last("card__count_15m"), hw.count(), name="seen", windows=["1d"])
     level = lambda lag: hw.Level(hw.streaming(lag))  # noqa: E731
     known = {lag: hw.get_historical_features(counts, asked(10), level=level(f"{lag}m")).row(0)[2:] for lag in (25, 26, 100, 111)}
@@ -236,14 +236,14 @@ def test_an_event_is_known_when_the_last_of_what_it_says_is():
 def test_what_a_where_or_a_null_leaves_out_is_no_input():
     payments = payments_of([(-20, -100, 1), (-10, -15, float("nan")), (0, -90, 3)], known=True)
     for features, lag, counted in [([hw.sum("amount")], 26, 2), ([hw.count()], 26, 1), ([hw.count(), hw.sum("amount")], 26, 1)]:
-        rated = payments.enriched("rated", [by_card(payments, *features)])
+        rated = hw.enrich(payments, "rated", [by_card(payments, *features)])
         view = by_card(rated, hw.count(), name="seen", windows=["1d"])
         assert hw.get_historical_features(view, asked(10), level=hw.Level(hw.streaming(f"{lag}m"))).row(0)[2] == counted
 
 
 def test_when_an_event_is_known_does_not_depend_on_what_is_read():
     payments = payments_of([(-20, -100, 1), (-10, -15, 2), (0, -90, 3)], known=True)
-    rated = payments.enriched("rated", [by_card(payments, hw.count()), by_card(payments, hw.sum("amount", windows=["5m"]), name="near")])
+    rated = hw.enrich(payments, "rated", [by_card(payments, hw.count()), by_card(payments, hw.sum("amount", windows=["5m"]), name="near")])
     one, both = [hw.sum("near__sum_amount_5m")], [hw.sum("near__sum_amount_5m"), hw.sum("card__count_1h")]
     for features in (one, both):
         found = hw.get_historical_features(
@@ -256,7 +256,7 @@ def test_a_queue_is_known_no_sooner_than_its_ends():
     """That nothing had ended is something that is known only then: K of the inner view."""
     rows = [{"card": "a", "at": at(m), "known": at(k), "until": at(u)} for m, k, u in [(-20, -100, -5), (0, -90, 30)]]
     shifts = hw.Source("shifts", history=pl.DataFrame(rows), timestamp_field="at", known_at_field="known", select=["card", "until"])
-    rated = shifts.enriched("rated", [by_card(shifts, hw.open_count(until="until"), freshness=hw.streaming("2m"))], select=["card"])
+    rated = hw.enrich(shifts, "rated", [by_card(shifts, hw.open_count(until="until"), freshness=hw.streaming("2m"))], select=["card"])
     seen = by_card(rated, hw.count(), name="seen")
     counts = [hw.get_historical_features(seen, asked(10), level=hw.Level(hw.streaming(f"{lag}m"))).row(0)[2] for lag in (12, 13)]
     assert counts == [2, 1]
@@ -265,17 +265,18 @@ def test_a_queue_is_known_no_sooner_than_its_ends():
 def test_a_chain_of_three():
     """How often a payment beat the mean before it; of these, how many came in a row; and how often there were two or more."""
     payments = payments_of([(i, x) for i, x in enumerate([1, 2, 0, 3, 5, 9, 1])])
-    rated = payments.enriched(
+    rated = hw.enrich(
+        payments,
         "rated",
         [by_card(payments)["mean_amount_1h"]],
         select=["card", "amount", (pl.col("amount") > pl.col("card__mean_amount_1h")).alias("above")],
     )
     assert listed(rated, "above") == [True, False, True, True, True, False]  # of the first, nothing is said
     above = by_card(rated, hw.count(where="above"), name="run", windows=["2m"])
-    runs = rated.enriched("runs", [above], select=["card", "above", (pl.col("run__count_where_above_2m") == 2).alias("two")])
+    runs = hw.enrich(rated, "runs", [above], select=["card", "above", (pl.col("run__count_where_above_2m") == 2).alias("two")])
     assert listed(runs, "two") == [False, False, False, False, False, True, True]
     last = by_card(runs, hw.count(where="two"), name="last", windows=["1h"])
-    ends = runs.enriched("ends", [last], filter=pl.col("above"))
+    ends = hw.enrich(runs, "ends", [last], filter=pl.col("above"))
     assert listed(ends, "last__count_where_two_1h") == [0, 0, 0, 0]
     found = hw.get_historical_features(last, asked(5, 6, 7))
     assert found["last__count_where_two_1h"].to_list() == [0, 1, 2]
@@ -298,7 +299,7 @@ def test_event_columns_fill_the_keys_of_other_views():
     def dearer(paid: float, price: float | None = here["last_price"]) -> float | None:
         return None if price is None else paid / price
 
-    rated = source.enriched("rated", [here, before, dearer])
+    rated = hw.enrich(source, "rated", [here, before, dearer])
     assert listed(rated, "here__last_price", "dearer", at=5) == ([20.0, 7.0], [0.75, 2.0])
     assert listed(rated, "before__last_price", at=5) == [20.0]
 
@@ -306,7 +307,7 @@ def test_event_columns_fill_the_keys_of_other_views():
 def test_copies_are_dropped_once_and_ids_still_break_ties():
     rows = [{"id": i, "card": "a", "at": at(m), "known": at(k)} for i, m, k in [(2, 0, 1), (1, 0, 2), (2, 0, 3), (2, 0, 90)]]
     source = hw.Source("visits", history=pl.DataFrame(rows), timestamp_field="at", known_at_field="known", id_field="id", id_horizon="1h")
-    rated = source.enriched("rated", [by_card(source, hw.count())])
+    rated = hw.enrich(source, "rated", [by_card(source, hw.count())])
     found = hw.get_historical_features(by_card(rated, hw.last_n("id", k=9), hw.count(), name="seen", windows=["1d"]), asked(100))
     assert found.row(0)[2:] == ([1, 2, 2], 3)
 
@@ -315,7 +316,7 @@ def test_copies_that_come_to_be_known_together_are_still_two():
     """The base has dropped the copies; that both wait for a third event makes them no closer."""
     rows = [{"id": i, "card": "a", "at": at(m), "known": at(k)} for i, m, k in [(1, 0, -100), (1, 0, -30), (2, -10, -35)]]
     source = hw.Source("visits", history=pl.DataFrame(rows), timestamp_field="at", known_at_field="known", id_field="id", id_horizon="1h")
-    rated = source.enriched("rated", [by_card(source, hw.count())])
+    rated = hw.enrich(source, "rated", [by_card(source, hw.count())])
     assert listed(rated, "card__count_1h") == [0, 1, 1]
 
 
@@ -324,7 +325,7 @@ def test_which_copy_is_the_first_does_not_depend_on_what_is_read(order):
     """Two copies known at one moment: the first is told by all their columns."""
     rows = [{"id": 1, "card": "a", "at": at(0), "a": 1, "b": 9}, {"id": 1, "card": "a", "at": at(0), "a": 2, "b": 1}]
     source = hw.Source("visits", history=pl.DataFrame(rows[::order]), timestamp_field="at", id_field="id")
-    rated = source.enriched("rated", [by_card(source, hw.count())])
+    rated = hw.enrich(source, "rated", [by_card(source, hw.count())])
     assert listed(rated, "a", "b") == ([1], [9])
     assert listed(rated, "b") == [9]
 
@@ -332,8 +333,8 @@ def test_which_copy_is_the_first_does_not_depend_on_what_is_read(order):
 def test_what_a_chain_reaches_back_to():
     """The outer window begins after what the inner one counts, and that after what it counts in turn."""
     payments = payments_of([(-100, 1), (-61, 2), (-2, 3)])
-    one = payments.enriched("one", [by_card(payments, hw.count())])
-    two = one.enriched("two", [by_card(one, hw.sum("card__count_1h"), name="of_one")])
+    one = hw.enrich(payments, "one", [by_card(payments, hw.count())])
+    two = hw.enrich(one, "two", [by_card(one, hw.sum("card__count_1h"), name="of_one")])
     view = by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="seen", windows=["5m"])
     assert hw.get_historical_features(view, asked(0)).row(0)[2] == 1  # at -61, one was counted: that at -100
 
@@ -342,9 +343,9 @@ def test_what_a_chain_in_windows_of_known_time_reaches_back_to():
     """An event that is known long after it happened asks at its own time; one that was announced stands where its inputs were known."""
     rows = [(-20, -20, 1), (-10, -10, 2), (0, 300, 3), (290, -90, 4), (280, 299, 5), (285, 286, 6)]
     payments = payments_of(rows, known=True, window_on="known_at")
-    one = payments.enriched("one", [by_card(payments, hw.count(), windows=["2h"])])
+    one = hw.enrich(payments, "one", [by_card(payments, hw.count(), windows=["2h"])])
     assert listed(one, "card__count_2h", at=305) == [1, 2, 0, 1, 0, 3]  # as they stand at -20, -10, 286, 286 (for that at 285), 299, 300
-    two = one.enriched("two", [by_card(one, hw.sum("card__count_2h"), name="of_one")])
+    two = hw.enrich(one, "two", [by_card(one, hw.sum("card__count_2h"), name="of_one")])
     view = by_card(two, hw.last_n("of_one__sum_card__count_2h_1h", k=9), name="seen", windows=["25m"])
     assert hw.get_historical_features(view, asked(305)).row(0)[2] == [0, 1, 0, 3]
 
@@ -352,7 +353,7 @@ def test_what_a_chain_in_windows_of_known_time_reaches_back_to():
 def test_windows_of_known_time():
     """Events stand where they were known, and ask at their own time."""
     payments = payments_of([(0, 30, 1), (10, 11, 2), (20, 50, 3)], known=True, window_on="known_at")
-    rated = payments.enriched("rated", [by_card(payments, hw.count())], select=["card", "card__count_1h"])
+    rated = hw.enrich(payments, "rated", [by_card(payments, hw.count())], select=["card", "card__count_1h"])
     view = by_card(rated, hw.last_n("card__count_1h", k=9), name="seen", windows=["25m"])
     assert hw.get_historical_features(view, asked(29, 31, 51))["seen__last_n_card__count_1h_25m"].to_list() == [[0], [0, 0], [0, 1]]
 

@@ -105,7 +105,7 @@ def test_enriched_events_and_files_are_read_alike(tmp_path):
     TABLE.write_parquet(tmp_path / "t.parquet", row_group_size=1)
     for table in (TABLE, hw.parquet(tmp_path / "t.parquet")):
         source = source_of(table)
-        enriched = source.enriched("e", [view_of(source)["sum_v_3d"]], select=["k", "v"])
+        enriched = hw.enrich(source, "e", [view_of(source)["sum_v_3d"]], select=["k", "v"])
         expected = hw.get_historical_features(view_of(source_of()), asked(*MOMENTS))
         for of in (source, enriched):
             assert hw.get_historical_features(view_of(of), asked(*MOMENTS)).equals(expected)

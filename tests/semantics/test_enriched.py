@@ -45,7 +45,7 @@ def test_the_z_score_of_each_event_is_a_column_of_it():
     payments = payments_of(PAID)
     view = by_card(payments, *USUAL)
     unusual = (pl.col("z_score").abs() > 0.5).alias("unusual")
-    scored = payments.enriched("scored", [_z_score(view)], select=["card", "z_score", unusual])
+    scored = hw.enrich(payments, "scored", [_z_score(view)], select=["card", "z_score", unusual])
     counts = by_card(scored, hw.count("z_score"), hw.count(where="unusual"), name="scored_card", windows=["30d"])
     found = hw.get_historical_features([counts, view], asked(3 * DAY, 3 * DAY + 1, 35 * DAY))
     assert found.rows()[0][2:] == (0, 0, 11.0, pytest.approx(3**0.5))
@@ -81,12 +81,12 @@ def _counted(monkeypatch):
 def test_a_diamond_of_enriched_sources_makes_each_table_once(monkeypatch):
     reads = _counted(monkeypatch)
     payments = payments_of([(i, i) for i in range(5)])
-    one = payments.enriched("one", [by_card(payments, hw.count())])
-    two = one.enriched(
-        "two", [by_card(one, hw.sum("card__count_1h"), name="of_one"), by_card(payments, hw.sum("amount"), name="of_payments")]
+    one = hw.enrich(payments, "one", [by_card(payments, hw.count())])
+    two = hw.enrich(
+        one, "two", [by_card(one, hw.sum("card__count_1h"), name="of_one"), by_card(payments, hw.sum("amount"), name="of_payments")]
     )
-    three = two.enriched(
-        "three", [by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="of_two"), by_card(one, hw.max("amount"), name="more")]
+    three = hw.enrich(
+        two, "three", [by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="of_two"), by_card(one, hw.max("amount"), name="more")]
     )
     views = [
         by_card(three, hw.sum("of_two__sum_of_one__sum_card__count_1h_1h_1h"), hw.sum("more__max_amount_1h"), name="end"),
@@ -106,7 +106,7 @@ def test_only_what_is_read_is_computed(monkeypatch):
     )
     payments = payments_of([(-24 * 60 * d, d) for d in range(9)])
     wrong = by_card(payments, hw.sum("card"), name="wrong")
-    rated = payments.enriched("rated", [wrong, by_card(payments, hw.count(), windows=["1d"])])
+    rated = hw.enrich(payments, "rated", [wrong, by_card(payments, hw.count(), windows=["1d"])])
     found = hw.get_historical_features(by_card(rated, hw.sum("card__count_1d"), name="seen"), asked(30))
     assert found.row(0)[2] == 1
     ((keys, reach),) = seen
@@ -119,18 +119,18 @@ def test_only_what_is_read_is_computed(monkeypatch):
 def test_where_nothing_can_count_nothing_is_read(tmp_path):
     nowhere = hw.Source("payments", timestamp_field="at", history=hw.parquet(tmp_path / "none.parquet"))
     without = hw.Source("payments", timestamp_field="at")
-    rated = without.enriched("rated", [by_card(without, hw.count())])
+    rated = hw.enrich(without, "rated", [by_card(without, hw.count())])
     found = hw.get_historical_features(by_card(rated, hw.count(), name="seen"), asked(0), level=hw.Level(hw.never()))
     assert found.row(0)[2] == 0
     with pytest.raises(DefinitionError, match="source 'payments' has no history"):
         hw.get_historical_features(by_card(rated, hw.count(), name="seen"), asked(0))
     with pytest.raises(DataError, match="no file at"):
-        hw.get_historical_features(by_card(nowhere.enriched("rated", [by_card(nowhere, hw.count())]), hw.count(), name="seen"), asked(0))
+        hw.get_historical_features(by_card(hw.enrich(nowhere, "rated", [by_card(nowhere, hw.count())]), hw.count(), name="seen"), asked(0))
 
 
 def test_no_event_has_the_types_of_some():
     payments = payments_of([(0, 1)])
-    rated = payments.enriched("rated", [by_card(payments, hw.last("card"), hw.count())])
+    rated = hw.enrich(payments, "rated", [by_card(payments, hw.last("card"), hw.count())])
     view = by_card(rated, hw.last("card__last_card_1h"), hw.max("card__count_1h"), name="seen")
     for level, rows in ((None, asked(30)), (hw.Level(hw.never()), asked(30)), (None, asked(-500)), (None, asked())):
         assert hw.get_historical_features(view, rows, level=level).dtypes[2:] == [pl.String, pl.Int64]
@@ -142,7 +142,7 @@ def test_no_event_has_the_types_of_some():
 def test_an_outcome_of_enriched_events():
     payments = payments_of([(0, 1), (5, 4), (10, 2), (40, 20)])
     large = (pl.col("amount") > pl.col("card__mean_amount_1h")).alias("large")
-    rated = payments.enriched("rated", [by_card(payments)], select=["card", large])
+    rated = hw.enrich(payments, "rated", [by_card(payments)], select=["card", large])
     soon = hw.Labels(
         "soon",
         table=asked(0, 6, 30),
@@ -163,12 +163,15 @@ def test_a_project_reaches_all_that_enriches():
 
 def test_a_fingerprint_says_what_enriches():
     payments, inner, _ = rated_payments()
-    rated = payments.enriched("rated", [inner])
-    assert rated == payments.enriched("rated", [inner])
+    rated = hw.enrich(payments, "rated", [inner])
+    assert rated == hw.enrich(payments, "rated", [inner])
     other = replace(inner, freshness=hw.batch("1d"))
     assert (
         len(
-            {s.fingerprint for s in (rated, payments.enriched("rated", [other]), payments.enriched("rated", [inner["count_1d"]]), payments)}
+            {
+                s.fingerprint
+                for s in (rated, hw.enrich(payments, "rated", [other]), hw.enrich(payments, "rated", [inner["count_1d"]]), payments)
+            }
         )
         == 4
     )
@@ -210,7 +213,7 @@ WRONG = {
 def test_what_does_not_fit_is_refused_where_it_is_written(case):
     base, features, rules, says = WRONG[case]
     with pytest.raises(DefinitionError, match=says):
-        base.enriched(rules.pop("name", "rated"), features, **rules)
+        hw.enrich(base, rules.pop("name", "rated"), features, **rules)
 
 
 BROKEN = {
@@ -224,7 +227,7 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_the_table_shows_not_to_fit_is_refused_when_it_is_read(case):
     base, features, rules, columns, says = BROKEN[case]
-    view = replace(BY_USER, name="seen", source=base.enriched("rated", features, **rules), features=[hw.count(c) for c in columns])
+    view = replace(BY_USER, name="seen", source=hw.enrich(base, "rated", features, **rules), features=[hw.count(c) for c in columns])
     with pytest.raises(DataError, match=says):
         hw.get_historical_features(view, pl.DataFrame({"user": [1], "timestamp": [at(1)]}))
 
@@ -232,7 +235,7 @@ def test_what_the_table_shows_not_to_fit_is_refused_when_it_is_read(case):
 def test_later_timestamps_of_the_base_are_refused_still():
     table = pl.DataFrame({"user": [1], "at": [NOON], "settled": [at(60)]})
     source = hw.Source("paid", history=table, timestamp_field="at")
-    view = replace(BY_USER, name="seen", source=source.enriched("rated", [BY_USER]))
+    view = replace(BY_USER, name="seen", source=hw.enrich(source, "rated", [BY_USER]))
     with pytest.raises(LeakError, match=r"source 'paid' .*'settled'"):
         hw.get_historical_features(view, pl.DataFrame({"user": [1], "timestamp": [at(1)]}))
 
@@ -240,4 +243,17 @@ def test_later_timestamps_of_the_base_are_refused_still():
 def test_a_source_whose_events_are_taken_back_is_not_enriched():
     payments = hw.Source("payments", timestamp_field="at", known_at_field="known", id_field="id", changes="is_before")
     with pytest.raises(DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this one itself"):
-        payments.enriched("rated", [by_card(payments, hw.count())])
+        hw.enrich(payments, "rated", [by_card(payments, hw.count())])
+
+
+def test_only_a_source_is_enriched():
+    with pytest.raises(DefinitionError, match=r"source 'rated': enrich\(\) got 3 as its source; give a hw.Source"):
+        hw.enrich(3, "rated", [BY_USER])
+
+
+def test_the_deprecated_method_enriches_and_names_the_function():
+    with pytest.warns(DeprecationWarning, match=r"hw.enrich\(source, 'rated', features\)") as warned:
+        rated = NAMED.enriched("rated", [BY_USER], select=["user", "user__count_1h"])
+    assert warned[0].filename == __file__
+    assert rated == hw.enrich(NAMED, "rated", [BY_USER], select=["user", "user__count_1h"])
+    assert rated.site.startswith("test_enriched.py:")

@@ -55,7 +55,7 @@ def test_every_way_of_reading_counts_the_same(rule, enriched, memory, tmp_path, 
     table = pl.DataFrame({"k": [1, 1, 1, 1], "at": [at(1), None, at(3), at(4)], "known": [at(2), at(3), None, at(5)]})
     source = hw.Source("s", history=table, timestamp_field="at", select=["k"], **rule)
     if enriched:
-        source = source.enriched("e", [view_of(source)["count_30d"]], select=["k"])
+        source = hw.enrich(source, "e", [view_of(source)["count_30d"]], select=["k"])
     (said,), found = left_out(lambda: hw.get_historical_features(view_of(source), asked(at(20)), memory=memory))
     late = {"source s: no known, so never known": 1} if "known_at_field" in rule else {}
     assert said.left_out == found.left_out == {"source s: no at": 1} | late
@@ -90,7 +90,7 @@ def test_labels_and_what_outcomes_are_counted_of_are_said_too(tmp_path):
 def test_an_event_without_a_time_counts_nowhere_by_its_known_time_either(rule, ids):
     events = pl.DataFrame({"k": [1, 1], "at": [at(1), None], "known": [at(2), at(3)], "v": [1, 2], "id": [1, 2]})
     source = hw.Source("s", history=events, timestamp_field="at", window_on="known_at", select=["k", "v"], **rule, **ids)
-    enriched = source.enriched("e", [view_of(source, hw.sum("v"))["sum_v_30d"]], select=["k", "v"])
+    enriched = hw.enrich(source, "e", [view_of(source, hw.sum("v"))["sum_v_30d"]], select=["k", "v"])
     ask = asked(at(20))
     for of in (source, enriched):
         view = view_of(of, hw.sum("v"))

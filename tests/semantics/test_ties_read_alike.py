@@ -114,7 +114,7 @@ def test_enriched_events_are_those_that_the_source_accepts(seed):
     plain = view_of(table_of(rows), "copies", [hw.sum("b"), hw.sum("a")])
     inner = replace(plain, name="inner", features=[hw.count()], windows=["1d"])
     for read in (["b"], ["a", "b"]):
-        source = plain.source.enriched("e", [inner["count_1d"]], select=["key", *read])
+        source = hw.enrich(plain.source, "e", [inner["count_1d"]], select=["key", *read])
         view = replace(plain, source=source, features=[hw.sum(name) for name in read])
         name = "v__sum_b_1d"
         assert hw.get_historical_features(view, asked((23,)))[name].equals(hw.get_historical_features(plain, asked((23,)))[name])

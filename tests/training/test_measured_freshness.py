@@ -218,13 +218,14 @@ def test_what_enriches_events_is_read_from_as_far_back_as_its_cuts_lie():
     clicked = hw.FeatureView(
         "clicked", source=clicks, keys=["user"], features=[hw.count(name="n")], windows=["1h"], freshness=hw.on_request()
     )
-    visits = hw.Source("visits", history=seen, timestamp_field="at", select=["user"]).enriched("visits_rated", [clicked["n_1h"]])
+    visits = hw.Source("visits", history=seen, timestamp_field="at", select=["user"])
+    visits = hw.enrich(visits, "visits_rated", [clicked["n_1h"]])
     freshness = hw.measured(["1d"], cuts=["1d"])
     view = hw.FeatureView(
         "user", source=visits, keys=["user"], features=[hw.sum("clicked__n_1h", name="visits")], windows=["1h"], freshness=freshness
     )
     payments = hw.Source("payments", history=paid, timestamp_field="at", select=["user", "amount"])
-    rated = payments.enriched("rated", [view["visits_1h"]])
+    rated = hw.enrich(payments, "rated", [view["visits_1h"]])
     last = hw.FeatureView(
         "paid", source=rated, keys=["user"], features=[hw.last("user__visits_1h")], windows=["1h"], freshness=hw.on_request()
     )

@@ -132,7 +132,7 @@ WRONG = {
         "the timestamp 'at' is text",
     ),
     "what enriches": (
-        lambda: project(source={"history": ENRICHED.enriched("rich", [RATED]).history}, view={"features": [hw.count()]}),
+        lambda: project(source={"history": hw.enrich(ENRICHED, "rich", [RATED]).history}, view={"features": [hw.count()]}),
         "feature view 'rated'",
         "mean() takes numbers or booleans",
     ),
@@ -269,7 +269,7 @@ RIGHT = {
     "classes of text": lambda: project(labels={"label": "user"}, task="multiclass"),
     "a regressor that orders two classes": lambda: project(estimator=LinearRegression()),
     "enriched events": lambda: project(
-        source={"history": ENRICHED.enriched("rich", [USUAL]).history}, view={"features": [hw.max("usual__mean_price_1d")]}
+        source={"history": hw.enrich(ENRICHED, "rich", [USUAL]).history}, view={"features": [hw.max("usual__mean_price_1d")]}
     ),
     "a third party without a history": lambda: project(
         features=[hw.HttpFeatures("risk", url="https://ip.example/", request={"user": str}, response={"score": float})]

@@ -15,10 +15,10 @@ from headwater.assessing import prices, timing
 from headwater.assessing.formulas import SYMBOLS, waste
 from headwater.assessing.probes import archive_probe, request_probe
 from headwater.assessing.probes import store_probe as of_store
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
-from headwater.definitions.source import Enriched
 from headwater.errors import HeadwaterError
 from headwater.events.selection import TIME, collect
 from headwater.logs.serving_log_rows import AT, REQUEST

@@ -20,10 +20,11 @@ from headwater.assessing.questions import Answers
 from headwater.assessing.readiness_levels import judged, ladders, no_stream, nothing_to_read
 from headwater.definitions.durations import HOUR, Duration, micros
 from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.models.registry import ModelRegistry

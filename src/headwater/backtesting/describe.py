@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headwater.backtesting.fit_options import Refits
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 
 
 def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:

@@ -15,13 +15,13 @@ from headwater.connectors import scan
 from headwater.definitions.aggregation import count
 from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame
-from headwater.definitions.enriched import bottom_of, table_columns
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.enriched import bottom_of, enrich, table_columns
+from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.definitions.tasks import TASKS, TaskType
 from headwater.events.read_events import Notes
 from headwater.events.selection import collect, moment, selected
@@ -166,8 +166,8 @@ def _over(source: Source, matched: pl.DataFrame) -> Source:
     extra = [pl.col(_MINE), pl.col(_BOTH)]
     select = None if source.select is None else [*source.select, *extra]
     if isinstance(source.history, Enriched):
-        return _over(source.history.base, matched).enriched(
-            source.name, source.history.features.features, select=select, filter=source.filter
+        return enrich(
+            _over(source.history.base, matched), source.name, source.history.features.features, select=select, filter=source.filter
         )
     return dataclasses.replace(source, history=matched, select=select or matched.columns)
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, batch, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed, precomputed
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import UsageError
 from headwater.training.leak_checks import filter_columns, label_columns
 

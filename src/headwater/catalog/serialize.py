@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from headwater.catalog.entry import Entries, Entry, Key
 from headwater.definitions.base import Definition, canonical
-from headwater.definitions.columns import output_name
+from headwater.definitions.columns import DTYPES, output_name
 from headwater.definitions.connectors import Table
 from headwater.definitions.durations import text
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.freshness import OnRequest
 from headwater.definitions.http_features import HttpFeatures
@@ -19,9 +19,9 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
-from headwater.definitions.request_feature import DTYPES, RequestField
+from headwater.definitions.request_feature import RequestField
 from headwater.definitions.served_views import Stored, replayed, stored
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import DefinitionError
 
 HIDDEN = frozenset({"reads", "events", "made_of"})

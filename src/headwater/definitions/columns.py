@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headwater.definitions.base import is_expr
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 Selection = Sequence["str | pl.Expr"]
+
+DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "bool", datetime: "datetime"}
+"""The types of a request's fields and of third-party columns, and their names."""
 
 
 def check_selection(select: Selection | None, keep: pl.Expr | None, what: str) -> None:

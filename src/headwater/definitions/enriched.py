@@ -8,29 +8,62 @@ from typing import TYPE_CHECKING
 
 from headwater.definitions.base import check_name
 from headwater.definitions.columns import Selection, output_name, root_columns
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.request_feature import RequestFeature
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def enrich(base: Source, name: str, features: Sequence[Member], *, select: Selection | None, filter: pl.Expr | None) -> Source:
-    """`Source.enriched`.
+def enrich(
+    source: Source, name: str, features: Sequence[Member], *, select: Selection | None = None, filter: pl.Expr | None = None
+) -> Source:
+    """A source of the same events, each with features as of its own event time, next to its own columns.
 
-    Where the base says by a rule when events are known, that is no earlier than the event, so all that counts for it was known
-    by then: the rule holds for the enriched source too. Where a column says it, the later of both stands in a column of its own.
+    An event asks for the features as a request would: its columns fill the keys of the views, and what counts is what had
+    happened before its event time and was known by the freshness of each view. It does not count itself. It is known when it
+    was, or when the last event that counted became known, whichever is later. A level changes none of this: it says when
+    values are read, not what events say. Views over the enriched source are chained views, and it can be enriched again.
+
+    Args:
+        source: the source of the events.
+        name: the new source's name.
+        features: views (all their features), single ones, and request features over columns of the event. Each is a column
+            of its full name, such as `card__mean_amount_30d`; those that nothing reads are not computed.
+        select, filter: as for any source, over the columns of this one and the features.
+
+    Raises:
+        DefinitionError: `source` is not a Source, a view's key that the events lack, or a feature named like one of their columns.
+
+    >>> import headwater as hw, polars as pl
+    >>> from datetime import datetime, UTC
+    >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
+    >>> paid = pl.DataFrame({"card": ["a"] * 4, "at": [at(8), at(9), at(10), at(11)], "amount": [10.0, 20.0, 90.0, 30.0]})
+    >>> payments = hw.Source("payments", history=paid, timestamp_field="at")
+    >>> card = hw.FeatureView("card", source=payments, keys=["card"], features=[hw.mean("amount")], windows=["30d"],
+    ...                       freshness=hw.streaming("2s"))
+    >>> large = pl.col("amount") > 3 * pl.col("card__mean_amount_30d")
+    >>> rated = hw.enrich(payments, "rated", [card["mean_amount_30d"]], select=["card", large.alias("large")])
+    >>> view = hw.FeatureView("rated_card", source=rated, keys=["card"], features=[hw.count(where="large")], windows=["1d"],
+    ...                       freshness=hw.on_request())
+    >>> asked = pl.DataFrame({"card": ["a"], "timestamp": [at(12)]})
+    >>> hw.get_historical_features(view, asked)["rated_card__count_where_large_1d"].to_list()
+    [1]
     """
+    # Where the base says by a rule when events are known, that is no earlier than the event, so all that counts for it was known
+    # by then: the rule holds for the enriched source too. Where a column says it, the later of both is in a column of its own.
     check_name(name, "a source")
-    what = f"source {name!r}, {base.name!r} enriched"
+    if not isinstance(source, Source):
+        raise DefinitionError(f"source {name!r}: enrich() got {source!r} as its source; give a hw.Source")
+    what = f"source {name!r}, {source.name!r} enriched"
     if isinstance(features, str | FeatureView | FeatureRef) or not isinstance(features, Sequence) or not features:
         raise DefinitionError(f"{what}: features is {features!r}; give a list of feature views, single features and request features")
-    if base.changes is not None:
+    if source.changes is not None:
         raise DefinitionError(
-            f"{what}: {base.name!r} has changes={base.changes!r}, and an event that is taken back has no one time at which to ask for features; "
+            f"{what}: {source.name!r} has changes={source.changes!r}, and an event that is taken back has no one time at which to ask for features; "
             "enrich a source of the images after a change (filter=), or aggregate this one itself"
         )
     for member in features:
@@ -45,12 +78,12 @@ def enrich(base: Source, name: str, features: Sequence[Member], *, select: Selec
             f"{what}: a third party says {', '.join(service.not_in_training)}, and has no history=; nothing says what it was for past events"
         )
     made = dataclasses.replace(
-        base,
+        source,
         name=name,
-        history=Enriched(base, service),
+        history=Enriched(source, service),
         select=select,
         filter=filter,
-        known_at_field=None if base.known_at_field is None else known_column(name),
+        known_at_field=None if source.known_at_field is None else known_column(name),
         id_horizon="0s",  # the base has dropped the copies already
     )
     made.remember_site()

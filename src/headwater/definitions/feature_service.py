@@ -11,7 +11,7 @@ from headwater.definitions.base import Definition, check_name
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import EnrichedHistory, Source
 from headwater.errors import DefinitionError, nearest
 
 Member = FeatureView | FeatureRef | RequestFeature | RequestField | HttpFeatures
@@ -80,7 +80,7 @@ class FeatureService(Definition):
     @cached_property
     def http_features(self) -> tuple[HttpFeatures, ...]:
         """All that a third party is asked for, those that only feed a request feature or a key included."""
-        return tuple(view.third_party for view in self.views_in_history if view.third_party is not None)
+        return tuple(view.third_party for view in self.views_in_history if isinstance(view.third_party, HttpFeatures))
 
     @cached_property
     def views_in_history(self) -> tuple[FeatureView, ...]:
@@ -209,7 +209,7 @@ class FeatureService(Definition):
         asked: dict[str, HttpFeatures] = {}
 
         def of_view(view: FeatureView) -> FeatureView:
-            if view.third_party is not None:
+            if isinstance(view.third_party, HttpFeatures):
                 return of_http(view.third_party).view
             if view.name not in made:
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
@@ -261,6 +261,22 @@ class FeatureService(Definition):
         for view in self._read():
             if first[view.name] != view:
                 raise DefinitionError(f"{what}: two views are named {view.name!r}; rename one")
+
+
+@dataclass(frozen=True, eq=False)
+class Enriched(EnrichedHistory):
+    """The events of `base`, each with `features` as of its own event time; made by `enrich`."""
+
+    base: Source
+    features: FeatureService
+
+    def __str__(self) -> str:
+        return f"{self.base.name}, each event with {', '.join(self.features.feature_names)}"
+
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """The columns of the base and the features; None where the schema of a table decides."""
+        return None if self.base.columns is None else self.base.columns | set(self.features.feature_names)
 
 
 def _chain(source: Source) -> Iterator[Source]:

@@ -10,18 +10,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, Union
+from typing import ClassVar, Literal, Union
 
 from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.definitions.freshness import Freshness, check_freshness
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import EnrichedHistory, Source
 from headwater.errors import DefinitionError, nearest
-
-if TYPE_CHECKING:
-    from headwater.definitions.http_features import HttpFeatures
 
 LIFETIME = Window(None)
 
@@ -54,6 +51,18 @@ class FeatureRef(Definition):
     def name(self) -> str:
         """`view__feature`, as it stands in training data and answers."""
         return f"{self.view.name}__{self.feature}"
+
+
+class ThirdParty(Definition):
+    """Features of a third party, as their view over recorded responses knows them. `HttpFeatures` is its one implementation."""
+
+    name: str
+    history: Source | None
+
+    @property
+    def trains(self) -> bool:
+        """Whether a history supplies training values."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +104,7 @@ class FeatureView(Definition):
     on_incomplete: Literal["null", "value", "refuse"] = field(default="null", metadata={"fingerprint": "given"})
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
-    third_party: HttpFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # whose earlier answers the source has
+    third_party: ThirdParty | None = field(default=None, metadata={"fingerprint": "given"})  # whose recorded responses the source has
 
     is_placed: ClassVar[bool] = False
 
@@ -313,7 +322,7 @@ def _reading(source: Source, columns: frozenset[str], *, without_history: bool, 
     own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
     if source.select is not None:
         said["select"] = [item for item in source.select if output_name(item) in own]
-    if without_history and not isinstance(source.history, Enriched):
+    if without_history and not isinstance(source.history, EnrichedHistory):
         said.pop("history", None)
     if without_stream:
         said.pop("stream", None)

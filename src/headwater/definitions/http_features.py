@@ -12,11 +12,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headwater.definitions.aggregation import latest
-from headwater.definitions.base import Definition, check_name
+from headwater.definitions.base import check_name
+from headwater.definitions.columns import DTYPES
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdParty
 from headwater.definitions.freshness import on_request
-from headwater.definitions.request_feature import DTYPES
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Env
 from headwater.errors import DefinitionError, nearest
@@ -27,7 +27,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, eq=False)
-class HttpFeatures(Definition):
+class HttpFeatures(ThirdParty):
     """Features that a third party is asked for over HTTP, at the moment of a request: `ip["score"]` is one of them.
 
     Without a fault of its own: a call that is slow, fails or answers what it should not costs its features, never the prediction.

@@ -10,14 +10,14 @@ from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
-from headwater.definitions.feature_service import FeatureService, names_of
+from headwater.definitions.feature_service import Enriched, FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, kind_of, never, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.precomputed_members import members_ahead
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError
 

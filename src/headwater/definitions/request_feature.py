@@ -7,14 +7,12 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 
 from headwater.definitions.base import Definition, check_name
+from headwater.definitions.columns import DTYPES
 from headwater.definitions.feature_view import FeatureRef
 from headwater.errors import DefinitionError
-
-DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "bool", datetime: "datetime"}
 
 
 @dataclass(frozen=True, eq=False)

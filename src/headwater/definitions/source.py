@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from headwater.definitions.connectors import TableLike
-    from headwater.definitions.feature_service import FeatureService, Member
 
 _DAY = "1d"
 
@@ -30,6 +31,17 @@ class _StoredName(str):
     __slots__ = ()
 
 
+class EnrichedHistory(Definition):
+    """A history that is computed: the events of the source `base`, each with features. `Enriched` is its one implementation."""
+
+    base: Source
+
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """The columns of the base and the features; None where the schema of a table decides."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, eq=False)
 class Source(Definition):
     """Events with an event time, and the rule for when each became known.
@@ -38,7 +50,7 @@ class Source(Definition):
         name: letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
         history: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface;
-            `enriched` puts other events here.
+            `enrich` puts computed events here.
         stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
             where there is no history. What features say does not depend on it, so it is no part of the fingerprint.
         select: what is known at the event time: column names and row-wise polars expressions. None takes every column, and is
@@ -66,7 +78,7 @@ class Source(Definition):
     name: str
     _: KW_ONLY
     timestamp_field: str
-    history: TableLike | Enriched | None = None
+    history: TableLike | EnrichedHistory | None = None
     stream: Stream | None = dataclasses.field(default=None, metadata={"fingerprint": False})
     select: Selection | None = None
     filter: pl.Expr | None = None
@@ -85,7 +97,7 @@ class Source(Definition):
         what = f"source {self.name!r}"
         if not isinstance(self.timestamp_field, str):
             raise DefinitionError(f"{what}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time")
-        if self.history is not None and not isinstance(self.history, Enriched):
+        if self.history is not None and not isinstance(self.history, EnrichedHistory):
             object.__setattr__(self, "history", as_table(self.history, f"{what}: history"))
         if self.stream is not None:
             check_stream(self.stream, what, has_history=self.history is not None)
@@ -112,53 +124,27 @@ class Source(Definition):
             raise DefinitionError(
                 f"source {self.name!r} has no history: give history=hw.parquet(path) or a frame, so that it can be read offline"
             )
-        assert not isinstance(self.history, Enriched), "training.enrichment makes a table of it before it is read"
+        assert not isinstance(self.history, EnrichedHistory), "training.enrichment makes a table of it before it is read"
         return as_table(self.history, "history")
 
     @property
     def columns(self) -> frozenset[str] | None:
         """The columns that features can use, where `select` names them; None where the table's schema decides."""
-        selected = self.history.columns if isinstance(self.history, Enriched) else None
+        selected = self.history.columns if isinstance(self.history, EnrichedHistory) else None
         if self.select is not None:
             selected = frozenset(output_name(item) for item in self.select)
         own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field, self.changes) if c)}
         return None if selected is None else selected | own
 
-    def enriched(self, name: str, features: Sequence[Member], *, select: Selection | None = None, filter: pl.Expr | None = None) -> Source:
-        """A source of the same events, each with features as of its own event time beside its columns.
-
-        An event asks for the features as a request would: its columns fill the keys of the views, and what counts is what had
-        happened before its event time and was known by the freshness of each view. It does not count itself. It is known when it
-        was, or when the last event that counted became known, whichever is later. A level changes none of this: it says when
-        values are read, not what events say. Views over the enriched source are chained views, and it can be enriched again.
-
-        Args:
-            name: the new source's name.
-            features: views (all their features), single ones, and request features over columns of the event. Each is a column
-                of its full name, such as `card__mean_amount_30d`; those that nothing reads are not computed.
-            select, filter: as for any source, over the columns of this one and the features.
-
-        Raises:
-            DefinitionError: a view's key that the events lack, or a feature named like one of their columns.
-
-        >>> import headwater as hw, polars as pl
-        >>> from datetime import datetime, UTC
-        >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
-        >>> paid = pl.DataFrame({"card": ["a"] * 4, "at": [at(8), at(9), at(10), at(11)], "amount": [10.0, 20.0, 90.0, 30.0]})
-        >>> payments = hw.Source("payments", history=paid, timestamp_field="at")
-        >>> card = hw.FeatureView("card", source=payments, keys=["card"], features=[hw.mean("amount")], windows=["30d"],
-        ...                       freshness=hw.streaming("2s"))
-        >>> large = pl.col("amount") > 3 * pl.col("card__mean_amount_30d")
-        >>> rated = payments.enriched("rated", [card["mean_amount_30d"]], select=["card", large.alias("large")])
-        >>> view = hw.FeatureView("rated_card", source=rated, keys=["card"], features=[hw.count(where="large")], windows=["1d"],
-        ...                       freshness=hw.on_request())
-        >>> asked = pl.DataFrame({"card": ["a"], "timestamp": [at(12)]})
-        >>> hw.get_historical_features(view, asked)["rated_card__count_where_large_1d"].to_list()
-        [1]
-        """
-        from headwater.definitions.enriched import enrich  # views know sources, and here a source knows views
-
-        return enrich(self, name, features, select=select, filter=filter)
+    def enriched(
+        self, name: str, features: Sequence[Definition], *, select: Selection | None = None, filter: pl.Expr | None = None
+    ) -> Source:
+        """Deprecated: use `hw.enrich(source, name, features)`, which has the same arguments. It will be removed in the next release."""
+        message = f"Source.enriched() is deprecated and will be removed in the next release; write hw.enrich(source, {name!r}, features)"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        enrich = importlib.import_module("headwater.definitions.enriched").enrich  # by name: views import sources, never the reverse
+        enriched: Source = enrich(self, name, features, select=select, filter=filter)
+        return enriched
 
     def stored_as(self, name: str) -> Source:
         """This source under the name by which an online store keeps it."""
@@ -192,22 +178,6 @@ class Source(Definition):
             )
         if self.id_horizon != _DAY:
             raise DefinitionError(f"{what}: with changes={self.changes!r}, an id means the same event for ever; leave id_horizon out")
-
-
-@dataclass(frozen=True, eq=False)
-class Enriched(Definition):
-    """The events of `base`, each with `features` as of itself; made by `Source.enriched`."""
-
-    base: Source
-    features: FeatureService
-
-    def __str__(self) -> str:
-        return f"{self.base.name}, each event with {', '.join(self.features.feature_names)}"
-
-    @property
-    def columns(self) -> frozenset[str] | None:
-        """The columns of the base and the features; None where the schema of a table decides."""
-        return None if self.base.columns is None else self.base.columns | set(self.features.feature_names)
 
 
 def check_known(field: str | None, after: Duration, what: str) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 
 Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the message, the remedy
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import seed

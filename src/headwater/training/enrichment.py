@@ -18,11 +18,11 @@ from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.engine.query import Request, reach_of
 from headwater.errors import DataError, nearest
 from headwater.events.read_events import Notes, Reach, no_events, read_events

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.durations import Window
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.memory_sizes import in_bytes
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.engine.local.spill import compute
 from headwater.engine.query import Query, Request
 from headwater.errors import DataError, UsageError, listed, nearest

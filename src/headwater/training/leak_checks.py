@@ -11,9 +11,10 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.definitions.enriched import filter_columns as chosen_by
 from headwater.definitions.enriched import table_columns
+from headwater.definitions.feature_service import Enriched
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import LeakError
 from headwater.events.selection import collect, moment, selected
 

@@ -12,11 +12,11 @@ import polars as pl
 
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.enriched import lacking
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.source import Enriched, Source
+from headwater.definitions.source import Source
 from headwater.errors import DataError, DefinitionError, nearest
 from headwater.events.column_encoding import check_accepts, check_secondary, check_values, check_where, feature_dtype
 from headwater.events.keys import check_types

@@ -15,8 +15,8 @@ import httpx
 import msgspec
 
 from headwater import settings
+from headwater.definitions.columns import DTYPES
 from headwater.definitions.http_features import PLACE, HttpFeatures, fits
-from headwater.definitions.request_feature import DTYPES
 from headwater.definitions.streams import Env
 from headwater.errors import DataError, UsageError
 
