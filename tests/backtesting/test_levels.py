@@ -341,7 +341,7 @@ def _precomputed(keys, freshness=DAILY):
 @pytest.mark.parametrize(
     ("levels", "error", "says"),
     [
-        (_precomputed(["usr"]), UsageError, r"made ahead for \['usr'\], .* key 'usr', .*did you mean 'user'\?"),
+        (_precomputed(["usr"]), UsageError, r"precomputed for \['usr'\], .* key 'usr', .*did you mean 'user'\?"),
         (_precomputed(["user", "device"]), UsageError, "no view of these keys alone has the key 'device'"),
         (_precomputed(["user"], hw.never()), UsageError, r"precomputed\(never\(\)\) makes no predictions"),
         (

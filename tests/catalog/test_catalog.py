@@ -78,7 +78,7 @@ def test_whoever_waits_too_long_is_told(place):
     hw.apply(of_hours(1), place)
     with Catalog(place).changing("shop"):
         began = time.monotonic()
-        with pytest.raises(CatalogError, match=r"somebody else has been applying to the catalog .* for more than 0\.3 s"):
+        with pytest.raises(CatalogError, match=r"another process has been applying to the catalog .* for more than 0\.3 s"):
             hw.apply(of_hours(2), Catalog(place, wait=0.3), allow_breaking=True)
         assert 0.2 < time.monotonic() - began < 5
         assert hw.plan(of_hours(1), place).changes == ()  # readers do not wait
@@ -86,7 +86,7 @@ def test_whoever_waits_too_long_is_told(place):
 
 
 def test_another_project_waits_too(place):
-    with Catalog(place).changing("shop"), pytest.raises(CatalogError, match="somebody else"):
+    with Catalog(place).changing("shop"), pytest.raises(CatalogError, match="another process"):
         hw.apply(project(name="fraud"), Catalog(place, wait=0.2))
 
 

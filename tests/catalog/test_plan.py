@@ -146,7 +146,7 @@ CHANGES = {
         project(),
         project(view(freshness=STREAM)),
         {"view user": {B}},
-        ["freshness: batch every 1d UTC, delay 4h → streaming 2s", "made anew for the stream, seeded from history"],
+        ["freshness: batch every 1d UTC, delay 4h → streaming 2s", "rebuilt for the stream, seeded from history"],
     ),
     "streaming to batch": (project(view(freshness=STREAM)), project(), {"view user": {B}}, ["streaming 2s → batch every 1d UTC"]),
     "another lag": (

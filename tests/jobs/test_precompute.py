@@ -329,7 +329,7 @@ def fee(amount: float) -> float:
                 EVENTS.rename({"key": "score"}), model=model_of(total(EVENTS, keys=["key"]).alias("v", {"key": "score"})), keys=["score"]
             ),
             UsageError,
-            "'score' is the name of what is written beside the keys",
+            "'score' is also the name of a column that is written with the keys",
         ),
     ],
 )

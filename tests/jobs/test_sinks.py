@@ -125,7 +125,7 @@ def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeyp
 
     monkeypatch.setattr(sinks.ScoreTable, "_copy", stops)
     with pytest.raises(
-        ConnectError, match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*the same call goes on"
+        ConnectError, match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*repeat the same call"
     ):
         hw.materialize_model(arm, FITTED, version="1", store=store, at=at(2), table=table)
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 1.0)]
@@ -169,7 +169,7 @@ def test_a_table_of_lists(url, store):
         (
             lambda url: hw.ScoreTable(url, "others"),
             DataError,
-            r"the table others in .* has the columns \['a'\], and scores would be written to",
+            r"the table others in .* has the columns \['a'\], and scores need",
         ),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_null_time_and_one_that_the_clocks_skipped_are_said():
     assert found["v__count_30d"].to_list() == [2]
     assert (said.left_out, found.left_out) == ({reason: 2}, {reason: 2})
     assert isinstance(said, HeadwaterWarning)
-    assert str(said) == f"left out: 2 rows of {reason}. Filter them out, or fill what is missing"
+    assert str(said) == f"left out: 2 rows of {reason}. Filter them out, or fill the missing values"
 
 
 @pytest.mark.parametrize("memory", [None, "100GB"])

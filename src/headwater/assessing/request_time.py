@@ -182,7 +182,7 @@ def _trial(asked: Asked) -> _Trial:
         raise UsageError(f"model {given.name!r} finds candidates anew at each level, so no feature is lost by itself")
     model = dataclasses.replace(given, features=given.features.in_training)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, texts=model.task_type.classes)
+    requests = read_labels(model.labels, strings=model.task_type.classes)
     assert requests.label is not None
     found = outcomes(model, requests.label, requests.frame)
     fold = split_rows(by_list(requests, found), asked.split).folds[-1]

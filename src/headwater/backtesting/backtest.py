@@ -181,7 +181,7 @@ class _Run:
         if any(level.reads_history(self.model) for level in self.levels.values()):
             check_model(self.model, fitted=True)
         refuse_label_columns(self.model)
-        requests = read_labels(self.model.labels, self.memory, texts=self.model.task_type.classes)
+        requests = read_labels(self.model.labels, self.memory, strings=self.model.task_type.classes)
         assert requests.label is not None
         found = outcomes(self.model, requests.label, requests.frame)
         parts = split_rows(by_list(requests, found), split)

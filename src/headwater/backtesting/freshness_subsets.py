@@ -143,7 +143,7 @@ class Mixtures:
     def requests(self) -> Requests:
         """The labelled rows."""
         refuse_label_columns(self.model)
-        return read_labels(self.model.labels, self.effort.memory, texts=self.model.task_type.classes)
+        return read_labels(self.model.labels, self.effort.memory, strings=self.model.task_type.classes)
 
     @cached_property
     def outcomes(self) -> Outcomes:

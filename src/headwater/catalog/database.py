@@ -57,7 +57,7 @@ class Catalog:
 
     Args:
         at: a path, or a URL such as `postgresql://user@host/name`; None takes `settings.catalog()`.
-        wait: how many seconds to wait for somebody else who is applying.
+        wait: how many seconds to wait for another process that is applying.
 
     Raises:
         UsageError: another kind of database.
@@ -74,7 +74,7 @@ class Catalog:
         return str(self._url.database) if self._sqlite else postgres.shown(self._url)
 
     def held(self, project: str) -> Held:
-        """What it holds of `project`: one moment's state, even while somebody applies; nothing where there is no catalog yet.
+        """What it holds of `project`: a consistent snapshot, even during an apply; nothing where there is no catalog yet.
 
         Raises:
             CatalogError: it cannot be read, or a newer headwater wrote it.
@@ -92,10 +92,10 @@ class Catalog:
 
     @contextmanager
     def changing(self, project: str) -> Iterator[tuple[Held, Change]]:
-        """What it holds of `project`, and what writes to it; nobody else writes until the block ends, and an error takes all back.
+        """What it holds of `project`, and its writer; no other process writes until the block ends, and an error rolls all back.
 
         Raises:
-            CatalogError: somebody else has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
+            CatalogError: another process has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
         """
         with self._writing() as connection:
             yield _held(connection, project), Change(connection, project)
@@ -158,7 +158,7 @@ class Catalog:
             said = " ".join(str(error.orig).split())
             if getattr(error.orig, "sqlstate", None) == "55P03" or said == "database is locked":
                 raise CatalogError(
-                    f"somebody else has been applying to the catalog {self} for more than {self.wait:g} s; run again when they are done"
+                    f"another process has been applying to the catalog {self} for more than {self.wait:g} s; run again when it is done"
                 ) from error
             raise CatalogError(f"the catalog {self} cannot be used: {said}; name one with --catalog or HEADWATER_CATALOG") from error
         except SQLAlchemyError as error:

@@ -21,9 +21,9 @@ class Change(Readable):
     """One definition that is added, changed or removed.
 
     Args:
-        details: what is different, field by field.
+        details: the differences, field by field.
         breaking: what a trained model of the catalog reads, and will not find or will find to mean something else.
-        needs_backfill: whether its state cannot be derived from what is stored.
+        needs_backfill: whether its state cannot be derived from stored state.
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ class Change(Readable):
 
 
 def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change, ...]:
-    """What is different in `new` from what the catalog holds: by kind, then by name.
+    """The differences between `new` and the catalog: by kind, then by name.
 
     trained: the names of the models that were trained; what a model reads that is only defined can change without breaking it.
     """
@@ -63,7 +63,7 @@ def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change,
 _ORDER = ("source", "view", "http", "service", "labels", "model", "level")
 
 
-# ---------------------------------------------------------------- what is different
+# ---------------------------------------------------------------- differences
 
 
 def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterat
             else f"what its source {source.name} is made of changed"
         )
     if _is_batch(before) and not _is_batch(after):
-        yield "its state is made anew for the stream, seeded from history"
+        yield "its state is rebuilt for the stream, seeded from history"
 
 
 def _tiles_fields(entry: Entry) -> list[object]:
@@ -127,7 +127,7 @@ def renamed(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str,
     for name in gone:
         same = [n for n in come if other[n] == one[name] and n not in found.values()]
         nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
-        if nearest and "__" not in name:  # in a service, the texts only say whose a feature is
+        if nearest and "__" not in name:  # in a service, the strings only name the view of a feature
             found[name] = nearest[0]
     return found
 

@@ -1,4 +1,4 @@
-"""What is allowed and probably not meant, and what no pipeline can do: rules over a project, each with a remedy."""
+"""Lint rules over a project: definitions that are valid but probably not meant, and those that no pipeline can run; each with a remedy."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _text_extremes(project: Project) -> Iterator[Finding]:
         if texts:
             yield (
                 view,
-                f"min() and max() of {', '.join(texts)} compare texts letter by letter ('10' < '9'), and each tile keeps a whole text",
+                f"min() and max() of {', '.join(texts)} compare strings letter by letter ('10' < '9'), and each tile keeps a whole string",
                 "Cast it in the source's select where it is a number or a time; for names, mode() or last() may be meant",
             )
 
@@ -202,7 +202,7 @@ def _not_in_training(project: Project) -> Iterator[Finding]:
             yield (
                 http,
                 "no model is trained on it: it has no history that says what it was for past requests",
-                "Serve it, keep what is answered, and give it history= when there is enough of it",
+                "Serve it, log its answers, and give it history= when there is enough of it",
             )
 
 
@@ -224,13 +224,13 @@ def _cut_off(project: Project) -> Iterator[Finding]:
         if short:
             yield (
                 http,
-                f"its timeout of {http.timeout} is no shorter than the latency_budget of model {listed(short)}, which would cut it off before",
+                f"its timeout of {http.timeout} is not shorter than the latency_budget of model {listed(short)}, which would cut it off before",
                 "Give it a shorter timeout, or the model a longer budget",
             )
 
 
 def _text_columns(source: Source) -> frozenset[str]:
-    """The columns of texts, where a history can be looked at; a history that cannot is told of when it is read."""
+    """The string columns, where a history can be read; one that cannot is reported when it is read."""
     if source.history is None or isinstance(source.history, Enriched):
         return frozenset()
     import polars as pl

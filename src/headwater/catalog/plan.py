@@ -32,8 +32,8 @@ class Plan(Readable):
         project: its name.
         catalog: where it lies.
         version: the project's version in the catalog that it is compared with; 0 where it was never applied.
-        changes: what is added, changed and removed, by kind and name.
-        lints: what no pipeline can do (`refused`), and what is probably not meant (`warning`).
+        changes: definitions added, changed and removed, by kind and name.
+        lints: definitions that no pipeline can run (`refused`), and that are probably not meant (`warning`).
         unchanged: how many definitions are the same.
         applied: the version that an apply made of it; None for a plan, and where nothing was written.
         kept: names of what the project no longer has, and which stays live.
@@ -54,7 +54,7 @@ class Plan(Readable):
 
     @property
     def needs_backfill(self) -> tuple[str, ...]:
-        """The views whose state cannot be derived from what is stored: batch ones are materialized, streaming ones seeded."""
+        """The views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded."""
         return tuple(change.name for change in self.changes if change.needs_backfill)
 
     @property
@@ -151,23 +151,23 @@ def apply(
 ) -> Plan:
     """Make `project` what the catalog holds: all of it or, where it is stopped, nothing.
 
-    Whoever else applies at the same time waits, and then compares with what was made here. No state of an online store is touched.
+    Concurrent calls wait, and then compare with the version made here. No state of an online store is touched.
 
     Args:
         project: the definitions.
         catalog: as for `plan`.
         allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
-        allow_breaking: let go what trained models of the catalog still read, or will find to mean something else.
+        allow_breaking: allow changes of definitions that trained models of the catalog still read.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
         registry: as for `plan`.
 
     Raises:
         DefinitionError: no pipeline can do what is defined, or it does not fit the tables; every reason is named.
         UsageError: a change breaks a model, or the catalog has another version than expected.
-        CatalogError: the catalog cannot be written, or somebody else was applying for half a minute.
+        CatalogError: the catalog cannot be written, or another process was applying for half a minute.
     """
     where = _catalog(catalog)
-    describe(project)  # what is in memory is hashed, and files are looked at, before anybody has to wait
+    describe(project)  # frames are hashed and files are read before the lock is taken
     found = lints(project)
     with where.changing(project.name) as (held, change):
         made = _plan(project, where, held, found, registry or ModelRegistry())
@@ -235,15 +235,15 @@ def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int
         raise DefinitionError(f"project {made.project!r} cannot be applied: {reasons}")
     if expect is not None and expect != made.version:
         raise UsageError(
-            f"project {made.project!r} has version {made.version} in the catalog {made.catalog}, and {expect} was expected: somebody applied "
+            f"project {made.project!r} has version {made.version} in the catalog {made.catalog}, and {expect} was expected: another change was applied "
             "since; look at a new plan"
         )
     breaking = [said for change in made.changes if allow_destroy or change.action != "removed" for said in change.breaking]
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
-            f"project {made.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give what changes a new name beside the "
-            "old one, or apply with allow_breaking (--allow-breaking) and train these models again"
+            f"project {made.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give the changed definition a new name and keep "
+            "the old one, or apply with allow_breaking (--allow-breaking) and train these models again"
         )
 
 

@@ -25,7 +25,7 @@ from headwater.definitions.source import Source
 from headwater.errors import DefinitionError
 
 HIDDEN = frozenset({"reads", "events", "made_of"})
-"""Fields of a definition that others are judged by, and that follow from what is shown."""
+"""Fields of a definition that other definitions are checked by, and that follow from the fields shown."""
 
 
 def describe(project: Project) -> Entries:
@@ -246,7 +246,7 @@ def _hash(value: object) -> str:
 
 
 def _without_none(**fields: object) -> dict[str, object]:
-    """So that a field which a later version adds is no change."""
+    """Drop None, so that a field which a later version adds does not count as a change."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -227,7 +227,7 @@ class _Erasure:
     # ------------------------------------------------------------ streams
 
     def _source(self, source: Source) -> None:
-        """Erase from the state of a stream, and then from its files; both while nobody else makes files of it."""
+        """Erase from the state of a stream, and then from its files; both while no other process rolls its files."""
         views = streamed([one.view for one in self.views])[source]
         acceptance = Acceptance(source, views, 0)
         if not StreamRows(acceptance, self.key).can_have_it:
@@ -284,7 +284,7 @@ class _Erasure:
                 f"dead letters of {source.name}", f"{payloads} payloads can be read neither as its format nor as JSON"
             )
 
-    # ------------------------------------------------------------ caches, manifests, and what is elsewhere
+    # ------------------------------------------------------------ caches, manifests, other places
 
     def _caches(self) -> Mapping[str, int]:
         """Clear the feature cache and the work folders of killed runs: what they hold does not name its keys."""
@@ -329,7 +329,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
 
 
 def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) -> ErasedKey:
-    """The key, if views or predictions have its columns and what is stored can hold its values.
+    """The key, if views or predictions have its columns and the stored types can hold its values.
 
     Raises:
         UsageError: they do not.

@@ -19,7 +19,7 @@ from headwater.training.dataset_manifests import DATASETS, ERASED
 
 
 def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: Journal) -> int:
-    """Mark each known manifest of which a file was rewritten, or whose training set has the key; how many.
+    """Mark each known manifest with a rewritten file, or whose training set has the key; the number marked.
 
     A manifest that was moved or deleted is passed over.
     """
@@ -47,7 +47,7 @@ def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: Journal) -> i
 
 
 def _rows(manifest: Path, keys: Sequence[ErasedKey]) -> int:
-    """How many rows of the training set beside a manifest have the key."""
+    """How many rows of the training set of a manifest have the key."""
     stem = manifest.name.removesuffix(".manifest.json")
     for path, read in ((manifest.with_name(f"{stem}.parquet"), pl.read_parquet), (manifest.with_name(f"{stem}.csv"), pl.read_csv)):
         if path.is_file():

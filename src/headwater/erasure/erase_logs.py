@@ -61,7 +61,7 @@ def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> 
 
 
 def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
-    """The ids of the requests in the serving log of which every row has the key: an outcome may name its request by nothing else."""
+    """The ids of the requests in the serving log whose rows all have the key: an outcome may name its request by the id alone."""
     gone: set[str] = set()
     stay: set[str] = set()
     for path in sorted((folder / SERVED).rglob("*.parquet")):
@@ -97,7 +97,7 @@ def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], 
 def _journal(path: Path, keys: Sequence[ErasedKey], requests: set[str], *, dry_run: bool) -> int:
     try:
         with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
-            database.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
+            database.execute("PRAGMA secure_delete=ON")  # deleted rows are overwritten
             rows = database.execute("SELECT sequence, identity FROM outcomes").fetchall()
             gone = [(sequence,) for sequence, identity in rows if _is_of(identity, keys, requests)]
             if gone and not dry_run:

@@ -86,12 +86,12 @@ class StreamState:
             changes |= blocks
             unread += lost
         if self.shard.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
-            # whoever fills views from the archive is fenced, and begins again with what is left of it
+            # a process that fills views from the archive is fenced, and restarts with the remaining rows
             changes = {keyspace.filling(self.shard.source.name, self.shard.partition): secrets.token_bytes(16), **changes}
         return Found(+rows, changes, frozenset(self.tokens) if self.shard.corrections is not None else frozenset(), unread)
 
     def erase(self) -> Found:
-        """Remove what is found.
+        """Remove the matches.
 
         Raises:
             StoreError: the store cannot be written.

@@ -1,4 +1,4 @@
-"""The receipt of an erasure, which is also its journal: what is done is noted before the next step, so a killed erasure goes on.
+"""The receipt of an erasure, which is also its journal: each step is recorded before the next, so a killed erasure can be resumed.
 
     FOLDER/erasures/20240501T120000Z-1f2e3d4c.json
 

@@ -17,7 +17,7 @@ _PLACE = (PARTITION, OFFSET, AT, KNOWN_AT, SEQUENCE)
 
 
 def rules_of(acceptance: Acceptance) -> dict[str, str]:
-    """The parts of the rules, most as digests: the columns and their types, what is selected of them, filter, ids, and keys of views."""
+    """The parts of the rules, most as digests: the columns and their types, the select, filter, ids, and keys of views."""
     source = acceptance.source
     columns = needed(acceptance)
     own = (source.timestamp_field, source.known_at_field, source.changes, source.timezone, source.window_on)

@@ -1,5 +1,5 @@
 """From blocks that commits leave in the online store to parquet files: accepted events to the archive, rows that a source's filter leaves
-out beside it, refused records to the dead letters.
+out to the filtered log, rejected records to the dead letters.
 
 A block is written with its commit, so nothing that was committed is missing and nothing else is there. Blocks are rolled into a file that
 is made durable before they are deleted. A file is named by the commits in it: after a crash between the two, blocks that a file holds
@@ -40,7 +40,7 @@ class Roller:
     """Rolls one space of a store into files.
 
     space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks
-    these are. keep: microseconds; what is older by more is removed, by days, when a file is made and by `expire`; None keeps all.
+    these are. keep: microseconds; older days are removed, when a file is made and by `expire`; None keeps all.
     """
 
     store: OnlineStore

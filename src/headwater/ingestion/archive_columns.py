@@ -15,7 +15,7 @@ from headwater.ingestion.archive import FOLDERS
 
 
 def as_today(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> tuple[pl.DataFrame, Counter[str]]:
-    """The rows with these columns, cast where they had another type; and the values that could not be told, by what is wrong with them.
+    """The rows with these columns, cast where they had another type; and the values that could not be cast, counted by error.
 
     >>> rows, lost = as_today(pl.DataFrame({"n": [1, 2]}), {"n": pl.Float64(), "word": pl.String()})
     >>> rows.rows(), dict(lost)
@@ -57,4 +57,4 @@ def broken_files_named(folder: Path | None, source: str) -> Iterator[None]:
                     raise DataError(
                         f"{path} cannot be read: {broken}. Put it back from a backup; without it, its events are in no archive"
                     ) from error
-        raise DataError(f"what is kept of source {source!r} cannot be read together: {error}") from error
+        raise DataError(f"the files of source {source!r} cannot be read together: {error}") from error

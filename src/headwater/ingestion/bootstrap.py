@@ -69,7 +69,7 @@ def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[
     if archive.last > shard.progress.sequence:
         raise StoreError(
             f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {shard.progress.sequence}: it "
-            "was restored or lost, or the archive is another store's. Put the files aside whose names end with a greater number, or name "
+            "was restored or lost, or the archive is another store's. Move away the files whose names end with a greater number, or name "
             "another folder; see the page on operations"
         )
     T = max(now, shard.progress.at)
@@ -146,7 +146,7 @@ def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
 
 @dataclass(frozen=True)
 class _Past:
-    """What is known of the time before a view, as of T."""
+    """The history before a view starts, as of T."""
 
     shard: Shard
     logs: Logs
@@ -280,7 +280,7 @@ def _clear(shard: Shard, tiles: ViewTiles) -> None:
 
 
 def _unmoved(shard: Shard) -> Changes:
-    """What the store holds as long as nobody else writes to the shard's partition, or fills its views.
+    """What the store holds unless another process writes to the partition or fills its views.
 
     Raises:
         FencedError: the partition was given to another process, or ingestion is to end.

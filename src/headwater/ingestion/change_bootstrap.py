@@ -1,4 +1,4 @@
-"""The past of events that can be taken back: what holds of all images of a history and an archive, and what is to be kept of it."""
+"""Bootstrap of a change feed: merge all change images of a history and an archive, and compute the per-event state to store."""
 
 from __future__ import annotations
 

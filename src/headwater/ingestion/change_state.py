@@ -1,8 +1,8 @@
-"""What one writer keeps of events that can be taken back, so that corrections and deletions reach tiles in the commit that reads them.
+"""The per-event state of a change feed in one writer, so that corrections and deletions reach tiles in the commit that reads them.
 
-Of each event the images of its last known time are kept, and where it stands in each view. An event is as these images say, whatever the
-order in which they come: copies change nothing, nor does what a later image came before. Tiles that hold what no longer holds are made
-anew of what else stands in them. When no window reaches an event any more, it is let go.
+It stores, per event, the change images with the latest known_at and the event's position in each view. These images define the event in
+any order of arrival; duplicates and images superseded by a later one change nothing. Tiles that hold retracted events are recomputed
+from the events that remain. An event is dropped when no window can reach it any more.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Brought:
 class Outcome:
     """What a commit makes of images.
 
-    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: what was put aside. changes: of the store.
+    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead letters. changes: of the store.
     """
 
     come: pl.DataFrame
@@ -75,7 +75,7 @@ class Corrections:
         self.load()
 
     def load(self) -> None:
-        """Read which blocks of events are to be let go, and when."""
+        """Read which blocks of events expire, and when."""
         self.due = sorted(key for key, _ in self.store.scan(keyspace.DUE + keyspace.name(self.name)))
 
     def places(self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]) -> list[bytes]:
@@ -104,7 +104,7 @@ class Corrections:
         return {self._block(max(latest + self.lasting, 0), number): b"".join(tokens)}
 
     def is_due(self, now: int) -> bool:
-        """Whether there may be events to let go."""
+        """Whether events may have expired."""
         return bool(self.due) and self.lasting is not None and _due_of(self.due[0]) <= now
 
     def expired(self, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
@@ -139,7 +139,7 @@ class Corrections:
                     bisect.insort(self.due, key)
 
     def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.Entry]:
-        """What is kept of events."""
+        """The stored entry of each event that has one."""
         found = self.store.get([self.image + token for token in tokens])
         return {token: kept.decoded(value) for token, value in zip(tokens, found, strict=True) if value is not None}
 
@@ -148,7 +148,7 @@ class Corrections:
 
 
 class Change:
-    """The images of one commit, at `now`, beside those that are kept; `until` then others wait for their time."""
+    """The images of one commit, at `now`, merged with the stored ones; later ones are held `until` their time."""
 
     def __init__(self, corrections: Corrections, brought: Sequence[Brought], now: int, until: int) -> None:
         self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
@@ -234,7 +234,7 @@ class Change:
         made.counts["copies"], made.counts["superseded"] = int(again.sum()), int((older | passed).sum())
 
     def _written(self) -> dict[bytes, kept.Entry]:
-        """What is to be kept of events of which an image came that is their last, by their tokens."""
+        """The entries to store, by token, of events whose latest image is in this commit."""
         found, held = self.folded, self.held.height
         fresh = np.zeros(len(found.before), np.bool_)
         fresh[found.event[held:][found.last[held:]]] = True
@@ -254,7 +254,7 @@ def latest_of(images: pl.DataFrame, found: Folded) -> I64:
 
 
 def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> dict[int, kept.Entry]:
-    """What is to be kept of some events, by their numbers."""
+    """The entries to store of some events, by event number."""
     mine = np.zeros(len(latest), np.bool_)
     mine[some] = True
     rows = np.flatnonzero(found.last & mine[found.event])
@@ -283,7 +283,7 @@ def tokens_of(ids: pl.Series) -> list[bytes]:
 
 
 def _parted(found: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
-    """Which images are archived, said before, older than what was held, and replaced at once; bool (n) each.
+    """Which images are archived, duplicates, older than the stored ones, and superseded in this commit; bool (n) each.
 
     Where what was held still holds, none is archived that differs: history would take it for taken back.
     """

@@ -9,7 +9,7 @@ from headwater.definitions.durations import text
 from headwater.errors import ClockError
 
 LIMIT = 300_000_000
-"""How far a clock may differ where nobody says, microseconds."""
+"""Default tolerance for a clock difference, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
 
 
@@ -92,7 +92,7 @@ class ClockCheck:
 
 
 def present(server_time: Callable[[], int | None]) -> int:
-    """The present in microseconds, for a job that makes what is due.
+    """The present in microseconds, for a scheduled job.
 
     server_time: the time of the online store's server, where there is one.
 

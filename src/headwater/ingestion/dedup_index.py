@@ -19,7 +19,7 @@ WIDTH = 4  # two words of the id, when it was accepted, and a hash of what it sa
 
 @dataclass(frozen=True)
 class Checked:
-    """Which events are accepted, bool (n); how many of the copies differ from the first; and what is to be kept, as bytes."""
+    """Which events are accepted, bool (n); how many of the duplicates differ from the first; and the ids to store, as bytes."""
 
     accepted: Bool
     conflicts: int
@@ -38,7 +38,7 @@ class Ids:
         """Events in the order in which they came, known at `known`: a copy is one whose id was accepted less than the horizon before.
 
         Args:
-            ids: integers or texts, none null. content: int64 (n), a hash of what each event says. known: microseconds, of all or of each.
+            ids: integers or strings, none null. content: int64 (n), a hash of each event's content. known: microseconds, of all or of each.
 
         >>> ids = Ids(10)
         >>> ids.accept(pl.Series([7, 7, 8]), np.array([1, 2, 3]), known=0).accepted.tolist()

@@ -31,7 +31,7 @@ from headwater.online_stores.ownership import scoped
 
 _LOG = logging.getLogger(__name__)
 _GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
-_IDLE = 1.0  # seconds after which a commit without records says that nothing has come
+_IDLE = 1.0  # seconds without records after which an empty commit is made
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
 _REMIND = 60.0  # seconds after which it is said again that the clock is wrong
@@ -54,12 +54,12 @@ class _Reading:
     stop: threading.Event
     go: threading.Event  # clear while the wall clock is wrong, or not looked at yet: records would be given wrong times
     once: bool = False
-    generation: int = 0  # counted up to have the stream read anew, from what the store holds
+    generation: int = 0  # incremented to reopen the stream at the stored offsets
     lag: Mapping[str, int] = field(default_factory=dict)
     thread: threading.Thread | None = None
     skipped: threading.Event = field(default_factory=threading.Event)
     ended: bool = False  # all that there was when it was read has been committed
-    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: what is left of ours is in files
+    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
 
     def start(self) -> None:
         self.thread = threading.Thread(target=self._run, name=f"read {self.intake.source.name}", daemon=True)
@@ -79,12 +79,12 @@ class _Reading:
                 except FencedError as error:
                     if not self.intake.store.partitioned:
                         raise
-                    _LOG.warning("%s; beginning anew", error)  # a view was being filled with its past
+                    _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
         except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
             self.work.put(_Brought(self, self.generation, error=error))
 
     def _read(self, generation: int) -> None:
-        """Read until told to stop, or to begin anew."""
+        """Read until stopped or reopened."""
         since, idle = clock.stopwatch(), 0.0
         feed = self.intake.open()
         try:
@@ -131,7 +131,7 @@ class _Reading:
             feed.acknowledge(ends)
 
     def _lose(self, error: RetentionError | RecreatedError) -> None:
-        """Have what is gone counted as lost, and wait for it."""
+        """Have the expired records counted as lost, and wait for that commit."""
         self.skipped.clear()
         self.work.put(_Brought(self, self.generation, error=error))
         while not self.stop.is_set() and not self.skipped.wait(0.1):
@@ -197,7 +197,7 @@ def ingest(
         UsageError: no view of the project is streaming.
         DefinitionError: a streaming view that cannot be fed.
         StoreError: the store cannot be written, or another process ingests into it.
-        RetentionError: a stream no longer has what is to be read next.
+        RetentionError: a stream no longer has the next record.
         ConnectError: a stream does not answer.
         ClockError: the wall clock cannot be right, with `once`; without, ingestion waits until it is.
     """
@@ -267,7 +267,7 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
 
 
 def _drain(work: _Work) -> list[_Brought]:
-    """Take out what waits, so that nobody waits for room."""
+    """Empty the queue, so that no reader blocks on it."""
     found = []
     try:
         while True:
@@ -366,7 +366,7 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
     for committed in made:
         if on_commit is not None:
             on_commit(intake.source, committed, reading.lag)
-    intake.roll(least=intake.limits.roll, aside=True)
+    intake.roll(least=intake.limits.roll, background=True)
 
 
 def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:

@@ -121,7 +121,7 @@ class Shard:
         return self._memory.progress
 
     def note(self, progress: Progress, changes: Changes, expect: Changes) -> None:
-        """Write a progress without records, with other changes, if the store holds what is expected; raises as `apply` does."""
+        """Commit progress and other changes without records, if the store holds the expected values; raises as `apply` does."""
         if not progress.sequence:
             if changes:
                 self.store.commit(changes, {self.place: None, **expect})
@@ -154,7 +154,7 @@ class Shard:
         self.load()
 
     def apply(self, records: Sequence[Records], now: int, known: int | None = None, also: Also = lambda _: {}) -> Committed:
-        """Commit some records, the earlier first, and the events whose time has come by `now` (microseconds).
+        """Commit some records, the earlier first, and release the held events that are due at `now` (microseconds).
 
         known: with these, all that was received by then has been read, microseconds; None is `now`. also: changes of the same commit.
 
@@ -186,7 +186,7 @@ class Shard:
 
     @contextmanager
     def _drafted(self, now: int, known: int, also: Also = lambda _: {}) -> Iterator[_Draft]:
-        """A commit with the held events whose time has come. One that fails has taken in ids and released events in memory for nothing."""
+        """A commit with the held events that are due. If it fails, the state in memory is loaded again."""
         try:
             draft = _Draft(self, max(now, self._memory.progress.at), known, also)
             draft.release()
@@ -208,7 +208,7 @@ class _Draft:
         self.events: list[pl.DataFrame] = []
         self.brought: list[Brought] = []
         self.filtered: list[pl.DataFrame] = []
-        self.dead: list[pl.DataFrame] = []  # what is new of it
+        self.dead: list[pl.DataFrame] = []  # new dead letters
         self.refused: list[pl.DataFrame] = []
         self.fates: list[NDArray[np.int8]] = []
         self.duplicates = Deduplication(self.memory.ids, now, self.counts)
@@ -218,13 +218,13 @@ class _Draft:
         self.gap = self.memory.progress.gap
 
     def lose(self, count: int, what: str) -> None:
-        """Count records that nobody can read any more, of events that have happened by now; or later, if others were early too."""
+        """Count records that can no longer be read, as events up to now; or later, if other records were early too."""
         self.counts[what] += count
         early = self.shard.acceptance.future if self.memory.progress.counts.get("held", 0) else 0
         self.gap = max(self.gap, self.now + early) if count else self.gap
 
     def release(self) -> None:
-        """Take in the held events whose time has come."""
+        """Take in the held events that are due."""
         for due in self.memory.held.release(self.now):
             events = self.shard.acceptance.events_of(due)
             if self.shard.corrections is None:

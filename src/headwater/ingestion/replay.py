@@ -90,7 +90,7 @@ def replay(
         views: streaming views; their sources need a history, and no stream.
         store: an online store that none of these views is in, or its URL; None is that of the settings (HEADWATER_STORE).
         start, end: tz-aware, or ISO 8601 with an offset.
-        step: how far the clock goes at once, or the moments at which it stops, rising.
+        step: how far the clock advances per step, or the timestamps at which it stops, ascending.
         speed: seconds of the replay in a second; None is as fast as it can.
         folder: where the archive is kept; None keeps none.
         limits: how records become commits.
@@ -116,17 +116,17 @@ def replay(
 
 
 def span(text: str, what: str) -> tuple[datetime, datetime]:
-    """The two moments of `START..END`.
+    """The two timestamps of `START..END`.
 
     Raises:
-        UsageError: it is no such text.
+        UsageError: the string has another form.
 
     >>> [str(at) for at in span("2024-05-01T10:00Z..2024-05-01T12:00Z", "--replay")]
     ['2024-05-01 10:00:00+00:00', '2024-05-01 12:00:00+00:00']
     """
     start, dots, end = text.partition("..")
     if not dots:
-        raise UsageError(f"{what} is {text!r}; write two moments with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
+        raise UsageError(f"{what} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
     first, last = (clock.moment(parse_moment(at, what)) for at in (start, end))
     return first, last
 

@@ -1,6 +1,6 @@
 """Rules of a source that changed: what was received before is judged again, so that views are filled with what these rules accept.
 
-Whatever a stream brought lies somewhere: accepted rows in the archive, rows that the filter left out in the filtered log, refused records
+Every record of a stream is stored: accepted rows in the archive, rows that the filter left out in the filtered log, refused records
 in the dead letters. Those that today's rules accept are added to the archive by a commit of its own, with the time at which they became
 known, and the ids of events are found again. Where some of it was not kept, or cannot be judged again, the source's progress says so, and
 views that are filled from here on are incomplete until their longest window has passed. Change images are not judged again: the archive
@@ -39,7 +39,7 @@ First = tuple[pl.Series, int] | None
 
 @dataclass(frozen=True)
 class Logs:
-    """What is kept of all that one partition of a stream brought."""
+    """The stored records of one partition of a stream: archive, filtered log and dead letters."""
 
     archive: Roller
     filtered: Roller
@@ -77,7 +77,7 @@ class Accepted:
             yield events, rows
 
     def judged(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
-        """Which of more rows are accepted beside those of the archive, bool (n); and the ids accepted within a horizon of T."""
+        """Which further rows are accepted in addition to those of the archive, bool (n); and the ids accepted within a horizon of T."""
         ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
         for rows in self._rows([*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()], sort=self.ordered):
             events, known = self._sound(rows)
@@ -135,7 +135,7 @@ class Accepted:
 def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
     """Have the shard go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
 
-    expect: what the store holds as long as nobody else writes to the shard.
+    expect: what the store holds unless another process writes to this partition.
     """
     rules, progress = rules_of(shard.acceptance), shard.progress
     if progress.rules == rules:
@@ -256,7 +256,7 @@ _UTC = pl.Datetime("us", "UTC")
 
 
 def _forget_images(shard: Shard, expect: Changes) -> None:
-    """Take out what is kept of each event by the old rules; first that views are whole, so that they are filled again if this is killed."""
+    """Delete the per-event state of the old rules. The mark that views are complete goes first, so a killed run refills them."""
     shard.note(msgspec.structs.replace(shard.progress, views={}), {}, expect)
     keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in shard.store.sizes(space + keyspace.name(shard.name))]
     for start in range(0, len(keys), _AT_ONCE):

@@ -29,7 +29,7 @@ from headwater.online_stores.ownership import claim, placed, placed_source
 from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
-_HOUR = 3_600_000_000  # microseconds of the stream between two looks for what is kept no longer
+_HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 LEASE = "ingest"
 """What the process that ingests into a store of one writer holds."""
 
@@ -40,7 +40,7 @@ class Limits:
 
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
     later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
-    where a stream no longer has what is to be read next, and count what is lost. max_clock_jump: how far the wall clock may move by
+    where a stream no longer has the next record, and count the lost records. max_clock_jump: how far the wall clock may move by
     itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. filtered: how long rows that a source's
     filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept; None
     keeps all.
@@ -88,7 +88,7 @@ Turns = Mapping[str, int]
 class Intake:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
-    inbox: where its events come in, if they are pushed. filled: whether views are filled with their past at once, where one shard has all
+    inbox: where its events come in, if they are pushed. filled: whether views are bootstrapped right away, where one writer has all
     partitions; otherwise `open` does it, or the first commit.
     """
 
@@ -145,7 +145,7 @@ class Intake:
         return open_feed(self.source, assigned, revoked, self._origin_of)
 
     def decoded(self, records: Records) -> Records:
-        """The records with what their payloads hold, so that whoever commits them need not look."""
+        """The records with decoded payloads, so that the committing thread need not decode them."""
         return replace(records, decoded=self.acceptance.decode(records.payloads)) if records.frame is None else records
 
     def forget(self, partitions: Sequence[str]) -> None:
@@ -153,7 +153,7 @@ class Intake:
         if not self.store.partitioned:
             return
         with self._lock:
-            self._rolled()  # what is left of their blocks is for others to move
+            self._rolled()  # their remaining blocks are for the new owners to move
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._shards.pop(name, None)
@@ -191,25 +191,25 @@ class Intake:
         """When the first event that is held happens."""
         return min((due for shard in self.shards if (due := shard.due()) is not None), default=None)
 
-    def roll(self, *, least: int, aside: bool = False) -> None:
+    def roll(self, *, least: int, background: bool = False) -> None:
         """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes.
 
-        aside: in a thread of its own, so that commits go on meanwhile; what goes wrong there, the next call raises.
+        background: in a thread of its own, so that commits go on meanwhile; an error there is raised by the next call.
         """
-        if self.folder is None or (aside and self._rolling is not None and not self._rolling.done()):
+        if self.folder is None or (background and self._rolling is not None and not self._rolling.done()):
             return
         with self._lock:
             self._rolled()
             due = [(shard, space) for shard in self.shards for space, size in shard.blocks.items() if size and size >= least]
             for shard, space in due:
-                shard.blocks[space] = 0  # what is committed from here on is counted for the next file
+                shard.blocks[space] = 0  # later commits count towards the next file
             work: list[Callable[[], object]] = [self._roller(shard.partition, space).roll for shard, space in due]
             latest = max((shard.progress.at for shard in self.shards), default=0)
             if latest - self._expired >= _HOUR:
                 self._expired = latest
                 work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.shards for space in FOLDERS]
-            self._rolling = _aside(work) if work else None
-            if not aside:
+            self._rolling = _in_background(work) if work else None
+            if not background:
                 self._rolled()
 
     def close(self) -> None:
@@ -280,7 +280,7 @@ class Intake:
         return Roller(self.store, space, folder / FOLDERS[space], self.acceptance.source.name, partition, self._keep[space])
 
 
-def _aside(work: Sequence[Callable[[], object]]) -> Future[None]:
+def _in_background(work: Sequence[Callable[[], object]]) -> Future[None]:
     """Do some things in a thread, one after the other."""
     done: Future[None] = Future()
 
@@ -289,7 +289,7 @@ def _aside(work: Sequence[Callable[[], object]]) -> Future[None]:
             for one in work:
                 one()
             done.set_result(None)
-        except BaseException as error:  # noqa: BLE001 (raised by whoever asks)
+        except BaseException as error:  # noqa: BLE001 (raised in the caller of result())
             done.set_exception(error)
 
     threading.Thread(target=run, name="roll").start()

@@ -1,4 +1,4 @@
-"""From records to the events that count: decoded, selected, checked. Whatever is refused has a reason."""
+"""From records to accepted events: decoded, selected, checked. Every rejected record has a reason."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _finite(series: pl.Series) -> bool:
 
 
 def copies(records: Records, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:
-    """Some rows as refused ones: copies of events that were accepted before, or what else is to be kept aside."""
+    """Some rows as dead letters: duplicates of accepted events, or rows rejected for another reason."""
     which = arrived.kept[list(rows)].tolist()
     payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
     own = pl.DataFrame({"reason": [why] * len(which), "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary})

@@ -1,4 +1,4 @@
-"""Forgetting: what an online store holds of a view is removed, so that the next run makes it anew from its events."""
+"""Remove a view's data from an online store, so that the next run rebuilds it from its events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
-    """As `forget`, for one view; `wait` seconds for whoever writes it. What says that the view is whole goes first."""
+    """As `forget`, for one view; wait up to `wait` seconds for its writer. The mark that the view is complete is deleted first."""
     tiles = placed(store, view.root).tiles_fingerprint
     with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else _LEASE, wait=wait):
         own = [keyspace.state(tiles), *(key for key, _ in store.scan(keyspace.state(tiles, "")))]

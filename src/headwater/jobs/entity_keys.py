@@ -30,8 +30,8 @@ def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None =
     A few more than `ahead_rows` knows of may be among them, where copies of an event name other keys; never fewer.
 
     Args:
-        model: with scores made ahead at the level.
-        level: as said.
+        model: with precomputed scores at the level.
+        level: the level.
         t: int64 microseconds.
         listed: only these keys; SEEN is null for those that no event is known of.
 

@@ -1,7 +1,7 @@
 """Materialization: batch views from their history into the online store, cut by cut.
 
-A run adds to the records of the cut before exactly the events of its own (T, K) that were not in that cut's. It writes them beside those
-that are being read, and publishes all keys at once by one commit, at the end. So a run that was killed has changed nothing that is
+A run adds to the records of the cut before exactly the events of its own (T, K) that were not in that cut's. It writes them into a second
+slot, and publishes all keys by one commit at the end. So a run that was killed has changed nothing that is
 read, and the next one goes on from what it has done. Readers take a cut up when its delay is over (`online.feature_reader`), and no run is
 more than one cut ahead of them, since a key has room for two records.
 """
@@ -86,9 +86,9 @@ def materialize_view(
     Args:
         view: which view; an alias shares the records of its view.
         store: where to.
-        t: the moment of the job.
-        memory: what events may take while they are worked on, such as "4GB"; None is whatever they take.
-        tick: called with what is being done, how much is done, and of how much.
+        t: the time of the job.
+        memory: the limit for processing events, such as "4GB"; None is no limit.
+        tick: called with the current step, the amount done, and the total.
         wait: seconds to wait for another run of the same view.
 
     Raises:
@@ -175,7 +175,7 @@ class _Run:
             if self.tiles.schema.get(name) != dtype:
                 raise DataError(
                     f"source {self.source.name!r}: the column {name!r} is {self.tiles.schema.get(name)}, and was {dtype} when {self.view.name!r} "
-                    "was materialized before; cast it in the source's select. A view whose source selects otherwise is made anew"
+                    "was materialized before; cast it in the source's select. After a change of the select, the view is rebuilt"
                 )
 
     def _readable(self) -> Source:
@@ -275,7 +275,7 @@ class _Run:
         return len(made)
 
     def _bury(self) -> None:
-        """Of a view that is made anew: keys that have no events any more get records of none, beside those that are being read."""
+        """On a full refresh, write empty records for keys that have no events any more, into the slot that is not being read."""
         nothing, read = self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
         buried: list[bytes] = []
         for stem, places in groupby(self.store.scan(keyspace.records(self.view.tiles_fingerprint)), key=lambda found: found[0][:-1]):
@@ -311,10 +311,10 @@ def materialize(
         views: names of batch views; none is all of them. A view that is batch at several levels is made at each; `user@nightly` is that of
             one level.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
-        memory: what the events of a view may take while they are worked on, such as "4GB"; None is whatever they take.
-        tick: called with what is being done, how much is done, and of how much.
-        shared: keep the project's data in a store that belongs to another project, beside that one's; needed once.
+        at: the time of the job, tz-aware, or ISO 8601 with an offset; None is now.
+        memory: the limit for processing the events of a view, such as "4GB"; None is no limit.
+        tick: called with the current step, the amount done, and the total.
+        shared: keep the project's data in a store that belongs to another project, in addition to that one's; needed once.
 
     Warns:
         HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does not go back.

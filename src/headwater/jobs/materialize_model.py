@@ -1,4 +1,4 @@
-"""`materialize_model`: the predictions of a model, made ahead for all keys that are known, as a call."""
+"""`materialize_model`: precompute a model's predictions for all known keys."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     threads: int | None = None,
     tick: Tick | None = None,
 ) -> Scored:
-    """Score all keys that are known at the cut that is to be read now, and publish the scores at once.
+    """Score all keys known at the current cut, and publish the scores atomically.
 
     Also those of the cut after it, where that can be computed. To be called once for every cut, after its `wait`: from cron, Airflow, or
     `headwater materialize MODEL --watch`. A cut that is there is not made again, unless by another version of the model, and a run that was
@@ -60,9 +60,9 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
         keys: score only these: a frame or files with the columns that `precomputed(keys=)` names.
         table: besides, replace the rows of a PostgreSQL table.
         files: besides, write parquet files into this folder.
-        memory: what features may take while they are computed, such as "4GB"; None is whatever they take.
+        memory: the limit for computing features, such as "4GB"; None is no limit.
         threads: how many to use.
-        tick: called with what is being done, how much is done, and of how much.
+        tick: called with the current step, the amount done, and the total.
 
     Raises:
         UsageError: predictions on request, or that only a backtest can make.

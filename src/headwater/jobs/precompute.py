@@ -1,7 +1,7 @@
-"""Predictions made ahead: all keys that are known at a cut are scored, and published at once.
+"""Precomputed predictions: all keys known at a cut are scored, and published atomically.
 
-A run scores the keys in parts, each a file of the work folder, so that a run that was killed is gone on with: only the parts that are
-missing are made. When all are there, they are written into the online store beside the scores that are being read, and published by one
+A run scores the keys in parts, each a file of the work folder, so that a killed run is resumed: only missing parts
+are scored. When all are there, they are written into the online store next to the current scores, and published by one
 commit; and, if asked, into a PostgreSQL table by one transaction, and into a folder of parquet files by one rename. What a key is scored
 with is decided by `training.precomputed_rows`, as in a backtest.
 """
@@ -52,10 +52,10 @@ _RECENT = 30 * DAY
 
 
 class Sink(Protocol):
-    """Somewhere else that scores go to. What is there is replaced at once; it shows a cut as soon as it is written."""
+    """A further destination of scores. Its contents are replaced atomically; a cut is visible as soon as it is written."""
 
     def check(self, columns: Sequence[str]) -> None:
-        """Refuse what cannot take these columns and `BESIDE`, before anything is scored."""
+        """Raise an error where these columns and `BESIDE` do not fit, before anything is scored."""
         ...
 
     def holds(self, cut: ScoredCut) -> bool:
@@ -105,7 +105,7 @@ class Scored(Readable):
 class Job:
     """Scores of one arm by one fitted model, into one store.
 
-    sinks: where else the scores of each cut go. memory: what features may take while they are computed, and parts; None is whatever.
+    sinks: where else the scores of each cut go. memory: the limit for computing features and parts; None is no limit.
     """
 
     arm: Arm
@@ -149,7 +149,7 @@ class Job:
 
     @cached_property
     def scoring(self) -> Precomputed:
-        """How predictions are made ahead."""
+        """How predictions are precomputed."""
         return scoring_of(self.arm)
 
     @cached_property
@@ -175,7 +175,7 @@ class Job:
         clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.BESIDE} & {*self.scoring.keys}
         if clash:
             raise UsageError(
-                f"precomputed(keys={list(self.scoring.keys)}): {min(clash)!r} is the name of what is written beside the keys; rename it"
+                f"precomputed(keys={list(self.scoring.keys)}): {min(clash)!r} is also the name of a column that is written with the keys; rename it"
             )
 
 
@@ -192,7 +192,7 @@ class _Run:
         self.window = _RECENT if job.which.active is None else job.which.active
 
     def publish(self, before: ScoredCut | None, held: ScoredCut | None) -> Scored:
-        """Score what is not scored yet, and publish all of it; in other places alone where the store holds it."""
+        """Score the missing keys, and publish all; to the sinks alone where the store has the cut already."""
         every = known_keys(self.model, self.level, self.t, self.job.which.listed)
         keys, active = every, (every[SEEN] >= self.T - self.window).fill_null(value=False)
         if self.job.which.active is not None:
@@ -270,7 +270,7 @@ class _Run:
         return frame.with_columns(pl.lit(None).alias(name) for name in lacking)
 
     def _store(self, parts: Sequence[Path], keys: pl.DataFrame, count: int) -> ScoredCut:
-        """Write the records beside those that are being read, and say that they are whole."""
+        """Write the records into the slot that is not being read, and mark them complete."""
         store, fp = self.job.store, self.job.fingerprint
         held = prediction_codec.read_scores(store, fp)
         fresh = Scores(self.model.name, self.job.arm.name, schema_bytes(dict(keys.schema)))
@@ -306,7 +306,7 @@ class _Run:
 
 
 def _next(held: Scores) -> int:
-    """The number of a run: greater than any before, also of a store that forgot, and of the slot that nobody reads."""
+    """The number of a run: greater than any before, also after a store lost data, and of the slot that is not being read."""
     last = held.cuts[-1].number if held.cuts else 0
     number = max(clock.now_micros(), last + 1, (held.making or 0) + 1)
     return number + (number - last + 1) % 2 if held.cuts else number

@@ -1,4 +1,4 @@
-"""Every job of a project in one process: each cut of each batch view, and of predictions made ahead, as soon as it can be made."""
+"""Every job of a project in one process: each cut of each batch view, and of precomputed predictions, as soon as it is due."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Job:
         begun = clock.now_micros()
         try:
             made = self._make()
-        except Exception as error:  # noqa: BLE001 (one job that fails, for whatever reason, ends no other)
+        except Exception as error:  # noqa: BLE001 (a job that fails must not stop the others)
             again, self._wait = self._wait, min(2 * self._wait, _LONGEST)
             self.due = clock.now_micros() + round(again * 1e6)
             return Done(self.name, error=error, again=again)
@@ -74,7 +74,7 @@ def schedule(
     current when they are.
 
     Args:
-        project: its batch views, and the models whose predictions are made ahead, at each level that can be served.
+        project: its batch views, and the models with precomputed predictions, at each level that can be served.
         store: an online store.
         models: the folder of fitted models; None is `models` in headwater's home.
         memory: as for `materialize`.
@@ -90,7 +90,7 @@ def schedule(
     jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]
     if not jobs:
         raise UsageError(
-            f"project {project.name!r} has no batch view, and no model whose predictions are made ahead: there is nothing to make"
+            f"project {project.name!r} has no batch view, and no model with precomputed predictions: there is nothing to schedule"
         )
     while not stop.is_set():
         for job in jobs:

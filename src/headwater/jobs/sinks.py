@@ -1,4 +1,4 @@
-"""Where else scores go: a PostgreSQL table, and folders of parquet files. Both are replaced at once."""
+"""Further destinations of scores: a PostgreSQL table, and folders of parquet files. Both are replaced atomically."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _TYPES: Mapping[type[pl.DataType], str] = {
 class ScoreTable(Readable):
     """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `BESIDE`.
 
-    One transaction replaces the rows, so whoever reads sees those of the cut before until all of the next are there, and waits for nothing.
-    The table is made where there is none; what depends on it (views, grants, indexes) stays.
+    One transaction replaces the rows, so a reader sees those of the cut before until all of the next are there, and never waits.
+    The table is created where it does not exist; objects that depend on it (views, grants, indexes) stay.
 
     Args:
         url: postgresql://user:password@host:5432/name
@@ -72,7 +72,7 @@ class ScoreTable(Readable):
             have = self._columns(connection)
         if have and have != {*columns, *BESIDE}:
             raise DataError(
-                f"the table {self} has the columns {sorted(have)}, and scores would be written to {[*columns, *BESIDE]}; name another table with "
+                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *BESIDE]}; name another table with "
                 "--table, or drop this one"
             )
 
@@ -111,7 +111,7 @@ class ScoreTable(Readable):
         postgres.copy(connection, f"COPY {self._name} ({named}) FROM STDIN", ((*row, *about) for row in frame.iter_rows()))
 
     def _columns(self, connection: sa.Connection) -> set[str]:
-        """Those of the table; none where there is no table."""
+        """The columns of the table; an empty set where it does not exist."""
         schema, _, name = self.table.rpartition(".")
         inspect = sa.inspect(connection)
         if not inspect.has_table(name, schema=schema or None):
@@ -129,7 +129,9 @@ class ScoreTable(Readable):
             yield
         except SQLAlchemyError as error:
             said = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise ConnectError(f"the table {self} cannot be written: {said}. What is there stays, and the same call goes on") from error
+            raise ConnectError(
+                f"the table {self} cannot be written: {said}. Its rows are unchanged; repeat the same call to continue"
+            ) from error
 
 
 @dataclass(frozen=True)

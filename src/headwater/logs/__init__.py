@@ -1,1 +1,1 @@
-"""What is kept of answers and outcomes: the serving log, and the journal of posted outcomes."""
+"""Logs of answers and outcomes: the serving log, and the journal of posted outcomes."""

@@ -122,7 +122,7 @@ class Outcomes:
             raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
         with self._failing():
             self._journal = _open(self.place / JOURNAL)
-        weakref.finalize(self, self._journal.close)  # where nobody calls `close`
+        weakref.finalize(self, self._journal.close)  # where `close` is not called
 
     def __repr__(self) -> str:
         return f"Outcomes({cut(str(self.place), 80)!r})"
@@ -158,7 +158,7 @@ class Outcomes:
         if mine.rows:
             self._waiting.append(mine)
             with self._lock:
-                if not mine.settled:  # else whoever had the lock has committed it
+                if not mine.settled:  # else the previous holder of the lock has committed it
                     self._commit()
         if mine.error is not None:
             raise mine.error
@@ -192,7 +192,7 @@ class Outcomes:
             self._journal.close()
 
     def _commit(self) -> None:
-        """Commit all that waits, or fail all of it: whatever is raised here, no other caller takes its batch for committed."""
+        """Commit all that waits, or fail all of it: on any error, no other caller takes its batch for committed."""
         batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
         failed: StoreError | None = None
         try:
@@ -239,7 +239,7 @@ _SELECT = "SELECT sequence, identity, outcome, known_at, at FROM outcomes WHERE 
 
 
 def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path] | None = None) -> pl.DataFrame:
-    """All outcomes that were posted, in the order in which they were, corrections beside what they correct.
+    """All outcomes that were posted, in the order in which they were, corrections included.
 
     Columns: `headwater_request` (the id, null where keys name the request), `headwater_timestamp` (when it asked, where that was said),
     a column for each key that was said, `headwater_outcome`, `headwater_known_at`, `headwater_posted_at`, `headwater_sequence`.
@@ -268,7 +268,7 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
 
 
 def rolled(place: Path) -> list[Path]:
-    """The files of some outcomes, in the order of what is in them."""
+    """The files of some outcomes, in the order of their rows."""
     return sorted(place.glob("headwater_date=*/*.parquet"), key=lambda path: span(path)[0])
 
 
@@ -277,7 +277,7 @@ def _last(files: Sequence[Path]) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    permissions.create(path)  # the files that SQLite puts beside it have its mode
+    permissions.create(path)  # the other files of SQLite get its mode
     made = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     try:
         made.execute("PRAGMA journal_mode=WAL")
@@ -290,9 +290,9 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _looked(path: Path) -> sqlite3.Connection:
-    """The journal, only to be read: no file appears beside it.
+    """The journal, only to be read: SQLite creates no other file.
 
-    Where there is no write-ahead log, all that was committed stands in the file, and a writer that comes now begins such a log first. Where
+    Where there is no write-ahead log, all commits are in the file, and a writer that comes now begins such a log first. Where
     there is one, it is read too.
     """
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"

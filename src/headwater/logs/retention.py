@@ -33,7 +33,7 @@ def expire_outcomes(folder: str | Path, keep: Duration, now: int) -> int:
         now: microseconds.
 
     Raises:
-        DefinitionError: a duration that is none.
+        DefinitionError: not a duration.
     """
     limit = now - micros(keep, "outcomes: keep")
     gone = 0

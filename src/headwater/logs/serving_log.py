@@ -1,7 +1,7 @@
 """The served log: what was answered, written by a thread that no request waits for.
 
-A request leaves an entry and goes on. The thread makes columns of the entries and files of the columns, each file whole when its name
-appears. What is held never takes more than `memory`: where the disk is slower than the requests, or full, entries are left out, and
+A request leaves an entry and goes on. The thread turns entries into columns and columns into files, each file complete when its name
+appears. Held entries never take more than `memory`: where the disk is slower than the requests, or full, entries are dropped, and
 counted by reason.
 
     FOLDER/served/headwater_date=2024-05-01/model=churn/1714521600000000-PROCESS-000001.parquet
@@ -80,12 +80,12 @@ class ServedLog:
         folder: the log stands in its subfolder `served`; other processes may write there too.
         sample: the share of requests that is kept, by a hash of their ids: the same ones in every process.
         keep: how long; days that are older are deleted. None keeps all.
-        memory: what is held at most, about.
+        memory: upper limit of held bytes, approximate.
         segment: how many bytes of rows make a file.
-        every: after which time what is there makes a file, however little.
+        every: the time after which held rows are written to a file, however few.
 
     Raises:
-        UsageError: a sample that is no share.
+        UsageError: a sample outside 0 to 1.
 
     >>> import tempfile
     >>> about = About("features", "shop", service="user_v1", features=("visits",), request=("user",))
@@ -147,7 +147,7 @@ class ServedLog:
 
         Args:
             entry: what was answered; it must not be changed any more.
-            size: how many bytes the request had, where they are known: long texts count for the memory that is held.
+            size: how many bytes the request had, where they are known: long strings count towards `memory`.
         """
         if self._limit != _WHOLE and not self.wants(entry.id):
             return
@@ -181,7 +181,7 @@ class ServedLog:
             return done and self._error is None
 
     def close(self, timeout: float = 30.0) -> None:
-        """Write what is there and take nothing more; what is not written after `timeout` seconds is counted as dropped."""
+        """Write all held entries and accept no more; entries not written after `timeout` seconds are counted as dropped."""
         with self._lock:
             self._closed = True
         self._wanted.set()
@@ -224,7 +224,7 @@ class ServedLog:
             return
         try:
             self._hold([entry for entry, _ in batch])
-        except Exception:  # noqa: BLE001 (whatever is wrong with one of them; the log goes on)
+        except Exception:  # noqa: BLE001 (one bad entry must not stop the log)
             for entry, _ in batch:
                 try:
                     self._hold([entry])

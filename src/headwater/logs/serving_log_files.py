@@ -33,7 +33,7 @@ def served(
     Columns that a row was served without are null in it:
 
     - the request's own columns, named `headwater_given_<name>` where a feature has the name;
-    - each feature, and beside it `<feature>__status`;
+    - each feature, and its status `<feature>__status`;
     - of each view `<view>__T`, `<view>__K`, `<view>__age` (t - K), `<view>__stale`, `<view>__incomplete`, and `<view>__sequence`: the last
       commit that counts, as JSON, a number or where several processes write one for each partition;
     - `headwater_request` (its id), `headwater_row` (in it), `headwater_at` (when it asked), `headwater_prediction`, `headwater_how`
@@ -95,7 +95,7 @@ def day_folder(root: Path, day: date) -> Path:
 def prune(root: Path, keep: int, now: int) -> list[Path]:
     """Delete the days that ended, and were last written to, more than `keep` before `now`, microseconds both; which these were.
 
-    The second matters where requests ask as of a moment long past, as a replay of history does.
+    The second matters where requests ask as of a time long past, as a replay of history does.
     """
     limit = now - keep
     end = (EPOCH + timedelta(microseconds=limit)).date()

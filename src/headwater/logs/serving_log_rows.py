@@ -35,7 +35,7 @@ PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
 T = TypeVar("T")
-SLICE = 1024  # rows that are made columns of at once: a column costs some microseconds, however few rows it has
+SLICE = 1024  # rows per batch of columns: a column costs some microseconds, however few rows it has
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class About:
         kind: of the request.
         project, service, model, version, arm, level: names; None where there is none.
         features: the names of the features, in order.
-        views: of each view that is read its name, and the fingerprint of what is stored of it (`FeatureView.tiles_fingerprint`).
+        views: of each view that is read its name, and the fingerprint of its stored tiles (`FeatureView.tiles_fingerprint`).
         request: the columns of a request that are kept: its keys and fields. What else a request carries is not logged.
         schema: the dtypes of features and request columns; what has none is inferred from its values.
         stages: what the time that an answer takes is told apart into.
@@ -78,14 +78,14 @@ class About:
         schema: Mapping[str, pl.DataType] | None = None,
         stages: Sequence[str] = (),
     ) -> About:
-        """What a service's definition says, and what whoever answers adds to it."""
+        """From a service's definition, with fields that the server adds."""
         views = {view.name: view.tiles_fingerprint for view in service.views}
         names, request = service.feature_names, tuple(service.needed_by())
         return About(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
 
     @cached_property
     def bare(self) -> About:
-        """The same, of an answer that no feature was read for: a default, or a prediction that was made ahead."""
+        """The same, of an answer that no feature was read for: a default, or a precomputed prediction."""
         return replace(self, features=(), views={})
 
     @cached_property
@@ -115,8 +115,8 @@ class One(NamedTuple):
     """A request of one row as it was answered.
 
     id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each feature. statuses: a byte a feature, its
-    place in `events.statuses.STATUSES`. moments: as of when the values of each of `about.views` are. prediction, how, age: what was
-    answered, by which way ("precomputed", "on_request", "default"), and the seconds since the oldest that it is made of was known; None
+    index in `events.statuses.STATUSES`. moments: the read version of each of `about.views`. prediction, how, age: the
+    prediction, its way ("precomputed", "on_request", "default"), and the seconds since its oldest input was known; None
     where features were asked for. seconds: that the answer took, and of them those of each of `about.stages`.
     """
 
@@ -236,7 +236,7 @@ def _of_many(about: About, entries: Sequence[Many]) -> _Columns:
         return list(chain.from_iterable(found))
 
     def spread(values: Iterable[object]) -> list[Sequence[object]]:
-        """What is one for a request, for each of its rows; what is n long already stays."""
+        """Repeat a request's scalar for each of its rows; sequences stay."""
         return [[v] * n if v is None or isinstance(v, str | int | float) else v for v, n in zip(values, heights, strict=True)]  # type: ignore[misc]
 
     took = [[entry.seconds, *map(entry.stages.get, about.stages)] for entry in entries]

@@ -1,1 +1,1 @@
-"""Whether what is served is right: parity, explain, status."""
+"""Checks of served values: parity, explain, status."""

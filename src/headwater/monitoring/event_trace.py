@@ -39,7 +39,7 @@ _NOTHING = "corrected: it takes an event back, or changes nothing"
 
 @dataclass(frozen=True)
 class Evidence:
-    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: what is not known of the archive."""
+    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: gaps in the archive."""
 
     view: FeatureView
     store: OnlineStore | None

@@ -1,4 +1,4 @@
-"""Why a value is what it is: the events that counted, those that did not and why, the tiles they are in, and the value made anew."""
+"""Explain a feature value: the events that counted, those that did not and why, their tiles, and the recomputed value."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COUNTS = "counts"
 class Explanation(Readable):
     """A value and what it is made of.
 
-    T, K, at: microseconds. online, offline: the value served (None where it was asked for another time than now) and the value made anew.
+    T, K, at: microseconds. online, offline: the value served (None for a time other than now) and the recomputed value.
     events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
     tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the stream is now, by reason.
     """
@@ -164,10 +164,10 @@ def explain(
 
 
 def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict[str, object]:
-    """Keys that were given as texts, in the types of the feature's view.
+    """Parse keys that were given as strings to the types of the feature's view.
 
     Raises:
-        UsageError: a feature or key that there is not, or a text that is no such value.
+        UsageError: an unknown feature or key, or a string that is not of the key's type.
     """
     view = _view_of(project, feature)
     if view.freshness.scheduled or view.source.stream is None:
@@ -216,7 +216,7 @@ _NO_TILES = pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "events": pl
 
 
 def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> Served:
-    """What is served now, or the T and K of another moment."""
+    """The value served now, or the T and K of another time."""
     if online is not None and now:
         frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
         return online.read(frame, t)
@@ -227,7 +227,7 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
 
 
 def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
-    """The events with their times as moments, whether each counts, and why."""
+    """The events with their times as datetimes, whether each counts, and why."""
     window = feature.window
     begin = None if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
     end = T if not window.offset else (T - window.offset) // window.hop * window.hop

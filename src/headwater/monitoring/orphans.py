@@ -56,7 +56,7 @@ def _without(place: bytes, ends: Sequence[bytes]) -> bytes:
 
 
 def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
-    """The values that `key_bytes` made bytes of; of a key that was too long to be kept whole, what is left of it."""
+    """The values that `key_bytes` encoded; of a key that was too long to be stored whole, the stored rest."""
     found: dict[str, object] = {}
     for place, (name, dtype) in enumerate(dtypes.items()):
         size = len(key) if place == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")

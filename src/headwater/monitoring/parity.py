@@ -1,4 +1,4 @@
-"""Parity: what the online store serves now, beside what training would compute of the same events.
+"""Parity: the values that the online store serves now, compared with what training would compute from the same events.
 
 Of a streaming view, offline is the archive (and the history that the view began with) up to the very commit that was served, as of the
 moment served; of a batch view, its history at the cut served. Values must be equal; sums, means and variances of floats to within 1e-9 of
@@ -165,7 +165,7 @@ class Offline:
 
     @cached_property
     def columns(self) -> list[str]:
-        """What the view's features read, beside its keys."""
+        """The columns that the view's features read, without its keys."""
         return sorted(self.view.read_columns - set(self.view.keys))
 
     def events(self, served: Served) -> pl.DataFrame:
@@ -227,14 +227,14 @@ class Asked:
 
     @staticmethod
     def at(keys: pl.DataFrame, served: Served, view: FeatureView) -> Asked:
-        """Rows that ask as of one moment; whatever a stream had stored was known."""
+        """Rows that ask as of one read version; every event that a stream had stored was known."""
         moment = served.moment
         T, K = (np.full(keys.height, time) for time in (moment.T, view.freshness.known_by(moment.T, moment.K)))
         return Asked(keys, T, K)
 
 
 def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, asked: Asked) -> list[pl.Series]:
-    """Features of a view, then their statuses, made anew of its events."""
+    """Features of a view, then their statuses, recomputed from its events."""
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
     query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
     return compute.answer(query, events, [Request(asked.keys, asked.T, asked.T, asked.K)])[0]
@@ -247,7 +247,7 @@ def check_view(
 
     Args:
         view: which view.
-        store: what is served.
+        store: the store that is read.
         folder: where the archive of streams lies.
         rows: how many keys at most.
         at: the moment of asking, microseconds; None is now.
@@ -367,7 +367,7 @@ def _items(value: object) -> list[tuple[object, object]] | None:
 
 
 def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, asked: Asked) -> F64:
-    """What rounding is measured by: the sum of the sizes of what is added up; of a mean or variance their mean."""
+    """The scale of rounding errors: the sum of the sizes of the added values; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
     kind = make.sum if TABLE[a.function].adds == "sum" else make.mean

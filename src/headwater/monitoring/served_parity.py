@@ -1,8 +1,8 @@
-"""Parity of the served log: what was served then, beside what training would compute of the same events.
+"""Parity of the serving log: the values served then, compared with what training would compute from the same events.
 
 Of a streaming view, a row is compared at the commit that it was read at: offline an event's "known" is the place of its commit among
-those that rows were read at, so one pass of the kernel answers all rows. Of a batch view, a row is compared at its cut. What is made of
-the request is made again from what was logged. What a third party said cannot be computed: it is taken from the log.
+those that rows were read at, so one pass of the kernel answers all rows. Of a batch view, a row is compared at its cut. Request features
+are evaluated again on the logged request. What a third party said cannot be computed: it is taken from the log.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def served_parity(
 
     Args:
         project: whose models.
-        views: names of views; none is all of them, and what is made of the request.
+        views: names of views; none is all of them, and request-time features.
         store: the online store that was read, or its URL; None is that of the settings. Its archive's last rows are still in it.
         folder: where the served log and the archive of streams lie; None is headwater's home.
         rows: how many rows of each model at most, all as likely.
@@ -124,7 +124,7 @@ def _added(a: Parity, b: Parity) -> Parity:
 
 @dataclass
 class _Served:
-    """Rows of a served log, and what is computed anew of them: by the name of each feature of a view that something reads."""
+    """Rows of a serving log, and their recomputed values by feature name, for the views that are read."""
 
     service: FeatureService
     frame: pl.DataFrame
@@ -191,7 +191,7 @@ class _Served:
         return Parity(view.name, 0, values, 0, 0, events.height, mismatches, notes)
 
     def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
-        """Values computed anew, at their rows of the whole frame."""
+        """Recomputed values, at their rows of the whole frame."""
         known = self.anew.get(name)
         placed = pl.DataFrame({"__row": rows["__row"], name: values})
         whole = self.frame.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("__row")).join(
@@ -215,7 +215,7 @@ class _Served:
         return pl.DataFrame(made)
 
     def _made(self) -> Parity | None:
-        """What is made of the request: functions evaluated again on what was logged."""
+        """Request-time features: functions evaluated again on the logged inputs."""
         fields = self.frame.select(
             _given(name, self.frame).alias(name)
             for name in self.service.needed_by()
@@ -246,17 +246,17 @@ class _Served:
         return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, +Counter(notes))
 
     def _known(self, name: str) -> bool:
-        """Whether a feature was logged, or was computed anew."""
+        """Whether a feature was logged or recomputed."""
         return name in self.frame.columns or name in self.anew
 
     def _input(self, name: str) -> pl.Series:
-        """A feature that fills a parameter: as it was logged, else computed anew."""
+        """A feature that fills a parameter: as it was logged, else recomputed."""
         return self.frame[name] if name in self.frame.columns else self.anew[name]
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """Rows that were read at commits of which each has all that the one before has: their positions, and K as places of commits.
+    """Rows that were read at a chain of commits, each of which includes the one before: their positions, and K as places of commits.
 
     known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event.
     """

@@ -1,4 +1,4 @@
-"""How an online store stands: each stream and view of a project, and what is stored."""
+"""Status of an online store: each stream and view of a project, and the stored amounts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ViewStatus(Readable):
 
 @dataclass(frozen=True)
 class PredictionStatus(Readable):
-    """Predictions that are made ahead: for which keys, how fresh, how they stand ("current", "stale", "ahead", "absent"), how old they are.
+    """Precomputed predictions: for which keys, how fresh, their state ("current", "stale", "ahead", "absent"), how old they are.
 
     age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
     version: of the model. otherwise: what a request without a score gets.
@@ -120,7 +120,7 @@ def status(
         at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
 
     Raises:
-        StoreError: there is no store.
+        StoreError: the store does not exist.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting

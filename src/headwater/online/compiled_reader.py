@@ -34,8 +34,8 @@ class UnusualKeyError(Exception):
 class Answers(NamedTuple):
     """Features of n keys.
 
-    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, places in
-    `events.statuses.STATUSES`. moments: as of when the values of each view are.
+    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
+    `events.statuses.STATUSES`. moments: the read version of each view's values.
     """
 
     values: list[list[object]]
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A view that loops can read: what is said beside its records, how they are written, the features wanted, and how keys become bytes."""
+    """A view that the compiled loops can read: its versions, record layout, requested features, and key encoding."""
 
     view: FeatureView
     heads: Heads
@@ -89,9 +89,9 @@ def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[s
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a read finds what: as long as nobody has looked for partitions again.
+    """Where a read finds each key; valid until partitions are looked up again.
 
-    heads: all keys to read beside records. groups: views that share these: of each its heads, and where their keys stand.
+    heads: all keys of versions to read. groups: views that share these: of each its heads, and the positions of their keys.
     group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
     keys, what goes before, how a value becomes bytes, and the column.
     """
@@ -114,7 +114,7 @@ class _Layout:
         return self.plain and len(self.keys) == len(self.begins)
 
     def regroup(self, views: Sequence[Heads]) -> None:
-        """Group views anew, given the heads of each: what a store says may have come to differ between views that read the same keys."""
+        """Recompute the groups from the heads of each view: versions may have come to differ between views that read the same keys."""
         spans = [self.groups[group][1:] for group in self.group]
         known: dict[object, int] = {}
         self.groups.clear()
@@ -216,7 +216,7 @@ class Quick:
         return plan, out, nulls, moments
 
     def _lacks(self, layout: _Layout, found: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
-        """What is said beside the records, and which views miss a commit by that; empty where none does."""
+        """The values of the version keys, and which views miss a commit by them; empty where none does."""
         spans = [layout.groups[group][1:] for group in layout.group]
         lacking = [part.heads.lacks(found[a:b]) for part, (a, b) in zip(self.parts, spans, strict=True)]
         layout.regroup([part.heads for part in self.parts])
@@ -340,7 +340,7 @@ _ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _
 
 
 class Keys:
-    """Key columns as the bytes that records stand under; for plain whole numbers and texts, and others by frames.
+    """Key columns encoded as record keys: integers and strings directly, other types by frames.
 
     Raises:
         DataError: keys of a type that cannot be those.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """The values of a view for n rows, as of a moment that is the same for all: features and their statuses."""
+    """The values of a view for n rows, at one read version: features and their statuses."""
 
     features: list[pl.Series]
     statuses: list[pl.Series]
@@ -153,8 +153,8 @@ def get_online_features(
             known. What third parties say is taken from columns named like their features (`serving.third_party.fetcher` fetches it); where
             they lack, the values are the fallback ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
-        details: beside each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
+        at: the request time, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
+        details: for each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
             its view promises, and `<feature>__incomplete`, whether a window of the view may lack events that were received.
         project: whose values, by its name, in a store that several projects share; None is the project that the store belongs to.
 
@@ -185,7 +185,7 @@ class OnlineFeatures:
     """A feature service over an online store; made once for many reads, by one thread at a time (`hw.Service` may be shared by threads).
 
     `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
-    order; `of` says for each which of the answers' moments is its own, -1 where it is made of the request.
+    order; `of` says for each the index of its read version in the answers, -1 for request-time features.
     """
 
     def __init__(self, service: FeatureService, store: OnlineStore) -> None:
@@ -200,7 +200,7 @@ class OnlineFeatures:
         return f"OnlineFeatures({self.service.name}, {len(self.names)} features)"
 
     def warm(self) -> None:
-        """Have all compiled that reads run through, so that the first one takes no longer than the next; of keys that nobody has.
+        """Compile all code of a read, so that the first one takes no longer than the next; reads keys that do not exist.
 
         Raises:
             StoreError: a view that is not in the store.
@@ -246,7 +246,7 @@ class OnlineFeatures:
     def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
         """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
 
-        `said` has the statuses of what third parties have answered, by the names of their features, where whoever asked them knows better.
+        `said` has the statuses of third-party values, by feature name, where the caller knows them.
         """
         t = clock.now_micros() if t is None else t
         if said:
@@ -350,7 +350,7 @@ class OnlineFeatures:
                 beside[name] = asides.status_series(name, codes), 0, False, False
 
     def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
-        """Add what is made of the request itself."""
+        """Add the features that are computed from the request itself."""
         for member in self.service.request_fields:
             found[member.name] = request_field(member, frame)
         for function in self.service.request_features:
@@ -373,7 +373,7 @@ class OnlineFeatures:
 
     @cached_property
     def _plain(self) -> Plain | None:
-        """What is made of the request itself, where loops read all views."""
+        """The evaluator of request features, where compiled loops read all views."""
         return Plain(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
 
     @cached_property

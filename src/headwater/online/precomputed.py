@@ -1,4 +1,4 @@
-"""Predictions that were made ahead, looked up when a request comes."""
+"""Precomputed predictions, looked up at request time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Value = float | tuple[float, ...] | Items
 
 
 class Found(NamedTuple):
-    """What was made ahead for one request.
+    """The precomputed prediction of one request.
 
     value: None where there is none. how: `precomputed`, or how a request without a score is answered: `on_request` or `default`.
     cut: the one that was read, with T, K, when it was published, and the model's version; None where none is. age: seconds from K to the
@@ -69,7 +69,7 @@ class MadeAhead:
         return f"MadeAhead({self.arm}, {self.scoring.freshness})"
 
     def one(self, request: Mapping[str, object], t: int | None = None) -> Found:
-        """What was made ahead for one request, asked for at t: microseconds, None is now.
+        """The precomputed prediction of one request at t: microseconds, None is now.
 
         Raises:
             DataError: the request lacks a key, or has one of another type.

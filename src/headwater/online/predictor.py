@@ -1,4 +1,4 @@
-"""Predictions of one model at one level: what was made ahead, or its features as they are now and their score; and how it came about."""
+"""Predictions of one model at one level, precomputed or scored on request from current features; with how each came about."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class One(NamedTuple):
 
 
 class Many(NamedTuple):
-    """As `One`, for many requests. rows: those that features were read for, where others were made ahead; None where that is all."""
+    """As `One`, for many requests. rows: those that features were read for, where others were precomputed; None is all."""
 
     predicted: list[Predicted]
     features: Answers | None
@@ -95,8 +95,8 @@ class Predictor:
     Args:
         model: what it is.
         features: those that it reads, at the level.
-        scorer: what was trained on them; None where nothing is predicted on request.
-        ahead: what was made ahead; None where that is nothing.
+        scorer: the trained model; None where nothing is predicted on request.
+        ahead: precomputed predictions; None where there are none.
     """
 
     def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
@@ -110,18 +110,18 @@ class Predictor:
     def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
         """The prediction for one request, asked for at t: microseconds, None is now.
 
-        Made ahead, where it is; else on request, where that stands in; else the model's default.
+        Precomputed, if there is one; else on request, where that is the fallback; else the model's default.
 
         Args:
             request: its keys and fields.
-            t: the moment of asking.
-            beside: what third parties have answered.
+            t: the request time.
+            beside: third-party values.
 
         Raises:
             DataError: the request lacks a field, or has one of another type.
-            StoreError: what is needed cannot be read.
+            StoreError: the values cannot be read.
             StaleError: it is older than promised, which is refused, and the model has no default.
-            UsageError: the model is a ranking that is made ahead, which answers with lists alone.
+            UsageError: the model is a precomputed ranking, which has lists only.
         """
         t = clock.now_micros() if t is None else t
         if self.ahead is None:
@@ -202,7 +202,7 @@ class Predictor:
         if isinstance(self.scorer, Reloading):
             return self.scorer.served  # one version for the whole request
         if self.scorer is None:
-            raise UsageError(f"the predictions of model {self.model.name!r} are lists that are made ahead; ask for them with rank")
+            raise UsageError(f"the predictions of model {self.model.name!r} are precomputed lists; get them with rank")
         return self.scorer
 
     def _scores(self, scorer: Scorer, columns: Sequence[Sequence[object]]) -> list[Score]:
@@ -216,7 +216,7 @@ class Predictor:
         return scores
 
     def _default(self) -> Predicted:
-        """What is answered where all that there is is too old.
+        """The answer where every value is too old.
 
         Raises:
             StaleError: the model has no default; the one that is being handled.
@@ -226,7 +226,7 @@ class Predictor:
         return Predicted(self.model.default, "default", 0.0)
 
     def _cold(self) -> Score:
-        """What is answered for a key that nothing was made ahead for.
+        """The answer for a key without a precomputed prediction.
 
         Raises:
             DataError: the model has no default.

@@ -53,9 +53,9 @@ class Ranker:
     Args:
         predictor: scores candidates.
         retrieval: the features that propose them; None where each request brings its own.
-        ahead: the lists that were made ahead; None where that is none.
+        ahead: precomputed lists; None where there are none.
 
-    `asks` are fields that a request may have for the sake of the list, beside those that features are made of.
+    `asks` are fields that a request may have for the sake of the list, in addition to the inputs of features.
     """
 
     def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, ahead: MadeAhead | None = None) -> None:
@@ -101,7 +101,7 @@ class Ranker:
         return Order(order, best, _taken(found, best), proposed.height, stages, found.version, first.how, first.age)
 
     def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
-        """The list that was made ahead, of the candidates that are wanted; None where the candidates are scored on request."""
+        """The precomputed list of the requested candidates; None where the candidates are scored on request."""
         found = ahead.one(request, t)
         if found.value is None and found.how == "on_request":
             return None

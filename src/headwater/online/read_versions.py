@@ -1,4 +1,4 @@
-"""As of when the records of a view are read: what the store says beside them, and which of a key's records count."""
+"""The version at which the records of a view are read: the keys that state it, and which of a key's records count."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Moment(NamedTuple):
 
 
 class Heads(Protocol):
-    """What is read of a store beside the records of a view."""
+    """The version keys that are read of a store together with the records of a view."""
 
     @property
     def like(self) -> object:
-        """Equal for views whose moments are the same, as long as `lacks` is called with what the store holds before `moment` is."""
+        """Equal for views with the same read version, as long as `lacks` is called with the stored values before `moment` is."""
         ...
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -54,7 +54,7 @@ class Heads(Protocol):
         ...
 
     def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        """What is read now, of what the keys hold; asked for at t. Whether commits are missing, `lacks` says, view by view, before.
+        """The version to read at request time t, given the values of the keys. `lacks` checks each view for missing commits before.
 
         Raises:
             StoreError: nothing whole is there yet.

@@ -64,7 +64,7 @@ class _Function:
 
 
 class Plain:
-    """What a service has beside the features of its views.
+    """The features of a service that are not read from its views.
 
     `found` are those, in the order of `names`; what third parties have answered stands in a request, under the names of the features.
     What comes out is all that the service has, in its own order, and a status for each: places in `events.statuses.STATUSES`.
@@ -134,7 +134,7 @@ def _answered(values: Sequence[object]) -> Iterator[int]:
 
 
 def _check_alike(column: Sequence[object]) -> None:
-    """Refuse columns of which a frame would make one kind by a rule of its own."""
+    """Reject columns that a frame would coerce to one type."""
     kinds = set(map(type, column)) - {type(None)}
     if len(kinds) > 1 and kinds != {int, float}:
         raise UnusualValueError
@@ -177,4 +177,4 @@ def _datetime(value: object) -> object:
 
 
 _TYPED: Mapping[type, Typed] = {float: _float, int: _int, str: _str, bool: _bool, datetime: _datetime}
-_AS_IT_IS = frozenset({float, str, bool})  # an int may be too large, and a moment of any zone
+_AS_IT_IS = frozenset({float, str, bool})  # an int may be too large, and a datetime of any zone

@@ -1,4 +1,4 @@
-"""What stands beside a feature of an online read: its status, age and flags."""
+"""Details of a feature value of an online read: its status, age and flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headwater.events import statuses
 from headwater.online.read_versions import Moment
 
 Said = tuple[pl.Series, int, bool, bool]
-"""Beside a feature: its statuses, its age in microseconds, whether it is stale, and whether it is incomplete."""
+"""Details of a feature: its statuses, its age in microseconds, whether it is stale, and whether it is incomplete."""
 
 
 def details_of(series: pl.Series, said: Said | None) -> list[pl.Series]:

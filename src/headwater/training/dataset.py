@@ -1,4 +1,4 @@
-"""Training sets in a file, beside a manifest that says what they were made of and makes them again, bit for bit."""
+"""Training sets in a file, with a manifest that records their inputs and reproduces them, bit for bit."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     tick: Tick | None = None,
     from_log: str | Path | None = None,
 ) -> Dataset:
-    """Write the model's training set, each feature as it would have been then, with a manifest beside it.
+    """Write the model's training set, point-in-time correct, with a manifest next to it.
 
-    The manifest holds the fingerprints of the model's views, features and labels, the level, the moment by which outcomes were known,
+    The manifest holds the fingerprints of the model's views, features and labels, the level, the time by which outcomes were known,
     a SHA-256 of every file that was read, how many events each source gave, rows left out by reason, versions, and a digest of the rows:
     `reproduce` makes them again from it.
 
     Args:
         model: whose labels and features to write.
-        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced at once, when all is written.
+        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written.
         level: how fresh the features are; as defined where None.
         until: rows whose outcome was known by then; now where None.
         cache: features that are unchanged since an earlier run are read back instead of computed: from headwater's own folder
@@ -145,7 +145,7 @@ def reproduce(
 
     Args:
         model, level: what the training set was made with.
-        manifest: what `dataset` wrote beside it.
+        manifest: the manifest that `dataset` wrote next to it.
         output: a file, as in `dataset`.
         threads: how many to use; the values do not depend on it.
         memory: what the process may hold, such as "4GB" (see `get_historical_features`).
@@ -193,7 +193,7 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     """
     place = Path(path)
     if not place.is_file():
-        raise DataError(f"no manifest at {path}; `headwater dataset` writes one beside the rows, as NAME.manifest.json")
+        raise DataError(f"no manifest at {path}; `headwater dataset` writes one next to the rows, as NAME.manifest.json")
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -288,7 +288,7 @@ def _json(value: Mapping[str, object]) -> Callable[[Path], object]:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, then put it in its place at once."""
+    """Write next to `path`, then rename it atomically."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

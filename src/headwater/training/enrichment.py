@@ -71,7 +71,7 @@ class Tables:
         return self._at[place]
 
     def read(self, source: Source, names: Collection[str], first: int | None) -> None:
-        """Note that these columns are read of events from the time `first` on, and whatever they are made of."""
+        """Note that these columns, and the columns that they are derived from, are read of events from the time `first` on."""
         read = self._reads.setdefault(id(source), _Read())
         earliest = None if None in (first, read.first) else min(first, read.first)  # type: ignore[type-var]
         if read.names.issuperset(names) and read.first == earliest:
@@ -112,7 +112,7 @@ class Tables:
         if service is not None:
             late = known is not None and bool((known.to_numpy() < asked.t).any())
             frame = self._frames(service, asked, self, late)
-            if known is not None and late:  # what is known no earlier than its own time is known no earlier than all that counts for it
+            if known is not None and late:  # known_at >= event time bounds known_at of every event in the windows
                 known = pl.Series(np.maximum(known.to_numpy(), frame[KNOWN].to_numpy()))
             made.append(frame.drop(KNOWN, strict=False))
         if known is not None:

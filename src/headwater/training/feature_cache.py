@@ -32,8 +32,8 @@ _CODE = Path(__file__).resolve().parents[1]
 class Cache(Readable):
     """A folder of feature columns, each under a hash of all that it was made of.
 
-    That is: the source's definition, its files' sizes and times of writing (of a frame, its contents), the columns that are read
-    beside it, the keys, T and K of every row, the feature's definition, and headwater's own code.
+    That is: the source's definition, its files' sizes and modification times (of a frame, its contents), the columns that are read
+    in addition, the keys, T and K of every row, the feature's definition, and headwater's own code.
 
     Args:
         folder: where the columns lie.
@@ -51,7 +51,7 @@ class Cache(Readable):
     def answers(self, query: Query, requests: Sequence[Request], notes: Notes, compute: Compute) -> list[list[pl.Series]]:
         """What `compute` gives for the query and the requests; only what the folder lacks is computed.
 
-        Of a table by URL nothing is kept: nobody says whether it has changed.
+        A table by URL is not cached: there is no way to detect changes.
 
         Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
         """
@@ -123,7 +123,7 @@ def _hash(value: object) -> str:
 
 @cache
 def _code() -> str:
-    """A hash of headwater's own files, so that another version computes anew."""
+    """A hash of headwater's own files, so that another version recomputes."""
     found = [(str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_CODE.rglob("*.py"))]
     return _hash(found)
 
@@ -156,7 +156,7 @@ def _write_text(text: str, path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file at once, so that a reader, or a killed process, never leaves half of one."""
+    """Write a file atomically: a reader never sees, and a killed process never leaves, half of one."""
     permissions.make_folder(path.parent)
     part = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
     write(part)

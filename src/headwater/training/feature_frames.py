@@ -128,7 +128,7 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
 
 
 def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
-    """The status beside a feature; of what is made at request time present, or empty where it is null."""
+    """The status of a feature; of a request-time feature "present", or "empty" where it is null."""
     name = status_name(feature.name)
     return found[name].alias(name) if name in found else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
 
@@ -209,7 +209,7 @@ class _Work:
         memory = None if means.memory is None else in_bytes(means.memory, "memory")
         run = partial(compute, memory=memory, threads=means.threads, tick=tick, reading=reading)
         requests = [request for request, _ in asked]
-        kept = None if query.retained or query.known else means.cache  # only values are kept, and not what is said beside them
+        kept = None if query.retained or query.known else means.cache  # the cache holds values only, no statuses
         columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
         for (_, to), series in zip(asked, columns, strict=True):
             for view, level in to:

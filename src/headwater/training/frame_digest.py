@@ -1,4 +1,4 @@
-"""A digest of what a frame says: the same for the same names, types and bits of every value, whatever its chunks."""
+"""A digest of a frame's contents: equal for equal names, types and bits of every value, independent of chunks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def digest(frame: pl.DataFrame) -> str:
 
 
 def _add(series: pl.Series, found: _Hash) -> None:
-    """The nulls, then what is there."""
+    """The null mask, then the values."""
     found.update(np.packbits(series.is_null().to_numpy()).tobytes())
     some, dtype = series.drop_nulls(), series.dtype
     if isinstance(dtype, pl.List | pl.Array):

@@ -57,7 +57,7 @@ class FromLog:
             return FromLog(place, found, ())
         mine = place / OUTCOMES / model.labels.name
         if not mine.is_dir():
-            outcomes(place, model.labels)  # says what is missing
+            outcomes(place, model.labels)  # raises an error that names what is missing
         with closing(Outcomes(place, model.labels)) as posted:
             while posted.roll() is not None:
                 pass
@@ -93,8 +93,8 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
 
     `level`: only those whose views were kept as they are at this level; None is all, whatever they were served at.
 
-    Beside the request's columns stand `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level` and each feature's
-    status; rows that were served without one of today's features are left out, and counted by version and by what they lack.
+    The frame has the request's columns, `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level`, and the features with
+    their statuses; rows that were served without one of today's features are left out, and counted by version and missing feature.
 
     Raises:
         DataError: no row has all features, or none an outcome by then.
@@ -154,7 +154,7 @@ def _from_events(model: Model, rows: pl.DataFrame, memory: Size | None) -> tuple
     """The outcome that the events after each request make, and when it is known."""
     t = rows[AT].dt.epoch("us").to_numpy()
     assert model.labels.maturity is not None
-    label = observed(model.labels, Requests(rows, t), memory, texts=model.task_type.classes)
+    label = observed(model.labels, Requests(rows, t), memory, strings=model.task_type.classes)
     return rows, label, t + model.labels.maturity
 
 
@@ -197,7 +197,7 @@ def _identity(posted: pl.DataFrame) -> list[str]:
 
 
 def _by_naming(posted: pl.DataFrame, identity: Sequence[str]) -> list[tuple[list[str], pl.DataFrame]]:
-    """The outcomes by which columns name their request, those with an id first, then the more the sooner."""
+    """The outcomes grouped by the columns that identify their request: those with an id first, then by falling number of columns."""
     named = posted.with_columns(pl.concat_list(pl.col(n).is_not_null() for n in identity).alias("__named"))
     parts = []
     for part in named.partition_by("__named", maintain_order=True):

@@ -47,11 +47,11 @@ def get_historical_features(
         timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
         level: how fresh the features are; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
-        statuses: say beside each feature what its value is, in a column `<feature>__status`: present, empty (no event of the window
+        statuses: add the status of each feature's value, in a column `<feature>__status`: present, empty (no event of the window
             counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
             overflow (a sum left int64, or a float float64).
         threads: how many to use; the values do not depend on it.
-        memory: what the process may hold, such as "4GB": where the history does not fit beside the rows and their answers, it is worked on
+        memory: what the process may hold, such as "4GB": where the history does not fit next to the rows, it is processed
             in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
 
     Features of a third party without `history=` are left out, with a warning that names them.
@@ -88,7 +88,7 @@ def get_historical_features(
             HeadwaterWarning,
             stacklevel=2,
         )
-    requests = read_labels(rows, memory, texts=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    requests = read_labels(rows, memory, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
     clash = sorted(names & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
@@ -97,7 +97,7 @@ def get_historical_features(
     found = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
     if notes.unusable:
         said = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
-        warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill what is missing", notes.left_out), stacklevel=2)
+        warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
     _warn_empty(requests, notes)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:

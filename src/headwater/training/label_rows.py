@@ -30,10 +30,10 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _OR_TEXT = ", or of a multiclass task a text"
 
 
-def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = False) -> Requests:
+def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = False) -> Requests:
     """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
 
-    `memory` is for the history that an `outcome(...)` reads. `texts`: the outcome may be a text, as the classes of a multiclass task.
+    `memory` is for the history that an `outcome(...)` reads. `strings`: the outcome may be a string, as the classes of a multiclass task.
 
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
@@ -48,7 +48,7 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
     asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
     made = [asked]
     if isinstance(labels.label, str):
-        made.append(outcome_column(labels.label, chosen.schema, what, texts=texts).alias(LABEL))
+        made.append(outcome_column(labels.label, chosen.schema, what, strings=strings).alias(LABEL))
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
@@ -76,22 +76,22 @@ def read_labels(labels: Labels, memory: Size | None = None, *, texts: bool = Fal
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
-    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, texts=texts)
+    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, strings=strings)
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
-def outcome_column(name: str, schema: pl.Schema, what: str, *, texts: bool) -> pl.Expr:
-    """The column of the outcome: float64, null where it is not finite; of a multiclass task (`texts`) possibly strings.
+def outcome_column(name: str, schema: pl.Schema, what: str, *, strings: bool) -> pl.Expr:
+    """The column of the outcome: float64, null where it is not finite; of a multiclass task (`strings`) possibly strings.
 
     Raises:
         DataError: it is missing, or of another dtype.
     """
     dtype = column(name, schema, what)
-    if texts and dtype in _TEXTS:
+    if strings and dtype in _TEXTS:
         return pl.col(name).cast(pl.String)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise DataError(
-            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if texts else ''}. Make one in select, such as "
+            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in select, such as "
             f"(pl.col({name!r}) == 'yes').alias({name!r})"
         )
     value = pl.col(name).cast(pl.Float64)
@@ -117,7 +117,7 @@ def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], what: str)
     return frame
 
 
-def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: bool) -> pl.Series:
+def observed(labels: Labels, requests: Requests, memory: Size | None, *, strings: bool) -> pl.Series:
     """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
     outcome = labels.label
     assert isinstance(outcome, Outcome)
@@ -130,12 +130,12 @@ def observed(labels: Labels, requests: Requests, memory: Size | None, *, texts: 
     limit, notes = None if memory is None else in_bytes(memory, "memory"), Notes()
     series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], notes, memory=limit)[0][0]
     requests.left_out.update(notes.left_out)
-    if texts and series.dtype in _TEXTS:
+    if strings and series.dtype in _TEXTS:
         return series.cast(pl.String)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         raise DataError(
             f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be "
-            f"a number or a boolean{_OR_TEXT if texts else ''}. "
+            f"a number or a boolean{_OR_TEXT if strings else ''}. "
             f"Make one in the select of source {outcome.source.name!r}"
         )
     return series.cast(pl.Float64)

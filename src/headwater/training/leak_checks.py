@@ -40,7 +40,7 @@ def refuse_label_columns(model: Model) -> None:
             raise LeakError(
                 f"source {source.name!r} ({source.site}) {verb} {', '.join(map(repr, named))}, which the label {labels.label_name!r} is made of, "
                 "and says it is known "
-                f"{_rule(source)} - in {share:.1%} of rows before the label is known ({_label_rule(labels)}). Training would see outcomes that nobody had yet: "
+                f"{_rule(source)} - in {share:.1%} of rows before the label is known ({_label_rule(labels)}). Training would see the future: "
                 f"give the source the timestamp at which the column is known, or leave the column out of its {'select' if columns else 'filter'}."
             )
 

@@ -32,7 +32,7 @@ def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str]
     Args:
         log: the folder of a served log, or what `served` gave.
         absent: where all of a view's features have one of these statuses, its values count as not there. A status "missing" is the same
-            offline (no event of the key was known), so it is no part of this but for a store that evicts.
+            offline (no event of the key was known), so it is excluded here unless the store evicts.
 
     Raises:
         DataError: nothing was served.

@@ -1,4 +1,4 @@
-"""Predictions made ahead: what a job knows that scores keys at a cut. The same for a backtest, for training and for the job itself."""
+"""Precomputed predictions: the rows that a job scores at a cut. The same for a backtest, for training and for the job itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AheadLists(NamedTuple):
 def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], Level, I64]:
     """The views that a level reads, how fresh they are when they are asked for, and when that is: int64 (rows).
 
-    Predictions on request ask for all views with the request. Those made ahead ask at their cut, for the views of their keys. The
+    Predictions on request ask for all views with the request. Precomputed predictions ask at their cut, for the views of their keys. The
     job publishes its scores `delay` after the cut, and until then can wait for features of the same cut to be published:
     batch features whose delay is no longer than its own are those of the cut itself, not of the one before.
     """
@@ -81,7 +81,7 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
         if not found:
             columns = {c for v in model.features.views for c in map(v.request_key, v.keys) if isinstance(c, str)}
             raise UsageError(
-                f"model {model.name!r}: predictions are made ahead for {list(scoring.keys)}, and no view of these keys alone has the key "
+                f"model {model.name!r}: predictions are precomputed for {list(scoring.keys)}, and no view of these keys alone has the key "
                 f"{key!r}, so nothing says which are known; {nearest(key, columns)}"
             )
     return by_key
@@ -118,7 +118,7 @@ def _with_known(model: Model, members: Sequence[Member], requests: Requests, lev
 
 
 def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
-    """What the predictions for requests are made of at a level with scores made ahead.
+    """The feature rows behind the predictions for requests, at a level with precomputed scores.
 
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
     then the features that a job does not know are null where there is a score.
@@ -149,7 +149,7 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
     known = [ref for ref in task.candidates if made_ahead(ref, views)]
     if not known:
         raise UsageError(
-            f"model {model.name!r}: lists are made ahead, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
+            f"model {model.name!r}: lists are precomputed, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
             "the keys of precomputed() alone; name one that is, or rank on request"
         )
     found = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]

@@ -9,12 +9,12 @@ from headwater.definitions.memory_sizes import Size
 from headwater.training.feature_cache import Cache
 
 Tick = Callable[[str, int, int], None]
-"""Called with what is being done (a view's name, mostly), rows done and rows to do."""
+"""Called with the current step (mostly a view's name), rows done and rows to do."""
 
 
 @dataclass(frozen=True)
 class Means:
-    """Threads (every core where None), memory (whatever it takes where None), progress, and features computed before."""
+    """Threads (every core where None), memory (unlimited where None), progress, and a cache of computed features."""
 
     threads: int | None = None
     memory: Size | None = None
@@ -23,4 +23,4 @@ class Means:
 
 
 USUAL = Means()
-"""Every core, whatever memory it takes, no progress and no cache."""
+"""Every core, unlimited memory, no progress and no cache."""

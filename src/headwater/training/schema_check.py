@@ -159,12 +159,12 @@ class _Check:
 
     # ---------------------------------------------------------------- labels
 
-    def labels(self, labels: Labels, *, texts: bool) -> Columns | None:
+    def labels(self, labels: Labels, *, strings: bool) -> Columns | None:
         """The columns of the requests; None where they are unknown."""
         what, label = named("labels", labels, labels.name), labels.label
         raw = self.found.table(labels.data, what)
         if isinstance(label, Outcome):
-            self._outcome(labels, label, what, texts=texts)
+            self._outcome(labels, label, what, strings=strings)
         if raw is None:
             return None
         times = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
@@ -177,7 +177,7 @@ class _Check:
                 self.found.attempt(what, moment, name, columns.schema, labels.timezone, what, days=name == labels.known_at_field)
         if isinstance(label, str):
             if self.found.look(columns, label, what):
-                self.found.attempt(what, outcome_column, label, columns.schema, what, texts=texts)
+                self.found.attempt(what, outcome_column, label, columns.schema, what, strings=strings)
             return columns
         for key in label.keys:
             self.found.look(columns, key, f"{what}: outcome")
@@ -185,7 +185,7 @@ class _Check:
             self._key_types(label.source, {key: (events.get(key), columns.get(key)) for key in label.keys})
         return columns
 
-    def _outcome(self, labels: Labels, outcome: Outcome, what: str, *, texts: bool) -> None:
+    def _outcome(self, labels: Labels, outcome: Outcome, what: str, *, strings: bool) -> None:
         made = outcome.aggregation
         feature = Feature(labels.label_name, made, made.columns[:1] if made.each else made.columns, outcome.window)
         for columns in self.source(outcome.source)[:1]:
@@ -195,7 +195,7 @@ class _Check:
             self._aggregation(made, columns, f"{where}, {made.function}()")
             dtype = _dtype_of(feature, columns)
             if dtype is not None:
-                self.found.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, texts=texts)
+                self.found.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, strings=strings)
 
     # ---------------------------------------------------------------- models
 
@@ -207,9 +207,9 @@ class _Check:
             self.found.note(what, wrong)
         for service in model.services:
             for view in service.views_in_history:
-                if view.third_party is None or view.third_party.trains:  # else nobody reads its source
+                if view.third_party is None or view.third_party.trains:  # else its source is not read
                     self.view(view)
-        columns = self.labels(model.labels, texts=model.task_type.classes)
+        columns = self.labels(model.labels, strings=model.task_type.classes)
         try:
             services = [service.in_training for service in model.services]
         except DefinitionError:  # nothing that history supplies: it is served, and cannot be trained

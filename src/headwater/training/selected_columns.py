@@ -24,7 +24,7 @@ Dtypes = Mapping[str, "pl.DataType | None"]
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one definition; `subject` names it, with file and line where they are known."""
+    """An error in one definition; `subject` names it, with file and line where they are known."""
 
     subject: str
     message: str

@@ -114,7 +114,7 @@ def training_set(
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
 
-    At a level whose predictions are made ahead, a row has what the job knew that made its score. A row without a score is left out, unless
+    At a level with precomputed predictions, a row has the job's features. A row without a score is left out, unless
     it is predicted on request: then it has all features, and the others have none that a job does not know.
 
     `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
@@ -132,7 +132,7 @@ def training_set(
         return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
     check_model(model)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, memory, texts=model.task_type.classes)
+    requests = read_labels(model.labels, memory, strings=model.task_type.classes)
     assert requests.known_at is not None
     limit = parse_moment(until or clock.now(), "until")
     known = requests.known_at <= limit
@@ -180,8 +180,8 @@ def train(  # noqa: PLR0913 (all but the model have a default)
         level: how fresh the features are.
         level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
         until: rows train whose outcome was known by then.
-        holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. What is kept is trained
-            on all.
+        holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. The final model is
+            trained on all.
         seed: of the estimator.
         threads: how many to use.
         memory: what the process may hold while features are computed, as in `get_historical_features`; the estimator takes what it takes.
@@ -254,7 +254,7 @@ def _telling(features: pl.DataFrame) -> list[int]:
 def in_time_order(requests: Requests, chosen: Bool) -> I64:
     """The positions of the chosen rows, int64, as they asked; rows of one moment by their content.
 
-    What is trained on them does not depend on the order of the table, and an estimator that holds out the last rows holds out the
+    The trained model does not depend on the order of the table, and an estimator that holds out the last rows holds out the
     latest.
     """
     rows = np.flatnonzero(chosen)

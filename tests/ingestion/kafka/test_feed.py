@@ -350,7 +350,7 @@ def test_an_offset_beyond_the_end_is_an_error(broker, reader):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 5))
     one = reader(broker.source(topic), {"0": 6})
-    with pytest.raises(DataError, match="offset 6 is to be read next, and it ends at 5: the topic was made anew"):
+    with pytest.raises(DataError, match="offset 6 is to be read next, and it ends at 5: the topic was recreated"):
         one.until(lambda: False)
 
 

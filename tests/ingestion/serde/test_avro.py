@@ -64,10 +64,10 @@ def test_records_of_a_given_schema(schemaless):
 
 
 def test_a_file_that_is_no_schema_is_said(tmp_path):
-    with pytest.raises(DataError, match=r"none.avsc is no Avro schema"):
+    with pytest.raises(DataError, match=r"none.avsc is not an Avro schema"):
         decoder(source(avro=tmp_path / "none.avsc"))
     (tmp_path / "bad.avsc").write_text('{"type": "recrod"}')
-    with pytest.raises(DataError, match=r"bad.avsc is no Avro schema"):
+    with pytest.raises(DataError, match=r"bad.avsc is not an Avro schema"):
         decoder(source(avro=tmp_path / "bad.avsc"))
 
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_said(described, tmp_path):
         decoder(source(message=(described, "shop.Paymnt")))
     (tmp_path / "bad").write_bytes(b"\xff\xff")
     for name in ("bad", "none"):
-        with pytest.raises(DataError, match=f"{name} is no set of Protobuf descriptors.*protoc --include_imports"):
+        with pytest.raises(DataError, match=f"{name} is not a Protobuf descriptor set.*protoc --include_imports"):
             decoder(source(message=(tmp_path / name, "shop.Payment")))
 
 

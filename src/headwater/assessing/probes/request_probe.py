@@ -28,7 +28,7 @@ _ROWS = 200_000
 def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
     """When outcomes are known, how many ever are, and how long a time they span; and the labelled requests."""
     try:
-        found = read_labels(model.labels, texts=model.task_type.classes)
+        found = read_labels(model.labels, strings=model.task_type.classes)
     except HeadwaterError as error:
         return dict.fromkeys(("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))), None
     labels, rows = model.labels, len(found.t)

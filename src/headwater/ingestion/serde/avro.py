@@ -41,7 +41,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     try:
         schema = _checked(in_project(stream.avro).read_text(encoding="utf-8"))
     except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
-        raise DataError(f"{stream.avro} is no Avro schema: {error}") from error
+        raise DataError(f"{stream.avro} is not an Avro schema: {error}") from error
     return lambda payload: _row(payload, schema, row)
 
 
@@ -63,7 +63,7 @@ def _checked(text: str, references: Mapping[str, str] = MappingProxyType({})) ->
 
 
 def _read(text: str) -> dict[str, object]:
-    """The schema as it is written, but for the type UUID: it would make objects of texts."""
+    """The schema as it is written, but for the type UUID: it would turn strings into UUID objects."""
     found: dict[str, object] = json.loads(text, object_hook=lambda o: {k: v for k, v in o.items() if (k, v) != ("logicalType", "uuid")})
     return found
 

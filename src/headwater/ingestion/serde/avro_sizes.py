@@ -1,4 +1,4 @@
-"""A record's claims of how many elements an array has, where elements take no bytes: nothing else would bound what is made of them."""
+"""Bound the array lengths that an Avro record claims, where elements take no bytes: otherwise decoding could use unbounded memory."""
 
 from __future__ import annotations
 

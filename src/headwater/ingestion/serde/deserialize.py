@@ -1,7 +1,7 @@
 """Records to rows: each payload becomes a row of the schema, or is refused with a reason; none moves another.
 
 A payload is read on its own, never joined to others: so what becomes of it does not depend on its neighbours, and a replay in other
-batches decides alike. Polars would read joined lines in parallel, but it makes texts of numbers and objects, and keeps the first of two
+batches decides alike. Polars would read joined lines in parallel, but it turns numbers and objects into strings, and keeps the first of two
 equal names where others keep the last; to see that it had not cost as much as reading one by one.
 """
 
@@ -35,7 +35,7 @@ _READERS: Final[Mapping[str, str]] = {
     "protobuf": "headwater.ingestion.serde.protobuf",
 }
 _CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
-_TYPED: Final = frozenset({"avro", "protobuf"})  # these have types for moments
+_TYPED: Final = frozenset({"avro", "protobuf"})  # these have timestamp types
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Decoded:
     refused: list[tuple[int, str]]
 
     def take(self, index: I64, count: int) -> Decoded:
-        """Those of some of the payloads, of which there are `count`: their positions, rising."""
+        """The rows of a selection of `count` payloads. index: their positions, ascending."""
         place = np.full(count, -1)
         place[index] = np.arange(len(index))
         rows = place[self.rows]
@@ -60,7 +60,7 @@ class Decoded:
 
 
 def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[bytes | None]], Decoded]:
-    """What makes rows of the payloads of the source's stream; `also` names columns to read beside those of `stream_schema`.
+    """The function that decodes payloads of the source's stream to rows; `also` names columns to read in addition to `stream_schema`.
 
     Raises:
         DefinitionError: the source has no stream, or a column cannot be read from its format.
@@ -133,7 +133,7 @@ def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.St
         return list(map(read, payloads)), np.arange(len(payloads)), []  # type: ignore[arg-type] # None raises
     except (HeadwaterError, MemoryError):
         raise
-    except Exception:  # noqa: BLE001, S110 (whatever a library makes of broken bytes: below, each record has its own reason)
+    except Exception:  # noqa: BLE001, S110 (libraries raise anything on broken bytes: below, each record gets its own reason)
         pass
     made, kept, refused = [], [], []
     for n, payload in enumerate(payloads):

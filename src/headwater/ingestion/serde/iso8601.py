@@ -1,4 +1,4 @@
-"""ISO 8601 texts of the usual shape, many at once."""
+"""Vectorized parsing of ISO 8601 strings of the usual shape."""
 
 from __future__ import annotations
 

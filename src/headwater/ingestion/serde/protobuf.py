@@ -142,7 +142,7 @@ def _of_set(spec: ProtobufMessage) -> Message:
         pool = _pool(files)
     except Exception as error:
         raise DataError(
-            f"{spec.descriptors} is no set of Protobuf descriptors: {error}. Write it with: "
+            f"{spec.descriptors} is not a Protobuf descriptor set: {error}. Write it with: "
             f"protoc --include_imports --descriptor_set_out={spec.descriptors} FILE.proto"
         ) from error
     try:

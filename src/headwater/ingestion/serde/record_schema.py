@@ -1,4 +1,4 @@
-"""Which columns a stream has, and of which types."""
+"""The columns of a stream, and their types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record's fields must be: Python types by which msgspec checks each record, made of the schema that it is decoded to."""
+"""Python types by which msgspec checks the fields of each record, derived from the schema that it is decoded to."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _PLAIN: Final[Mapping[object, Kind]] = {
     pl.UInt8: _bounded(int, 0, 2**8 - 1),
     pl.UInt16: _bounded(int, 0, 2**16 - 1),
     pl.UInt32: _bounded(int, 0, 2**32 - 1),
-    pl.UInt64: _bounded(int, 0, None),  # msgspec takes no bound beyond int64; the column refuses what is too large
-    pl.Float32: float,  # of which NaN is one; the column refuses what is too large
+    pl.UInt64: _bounded(int, 0, None),  # msgspec takes no bound beyond int64; the column rejects larger values
+    pl.Float32: float,  # NaN included; the column rejects larger values
     pl.Float64: float,
     pl.Decimal: Decimal,
     pl.Date: date,
@@ -47,7 +47,7 @@ def row_type(schema: Mapping[str, pl.DataType], timestamps: Timestamps | None) -
 
     Args:
         schema: the columns.
-        timestamps: how records write moments; None where the format has a type for them.
+        timestamps: how records write timestamps; None where the format has a type for them.
 
     Raises:
         DefinitionError: a dtype that no record can carry.

@@ -74,7 +74,7 @@ class Schemas(Generic[T]):
     def _patiently(self, number: int) -> T | _None:
         """Ask once more after a while where a schema is missing: a replica of the registry may lag behind the writer of the record.
 
-        A record of a schema that nobody has must not hold up all others, so what does not help is not done again for a minute.
+        A record with an unknown schema must not hold up all others, so a failed lookup is not repeated for a minute.
         """
         found = self._asked(number)
         since = clock.stopwatch()
@@ -96,7 +96,7 @@ class Schemas(Generic[T]):
         return self._made(str(answer["schema"]), self._references(answer))
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
-        """The text of every schema that this one refers to, directly or not, by name; what is needed first comes first."""
+        """The text of every schema that this one refers to, directly or not, by name; dependencies come first."""
         found: dict[str, str] = {}
         given = answer.get("references", [])
         for one in given if isinstance(given, list) else []:

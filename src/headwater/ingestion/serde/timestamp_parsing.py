@@ -1,4 +1,4 @@
-"""Moments as records write them, to microseconds UTC."""
+"""Timestamps of records, parsed to microseconds UTC."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SHAPE: Final = re.compile(  # what every version of Python reads alike
 def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | None) -> pl.Series:
     """Values as int64 microseconds UTC; null where one is null or no moment.
 
-    A moment is what `timestamps` says, or a datetime or date object. A text without an offset is in `timezone`: the first of the two
-    moments that it may mean; it is none where the clock leaps over it, or there is no `timezone`.
+    A value is of the form that `timestamps` names, or a datetime or date object. A string without an offset is in `timezone`: the first of
+    the two instants where it is ambiguous; null where the clock skips it, or where there is no `timezone`.
 
     >>> micros_of(["2024-05-01T12:00:00+02:00", "2024-05-01T10:00", None], "iso", "UTC").to_list()
     [1714557600000000, 1714557600000000, None]
@@ -57,7 +57,7 @@ def _texts(values: Sequence[object]) -> pl.Series:
 def _numbers(values: Sequence[object], unit: int) -> pl.Series:
     """Those that are whole."""
     if not set(map(type, values)) <= {int, type(None)}:
-        raise TypeError("a number beside others")
+        raise TypeError("numbers mixed with other types")
     numbers = pl.Series(values, dtype=pl.Int64)
     return numbers.set(~numbers.is_between(_EARLIEST // unit, _LATEST // unit), None) * unit
 

@@ -21,7 +21,7 @@ from headwater.settings import in_project
 _LOG = logging.getLogger(__name__)
 
 _STEP: Final = 0.02  # seconds between two looks at files that have nothing new
-_CHUNK: Final = 4_000_000  # bytes read at once
+_CHUNK: Final = 4_000_000  # bytes per read
 
 
 def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> FileFeed:  # noqa: ARG001 (as `feeds.open_feed`)
@@ -30,7 +30,7 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: O
 
 
 class FileFeed:
-    """The files that a path names, in the order of their names; all are read by whoever opens the feed."""
+    """The files that a path names, in the order of their names; every feed reads all of them."""
 
     def __init__(self, source: Source, assigned: Assigned, revoked: Revoked) -> None:
         spec = source.stream
@@ -54,7 +54,7 @@ class FileFeed:
             time.sleep(min(_STEP, timeout))
 
     def lag(self) -> Mapping[str, int]:
-        """See `Feed`; in bytes, of complete lines: what follows the last newline is no record yet."""
+        """See `Feed`; in bytes, of complete lines: bytes after the last newline do not count."""
         return {path: self._left(path) for path in self._ends}
 
     def elsewhere(self) -> int:
@@ -62,7 +62,7 @@ class FileFeed:
         return 0
 
     def acknowledge(self, ends: Mapping[str, int]) -> None:
-        """See `Feed`; nobody watches files."""
+        """See `Feed`; does nothing for files."""
 
     def close(self) -> None:
         """See `Feed`."""
@@ -125,7 +125,7 @@ class FileFeed:
         at = 0
         while len(lines) < most and (stop := data.find(b"\n", at)) >= 0:
             line = data[at:stop]
-            if line.strip():  # an empty line is no record
+            if line.strip():  # empty lines are skipped
                 lines.append(head + line)
                 starts.append(begin + at)
             at = stop + 1
@@ -164,5 +164,5 @@ def _gone(path: str, begin: int) -> DataError:
 def _rewritten(path: str, begin: int, size: int) -> DataError:
     return DataError(
         f"{path} had been read up to byte {begin}, and now has {size} bytes, is another file, or has no end of a line there: it was truncated, "
-        "rotated or written anew. Let new lines go to a file of another name (the path may be a glob), or rebuild the view"
+        "rotated or rewritten. Let new lines go to a file of another name (the path may be a glob), or rebuild the view"
     )

@@ -1,6 +1,6 @@
 """Topics of Apache Kafka, by librdkafka.
 
-The online store holds the offsets: partitions are assigned by hand at those, nothing is committed but for whoever watches the group, and
+The online store holds the offsets: partitions are assigned manually at those offsets, group commits only serve monitoring, and
 an offset that the topic no longer has is an error, never a jump.
 """
 
@@ -55,15 +55,15 @@ class KafkaFeed:
         assert isinstance(spec, KafkaTopic)
         self._spec, self._assigned, self._revoked, self._origin_of = spec, assigned, revoked, origin_of
         self._assignments = 0
-        self._pending: dict[int, int] = {}  # assigned, and nobody has said yet from where to read: the number of the assignment
+        self._pending: dict[int, int] = {}  # assigned, start offset not known yet -> the number of the assignment
         self._lookup: tuple[Lookup, threading.Thread] | None = None
         self._origins: dict[int, str] = {}  # of the partitions that are read
         self._shift: dict[int, int] = {}
         self._checked = -_IDENTITY  # when the topic was last asked for its id
-        self._unconfirmed: list[ck.Message] = []  # consumed, and nobody has said yet that the topic is the same
+        self._unconfirmed: list[ck.Message] = []  # consumed, topic id not confirmed yet
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
         self._highs: dict[int, int] = {}  # where each ended when it was assigned
-        self._moved: set[int] = set()  # those of whose end nobody has been told
+        self._moved: set[int] = set()  # partitions whose end has not been reported yet
         self._reached: dict[int, int] = {}  # the ends of partitions that this poll came to
         self._failure: HeadwaterError | None = None
         self._complaint: ck.KafkaError | None = None
@@ -182,9 +182,9 @@ class KafkaFeed:
             elif error.code() == _EOF:
                 self._reached[p] = message.offset() or 0
             elif error.code() == _RESET:
-                if p in self._ends:  # or nobody reads it yet
+                if p in self._ends:  # else it is not being read yet
                     self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
-            elif error.code() == _LATE:  # every partition is another reader's by now, and what was fetched before is no longer ours
+            elif error.code() == _LATE:  # every partition has another owner by now, fetched messages are no longer ours
                 _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
                 self._lose([*self._ends, *self._pending])
             elif error.code() in PASSING or error.retriable():
@@ -196,7 +196,7 @@ class KafkaFeed:
     # ---- partitions
 
     def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
-        if self._closing:  # it was under way, and is taken back at once
+        if self._closing:  # it was in flight, and is revoked right away
             (consumer.incremental_assign if self._incremental else consumer.assign)(given)
             return
         self._assignments += 1
@@ -206,7 +206,7 @@ class KafkaFeed:
         consumer.pause(begun)
 
     def _take_up(self, timeout: float) -> None:
-        """Ask from where to read partitions that were assigned, and begin with those of which that is known by now."""
+        """Look up start offsets of assigned partitions, and start those that are known by now."""
         if self._lookup is None and self._pending:
             lookup = Lookup(self._assigned, self._ids, dict(self._pending))
             self._lookup = lookup, lookup.start()
@@ -260,7 +260,7 @@ class KafkaFeed:
         return True
 
     def _another(self, topic_id: str) -> RecreatedError | None:
-        """What is wrong if the topic has this id now; None where nothing is."""
+        """The error if the topic's id has changed to this one; None where it has not."""
         others = {p: parts_of(mine)[0] for p, mine in self._origins.items() if p in self._ends and mine and topic_id}
         others = {p: was for p, was in others.items() if was != topic_id}
         if not others:
@@ -295,7 +295,7 @@ class KafkaFeed:
         """The offset at which to begin, for certain one that the topic has or will have next.
 
         A partition begins at the end only if no partition was known yet and it was there when this feed was opened: one that a topic has
-        grown holds records that nobody has seen.
+        grown holds unread records.
         """
         low, high = self._watermarks(partition)
         if wanted is None:
@@ -310,7 +310,7 @@ class KafkaFeed:
         return wanted
 
     def _gone(self, partition: int, wanted: int, low: int, high: int) -> DataError:
-        """What is wrong where a partition does not have the offset that is to be read next."""
+        """The error for a partition that no longer has the next offset."""
         with suppress(ConnectError):
             another = self._another(self._ids.now())
             if another is not None:
@@ -319,12 +319,12 @@ class KafkaFeed:
         if wanted < low:
             return RetentionError(str(self._spec), str(partition), wanted=wanted + shift, first=low + shift)
         return DataError(
-            f"{self._spec}, partition {partition}: offset {wanted} is to be read next, and it ends at {high}: the topic was made anew, or its brokers "
+            f"{self._spec}, partition {partition}: offset {wanted} is to be read next, and it ends at {high}: the topic was recreated, or its brokers "
             "lost records. What was read of it no longer fits; rebuild the view from its archive or history, or name the new topic otherwise"
         )
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The first offset that the partition has, and the one after its last; waits for a leader where it has none for a moment."""
+        """The first offset that the partition has, and the one after its last; waits for a leader while it has none."""
         since = clock.stopwatch()
         while True:
             try:
@@ -360,7 +360,7 @@ class KafkaFeed:
                 time.sleep(0.1)
             except ck.KafkaException as error:
                 self._complaint = self._complaint or error.args[0]
-                self._consumer.poll(0)  # tells of what is wrong
+                self._consumer.poll(0)  # reports errors by callback
         if self._failure:
             raise self._failure
         if found is None:
@@ -372,7 +372,7 @@ class KafkaFeed:
         raise ConnectError(f"{spec}: {found.error.str()}; {nearest(spec.topic, names)}")
 
     def _complained(self, error: ck.KafkaError) -> None:
-        """Called by librdkafka with what is wrong beyond a single partition; it tries again by itself, unless that is of no use."""
+        """Called by librdkafka with errors beyond a single partition; it retries by itself, unless the error is permanent."""
         if error.fatal() or error.code() in HOPELESS:
             self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()}); see options= of hw.kafka")
         elif not self._down:

@@ -1,4 +1,4 @@
-"""Clients of a Kafka broker: how one connects, and what is asked of a topic from outside. The only module that imports the library."""
+"""Kafka clients: connection settings, and topic metadata requests. The only module that imports the library."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FIXED: Final = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
-    "enable.partition.eof": True,  # says that records which nobody reads have been passed
+    "enable.partition.eof": True,  # reports that skipped records have been passed
 }
 HOPELESS: Final = frozenset(
     {
@@ -80,10 +80,10 @@ def settings_of(spec: KafkaTopic) -> dict[str, object]:
 
 @contextmanager
 def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
-    """A consumer that joins no group and commits nothing, for whoever only looks; partitions are assigned to it by hand.
+    """A consumer that joins no group and commits nothing, to look at a topic only; partitions are assigned manually.
 
     Raises:
-        ConnectError: nobody answers, or access is refused, in what is asked of it here.
+        ConnectError: no answer, or access refused, by the requests made here.
         DefinitionError: an option that does not exist.
     """
     options = {**DEFAULTS, **settings_of(spec), **FIXED, "group.id": f"headwater-look-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
@@ -109,7 +109,7 @@ def configured(spec: KafkaTopic) -> dict[str, str]:
     """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the rest.
 
     Raises:
-        ConnectError: nobody answers, or may not say.
+        ConnectError: no answer, or access refused.
     """
     from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
 
@@ -137,7 +137,7 @@ class TopicIds:
         """The id; "" where the broker gives topics none (before Kafka 2.8).
 
         Raises:
-            ConnectError: nobody answers, access is refused, or there is no such topic.
+            ConnectError: no answer, access refused, or the topic does not exist.
         """
         try:
             return _id_of(self._ask(PATIENCE).result())
@@ -145,10 +145,10 @@ class TopicIds:
             return self._refused(error)
 
     def answer(self, timeout: float) -> tuple[float, str] | None:
-        """The id, and when it was asked for, on the clock of `clock.stopwatch`; None where no answer has come in so many seconds.
+        """The id, and when it was requested by `clock.stopwatch`; None where no answer came within so many seconds.
 
         Raises:
-            ConnectError: access is refused, or there is no such topic any more.
+            ConnectError: access refused, or the topic does not exist any more.
         """
         if self._asked is None:
             self._asked = clock.stopwatch(), self._ask(_SOON)

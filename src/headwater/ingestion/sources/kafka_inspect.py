@@ -51,7 +51,7 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
     """Read the last `records` of a topic, then what comes for `watch` seconds.
 
     Raises:
-        ConnectError: nobody answers, access is refused, or there is no such topic.
+        ConnectError: no answer, access refused, or the topic does not exist.
     """
     with bare(spec) as consumer:
         topics = consumer.list_topics(timeout=PATIENCE).topics
@@ -78,7 +78,7 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
                     received = clock.now_micros() if o >= bounds[p][1] else -1
                     rows.append((p, o, said * 1000 if kind else -1, message.key(), message.value(), received))
             if wanted and clock.stopwatch() - heard > PATIENCE:
-                break  # the end is one of marks and aborted records, which nobody is given
+                break  # the end is transaction markers and aborted records, which are not delivered
     rows.sort(key=lambda row: row[:2])
     number, offset, stamp, came = (np.array([row[i] for row in rows], np.int64) for i in (0, 1, 2, 5))
     first, last = ({p: bound[i] for p, bound in bounds.items()} for i in (0, 1))

@@ -35,13 +35,13 @@ class Records:
 
     partitions: names unique in the stream, such as "3" (Kafka) or a file's path. partition: int64 (n), index into partitions.
     offset: int64 (n). at: int64 (n), microseconds UTC, when the broker (or receiver) took it in.
-    ends: partition name -> offset from which to read on after these records, also past what nobody reads (aborted transactions and the
+    ends: partition name -> offset from which to read on after these records, also past skipped records (aborted transactions and the
     broker's own marks); at first, the offset at which a partition begins that no offset was known of.
     payloads: (n) raw, None for a tombstone; or frame: a polars frame (n), where the records come as rows. decoded: what payloads hold,
-    where somebody has looked already.
+    where they are decoded already.
     origins: partition name -> what its offsets count in, where a stream may be replaced by another one of its name (Kafka: the topic's id).
-    received: when the last of them was taken in by the clock of a broker, microseconds; 0 where no broker says so.
-    ids: texts (n) that tell records apart which may come twice at different offsets, null where nothing does; None where none can.
+    received: when the last of them was taken in by the clock of a broker, microseconds; 0 where the broker reports no time.
+    ids: strings (n) that identify records which may come twice at different offsets, null where missing; None if the stream has none.
     """
 
     partitions: Sequence[str]
@@ -88,9 +88,9 @@ class Records:
 
 
 def joined(parts: Sequence[Records]) -> list[Records]:
-    """Polls as one, the earlier first, where nobody needs them apart: small ones cost as much each as a large one.
+    """Polls merged into one, the earlier first, where that is safe: a small poll costs as much as a large one.
 
-    Those with ids are answered for each on its own, and those that nobody has decoded are left as they are.
+    Polls with ids are acknowledged separately, and undecoded polls are left as they are.
     """
     if len(parts) < 2 or any(part.decoded is None or part.ids is not None for part in parts):
         return list(parts)
@@ -118,7 +118,7 @@ class Feed(Protocol):
 
         Raises:
             RetentionError: the stream no longer has the next record.
-            ConnectError: nobody answers any more, or access is refused.
+            ConnectError: no answer any more, or access refused.
         """
         ...
 
@@ -127,11 +127,11 @@ class Feed(Protocol):
         ...
 
     def elsewhere(self) -> int:
-        """How many partitions that the stream had when it was opened are not assigned to this feed: others read them, or nobody yet."""
+        """How many partitions of the stream at opening are not assigned to this feed: another process reads them, or none yet."""
         ...
 
     def acknowledge(self, ends: Mapping[str, int]) -> None:
-        """Tell the stream how far one has read, for whoever watches; it decides nothing."""
+        """Commit the offsets read so far to the stream, for monitoring only."""
         ...
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: O
 
     Raises:
         DefinitionError: the source has no stream that can be read here.
-        ConnectError: nobody answers at its address, access is refused, or there is no such topic.
+        ConnectError: no answer at its address, access refused, or the topic does not exist.
         MissingExtraError: its library is not installed.
     """
     stream = bottom_of(source).stream
