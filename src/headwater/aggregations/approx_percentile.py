@@ -43,18 +43,20 @@ class _Percentiles:
         ends = np.cumsum(sizes)
         total = np.concatenate([[0], np.cumsum(counts)])
         before = total[ends - sizes]
-        some = sizes > 0
+        nonempty = sizes > 0
         wanted = before + _rank(total[ends] - before, how)
-        place = np.searchsorted(total, wanted, side="left") - 1
-        found = np.where(some, buckets[np.clip(place, 0, len(buckets) - 1)], 0) if len(buckets) else np.zeros(len(sizes), np.int64)
-        return Column(_middles(found), some)
+        bucket_index = np.searchsorted(total, wanted, side="left") - 1
+        rank_buckets = (
+            np.where(nonempty, buckets[np.clip(bucket_index, 0, len(buckets) - 1)], 0) if len(buckets) else np.zeros(len(sizes), np.int64)
+        )
+        return Column(_middles(rank_buckets), nonempty)
 
     def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
         codes, buckets = sight.whole.derive(("buckets", use), lambda: _coded(sight.whole, use))
         out = np.full(len(sight.lo), -1, np.int64)
         _slide(codes[sight.order], len(buckets), _millionths(how), sight.lo, sight.hi, out)
-        some = out >= 0
-        return Column(_middles(np.where(some, buckets[out], 0) if len(buckets) else np.zeros(len(out), np.int64)), some)
+        nonempty = out >= 0
+        return Column(_middles(np.where(nonempty, buckets[out], 0) if len(buckets) else np.zeros(len(out), np.int64)), nonempty)
 
 
 def _buckets(values: Values) -> I64:
@@ -109,8 +111,8 @@ def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-de
     for j in range(asks):
         moved = j == 0
         for d in range(depth):
-            for part in range(4):
-                start, stop, by = stretch(part, first[d], last[d], lo[j, d], hi[j, d])
+            for section in range(4):
+                start, stop, by = stretch(section, first[d], last[d], lo[j, d], hi[j, d])
                 for i in range(start, stop):
                     if codes[i] >= 0:
                         _count(tree, codes[i], by)
@@ -123,13 +125,13 @@ def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-de
             out[j] = out[j - 1]
             continue
         rest = max(1, -(-(n * millionths) // 1_000_000))
-        place, step = 0, half
+        position, step = 0, half
         while step > 0:
-            if place + step <= kinds and tree[place + step] < rest:
-                place += step
-                rest -= tree[place]
+            if position + step <= kinds and tree[position + step] < rest:
+                position += step
+                rest -= tree[position]
             step >>= 1
-        out[j] = place
+        out[j] = position
 
 
 PERCENTILES = _Percentiles()

@@ -41,7 +41,7 @@ class _Distinct:
 
     def merge(self, left: State, right: State) -> State:
         rows, entries = ragged.rows_of_both(left, right), np.concatenate([left[2], right[2]])
-        hashed = np.concatenate([np.repeat(part[1] == 1, cast("I64", part[0])) for part in (left, right)])
+        hashed = np.concatenate([np.repeat(side[1] == 1, cast("I64", side[0])) for side in (left, right)])
         return _state(rows, cast("I64", entries), hashed, cast("I64", left[1] * right[1]))
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
@@ -137,8 +137,8 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     for j in range(asks):
         moved = j == 0
         for d in range(depth):
-            for part in range(4):
-                start, stop, by = stretch(part, first[d], last[d], lo[j, d], hi[j, d])
+            for section in range(4):
+                start, stop, by = stretch(section, first[d], last[d], lo[j, d], hi[j, d])
                 for i in range(start, stop):
                     c = codes[i]
                     if c < 0:

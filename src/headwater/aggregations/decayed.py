@@ -70,19 +70,19 @@ def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: i
     left, right = np.zeros((n, 2)), np.zeros((n, 2))
     left_t, right_t = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for i in range(n):
-        one = 1.0 if v[i] == v[i] else 0.0
-        x = v[i] if one else 0.0
+        present = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if present else 0.0
         if block[i] == i:
-            left_t[i], left[i, 0], left[i, 1] = t[i], x, one
+            left_t[i], left[i, 0], left[i, 1] = t[i], x, present
         else:
-            left_t[i], left[i, 0], left[i, 1] = _join(left_t[i - 1], left[i - 1, 0], left[i - 1, 1], t[i], x, one, half_life)
+            left_t[i], left[i, 0], left[i, 1] = _join(left_t[i - 1], left[i - 1, 0], left[i - 1, 1], t[i], x, present, half_life)
     for i in range(n - 1, -1, -1):
-        one = 1.0 if v[i] == v[i] else 0.0
-        x = v[i] if one else 0.0
+        present = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if present else 0.0
         if i == n - 1 or block[i + 1] == i + 1:
-            right_t[i], right[i, 0], right[i, 1] = t[i], x, one
+            right_t[i], right[i, 0], right[i, 1] = t[i], x, present
         else:
-            right_t[i], right[i, 0], right[i, 1] = _join(t[i], x, one, right_t[i + 1], right[i + 1, 0], right[i + 1, 1], half_life)
+            right_t[i], right[i, 0], right[i, 1] = _join(t[i], x, present, right_t[i + 1], right[i + 1, 0], right[i + 1, 1], half_life)
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:

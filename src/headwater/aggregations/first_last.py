@@ -33,19 +33,19 @@ class _Edges:
         def at(values: Values) -> Values:
             if len(values) == 0:
                 return cast("Values", np.zeros(len(position), values.dtype))
-            found = values.take(position, mode="wrap")  # the last for none
+            picked = values.take(position, mode="wrap")  # the last for none
             if none.any():
-                found[none] = 0
-            return found
+                picked[none] = 0
+            return picked
 
-        ties = [at(part) for part in _parts(events, use.columns)] if self.whole_row else [at(rank)]
+        ties = [at(column_values) for column_values in _parts(events, use.columns)] if self.whole_row else [at(rank)]
         return at(events.t), at(events.ident), *ties, (~none).astype(np.int64)
 
     def merge(self, left: State, right: State) -> State:
-        *mine, some = left
+        *mine, nonempty = left
         *theirs, other = right
-        take = some == 0
-        equal = (some > 0) & (other > 0)
+        take = nonempty == 0
+        equal = (nonempty > 0) & (other > 0)
         for a, b in zip(mine, theirs, strict=True):
             take |= equal & (b > a if self.newest else b < a)
             equal &= a == b
@@ -56,17 +56,17 @@ class _Edges:
         op = MORE if self.newest else LESS
         values = [Part(kinds[name], column=name, op=op) for name in names]
         if self.whole_row:
-            values = [part for value in values for part in (Part(op=op), value)]
+            values = [field for value in values for field in (Part(op=op), value)]
         return Part(op=op), Part(ident=True, op=op), *(values or [Part(op=op)]), Part(op=SOME)
 
     def finish(self, state: State, how: Finish) -> Column:
-        some = state[-1] > 0
+        nonempty = state[-1] > 0
         if how.function == "since_last":
-            return Column(np.where(some, how.T - state[0], 0) / SECOND, some)
+            return Column(np.where(nonempty, how.T - state[0], 0) / SECOND, nonempty)
         if self.whole_row:
             valid, values = state[2 + 2 * how.output : 4 + 2 * how.output]
-            return Column(values, some & (valid > 0))
-        return Column(state[2], some)
+            return Column(values, nonempty & (valid > 0))
+        return Column(state[2], nonempty)
 
     def _rank(self, layer: Layer, use: Use) -> Values:
         if not use.columns:
@@ -84,7 +84,7 @@ def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:
     tied = np.flatnonzero(same[1:] | same[:-1])
     if len(tied) == 0:
         return rank
-    keys = [part[tied] for part in _parts(events, columns)]
+    keys = [column_values[tied] for column_values in _parts(events, columns)]
     order = np.lexsort(keys[::-1])
     fresh = np.logical_or.reduce([k[order][1:] != k[order][:-1] for k in keys])
     rank[tied[order]] = np.concatenate([[0], np.cumsum(fresh)])
@@ -93,12 +93,12 @@ def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:
 
 def _parts(events: Events, columns: tuple[str, ...]) -> list[Values]:
     """The columns in turn, as whether each is not null and its value: to compare rows by, nulls first."""
-    made: list[Values] = []
+    compared_columns: list[Values] = []
     for name in columns:
         column = events.columns[name]
         valid = np.ones(len(column.values), np.bool_) if column.valid is None else column.valid
-        made += [valid.astype(np.int64), np.where(valid, column.values, 0)]
-    return made
+        compared_columns += [valid.astype(np.int64), np.where(valid, column.values, 0)]
+    return compared_columns
 
 
 NEWEST = _Edges(newest=True)

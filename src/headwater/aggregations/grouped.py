@@ -52,30 +52,30 @@ class Maps:
         rows = ragged.rows_of_both(left, right)
         parts = [np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True)]
         order = np.lexsort((parts[0], rows))
-        rows, parts = rows[order], [part[order] for part in parts]
+        rows, parts = rows[order], [array[order] for array in parts]
         fresh = ragged.fresh(rows, parts[0])
-        one, both = np.flatnonzero(fresh), np.flatnonzero(~fresh)  # a category that both have is there twice, the left one first
-        out = [part[one] for part in parts]
+        first_rows, both = np.flatnonzero(fresh), np.flatnonzero(~fresh)  # a category that both have is there twice, the left one first
+        out = [array[first_rows] for array in parts]
         at = np.cumsum(fresh)[both] - 1
         _, t, ident, *inner = parts
         later = np.where((t[both] > t[both - 1]) | ((t[both] == t[both - 1]) & (ident[both] > ident[both - 1])), both, both - 1)
-        joined = self.inner.merge(tuple(part[both - 1] for part in inner), tuple(part[both] for part in inner))
-        for place, new in zip(out[1:], (t[later], ident[later], *joined), strict=True):
-            place[at] = new
-        return ragged.sizes_of(rows[one], len(left[0])), *out
+        joined = self.inner.merge(tuple(array[both - 1] for array in inner), tuple(array[both] for array in inner))
+        for target, new in zip(out[1:], (t[later], ident[later], *joined), strict=True):
+            target[at] = new
+        return ragged.sizes_of(rows[first_rows], len(left[0])), *out
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
         name = self.by.use.columns[0]
         inner = self.inner.parts(Use(use.columns), kinds)
         own = Part(), Part(kinds[name], entry=True, column=name), Part(entry=True), Part(entry=True, ident=True)
-        return *own, *(replace(part, entry=True, counts=None) for part in inner)
+        return *own, *(replace(field, entry=True, counts=None) for field in inner)
 
     def finish(self, state: State, how: Finish) -> Answers:
         sizes, category, t, ident, *inner = state
         rows = ragged.rows_of(cast("I64", sizes))
         order = np.lexsort((category, ident, t, rows))
         order = order[ragged.places(cast("I64", sizes)) >= np.repeat(sizes - self.by.max_keys, cast("I64", sizes))]
-        kept = tuple(part[order] for part in inner)
+        kept = tuple(array[order] for array in inner)
         values = self._values(kept, how, how.T[rows[order]])
         starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
         return Lists(np.arange(len(sizes)), starts, category[order], values=values)
@@ -86,13 +86,13 @@ class Maps:
         T = how.T[pairs.ask]
         first, *others = zip(groups.layers, pairs.ranges, strict=True)
         state = self._of_layer(use, *first, T, how)
-        some = first[1].hi > first[1].lo
+        nonempty = first[1].hi > first[1].lo
         for layer, ranges in others:
             more, of = self._of_layer(use, layer, ranges, T, how), ranges.pair
-            joined = self.inner.merge(tuple(part[of] for part in state), more)
-            for part, both, alone in zip(state, joined, more, strict=True):
-                part[of] = np.where(some[of], both, alone)
-            some[of] = True
+            joined = self.inner.merge(tuple(array[of] for array in state), more)
+            for array, both, alone in zip(state, joined, more, strict=True):
+                array[of] = np.where(nonempty[of], both, alone)
+            nonempty[of] = True
         return Lists(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
 
     def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: Finish) -> State:
@@ -170,9 +170,9 @@ def _made(sight: Sight, use: Use) -> _Groups:
     rows = counted[order]
     fresh = ragged.fresh(key[order], codes[rows].astype(np.int64))
     group, ends = np.cumsum(fresh) - 1, np.arange(int(fresh.sum()) + 1)
-    place = np.empty(len(codes), np.int64)
-    place[sight.order] = np.arange(len(codes))
-    at, near, group_of = place[rows], np.full(len(codes), -1, np.int64), np.full(len(codes), -1, np.int32)
+    position = np.empty(len(codes), np.int64)
+    position[sight.order] = np.arange(len(codes))
+    at, near, group_of = position[rows], np.full(len(codes), -1, np.int64), np.full(len(codes), -1, np.int32)
     near[at[1:][~fresh[1:]]] = at[:-1][~fresh[1:]]
     group_of[at] = group
     layers, places = [], []
@@ -193,11 +193,11 @@ def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
     ask = np.repeat(asks, sizes)
     group = cast("I64", lists.items[ragged.places(sizes) + np.repeat(lists.starts[chosen], sizes)])
     ranges = []
-    for place, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
+    for depth, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
         lo, hi = np.empty(len(ask), np.int64), np.empty(len(ask), np.int64)
-        _ranges(layer.events.starts, at, ask, group, sight.lo[:, place], sight.hi[:, place], lo, hi)
-        seen = np.flatnonzero(hi > lo) if place else np.arange(len(ask))
-        ranges.append(_Ranges(seen, lo[seen], hi[seen]) if place else _Ranges(seen, lo, hi))
+        _ranges(layer.events.starts, at, ask, group, sight.lo[:, depth], sight.hi[:, depth], lo, hi)
+        seen = np.flatnonzero(hi > lo) if depth else np.arange(len(ask))
+        ranges.append(_Ranges(seen, lo[seen], hi[seen]) if depth else _Ranges(seen, lo, hi))
     return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
 
 

@@ -25,19 +25,19 @@ class _By:
         layer, events = spans.layer, spans.layer.events
         score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
         best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.ranges))
-        some = best >= 0
+        nonempty = best >= 0
 
         def at(values: Values) -> Values:
-            found = np.where(some, values[position[best]], 0) if len(values) else np.zeros(len(best), values.dtype)
-            return cast("Values", found)
+            picked = np.where(nonempty, values[position[best]], 0) if len(values) else np.zeros(len(best), values.dtype)
+            return cast("Values", picked)
 
         column, by = (events.columns[name].values for name in use.columns)
-        return some.astype(np.int64), at(by), at(events.t), at(events.ident), at(column)
+        return nonempty.astype(np.int64), at(by), at(events.t), at(events.ident), at(column)
 
     def merge(self, left: State, right: State) -> State:
         take, equal = left[0] == 0, (left[0] > 0) & (right[0] > 0)
-        for place, (a, b) in enumerate(zip(left[1:], right[1:], strict=True)):
-            take |= equal & (b > a if self.greatest or place > 0 else b < a)
+        for field_index, (a, b) in enumerate(zip(left[1:], right[1:], strict=True)):
+            take |= equal & (b > a if self.greatest or field_index > 0 else b < a)
             equal &= a == b
         return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
 

@@ -84,10 +84,10 @@ def _answers(lists: Lists, how: Finish) -> Answers:
     """The lists, or for mode the one value in each."""
     if how.function == "top_k":
         return lists
-    some = np.diff(lists.starts) > 0
-    values = cast("Values", np.zeros(len(some), lists.items.dtype))
-    values[some] = lists.items
-    return Column(values[lists.of], some[lists.of])
+    nonempty = np.diff(lists.starts) > 0
+    values = cast("Values", np.zeros(len(nonempty), lists.items.dtype))
+    values[nonempty] = lists.items
+    return Column(values[lists.of], nonempty[lists.of])
 
 
 def _starts(rows: I64, count: int) -> I64:

@@ -61,7 +61,7 @@ class _Queues:
         return Part(), Part(entry=True), Part(entry=True)
 
     def finish(self, state: State, how: Finish) -> Column:
-        sizes, t, ends = (part.astype(np.int64, copy=False) for part in state)
+        sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
         T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
         still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]

@@ -57,7 +57,7 @@ class _Ratios(_Added):
         return *above, *below
 
     def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
-        return tuple(part for name in use.columns for part in SUMS.parts(Use((name,), use.where), kinds))
+        return tuple(field for name in use.columns for field in SUMS.parts(Use((name,), use.where), kinds))
 
     def finish(self, state: State, how: Finish) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2

@@ -84,11 +84,11 @@ def aggregate(
     out = [_Place(kinds, len(a.T)) for a in asks]
 
     def work(task: _Task) -> None:
-        found = _run(task, [wanted[i] for i in task.features])
+        task_answers = _run(task, [wanted[i] for i in task.features])
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
-            into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, found, strict=True)})
+            into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, task_answers, strict=True)})
             start = stop
         if tick is not None and task.ticks:
             tick(start)
@@ -96,7 +96,7 @@ def aggregate(
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, _shared(_tasks(events, asks, everything), wanted, threads)):
             pass
-    return [place.whole(index, threads) for place, index in zip(out, rows, strict=True)]
+    return [buffer.whole(index, threads) for buffer, index in zip(out, rows, strict=True)]
 
 
 class _Place:
@@ -107,15 +107,15 @@ class _Place:
         numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
         blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
         self._sheets = [(block, Sheet([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
-        self._cells = {i: (sheet, place) for block, sheet in self._sheets for place, i in enumerate(block)}
+        self._cells = {i: (sheet, column_index) for block, sheet in self._sheets for column_index, i in enumerate(block)}
         self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, Lists)}
 
-    def put(self, first: int, found: Mapping[int, Answers]) -> None:
+    def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
         """The answers of some features from position `first` on."""
-        for i, answers in found.items():
+        for i, answers in by_feature.items():
             if isinstance(answers, Column):
-                sheet, place = self._cells[i]
-                sheet.put(place, first, answers)
+                sheet, column_index = self._cells[i]
+                sheet.put(column_index, first, answers)
             elif len(answers.of):
                 self._lists[i][first] = answers
 
@@ -137,24 +137,24 @@ def _shared(tasks: Sequence[_Task], wanted: Sequence[Wanted], threads: int) -> l
     by_window: dict[Window, list[int]] = {}
     for i, w in enumerate(wanted):
         by_window.setdefault(w.window, []).append(i)
-    found = []
+    shared_tasks = []
     for task in tasks:
         if threads > 1 and task.load > share:
-            found += [replace(task, features=mine, ticks=mine is by_window[wanted[0].window]) for mine in by_window.values()]
+            shared_tasks += [replace(task, features=mine, ticks=mine is by_window[wanted[0].window]) for mine in by_window.values()]
         else:
-            found.append(task)
-    return sorted(found, key=lambda task: -task.load)
+            shared_tasks.append(task)
+    return sorted(shared_tasks, key=lambda task: -task.load)
 
 
 def _tasks(events: Events, asks: Sequence[Asks], features: Sequence[int]) -> list[_Task]:
     """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
     chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
-    asked = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
-    load = events.starts + asked
+    request_starts = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
+    load = events.starts + request_starts
     tasks, first, keys = [], 0, len(load) - 1
     while first < keys:
         last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
-        if asked[last] > asked[first]:
+        if request_starts[last] > request_starts[first]:
             tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], features, 4 * chunk)
         first = last
     return tasks
@@ -187,13 +187,13 @@ def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
         if got is None:
             continue
         for window in dict.fromkeys(w for w, _, _ in folded):
-            found, index = _hit(got[0].spans(window), got[1])
+            hit_spans, index = _hit(got[0].spans(window), got[1])
             if depth and len(index) == 0:
                 continue
             for key in folded:
                 of, made_by, use = key
                 if of == window:
-                    states[key] = _merged(states.get(key), made_by.ranges(use, found), index, made_by)
+                    states[key] = _merged(states.get(key), made_by.ranges(use, hit_spans), index, made_by)
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
     hows = [Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
     swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, Sweeping)}
@@ -212,11 +212,11 @@ def _sliding(w: Wanted) -> tuple[Window, int]:
     return w.window, 1 if w.by is None else 4 * w.by.max_keys
 
 
-def _joined(found: list[Answers]) -> Answers:
+def _joined(slices: list[Answers]) -> Answers:
     """The answers of slices, one after the other."""
-    if len(found) == 1:
-        return found[0]
-    lists, columns = [f for f in found if isinstance(f, Lists)], [f for f in found if isinstance(f, Column)]
+    if len(slices) == 1:
+        return slices[0]
+    lists, columns = [f for f in slices if isinstance(f, Lists)], [f for f in slices if isinstance(f, Column)]
     return Lists.join(lists) if lists else Column.join(columns)
 
 
@@ -225,12 +225,12 @@ def _seen(layer: Layer, asks: Sequence[Asks], *, everywhere: bool) -> tuple[Seen
     if everywhere:
         return seen(layer, asks), NOTHING
     parts, where, begin = [], [], 0
-    for some in asks:
-        got = reached(layer.events, some)
+    for ask_set in asks:
+        got = reached(layer.events, ask_set)
         if got is not None:
             parts.append(got[0])
-            where.append(begin + (got[1] if len(got[1]) else np.arange(len(some.T))))
-        begin += len(some.T)
+            where.append(begin + (got[1] if len(got[1]) else np.arange(len(ask_set.T))))
+        begin += len(ask_set.T)
     return (seen(layer, parts), np.concatenate(where)) if parts else None
 
 
@@ -245,7 +245,7 @@ def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
 def _merged(state: State | None, more: State, index: I64, by: Family) -> State:
     if state is None:
         return more
-    joined = by.merge(tuple(part[index] for part in state), more)
-    for part, new in zip(state, joined, strict=True):
-        part[index] = new
+    joined = by.merge(tuple(array[index] for array in state), more)
+    for array, new in zip(state, joined, strict=True):
+        array[index] = new
     return state

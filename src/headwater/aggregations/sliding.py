@@ -146,8 +146,8 @@ def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
         return 0
     low = (1 << 32) - 1
     key[0], node[0] = (np.int64(tree[1]) << 32) | low, 1
-    size, found = 1, 0
-    while size > 0 and found < k:
+    size, taken = 1, 0
+    while size > 0 and taken < k:
         p = node[0]
         _pop(key, node, size)
         size -= 1
@@ -163,15 +163,15 @@ def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
             if tree[other] > 0:
                 _push(key, node, size, (np.int64(tree[other]) << 32) | (low - ((other << half) - base)), other)
                 size += 1
-        out[begin + found] = p - base
-        found += 1
-    return found
+        out[begin + taken] = p - base
+        taken += 1
+    return taken
 
 
 @nb.njit(nogil=True, cache=True)
 def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
     """The first leaves with a score into out[begin:], in rising order; how many."""
-    found, p = 0, 1
+    taken, p = 0, 1
     if tree[1] == 0:
         return 0
     while True:
@@ -179,12 +179,12 @@ def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
             p *= 2
             if tree[p] == 0:
                 p += 1
-        out[begin + found] = p - base
-        found += 1
+        out[begin + taken] = p - base
+        taken += 1
         while p > 1 and (p & 1 == 1 or tree[p + 1] == 0):
             p >>= 1
-        if p == 1 or found == k:
-            return found
+        if p == 1 or taken == k:
+            return taken
         p += 1
 
 
@@ -229,22 +229,22 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
                 longer = np.empty(max(2 * len(items), begin + k), np.int64)
                 longer[:begin] = items[:begin]
                 items = longer
-            found = _leftmost(tree, base, k, items, begin) if score == PRESENCE else _top(tree, base, k, items, begin, key, node)
+            taken = _leftmost(tree, base, k, items, begin) if score == PRESENCE else _top(tree, base, k, items, begin, key, node)
             if flip:
-                items[begin : begin + found] = items[begin : begin + found][::-1].copy()
+                items[begin : begin + taken] = items[begin : begin + taken][::-1].copy()
             lists += 1
-            starts[lists] = begin + found
+            starts[lists] = begin + taken
         of[j] = lists - 1
     return items[: starts[lists]].copy(), lists
 
 
 @nb.njit(nogil=True, cache=True)
-def stretch(part, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+def stretch(section, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """What changes as a window moves from a:b to x:y, in four parts: two stretches go out (-1), two come in (+1); some are empty."""
-    if part == 0:
+    if section == 0:
         return a, min(b, x), -1
-    if part == 1:
+    if section == 1:
         return max(a, y), b, -1
-    if part == 2:
+    if section == 2:
         return x, min(y, a), 1
     return max(x, b), y, 1

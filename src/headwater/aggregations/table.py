@@ -115,5 +115,5 @@ def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyT
 def _load(path: str, function: str, params: Mapping[str, Parameter]) -> Family:
     entry = TABLE[function]
     module, _, name = path.partition(":")
-    found = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
-    return cast("Family", found(**{p: params[p] for p in entry.shape}) if entry.shape else found)
+    implementation = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
+    return cast("Family", implementation(**{p: params[p] for p in entry.shape}) if entry.shape else implementation)

@@ -34,13 +34,13 @@ class Sight:
     lo: I64
     hi: I64
     begins: I64
-    _made: dict[tuple[object, ...], object] = field(default_factory=dict)
+    _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
         """What `make` makes of this sight, once for each key; what does not depend on the asks is kept by `whole`."""
-        if key not in self._made:
-            self._made[key] = make()
-        return cast("Derived", self._made[key])
+        if key not in self._derived:
+            self._derived[key] = make()
+        return cast("Derived", self._derived[key])
 
     def coded(self, use: Use) -> tuple[I32, Values]:
         """The values of the first column as codes in the order of `order`, int32 (n), -1 where they do not count; what the codes number."""
@@ -65,17 +65,17 @@ def sights(
 
     breadth: how many times the room of its own range an ask needs at most.
     """
-    rows = [part.events.row for part in parts]
+    rows = [layer.events.row for layer in parts]
     order = np.concatenate(rows) if len(parts) > 1 else np.arange(len(whole.events.t))
-    begins = np.cumsum([0, *(len(part.events.t) for part in parts)])
+    begins = np.cumsum([0, *(len(layer.events.t) for layer in parts)])
     step, begin = max(_LEAST, _PLACES // (len(parts) * breadth)), 0
-    for some in asks:
-        for first in range(0, max(len(some.T), 1), step):
-            few = some if len(some.T) <= step else some.part(first, min(first + step, len(some.T)))
+    for ask_set in asks:
+        for first in range(0, max(len(ask_set.T), 1), step):
+            few = ask_set if len(ask_set.T) <= step else ask_set.part(first, min(first + step, len(ask_set.T)))
             lo, hi = np.empty((len(few.T), len(parts)), np.int64), np.empty((len(few.T), len(parts)), np.int64)
-            for place, part in enumerate(parts):
-                a, b = bounds.spans(part.events, few, window)
-                lo[:, place], hi[:, place] = a + begins[place], b + begins[place]
+            for depth, layer in enumerate(parts):
+                a, b = bounds.spans(layer.events, few, window)
+                lo[:, depth], hi[:, depth] = a + begins[depth], b + begins[depth]
             yield begin, begin + len(few.T), Sight(whole, order, lo, hi, begins)
             begin += len(few.T)
 

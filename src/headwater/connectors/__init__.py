@@ -27,8 +27,8 @@ def scan(table: Table) -> pl.LazyFrame:
     """
     if isinstance(table, Connector):
         return table.scan()
-    found: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table)
-    return found
+    frame: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table)
+    return frame
 
 
 def with_file(table: Files, column: str) -> pl.LazyFrame:
@@ -37,5 +37,5 @@ def with_file(table: Files, column: str) -> pl.LazyFrame:
     Raises:
         DataError, ConnectError: as `scan`.
     """
-    found: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table, file=column)
-    return found
+    frame: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table, file=column)
+    return frame

@@ -14,14 +14,18 @@ def found(path: str, ending: str) -> list[str]:
     Raises:
         DataError: nothing is there, or only empty files.
     """
-    place = settings.in_project(path)
+    local_path = settings.in_project(path)
     names = (
-        sorted(str(p) for p in place.rglob(f"*{ending}")) if place.is_dir() else [str(settings.in_project(name)) for name in named(path)]
+        sorted(str(p) for p in local_path.rglob(f"*{ending}"))
+        if local_path.is_dir()
+        else [str(settings.in_project(name)) for name in named(path)]
     )
     if not names:
-        beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
-        where = f"in {place.parent}: {nearest(place.name, beside)}" if beside else f"the folder {place.parent} does not exist"
-        raise DataError(f"no file at {path}; {where if place.parent.is_dir() else 'its folder does not exist'}")
+        beside = [p.name for p in local_path.parent.iterdir()] if local_path.parent.is_dir() else []
+        where = (
+            f"in {local_path.parent}: {nearest(local_path.name, beside)}" if beside else f"the folder {local_path.parent} does not exist"
+        )
+        raise DataError(f"no file at {path}; {where if local_path.parent.is_dir() else 'its folder does not exist'}")
     if all(Path(name).stat().st_size == 0 for name in names):
         raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
     return names
@@ -29,10 +33,10 @@ def found(path: str, ending: str) -> list[str]:
 
 def named(path: str) -> list[str]:
     """The file of that name, or what the glob finds, sorted; as `path` names them, so the same from whatever folder a command is run."""
-    place = settings.in_project(path)
-    if place.is_file():
+    local_path = settings.in_project(path)
+    if local_path.is_file():
         return [path]
-    given = Path(path)
-    folder = Path(given.anchor) if given.anchor else settings.in_project(".")
-    pattern = str(given.relative_to(given.anchor))
-    return sorted(str(p if given.anchor else p.relative_to(folder)) for p in folder.glob(pattern))
+    pattern_path = Path(path)
+    folder = Path(pattern_path.anchor) if pattern_path.anchor else settings.in_project(".")
+    pattern = str(pattern_path.relative_to(pattern_path.anchor))
+    return sorted(str(p if pattern_path.anchor else p.relative_to(folder)) for p in folder.glob(pattern))

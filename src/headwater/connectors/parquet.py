@@ -24,7 +24,9 @@ def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
         return remote.scan(spec, partial(pl.scan_parquet, include_file_paths=file), ENDING)
     files = found(spec.path, ENDING)
     try:
-        frame = pl.scan_parquet(files, hive_partitioning=any("=" in part for part in files[0].split("/")[:-1]), include_file_paths=file)
+        frame = pl.scan_parquet(
+            files, hive_partitioning=any("=" in segment for segment in files[0].split("/")[:-1]), include_file_paths=file
+        )
         frame.collect_schema()
     except (OSError, PolarsError) as error:
         raise DataError(f"{spec.path} cannot be read as parquet: {read_error(error)}") from error

@@ -74,11 +74,11 @@ def shown(url: sa.URL) -> str:
 
 def read_only(text: str, statement_timeout: float) -> sa.Engine:
     """As `engine`, for whoever only looks: every transaction is read-only and no statement takes longer than so many seconds."""
-    made = engine(text, wait=10)
+    read_only_engine = engine(text, wait=10)
 
-    @sa.event.listens_for(made, "begin")
+    @sa.event.listens_for(read_only_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(statement_timeout * 1000)}")
 
-    return made
+    return read_only_engine

@@ -46,7 +46,7 @@ def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
     elif url.endswith("/"):
         url += f"**/*{ending}"
     options = resolved(spec.storage_options)
-    hive = {"hive_partitioning": any("=" in part or part == "**" for part in url.split("/")[3:-1])} if ending == ".parquet" else {}
+    hive = {"hive_partitioning": any("=" in segment or segment == "**" for segment in url.split("/")[3:-1])} if ending == ".parquet" else {}
     try:
         read(url, storage_options=_FIRST | options, glob=not over_http, **hive).collect_schema()
     except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
@@ -56,8 +56,8 @@ def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
     """The options with what the environment says."""
-    found = {name: settings.secret(value.name) if isinstance(value, Env) else value for name, value in options.items()}
-    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items()}
+    with_secrets = {name: settings.secret(value.name) if isinstance(value, Env) else value for name, value in options.items()}
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in with_secrets.items()}
 
 
 def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
@@ -65,21 +65,21 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
 
     frame: the table with a column of that name, which says of which file a row is.
     """
-    found: dict[str, tuple[hashlib._Hash, int]] = {}
+    hashes: dict[str, tuple[hashlib._Hash, int]] = {}
     try:
         lazy = frame(_FILE)
         schema = repr({name: dtype for name, dtype in lazy.collect_schema().items() if name != _FILE})
         for batch in lazy.collect_batches(chunk_size=_ROWS, maintain_order=True):
             for (name,), rows in batch.partition_by(_FILE, as_dict=True, maintain_order=True).items():
-                digest, count = found.get(str(name)) or (hashlib.sha256(schema.encode()), 0)
+                digest, count = hashes.get(str(name)) or (hashlib.sha256(schema.encode()), 0)
                 digest.update(_plain(rows.drop(_FILE)).hash_rows(seed=0).to_numpy().tobytes())
-                found[str(name)] = digest, count + rows.height
+                hashes[str(name)] = digest, count + rows.height
     except (OSError, PolarsError) as error:
         raise _said(error, spec, "") from None
     return {
         "path": spec.path,
         **({"store": spec.store} if spec.store else {}),
-        "files": {name: {"rows": count, "rows_sha256": digest.hexdigest()} for name, (digest, count) in sorted(found.items())},
+        "files": {name: {"rows": count, "rows_sha256": digest.hexdigest()} for name, (digest, count) in sorted(hashes.items())},
     }
 
 
@@ -123,7 +123,7 @@ def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectErro
     """What to say of a failure; credentials are taken out."""
     secrets = [str(value) for name, value in resolved(spec.storage_options).items() if _SECRET.search(name)]
     text = read_error(error, secrets).rstrip(".")
-    what = "as CSV " if ending == ".csv" else "as parquet " if ending else ""
+    format_hint = "as CSV " if ending == ".csv" else "as parquet " if ending else ""
     if "expanded paths were empty" in text or "empty CSV" in text:
         empty = "the file is empty: it has no bytes, so no columns either" if "empty CSV" in text else "no file is there"
         return DataError(f"{spec.path}: {empty}; check the bucket and the pattern, or write the table first")
@@ -137,4 +137,4 @@ def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectErro
         )
     if isinstance(error, _AWAY) or "Error performing" in text:
         return ConnectError(f"{spec.path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
-    return DataError(f"{spec.path} cannot be read {what.rstrip()}: {text}".replace("read :", "read:"))
+    return DataError(f"{spec.path} cannot be read {format_hint.rstrip()}: {text}".replace("read :", "read:"))

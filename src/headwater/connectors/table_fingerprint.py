@@ -42,8 +42,8 @@ def contents(table: Table) -> dict[str, object]:
     if table.is_remote:
         return remote.contents(table, partial(with_file, table))
     files = _files(table)
-    place = in_project(table.path)
-    root = place if place.is_dir() else files[0].parent
+    path = in_project(table.path)
+    root = path if path.is_dir() else files[0].parent
     return {
         "path": table.path,
         "files": {p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p) for p in files},

@@ -53,8 +53,13 @@ class Aggregation(Definition):
         return replace(self, secondary=secondary_key(self.function, column, max_keys))
 
     def __str__(self) -> str:
-        given = {**dict(self.params), "windows": self.windows and [str(w) for w in self.windows], "where": self.where, "name": self.name}
-        parts = [*map(repr, self.columns), *(f"{name}={value!r}" for name, value in given.items() if value is not None)]
+        arguments = {
+            **dict(self.params),
+            "windows": self.windows and [str(w) for w in self.windows],
+            "where": self.where,
+            "name": self.name,
+        }
+        parts = [*map(repr, self.columns), *(f"{name}={value!r}" for name, value in arguments.items() if value is not None)]
         return f"{self.function}({', '.join(parts)})" + ("" if self.secondary is None else f".by({self.secondary.column!r})")
 
     @property
@@ -74,15 +79,17 @@ class Aggregation(Definition):
         return bool(self.columns) and (self.each or self.facts.skips_null)
 
     def __post_init__(self) -> None:
-        what = f"{self.function}()"
+        subject = f"{self.function}()"
         for column in (*self.columns, *self.beside):
             if not isinstance(column, str):
-                raise DefinitionError(f"{what}: {column!r} is not a column name; make a column with the source's select, and name it here")
+                raise DefinitionError(
+                    f"{subject}: {column!r} is not a column name; make a column with the source's select, and name it here"
+                )
         if self.name is not None:
-            check_name(self.name, what)
+            check_name(self.name, subject)
             if self.each and len(self.columns) > 1:
                 raise DefinitionError(
-                    f"{what}: name={self.name!r} cannot name {len(self.columns)} features; write one {what} for each column"
+                    f"{subject}: name={self.name!r} cannot name {len(self.columns)} features; write one {subject} for each column"
                 )
 
 

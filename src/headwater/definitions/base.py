@@ -103,8 +103,8 @@ def canonical(value: object) -> object:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        said = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
-        return [type(value).__name__, said]
+        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
+        return [type(value).__name__, fields]
     if isinstance(value, Definition):
         return [type(value).__name__, value.fingerprint]
     if isinstance(value, Mapping):
@@ -128,11 +128,11 @@ def is_expr(value: object) -> TypeGuard[pl.Expr]:
     return polars is not None and isinstance(value, polars.Expr)
 
 
-def check_name(name: str, what: str) -> None:
+def check_name(name: str, subject: str) -> None:
     """Refuse a name that could not stand in a feature name `view__feature`."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name or name.endswith("_"):
         raise DefinitionError(
-            f"{what} is named {name!r}; a name has letters, digits and single underscores, starts with a letter and does not end with an underscore"
+            f"{subject} is named {name!r}; a name has letters, digits and single underscores, starts with a letter and does not end with an underscore"
         )
 
 

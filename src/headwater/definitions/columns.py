@@ -18,24 +18,24 @@ DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "boo
 """The types of a request's fields and of third-party columns, and their names."""
 
 
-def check_selection(select: Selection | None, keep: pl.Expr | None, what: str) -> None:
+def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
     """Refuse what is not a name or an expression, gives a name twice, or looks beyond its own row."""
     if isinstance(select, str):
-        raise DefinitionError(f"{what}: select is the text {select!r}; give a list, such as [{select!r}]")
+        raise DefinitionError(f"{subject}: select is the text {select!r}; give a list, such as [{select!r}]")
     seen: set[str] = set()
     for item in select or ():
         if not isinstance(item, str) and not is_expr(item):
-            raise DefinitionError(f"{what}: select holds {item!r}; give column names and polars expressions")
+            raise DefinitionError(f"{subject}: select holds {item!r}; give column names and polars expressions")
         if is_expr(item):
-            _check_row_wise(item, f"{what}: select")
+            _check_row_wise(item, f"{subject}: select")
         name = output_name(item)
         if name in seen:
-            raise DefinitionError(f"{what}: select gives the column {name!r} twice; rename one with .alias(...)")
+            raise DefinitionError(f"{subject}: select gives the column {name!r} twice; rename one with .alias(...)")
         seen.add(name)
     if keep is not None:
         if not is_expr(keep):
-            raise DefinitionError(f"{what}: filter is {keep!r}; give a polars expression, such as pl.col('amount') > 0")
-        _check_row_wise(keep, f"{what}: filter")
+            raise DefinitionError(f"{subject}: filter is {keep!r}; give a polars expression, such as pl.col('amount') > 0")
+        _check_row_wise(keep, f"{subject}: filter")
 
 
 def output_name(item: str | pl.Expr) -> str:
@@ -48,18 +48,18 @@ def root_columns(item: str | pl.Expr) -> frozenset[str]:
     return frozenset({item}) if isinstance(item, str) else frozenset(item.meta.root_names())
 
 
-def _check_row_wise(expression: pl.Expr, what: str) -> None:
+def _check_row_wise(expression: pl.Expr, subject: str) -> None:
     from polars.exceptions import PolarsError  # loaded already: there is an expression
 
     try:
         row_wise = _is_row_wise(expression)
     except PolarsError as error:
         raise DefinitionError(
-            f"{what}: polars cannot tell whether {expression} is row-wise ({error}); name each column on its own, and use polars' own functions"
+            f"{subject}: polars cannot tell whether {expression} is row-wise ({error}); name each column on its own, and use polars' own functions"
         ) from error
     if not row_wise:
         raise DefinitionError(
-            f"{what}: {expression} is not row-wise: its value on one row depends on other rows, which a stream does not have; "
+            f"{subject}: {expression} is not row-wise: its value on one row depends on other rows, which a stream does not have; "
             "write it with the row's own columns, and what spans rows as a feature with a window"
         )
 

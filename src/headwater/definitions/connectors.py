@@ -148,7 +148,7 @@ def csv(path: str | PathLike[str], *, storage_options: Mapping[str, object] | No
     return CsvFiles(fspath(path), {} if storage_options is None else storage_options)
 
 
-def as_table(value: object, what: str) -> Table:
+def as_table(value: object, subject: str) -> Table:
     """The table that a user gave: a connector, a path or URL, or any frame with an Arrow interface.
 
     A lazy frame of polars is collected here: its rows are what the definition is told by, and they stay as they are.
@@ -163,23 +163,23 @@ def as_table(value: object, what: str) -> Table:
         path = place(fspath(value))
         return CsvFiles(path) if path.partition("?")[0].endswith(".csv") else ParquetFiles(path)
     if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
-        value = _collected(value, what)
+        value = _collected(value, subject)
     if isinstance(value, ArrowFrame):
         return Frame(value)
     raise DefinitionError(
-        f"{what} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
+        f"{subject} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
         "interface (polars, pandas 2.2+, pyarrow)"
     )
 
 
-def _collected(lazy: object, what: str) -> object:
+def _collected(lazy: object, subject: str) -> object:
     """The rows of a lazy frame of polars."""
     from polars.exceptions import PolarsError  # it is loaded: the frame is of it
 
     try:
         return lazy.collect()  # type: ignore[attr-defined]
     except (OSError, PolarsError) as error:
-        raise DataError(f"{what}: the lazy frame cannot be read: {read_error(error)}") from error
+        raise DataError(f"{subject}: the lazy frame cannot be read: {read_error(error)}") from error
 
 
 def _content_hash(data: ArrowFrame) -> str:

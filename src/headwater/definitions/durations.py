@@ -20,8 +20,8 @@ HOUR = _UNITS["h"]
 SECOND = _UNITS["s"]
 
 
-def micros(value: Duration, what: str) -> int:
-    """`value` in microseconds; `what` names it in the error.
+def micros(value: Duration, subject: str) -> int:
+    """`value` in microseconds; `subject` names it in the error.
 
     >>> micros("15m", "a window")
     900000000
@@ -29,14 +29,14 @@ def micros(value: Duration, what: str) -> int:
     if isinstance(value, timedelta):
         number = round(value / timedelta(microseconds=1))
     else:
-        found = re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value) if isinstance(value, str) else None
-        if found is None:
+        match = re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value) if isinstance(value, str) else None
+        if match is None:
             raise DefinitionError(
-                f'{what} is {value!r}; write a whole number and a unit such as "500ms", "10m", "1h" or "30d", or give a timedelta'
+                f'{subject} is {value!r}; write a whole number and a unit such as "500ms", "10m", "1h" or "30d", or give a timedelta'
             )
-        number = int(found[1]) * _UNITS[found[2]]
+        number = int(match[1]) * _UNITS[match[2]]
     if not 0 <= number <= 100 * 366 * DAY:
-        raise DefinitionError(f"{what} is {value!r}; it must lie between nothing and 100 years")
+        raise DefinitionError(f"{subject} is {value!r}; it must lie between nothing and 100 years")
     return number
 
 
@@ -142,13 +142,13 @@ def _and(offset: int) -> str:
     return f" and its offset {text(offset)}" if offset else ""
 
 
-def check_timezone(name: str | None, what: str) -> None:
+def check_timezone(name: str | None, subject: str) -> None:
     """Refuse a time zone that the IANA data base does not have."""
     if name is not None:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, TypeError) as error:
-            raise DefinitionError(f"{what}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}") from error
+            raise DefinitionError(f"{subject}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}") from error
 
 
 def _nearest_zone(name: str) -> str:
@@ -162,7 +162,7 @@ def _nearest_zone(name: str) -> str:
     wanted = name.strip().replace(" ", "_").casefold()
     close = difflib.get_close_matches(wanted, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75)
     close = close or difflib.get_close_matches(wanted, cities, n=1, cutoff=0.75)
-    found = cities.get(wanted) or next(
+    nearest_name = cities.get(wanted) or next(
         (zone for zone in zones if close and close[0] in {zone.casefold(), zone.rpartition("/")[2].casefold()}), None
     )
-    return "give one such as 'America/New_York'" if found is None else f"did you mean {found!r}?"
+    return "give one such as 'America/New_York'" if nearest_name is None else f"did you mean {nearest_name!r}?"

@@ -58,26 +58,26 @@ def enrich(
     check_name(name, "a source")
     if not isinstance(source, Source):
         raise DefinitionError(f"source {name!r}: enrich() got {source!r} as its source; give a hw.Source")
-    what = f"source {name!r}, {source.name!r} enriched"
+    subject = f"source {name!r}, {source.name!r} enriched"
     if isinstance(features, str | FeatureView | FeatureRef) or not isinstance(features, Sequence) or not features:
-        raise DefinitionError(f"{what}: features is {features!r}; give a list of feature views, single features and request features")
+        raise DefinitionError(f"{subject}: features is {features!r}; give a list of feature views, single features and request features")
     if source.changes is not None:
         raise DefinitionError(
-            f"{what}: {source.name!r} has changes={source.changes!r}, and an event that is taken back has no one time at which to ask for features; "
+            f"{subject}: {source.name!r} has changes={source.changes!r}, and an event that is taken back has no one time at which to ask for features; "
             "enrich a source of the images after a change (filter=), or aggregate this one itself"
         )
     for member in features:
         if not isinstance(member, FeatureView | FeatureRef | RequestFeature):
             raise DefinitionError(
-                f"{what}: features holds {member!r}; give feature views, single features and request features. What the event itself "
+                f"{subject}: features holds {member!r}; give feature views, single features and request features. What the event itself "
                 "carries is a column already"
             )
     service = FeatureService(name, features)
     if service.not_in_training:
         raise DefinitionError(
-            f"{what}: a third party says {', '.join(service.not_in_training)}, and has no history=; nothing says what it was for past events"
+            f"{subject}: a third party says {', '.join(service.not_in_training)}, and has no history=; nothing says what it was for past events"
         )
-    made = dataclasses.replace(
+    enriched = dataclasses.replace(
         source,
         name=name,
         history=Enriched(source, service),
@@ -86,9 +86,9 @@ def enrich(
         known_at_field=None if source.known_at_field is None else known_column(name),
         id_horizon="0s",  # the base has dropped the copies already
     )
-    made.remember_site()
-    _check(made, what)
-    return made
+    enriched.remember_site()
+    _check(enriched, subject)
+    return enriched
 
 
 def known_column(name: str) -> str:
@@ -96,7 +96,7 @@ def known_column(name: str) -> str:
     return f"{name}__known_at"
 
 
-def _check(source: Source, what: str) -> None:
+def _check(source: Source, subject: str) -> None:
     """Refuse what only the columns of the base can reveal, where its selection names them."""
     enriched = source.history
     assert isinstance(enriched, Enriched)
@@ -113,7 +113,7 @@ def _check(source: Source, what: str) -> None:
     for item in [*(source.select or ()), *([] if source.filter is None else [source.filter])]:
         for column in sorted(root_columns(item) - both):
             raise DefinitionError(
-                f"{what}: {item} uses {column!r}, which is neither a column of the events nor a feature; {nearest(column, both)}"
+                f"{subject}: {item} uses {column!r}, which is neither a column of the events nor a feature; {nearest(column, both)}"
             )
 
 
@@ -156,8 +156,8 @@ def bottom_of(source: Source) -> Source:
 
 def table_columns(source: Source, column: str) -> frozenset[str]:
     """The columns of the table at the bottom that a column of the source is made of; features are made of other events."""
-    if source.select is not None and column in (made := {output_name(item): item for item in source.select}):
-        roots = root_columns(made[column])
+    if source.select is not None and column in (by_name := {output_name(item): item for item in source.select}):
+        roots = root_columns(by_name[column])
     else:
         roots = frozenset({column})
     return _below(source, roots)

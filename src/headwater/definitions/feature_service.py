@@ -37,20 +37,20 @@ class FeatureService(Definition):
     def __post_init__(self) -> None:
         self.remember_site()
         check_name(self.name, "a feature service")
-        what = f"feature service {self.name!r}"
+        subject = f"feature service {self.name!r}"
         if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
-            raise DefinitionError(f"{what}: features is {self.features!r}; give a list of {_MEMBERS}")
+            raise DefinitionError(f"{subject}: features is {self.features!r}; give a list of {_MEMBERS}")
         for member in self.features:
             if not isinstance(member, Member):
-                raise DefinitionError(f"{what} holds {member!r}; give {_MEMBERS}")
+                raise DefinitionError(f"{subject} holds {member!r}; give {_MEMBERS}")
         if not self.features:
-            raise DefinitionError(f"{what} is empty; give at least one feature")
+            raise DefinitionError(f"{subject} is empty; give at least one feature")
         object.__setattr__(self, "features", tuple(self.features))
         names = list(self.feature_names)
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise DefinitionError(f"{what}: two features are named {twice[0]!r}; rename one, or alias its view under another name")
-        self._check_views(what)
+            raise DefinitionError(f"{subject}: two features are named {twice[0]!r}; rename one, or alias its view under another name")
+        self._check_views(subject)
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -60,14 +60,14 @@ class FeatureService(Definition):
     @cached_property
     def refs(self) -> tuple[FeatureRef, ...]:
         """Every feature of a view that is returned, in order."""
-        found: list[FeatureRef] = []
+        refs: list[FeatureRef] = []
         for member in self.features:
             if isinstance(member, FeatureView | HttpFeatures):
                 view = member.view if isinstance(member, HttpFeatures) else member
-                found.extend(FeatureRef(view, f.name) for f in view.outputs)
+                refs.extend(FeatureRef(view, f.name) for f in view.outputs)
             elif isinstance(member, FeatureRef):
-                found.append(member)
-        return tuple(found)
+                refs.append(member)
+        return tuple(refs)
 
     @cached_property
     def views(self) -> tuple[FeatureView, ...]:
@@ -85,18 +85,18 @@ class FeatureService(Definition):
     @cached_property
     def views_in_history(self) -> tuple[FeatureView, ...]:
         """`views`, and those over the history of third-party features; feeding views first."""
-        found: dict[str, FeatureView] = {}
+        by_name: dict[str, FeatureView] = {}
 
         def add(view: FeatureView) -> None:
             for key in view.keys:
                 filled = view.request_key(key)
                 if isinstance(filled, FeatureRef):
                     add(filled.view)
-            found.setdefault(view.name, view)
+            by_name.setdefault(view.name, view)
 
         for view in self._read():
             add(view)
-        return tuple(found.values())
+        return tuple(by_name.values())
 
     @cached_property
     def views_within(self) -> tuple[FeatureView, ...]:
@@ -104,13 +104,13 @@ class FeatureService(Definition):
         return self._within(self.views)
 
     def _within(self, views: Sequence[FeatureView]) -> tuple[FeatureView, ...]:
-        found: dict[int, FeatureView] = {}
+        by_id: dict[int, FeatureView] = {}
         for view in views:
-            found.setdefault(id(view), view)
+            by_id.setdefault(id(view), view)
             for source in _chain(view.source):
                 if isinstance(source.history, Enriched):
-                    found |= {id(v): v for v in source.history.features.views_within}
-        return tuple(found.values())
+                    by_id |= {id(v): v for v in source.history.features.views_within}
+        return tuple(by_id.values())
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
@@ -205,24 +205,24 @@ class FeatureService(Definition):
 
     def changed(self, change: Callable[[FeatureView], FeatureView]) -> FeatureService:
         """The service with `change` made of every view that is read, whose name and features it keeps; itself where that changes none."""
-        made: dict[str, FeatureView] = {}
-        asked: dict[str, HttpFeatures] = {}
+        changed_views: dict[str, FeatureView] = {}
+        changed_http: dict[str, HttpFeatures] = {}
 
         def of_view(view: FeatureView) -> FeatureView:
             if isinstance(view.third_party, HttpFeatures):
                 return of_http(view.third_party).view
-            if view.name not in made:
+            if view.name not in changed_views:
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
                 same = all(keys[key] is filled for key, filled in view.request_keys.items())
                 mine = change(view)
-                made[view.name] = mine if same else mine.filled(keys)
-            return made[view.name]
+                changed_views[view.name] = mine if same else mine.filled(keys)
+            return changed_views[view.name]
 
         def of_http(http: HttpFeatures) -> HttpFeatures:
-            if http.name not in asked:
+            if http.name not in changed_http:
                 source = http.view.source if http.history is None else change(http.view).source
-                asked[http.name] = http if source is http.view.source else dataclasses.replace(http, history=source)
-            return asked[http.name]
+                changed_http[http.name] = http if source is http.view.source else dataclasses.replace(http, history=source)
+            return changed_http[http.name]
 
         def of_ref(ref: FeatureRef) -> FeatureRef:
             view = of_view(ref.view)
@@ -256,11 +256,11 @@ class FeatureService(Definition):
         for member in self.features:
             yield from _views(member)
 
-    def _check_views(self, what: str) -> None:
+    def _check_views(self, subject: str) -> None:
         first = {view.name: view for view in self.views_in_history}
         for view in self._read():
             if first[view.name] != view:
-                raise DefinitionError(f"{what}: two views are named {view.name!r}; rename one")
+                raise DefinitionError(f"{subject}: two views are named {view.name!r}; rename one")
 
 
 @dataclass(frozen=True, eq=False)

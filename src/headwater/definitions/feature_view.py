@@ -111,31 +111,31 @@ class FeatureView(Definition):
     def __post_init__(self) -> None:
         self.remember_site()
         check_name(self.name, "a feature view")
-        what = f"feature view {self.name!r}"
+        subject = f"feature view {self.name!r}"
         if not isinstance(self.source, Source):
-            raise DefinitionError(f"{what}: source is {self.source!r}; give a Source")
-        check_freshness(self.freshness, f"{what}: freshness")
-        for given, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
-            if isinstance(given, str):
-                raise DefinitionError(f"{what}: {label} is the text {given!r}; give a list, such as [{given!r}]")
-            if given is not None and not isinstance(given, Sequence):
-                raise DefinitionError(f"{what}: {label} is {given!r}; give a list of them")
+            raise DefinitionError(f"{subject}: source is {self.source!r}; give a Source")
+        check_freshness(self.freshness, f"{subject}: freshness")
+        for sequence, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
+            if isinstance(sequence, str):
+                raise DefinitionError(f"{subject}: {label} is the text {sequence!r}; give a list, such as [{sequence!r}]")
+            if sequence is not None and not isinstance(sequence, Sequence):
+                raise DefinitionError(f"{subject}: {label} is {sequence!r}; give a list of them")
         if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
-            raise DefinitionError(f"{what}: features is {self.features!r}; give at least one aggregation, such as [hw.count()]")
+            raise DefinitionError(f"{subject}: features is {self.features!r}; give at least one aggregation, such as [hw.count()]")
         if self.on_stale not in ("previous", "null", "refuse"):
-            raise DefinitionError(f"{what}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
+            raise DefinitionError(f"{subject}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
         if self.on_incomplete not in ("null", "value", "refuse"):
             near = f"; {nearest(self.on_incomplete, ('null', 'value', 'refuse'))}" if isinstance(self.on_incomplete, str) else ""
-            raise DefinitionError(f"{what}: on_incomplete is {self.on_incomplete!r}; give 'null', 'value' or 'refuse'{near}")
+            raise DefinitionError(f"{subject}: on_incomplete is {self.on_incomplete!r}; give 'null', 'value' or 'refuse'{near}")
         sized = None if self.windows is None else tuple(as_window(w, self.hop) for w in self.windows)
         if sized is not None and not sized:
-            raise DefinitionError(f"{what}: windows is empty; give at least one, or leave it out for all of the past")
+            raise DefinitionError(f"{subject}: windows is empty; give at least one, or leave it out for all of the past")
         for name, value in (("keys", tuple(self.keys)), ("features", tuple(self.features)), ("windows", sized)):
             object.__setattr__(self, name, value)
         if self.ttl is not None:
-            object.__setattr__(self, "ttl", text(micros(self.ttl, f"{what}: ttl")))
-        self._check_keys(what)
-        self._check_outputs(what)
+            object.__setattr__(self, "ttl", text(micros(self.ttl, f"{subject}: ttl")))
+        self._check_keys(subject)
+        self._check_outputs(subject)
 
     @cached_property
     def outputs(self) -> tuple[Feature, ...]:
@@ -161,7 +161,7 @@ class FeatureView(Definition):
         state lives by the stream. Features count in their order, which stored state is laid out by.
         """
         streams = not self.freshness.scheduled
-        said = (
+        state_definition = (
             self.root.name,
             _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
@@ -169,7 +169,7 @@ class FeatureView(Definition):
             self.ttl is not None,  # then the time of the last event is kept too
             self.freshness.state if streams else self.freshness,
         )
-        return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(canonical(state_definition), sort_keys=True).encode()).hexdigest()[:16]
 
     def values_fingerprint(self, features: Sequence[Feature]) -> str:
         """16 hexadecimal digits of all that decides the values of these features but for how fresh they are, and of nothing else.
@@ -182,8 +182,8 @@ class FeatureView(Definition):
             for key, of in self.request_keys.items()
         }
         events = _reading(self.source, read, without_history=True, without_stream=True)
-        said = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
-        return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+        value_definition = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
+        return hashlib.sha256(json.dumps(canonical(value_definition), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def read_columns(self) -> frozenset[str]:
@@ -213,12 +213,12 @@ class FeatureView(Definition):
             name: the alias's own name, which its features begin with.
             keys: for each key of the view that is not taken from the request's column of the same name, that column or a feature.
         """
-        for key, given in keys.items():
+        for key, filler in keys.items():
             if key not in self.keys:
                 raise DefinitionError(f"alias {name!r} of {self.name!r}: {key!r} is not a key of it; {nearest(key, self.keys)}")
-            if not isinstance(given, str | FeatureRef):
+            if not isinstance(filler, str | FeatureRef):
                 raise DefinitionError(
-                    f"alias {name!r} of {self.name!r}: {key!r} is filled with {given!r}; give a request column or a feature"
+                    f"alias {name!r} of {self.name!r}: {key!r} is filled with {filler!r}; give a request column or a feature"
                 )
         return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
 
@@ -230,9 +230,9 @@ class FeatureView(Definition):
 
     def stored_as(self, tiles: str, source: Source) -> FeatureView:
         """This view with the fingerprint, and the source, under which an online store keeps its state."""
-        made = self._but(source=source, base=None if self.base is None else self.base.stored_as(tiles, source))
-        made.__dict__.update(tiles_fingerprint=tiles, is_placed=True)
-        return made
+        stored_view = self._but(source=source, base=None if self.base is None else self.base.stored_as(tiles, source))
+        stored_view.__dict__.update(tiles_fingerprint=tiles, is_placed=True)
+        return stored_view
 
     def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
         """This view with its keys filled from the same columns and features, as they are elsewhere."""
@@ -240,12 +240,12 @@ class FeatureView(Definition):
 
     def _but(self, **fields: object) -> FeatureView:
         """A copy; what it says was checked when it was written, and made anew it would warn anew."""
-        made = copy.copy(self)
+        copied = copy.copy(self)
         for name in ("fingerprint", "tiles_fingerprint"):
-            made.__dict__.pop(name, None)
+            copied.__dict__.pop(name, None)
         for name, value in fields.items():
-            object.__setattr__(made, name, value)
-        return made
+            object.__setattr__(copied, name, value)
+        return copied
 
     def _expand(self, aggregation: Aggregation) -> list[Feature]:
         windows: Sequence[object] = aggregation.windows or self.windows or [LIFETIME]
@@ -257,47 +257,49 @@ class FeatureView(Definition):
             groups = [(c, aggregation.columns, i) for i, c in enumerate(aggregation.columns)]
         else:
             groups = [(aggregation.label, aggregation.columns, 0)]
-        made = []
+        expanded = []
         for label, columns, position in groups:
             where = f"where_{aggregation.where}" if aggregation.where else ""
             split = f"by_{aggregation.secondary.column}" if aggregation.secondary else ""
-            stem = aggregation.name or "_".join(part for part in (aggregation.function, label, aggregation.detail, split, where) if part)
+            stem = aggregation.name or "_".join(
+                name_part for name_part in (aggregation.function, label, aggregation.detail, split, where) if name_part
+            )
             if self.third_party is not None:
                 stem = label
             elif aggregation.name and len(groups) > 1:
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
                 assert isinstance(window, Window)
-                made.append(Feature(stem if plain else f"{stem}_{window.suffix}", aggregation, columns, window, position))
-        return made
+                expanded.append(Feature(stem if plain else f"{stem}_{window.suffix}", aggregation, columns, window, position))
+        return expanded
 
-    def _check_keys(self, what: str) -> None:
+    def _check_keys(self, subject: str) -> None:
         for key in self.keys:
             if not isinstance(key, str) or not key:
-                raise DefinitionError(f"{what}: {key!r} is not a key; keys are names of columns of the source")
+                raise DefinitionError(f"{subject}: {key!r} is not a key; keys are names of columns of the source")
         if len(set(self.keys)) != len(self.keys):
-            raise DefinitionError(f"{what}: a key stands twice in {list(self.keys)}")
+            raise DefinitionError(f"{subject}: a key stands twice in {list(self.keys)}")
         known = self.source.columns
         for key in self.keys:
             if known is not None and key not in known:
-                raise DefinitionError(f"{what}: the key {key!r} is not selected by source {self.source.name!r}; {nearest(key, known)}")
+                raise DefinitionError(f"{subject}: the key {key!r} is not selected by source {self.source.name!r}; {nearest(key, known)}")
 
-    def _check_outputs(self, what: str) -> None:
+    def _check_outputs(self, subject: str) -> None:
         names = [f.name for f in self.outputs]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise DefinitionError(f"{what}: two features are named {twice[0]!r}; give one of them another name=")
+            raise DefinitionError(f"{subject}: two features are named {twice[0]!r}; give one of them another name=")
         divides = [f.aggregation.function for f in self.outputs if f.aggregation.facts.needs_length and f.window.length is None]
         if divides:
             raise DefinitionError(
-                f"{what}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
+                f"{subject}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
             )
         known = self.source.columns
         for aggregation in self.features:
             for column in (*aggregation.columns, *aggregation.beside):
                 if known is not None and column not in known and not (aggregation.facts.queue and column in aggregation.columns):
                     raise DefinitionError(
-                        f"{what}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
+                        f"{subject}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
                     )
         short = sorted(
             {
@@ -308,7 +310,7 @@ class FeatureView(Definition):
         )
         if short and self.source.window_on == "timestamp":
             warnings.warn(
-                f"{what}: the window {short[0]} is not longer than the delay of source {self.source.name!r} ({self.source.known_after}): "
+                f"{subject}: the window {short[0]} is not longer than the delay of source {self.source.name!r} ({self.source.known_after}): "
                 "its events leave the window before they are known. Take a longer window, or window_on='known_at'.",
                 HeadwaterWarning,
                 stacklevel=5,  # past the checks and the call of the class
@@ -318,18 +320,26 @@ class FeatureView(Definition):
 def _reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
     """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
     fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
-    said = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
+    identity = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
     own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
     if source.select is not None:
-        said["select"] = [item for item in source.select if output_name(item) in own]
+        identity["select"] = [item for item in source.select if output_name(item) in own]
     if without_history and not isinstance(source.history, EnrichedHistory):
-        said.pop("history", None)
+        identity.pop("history", None)
     if without_stream:
-        said.pop("stream", None)
-    return said
+        identity.pop("stream", None)
+    return identity
 
 
 def _state(feature: Feature) -> tuple[object, ...]:
     """What is kept for a feature, whatever it is named."""
-    made = feature.aggregation
-    return (made.function, made.params, made.where, made.secondary, feature.columns, feature.column, feature.window)
+    aggregation = feature.aggregation
+    return (
+        aggregation.function,
+        aggregation.params,
+        aggregation.where,
+        aggregation.secondary,
+        feature.columns,
+        feature.column,
+        feature.window,
+    )

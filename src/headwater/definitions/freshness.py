@@ -179,9 +179,9 @@ class Measured(FreshnessBase):
     state = "Measured"
 
     def __str__(self) -> str:
-        found = self.found
-        missing = f", {1 - len(found) / len(self.ages):.1%} of them not there" if len(found) < len(self.ages) else ""
-        return f"as old as {len(self.ages)} measured ages, the median {text(found[len(found) // 2])}{missing}"
+        ages = self.found
+        missing = f", {1 - len(ages) / len(self.ages):.1%} of them not there" if len(ages) < len(self.ages) else ""
+        return f"as old as {len(self.ages)} measured ages, the median {text(ages[len(ages) // 2])}{missing}"
 
     @property
     def found(self) -> list[int]:
@@ -243,10 +243,10 @@ def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: D
     step = micros(every, "batch(every=)")
     if step == 0 or (DAY % step if step < DAY else step % DAY):
         raise DefinitionError(f'batch(every={every!r}) must divide a day or be a whole number of days, such as "15m", "1h", "1d" or "7d"')
-    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
-    if found is None:
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
+    if match is None:
         raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
-    start = int(found[1]) * HOUR + int(found[2]) * 60 * SECOND + int(found[3] or 0) * SECOND
+    start = int(match[1]) * HOUR + int(match[2]) * 60 * SECOND + int(match[3] or 0) * SECOND
     if start >= step:
         raise DefinitionError(f"batch(at={at!r}) must be less than every={text(step)}: it is the first cut after midnight")
     check_timezone(timezone, "batch")
@@ -288,15 +288,15 @@ def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None
     """
     if isinstance(ages, str | timedelta) or not len(ages):
         raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a served log")
-    found = tuple(None if a is None else micros(a, "a measured age") for a in ages)
-    if all(a is None for a in found):
+    ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
+    if all(a is None for a in ages_in_micros):
         raise DefinitionError("measured(ages=) has no age but None, so no value was ever there; say never()")
     if cuts is None:
-        return Measured(found, None, seed)
+        return Measured(ages_in_micros, None, seed)
     if isinstance(cuts, str | timedelta) or len(cuts) != len(ages):
         raise DefinitionError(f"measured(cuts=) takes as many durations as there are ages, {len(ages)}; give one for each, or leave it out")
     ends = tuple(micros(c, "a measured cut") for c in cuts)
-    return Measured(found, ends if any(ends) else None, seed)
+    return Measured(ages_in_micros, ends if any(ends) else None, seed)
 
 
 def never() -> Never:
@@ -310,16 +310,16 @@ def from_data(data: Mapping[str, Any]) -> Freshness:
     >>> print(from_data(batch("1d", delay="4h").to_data()))
     every 1d at 00:00 UTC, published 4h later
     """
-    given = {name: value for name, value in data.items() if name != "kind"}
+    arguments = {name: value for name, value in data.items() if name != "kind"}
     if data["kind"] == Measured.kind:
-        return Measured((given["median"], given["worst"]), None, 0)
-    return next(kind for kind in (Batch, Streaming, OnRequest, Never) if kind.kind == data["kind"])(**given)
+        return Measured((arguments["median"], arguments["worst"]), None, 0)
+    return next(kind for kind in (Batch, Streaming, OnRequest, Never) if kind.kind == data["kind"])(**arguments)
 
 
-def check_freshness(value: object, what: str) -> None:
+def check_freshness(value: object, subject: str) -> None:
     """Refuse anything that is not a freshness."""
     if not isinstance(value, FreshnessBase):
-        raise DefinitionError(f"{what} is {value!r}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
+        raise DefinitionError(f"{subject} is {value!r}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
 
 
 def kind_of(freshness: Sequence[Freshness]) -> str:

@@ -83,21 +83,23 @@ class HttpFeatures(ThirdParty):
     def __post_init__(self) -> None:
         self.remember_site()
         check_name(self.name, "third-party features")
-        what = f"third-party features {self.name!r}"
-        for name, given in (("request", self.request), ("response", self.response)):
-            if not isinstance(given, Mapping) or not given:
-                raise DefinitionError(f"{what}: {name} is {given!r}; give names and their types, such as {{'ip_address': str}}")
+        subject = f"third-party features {self.name!r}"
+        for name, columns in (("request", self.request), ("response", self.response)):
+            if not isinstance(columns, Mapping) or not columns:
+                raise DefinitionError(f"{subject}: {name} is {columns!r}; give names and their types, such as {{'ip_address': str}}")
         for name, dtype in self.request.items():
-            _check_column(name, dtype, f"{what}: request")
+            _check_column(name, dtype, f"{subject}: request")
         object.__setattr__(self, "request", dict(self.request))
-        object.__setattr__(self, "response", {name: _column(name, given, f"{what}: response") for name, given in self.response.items()})
+        object.__setattr__(
+            self, "response", {name: _column(name, columns, f"{subject}: response") for name, columns in self.response.items()}
+        )
         if self.method not in ("GET", "POST"):
-            raise DefinitionError(f"{what}: method is {self.method!r}; give 'GET' or 'POST'")
-        self._check_url(what)
-        self._check_headers(what)
-        self._check_fallback(what)
-        self._check_knobs(what)
-        self._check_history(what)
+            raise DefinitionError(f"{subject}: method is {self.method!r}; give 'GET' or 'POST'")
+        self._check_url(subject)
+        self._check_headers(subject)
+        self._check_fallback(subject)
+        self._check_knobs(subject)
+        self._check_history(subject)
 
     @property
     def columns(self) -> Mapping[str, tuple[str, type]]:
@@ -146,66 +148,66 @@ class HttpFeatures(ThirdParty):
             raise DefinitionError(f"third-party features {self.name!r} have no column {column!r}; {nearest(short, self.response)}")
         return self.view[short]
 
-    def _check_url(self, what: str) -> None:
+    def _check_url(self, subject: str) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc or parts.fragment:
             raise DefinitionError(
-                f"{what}: url is {self.url!r}; give http:// or https://, a host, and a path, such as 'https://ip.example/v1/{{ip_address}}'"
+                f"{subject}: url is {self.url!r}; give http:// or https://, a host, and a path, such as 'https://ip.example/v1/{{ip_address}}'"
             )
         if parts.username is not None or parts.password is not None:
-            raise DefinitionError(f"{what}: the url holds a user or a password; send it as headers={{'Authorization': hw.env('NAME')}}")
+            raise DefinitionError(f"{subject}: the url holds a user or a password; send it as headers={{'Authorization': hw.env('NAME')}}")
         for name in PLACE.findall(self.url):
             if name not in self.request:
                 raise DefinitionError(
-                    f"{what}: the url has a place for {name!r}, which request does not name; {nearest(name, self.request)}"
+                    f"{subject}: the url has a place for {name!r}, which request does not name; {nearest(name, self.request)}"
                 )
         if re.search(r"[{}\s]", PLACE.sub("", self.url)):
-            raise DefinitionError(f"{what}: url is {self.url!r}; quote spaces and braces that are no places for a field")
+            raise DefinitionError(f"{subject}: url is {self.url!r}; quote spaces and braces that are no places for a field")
 
-    def _check_headers(self, what: str) -> None:
+    def _check_headers(self, subject: str) -> None:
         for name, value in self.headers.items():
             if not isinstance(name, str) or not _HEADER.fullmatch(name):
-                raise DefinitionError(f"{what}: {name!r} is no name of a header")
+                raise DefinitionError(f"{subject}: {name!r} is no name of a header")
             if not isinstance(value, str | Env) or (isinstance(value, str) and not (value.isascii() and value.isprintable())):
                 raise DefinitionError(
-                    f"{what}: the header {name!r} is neither a text of one line nor hw.env('NAME')"
+                    f"{subject}: the header {name!r} is neither a text of one line nor hw.env('NAME')"
                 )  # its value is not said
         object.__setattr__(self, "headers", dict(self.headers))
 
-    def _check_fallback(self, what: str) -> None:
+    def _check_fallback(self, subject: str) -> None:
         for name, value in self.fallback.items():
             if name not in self.response:
-                raise DefinitionError(f"{what}: fallback names {name!r}, which response does not; {nearest(name, self.response)}")
+                raise DefinitionError(f"{subject}: fallback names {name!r}, which response does not; {nearest(name, self.response)}")
             dtype = self.columns[name][1]
             if value is not None and not fits(value, dtype):
-                raise DefinitionError(f"{what}: the fallback of {name!r} is {value!r}; give {DTYPES[dtype]}, or None")
+                raise DefinitionError(f"{subject}: the fallback of {name!r} is {value!r}; give {DTYPES[dtype]}, or None")
         object.__setattr__(self, "fallback", {name: self.fallback.get(name) for name in self.response})
 
-    def _check_knobs(self, what: str) -> None:
+    def _check_knobs(self, subject: str) -> None:
         durations = ["timeout", "cache", "stale_while_revalidate"] + ["breaker"] * (self.breaker is not None)
         for name in durations:
-            object.__setattr__(self, name, text(micros(getattr(self, name), f"{what}: {name}")))
+            object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
         if self.timeout == "0s" or self.breaker == "0s":
             raise DefinitionError(
-                f"{what}: {'timeout' if self.timeout == '0s' else 'breaker'} is nothing; give a duration, such as '100ms'"
+                f"{subject}: {'timeout' if self.timeout == '0s' else 'breaker'} is nothing; give a duration, such as '100ms'"
             )
         for name, least, most in (("retries", 0, 10), ("cache_entries", 1, 10_000_000), ("concurrency", 1, 10_000)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise DefinitionError(f"{what}: {name} is {value!r}; give a whole number from {least} to {most}")
+                raise DefinitionError(f"{subject}: {name} is {value!r}; give a whole number from {least} to {most}")
         if self.idempotent not in (None, True, False):
-            raise DefinitionError(f"{what}: idempotent is {self.idempotent!r}; give True if a call may be repeated, or leave it out")
+            raise DefinitionError(f"{subject}: idempotent is {self.idempotent!r}; give True if a call may be repeated, or leave it out")
         if self.cache == "0s" and self.stale_while_revalidate != "0s":
-            raise DefinitionError(f"{what}: stale_while_revalidate needs cache=, how old an answer may be before a new one is fetched")
+            raise DefinitionError(f"{subject}: stale_while_revalidate needs cache=, how old an answer may be before a new one is fetched")
 
-    def _check_history(self, what: str) -> None:
+    def _check_history(self, subject: str) -> None:
         if self.history is not None and not isinstance(self.history, Source):
-            raise DefinitionError(f"{what}: history is {self.history!r}; give a Source of earlier answers")
+            raise DefinitionError(f"{subject}: history is {self.history!r}; give a Source of earlier answers")
         known = None if self.history is None else self.history.columns
         for name in (*self.request, *self.response):
             if known is not None and name not in known:
                 raise DefinitionError(
-                    f"{what}: history, source {self.history and self.history.name!r}, has no {name!r}; {nearest(name, known)}"
+                    f"{subject}: history, source {self.history and self.history.name!r}, has no {name!r}; {nearest(name, known)}"
                 )
 
 
@@ -224,18 +226,18 @@ def fits(value: object, dtype: type) -> bool:
     return type(value) is dtype
 
 
-def _column(name: str, given: object, what: str) -> tuple[str, type]:
-    path, dtype = given if isinstance(given, tuple) and len(given) == 2 else (name, given)
-    _check_column(name, dtype, what)
+def _column(name: str, declared: object, subject: str) -> tuple[str, type]:
+    path, dtype = declared if isinstance(declared, tuple) and len(declared) == 2 else (name, declared)
+    _check_column(name, dtype, subject)
     if not isinstance(path, str) or not all(path.split(".")):
-        raise DefinitionError(f"{what}: {name!r} stands at {path!r}; give names divided by dots, such as 'risk.score'")
+        raise DefinitionError(f"{subject}: {name!r} stands at {path!r}; give names divided by dots, such as 'risk.score'")
     assert isinstance(dtype, type)
     return path, dtype
 
 
-def _check_column(name: object, dtype: object, what: str) -> None:
+def _check_column(name: object, dtype: object, subject: str) -> None:
     if not isinstance(name, str):
-        raise DefinitionError(f"{what} names {name!r}; give names and their types, such as {{'score': float}}")
-    check_name(name, what)
+        raise DefinitionError(f"{subject} names {name!r}; give names and their types, such as {{'score': float}}")
+    check_name(name, subject)
     if dtype not in DTYPES:
-        raise DefinitionError(f"{what}: {name!r} has the type {dtype!r}; give float, int, str, bool or datetime")
+        raise DefinitionError(f"{subject}: {name!r} has the type {dtype!r}; give float, int, str, bool or datetime")

@@ -110,28 +110,30 @@ class Labels(Definition):
     def __post_init__(self) -> None:
         self.remember_site()
         check_name(self.name, "labels")
-        what = f"labels {self.name!r}"
-        object.__setattr__(self, "table", as_table(self.table, f"{what}: table"))
-        check_selection(self.select, self.filter, what)
-        check_timezone(self.timezone, what)
+        subject = f"labels {self.name!r}"
+        object.__setattr__(self, "table", as_table(self.table, f"{subject}: table"))
+        check_selection(self.select, self.filter, subject)
+        check_timezone(self.timezone, subject)
         if self.weight is not None and not isinstance(self.weight, str):
-            raise DefinitionError(f"{what}: weight is {self.weight!r}; give the name of the column with how much a row counts in training")
+            raise DefinitionError(
+                f"{subject}: weight is {self.weight!r}; give the name of the column with how much a row counts in training"
+            )
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
         if isinstance(self.label, Outcome):
             if self.known_at_field is not None or self.known_after is not None:
-                raise DefinitionError(f"{what}: an outcome is known at its horizon; leave known_at_field and known_after out")
+                raise DefinitionError(f"{subject}: an outcome is known at its horizon; leave known_at_field and known_after out")
             return
         if not isinstance(self.label, str):
-            raise DefinitionError(f"{what}: label is {self.label!r}; give a column, or outcome(source, aggregation, keys=, within=)")
+            raise DefinitionError(f"{subject}: label is {self.label!r}; give a column, or outcome(source, aggregation, keys=, within=)")
         if self.known_at_field is None and self.known_after is None:
             raise DefinitionError(
-                f"{what} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "
+                f"{subject} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "
                 "Without it, a model would be trained on outcomes that nobody had yet."
             )
         if self.known_after is not None:
-            check_known(self.known_at_field, self.known_after, what)
-            object.__setattr__(self, "known_after", text(micros(self.known_after, f"{what}: known_after")))
+            check_known(self.known_at_field, self.known_after, subject)
+            object.__setattr__(self, "known_after", text(micros(self.known_after, f"{subject}: known_after")))
 
     @property
     def data(self) -> Table:
@@ -155,5 +157,5 @@ class Labels(Definition):
         """The columns of the table that the label is made of."""
         if isinstance(self.label, Outcome):
             return frozenset()
-        made = next((i for i in self.select or () if output_name(i) == self.label), self.label)
-        return root_columns(made)
+        definition = next((i for i in self.select or () if output_name(i) == self.label), self.label)
+        return root_columns(definition)

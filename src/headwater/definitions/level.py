@@ -58,7 +58,10 @@ class Level(Definition):
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
         check_predictions(self.predictions, "Level")
-        late = {given: text(_micros(d, f"Level: known_after of {_named(given)!r}")) for given, d in self.known_after.items()}
+        late = {
+            known_later_of: text(_micros(d, f"Level: known_after of {_named(known_later_of)!r}"))
+            for known_later_of, d in self.known_after.items()
+        }
         for source, soon in late.items():
             if isinstance(source, Labels):
                 _check_labels(source, soon)
@@ -111,8 +114,8 @@ class Level(Definition):
 
     def scoring(self, model: Model) -> Precomputed | None:
         """How the model's predictions are made ahead at this level; None where they are made on request."""
-        said = model.predictions if self.predictions is None else self.predictions
-        return said if isinstance(said, Precomputed) else None
+        predictions = model.predictions if self.predictions is None else self.predictions
+        return predictions if isinstance(predictions, Precomputed) else None
 
     def service(self, model: Model) -> FeatureService:
         """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.
@@ -140,8 +143,8 @@ class Level(Definition):
         Raises:
             UsageError: as `service`.
         """
-        found = None if model.ranking is None else model.ranking.retrieval
-        return None if found is None else self._served(found)
+        retrieval = None if model.ranking is None else model.ranking.retrieval
+        return None if retrieval is None else self._served(retrieval)
 
     def _served(self, service: FeatureService) -> FeatureService:
         soon = [source.name for source in service.sources if source in self.known_after]
@@ -161,9 +164,9 @@ class Level(Definition):
 
     def describe(self, model: Model) -> str:
         """The level in words."""
-        found = {v.name: self.freshness(v) for v in model.features.views}
-        kinds = set(found.values())
-        words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in found.items())
+        by_view = {v.name: self.freshness(v) for v in model.features.views}
+        kinds = set(by_view.values())
+        words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in by_view.items())
         scoring = self.scoring(model)
         ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
         soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
@@ -174,8 +177,8 @@ class Level(Definition):
         return any(self.freshness(v).reads_events for v in model.features.views_in_history)
 
 
-def _named(given: object) -> object:
-    return given.name if isinstance(given, Source | Labels) else given
+def _named(definition: object) -> object:
+    return definition.name if isinstance(definition, Source | Labels) else definition
 
 
 def _check_labels(labels: Labels, soon: str) -> None:

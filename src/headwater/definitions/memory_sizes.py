@@ -12,8 +12,8 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2*
 _LEAST = 10**6
 
 
-def in_bytes(value: Size, what: str) -> int:
-    """`value` in bytes; `what` names it in the error. Units are decimal, or binary with an i: "4GB", "1.5 GiB", "512MB".
+def in_bytes(value: Size, subject: str) -> int:
+    """`value` in bytes; `subject` names it in the error. Units are decimal, or binary with an i: "4GB", "1.5 GiB", "512MB".
 
     >>> in_bytes("4GB", "memory"), in_bytes("512MiB", "memory"), in_bytes(2_000_000_000, "memory")
     (4000000000, 536870912, 2000000000)
@@ -21,12 +21,12 @@ def in_bytes(value: Size, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     else:
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
-        if found is None or found[2] not in _UNITS:
-            raise UsageError(f'{what} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
-        number = int(float(found[1]) * _UNITS[found[2]])
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
+        if match is None or match[2] not in _UNITS:
+            raise UsageError(f'{subject} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
+        number = int(float(match[1]) * _UNITS[match[2]])
     if number < _LEAST:
-        raise UsageError(f"{what} is {value!r}; it must be at least 1MB")
+        raise UsageError(f"{subject} is {value!r}; it must be at least 1MB")
     return number
 
 

@@ -113,28 +113,28 @@ class Model(Definition):
     def __post_init__(self) -> None:
         self.remember_site()
         check_name(self.name, "a model")
-        what = f"model {self.name!r}"
+        subject = f"model {self.name!r}"
         if not isinstance(self.features, FeatureService):
-            raise DefinitionError(f"{what}: features is {self.features!r}; give a FeatureService")
+            raise DefinitionError(f"{subject}: features is {self.features!r}; give a FeatureService")
         if not isinstance(self.labels, Labels):
-            raise DefinitionError(f"{what}: labels is {self.labels!r}; give Labels")
+            raise DefinitionError(f"{subject}: labels is {self.labels!r}; give Labels")
         if not isinstance(self.task, Ranking) and (self.task not in TASKS or TASKS[self.task].lists):
             close = nearest(self.task, written()) if isinstance(self.task, str) else f"known: {', '.join(written())}"
-            raise DefinitionError(f"{what}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
+            raise DefinitionError(f"{subject}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
         if self.ranking is not None:
-            _check_columns(self.ranking, self.labels, what)
+            _check_columns(self.ranking, self.labels, subject)
         if isinstance(self.estimator, type):
             name = self.estimator.__name__
-            raise DefinitionError(f"{what}: estimator is the class {name}; give an instance of it: estimator={name}()")
+            raise DefinitionError(f"{subject}: estimator is the class {name}; give an instance of it: estimator={name}()")
         if self.estimator is not None and not isinstance(self.estimator, Estimator):
-            raise DefinitionError(f"{what}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
+            raise DefinitionError(f"{subject}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
         if self.labels.label_name in self.features.feature_names:
             raise DefinitionError(
-                f"{what}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
+                f"{subject}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
-        check_predictions(self.predictions, what)
+        check_predictions(self.predictions, subject)
         if self.latency_budget is not None:
-            object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{what}: latency_budget")))
+            object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{subject}: latency_budget")))
 
     @property
     def task_kind(self) -> str:
@@ -168,7 +168,7 @@ class Model(Definition):
         return tuple({id(source): source for service in self.services for source in service.sources}.values())
 
 
-def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
+def _check_columns(ranking: Ranking, labels: Labels, subject: str) -> None:
     """Refuse a ranking by columns that the labels do not select; what a table holds without a `select` only its rows say."""
     if labels.select is None:
         return
@@ -177,13 +177,13 @@ def _check_columns(ranking: Ranking, labels: Labels, what: str) -> None:
     for role, name in (("group", ranking.group), ("item", ranking.item)):
         if name not in known:
             raise DefinitionError(
-                f"{what}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
+                f"{subject}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
             )
 
 
-def check_predictions(given: object, what: str) -> None:
+def check_predictions(predictions: object, subject: str) -> None:
     """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
-    if given is not None and not (isinstance(given, Precomputed) or given == on_request()):
+    if predictions is not None and not (isinstance(predictions, Precomputed) or predictions == on_request()):
         raise DefinitionError(
-            f"{what}: predictions is {given!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
+            f"{subject}: predictions is {predictions!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
         )

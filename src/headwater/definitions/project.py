@@ -96,19 +96,19 @@ class Project(Definition):
         raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
 
 
-def _kinds(given: object) -> str:
+def _kinds(models: object) -> str:
     """What was given in place of models, without what it holds."""
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return f"a list of {', '.join(dict.fromkeys(type(one).__name__ for one in given)) or 'nothing'}"
-    return repr(given) if isinstance(given, str) else type(given).__name__
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        return f"a list of {', '.join(dict.fromkeys(type(model).__name__ for model in models)) or 'nothing'}"
+    return repr(models) if isinstance(models, str) else type(models).__name__
 
 
 def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures], what: str) -> None:
+def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures], subject: str) -> None:
     names = [v.name for v in values]
     for value in values:
         if names.count(value.name) > 1:
-            raise DefinitionError(f"two {what} are named {value.name!r} and differ; rename one")
+            raise DefinitionError(f"two {subject} are named {value.name!r} and differ; rename one")

@@ -54,8 +54,8 @@ class Ranking(Definition):
                 f'Ranking: candidates is {self.candidates!r}; give a list of features, such as [popular["top_k_item_1d"]]'
             )
         object.__setattr__(self, "candidates", tuple(self.candidates))
-        for given in self.candidates:
-            self._check_candidate(given)
+        for candidate in self.candidates:
+            self._check_candidate(candidate)
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
             raise DefinitionError(f"Ranking: a feature stands twice among the candidates {names}")
@@ -69,20 +69,20 @@ class Ranking(Definition):
         """What is read to find candidates, as a feature service; None where each request brings its own."""
         return FeatureService("candidates", self.candidates) if self.candidates else None
 
-    def _check_candidate(self, given: object) -> None:
-        if not isinstance(given, FeatureRef):
-            raise DefinitionError(f'Ranking: {given!r} is no candidate; give features that are lists, such as popular["top_k_item_1d"]')
-        made = feature_of(given).aggregation
-        what = f"Ranking: the candidate {given.name!r}"
-        if not made.facts.gives_list:  # which cannot be split into a map
+    def _check_candidate(self, candidate: object) -> None:
+        if not isinstance(candidate, FeatureRef):
+            raise DefinitionError(f'Ranking: {candidate!r} is no candidate; give features that are lists, such as popular["top_k_item_1d"]')
+        aggregation = feature_of(candidate).aggregation
+        subject = f"Ranking: the candidate {candidate.name!r}"
+        if not aggregation.facts.gives_list:  # which cannot be split into a map
             lists = sorted(f"{name}()" for name, facts in FUNCTIONS.items() if facts.gives_list)
             kinds = " and ".join((", ".join(lists[:-1]), lists[-1]))
             raise DefinitionError(
-                f"{what} is made by {made.function}(), which gives no list; candidates are lists of items: {kinds} make them"
+                f"{subject} is made by {aggregation.function}(), which gives no list; candidates are lists of items: {kinds} make them"
             )
-        if self.item in _asked_for(given.view):
+        if self.item in _asked_for(candidate.view):
             raise DefinitionError(
-                f"{what} is looked up by {self.item!r}, the item that it should propose; key it by what is known before, such as the user, or "
+                f"{subject} is looked up by {self.item!r}, the item that it should propose; key it by what is known before, such as the user, or "
                 "alias its view with keys={...}"
             )
 

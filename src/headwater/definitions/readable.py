@@ -29,9 +29,9 @@ class Readable:
             cls.__repr__ = own  # type: ignore[method-assign]  # before dataclass() would write its own
 
     def __repr__(self) -> str:
-        name, said = type(self).__name__, str(self) if type(self).__str__ is not object.__str__ else ""
-        if said and "\n" not in said and len(said) < WIDTH - 20:
-            return f"{name}({said})"
+        name, summary = type(self).__name__, str(self) if type(self).__str__ is not object.__str__ else ""
+        if summary and "\n" not in summary and len(summary) < WIDTH - 20:
+            return f"{name}({summary})"
         return folded(name, _fields(self))
 
 
@@ -45,8 +45,8 @@ def folded(name: str, parts: Sequence[str]) -> str:
     if len(line) <= WIDTH and "\n" not in line:
         return line
     lines, row = [f"{name}("], "   "
-    for i, part in enumerate(parts):
-        more = f" {cut(part, WIDTH - 8)}{',' if i + 1 < len(parts) else ')'}"
+    for i, field_text in enumerate(parts):
+        more = f" {cut(field_text, WIDTH - 8)}{',' if i + 1 < len(parts) else ')'}"
         if len(row) + len(more) > WIDTH and row.strip():
             lines.append(row)
             row = "   "
@@ -78,7 +78,7 @@ def brief(value: object) -> str:
         return value.isoformat()
     if isinstance(value, Mapping):
         return _collection(
-            "{", (f"{key if isinstance(key, str) else brief(key)}: {brief(one)}" for key, one in value.items()), "}", len(value)
+            "{", (f"{key if isinstance(key, str) else brief(key)}: {brief(item)}" for key, item in value.items()), "}", len(value)
         )
     if isinstance(value, list | tuple | AbstractSet):
         return _collection("[", map(brief, value), "]", len(value))
@@ -93,7 +93,9 @@ def _object(value: object) -> str:
         return name
     fields = getattr(type(value), "__struct_fields__", ())  # of msgspec
     if fields:
-        return cut(f"{type(value).__name__}({', '.join(f'{one}={brief(getattr(value, one))}' for one in fields)})", _PART)
+        return cut(
+            f"{type(value).__name__}({', '.join(f'{field_name}={brief(getattr(value, field_name))}' for field_name in fields)})", _PART
+        )
     own = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
     return cut(" ".join((str(value) if own else repr(value)).split()), _PART)
 
@@ -108,7 +110,7 @@ def _table(value: object) -> str:
 
 
 def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> str:
-    shown = [one for one, _ in zip(items, range(_ITEMS), strict=False)]
+    shown = [item for item, _ in zip(items, range(_ITEMS), strict=False)]
     more = [f"and {size - _ITEMS} more"] if size > _ITEMS else []
     return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
 
@@ -116,14 +118,14 @@ def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> 
 def _fields(value: object) -> list[str]:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return []
-    found = []
-    for number, one in enumerate(f for f in dataclasses.fields(value) if f.repr):
-        mine = getattr(value, one.name)
-        if _left_out(one, mine):
+    texts = []
+    for number, field in enumerate(f for f in dataclasses.fields(value) if f.repr):
+        mine = getattr(value, field.name)
+        if _left_out(field, mine):
             continue
-        said = "..." if one.name in _SECRET and isinstance(mine, str) else brief(mine)
-        found.append(said if number == 0 else f"{one.name}={said}")
-    return found
+        field_text = "..." if field.name in _SECRET and isinstance(mine, str) else brief(mine)
+        texts.append(field_text if number == 0 else f"{field.name}={field_text}")
+    return texts
 
 
 def _left_out(field: dataclasses.Field[object], value: object) -> bool:

@@ -83,29 +83,29 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
     [2.12, None, None]
     """
     name = getattr(function, "__name__", "")
-    what = f"request feature {name!r}"
+    subject = f"request feature {name!r}"
     check_name(name, "a request feature")
     try:
         hints = typing.get_type_hints(function)
     except NameError as error:
-        raise DefinitionError(f"{what}: an annotation cannot be read: {error}") from error
+        raise DefinitionError(f"{subject}: an annotation cannot be read: {error}") from error
     fields: dict[str, type] = {}
     inputs: dict[str, FeatureRef] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise DefinitionError(f"{what}: the parameter {parameter.name!r} is variable; name each field")
+            raise DefinitionError(f"{subject}: the parameter {parameter.name!r} is variable; name each field")
         if isinstance(parameter.default, FeatureRef):
             inputs[parameter.name] = parameter.default
         elif parameter.default is not parameter.empty:
             raise DefinitionError(
-                f"{what}: the default of {parameter.name!r} is {parameter.default!r}; a default is a feature, such as view['count_1h']"
+                f"{subject}: the default of {parameter.name!r} is {parameter.default!r}; a default is a feature, such as view['count_1h']"
             )
         else:
-            fields[parameter.name] = _plain(hints.get(parameter.name), f"{what}: the parameter {parameter.name!r}")
-    return RequestFeature(name, function, fields, inputs, _plain(hints.get("return"), f"{what}: the result"))
+            fields[parameter.name] = _plain(hints.get(parameter.name), f"{subject}: the parameter {parameter.name!r}")
+    return RequestFeature(name, function, fields, inputs, _plain(hints.get("return"), f"{subject}: the result"))
 
 
-def _plain(hint: object, what: str) -> type:
+def _plain(hint: object, subject: str) -> type:
     options = (
         [a for a in typing.get_args(hint) if a is not types.NoneType]
         if typing.get_origin(hint) in (typing.Union, types.UnionType)
@@ -113,5 +113,7 @@ def _plain(hint: object, what: str) -> type:
     )
     if len(options) == 1 and isinstance(options[0], type) and options[0] in DTYPES:
         return options[0]
-    given = "no annotation" if hint is None else f"the annotation {hint}"
-    raise DefinitionError(f"{what} has {given}; annotate it with float, int, str, bool or datetime (with `| None` where it may be missing)")
+    annotation = "no annotation" if hint is None else f"the annotation {hint}"
+    raise DefinitionError(
+        f"{subject} has {annotation}; annotate it with float, int, str, bool or datetime (with `| None` where it may be missing)"
+    )

@@ -40,8 +40,12 @@ def backtest_only(arm: Arm) -> str | None:
     soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
     if soon:
         return f"known_after of {soon[0]} asks what a backtest would make of events known sooner or later: served ones are known when they come"
-    asked = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
-    other = [f"third-party features {name} at {freshness} is how a backtest asks" for name, freshness in asked if freshness != on_request()]
+    http_freshness = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
+    other = [
+        f"third-party features {name} at {freshness} is how a backtest asks"
+        for name, freshness in http_freshness
+        if freshness != on_request()
+    ]
     if other:
         return f"{other[0]}: a request asks them when it comes"
     scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
@@ -50,8 +54,8 @@ def backtest_only(arm: Arm) -> str | None:
     if scoring is not None and not scoring.on_request:
         unmade = (view for view in views if not view.freshness.servable)
         return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
-    said = refusals(views)
-    return said[0] if said else next(filter(None, map(_unfed, views)), None)
+    refused = refusals(views)
+    return refused[0] if refused else next(filter(None, map(_unfed, views)), None)
 
 
 def served(project: Project) -> tuple[Arm, ...]:
@@ -61,12 +65,12 @@ def served(project: Project) -> tuple[Arm, ...]:
 
 def replayed(project: Project) -> Mapping[str, Mapping[str, str]]:
     """By level and model, why it is for backtests alone."""
-    found: dict[str, dict[str, str]] = {}
+    reasons: dict[str, dict[str, str]] = {}
     for arm in project.arms:
         why = None if arm.name == AS_DEFINED else backtest_only(arm)
         if why is not None:
-            found.setdefault(arm.name, {})[arm.model.name] = why
-    return found
+            reasons.setdefault(arm.name, {})[arm.model.name] = why
+    return reasons
 
 
 def stored(project: Project) -> tuple[Stored, ...]:
@@ -81,10 +85,10 @@ def stored(project: Project) -> tuple[Stored, ...]:
             for view in (view for service in arm.services for view in service.views_within):
                 names = levels.setdefault(view.root, [])
                 names.extend([] if arm.name in names else [arm.name])
-    found: dict[str, Stored] = {}
+    by_fingerprint: dict[str, Stored] = {}
     for view, names in levels.items():
-        found.setdefault(view.tiles_fingerprint, Stored(view, tuple(names)))
-    return tuple(found.values())
+        by_fingerprint.setdefault(view.tiles_fingerprint, Stored(view, tuple(names)))
+    return tuple(by_fingerprint.values())
 
 
 def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str], str]) -> list[Stored]:
@@ -94,13 +98,13 @@ def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str
         UsageError: a name that none has; `unknown` makes the message of it, which the nearest name is added to.
     """
     every = list(every)
-    found: dict[str, Stored] = {}
+    selected: dict[str, Stored] = {}
     for name in names:
-        mine = [one for one in every if name in (one.name, one.view.name)]
+        mine = [stored_view for stored_view in every if name in (stored_view.name, stored_view.view.name)]
         if not mine:
-            raise UsageError(f"{unknown(name)}; {nearest(name, [one.name for one in every])}")
-        found |= {one.name: one for one in mine}
-    return list(found.values()) if names else every
+            raise UsageError(f"{unknown(name)}; {nearest(name, [stored_view.name for stored_view in every])}")
+        selected |= {stored_view.name: stored_view for stored_view in mine}
+    return list(selected.values()) if names else every
 
 
 def _unfed(view: FeatureView) -> str | None:
@@ -119,8 +123,15 @@ def fingerprint(arm: Arm, namespace: str = "") -> str:
     namespace: of the arm's project in the store.
     """
     scoring = scoring_of(arm)
-    said = ("scores", arm.model.name, arm.model.task, [service.fingerprint for service in arm.services], scoring.freshness, scoring.keys)
-    whole = (*said, namespace) if namespace else said
+    identity = (
+        "scores",
+        arm.model.name,
+        arm.model.task,
+        [service.fingerprint for service in arm.services],
+        scoring.freshness,
+        scoring.keys,
+    )
+    whole = (*identity, namespace) if namespace else identity
     return hashlib.sha256(json.dumps(canonical(whole), sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -94,21 +94,23 @@ class Source(Definition):
         self.remember_site()
         if not isinstance(self.name, _StoredName):
             check_name(self.name, "a source")
-        what = f"source {self.name!r}"
+        subject = f"source {self.name!r}"
         if not isinstance(self.timestamp_field, str):
-            raise DefinitionError(f"{what}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time")
+            raise DefinitionError(
+                f"{subject}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time"
+            )
         if self.history is not None and not isinstance(self.history, EnrichedHistory):
-            object.__setattr__(self, "history", as_table(self.history, f"{what}: history"))
+            object.__setattr__(self, "history", as_table(self.history, f"{subject}: history"))
         if self.stream is not None:
-            check_stream(self.stream, what, has_history=self.history is not None)
+            check_stream(self.stream, subject, has_history=self.history is not None)
         if self.window_on not in ("timestamp", "known_at"):
-            raise DefinitionError(f"{what}: window_on is {self.window_on!r}; give 'timestamp' or 'known_at'")
-        check_known(self.known_at_field, self.known_after, what)
-        check_timezone(self.timezone, what)
-        check_selection(self.select, self.filter, what)
+            raise DefinitionError(f"{subject}: window_on is {self.window_on!r}; give 'timestamp' or 'known_at'")
+        check_known(self.known_at_field, self.known_after, subject)
+        check_timezone(self.timezone, subject)
+        check_selection(self.select, self.filter, subject)
         for name in ("known_after", "id_horizon"):
-            object.__setattr__(self, name, text(micros(getattr(self, name), f"{what}: {name}")))
-        self._check_changes(what)
+            object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
+        self._check_changes(subject)
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
 
@@ -148,39 +150,39 @@ class Source(Definition):
 
     def stored_as(self, name: str) -> Source:
         """This source under the name by which an online store keeps it."""
-        made = copy.copy(self)
-        made.__dict__.pop("fingerprint", None)
-        object.__setattr__(made, "name", _StoredName(name))
-        return made
+        stored_source = copy.copy(self)
+        stored_source.__dict__.pop("fingerprint", None)
+        object.__setattr__(stored_source, "name", _StoredName(name))
+        return stored_source
 
     def known_within(self, delay: Duration) -> Source:
         """This source, had its events been known `delay` after their event time."""
         return dataclasses.replace(self, known_at_field=None, known_after=delay)
 
-    def _check_changes(self, what: str) -> None:
+    def _check_changes(self, subject: str) -> None:
         if self.changes is None:
             return
         if not isinstance(self.changes, str):
             raise DefinitionError(
-                f"{what}: changes is {self.changes!r}; give the name of the column that is true for the image before a change"
+                f"{subject}: changes is {self.changes!r}; give the name of the column that is true for the image before a change"
             )
         if self.id_field is None:
-            raise DefinitionError(f"{what}: changes={self.changes!r} needs id_field=, the column that says which event an image is of")
+            raise DefinitionError(f"{subject}: changes={self.changes!r} needs id_field=, the column that says which event an image is of")
         if self.known_at_field is None:
             raise DefinitionError(
-                f"{what}: changes={self.changes!r} needs known_at_field=, the column that says when each image became known; by a rule, a "
+                f"{subject}: changes={self.changes!r} needs known_at_field=, the column that says when each image became known; by a rule, a "
                 "correction would be known with what it corrects"
             )
         if self.window_on == "known_at":
             raise DefinitionError(
-                f"{what}: with changes={self.changes!r}, window_on='known_at' would move an event to the time of its correction; leave "
+                f"{subject}: with changes={self.changes!r}, window_on='known_at' would move an event to the time of its correction; leave "
                 "window_on out, or give timestamp_field the column that you mean"
             )
         if self.id_horizon != _DAY:
-            raise DefinitionError(f"{what}: with changes={self.changes!r}, an id means the same event for ever; leave id_horizon out")
+            raise DefinitionError(f"{subject}: with changes={self.changes!r}, an id means the same event for ever; leave id_horizon out")
 
 
-def check_known(field: str | None, after: Duration, what: str) -> None:
+def check_known(field: str | None, after: Duration, subject: str) -> None:
     """Refuse a rule for known_at that says two things."""
-    if field is not None and micros(after, f"{what}: known_after"):
-        raise DefinitionError(f"{what}: known_at_field and known_after both say when a row is known; give one of them")
+    if field is not None and micros(after, f"{subject}: known_after"):
+        raise DefinitionError(f"{subject}: known_at_field and known_after both say when a row is known; give one of them")

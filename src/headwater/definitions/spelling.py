@@ -33,11 +33,11 @@ def spelled(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def check_arguments(name: str, given: Iterable[str], known: Collection[str]) -> None:
+def check_arguments(name: str, names: Iterable[str], known: Collection[str]) -> None:
     """Refuse keyword arguments that a function or class does not have."""
-    for one in given:
-        if one not in known:
-            raise DefinitionError(f"{name}() takes no argument {one!r}; {nearest(one, known)}")
+    for argument in names:
+        if argument not in known:
+            raise DefinitionError(f"{name}() takes no argument {argument!r}; {nearest(argument, known)}")
 
 
 class Spelled(type):
@@ -48,5 +48,5 @@ class Spelled(type):
         def __call__(cls, *args, **kwargs):  # noqa: ANN002, ANN003, ANN204
             fields = getattr(cls, "__dataclass_fields__", None)
             if fields is not None and not kwargs.keys() <= fields.keys():
-                check_arguments(cls.__name__, kwargs, [name for name, one in fields.items() if one.init])
+                check_arguments(cls.__name__, kwargs, [name for name, field in fields.items() if field.init])
             return super().__call__(*args, **kwargs)

@@ -167,19 +167,19 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     >>> kafka("payments", servers=env("BROKERS"), schema={"card": str, "amount": float}).servers
     env('BROKERS')
     """
-    what = f"kafka({topic!r})"
+    subject = f"kafka({topic!r})"
     if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-        raise DefinitionError(f"{what}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
-    _check_choice(format, get_args(Format), f"{what}: format")
-    _check_choice(start, ("earliest", "latest"), f"{what}: start")
-    _check_schema(schema, timestamps, what)
+        raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
+    _check_choice(format, get_args(Format), f"{subject}: format")
+    _check_choice(start, ("earliest", "latest"), f"{subject}: start")
+    _check_schema(schema, timestamps, subject)
     for name, value in (options or {}).items():
         if name in _OWN:
-            raise DefinitionError(f"{what}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
+            raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
         if not isinstance(value, str | Env):
-            raise DefinitionError(f"{what}: the option {name!r} is {value!r}; give a text, or env('NAME')")
-    made = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
-    _check_formats(format, registry, avro, made, what)
+            raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a text, or env('NAME')")
+    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
+    _check_formats(format, registry, avro, descriptor, subject)
     return KafkaTopic(
         topic,
         servers=servers,
@@ -189,7 +189,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
         timestamps=timestamps,
         registry=Registry(registry) if isinstance(registry, str | Env) else registry,
         avro=None if avro is None else fspath(avro),
-        message=made,
+        message=descriptor,
         start=start,
         options=dict(options or {}),
     )
@@ -228,40 +228,40 @@ def appended(
     >>> print(appended("log/*.ndjson", schema={"card": str}))
     lines appended to log/*.ndjson
     """
-    what = f"appended({fspath(path)!r})"
-    _check_choice(format, ("json", "csv"), f"{what}: format")
-    _check_schema(schema, timestamps, what)
+    subject = f"appended({fspath(path)!r})"
+    _check_choice(format, ("json", "csv"), f"{subject}: format")
+    _check_schema(schema, timestamps, subject)
     return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
 
 
-def check_stream(stream: object, what: str, *, has_history: bool) -> None:
+def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
     """Refuse what is no stream, and one whose columns nothing says."""
     if not isinstance(stream, KafkaTopic | Pushed | AppendedFiles):
-        raise DefinitionError(f"{what}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
+        raise DefinitionError(f"{subject}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
     if stream.schema is None and not has_history:
         raise DefinitionError(
-            f"{what}: nothing says which columns {stream} has; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
+            f"{subject}: nothing says which columns {stream} has; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
             "source a history"
         )
 
 
-def _check_choice(value: object, allowed: tuple[str, ...], what: str) -> None:
+def _check_choice(value: object, allowed: tuple[str, ...], subject: str) -> None:
     if value not in allowed:
         near = f"; {nearest(value, allowed)}" if isinstance(value, str) else ""
-        raise DefinitionError(f"{what} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
+        raise DefinitionError(f"{subject} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
 
 
-def _check_schema(schema: Schema | None, timestamps: object, what: str) -> None:
-    _check_choice(timestamps, get_args(Timestamps), f"{what}: timestamps")
+def _check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:
+    _check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
     if schema is None:
         return
     if not isinstance(schema, Mapping) or not schema:
-        raise DefinitionError(f"{what}: schema is {schema!r}; give columns and their types, such as {{'card': str, 'amount': float}}")
+        raise DefinitionError(f"{subject}: schema is {schema!r}; give columns and their types, such as {{'card': str, 'amount': float}}")
     for name, dtype in schema.items():
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
             known = ", ".join(t.__name__ for t in PYTHON_TYPES)
             raise DefinitionError(
-                f"{what}: the schema gives {name!r} the type {dtype!r}; give a column's name a polars dtype, or one of {known}"
+                f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a polars dtype, or one of {known}"
             )
 
 
@@ -270,14 +270,14 @@ def _is_polars(dtype: object) -> bool:
     return polars is not None and (isinstance(dtype, polars.DataType) or (isinstance(dtype, type) and issubclass(dtype, polars.DataType)))
 
 
-def _check_formats(format: str, registry: object, avro: object, message: object, what: str) -> None:
+def _check_formats(format: str, registry: object, avro: object, message: object, subject: str) -> None:
     if registry is not None and not isinstance(registry, str | Env | Registry):
-        raise DefinitionError(f"{what}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
-    for name, given, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):
-        if given is not None and format != fits:
-            raise DefinitionError(f"{what}: {name}= is for format={fits!r}, and format is {format!r}")
+        raise DefinitionError(f"{subject}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
+    for name, schema_source, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):
+        if schema_source is not None and format != fits:
+            raise DefinitionError(f"{subject}: {name}= is for format={fits!r}, and format is {format!r}")
     if format == "json" and registry is not None:
-        raise DefinitionError(f"{what}: registry= is for format='avro' or 'protobuf'; JSON is read by schema=")
+        raise DefinitionError(f"{subject}: registry= is for format='avro' or 'protobuf'; JSON is read by schema=")
     own = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
     if format != "json" and (registry is None) == (avro is None and message is None):
-        raise DefinitionError(f"{what}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")
+        raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")

@@ -38,18 +38,18 @@ def place(path: str) -> str:
     """
     if (folded := _FOLDED.match(path)) is not None:
         raise DefinitionError(f"{path} looks like a URL that pathlib.Path has made a path of; give a URL as text: '{folded[1]}://...'")
-    found = _URL.match(path)
-    if found is None:
+    match = _URL.match(path)
+    if match is None:
         return path
-    scheme = found[1].lower()
+    scheme = match[1].lower()
     if scheme == "file":
-        local = path[found.end() :].removeprefix("localhost")
+        local = path[match.end() :].removeprefix("localhost")
         if not local.startswith("/"):
             raise DefinitionError(f"{path} names another machine; a file:// URL is of this one: file:///folder/file")
         return unquote(local)
     if scheme not in SCHEMES:
         raise DefinitionError(f"a table cannot be read from {scheme}://: {nearest(scheme, (*SCHEMES, 'file'))}. Or give a path or a frame")
-    rest = path[found.end() :]
+    rest = path[match.end() :]
     host = rest.partition("/")[0]
     if not host:
         raise DefinitionError(f"{scheme}://{rest} names no {'host' if scheme.startswith('http') else 'bucket'}; give {scheme}://NAME/table")
@@ -68,7 +68,7 @@ def place(path: str) -> str:
     return f"{scheme}://{rest}"
 
 
-def checked_options(given: object) -> dict[str, object]:
+def checked_options(options: object) -> dict[str, object]:
     """The options of a storage: texts, numbers, booleans or `env(name)` by name. No message holds a value.
 
     Raises:
@@ -76,17 +76,17 @@ def checked_options(given: object) -> dict[str, object]:
     """
     from headwater.definitions.streams import Env
 
-    if given is None:
+    if options is None:
         return {}
-    if not isinstance(given, Mapping):
+    if not isinstance(options, Mapping):
         raise DefinitionError(
-            f"storage_options is {type(given).__name__}; give a mapping of names to texts, such as "
+            f"storage_options is {type(options).__name__}; give a mapping of names to texts, such as "
             '{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}'
         )
-    for name, value in given.items():
+    for name, value in options.items():
         if not isinstance(name, str) or not isinstance(value, str | int | Env):
             raise DefinitionError(f"storage_options: {name!r} has a {type(value).__name__}; give a text, a number, or hw.env(name)")
-    return dict(given)
+    return dict(options)
 
 
 def store_of(options: Mapping[str, object]) -> str:
@@ -98,8 +98,8 @@ def store_of(options: Mapping[str, object]) -> str:
     >>> store_of({"aws_endpoint_url": "http://minio:9000", "aws_secret_access_key": "x"})
     'aws_endpoint_url=http://minio:9000'
     """
-    said = {name: str(value) for name, value in options.items() if any(part in name.lower() for part in _PLACE)}
-    for name, value in said.items():
+    addresses = {name: str(value) for name, value in options.items() if any(name_part in name.lower() for name_part in _PLACE)}
+    for name, value in addresses.items():
         if "@" in value or "?" in value:
             raise DefinitionError(f"storage_options: {name!r} holds a user, a password or a query; give an address alone")
-    return ", ".join(f"{name}={value}" for name, value in sorted(said.items()))
+    return ", ".join(f"{name}={value}" for name, value in sorted(addresses.items()))

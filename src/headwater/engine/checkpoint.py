@@ -56,27 +56,27 @@ def workplace(query: str, state: str) -> Iterator[Path]:
 
 
 @contextmanager
-def renamed(place: Path) -> Iterator[Path]:
-    """A path to write to; what is written there (a file or a folder) appears at `place` when all is written."""
-    draft = place.with_name(place.name + ".draft")
+def renamed(path: Path) -> Iterator[Path]:
+    """A path to write to; what is written there (a file or a folder) appears at `path` when all is written."""
+    draft = path.with_name(path.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     try:
         yield draft
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    draft.rename(place)
+    draft.rename(path)
 
 
-def write_json(place: Path, said: Mapping[str, object]) -> None:
+def write_json(path: Path, document: Mapping[str, object]) -> None:
     """A note, whole or not at all."""
-    with renamed(place) as draft:
-        permissions.create(draft).write_text(json.dumps(said), encoding="utf-8")
+    with renamed(path) as draft:
+        permissions.create(draft).write_text(json.dumps(document), encoding="utf-8")
 
 
-def read_json(place: Path) -> dict[str, object] | None:
+def read_json(path: Path) -> dict[str, object] | None:
     """The note, or None where there is none."""
-    return cast("dict[str, object]", json.loads(place.read_text(encoding="utf-8"))) if place.exists() else None
+    return cast("dict[str, object]", json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _locked(root: Path) -> IO[bytes]:

@@ -73,11 +73,11 @@ def told_apart(features: Sequence[Feature]) -> set[str]:
 
 def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
     """Which event times any row can count, or None where no event can count."""
-    asked = [(r.T[r.T > NEVER], r.K[r.T > NEVER]) for r in requests]
-    live = [T for T, _ in asked if len(T)]
+    times = [(r.T[r.T > NEVER], r.K[r.T > NEVER]) for r in requests]
+    live = [T for T, _ in times if len(T)]
     if not live:
         return None
-    known = max(int(K.max()) for _, K in asked if len(K))
+    known = max(int(K.max()) for _, K in times if len(K))
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
     return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live), known)
@@ -101,13 +101,13 @@ def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
 
     def finish(columns: list[Answers], K: I64) -> list[Answers]:
         rest = iter(columns)
-        found, last, counted, latest = ([next(rest) for _ in part] for part in (values, ages, counts, known))
-        within = [asides.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(found, features, strict=True)]
+        raw_values, last, counted, latest = ([next(rest) for _ in wanted] for wanted in (values, ages, counts, known))
+        within = [asides.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(raw_values, features, strict=True)]
         kept, overflown = [value for value, _ in within], [over for _, over in within]
-        old = [None] * len(found) if limit is None else [_old(age, limit) for age in last]
-        made = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
-        said = asides.statuses(features, kept, counted, old, overflown) if counts else []
-        return [*made, *said, *([asides.latest(features, latest, K)] if known else [])]
+        old = [None] * len(raw_values) if limit is None else [_old(age, limit) for age in last]
+        final_values = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
+        status_columns = asides.statuses(features, kept, counted, old, overflown) if counts else []
+        return [*final_values, *status_columns, *([asides.latest(features, latest, K)] if known else [])]
 
     return [*values, *ages, *counts, *known], finish
 

@@ -53,18 +53,20 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
         return Folded(none, no, no, no, none, none, no)
     before, fresh = both[BEFORE].to_numpy(), np.arange(both.height) >= held.height
     images = compared(both.drop(BEFORE), source, before=before)
-    event, known, place, content = images.ident, images.known, images.place, images.content
+    event, known, tie_order, content = images.ident, images.known, images.place, images.content
     says = content if read is None else compared(both.drop(BEFORE), source, read=read).content
-    said = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
-    copy = ~said.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    statements = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
+    copy = ~statements.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     newest_held = np.full(int(event.max()) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest_held, event[~fresh], known[~fresh])
     newest = newest_held.copy()
     np.maximum.at(newest, event, known)
     last = (known == newest[event]) & ~copy
-    some = np.flatnonzero(last)
-    begun, gone, _ = versions(event[some], known[some], before[some], place[some], content[some], content[some])
-    now = some[begun & (gone == LASTS)]
+    latest_rows = np.flatnonzero(last)
+    begun, gone, _ = versions(
+        event[latest_rows], known[latest_rows], before[latest_rows], tie_order[latest_rows], content[latest_rows], content[latest_rows]
+    )
+    now = latest_rows[begun & (gone == LASTS)]
     was, after = np.full(len(newest), -1), np.full(len(newest), -1)
     was[event[: held.height][holds]] = np.flatnonzero(holds)
     after[event[now]] = now
@@ -77,8 +79,8 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
     if not images.height:
         return np.empty(0, np.bool_), np.empty(0, np.int64)
     before = images[BEFORE].to_numpy()
-    found = compared(images.drop(BEFORE), source, before=before)
-    keep, gone, _ = versions(found.ident, found.known, before, found.place, found.content, found.content)
+    ties = compared(images.drop(BEFORE), source, before=before)
+    keep, gone, _ = versions(ties.ident, ties.known, before, ties.place, ties.content, ties.content)
     return keep, gone
 
 
@@ -89,20 +91,20 @@ def ended(images: pl.DataFrame, source: Source, order: str) -> pl.DataFrame:
     """
     keep, gone = versions_of(images.with_columns(pl.col(order).alias(KNOWN)).drop(order), source)
     ends = images.select(IDENT, pl.col(order), pl.col(KNOWN).alias(GONE)).unique()
-    found = images.drop(order, BEFORE).with_columns(pl.Series(order, gone)).filter(pl.Series(keep) & pl.col(TIME).is_not_null())
-    return found.join(ends, on=[IDENT, order], how="left").with_columns(pl.col(GONE).fill_null(LASTS)).drop(order)
+    versions = images.drop(order, BEFORE).with_columns(pl.Series(order, gone)).filter(pl.Series(keep) & pl.col(TIME).is_not_null())
+    return versions.join(ends, on=[IDENT, order], how="left").with_columns(pl.col(GONE).fill_null(LASTS)).drop(order)
 
 
 def followed(events: pl.DataFrame) -> pl.DataFrame:
     """Versions, with ANOTHER: whether another version of the event begins when this one is gone."""
     begins = events.select(IDENT, pl.col(KNOWN).alias(GONE), pl.lit(value=True).alias(ANOTHER)).unique()
-    found = events.join(begins, on=[IDENT, GONE], how="left", maintain_order="left")
-    return found.with_columns(pl.col(ANOTHER).fill_null(value=False))
+    marked = events.join(begins, on=[IDENT, GONE], how="left", maintain_order="left")
+    return marked.with_columns(pl.col(ANOTHER).fill_null(value=False))
 
 
 def in_force(images: pl.DataFrame, source: Source) -> Bool:
     """Which images say what holds when all are known, bool (n)."""
-    found = folded(images[:0], np.empty(0, np.bool_), images, source)
+    folded_images = folded(images[:0], np.empty(0, np.bool_), images, source)
     holds = np.zeros(images.height, np.bool_)
-    holds[found.after[found.after >= 0]] = True
+    holds[folded_images.after[folded_images.after >= 0]] = True
     return holds

@@ -27,7 +27,7 @@ class Coded:
     words: pl.Series | None = None
 
 
-def check_values(series: pl.Series, what: str) -> None:
+def check_values(series: pl.Series, subject: str) -> None:
     """Refuse a column that no feature is made of.
 
     Raises:
@@ -37,11 +37,11 @@ def check_values(series: pl.Series, what: str) -> None:
     if dtype.is_float():
         infinite = int(series.is_infinite().sum())
         if infinite:
-            raise DataError(f"{what} has {infinite} infinite values; filter them out, or replace them in the source's select")
+            raise DataError(f"{subject} has {infinite} infinite values; filter them out, or replace them in the source's select")
     elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
-        raise DataError(f"{what} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
+        raise DataError(f"{subject} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
     elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(f"{what} is {dtype}; features are made of numbers, booleans, times and texts")
+        raise DataError(f"{subject} is {dtype}; features are made of numbers, booleans, times and texts")
 
 
 def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
@@ -76,32 +76,32 @@ def hashed(column: Column, coded: Coded) -> Column:
     return column if coded.words is None else replace(column, hashes=of_texts(coded.words))
 
 
-def check_accepts(function: str, dtype: pl.DataType, what: str) -> None:
+def check_accepts(function: str, dtype: pl.DataType, subject: str) -> None:
     """Refuse a column that the function cannot be made of."""
     accepts = TABLE[function].accepts
     number = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
     if accepts == "number" and not number:
         raise DataError(
-            f"{what}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
+            f"{subject}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
         )
     if accepts == "flag" and dtype not in (pl.Boolean, pl.Null):
         raise DataError(
-            f"{what}: {function}() takes a column of booleans, and the column is {dtype}; make one in the source's select, such as "
+            f"{subject}: {function}() takes a column of booleans, and the column is {dtype}; make one in the source's select, such as "
             "(pl.col('amount') > 0).alias('paid')"
         )
     if accepts == "time" and not isinstance(dtype, pl.Datetime):
-        raise DataError(f"{what}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
+        raise DataError(f"{subject}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and accepts == "time":
         raise DataError(
-            f"{what}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
+            f"{subject}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
         )
 
 
-def check_where(function: str, where: str, dtype: pl.DataType, what: str) -> None:
+def check_where(function: str, where: str, dtype: pl.DataType, subject: str) -> None:
     """Refuse a `where=` that is not a column of booleans."""
     if dtype not in (pl.Boolean, pl.Null):
         raise DataError(
-            f"{what}: where={where!r} of {function}() takes a column of booleans, and it is {dtype}; "
+            f"{subject}: where={where!r} of {function}() takes a column of booleans, and it is {dtype}; "
             f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
         )
 
@@ -120,13 +120,13 @@ def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.Dat
     column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
     values = pl.Series([], dtype=column)
     of_sum = pl.Int64() if column.is_integer() or column == pl.Boolean else pl.Float64()
-    made = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
+    value_type = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
     if entry.definition.gives_list:
-        made = pl.List(made)
-    return made if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, made)
+        value_type = pl.List(value_type)
+    return value_type if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, value_type)
 
 
-def check_secondary(values: pl.Series, what: str) -> None:
+def check_secondary(values: pl.Series, subject: str) -> None:
     """Refuse floats and decimals as a secondary key.
 
     Raises:
@@ -134,11 +134,11 @@ def check_secondary(values: pl.Series, what: str) -> None:
     """
     if values.dtype.is_decimal():
         raise DataError(
-            f"{what} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
+            f"{subject} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
             f"source's select, such as ({_times(values)}).cast(pl.Int64), or a text"
         )
     if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
-        raise DataError(f"{what} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
+        raise DataError(f"{subject} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
 
 
 def _times(values: pl.Series) -> str:

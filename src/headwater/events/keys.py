@@ -17,7 +17,9 @@ _DENSE = 4  # a range of integers is its own code while it has at most so many v
 _FEW = 0.8  # of events that are asked for: the others are dropped
 
 
-def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.DataFrame], what: str) -> tuple[pl.DataFrame, list[I64], int]:
+def code_keys(
+    events: pl.DataFrame, keys: Sequence[str], request_keys: Sequence[pl.DataFrame], subject: str
+) -> tuple[pl.DataFrame, list[I64], int]:
     """The events of keys that are asked for, with CODE; the code of each request, for each frame of requests; how many codes.
 
     A request whose key is null or has no code gets a code which no event has; a few events may have one that no request has.
@@ -29,14 +31,14 @@ def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.Data
         DataError: keys of different types on the two sides, or floats.
     """
     if not keys:
-        return events.with_columns(pl.lit(0, pl.Int64).alias(CODE)), [np.zeros(a.height, np.int64) for a in asked], 2
-    shared = [pl.col(name).cast(dtype) for name, dtype in compared_as(events.schema, keys, asked, what).items()]
+        return events.with_columns(pl.lit(0, pl.Int64).alias(CODE)), [np.zeros(a.height, np.int64) for a in request_keys], 2
+    shared = [pl.col(name).cast(dtype) for name, dtype in compared_as(events.schema, keys, request_keys, subject).items()]
     if len(keys) == 1 and events.schema[keys[0]].is_integer():
-        done = _dense(events, keys[0], [a[keys[0]] for a in asked])
+        done = _dense(events, keys[0], [a[keys[0]] for a in request_keys])
         if done is not None:
             return done
     events = events.with_columns(shared)
-    alike = [a.select(shared) for a in asked]
+    alike = [a.select(shared) for a in request_keys]
     table = (
         pl.concat([a.unique() for a in alike], how="vertical")
         .unique()
@@ -52,27 +54,27 @@ def code_keys(events: pl.DataFrame, keys: Sequence[str], asked: Sequence[pl.Data
     return coded, [c.fill_null(last).to_numpy() for c in codes], last + 1
 
 
-def compared_as(events: pl.Schema, keys: Sequence[str], asked: Sequence[pl.DataFrame], what: str) -> dict[str, pl.DataType]:
+def compared_as(events: pl.Schema, keys: Sequence[str], request_keys: Sequence[pl.DataFrame], subject: str) -> dict[str, pl.DataType]:
     """The type that each key is compared in.
 
     Raises:
         DataError: keys of different types on the two sides, or floats.
     """
     for name in keys:
-        for frame in asked:
-            check_types(name, events[name], frame.schema[name], what)
-    return {name: _shared([events[name], *(a.schema[name] for a in asked)]) for name in keys}
+        for frame in request_keys:
+            check_types(name, events[name], frame.schema[name], subject)
+    return {name: _shared([events[name], *(a.schema[name] for a in request_keys)]) for name in keys}
 
 
-def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:
-    ends = [(a.min(), a.max()) for a in asked if a.len() > a.null_count()]
+def _dense(events: pl.DataFrame, key: str, request_keys: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:
+    ends = [(a.min(), a.max()) for a in request_keys if a.len() > a.null_count()]
     if not ends:
         return None
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)  # type: ignore[type-var]
     assert isinstance(low, int)
     assert isinstance(high, int)
     size = high - low + 1
-    if high > _INT64 or size > _DENSE * sum(a.len() for a in asked) + 1_000_000:
+    if high > _INT64 or size > _DENSE * sum(a.len() for a in request_keys) + 1_000_000:
         return None
     mine = events[key]
     code = pl.col(key).cast(pl.Int64) - low
@@ -82,21 +84,21 @@ def _dense(events: pl.DataFrame, key: str, asked: Sequence[pl.Series]) -> tuple[
             events = events.filter(near)
         else:  # a few events of a key that nobody asks for cost less than a copy of all others
             code = pl.when(near).then(code).otherwise(size + 1)
-    return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in asked], size + 2
+    return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in request_keys], size + 2
 
 
-def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, what: str) -> None:
+def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str) -> None:
     """Refuse a key whose type in the requests is another than in the source."""
     if pl.Null in (mine, theirs):
         return
     if mine.is_float() or theirs.is_float():
         raise DataError(
-            f"{what}: the key {name!r} is a float ({mine} in the source, {theirs} in the requests); floats that look equal may differ, so cast "
+            f"{subject}: the key {name!r} is a float ({mine} in the source, {theirs} in the requests); floats that look equal may differ, so cast "
             "both to integers or texts"
         )
     if _common(mine) != _common(theirs):
         raise DataError(
-            f"{what}: the key {name!r} is {mine} in the source and {theirs} in the requests; cast one of them, so that equal keys compare equal"
+            f"{subject}: the key {name!r} is {mine} in the source and {theirs} in the requests; cast one of them, so that equal keys compare equal"
         )
 
 

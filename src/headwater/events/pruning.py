@@ -33,12 +33,12 @@ def about(name: str, dtype: pl.Datetime | pl.Date, low: int | None, high: int) -
     return near | mine.is_null()
 
 
-def key_range(keys: Sequence[str], schema: pl.Schema, asked: Sequence[pl.DataFrame]) -> pl.Expr | None:
+def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.DataFrame]) -> pl.Expr | None:
     """Where the one integer key lies between the least and the greatest asked for; None where keys are of another kind."""
     if len(keys) != 1 or not schema[keys[0]].is_integer():
         return None
-    wanted = [a[keys[0]] for a in asked if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
-    if not wanted or len(wanted) < len(asked):
+    wanted = [a[keys[0]] for a in request_keys if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
+    if not wanted or len(wanted) < len(request_keys):
         return None
     ends = [(w.min(), w.max()) for w in wanted]
     return pl.col(keys[0]).is_between(min(e[0] for e in ends), max(e[1] for e in ends))  # type: ignore[type-var]

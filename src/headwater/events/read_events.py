@@ -67,7 +67,7 @@ class Scan:
     frame: pl.LazyFrame
     within: pl.Expr
     near: pl.LazyFrame
-    what: str
+    subject: str
     whole: pl.LazyFrame | None = None
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
@@ -88,32 +88,32 @@ class Scan:
 
     def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, Compared | None]:
         """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
-        found = _compared(rows, self.source)
-        if found[1] is None or self.whole is None:
-            return rows, *found
-        ids = found[1].unresolved
+        suspects = _compared(rows, self.source)
+        if suspects[1] is None or self.whole is None:
+            return rows, *suspects
+        ids = suspects[1].unresolved
         if not ids.len():
-            return rows, *found
+            return rows, *suspects
         contested = pl.col(IDENT).is_in(ids.implode())
-        again = collect(self.whole.filter(contested), self.what)
+        again = collect(self.whole.filter(contested), self.subject)
         again = _timed(again, self.source, Notes(), [KNOWN] if self.source.changes is not None else [TIME, KNOWN])
         rows = pl.concat([rows.filter(~contested), again], how="diagonal_relaxed")
         return rows, *_compared(rows, self.source)
 
 
-def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame]) -> Scan:
-    """The rows of a source that requests with the keys `asked` can reach.
+def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, request_keys: Sequence[pl.DataFrame]) -> Scan:
+    """The rows of a source that requests with the keys `request_keys` can reach.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
-    what = called(source)
+    subject = called(source)
     chosen = _chosen(source, keys, columns)
-    time = moment(source.timestamp_field, chosen.schema, source.timezone, what, days=True)
-    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, what, days=True)
+    time = moment(source.timestamp_field, chosen.schema, source.timezone, subject, days=True)
+    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, subject, days=True)
     if source.select is None:
-        refuse_later_timestamps(source, chosen, time, known, what)
+        refuse_later_timestamps(source, chosen, time, known, subject)
     at = time
     if source.window_on == "known_at":  # a row without an event time is no event, here as everywhere
         at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
@@ -122,10 +122,10 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     if known is not None:
         wanted.append(known.alias(KNOWN))
     if source.id_field is not None:
-        column(source.id_field, chosen.schema, what)
+        column(source.id_field, chosen.schema, subject)
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if source.changes is not None:
-        wanted.append(flag(source.changes, chosen.schema, what).alias(BEFORE))
+        wanted.append(flag(source.changes, chosen.schema, subject).alias(BEFORE))
     ties = [] if source.id_field is None else tie_columns(source, chosen.schema, time, [*keys, *columns])
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
@@ -135,13 +135,13 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         within &= knowable
     near = chosen.frame
     if source.id_field is None:
-        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, asked)))
+        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, request_keys)))
     frame, whole = near.select(wanted), near.select([*wanted, *ties]) if ties else None
     if source.changes is not None:
         frame, whole = frame.filter(knowable), None if whole is None else whole.filter(knowable)
     elif source.id_field is None:
         frame = frame.filter(within)
-    return Scan(source, frame, within, near.select(source.timestamp_field), what, whole)
+    return Scan(source, frame, within, near.select(source.timestamp_field), subject, whole)
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
@@ -178,27 +178,27 @@ def uncertain(source: Source) -> pl.Expr:
 
 
 def read_events(
-    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, asked: Sequence[pl.DataFrame], notes: Notes
+    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, request_keys: Sequence[pl.DataFrame], notes: Notes
 ) -> pl.DataFrame:
-    """The events that requests with the keys `asked` can reach: the columns of a `Scan`, and GONE where events can be taken back.
+    """The events that requests with the keys `request_keys` can reach: the columns of a `Scan`, and GONE where events can be taken back.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
-    scan = scan_events(source, keys, columns, reach, asked)
-    events = scan.counting(collect(scan.frame, scan.what), notes)
+    scan = scan_events(source, keys, columns, reach, request_keys)
+    events = scan.counting(collect(scan.frame, scan.subject), notes)
     notes.events[source.name] += events.height
     return events
 
 
-def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], asked: pl.Schema) -> pl.DataFrame:
+def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], request_schema: pl.Schema) -> pl.DataFrame:
     """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the source has a history.
 
     Raises:
         DataError: a column that is missing.
     """
-    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {key: asked[key] for key in keys}
+    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {key: request_schema[key] for key in keys}
     if source.history is not None:
         chosen = _chosen(source, keys, columns)
         dtypes = dict(chosen.frame.select(_in_zone(name, source, chosen.schema) for name in dtypes).collect_schema())
@@ -237,12 +237,12 @@ def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: S
 
 def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()) -> Selected:
     """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
-    what = called(source)
+    subject = called(source)
     own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
-    chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], what)
+    chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], subject)
     for name in (*keys, *columns):
-        column(name, chosen.schema, what)
+        column(name, chosen.schema, subject)
     return chosen
 
 
@@ -255,7 +255,7 @@ def _in_zone(name: str, source: Source, schema: pl.Schema) -> pl.Expr:
     return pl.col(name).dt.replace_time_zone(source.timezone, ambiguous="earliest", non_existent="null")
 
 
-def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, what: str) -> None:
+def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, subject: str) -> None:
     """Refuse a whole table as a source where other timestamps in it come after its rows are said to be known."""
     others = [
         n for n, d in chosen.schema.items() if isinstance(d, pl.Datetime) and n not in (source.timestamp_field, source.known_at_field)
@@ -264,25 +264,25 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         return
     by = time + source.delay if known is None else known
     zone = source.timezone or "UTC"
-    parts = [(moment(n, chosen.schema, zone, what) > by).mean().alias(n) for n in others]
-    shares = collect(chosen.frame.select(parts), what, streaming=True).row(0, named=True)
+    parts = [(moment(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others]
+    shares = collect(chosen.frame.select(parts), subject, streaming=True).row(0, named=True)
     later = {n: s for n, s in shares.items() if s}
     if later:
         named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
         raise LeakError(
-            f"{what} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
+            f"{subject} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
             f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those moments would "
             "leak into training data. "
             "Name with select= what is known at the event time; two moments of one table are two sources."
         )
 
 
-def flag(name: str, schema: pl.Schema, what: str) -> pl.Expr:
+def flag(name: str, schema: pl.Schema, subject: str) -> pl.Expr:
     """The column that says whether an image is the one before a change."""
-    dtype = column(name, schema, what)
+    dtype = column(name, schema, subject)
     if dtype != pl.Boolean:
         raise DataError(
-            f"{what}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
+            f"{subject}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
             "(pl.col('op') == 'delete').alias('is_before')"
         )
     return pl.col(name)
@@ -298,10 +298,10 @@ def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[s
 
 
 def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
-    events, suspect, some = resolved
-    if some is None:
+    events, suspect, ties = resolved
+    if ties is None:
         return events
-    keep, conflicts = accepted(some.ident, some.known, some.place, some.content, micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(ties.ident, ties.known, ties.place, ties.content, micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
     events = _without_ties(events)
     if not dropped:
@@ -315,11 +315,11 @@ def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source
 
 def _versions(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
     """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
-    images, suspect, some = resolved
+    images, suspect, ties = resolved
     before = images[BEFORE].to_numpy()
     keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
-    if some is not None:
-        keep[suspect], gone[suspect], more = versions(some.ident, some.known, before[suspect], some.place, some.content, some.exact)
+    if ties is not None:
+        keep[suspect], gone[suspect], more = versions(ties.ident, ties.known, before[suspect], ties.place, ties.content, ties.exact)
         of_nothing += more
     for reason, rows in zip(_NO_CHANGES, (of_nothing, int((~before & ~keep).sum())), strict=True):
         if rows:
@@ -348,9 +348,9 @@ def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, Compared | None
             f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
         )
     suspect = perhaps_repeated(rows[IDENT].hash().to_numpy())
-    some = rows.filter(pl.Series(suspect))
-    if not some.height:
+    suspect_rows = rows.filter(pl.Series(suspect))
+    if not suspect_rows.height:
         return suspect, None
     if source.changes is None:
-        return suspect, compared(some, source)
-    return suspect, compared(some.drop(BEFORE), source, before=some[BEFORE].to_numpy())
+        return suspect, compared(suspect_rows, source)
+    return suspect, compared(suspect_rows.drop(BEFORE), source, before=suspect_rows[BEFORE].to_numpy())

@@ -29,7 +29,7 @@ class Selected:
     raw: pl.Schema
 
 
-def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], what: str) -> Selected:
+def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], subject: str) -> Selected:
     """The table filtered and selected; `own` are columns kept beside the selection where the table has them.
 
     Raises:
@@ -38,70 +38,70 @@ def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: 
     frame = scan(table)
     raw = frame.collect_schema()
     for item in select or ():
-        _check_columns(root_columns(item), raw, f"{what}: select")
+        _check_columns(root_columns(item), raw, f"{subject}: select")
     if keep is not None:
-        _check_columns(root_columns(keep), raw, f"{what}: filter")
+        _check_columns(root_columns(keep), raw, f"{subject}: filter")
         frame = frame.filter(keep)
     if select is not None:
-        made = {output_name(item) for item in select}
+        selected_names = {output_name(item) for item in select}
         frame = frame.select(
             [pl.col(item) if isinstance(item, str) else item for item in select]
-            + [pl.col(c) for c in dict.fromkeys(own) if c not in made and c in raw]
+            + [pl.col(c) for c in dict.fromkeys(own) if c not in selected_names and c in raw]
         )
     try:
         schema = frame.collect_schema()
     except (OSError, PolarsError) as error:
-        raise DataError(f"{what}: {read_error(error)}") from error
+        raise DataError(f"{subject}: {read_error(error)}") from error
     return Selected(frame, schema, raw)
 
 
-def column(name: str, schema: pl.Schema, what: str) -> pl.DataType:
+def column(name: str, schema: pl.Schema, subject: str) -> pl.DataType:
     """The dtype of a column, or an error with the nearest name."""
     if name not in schema:
-        raise DataError(f"{what}: there is no column {name!r}; {nearest(name, schema)}")
+        raise DataError(f"{subject}: there is no column {name!r}; {nearest(name, schema)}")
     return schema[name]
 
 
-def moment(name: str, schema: pl.Schema, timezone: str | None, what: str, *, days: bool = False, given: bool = False) -> pl.Expr:
+def moment(name: str, schema: pl.Schema, timezone: str | None, subject: str, *, days: bool = False, from_call: bool = False) -> pl.Expr:
     """A timestamp column as int64 microseconds UTC.
 
     days: whether it may be a Date: what is dated by its day is known at the end of that day, its last microsecond in `timezone`.
-    given: whether the table is an argument of a call, and not of a definition with `select=`; the errors say what to do there.
+    from_call: whether the table is an argument of a call, and not of a definition with `select=`; the errors say what to do there.
 
     Raises:
         DataError: it is missing, not a timestamp, or naive without a `timezone`.
     """
-    dtype = column(name, schema, what)
-    place = f"{what}: the timestamp {name!r}"
-    select, where = ("rows.with_columns(...)", "in this call") if given else ("select", "where it is defined")
+    dtype = column(name, schema, subject)
+    described = f"{subject}: the timestamp {name!r}"
+    select, where = ("rows.with_columns(...)", "in this call") if from_call else ("select", "where it is defined")
     if dtype == pl.String:
         raise DataError(
-            f"{place} is text; parse it in {select}, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
+            f"{described} is text; parse it in {select}, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
         )
     if dtype.is_integer() or dtype.is_float():
         raise DataError(
-            f"{place} is a number of unknown unit; say which in {select}, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
+            f"{described} is a number of unknown unit; say which in {select}, such as pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
         )
     if dtype == pl.Date and not days:
         raise DataError(
-            f"{place} is a date without a time of day, and features differ within a day; say which time in {select}, such as the day's beginning: "
+            f"{described} is a date without a time of day, and features differ within a day; say which time in {select}, such as the day's beginning: "
             f"pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
         )
     if dtype == pl.Date and timezone is None:
         raise DataError(
-            f"{place} is a date, known at the end of that day, and nothing says in which zone; give timezone='UTC' (or the zone whose days they "
+            f"{described} is a date, known at the end of that day, and nothing says in which zone; give timezone='UTC' (or the zone whose days they "
             f"are) {where}"
         )
     if dtype == pl.Date and timezone is not None:
         return _end_of_day(name, timezone)
     if not isinstance(dtype, pl.Datetime):
-        raise DataError(f"{place} is {dtype}; a timestamp is a Datetime with a time zone")
-    made = pl.col(name).dt.cast_time_unit("us")
+        raise DataError(f"{described} is {dtype}; a timestamp is a Datetime with a time zone")
+    timestamp = pl.col(name).dt.cast_time_unit("us")
     if dtype.time_zone is None:
         if timezone is None:
-            raise DataError(f"{place} has no time zone; give timezone='UTC' (or the zone it is in) {where}")
-        made = made.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    return made.dt.convert_time_zone("UTC").dt.epoch("us")
+            raise DataError(f"{described} has no time zone; give timezone='UTC' (or the zone it is in) {where}")
+        timestamp = timestamp.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    return timestamp.dt.convert_time_zone("UTC").dt.epoch("us")
 
 
 def _end_of_day(name: str, timezone: str) -> pl.Expr:
@@ -112,7 +112,7 @@ def _end_of_day(name: str, timezone: str) -> pl.Expr:
     return pl.coalesce(shown).dt.convert_time_zone("UTC").dt.epoch("us") - 1
 
 
-def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False, held: bool = False) -> pl.DataFrame:
+def collect(frame: pl.LazyFrame, subject: str, *, streaming: bool = False, held: bool = False) -> pl.DataFrame:
     """The rows, or an error that names what was being read.
 
     streaming: of many rows come few, so never hold them all. held: they are in memory already, and so few that to wake up other threads
@@ -121,11 +121,11 @@ def collect(frame: pl.LazyFrame, what: str, *, streaming: bool = False, held: bo
     try:
         return frame.collect(engine="streaming" if streaming else "in-memory" if held else "auto")
     except ColumnNotFoundError as error:
-        raise DataError(f"{what}: {error}") from error
+        raise DataError(f"{subject}: {error}") from error
     except (OSError, PolarsError) as error:  # polars raises its own, and those of the system and of object stores
-        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
 
 
-def _check_columns(names: Collection[str], schema: pl.Schema, what: str) -> None:
+def _check_columns(names: Collection[str], schema: pl.Schema, subject: str) -> None:
     for name in sorted(names):
-        column(name, schema, what)
+        column(name, schema, subject)

@@ -61,7 +61,7 @@ def finite(value: Answers) -> tuple[Answers, Bool | None]:
 def statuses(
     features: Sequence[Feature],
     values: Sequence[Answers],
-    found: Sequence[Answers],
+    count_answers: Sequence[Answers],
     old: Sequence[Bool | None],
     overflown: Sequence[Bool | None],
 ) -> list[Column]:
@@ -70,20 +70,20 @@ def statuses(
     Args:
         features: of one view.
         values: theirs, int64 or float64 (l) or lists.
-        found: the answers to `counts`.
+        count_answers: the answers to `counts`.
         old: which values are expired. overflown: which have left float64.
     """
-    numbers = [answers.values for answers in found if isinstance(answers, Column)]
+    numbers = [answers.values for answers in count_answers if isinstance(answers, Column)]
     any_event = np.logical_or.reduce([n > 0 for n in numbers[len(features) :]])
-    made = []
+    columns = []
     for feature, value, n, expired, over in zip(features, values, numbers, old, overflown, strict=False):
         code = np.where(n > 0, PRESENT, np.where(any_event, EMPTY, MISSING))
         word = TABLE[feature.aggregation.function].null
         if word != "present" and isinstance(value, Column) and value.valid is not None:
             code = np.where((n > 0) & ~value.valid, STATUSES.index(word), code)
         code = code if over is None else np.where(over, OVERFLOW, code)
-        made.append(Column(code if expired is None else np.where(expired, EXPIRED, code)))
-    return made
+        columns.append(Column(code if expired is None else np.where(expired, EXPIRED, code)))
+    return columns
 
 
 def with_known(events: Events) -> Events:
@@ -99,13 +99,13 @@ def last_known(features: Sequence[Feature]) -> Iterator[Wanted]:
         yield Wanted("max", Use((KNOWN, *use.columns), use.where), feature.window)
 
 
-def latest(features: Sequence[Feature], found: Sequence[Answers], K: I64) -> Column:
+def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64) -> Column:
     """When the last of all inputs became known: int64 (l), NEVER where nothing is counted.
 
     Of a queue, K: that an event ended is an input too, or that nobody said so by then.
     """
     last = np.full(len(K), NEVER)
-    for feature, answers in zip(features, found, strict=True):
+    for feature, answers in zip(features, known_answers, strict=True):
         assert isinstance(answers, Column)
         known = K if feature.aggregation.facts.queue else answers.values
         last = np.where(True if answers.valid is None else answers.valid, np.maximum(last, known), last)

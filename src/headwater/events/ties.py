@@ -33,7 +33,7 @@ def tie_columns(source: Source, schema: pl.Schema, time: pl.Expr, read: Collecti
     names = declared(source, schema)
     names += sorted(set(read) - {*names, ROW})
     order = [time, *(_comparable(name, schema[name]) for name in names)]
-    return [pl.lit(value=True).alias(TIE), *(column.alias(f"{TIE}_{place:05}") for place, column in enumerate(order))]
+    return [pl.lit(value=True).alias(TIE), *(column.alias(f"{TIE}_{position:05}") for position, column in enumerate(order))]
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Compared:
     @cached_property
     def contested(self) -> Bool:
         """Rows that tie with another one that says something else, bool (n): which of them counts matters."""
-        found = np.zeros(len(self.ident), np.bool_)
+        contested = np.zeros(len(self.ident), np.bool_)
         rows = np.flatnonzero(self.stated)
         both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[rows].astype(np.uint64)
         rows = rows[perhaps_repeated(both)]  # mostly few are left
         if len(rows):
-            said = pl.DataFrame({"ident": self.ident[rows], "known": self.known[rows], "content": self.content[rows]})
-            found[rows] = said.select(pl.col("content").n_unique().over("ident", "known") > 1).to_series().to_numpy()
-        return found
+            statements = pl.DataFrame({"ident": self.ident[rows], "known": self.known[rows], "content": self.content[rows]})
+            contested[rows] = statements.select(pl.col("content").n_unique().over("ident", "known") > 1).to_series().to_numpy()
+        return contested
 
     @property
     def unresolved(self) -> pl.Series:
@@ -105,9 +105,9 @@ def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None
     ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
     known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
     names = [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)] if read is None else [TIME, *read]
-    said = events.select(_comparable(name, events.schema[name]) for name in names)
+    content = events.select(_comparable(name, events.schema[name]) for name in names)
     stated = np.ones(events.height, np.bool_) if before is None else ~before
-    return Compared(events, ident.to_numpy(), known.to_numpy(), _hashed(said), stated)
+    return Compared(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
 
 
 def _deciding(events: pl.DataFrame) -> pl.DataFrame:

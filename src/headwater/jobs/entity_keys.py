@@ -71,7 +71,7 @@ def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
     if not freshness.reads_events:
         frame = frame.head(0)
     frame = frame.filter(pl.col(TIME) < T, known <= K).drop_nulls(list(view.keys))
-    found = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.what, streaming=True)
+    found = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.subject, streaming=True)
     twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]  # two keys that one column fills
     found = found.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else found
     return found.select(

@@ -186,10 +186,10 @@ class _Run:
     def _parts(self, folder: Path | None) -> tuple[list[pl.LazyFrame], str]:
         """The events to add in parts by keys, which fit into memory, and how they were dealt."""
         scan = scan_events(self.source, self.view.keys, self.columns, Reach(self._since(), self.T, self.K), [])
-        count = 0 if self.memory is None else collect(scan.near.select(pl.len()), scan.what, streaming=True).item()
+        count = 0 if self.memory is None else collect(scan.near.select(pl.len()), scan.subject, streaming=True).item()
         buckets = 1 if self.memory is None else max(1, -(-count * _EVENT // self.memory))
         if folder is None or buckets == 1:
-            rows = scan.counting(collect(scan.frame, scan.what), self.notes)
+            rows = scan.counting(collect(scan.frame, scan.subject), self.notes)
             return [self._fresh(rows.lazy())], "whole"
         place = folder / "events"
         if not place.exists():
@@ -206,16 +206,16 @@ class _Run:
         bucket = hash_of({key: self.tiles.schema[key] for key in self.view.keys}) % buckets
         if scan.source.id_field is None:
             self._count_uncertain(scan)
-            split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.what)
+            split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.subject)
             return
-        split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.what)
+        split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.subject)
         for of in range(buckets):
             files = bucket_files([draft / "ids"], of)
             if files:
                 notes = Notes()
                 rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), notes)
                 self.notes.left_out.update(notes.left_out)
-                split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.what)
+                split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.subject)
             for file in files:
                 file.unlink()
 
@@ -225,7 +225,7 @@ class _Run:
         names = list(reasons)
         first = [pl.all_horizontal(pl.col(name).is_null(), *(pl.col(n).is_not_null() for n in names[:at])) for at, name in enumerate(names)]
         counts = [rows.sum().alias(name) for name, rows in zip(names, first, strict=True)]
-        for reason, rows in zip(reasons.values(), collect(scan.frame.select(counts), scan.what, streaming=True).row(0), strict=True):
+        for reason, rows in zip(reasons.values(), collect(scan.frame.select(counts), scan.subject, streaming=True).row(0), strict=True):
             if rows:
                 self.notes.leave_out(reason, rows)
 

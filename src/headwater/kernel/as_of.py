@@ -80,10 +80,10 @@ def _local_cuts(batch: Batch, first: int, last: int) -> I64:
     wall = pl.Series(local).cast(pl.Datetime("us"))
     utc = wall.dt.replace_time_zone(batch.timezone, ambiguous="earliest", non_existent="null").dt.epoch("us")
     gaps = utc.is_null().arg_true().to_list()
-    found = utc.fill_null(0).to_numpy().copy()
+    instants = utc.fill_null(0).to_numpy().copy()
     for index in gaps:
-        found[index] = _after_gap(int(local[index]), zone)
-    cuts = np.unique(found)
+        instants[index] = _after_gap(int(local[index]), zone)
+    cuts = np.unique(instants)
     cuts.flags.writeable = False
     return cuts
 

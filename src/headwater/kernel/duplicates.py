@@ -8,7 +8,7 @@ import numpy as np
 from headwater.kernel.arrays import I64, Bool
 
 
-def accepted(ident: I64, known: I64, place: I64, content: I64, horizon: int) -> tuple[Bool, int]:
+def accepted(ident: I64, known: I64, tie_order: I64, content: I64, horizon: int) -> tuple[Bool, int]:
     """Which events are accepted, and how many dropped copies differ from the one that was accepted.
 
     In known order, a copy is dropped iff an accepted copy with its id was known less than `horizon` before.
@@ -21,7 +21,7 @@ def accepted(ident: I64, known: I64, place: I64, content: I64, horizon: int) -> 
     >>> accepted(np.array([7, 7, 7]), np.array([0, 9, 10]), np.array([0, 0, 0]), np.array([1, 2, 1]), 10)
     (array([ True, False,  True]), 1)
     """
-    order = np.lexsort((place, known, ident))
+    order = np.lexsort((tie_order, known, ident))
     keep = np.ones(len(ident), np.bool_)
     return keep, int(_accept(order, ident, known, content, horizon, keep))
 

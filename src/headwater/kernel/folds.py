@@ -42,8 +42,8 @@ def fold(values: Values, op: int, neutral: float, ranges: Ranges) -> Values:
 
 def moments(values: F64, ranges: Ranges) -> tuple[I64, F64, F64]:
     """The count, mean and sum of squared deviations of the values that are not NaN (Welford 1962; merged by Chan et al. 1979)."""
-    n, asked = len(values), len(ranges.lo)
-    count, mean, square = np.zeros(asked, np.int64), np.zeros(asked), np.zeros(asked)
+    n, range_count = len(values), len(ranges.lo)
+    count, mean, square = np.zeros(range_count, np.int64), np.zeros(range_count), np.zeros(range_count)
     _moments(values, *ranges, np.empty((n, 3)), np.empty((n, 3)), count, mean, square)
     return count, mean, square
 
@@ -133,19 +133,19 @@ def chan(n, m, s, k, p, q):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
 def _moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type: ignore[no-untyped-def]
     n = len(v)
     for i in range(n):
-        one = 1.0 if v[i] == v[i] else 0.0
-        x = v[i] if one else 0.0
+        present = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if present else 0.0
         if block[i] == i:
-            left[i, 0], left[i, 1], left[i, 2] = one, x, 0.0
+            left[i, 0], left[i, 1], left[i, 2] = present, x, 0.0
         else:
-            left[i, 0], left[i, 1], left[i, 2] = chan(left[i - 1, 0], left[i - 1, 1], left[i - 1, 2], one, x, 0.0)
+            left[i, 0], left[i, 1], left[i, 2] = chan(left[i - 1, 0], left[i - 1, 1], left[i - 1, 2], present, x, 0.0)
     for i in range(n - 1, -1, -1):
-        one = 1.0 if v[i] == v[i] else 0.0
-        x = v[i] if one else 0.0
+        present = 1.0 if v[i] == v[i] else 0.0
+        x = v[i] if present else 0.0
         if i == n - 1 or block[i + 1] == i + 1:
-            right[i, 0], right[i, 1], right[i, 2] = one, x, 0.0
+            right[i, 0], right[i, 1], right[i, 2] = present, x, 0.0
         else:
-            right[i, 0], right[i, 1], right[i, 2] = chan(one, x, 0.0, right[i + 1, 0], right[i + 1, 1], right[i + 1, 2])
+            right[i, 0], right[i, 1], right[i, 2] = chan(present, x, 0.0, right[i + 1, 0], right[i + 1, 1], right[i + 1, 2])
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:
@@ -177,14 +177,14 @@ def edge(valid, t, ident, rank, lo, hi, newest, out):  # type: ignore[no-untyped
     valid: bool (n), or empty where all are. ident and rank: int64 or float64 (n), or empty.
     """
     n = len(t)
-    some = len(valid) > 0
-    near = np.empty(n if some else 0, np.int64)  # the closest valid position, looking back (or ahead)
-    if some and newest:
+    masked = len(valid) > 0
+    near = np.empty(n if masked else 0, np.int64)  # the closest valid position, looking back (or ahead)
+    if masked and newest:
         p = -1
         for i in range(n):
             p = i if valid[i] else p
             near[i] = p
-    elif some:
+    elif masked:
         p = n
         for i in range(n - 1, -1, -1):
             p = i if valid[i] else p
@@ -196,12 +196,12 @@ def edge(valid, t, ident, rank, lo, hi, newest, out):  # type: ignore[no-untyped
         if b <= a:
             continue
         p = b - 1 if newest else a
-        p = near[p] if some else p
+        p = near[p] if masked else p
         if p < a or p >= b:
             continue
         i = p + step
         while a <= i < b and t[i] == t[p] and (len(ident) == 0 or ident[i] == ident[p]):
-            if (not some or valid[i]) and len(rank) > 0 and (rank[i] > rank[p] if newest else rank[i] < rank[p]):
+            if (not masked or valid[i]) and len(rank) > 0 and (rank[i] > rank[p] if newest else rank[i] < rank[p]):
                 p = i
             i += step
         out[j] = p

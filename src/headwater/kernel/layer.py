@@ -29,13 +29,13 @@ class Layer:
     """Events in known order; `derive` keeps what was made of them under a key."""
 
     events: Events
-    _made: dict[tuple[object, ...], object] = field(default_factory=dict)
+    _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
         """What `make` makes, once for each key."""
-        if key not in self._made:
-            self._made[key] = make()
-        return cast("Derived", self._made[key])
+        if key not in self._derived:
+            self._derived[key] = make()
+        return cast("Derived", self._derived[key])
 
     def valid(self, use: Use) -> Bool:
         """Whether each event counts for `use`: every column not null, `where` true. bool (n), or empty where all do."""
@@ -117,16 +117,16 @@ class Seen:
     def spans(self, window: Window) -> Spans:
         """The ranges of a window."""
         parts = [
-            bounds.within(self.layer.events, some, window, self.begin[a:b], self.stop[a:b])
-            for some, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
+            bounds.within(self.layer.events, ask_set, window, self.begin[a:b], self.stop[a:b])
+            for ask_set, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
         ]
-        return Spans(self.layer, Asks(NOTHING, self.T, self.K), window, *(_joined(part) for part in zip(*parts, strict=True)))
+        return Spans(self.layer, Asks(NOTHING, self.T, self.K), window, *(_joined(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def seen(layer: Layer, asks: Sequence[Asks]) -> Seen:
     """What at least one set of asks sees of a layer."""
-    begin, stop = zip(*(bounds.seen(layer.events, some) for some in asks), strict=True)
-    at = np.cumsum([0, *(len(some.T) for some in asks)])
+    begin, stop = zip(*(bounds.seen(layer.events, ask_set) for ask_set in asks), strict=True)
+    at = np.cumsum([0, *(len(ask_set.T) for ask_set in asks)])
     return Seen(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
 
 

@@ -32,15 +32,15 @@ def program(states: Sequence[Sequence[tuple[int, bool, int]]]) -> I64:
     >>> program([[(ADD, True, 0), (GREATEST, False, 1)], [(ADD, True, 0)]]).tolist()
     [[0, 0, 0], [2, 1, 1]]
     """
-    made: list[tuple[int, int, int]] = []
+    steps: list[tuple[int, int, int]] = []
     known: set[int] = set()
     for numbers in states:
         if any(op == SOME for op, _, _ in numbers):
-            made.append((PICK, numbers[0][2], len(numbers)))
+            steps.append((PICK, numbers[0][2], len(numbers)))
         own = numbers[:1] if numbers[0][0] == MOMENTS else numbers
-        made += [(op, column, int(not whole)) for op, whole, column in own if column not in known]
+        steps += [(op, column, int(not whole)) for op, whole, column in own if column not in known]
         known |= {column for _, _, column in numbers}
-    return np.array(made, np.int64).reshape(-1, 3)
+    return np.array(steps, np.int64).reshape(-1, 3)
 
 
 @nb.njit(nogil=True, cache=True)

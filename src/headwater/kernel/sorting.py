@@ -33,7 +33,7 @@ _PATIENCE = 32  # moves an entry before settling gives up, for a sort that compa
 def each(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
     """`work` on each part, at once where there are threads; results in the order of the parts."""
     if len(parts) < 2 or threads < 2:
-        return [work(part) for part in parts]
+        return [work(piece) for piece in parts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
 
@@ -174,11 +174,11 @@ def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
         for i in range(begin + 1, starts[key + 1]):
             if t[i - 1] <= t[i]:
                 continue
-            when, what, j = t[i], order[i], i
+            when, row, j = t[i], order[i], i
             while j > begin and t[j - 1] > when:
                 t[j], order[j] = t[j - 1], order[j - 1]
                 j -= 1
-            t[j], order[j] = when, what
+            t[j], order[j] = when, row
             left -= i - j
             if left < 0:
                 return False

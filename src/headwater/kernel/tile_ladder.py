@@ -153,8 +153,8 @@ def interleaved(key_a: I64, start_a: I64, key_b: I64, start_b: I64) -> I64:
 @nb.njit(nogil=True, cache=True)
 def groups(key: I64, start: I64) -> I64:
     """The place of each of some sorted tiles among those of its key and start, from 0."""
-    place = np.zeros(len(key), np.int64)
+    group_index = np.zeros(len(key), np.int64)
     for i in range(1, len(key)):
         if key[i] == key[i - 1] and start[i] == start[i - 1]:
-            place[i] = place[i - 1] + 1
-    return place
+            group_index[i] = group_index[i - 1] + 1
+    return group_index

@@ -8,12 +8,12 @@ from headwater.kernel.arrays import I64, LASTS, Bool
 from headwater.kernel.sorting import order_of, tied
 
 
-def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64, exact: I64) -> tuple[Bool, I64, int]:
+def versions(ident: I64, known: I64, before: Bool, tie_order: I64, content: I64, exact: I64) -> tuple[Bool, I64, int]:
     """Which images begin a version, when each of these is gone, and how many images took back what was not there.
 
     Of the images of one id that became known at one moment, what holds from then on is the one after a change, and nothing where there
     are only images before. Of several after, it is one that is not also an image before at that moment (else it was passed through), and
-    of these the last by `place`. Where what holds stays the same, so does the version.
+    of these the last by `tie_order`. Where what holds stays the same, so does the version.
 
     Args:
         ident: int64 (n), a number from 0 for each event that images are of.
@@ -27,7 +27,7 @@ def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64, exa
     >>> keep, gone[keep]
     (array([ True, False,  True, False]), array([5, 9]))
     """
-    order, passed = _in_turn(ident, known, before, place, exact)
+    order, passed = _in_turn(ident, known, before, tie_order, exact)
     last = np.ones(len(order), np.bool_)  # of its moment: what holds from then on
     last[:-1] = (ident[order][1:] != ident[order][:-1]) | (known[order][1:] != known[order][:-1])
     state = order[last]
@@ -47,7 +47,7 @@ def versions(ident: I64, known: I64, before: Bool, place: I64, content: I64, exa
     return keep, gone, int(nothing.sum())
 
 
-def _in_turn(ident: I64, known: I64, before: Bool, place: I64, exact: I64) -> tuple[I64, Bool]:
+def _in_turn(ident: I64, known: I64, before: Bool, tie_order: I64, exact: I64) -> tuple[I64, Bool]:
     """The order of images, int64 (n), event by event, moment by moment, what holds afterwards last; which were passed through, bool (n)."""
     order, starts = order_of(ident, known, int(ident.max()) + 1, threads=1)
     several, moment = tied(starts, known[order])
@@ -60,5 +60,5 @@ def _in_turn(ident: I64, known: I64, before: Bool, place: I64, exact: I64) -> tu
     there[before[images][by_content].astype(np.int64), group] = True
     passed[images[by_content]] = (there[0] & there[1])[group]
     rank = np.where(before[images], 0, np.where(passed[images], 1, 2))
-    order[several] = images[np.lexsort((place[images], rank, moment))]
+    order[several] = images[np.lexsort((tie_order[images], rank, moment))]
     return order, passed

@@ -104,11 +104,11 @@ def opened(store: OnlineStore | str | None, *, readonly: bool = False, for_reque
     if store is not None and not isinstance(store, str):
         yield store
         return
-    made = open_store(settings.store() if store is None else store, readonly=readonly, for_requests=for_requests)
+    own_store = open_store(settings.store() if store is None else store, readonly=readonly, for_requests=for_requests)
     try:
-        yield made
+        yield own_store
     finally:
-        made.close()
+        own_store.close()
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> OnlineStore:

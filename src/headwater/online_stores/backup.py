@@ -95,5 +95,5 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
 
 def _write(pairs: Iterable[tuple[bytes, bytes]], target: OnlineStore) -> None:
     rest: Iterator[tuple[bytes, bytes]] = iter(pairs)
-    while some := dict(itertools.islice(rest, _AT_ONCE)):
-        target.commit(some, {})
+    while batch := dict(itertools.islice(rest, _AT_ONCE)):
+        target.commit(batch, {})

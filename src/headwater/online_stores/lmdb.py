@@ -78,13 +78,13 @@ class LmdbStore:
         """See `OnlineStore`."""
         return self._paged(prefix, len)
 
-    def _paged(self, prefix: bytes, made: Callable[[memoryview], _T]) -> Iterator[tuple[bytes, _T]]:
+    def _paged(self, prefix: bytes, decode: Callable[[memoryview], _T]) -> Iterator[tuple[bytes, _T]]:
         begin: bytes | None = prefix
         while begin is not None:
-            page, begin = self._page(prefix, begin, made)
+            page, begin = self._page(prefix, begin, decode)
             yield from page
 
-    def _page(self, prefix: bytes, begin: bytes, made: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None]:
+    def _page(self, prefix: bytes, begin: bytes, decode: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None]:
         """Some keys from `begin` on, and where to go on; None at the end."""
         page: list[tuple[bytes, _T]] = []
         taken = 0
@@ -92,13 +92,13 @@ class LmdbStore:
             with self._env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
                 if not cursor.set_range(begin):
                     return page, None
-                for found, value in iter(cursor):
-                    key = bytes(found)
+                for raw_key, value in iter(cursor):
+                    key = bytes(raw_key)
                     if not key.startswith(prefix):
                         return page, None
                     if len(page) >= _PAGE or taken > _PAGE_BYTES:
                         return page, key
-                    page.append((key, made(value)))
+                    page.append((key, decode(value)))
                     taken += len(value)
         except lmdb.Error as error:
             raise self._unreadable(error) from error
@@ -184,13 +184,13 @@ class LmdbStore:
         return f": process {number}" if number.isdecimal() else ""
 
     def _check_format(self, *, readonly: bool) -> None:
-        found = self.get([FORMAT_KEY])[0]
-        if found in (None, OLDER) and not readonly:
+        stored_format = self.get([FORMAT_KEY])[0]
+        if stored_format in (None, OLDER) and not readonly:
             self.commit({FORMAT_KEY: FORMAT}, {})
-        elif found not in (None, OLDER, FORMAT):
+        elif stored_format not in (None, OLDER, FORMAT):
             self.close()
             raise StoreError(
-                f"the online store in {self.folder} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version that "
+                f"the online store in {self.folder} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version that "
                 "wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
             )
 
@@ -202,7 +202,7 @@ def _remedy(error: Exception) -> str:
         return "Another process has opened it with a larger size= and filled it: start this one again, with the same size="
     if "already open in this process" in str(error):
         return "A process opens a store once: share what open_store returned, from several threads too"
-    if any(said in str(error) for said in ("No space", "File too large", "quota", "Input/output")):  # the last: a write cut short
+    if any(cause in str(error) for cause in ("No space", "File too large", "quota", "Input/output")):  # the last: a write cut short
         return "Make room on the disk; ingestion goes on from the last commit"
     if "Permission" in str(error) or "Read-only" in str(error) or isinstance(error, lmdb.ReadonlyError):
         return "Give the process the right to write there"

@@ -32,8 +32,8 @@ class Scoped:
 
 def owner(store: OnlineStore) -> str | None:
     """The project that a store belongs to; None where none has written to it."""
-    found = store.get([keyspace.OWNER])[0]
-    return None if found is None else found.decode()
+    stored_owner = store.get([keyspace.OWNER])[0]
+    return None if stored_owner is None else stored_owner.decode()
 
 
 def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: bool = False) -> OnlineStore:
@@ -88,10 +88,10 @@ def opened_for(
 
 def claim(store: OnlineStore, source: Source) -> None:
     """Note where the stream of a source comes from, if no earlier one is noted."""
-    place, address = _place(store, source), _address(source.stream)
-    if address is not None and store.get([place])[0] is None:
+    address_key, address = _place(store, source), _address(source.stream)
+    if address is not None and store.get([address_key])[0] is None:
         try:
-            store.commit({place: address.encode()}, {place: None})
+            store.commit({address_key: address.encode()}, {address_key: None})
         except FencedError:
             return  # another process came first
 

@@ -69,8 +69,8 @@ def places(stem: bytes, keys: Sequence[bytes], number: I64, at: I64, tokens: Seq
     """Where events of a view stand; `stem` is of `spaces.events`, number and at int64 (n): which of the keys, and microseconds."""
     heads = [stem + _hash(key) for key in keys]
     times = (at.astype(np.uint64) + np.uint64(_SHIFT)).astype(">u8").tobytes()
-    found = zip(number.tolist(), range(0, len(times), 8), tokens, strict=True)
-    return [heads[n] + times[first : first + 8] + token for n, first, token in found]
+    columns = zip(number.tolist(), range(0, len(times), 8), tokens, strict=True)
+    return [heads[n] + times[first : first + 8] + token for n, first, token in columns]
 
 
 def stretch(stem: bytes, key: bytes, first: int, last: int) -> tuple[bytes, bytes, bytes]:

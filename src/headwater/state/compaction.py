@@ -72,8 +72,8 @@ def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compact
     """
     before, after, busy = Size(), Size(), 0
     keys = iter([key for key, _ in store.scan(keyspace.records(tiles))])
-    while some := list(itertools.islice(keys, _AT_ONCE)):
-        old = {key: value for key, value in zip(some, store.get(some), strict=True) if value is not None}
+    while batch := list(itertools.islice(keys, _AT_ONCE)):
+        old = {key: value for key, value in zip(batch, store.get(batch), strict=True) if value is not None}
         new = dict(zip(old, shrunk(records, list(old.values()), T), strict=True))
         before += _size(old.items())
         left = _replace(store, old, {key: value or None for key, value in new.items() if len(value) < len(old[key])})
@@ -85,7 +85,7 @@ def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compact
 def shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
     """The records as of T; empty where nothing is left."""
     held, through, words = records.load(old)
-    nothing = Tiles(NOTHING, NOTHING, tuple(tuple(part[:0] for part in state) for state in held.states))
+    nothing = Tiles(NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in held.states))
     return records.dump(records.stored.merge(held, nothing, T), through, words)
 
 
@@ -96,11 +96,11 @@ def _replace(store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, b
         try:
             store.commit(changes, {key: old[key] for key in changes})
         except FencedError:
-            found = dict(zip(changes, store.get(list(changes)), strict=True))
-            same = {key: value for key, value in changes.items() if found[key] == old[key]}
+            current = dict(zip(changes, store.get(list(changes)), strict=True))
+            same = {key: value for key, value in changes.items() if current[key] == old[key]}
             if len(same) == len(changes):
                 raise  # it is not the records
-            busy |= {key for key, value in changes.items() if found[key] not in {old[key], value}}
+            busy |= {key for key, value in changes.items() if current[key] not in {old[key], value}}
             changes = same
         else:
             break

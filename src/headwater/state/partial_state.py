@@ -79,10 +79,10 @@ class Stored:
         key, start = (np.concatenate([a, b])[order] for a, b in ((old.key, new.key), (old.start, new.start)))
         live = start != GONE
         order, key, start = order[live], key[live], start[live]
-        place = groups(key, start)
+        in_group = groups(key, start)
         pairs = zip(self.slots, old.states, new.states, strict=True)
-        states = tuple(self._merged(slot, _taken(slot, _joined(a, b), order), place) for slot, a, b in pairs)
-        return Tiles(key[place == 0], start[place == 0], states)
+        states = tuple(self._merged(slot, _taken(slot, _joined(a, b), order), in_group) for slot, a, b in pairs)
+        return Tiles(key[in_group == 0], start[in_group == 0], states)
 
     def without(self, tiles: Tiles, key: I64, start: I64, T: int) -> Tiles:
         """The tiles that do not belong to any of these keys and starts as of T."""
@@ -99,18 +99,18 @@ class Stored:
             rows = np.flatnonzero(counted)
             everyone = np.concatenate([np.arange(keys), of[rows]])
             order = np.argsort(everyone, kind="stable")
-            place = groups(everyone[order], np.zeros(len(order), np.int64))
+            in_group = groups(everyone[order], np.zeros(len(order), np.int64))
             for slot, state, neutral in zip(self.slots, tiles.states, self.nothing, strict=True):
                 if any(w.window == window and (self._family(w), w.use) == (slot.family, slot.use) for w in self.wanted):
                     nothing = _taken(slot, neutral, np.zeros(keys, np.int64))
                     both = _taken(slot, _joined(nothing, _taken(slot, state, rows)), order)
-                    states[window, slot.family, slot.use] = self._merged(slot, both, place)
+                    states[window, slot.family, slot.use] = self._merged(slot, both, in_group)
         none = Events(np.zeros(1, np.int64), NOTHING, NOTHING, 0, NOTHING, self.columns, ended_after=self.ended_after)
-        made = []
+        answers = []
         for w in self.wanted:
             how = Finish(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
-            made.append(self._family(w).finish(states[w.window, self._family(w), w.use], how))
-        return made
+            answers.append(self._family(w).finish(states[w.window, self._family(w), w.use], how))
+        return answers
 
     def _family(self, w: Wanted) -> Family:
         return stored_family(w.function, dict(w.params), w.by)
@@ -120,19 +120,19 @@ class Stored:
         spans = Spans(layer, Asks(none, none, none), _WHOLE, lo, hi)
         return tuple(_typed(slot, slot.family.ranges(slot.use, spans)) for slot in self.slots)
 
-    def _merged(self, slot: Slot, state: State, place: I64) -> State:
+    def _merged(self, slot: Slot, state: State, in_group: I64) -> State:
         """The states of rows that stand in groups, each row's place in its group from 0: one state for each group."""
         while True:
-            odd = np.flatnonzero(place & 1)
+            odd = np.flatnonzero(in_group & 1)
             if len(odd) == 0:
                 return state
-            alone = np.ones(len(place), np.bool_)
+            alone = np.ones(len(in_group), np.bool_)
             alone[odd] = alone[odd - 1] = False
-            one = np.flatnonzero(alone)
+            unpaired = np.flatnonzero(alone)
             both = _typed(slot, slot.family.merge(_taken(slot, state, odd - 1), _taken(slot, state, odd)))
-            order = np.argsort(np.concatenate([one, odd - 1]), kind="stable")
-            state = _taken(slot, _joined(_taken(slot, state, one), both), order)
-            place = place[place & 1 == 0] >> 1
+            order = np.argsort(np.concatenate([unpaired, odd - 1]), kind="stable")
+            state = _taken(slot, _joined(_taken(slot, state, unpaired), both), order)
+            in_group = in_group[in_group & 1 == 0] >> 1
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Tiles:
 
 
 def _typed(slot: Slot, state: State) -> State:
-    kinds = (np.int64 if part.whole else np.float64 for part in slot.parts)
+    kinds = (np.int64 if field.whole else np.float64 for field in slot.parts)
     return tuple(cast("I64", array.astype(kind, copy=False)) for array, kind in zip(state, kinds, strict=True))
 
 
@@ -157,8 +157,8 @@ def _joined(a: State, b: State) -> State:
 def _taken(slot: Slot, state: State, rows: I64) -> State:
     """The state's rows at these positions."""
     entries = NOTHING
-    if any(part.entry for part in slot.parts):
+    if any(field.entry for field in slot.parts):
         sizes = cast("I64", state[0])
         mine = sizes[rows]
         entries = ragged.places(mine) + np.repeat((np.cumsum(sizes) - sizes)[rows], mine)
-    return tuple(array[entries if part.entry else rows] for part, array in zip(slot.parts, state, strict=True))
+    return tuple(array[entries if field.entry else rows] for field, array in zip(slot.parts, state, strict=True))

@@ -127,7 +127,7 @@ def packed(scores: F64, number: int) -> list[bytes]:
 def packed_lists(lists: Sequence[Items], number: int) -> list[bytes]:
     """Records of lists."""
     head = _HEAD.pack(tile_kernels.FORMAT, number)
-    return [head + msgspec.msgpack.encode(one) for one in lists]
+    return [head + msgspec.msgpack.encode(items) for items in lists]
 
 
 def unpacked(record: bytes, count: int) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
         room, most, windows = max(room, plan[at] * plan[at + 1]), max(most, plan[at + 4]), max(windows, plan[at + 1])
     values = out[: size * keys]
     tail = out[size * keys :].view(np.uint8)
-    said, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
+    statuses, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
     reals, floats = words.view(np.float64), values.view(np.float64)
     states, edges, spans, bench = np.empty(room, np.int64), np.empty(2 * windows, np.int64), np.empty(4 * most, np.int64), np.empty(128)
     numbers = states.view(np.float64)
@@ -54,8 +54,8 @@ def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
                 p += HEAD + words[p + 2] * (1 + columns)
             if tiles >= len(bench):
                 bench = np.empty(2 * (tiles + 1))
-            some = _windows(words, reals, begin, plan, at, edges, spans, bench, states, numbers)
-            nulls += _features(plan, at, states, numbers, T, some, key, keys, values, floats, said, gone)
+            any_event = _windows(words, reals, begin, plan, at, edges, spans, bench, states, numbers)
+            nulls += _features(plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone)
     return nulls
 
 
@@ -84,7 +84,7 @@ def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbe
     """
     columns, count, steps, records, everything = plan[view], plan[view + 1], plan[view + 2], plan[view + 4], plan[view + 6]
     how = view + SECTION + 3 * count
-    neutral, some = how + 3 * steps, False
+    neutral, any_event = how + 3 * steps, False
     for w in range(count):
         first, last, p, used = edges[2 * w], edges[2 * w + 1], begin, 1
         for r in range(records):
@@ -103,14 +103,14 @@ def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbe
         while i < steps:
             op, c, real = plan[how + 3 * i], plan[how + 3 * i + 1], plan[how + 3 * i + 2]
             if op > GREATEST:
-                beside = real if op == PICK else 0
+                extra = real if op == PICK else 0
                 rows = np.empty((used, columns), np.int64)
                 _gathered(words, spans, records, plan[neutral : neutral + columns], rows)
-                program = plan[how + 3 * i : how + 3 * (i + 1 + beside)].reshape(1 + beside, 3)
+                program = plan[how + 3 * i : how + 3 * (i + 1 + extra)].reshape(1 + extra, 3)
                 merged(program, rows, rows.view(np.float64), 0, used)
                 for k in range(c, c + (real if op == PICK else 3)):
                     states[mine + k] = rows[0, k]
-                i += beside
+                i += extra
             elif real:
                 states[mine + c] = plan[neutral + c]
                 bench[0], k = numbers[mine + c], 1
@@ -132,8 +132,8 @@ def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbe
                             v = x
                 states[mine + c] = v
             i += 1
-        some |= states[mine + everything] > 0
-    return some
+        any_event |= states[mine + everything] > 0
+    return any_event
 
 
 @nb.njit(nogil=True, cache=True)
@@ -149,13 +149,13 @@ def _gathered(words, spans, records, neutral, rows):  # type: ignore[no-untyped-
 
 
 @nb.njit(nogil=True, cache=True)
-def _features(plan, view, states, reals, T, some, key, keys, values, floats, said, gone):  # type: ignore[no-untyped-def]
+def _features(plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, gone):  # type: ignore[no-untyped-def]
     """Finish every feature of a view for one key, as its family does; how many are null. view: where its section begins."""
     columns, limit, nulls = plan[view], plan[view + 5], 0
     first = view + SECTION + 3 * plan[view + 1] + 3 * plan[view + 2] + columns
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
         kind, at, b, d = plan[f], plan[f + 1] * columns, plan[f + 3], plan[f + 5]
-        real, counted, place, word = plan[f + 6], plan[f + 7], plan[f + 8] * keys + key, plan[f + 9]
+        real, counted, cell, word = plan[f + 6], plan[f + 7], plan[f + 8] * keys + key, plan[f + 9]
         valid, x, v, a, c = True, 0.0, 0, at + plan[f + 2], plan[f + 4]
         if kind == WHOLE:
             v = states[a]
@@ -185,7 +185,7 @@ def _features(plan, view, states, reals, T, some, key, keys, values, floats, sai
             below = _total(states, reals, at, c, d)
             valid = below != 0
             x = _total(states, reals, at, a - at, b) / (below if valid else 1.0)
-        status = PRESENT if states[at + counted] > 0 else (EMPTY if some else MISSING)
+        status = PRESENT if states[at + counted] > 0 else (EMPTY if any_event else MISSING)
         if word >= 0 and not valid and states[at + counted] > 0:
             status = word
         if real and valid and not math.isfinite(x):
@@ -194,11 +194,11 @@ def _features(plan, view, states, reals, T, some, key, keys, values, floats, sai
             age = (T - states[at + plan[f + 10]]) / SECOND
             if np.rint(age * SECOND) > limit:
                 status, valid = EXPIRED, False
-        said[place], gone[place] = status, not valid
+        statuses[cell], gone[cell] = status, not valid
         if real:
-            floats[place] = x
+            floats[cell] = x
         else:
-            values[place] = v
+            values[cell] = v
         nulls += not valid
     return nulls
 

@@ -38,8 +38,8 @@ def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[Made, ...] | None
     """How the features of these names of a view are made by loops, in the view's order; None where that takes more than loops."""
     if tiles.records.how is None:
         return None
-    made = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
-    return None if None in made else tuple(cast("list[Made]", made))
+    readings = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
+    return None if None in readings else tuple(cast("list[Made]", readings))
 
 
 def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
@@ -108,14 +108,14 @@ class Plan:
 
 def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence[tuple[int, int]]) -> Plan:
     """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
-    places = {at: place for place, at in enumerate(order)}
+    places = {at: cell for cell, at in enumerate(order)}
     words: list[int] = [len(views), *(0 for _ in views)]
     for view, (tiles, features, records) in enumerate(views):
         words[1 + view] = len(words)
         words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
-    made = [views[view][1][n] for view, n in order]
-    meant = tuple((place, one.meant) for place, one in enumerate(made) if one.meant is not None)
-    return Plan(np.array(words, np.int64), tuple(one.real for one in made), meant)
+    readings = [views[view][1][n] for view, n in order]
+    meant = tuple((cell, reading.meant) for cell, reading in enumerate(readings) if reading.meant is not None)
+    return Plan(np.array(words, np.int64), tuple(reading.real for reading in readings), meant)
 
 
 def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[int]) -> list[int]:
@@ -130,12 +130,12 @@ def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: S
     section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
     section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
     section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
-    for made, place in zip(features, places, strict=True):
-        use, window = statuses.counted(made.feature), made.feature.window
+    for reading, cell in zip(features, places, strict=True):
+        use, window = statuses.counted(reading.feature), reading.feature.window
         age = _columns(tiles, Wanted("since_last", use, window)) if limit >= 0 else (0, 0)
-        word = TABLE[made.feature.aggregation.function].null
-        kind, *operands = made.how
+        word = TABLE[reading.feature.aggregation.function].null
+        kind, *operands = reading.how
         counted = _columns(tiles, Wanted("count", use, window))[0]
         null = -1 if word == "present" else statuses.STATUSES.index(word)
-        section += [kind, windows.index(window), *operands, int(made.real), counted, place, null, age[0], age[-1]]
+        section += [kind, windows.index(window), *operands, int(reading.real), counted, cell, null, age[0], age[-1]]
     return section

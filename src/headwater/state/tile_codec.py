@@ -42,27 +42,27 @@ class Records:
     def columns(self) -> tuple[tuple[int, ...], ...]:
         """For each slot, which of the record's arrays each array of its state is: counts of the same events are written once."""
         known: dict[Use, int] = {}
-        made, count = [], 0
+        by_slot, count = [], 0
         for slot in self.stored.slots:
             mine = []
-            for part in slot.parts:
-                place = count if part.counts is None else known.setdefault(part.counts, count)
-                count += place == count
-                mine.append(place)
-            made.append(tuple(mine))
-        return tuple(made)
+            for field in slot.parts:
+                column = count if field.counts is None else known.setdefault(field.counts, count)
+                count += column == count
+                mine.append(column)
+            by_slot.append(tuple(mine))
+        return tuple(by_slot)
 
     @cached_property
     def _layout(self) -> I64:
         """Of each array of a record: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
         layout: list[tuple[int, int, int]] = []
         for slot, columns in zip(self.stored.slots, self.columns, strict=True):
-            ragged = any(part.entry for part in slot.parts)
-            for place, (part, column) in enumerate(zip(slot.parts, columns, strict=True)):
+            ragged = any(field.entry for field in slot.parts)
+            for index, (field, column) in enumerate(zip(slot.parts, columns, strict=True)):
                 if column < len(layout):
                     continue
-                text = part.column in self.texts or (part.ident and self.ids)
-                layout.append((int(part.entry), int(text), int(ragged and place == 0)))
+                text = field.column in self.texts or (field.ident and self.ids)
+                layout.append((int(field.entry), int(text), int(ragged and index == 0)))
         return np.array(layout, np.int64).reshape(-1, 3)
 
     @cached_property
@@ -70,10 +70,10 @@ class Records:
         """The program (see `kernel.merge_program`) by which rows of these states are merged; None where that takes more than loops over
         numbers.
         """
-        if self._layout[:, :2].any() or any(part.op is None for slot in self.stored.slots for part in slot.parts):
+        if self._layout[:, :2].any() or any(field.op is None for slot in self.stored.slots for field in slot.parts):
             return None
         states = [
-            [(cast("int", part.op), part.whole, column) for part, column in zip(slot.parts, columns, strict=True)]
+            [(cast("int", field.op), field.whole, column) for field, column in zip(slot.parts, columns, strict=True)]
             for slot, columns in zip(self.stored.slots, self.columns, strict=True)
         ]
         return merge_program.program(states)
@@ -81,7 +81,7 @@ class Records:
     @cached_property
     def idents(self) -> bool:
         """Whether states hold ids."""
-        return any(part.ident for slot in self.stored.slots for part in slot.parts)
+        return any(field.ident for slot in self.stored.slots for field in slot.parts)
 
     def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
         """What `load`, `Stored.merge` and `dump` make of records and new tiles, to the bit, in one walk; where `how` is not None."""
@@ -106,8 +106,8 @@ class Records:
         """
         words, at = _joined(records)
         through = np.full(len(records), -1)
-        some = np.flatnonzero(at[1:] > at[:-1])
-        through[some] = words[at[some] + 1]
+        nonempty = np.flatnonzero(at[1:] > at[:-1])
+        through[nonempty] = words[at[nonempty] + 1]
         layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
         count = tile_kernels.measure(words, at, layout, counts)
         base = np.concatenate([[0], np.cumsum(counts)])
@@ -119,8 +119,8 @@ class Records:
         sorted_words = pl.concat([known.texts, also]).unique().sort()
         if layout[:, 1].any() and len(known.texts):
             rank = known.texts.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
-            for place, of in self._text_arrays(arrays, key):
-                tile_kernels.translate(arrays[place], of, known.begins, rank)
+            for column, of in self._text_arrays(arrays, key):
+                tile_kernels.translate(arrays[column], of, known.begins, rank)
         return Tiles(key, start, self._states(arrays)), through, sorted_words
 
     def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> list[bytes]:
@@ -128,10 +128,10 @@ class Records:
         arrays = self._arrays(tiles.states)
         count, layout = len(through), self._layout
         bounds = np.searchsorted(tiles.key, np.arange(count + 1))
-        pairs = [(place, of) for place, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
-        pool, local = _pooled([(arrays[place], of) for place, of in pairs], len(words))
-        for (place, _), codes in zip(pairs, local, strict=True):
-            arrays[place] = codes
+        pairs = [(column, of) for column, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
+        pool, local = _pooled([(arrays[column], of) for column, of in pairs], len(words))
+        for (column, _), codes in zip(pairs, local, strict=True):
+            arrays[column] = codes
         pool_at = np.searchsorted(pool // max(len(words), 1), np.arange(count + 1))
         ends = self._entry_ends(arrays)
         spelt = [text.encode() for text in words.gather(pool % max(len(words), 1))] if len(pool) else []
@@ -153,48 +153,48 @@ class Records:
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
         pairs = zip(self.stored.slots, self.columns, strict=True)
         return tuple(
-            tuple(arrays[c] if part.whole else arrays[c].view(np.float64) for part, c in zip(slot.parts, columns, strict=True))
+            tuple(arrays[c] if field.whole else arrays[c].view(np.float64) for field, c in zip(slot.parts, columns, strict=True))
             for slot, columns in pairs
         )
 
     def _arrays(self, states: Sequence[State]) -> list[I64]:
         """The arrays of a record, as words."""
-        found = {c: array for columns, state in zip(self.columns, states, strict=True) for c, array in zip(columns, state, strict=True)}
-        return [found[c].view(np.int64) for c in range(len(found))]
+        by_column = {c: array for columns, state in zip(self.columns, states, strict=True) for c, array in zip(columns, state, strict=True)}
+        return [by_column[c].view(np.int64) for c in range(len(by_column))]
 
     def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
         """Each array that holds texts, and the key of each of its values."""
         sizes = key
-        for place, (entry, text, first) in enumerate(self._layout.tolist()):
+        for column, (entry, text, first) in enumerate(self._layout.tolist()):
             if first:
-                sizes = arrays[place]
+                sizes = arrays[column]
             if text:
-                yield place, np.repeat(key, sizes) if entry else key
+                yield column, np.repeat(key, sizes) if entry else key
 
     def _entry_ends(self, arrays: Sequence[I64]) -> I64:
         """For each array of entries, where those of each row end, from a leading 0: int64 (arrays, rows + 1); of the others nothing."""
         count = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
         ends = np.zeros((len(arrays), count + 1), np.int64)
         sizes = NOTHING
-        for place, (entry, _, first) in enumerate(self._layout.tolist()):
+        for column, (entry, _, first) in enumerate(self._layout.tolist()):
             if first:
-                sizes = np.cumsum(arrays[place])
+                sizes = np.cumsum(arrays[column])
             if entry:
-                ends[place, 1:] = sizes
+                ends[column, 1:] = sizes
         return ends
 
     def _texts(self, words: I64, at: I64, texts_at: I64) -> _Texts:
         """The texts of all records one after the other, and where each record's begin."""
-        data, found, begins = words.tobytes(), [], [0]
+        data, strings, begins = words.tobytes(), [], [0]
         for start, stop, first in zip(at[:-1].tolist(), at[1:].tolist(), texts_at.tolist(), strict=True):
             if stop > start:
                 count = int(words[start + 3])
                 begin = (first + count) * 8
                 for end in words[first : first + count].tolist():
-                    found.append(data[begin : (first + count) * 8 + end].decode())
+                    strings.append(data[begin : (first + count) * 8 + end].decode())
                     begin = (first + count) * 8 + end
-            begins.append(len(found))
-        return _Texts(pl.Series(found, dtype=pl.String), np.array(begins))
+            begins.append(len(strings))
+        return _Texts(pl.Series(strings, dtype=pl.String), np.array(begins))
 
 
 def _joined(records: Sequence[bytes]) -> tuple[I64, I64]:

@@ -37,8 +37,8 @@ def measure(words, at, layout, counts):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def load(words, at, layout, place, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
-    """Copy every array behind those of the records before; `place`: where each array goes on."""
+def load(words, at, layout, next_at, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
+    """Copy every array behind those of the records before; `next_at`: where each array goes on."""
     row = 0
     for r in range(len(at) - 1):
         if at[r + 1] == at[r]:
@@ -58,8 +58,8 @@ def load(words, at, layout, place, key, start, flat, texts_at):  # type: ignore[
                     entries += words[p + i]
             size = entries if layout[a, 0] else n
             for i in range(size):
-                flat[place[a] + i] = words[p + i]
-            place[a] += size
+                flat[next_at[a] + i] = words[p + i]
+            next_at[a] += size
             p += size
         texts_at[r] = p
 

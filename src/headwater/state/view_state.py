@@ -148,7 +148,7 @@ def progresses(store: OnlineStore, source: str) -> dict[bytes, Progress]:
 
 def misses(tiles: str, parts: Mapping[bytes, State], progress: Mapping[bytes, Progress]) -> bool:
     """Whether a view's records miss a commit of some partition."""
-    return not all(part in parts and done.covers(tiles, parts[part]) for part, done in progress.items())
+    return not all(partition in parts and done.covers(tiles, parts[partition]) for partition, done in progress.items())
 
 
 def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
@@ -162,14 +162,14 @@ def merged(store: OnlineStore, parts: Mapping[bytes, State], source: str) -> Sta
         return parts.get(b"")
     name = keyspace.PROGRESS + keyspace.name(source)
     begun = {key[len(name) : -1] for key, _ in store.scan(name)}
-    seeded = [part.seeded for part in parts.values()]
+    seeded = [state.seeded for state in parts.values()]
     whole = begun <= parts.keys() and None not in seeded
     return msgspec.structs.replace(
         next(iter(parts.values())),
         seeded=max(s for s in seeded if s is not None) if whole else None,
-        from_history=max(part.from_history for part in parts.values()),
-        exact_from=max(part.exact_from for part in parts.values()),
-        complete_from=max(part.complete_from for part in parts.values()),
+        from_history=max(state.from_history for state in parts.values()),
+        exact_from=max(state.exact_from for state in parts.values()),
+        complete_from=max(state.complete_from for state in parts.values()),
     )
 
 

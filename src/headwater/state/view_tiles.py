@@ -45,7 +45,7 @@ class Fetched:
     def __call__(self, keys: list[bytes]) -> list[bytes]:
         """As `Fetch`."""
         self.places = keyspace.places(self._tiles, keys, self._partition)
-        return [found or b"" for found in self._store.get(self.places)]
+        return [record or b"" for record in self._store.get(self.places)]
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class ViewTiles:
         if len(names) == 1 and whole.schema[names[0]] == pl.String:  # as below, without queries, whose start counts where events are few
             if whole.height < _FEW:
                 words = whole[names[0]].to_list()
-                place = {word: n for n, word in enumerate(sorted(set(words)))}
-                return whole, np.fromiter(map(place.__getitem__, words), np.int64, len(words)), [word.encode() for word in place]
+                number_of = {word: n for n, word in enumerate(sorted(set(words)))}
+                return whole, np.fromiter(map(number_of.__getitem__, words), np.int64, len(words)), [word.encode() for word in number_of]
             texts = whole[names[0]].unique().sort()
             return whole, whole[names[0]].cast(pl.Enum(texts)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(texts.to_frame())
         distinct = whole.select(names).unique().sort(names).with_row_index("__number")
@@ -136,8 +136,8 @@ class ViewTiles:
         old, _, words = self.records.load(fetch(keys), texts)
         new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
         tiles = self.records.stored.merge(old, new, T)
-        made = self.records.dump(tiles, np.full(len(keys), through), words)
-        return dict(zip(keys, made, strict=True))
+        records = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, records, strict=True))
 
     def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> dict[bytes, bytes]:
         """As `update` by the events `come`, and without those `gone`: tiles that hold one of these are made anew of what stands in them.
@@ -160,16 +160,16 @@ class ViewTiles:
         spans = ladder.spans(lost[TIME].to_numpy()[held[first]], T)
         stretches = [(keys[n], a, b) for n, a, b in zip(number[held[first]], *(bound.tolist() for bound in spans), strict=True)]
         parts = [come, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
-        every, number, keys = self.keyed(pl.concat(part.select(come.columns).with_columns(_part=n) for n, part in enumerate(parts)))
-        part, start = every["_part"].to_numpy(), ladder.place(every[TIME].to_numpy(), T)
-        torn = (number[part == 2], start[part == 2])
-        counted = (part == 1) | ((part == 0) & ~among(number, start, *torn))
+        every, number, keys = self.keyed(pl.concat(origin.select(come.columns).with_columns(_part=n) for n, origin in enumerate(parts)))
+        origin, start = every["_part"].to_numpy(), ladder.place(every[TIME].to_numpy(), T)
+        torn = (number[origin == 2], start[origin == 2])
+        counted = (origin == 1) | ((origin == 0) & ~among(number, start, *torn))
         events = every.filter(pl.Series(counted)).drop("_part")
         old, _, words = self.records.load(fetch(keys), self._texts(events))
         new = self.records.stored.of_events(self._arrays(events, number[counted], len(keys), words), T)
         tiles = self.records.stored.merge(self.records.stored.without(old, *torn, T), new, T)
-        made = self.records.dump(tiles, np.full(len(keys), through), words)
-        return dict(zip(keys, made, strict=True))
+        records = self.records.dump(tiles, np.full(len(keys), through), words)
+        return dict(zip(keys, records, strict=True))
 
     def values(self, records: Sequence[Sequence[bytes]], T: I64, K: I64) -> tuple[list[pl.Series], list[pl.Series]]:
         """Features and their statuses for each key as of its T and K, int64 (keys), of its records, one for each partition that has one."""
@@ -186,8 +186,8 @@ class ViewTiles:
             own = coded.get(feature.columns[feature.column]) if feature.columns else None
             split = None if a.secondary is None else coded[a.secondary.column]
             features.append(decode(answer, a.function, own, feature.name, split))
-        said = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
-        statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, said, strict=True)]
+        status_codes = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
+        statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, status_codes, strict=True)]
         return features, statuses
 
     def _texts(self, events: pl.DataFrame) -> pl.Series:
@@ -251,5 +251,5 @@ def key_bytes(keys: pl.DataFrame) -> list[bytes]:
             parts.append([data[i : i + 8] for i in range(0, len(data), 8)])
     if len(parts) == 1:
         return parts[0]
-    heads = [[len(value).to_bytes(4, "big") + value for value in part] for part in parts[:-1]]
+    heads = [[len(value).to_bytes(4, "big") + value for value in encoded] for encoded in parts[:-1]]
     return [b"".join(values) for values in zip(*heads, parts[-1], strict=True)]

@@ -10,8 +10,8 @@ FAR = 2**60
 
 def reach(view: FeatureView) -> int | None:
     """How far before T the longest window of a view begins, microseconds; None is without end."""
-    found = [feature.window.reach for feature in view.outputs]
-    return None if None in found else max(one for one in found if one is not None)
+    reaches = [feature.window.reach for feature in view.outputs]
+    return None if None in reaches else max(window_reach for window_reach in reaches if window_reach is not None)
 
 
 def out_of_reach(view: FeatureView, at: int) -> int:

@@ -76,9 +76,9 @@ def answer(
     del events  # what is no longer needed is given back, here and below: this is what takes the most memory
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
-    asked = list({id(r.keys): r.keys for r in requests}.values())
-    table, numbers, keys = code_keys(table, query.keys, asked, f"source {query.source.name!r}")
-    number_of = {id(frame): number for frame, number in zip(asked, numbers, strict=True)}
+    key_frames = list({id(r.keys): r.keys for r in requests}.values())
+    table, numbers, keys = code_keys(table, query.keys, key_frames, f"source {query.source.name!r}")
+    number_of = {id(frame): number for frame, number in zip(key_frames, numbers, strict=True)}
     roles: dict[tuple[int, int], _Role] = {}
     for r in requests:
         at = (id(r.keys), id(r.t))
@@ -90,13 +90,13 @@ def answer(
     parts: list[list[_Part]] = []
     groups = _groups(query.features)
     for number, features in enumerate(groups):
-        part, last = replace(query, features=features, also=()), number == len(groups) - 1
-        columns, codes = sorted_columns(table, part.columns, told_apart(features), order, cores)
+        group_query, last = replace(query, features=features, also=()), number == len(groups) - 1
+        columns, codes = sorted_columns(table, group_query.columns, told_apart(features), order, cores)
         if last:
             del table
         events_of = replace(ordered, columns=columns)
-        wanted, finish = wanted_by(part)
-        found = aggregate(
+        wanted, finish = wanted_by(group_query)
+        answers = aggregate(
             asides.with_known(events_of) if query.known else events_of,
             asks,
             wanted,
@@ -104,8 +104,8 @@ def answer(
             cores,
             tick if last else None,
         )
-        parts.append([_part(finish(of, r.K), part, codes, cores) for of, r in zip(found, requests, strict=True)])
-    return [_whole([part[of] for part in parts]) for of in range(len(requests))]
+        parts.append([_part(finish(of, r.K), group_query, codes, cores) for of, r in zip(answers, requests, strict=True)])
+    return [_whole([group_query[of] for group_query in parts]) for of in range(len(requests))]
 
 
 def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataFrame:
@@ -116,18 +116,18 @@ def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataF
 
 
 def _check_columns(query: Query, table: pl.DataFrame) -> None:
-    what = f"source {query.source.name!r}"
+    subject = f"source {query.source.name!r}"
     for name in query.columns:
         check_values(table[value_name(name)], f"{called(query.source)}: the column {name!r}")
     for feature in query.features:
         for name in feature.columns:
-            check_accepts(feature.aggregation.function, table.schema[value_name(name)], f"{what}: the column {name!r}")
+            check_accepts(feature.aggregation.function, table.schema[value_name(name)], f"{subject}: the column {name!r}")
         split = feature.aggregation.secondary
         if split is not None:
-            check_secondary(table[value_name(split.column)], f"{what}: {split.column!r}")
+            check_secondary(table[value_name(split.column)], f"{subject}: {split.column!r}")
         where = feature.aggregation.where
         if where is not None:
-            check_where(feature.aggregation.function, where, table.schema[value_name(where)], what)
+            check_where(feature.aggregation.function, where, table.schema[value_name(where)], subject)
 
 
 def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
@@ -154,17 +154,17 @@ class _Part:
 
 
 def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, Coded], threads: int) -> _Part:
-    def one(of: tuple[Feature, Answers]) -> pl.Series:
+    def series_of(of: tuple[Feature, Answers]) -> pl.Series:
         feature, column = of
         coded = codes.get(feature.columns[feature.column]) if feature.columns else None
         split = feature.aggregation.secondary
         return decode(column, feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
 
-    made = each(one, list(zip(query.features, columns, strict=False)), threads)
-    said = [column.values for column in columns[len(made) :] if isinstance(column, Column)]
-    coded_statuses = zip(query.features, said, strict=False) if query.retained else ()
+    series = each(series_of, list(zip(query.features, columns, strict=False)), threads)
+    detail_columns = [column.values for column in columns[len(series) :] if isinstance(column, Column)]
+    coded_statuses = zip(query.features, detail_columns, strict=False) if query.retained else ()
     statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in coded_statuses]
-    return _Part(made, statuses, cast("I64", said[-1]) if query.known else None)
+    return _Part(series, statuses, cast("I64", detail_columns[-1]) if query.known else None)
 
 
 def _whole(parts: Sequence[_Part]) -> list[pl.Series]:

@@ -21,41 +21,41 @@ _STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": 
 
 def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
     """A hash, uint64, of columns compared in these types; the same for all rows where there are none."""
-    made = pl.lit(0, pl.UInt64)
+    combined = pl.lit(0, pl.UInt64)
     for seed, (name, dtype) in enumerate(columns.items()):
-        one = pl.col(name).cast(dtype).hash(seed)
-        made = made ^ one if seed else one
-    return made
+        hashed = pl.col(name).cast(dtype).hash(seed)
+        combined = combined ^ hashed if seed else hashed
+    return combined
 
 
-def split(frame: pl.LazyFrame, bucket: pl.Expr, place: Path, what: str, tick: Callable[[int], None] | None = None) -> None:
-    """Write the rows of each bucket into files of its own under `place`, in their order; `tick` is told of rows as they pass.
+def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, tick: Callable[[int], None] | None = None) -> None:
+    """Write the rows of each bucket into files of its own under `folder`, in their order; `tick` is told of rows as they pass.
 
     Raises:
-        DataError: the rows cannot be read; `what` names them.
+        DataError: the rows cannot be read; `subject` names them.
         OSError: the disk is full.
     """
     if tick is not None:
         frame = frame.map_batches(_counted(tick), streamable=True)
-    permissions.make_folder(place)
-    parts = pl.PartitionBy(place, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
+    permissions.make_folder(folder)
+    parts = pl.PartitionBy(folder, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
     dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
     try:
         dealt.sink_parquet(parts, compression="uncompressed", statistics=_STATISTICS, row_group_size=_GROUP, mkdir=True)
-        permissions.tighten(place)
+        permissions.tighten(folder)
     except PolarsError as error:  # polars has one error for what it reads and what it writes
         if f"os error {errno.ENOSPC}" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
     except OSError as error:
         if "object-store error" not in str(error):
             raise
-        raise DataError(f"{what} cannot be read: {read_error(error)}") from error
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
 
 
-def bucket_files(places: Sequence[Path], bucket: int) -> list[Path]:
+def bucket_files(folders: Sequence[Path], bucket: int) -> list[Path]:
     """The files of one bucket, in order; none where no row fell into it."""
-    return [file for place in places for file in sorted((place / f"{BUCKET}={bucket}").glob("*"))]
+    return [file for folder in folders for file in sorted((folder / f"{BUCKET}={bucket}").glob("*"))]
 
 
 def _counted(tick: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:

@@ -71,8 +71,8 @@ def compute(
         uuid.uuid4().hex
     ]  # of a URL nothing says that it has not changed, so no run goes on with another's
     scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
-    events = int(collect(scan.near.select(pl.len()), scan.what, streaming=True).item())
-    sample = collect(scan.frame.head(_SAMPLE), scan.what, streaming=True)
+    events = int(collect(scan.near.select(pl.len()), scan.subject, streaming=True).item())
+    sample = collect(scan.frame.head(_SAMPLE), scan.subject, streaming=True)
     free = memory - resident() - _beside(query, requests)
     plan = planned(events, bytes_an_event(sample, query.columns), max(free, memory // 10))
     if free < (_LEAST if plan.buckets > 1 else 0):
@@ -127,7 +127,7 @@ class _Work:
             with renamed(self.folder / "split") as draft:
                 left_out = self._write(draft, _up_to(events, reading))
                 if state(self.query.source.table) not in (None, before):
-                    raise DataError(f"{self.scan.what}: its files changed while they were read; run again")
+                    raise DataError(f"{self.scan.subject}: its files changed while they were read; run again")
             done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
             write_json(self.folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
@@ -137,46 +137,48 @@ class _Work:
     def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
         """The features of every request, part by part; parts that are done are not done again."""
         done: list[_Part] = []
-        for part in self._parts():
-            place = self.folder / "answers" / part.name
-            if not place.exists():
-                self._answer(part, place, notes, tick)
+        for unit in self._parts():
+            folder = self.folder / "answers" / unit.name
+            if not folder.exists():
+                self._answer(unit, folder, notes, tick)
             elif tick is not None:
-                tick(sum(map(len, part.rows)))
-            done.append(part)
+                tick(sum(map(len, unit.rows)))
+            done.append(unit)
         return [self._in_row_order(done, of) for of in range(len(self.requests))]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
         """Into a folder a bucket; one more holds the rows that are left out."""
         key, within = self._hash(), self.plan.buckets
-        asked = pl.concat([r.keys.select(key.alias("hash")) for r in self._asking()]).unique()["hash"]
-        wanted = uncertain(self.scan.source) | key.is_in(asked.implode())
+        request_hashes = pl.concat([r.keys.select(key.alias("hash")) for r in self._asking()]).unique()["hash"]
+        wanted = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
         if self.sample.filter(wanted).height > _MOST * self.sample.height:
             wanted = pl.lit(True)  # noqa: FBT003 (a literal)
         bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
         left_out = Notes()
         if self.scan.source.id_field is None:
-            split(self.scan.frame.filter(wanted), bucket, draft / "0", self.scan.what, passed)
+            split(self.scan.frame.filter(wanted), bucket, draft / "0", self.scan.subject, passed)
             rows = _read(bucket_files([draft / "0"], within), [TIME, *([KNOWN] if self.scan.source.known_at_field else [])])
             if rows is not None:
                 self.scan.counting(rows, left_out)
             return left_out.left_out
-        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.what, passed)
+        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.subject, passed)
         total: Counter[str] = Counter()
         for of in range(within):
             files = bucket_files([draft / "ids"], of)
             rows = _read(files)
             if rows is not None:
-                part = Notes()
-                split(self.scan.counting(rows, part).lazy().filter(wanted), bucket, draft / str(of), self.scan.what)
-                total += part.left_out
+                bucket_notes = Notes()
+                split(self.scan.counting(rows, bucket_notes).lazy().filter(wanted), bucket, draft / str(of), self.scan.subject)
+                total += bucket_notes.left_out
             for file in files:
                 file.unlink()
         return total
 
     def _hash(self) -> pl.Expr:
-        asked = [r.keys for r in self.requests]
-        return hash_of(compared_as(self.scan.frame.collect_schema(), self.query.keys, asked, self.scan.what) if self.query.keys else {})
+        request_keys = [r.keys for r in self.requests]
+        return hash_of(
+            compared_as(self.scan.frame.collect_schema(), self.query.keys, request_keys, self.scan.subject) if self.query.keys else {}
+        )
 
     def _asking(self) -> list[Request]:
         return list({id(r.keys): r for r in self.requests}.values())
@@ -193,51 +195,51 @@ class _Work:
             rows = tuple(dealt[id(r.keys)][number] for r in self.requests)
             if not any(map(len, rows)):
                 continue
-            asked = taken(self.requests, rows)
+            bucket_requests = taken(self.requests, rows)
             whole = _Part(str(number), number, rows)
             files = self._files(number)
-            slices = sliced(self.query, asked, files, self.plan.capacity)
+            slices = sliced(self.query, bucket_requests, files, self.plan.capacity)
             if len(slices) < 2:
                 yield whole
                 continue
-            for i, one in enumerate(slices):
-                yield _Part(f"{number}.{i}", number, _both(rows, one.rows), one.reach)
+            for i, time_slice in enumerate(slices):
+                yield _Part(f"{number}.{i}", number, _both(rows, time_slice.rows), time_slice.reach)
 
     def _files(self, bucket: int) -> list[Path]:
         places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
         return bucket_files(places, bucket)
 
-    def _events(self, part: _Part, notes: Notes) -> pl.DataFrame:
-        events = _read(self._files(part.bucket), None, part.reach)
+    def _events(self, unit: _Part, notes: Notes) -> pl.DataFrame:
+        events = _read(self._files(unit.bucket), None, unit.reach)
         if events is None:
             return self.scan.frame.collect_schema().to_frame()
         notes.events[self.query.source.name] += events.height
         return events
 
-    def _answer(self, part: _Part, place: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
-        asked = taken(self.requests, part.rows)
-        found = local.answer(self.query, self._events(part, notes), asked, threads=self.threads, tick=tick)
-        permissions.make_folder(place.parent)
-        with renamed(place) as draft:
+    def _answer(self, unit: _Part, folder: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+        unit_requests = taken(self.requests, unit.rows)
+        answers = local.answer(self.query, self._events(unit, notes), unit_requests, threads=self.threads, tick=tick)
+        permissions.make_folder(folder.parent)
+        with renamed(folder) as draft:
             permissions.make_folder(draft)
-            for of, series in enumerate(found):
+            for of, series in enumerate(answers):
                 pl.DataFrame(series).write_ipc(permissions.create(draft / f"{of}.arrow"))
 
-    def _in_row_order(self, parts: Sequence[_Part], of: int) -> list[pl.Series]:
-        rows = np.concatenate([part.rows[of] for part in parts])
+    def _in_row_order(self, units: Sequence[_Part], of: int) -> list[pl.Series]:
+        rows = np.concatenate([unit.rows[of] for unit in units])
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))
-        files = [self.folder / "answers" / part.name / f"{of}.arrow" for part in parts]
+        files = [self.folder / "answers" / unit.name / f"{of}.arrow" for unit in units]
         joined = pl.concat([pl.read_ipc(file) for file in files])
         return [series.gather(back) for series in joined]
 
 
 def _both(rows: Sequence[I64], chosen: Sequence[I64]) -> tuple[I64, ...]:
     """Positions of positions; sets that share both share what is made of them."""
-    made: dict[tuple[int, int], I64] = {}
-    for mine, some in zip(rows, chosen, strict=True):
-        made.setdefault((id(mine), id(some)), mine[some])
-    return tuple(made[id(mine), id(some)] for mine, some in zip(rows, chosen, strict=True))
+    combined: dict[tuple[int, int], I64] = {}
+    for mine, picked in zip(rows, chosen, strict=True):
+        combined.setdefault((id(mine), id(picked)), mine[picked])
+    return tuple(combined[id(mine), id(picked)] for mine, picked in zip(rows, chosen, strict=True))
 
 
 def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
@@ -247,9 +249,9 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     rows = pl.scan_parquet(files)
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
-    found = collect(rows if columns is None else rows.select(columns), "the work folder")
+    events = collect(rows if columns is None else rows.select(columns), "the work folder")
     # column by column, so that no two copies of everything are held
-    return pl.DataFrame([found.drop_in_place(name).rechunk() for name in found.columns])
+    return pl.DataFrame([events.drop_in_place(name).rechunk() for name in events.columns])
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
@@ -296,19 +298,19 @@ def _versions() -> list[str]:
     return [importlib.metadata.version("headwater"), pl.__version__]
 
 
-def _print(said: object) -> str:
+def _print(identity: object) -> str:
     """16 hexadecimal digits of what is said."""
-    return hashlib.sha256(json.dumps(canonical(said), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(canonical(identity), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def taken(requests: Sequence[Request], rows: Sequence[I64]) -> list[Request]:
     """The requests at these positions of each set; sets that share keys or times still do."""
-    made: dict[tuple[int, int], object] = {}
+    shared: dict[tuple[int, int], object] = {}
 
     def once(value: pl.DataFrame | I64, at: I64) -> object:
-        place = (id(value), id(at))
-        if place not in made:
-            made[place] = value[at]
-        return made[place]
+        pair = (id(value), id(at))
+        if pair not in shared:
+            shared[pair] = value[at]
+        return shared[pair]
 
     return [replace(r, **{f: once(getattr(r, f), at) for f in ("keys", "t", "T", "K")}) for r, at in zip(requests, rows, strict=True)]  # type: ignore[arg-type]

@@ -39,8 +39,8 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
     Args:
         files: the bucket's events. capacity: how many events are held at once.
     """
-    what = f"source {query.source.name!r}"
-    events = int(collect(pl.scan_parquet(files).select(pl.len()), what, streaming=True).item()) if files else 0
+    subject = f"source {query.source.name!r}"
+    events = int(collect(pl.scan_parquet(files).select(pl.len()), subject, streaming=True).item()) if files else 0
     if events <= capacity:
         return []
     whole = reach_of(requests, query.windows)
@@ -48,7 +48,7 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
     best: list[Slice] = []
     least = events
     if apart and whole is not None and whole.first is not None:
-        starts, before = _counted(files, whole.first, whole.last, what)
+        starts, before = _counted(files, whole.first, whole.last, subject)
         for cuts in _CUTS:
             slices = _cut(query, requests, cuts)
             most = max(int(_between(starts, before, s.reach)) for s in slices)
@@ -58,7 +58,7 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
                 break
     if least > capacity:
         warnings.warn(
-            f"{what}: memory= cannot be held: one key or a few of one bucket have {least:,} events that are needed at once, and there is room for "
+            f"{subject}: memory= cannot be held: one key or a few of one bucket have {least:,} events that are needed at once, and there is room for "
             f"{capacity:,}. {'Shorter windows reach fewer' if apart else 'Events with a known_at_field stay together'}; give more memory",
             HeadwaterWarning,
             stacklevel=2,
@@ -73,23 +73,23 @@ def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[Slice]:
     high = max(int(t.max()) for t in times.values() if len(t)) + 1
     edges = low + (high - low) * np.arange(1, cuts) // cuts
     of = {at: np.searchsorted(edges, t, side="right") for at, t in times.items()}
-    made = []
+    slices = []
     for number in range(cuts):
         rows = {at: np.flatnonzero(mine == number) for at, mine in of.items()}
         chosen = tuple(rows[id(r.t)] for r in requests)
         if any(map(len, chosen)):
             within = [Request(r.keys, r.t[c], r.T[c], r.K[c]) for r, c in zip(requests, chosen, strict=True)]
-            made.append(Slice(chosen, reach_of(within, query.windows)))
-    return made
+            slices.append(Slice(chosen, reach_of(within, query.windows)))
+    return slices
 
 
-def _counted(files: list[Path], low: int, high: int, what: str) -> tuple[I64, I64]:
+def _counted(files: list[Path], low: int, high: int, subject: str) -> tuple[I64, I64]:
     """Where spans of time begin, and how many events lie before each: int64 both."""
     width = max(-(-(high - low) // _SPANS), 1)
     span = ((pl.col(TIME) - low) // width).alias("span")
-    found = collect(pl.scan_parquet(files).select(span).group_by("span").len(), what, streaming=True)
+    span_counts = collect(pl.scan_parquet(files).select(span).group_by("span").len(), subject, streaming=True)
     counts = np.zeros(_SPANS + 1, np.int64)
-    counts[np.clip(found["span"].to_numpy(), 0, _SPANS)] += found["len"].to_numpy()
+    counts[np.clip(span_counts["span"].to_numpy(), 0, _SPANS)] += span_counts["len"].to_numpy()
     return low + width * np.arange(_SPANS + 2), np.concatenate([[0], np.cumsum(counts)])
 
 

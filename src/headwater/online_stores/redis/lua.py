@@ -84,23 +84,23 @@ def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[Part, dict
         return records.setdefault(tag, Part()), tag + key
 
     for key, value in expect.items():
-        part, name = place(key)
-        part.absent.append(name) if value is None else part.held.extend((name, value))
+        target, name = place(key)
+        target.absent.append(name) if value is None else target.held.extend((name, value))
     for key, value in changes.items():
-        part, name = place(key)
-        part.drop.append(name) if value is None else part.put.extend((name, value))
+        target, name = place(key)
+        target.drop.append(name) if value is None else target.put.extend((name, value))
     return state, records
 
 
 def blobs(parts: Mapping[bytes, Part]) -> Iterator[bytes]:
     """The parts packed together, in pieces that a server takes."""
     joined, size = Part(), 0
-    for part in parts.values():
-        joined.held += part.held
-        joined.absent += part.absent
-        joined.put += part.put
-        joined.drop += part.drop
-        size += sum(map(len, part.put)) + sum(map(len, part.held))
+    for group_commit in parts.values():
+        joined.held += group_commit.held
+        joined.absent += group_commit.absent
+        joined.put += group_commit.put
+        joined.drop += group_commit.drop
+        size += sum(map(len, group_commit.put)) + sum(map(len, group_commit.held))
         if size > _BLOB:
             yield joined.packed()
             joined, size = Part(), 0

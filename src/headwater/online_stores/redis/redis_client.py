@@ -43,16 +43,16 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     (the same, where requests wait for the answer; 200ms), `replicas=` (how
     many must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
     """
-    given = dict(parse_qsl(urlsplit(url).query))
-    for name in given:
+    url_options = dict(parse_qsl(urlsplit(url).query))
+    for name in url_options:
         if name not in (*_OWN, *_PASSED_ON):
             raise UsageError(f"the option {name!r} of {shown(url)} is not known; {nearest(name, (*_OWN, *_PASSED_ON))}")
-    options, passed = _options(given, shown(url)), {name: given[name] for name in given if name in _PASSED_ON}
-    made = RedisStore(_connect(url, passed, options), options, readonly=readonly)
+    options, passed = _options(url_options, shown(url)), {name: url_options[name] for name in url_options if name in _PASSED_ON}
+    store = RedisStore(_connect(url, passed, options), options, readonly=readonly)
     if not for_requests:
-        return made
-    made.close()  # a server that is starting was waited for
-    options = replace(options, timeout=_seconds(given, "read_timeout", "200ms"))
+        return store
+    store.close()  # a server that is starting was waited for
+    options = replace(options, timeout=_seconds(url_options, "read_timeout", "200ms"))
     return RedisStore(_connect(url, passed, options), options, readonly=readonly)
 
 
@@ -62,17 +62,17 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _options(given: Mapping[str, str], where: str) -> Options:
-    prefix, replicas = given.get("prefix", "headwater"), given.get("replicas", "0")
+def _options(url_options: Mapping[str, str], where: str) -> Options:
+    prefix, replicas = url_options.get("prefix", "headwater"), url_options.get("replicas", "0")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", prefix):
         raise UsageError(f"prefix={prefix!r} of {where}: use letters, digits, '.', '_' and '-'")
     if not replicas.isdecimal():
         raise UsageError(f"replicas={replicas!r} of {where}: give a whole number")
-    return Options(where, prefix.encode(), int(replicas), _seconds(given, "timeout", "10s"))
+    return Options(where, prefix.encode(), int(replicas), _seconds(url_options, "timeout", "10s"))
 
 
-def _seconds(given: Mapping[str, str], name: str, otherwise: str) -> float:
-    return micros(given.get(name, otherwise), name) / 1e6
+def _seconds(url_options: Mapping[str, str], name: str, otherwise: str) -> float:
+    return micros(url_options.get(name, otherwise), name) / 1e6
 
 
 def _connect(url: str, more: Mapping[str, str], options: Options) -> Servers:
@@ -130,14 +130,14 @@ class _Cluster:
 
         def attempt() -> list[Any]:
             nodes: dict[str, list[int]] = {}
-            for place, call in enumerate(calls):
-                if place not in answers:
-                    nodes.setdefault(self._client.nodes_manager.get_node_from_slot(key_slot(call.key)).name, []).append(place)
-            for name, places in nodes.items():
+            for index, call in enumerate(calls):
+                if index not in answers:
+                    nodes.setdefault(self._client.nodes_manager.get_node_from_slot(key_slot(call.key)).name, []).append(index)
+            for name, indexes in nodes.items():
                 client = self._client.nodes_manager.nodes_cache[name].redis_connection
-                found = _answers(client, [calls[place] for place in places], self.options, durable=durable, atomic=atomic)
-                answers.update(zip(places, found, strict=True))
-            return [answers[place] for place in range(len(calls))]
+                node_answers = _answers(client, [calls[index] for index in indexes], self.options, durable=durable, atomic=atomic)
+                answers.update(zip(indexes, node_answers, strict=True))
+            return [answers[index] for index in range(len(calls))]
 
         return _persistently(attempt, self.options, once=once, refresh=self._client.nodes_manager.initialize)
 
@@ -162,14 +162,14 @@ def _answers(client: redis.Redis, calls: Sequence[Call], options: Options, *, du
     """One round trip for every so many calls, and one more where the server does not know a script."""
     answers: list[Any] = []
     for start in range(0, len(calls), _AT_ONCE):
-        some = calls[start : start + _AT_ONCE]
-        found = _trip(client, [_command(call, by_name=True) for call in some], options, durable=durable, atomic=atomic)
-        unknown = [place for place, answer in enumerate(found) if isinstance(answer, redis.exceptions.NoScriptError)]
+        batch = calls[start : start + _AT_ONCE]
+        batch_answers = _trip(client, [_command(call, by_name=True) for call in batch], options, durable=durable, atomic=atomic)
+        unknown = [index for index, answer in enumerate(batch_answers) if isinstance(answer, redis.exceptions.NoScriptError)]
         if unknown:
-            again = _trip(client, [_command(some[place], by_name=False) for place in unknown], options, durable=durable, atomic=atomic)
-            for place, answer in zip(unknown, again, strict=True):
-                found[place] = answer
-        answers += found
+            again = _trip(client, [_command(batch[index], by_name=False) for index in unknown], options, durable=durable, atomic=atomic)
+            for index, answer in zip(unknown, again, strict=True):
+                batch_answers[index] = answer
+        answers += batch_answers
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -243,13 +243,13 @@ def _persistently(make: Callable[[], _T], options: Options, *, once: bool = Fals
 
 
 def _remedy(error: Exception) -> str:
-    said = str(error)
-    if isinstance(error, redis.exceptions.OutOfMemoryError) or "maxmemory" in said:
+    message = str(error)
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or "maxmemory" in message:
         return "Its memory is full: raise maxmemory, or compact the store; ingestion goes on from the last commit"
-    if isinstance(error, redis.exceptions.ReadOnlyError) or "read only replica" in said:
+    if isinstance(error, redis.exceptions.ReadOnlyError) or "read only replica" in message:
         return "It is a replica: give the address of the primary"
-    if "MISCONF" in said:
+    if "MISCONF" in message:
         return "It cannot save to its disk: make room there; ingestion goes on from the last commit"
-    if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in said:
+    if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in message:
         return "Allow the user EVAL, EVALSHA, INFO, SCAN, MEMORY and the commands on strings, hashes, lists and sorted sets"
     return "See the server's message above"

@@ -93,14 +93,14 @@ class RedisStore:
         for key in keys:
             if key.startswith(RECORD):
                 records.setdefault(self._group(key) if self._servers.cluster else b"", []).append(key)
-        calls = [Call(tag, ("MGET", *(self._group(key) + key for key in some))) for tag, some in records.items()]
+        calls = [Call(tag, ("MGET", *(self._group(key) + key for key in group_keys))) for tag, group_keys in records.items()]
         if names:
             calls.append(Call(self._base, ("HMGET", self._base + b":state", *names)))
         answers = self._servers.run(calls, atomic=not self._servers.cluster)
-        found: dict[bytes, bytes | None] = {}
-        for some, values in zip([*records.values(), names], answers, strict=False):
-            found.update(zip(some, values, strict=True))
-        return [found[key] for key in keys]
+        values_by_key: dict[bytes, bytes | None] = {}
+        for group_keys, values in zip([*records.values(), names], answers, strict=False):
+            values_by_key.update(zip(group_keys, values, strict=True))
+        return [values_by_key[key] for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`; in order but for records: those come last, in no order, as they are when they are read."""
@@ -113,11 +113,11 @@ class RedisStore:
         """See `OnlineStore`; not of records."""
         return self._paged(prefix, b"sizes")
 
-    def _paged(self, prefix: bytes, what: bytes, *, whole: bool = False) -> Iterator[tuple[bytes, Any]]:
+    def _paged(self, prefix: bytes, reply_kind: bytes, *, whole: bool = False) -> Iterator[tuple[bytes, Any]]:
         first, last = _bounds(prefix)
         page = (-1, _LARGEST << 8) if whole else (_AT_ONCE, _PAGE_BYTES)
         while True:
-            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, (first, last, what, *page))])
+            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, (first, last, reply_kind, *page))])
             yield from zip(flat[::2], flat[1::2], strict=True)
             if not flat or whole:
                 return
@@ -161,9 +161,9 @@ class RedisStore:
         with self._lock:
             name = secrets.token_hex(8).encode()
             for _ in range(_ATTEMPTS):
-                (found,) = self._servers.run([Call(self._base, scripts.TURN, (self._epoch, offset, name))])
-                if found[0] == b"ok":
-                    _, turn, done = found
+                (reply,) = self._servers.run([Call(self._base, scripts.TURN, (self._epoch, offset, name))])
+                if reply[0] == b"ok":
+                    _, turn, done = reply
                     tags = scripts.groups(self._options.prefix)
                     answers = self._servers.run([Call(tag, scripts.UNDO, (offset, turn, done)) for tag in tags], durable=True)
                     if any(answer[0] == b"ahead" for answer in answers):
@@ -171,11 +171,11 @@ class RedisStore:
                         continue
                     if all(answer[0] == b"ok" for answer in answers):
                         marks = {tag: answer[1] for tag, answer in zip(tags, answers, strict=True)}
-                        found = self._final(Part(), [], marks, (offset, turn))
-                        if found[0] == b"ok":
+                        reply = self._final(Part(), [], marks, (offset, turn))
+                        if reply[0] == b"ok":
                             self._turns[offset] = turn
                             return
-                if found[0] != b"held":
+                if reply[0] != b"held":
                     self.check()
         raise StoreError(f"{self._options.where} was replaced, or written by others, {_ATTEMPTS} times while half of a commit was undone")
 
@@ -227,10 +227,10 @@ class RedisStore:
     def server_time(self) -> int | None:
         """See `OnlineStore`; a server that does not answer says so at the next commit."""
         try:
-            (found,) = self._servers.run([Call(self._base, ("TIME",))], once=True)
+            (seconds_and_micros,) = self._servers.run([Call(self._base, ("TIME",))], once=True)
         except StoreError:
             return None
-        return int(found[0]) * 1_000_000 + int(found[1])
+        return int(seconds_and_micros[0]) * 1_000_000 + int(seconds_and_micros[1])
 
     def size(self) -> int:
         """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
@@ -269,8 +269,8 @@ class RedisStore:
             seen |= fresh
             keys = sorted(fresh)
             for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
-                yield from ((key, value) for key, value in zip(some, self.get(some), strict=True) if value is not None)
+                batch = keys[start : start + _AT_ONCE]
+                yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
     def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes, name: bytes) -> list[Any]:
         """A commit on a cluster. What is expected is looked at before anything is written, and again in each script."""
@@ -288,7 +288,7 @@ class RedisStore:
         if begun[0] != b"ok":
             return list(begun)
         turn: tuple[bytes, ...] = () if own is None else (own, begun[1])
-        calls = [Call(tag, scripts.GROUP, (part.packed(), *turn, *begun[2:])) for tag, part in records.items()]
+        calls = [Call(tag, scripts.GROUP, (group_commit.packed(), *turn, *begun[2:])) for tag, group_commit in records.items()]
         answers = self._servers.run(calls, durable=True)
         if own is not None and any(answer[0] == b"ahead" for answer in answers):
             self._lost_offsets(own, begun[1])
@@ -298,10 +298,10 @@ class RedisStore:
                 return list(other)
         self.outrun += sum(answer[2] for answer in answers)
         marks = {tag: answer[1] for tag, answer in zip(records, answers, strict=True)}
-        made = self._final(state, [], marks, turn)
-        if own is not None and made[0] == b"ok":
+        reply = self._final(state, [], marks, turn)
+        if own is not None and reply[0] == b"ok":
             self._turns[own] = begun[1]
-        return made
+        return reply
 
     def _lost_offsets(self, offset: bytes, turn: bytes) -> None:
         """Records are of a later turn than this one. Others may have had it; if nobody did, a server has forgotten it."""
@@ -361,8 +361,8 @@ class RedisStore:
             return
 
     def _check_server(self) -> None:
-        for said in self._servers.everywhere("INFO"):
-            info = said if isinstance(said, dict) else {}
+        for reply in self._servers.everywhere("INFO"):
+            info = reply if isinstance(reply, dict) else {}
             policy = info.get("maxmemory_policy", "noeviction")
             if info.get("maxmemory") and policy != "noeviction":
                 raise StoreError(
@@ -373,12 +373,12 @@ class RedisStore:
                 raise StoreError(f"{self._options.where} is a replica, which cannot be written; give the address of the primary")
 
     def _check_format(self) -> None:
-        (found,) = self.get([FORMAT_KEY])
-        if found in (None, OLDER) and not self._readonly:
+        (stored_format,) = self.get([FORMAT_KEY])
+        if stored_format in (None, OLDER) and not self._readonly:
             self.commit({FORMAT_KEY: FORMAT}, {})
-        elif found not in (None, OLDER, FORMAT):
+        elif stored_format not in (None, OLDER, FORMAT):
             raise StoreError(
-                f"the online store in {self._options.where} has format {found!r}, and this version of headwater reads {FORMAT!r}; use the version "
+                f"the online store in {self._options.where} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version "
                 "that wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
             )
 
