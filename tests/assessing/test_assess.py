@@ -96,7 +96,7 @@ def test_markdown_has_the_same_parts(made):
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     assert heads[0] == "Compute user at request time"
     assert len(heads) == 11
-    assert "nobody's figures stand beside it" in text
+    assert "no published figures are shown" in text
 
 
 def test_json_round_trip(made, tmp_path):
@@ -131,12 +131,12 @@ def test_a_project_without_data_is_assessed_all_the_same(tmp_path):
     ("given", "words"),
     [
         ({"backtest": "nowhere.json"}, "no backtest at nowhere.json; write one with: headwater backtest --json"),
-        ({"backtest": {"model": "churn"}}, "has no headline, levels, paired, leak_audit"),
+        ({"backtest": {"model": "churn"}}, "lacks headline, levels, paired, leak_audit"),
         ({"backtest": 7}, "backtest is int"),
         ({"worth": -1.0}, "worth is -1.0"),
         ({"time_out": (5,)}, "shares of calls from 0 to 1"),
         ({"network": ["adversary"]}, "adversaries"),
-        ({"network": ["none", "supply"]}, "stands alone"),
+        ({"network": ["none", "supply"]}, "cannot be combined"),
         ({"model": "chrun"}, "churn"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_backtest_of_another_model_is_refused(made, tmp_path):
         hw.assess(project(view(source())), backtest=made[1], folder=tmp_path)
 
 
-@pytest.mark.parametrize(("text", "words"), [("[1]", "an object"), ("{", "no JSON"), ('{"model": 1}', "has no headline")])
+@pytest.mark.parametrize(("text", "words"), [("[1]", "an object"), ("{", "not the JSON"), ('{"model": 1}', "lacks headline")])
 def test_a_file_that_is_no_backtest(tmp_path, text, words):
     path = tmp_path / "b.json"
     path.write_text(text, encoding="utf-8")

@@ -105,7 +105,7 @@ def test_parts_add_up_and_break_even_and_sentence():
         assert one_way.total.value == pytest.approx(sum(part.amount.value for part in one_way.parts))
     assert found.break_even.value == pytest.approx(formulas.break_even(A))
     assert found.sentence.startswith("On request costs 3.16 USD a day, precompute for all 40")
-    assert "98.0% is never asked for" in found.sentence
+    assert "98.0% are never requested" in found.sentence
 
 
 def test_the_swing_of_an_input_is_the_cost_with_it_alone_changed():
@@ -126,7 +126,7 @@ def test_money_for_a_point_of_lift():
     extra = formulas.on_request(A) + formulas.streaming(C) - min(formulas.batch(A), formulas.on_request(A))
     assert first.extra.value == pytest.approx(extra)
     assert first.per_point.value == pytest.approx(extra / 2)
-    assert "no lift" in harm.per_point.reason
+    assert "lift is not above 0" in harm.per_point.reason
     assert isinstance(alike.extra, Missing)
 
 

@@ -158,7 +158,7 @@ def test_what_costs_more_than_it_earns_is_not_taken():
 def test_money_stays_batch_where_no_cheaper_lift_is_left():
     made = decide(evidence(said(["daily", "minute"], ["LIFT"]), cost=spent(), worth=0.0))
     assert made.action == "stay batch"
-    assert "so it is not taken" in made.sentence
+    assert "so it does not pay" in made.sentence
 
 
 def test_the_costs_of_a_backtest_are_money_where_nobody_said_what_a_point_is_worth():
@@ -171,7 +171,7 @@ def test_the_costs_of_a_backtest_are_money_where_nobody_said_what_a_point_is_wor
 def test_money_that_is_not_known_is_said_and_decides_nothing():
     made = decide(evidence(STREAMED, worth=1.0))
     assert made.action == "stream these views"
-    assert "What it costs is not known: not looked at." in made.sentence
+    assert "The cost is not known: not looked at." in made.sentence
 
 
 # ---------------------------------------------------------------- views, readiness, plan
@@ -199,7 +199,7 @@ def test_without_an_attribution_all_views_are_named_and_that_is_said():
 
 
 @pytest.mark.parametrize(
-    ("state", "lead", "stage"), [("red", "In the way: card", "blocked"), ("unknown", "Not known, so not yet: card", "not known")]
+    ("state", "lead", "stage"), [("red", "Blocked: card", "blocked"), ("unknown", "Not possible yet: card", "not known")]
 )
 def test_what_is_in_the_way_is_named_and_what_can_be_done_until_then(state, lead, stage):
     found = evidence(STREAMED, readiness=ready(card=state))
@@ -214,7 +214,7 @@ def test_what_is_in_the_way_is_named_and_what_can_be_done_until_then(state, lead
 def test_nothing_in_the_way():
     found = evidence(STREAMED, readiness=ready(card=None))
     made = decide(found)
-    assert "Nothing that was measured or answered is in the way." in made.sentence
+    assert "No blocker was found." in made.sentence
     assert made.until == made.action
     assert staged(found, made).stages[1].state == "ready"
 
@@ -223,7 +223,7 @@ def test_each_step_that_is_not_taken_says_what_would_take_it():
     found = evidence(said(["daily", "hourly", "minute"], ["LIFT", "not shown"], whole="LIFT"))
     tips = {change.input: change for change in changes(found, decide(found))}
     assert tips["lift of hourly to minute"].then == "stream"
-    assert "0.02 would have been seen" in tips["lift of hourly to minute"].threshold
+    assert "0.02 would have been detected" in tips["lift of hourly to minute"].threshold
     assert tips["lift of daily to hourly"].then == "stay batch"
 
 

@@ -165,7 +165,7 @@ def _sentence(gain: Estimate, verdict: Verdict, detectable: float) -> str:
         case "no lift worth having":
             return f"{verdict}: {interval}"
         case "not shown":
-            return f"{verdict}: {interval}, at most {gain.high:+.3f}; a lift of {detectable:.3f} would have been seen"
+            return f"{verdict}: {interval}, at most {gain.high:+.3f}; a lift of {detectable:.3f} would have been detected"
         case _:
             return f"{verdict} of {interval}"
 

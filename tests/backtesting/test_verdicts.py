@@ -52,7 +52,7 @@ def test_verdict(low: float, high: float, min_lift: float, verdict: str) -> None
         (planted(AUC, 0.66, -0.012, -0.020, -0.006), "harm of -0.012 [-0.020, -0.006]"),
         (
             planted(AUC, 0.684, 0.004, -0.013, 0.021),
-            "not shown: +0.004 [-0.013, +0.021], at most +0.021; a lift of 0.029 would have been seen",
+            "not shown: +0.004 [-0.013, +0.021], at most +0.021; a lift of 0.029 would have been detected",
         ),
         (
             planted(AUC, 0.776, 0.003, 0.001, 0.005),

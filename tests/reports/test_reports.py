@@ -198,8 +198,8 @@ def with_verdict(verdict: Verdict) -> BacktestResult:
     [
         (flights(), "Going from daily to hourly features lifts AUC by +0.104 [0.084, 0.120]."),
         (flights("regression"), "Going from daily to hourly features lowers MAE by 1.98 [1.61, 2.36]."),
-        (one_level(flights()), "Only one level was tested: request only, with AUC 0.641 [0.627, 0.656]. Nothing is compared."),
-        (no_levels(flights()), "No two levels were compared, so nothing can be said about fresher features."),
+        (one_level(flights()), "Only one level was tested: request only, with AUC 0.641 [0.627, 0.656]. There is no comparison."),
+        (no_levels(flights()), "No two levels were compared, so the effect of fresher features is not known."),
         (no_intervals(flights()), "This backtest shows no lift in AUC from fresher features."),
         (with_verdict("not shown"), "This backtest shows no lift in AUC from fresher features."),
         (
@@ -233,7 +233,7 @@ def test_the_verdict(result: BacktestResult, says: str) -> None:
             with_verdict("not shown"),
             (
                 "A lift from daily, hourly, minute or instant is not shown (at most +0.030). "
-                "A lift of +0.003 to +0.032, depending on the step, would have been seen in 80 % of cases."
+                "A lift of +0.003 to +0.032, depending on the step, would have been detected in 80 % of cases."
             ),
         ),
         (
@@ -309,7 +309,7 @@ def test_the_table_keeps_numbers_and_intervals_whole(width: int) -> None:
 
 def test_the_table_says_the_verdict_first_and_then_the_rest_in_order() -> None:
     text = printed(flights())
-    order = ["Going from daily", "Levels", "it overstates the lift", "Steps in AUC", "Slices:", "left out:", "leak audit: clean"]
+    order = ["Going from daily", "Levels", "It overstates the lift", "Steps in AUC", "Slices:", "left out:", "leak audit: clean"]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert text.startswith("Going from daily")
 
@@ -366,11 +366,9 @@ def test_a_leak_comes_before_the_verdict() -> None:
     result = dataclasses.replace(flights(), leak_audit=[finding])
     page = own_part(result)
     assert page.index("do not trust these numbers") < page.index("<h1")
-    assert "LEAK, do not trust these numbers before it is mended. queue: it knows the label's own rows." in " ".join(
-        printed(result).split()
-    )
+    assert "LEAK: do not trust these numbers until it is fixed. queue: it knows the label's own rows." in " ".join(printed(result).split())
     assert "leak in queue (31 % of rows)" in printed(result)
-    assert "Leak, do not trust" in to_notebook(result)
+    assert "Leak: do not trust" in to_notebook(result)
 
 
 def test_tables_and_figures_can_be_heard() -> None:
@@ -404,7 +402,7 @@ def test_plotly_accepts_the_figures(change: Change) -> None:
 @pytest.mark.parametrize("change", [one_level, no_levels, no_values])
 def test_no_curve_is_drawn_of_nothing(change: Change) -> None:
     assert figures.lift_curve(change(flights())) is None
-    assert "no curve to draw" in own_part(change(flights()))
+    assert "so there is no curve" in own_part(change(flights()))
 
 
 def test_every_colour_of_a_figure_is_in_the_style_sheet() -> None:
@@ -465,10 +463,10 @@ def whole() -> BacktestResult:
 
 
 SAID = [
-    "4.2 new tailnum keys a day ask for a prediction that nobody made ahead: 1.1 % of all requests.",
+    "4.2 new tailnum keys a day request a prediction that was not precomputed: 1.1 % of all requests.",
     'Costs: false positive 5, false negative col("<amount>"). Per 1,000 requests flagging nothing costs 1,200.0, flagging everything 4,000.0.',
     "Verdicts hold together for the 5 steps in a metric (Holm); each interval is 95 % by itself.",
-    "The interval of request only → daily leaves 0 out by itself, and does not hold among them.",
+    "The interval of request only → daily excludes 0 by itself, but is not significant among them.",
     "95 % intervals from 2,000 resamples of 122 test days and 5 refits with other seeds.",
 ]
 
@@ -489,7 +487,7 @@ def test_the_page_and_the_table_show_folds_transitions_and_money() -> None:
     assert "2013-10-01 132,396 28,000 0.610 – 0.630" in told
     assert "450.0 [350.0, 550.0]" in told
     assert "daily → hourly +50.0 [20.0, 80.0] LIFT" in told
-    for text in ("From predictions made ahead", "93 % → 100 %", "AUC of each fold", "2013-10-01", "cost per 1,000"):
+    for text in ("From precomputed predictions", "93 % → 100 %", "AUC of each fold", "2013-10-01", "cost per 1,000"):
         assert text in table
 
 

@@ -1,1 +1,1 @@
-"""Whether real time is right for a project: how ready it is, what each way of serving costs, and where each number is from."""
+"""Whether real time is right for a project: readiness, the cost of each way to serve, and the origin of each number."""

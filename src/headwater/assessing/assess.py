@@ -1,4 +1,4 @@
-"""hw.assess: lift, attribution, cost, readiness and latency of a model joined into one verdict and a plan."""
+"""hw.assess: one verdict and a plan from lift, attribution, cost, readiness and latency of a model."""
 
 from __future__ import annotations
 
@@ -72,25 +72,25 @@ def assess(  # noqa: PLR0913 (each is a question that a user asks; all but the p
 ) -> Assessment:
     """Whether real time is right for a model, for which views, at what cost, and what to do first.
 
-    A part that there is nothing to make of (no data, no store, no Kafka, no log, no prices) is said to be missing, with the reason.
+    A part without its inputs (no data, no store, no Kafka, no log, no prices) is Missing, with the reason.
 
     Args:
-        project: whose model.
-        model: its name; None where the project has one.
-        backtest: what `hw.backtest()` returned, its `to_dict()`, or a file of it; None runs one here.
-        attribute: whether to find which views earn, where some step is a LIFT and the backtest does not say it already.
-        levels: to backtest; those of the project where None, the usual ladder where it has none.
-        split, seeds, min_lift, seed: of a backtest that is run here; see `hw.backtest` (seeds is its `refits`).
-        store, folder, models: where to measure; those of the settings where None. prices: a price file.
-        places: where else readiness looks; `store`, `folder` and `models` go before its own.
-        answers: to what no program can measure.
-        worth: what 0.01 of the headline metric is worth a day, in the currency of the prices.
-        network: which of "adversaries", "feedback" and "supply" the task has, or "none"; None guesses from the definition and asks.
-        time_out: shares of calls that time out, of each request-time feature, at which the lift is measured; empty leaves it out.
+        project: the project.
+        model: the model's name; None if the project has only one.
+        backtest: the result of `hw.backtest()`, its `to_dict()`, or a JSON file of it; None runs one.
+        attribute: whether to find out which views earn, if a step is a LIFT and the backtest has no attribution.
+        levels: to backtest; None takes the project's, or the usual ladder if it has none.
+        split, seeds, min_lift, seed: for a backtest run here; see `hw.backtest` (seeds is its `refits`).
+        store, folder, models: where to measure; None takes the settings. prices: a price file.
+        places: further places for readiness to measure; `store`, `folder` and `models` take precedence over its own.
+        answers: to the questions that cannot be measured.
+        worth: the value a day of 0.01 of the headline metric, in the currency of the prices.
+        network: which of "adversaries", "feedback" and "supply" the task has, or "none"; None infers them from the definition.
+        time_out: shares of timed-out calls of each request-time feature, at which the lift is measured; empty leaves it out.
         progress: as for `hw.backtest`.
 
     Raises:
-        UsageError: a model that there is not, a backtest that is none or another model's, a price file or an effect that cannot be read.
+        UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an unknown effect.
     """
     if not isinstance(project, Project):
         raise UsageError(f"assess() takes a Project, and was given {type(project).__name__}")
@@ -119,7 +119,7 @@ class _Also:
 
 def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, also: _Also) -> Assessment:
     model, project = run.model, run.project
-    effects = network(model, also.network)  # refused before anything is run
+    effects = network(model, also.network)  # invalid effects are refused before anything is run
     lift, attributed = run.lift, run.attribution
     spent = _cost(run, where, lift)
     ready = _readiness(project, places, answers)
@@ -155,7 +155,7 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
 
 @dataclass
 class _Run:
-    """The backtest and the attribution, given or run here, each once."""
+    """The backtest and the attribution, given or run here, each at most once."""
 
     project: Project
     model: Model
@@ -196,18 +196,18 @@ class _Run:
 
     @cached_property
     def attribution(self) -> AttributionResult | Missing:
-        """What views earn: of the backtest, else found here."""
+        """The attribution: of the backtest, else run here."""
         found, result = self._backtest
         if result is not None and result.attribution is not None:
             return result.attribution
         if isinstance(found, Missing):
-            return Missing("there is no backtest")
+            return Missing("no backtest is available")
         if found.earned is not None:
-            return Missing("the backtest's own, whose tables are in its report")
+            return Missing("the backtest has its own; its tables are in the backtest report")
         if not self.attribute:
-            return Missing("not asked for")
+            return Missing("not requested")
         if not any(step.lifts for step in [*found.steps, *([found.whole] if found.whole else [])]):
-            return Missing("no step is a LIFT, so there is none to attribute")
+            return Missing("no step is a LIFT, so there is nothing to attribute")
         return self._attributed()
 
     def _attributed(self) -> AttributionResult | Missing:
@@ -232,7 +232,7 @@ class _Run:
 
     @cached_property
     def lift(self) -> Lift | Missing:
-        """The backtest's lift, with what was attributed."""
+        """The backtest's lift, with the attribution."""
         found, _ = self._backtest
         made = self.attribution
         if isinstance(found, Missing) or isinstance(made, Missing) or found.earned is not None:
@@ -241,7 +241,7 @@ class _Run:
 
     @property
     def result(self) -> BacktestResult | None:
-        """The backtest itself, where there is more of it than its JSON."""
+        """The full backtest result; None if only its JSON was given."""
         return self._backtest[1]
 
 
@@ -264,7 +264,7 @@ def _readiness(project: Project, places: Places, answers: Answers | None) -> Rea
 
 
 def _at_request(run: _Run, base: str, level: str, log: pl.DataFrame | None, shares: Sequence[float]) -> Sequence[AtRequest]:
-    """The features that are made at request time, between the levels of the verdict where the project has them, else the first and last."""
+    """The features computed at request time, between the verdict's levels if the project has them, else the first and last."""
     names = list(run.compared)
     stale = base if base in run.compared else names[0]
     fresh = level if level in run.compared and level != stale else names[-1]

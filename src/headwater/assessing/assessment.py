@@ -1,4 +1,4 @@
-"""An assessment: whether real time is right for a model, with all that the answer rests on."""
+"""An assessment: whether real time is right for a model, with all the evidence."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from headwater.results.assessment_result import AssessmentResult
 
 @dataclass(frozen=True)
 class Assessment(AssessmentResult):
-    """Lift, attribution, cost, readiness and latency of a model, and the verdict that they come to.
+    """Lift, attribution, cost, readiness and latency of a model, and the verdict.
 
-    verdict: what to do, in a sentence. decision: the same, with the rule that said each part. plan: the stages. risks: what the verdict
-    does not rule out. changes: what would change it. attribution: where it was made here, with its tables. latency, budget: p99 of served
-    answers and what is allowed, in seconds. at_request: features that are made while somebody waits. published: what others say of theirs.
-    result: of the backtest, where there is more of it than its JSON. Each part that there is nothing of is Missing, with the reason.
+    verdict: what to do, in a sentence. decision: the same, with the outcome of each rule. plan: the stages. risks: the remaining risks.
+    changes: what would change the verdict. attribution: if it was run here, with its tables. latency, budget: p99 of served
+    responses and the allowed one, in seconds. at_request: features computed at request time. published: lifts published by others.
+    result: of the backtest, if more than its JSON is available. A part that could not be computed is Missing, with the reason.
     """
 
     def to_markdown(self) -> str:
-        """The assessment as Markdown: the same parts as the page, with the tables of checks and of numbers left to it."""
+        """The assessment as Markdown: the same sections as the page, without the tables of checks and of inputs."""
         from headwater.reports.assessment_page import to_markdown
 
         return to_markdown(self)
 
     def write_html(self, path: str | Path) -> Path:
-        """Write the assessment as one page that needs no network, and return its path."""
+        """Write the assessment as one self-contained HTML page, and return its path."""
         from headwater.reports.assessment_page import to_html
 
         place = Path(path)

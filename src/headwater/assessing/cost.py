@@ -1,4 +1,4 @@
-"""Cost: precompute for all against on request against streaming, of what is measured, given or assumed; and what a point of lift costs."""
+"""Cost: precompute for all, on request, or streaming, from inputs that are measured, given or assumed; and the price of a point of lift."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _BREAK_EVEN = ("U", "f", "k", "c_b", "b", "c_o", "rho", "n_k", "n_r", "h", "p_cp
 
 
 def cost(project: Project, model: str | None = None, where: Where | None = None, backtest: GivenBacktest | Lift | None = None) -> Cost:
-    """What each way to answer a model's requests costs a day.
+    """The cost a day of each way to serve a model's requests.
 
     Args:
-        project: whose model.
-        model: its name; None where the project has one.
+        project: the project.
+        model: the model's name; None if the project has only one.
         where: where to measure, and prices.
-        backtest: for the money that a point of lift costs; a Backtest, or a file of what `headwater backtest --json` printed.
+        backtest: for the price of a point of lift; a Backtest, or a file with the output of `headwater backtest --json`.
 
     Raises:
-        UsageError: a model that there is not, a price file or a backtest that cannot be read.
+        UsageError: an unknown model, or an invalid price file or backtest.
     """
     chosen = project.model(model)
     found = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
@@ -37,12 +37,12 @@ def cost(project: Project, model: str | None = None, where: Where | None = None,
 
 
 def costed(model: Model, found: Inputs, steps: Sequence[tuple[str, str, str, float, str, str]] = ()) -> Cost:
-    """The same of inputs that are there; `steps` of a backtest: from, to, metric, lift, and the kinds of both levels."""
+    """The cost from given inputs; `steps` of a backtest: from, to, metric, lift, and the kinds of both levels."""
     x = plain(found.readings)
     ways = [way(name, found.readings) for name in WAYS]
     even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")
     if all(symbol in x for symbol in _BREAK_EVEN):
-        even = Number(break_even(x), "1/day", "computed", "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), warm cores ignored")
+        even = Number(break_even(x), "1/day", "computed", "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), without warm cores")
     views = [ViewCost(name, _of_view(found.readings, own)) for name, own in found.views.items()]
     per_read = {
         f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, found.views[view.name]).items()
@@ -64,7 +64,7 @@ def costed(model: Model, found: Inputs, steps: Sequence[tuple[str, str, str, flo
 
 
 def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
-    """What a way costs a day, in all and in parts."""
+    """The cost a day of a way to serve: total and parts."""
     x = plain(readings)
     lacks = list(dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols if s not in x))
     if lacks:
@@ -75,7 +75,7 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
 
 
 def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
-    """What a way costs where one input is half or twice what it is, the others as they are; the one that matters most first."""
+    """The cost of a way to serve with one input halved or doubled and the others unchanged; the most important input first."""
     symbols = dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols)
     if any(s not in x for s in symbols):
         return []
@@ -90,7 +90,7 @@ def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
 
 
 def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Reading:
-    """What streaming one view alone costs a day, the cores that always run included."""
+    """The cost a day of streaming one view alone, including the cores that always run."""
     mine = {**readings, **{n: r for n, r in own.items() if n in ("E", "A", "tau")}, "v": Number(1, "views", "computed", "this view")}
     x = plain(mine)
     lacks = [s for formula in WAYS["streaming"] for s in formula.symbols if s not in x]
@@ -100,7 +100,7 @@ def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Rea
 
 
 def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Reading]:
-    """Rows that one read of each window takes, of a key with the mean rate."""
+    """Rows read for each window, for a key with the mean rate."""
     from headwater.definitions.feature_view import Feature
 
     E, U, tau = (own.get(name) for name in ("E", "U", "tau"))
@@ -110,37 +110,37 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
         if feature.window.length is None or feature.window.suffix in found:
             continue
         if not (isinstance(E, Number) and isinstance(U, Number) and isinstance(tau, Number)) or not U.value:
-            found[feature.window.suffix] = Missing("events a day or keys are not known")
+            found[feature.window.suffix] = Missing("events a day or the number of keys are not known")
             continue
         rows = rows_per_window(feature.window.length / 1e6, E.value / U.value / DAY, tau.value)
-        found[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), a key of the mean rate")
+        found[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate")
     return found
 
 
 def _steps(lift: Lift) -> list[tuple[str, str, str, float, str, str]]:
-    """The steps of the headline metric, each lift so signed that a rise is a gain."""
+    """The steps in the headline metric; a positive lift is a gain."""
     steps = [*lift.steps, *([] if lift.whole is None else [lift.whole])]
     return [(s.from_, s.to, s.metric, s.delta, lift.level(s.from_).kind, lift.level(s.to).kind) for s in steps]
 
 
 def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> PointPrice:
-    """Batch levels cost the cheaper of both ways to answer with batch features; real-time ones on request and streaming together."""
+    """The price of a step. Batch levels cost the cheaper of both ways with batch features; real-time ones on request plus streaming."""
     from_, to, metric, lift, before, after = step
     totals = {w.name: w.total for w in ways}
     scored, asked, streamed = (totals[name] for name in ("precompute for all", "on request", "streaming"))
-    extra: Reading = Missing("a way's cost is not known")
+    extra: Reading = Missing("the cost of a way to serve is not known")
     if before == after:
-        extra = Missing(f"both levels are {after}; the formulas tell ways of serving apart, not how often they are run")
+        extra = Missing(f"both levels are {after}; the formulas distinguish ways to serve, not how often a job runs")
     elif isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
         sign = 1 if after == "real-time" else -1
         value = sign * (asked.value + streamed.value - min(scored.value, asked.value))
-        extra = Number(value, f"{CURRENCY}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
+        extra = Number(value, f"{CURRENCY}/day", "computed", "on request + streaming - the cheaper of precomputing and serving on request")
     price: Reading = extra
     if isinstance(extra, Number):
         price = (
             Number(extra.value / (lift * 100), f"{CURRENCY}/day", "computed", f"for 0.01 of {metric}")
             if lift > 0
-            else Missing("there is no lift to pay for")
+            else Missing("the lift is not above 0")
         )
     return PointPrice(from_, to, metric, lift, extra, price)
 
@@ -149,7 +149,7 @@ def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
     known = [(w.total.value, w.name) for w in ways[:2] if isinstance(w.total, Number)]
     if len(known) < 2:
         return (
-            "Precomputing and on request cannot be compared: "
+            "Precomputing and serving on request cannot be compared: "
             + "; ".join(f"{w.name} needs {_list(w.lacks)}" for w in ways[:2] if w.lacks)
             + "."
         )
@@ -157,9 +157,9 @@ def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
     R = found.readings["R"]
     said = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
     if isinstance(even, Number) and isinstance(R, Number):
-        said += f"; they break even at {even.value:,.0f} requests a day, and there are {R.value:,.0f}"
+        said += f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
     if isinstance(found.wasted, Number):
-        said += f". Of what is precomputed, {found.wasted.value:.1%} is never asked for"
+        said += f". Of the precomputed predictions, {found.wasted.value:.1%} are never requested"
     streamed = ways[2].total
     return f"{said}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{said}."
 

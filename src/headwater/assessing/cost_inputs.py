@@ -1,4 +1,4 @@
-"""The numbers that go into the cost formulas: given ones first, then those that are measured here, then defaults."""
+"""Inputs of the cost formulas: given values first, then measured ones, then defaults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Inputs:
-    """Every number by its symbol, `wasted` of the precomputed predictions, and of each view its events a day, their keys and its tile."""
+    """Every input by its symbol, the `wasted` share of precomputed predictions, and for each view its events a day, keys and tile."""
 
     readings: Mapping[str, Reading]
     wasted: Reading
@@ -41,7 +41,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Where:
-    """Where to measure: an online store or its URL, folders of logs and of models, a user's price file; None is as in the settings."""
+    """Where to measure: an online store or its URL, folders of logs and of models, a user's price file; None takes the settings."""
 
     store: OnlineStore | str | None = None
     folder: Path | None = None
@@ -51,7 +51,7 @@ class Where:
 
 
 def inputs(project: Project, model: Model, where: Where) -> Inputs:
-    """Measure what can be; a number that is neither given, measured nor a default is Missing."""
+    """Measure the inputs; one that is neither given, measured nor a default is Missing."""
     folder = settings.home() if where.folder is None else where.folder
     _, labelled = request_probe.of_labels(model)
     _, logged = request_probe.of_log(model, folder)
@@ -77,7 +77,7 @@ def inputs(project: Project, model: Model, where: Where) -> Inputs:
     own, user = prices.defaults(), {**(prices.given(where.prices) if where.prices is not None else {}), **where.given}
     readings: dict[str, Reading] = {}
     for name in SYMBOLS:
-        here: Reading = found.get(name, Missing("nothing measures it here; give it in the price file"))
+        here: Reading = found.get(name, Missing("it was not measured; give it in the price file"))
         readings[name] = user.get(name) or (here if isinstance(here, Number) else own.get(name) or here)
     return Inputs(readings, _wasted(asked, what, model, readings), by_view)
 
@@ -98,39 +98,41 @@ def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None)
 
 def _rates(asked: pl.DataFrame | None, what: str) -> dict[str, Reading]:
     if asked is None or asked.height < 2:
-        return {"R": Missing("neither a served log nor labels say how many requests there are; give [R] in the price file")}
+        return {
+            "R": Missing("the number of requests is not known, since there is neither a serving log nor labels; give [R] in the price file")
+        }
     t = asked["__t"].to_numpy()
     seconds = (int(t.max()) - int(t.min())) / _MICROS
     if seconds <= 0:
-        return {"R": Missing(f"all requests of {what} are of one moment")}
+        return {"R": Missing(f"all requests of {what} have one timestamp")}
     number = asked["__request"].n_unique()
     return {"R": measured(number / seconds * _DAY, "1/day", f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days")}
 
 
 def _shape(model: Model, views: Sequence[FeatureView], asked: pl.DataFrame | None) -> dict[str, Reading]:
-    """How many keys, rows and candidates a request reads."""
+    """The number of keys, rows and candidates per request."""
     keys = {tuple(str(view.request_key(key)) for key in view.keys) for view in views}
     found: dict[str, Reading] = {
         "n_k": Number(len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"),
         "n_r": Number(len(views) / len(keys) if keys else 0.0, "rows", "given", "views a key: a record holds all features of a view"),
     }
     if model.ranking is None:
-        none = f"model {model.name!r} is no ranking, and reads no rows of candidates"
+        none = f"model {model.name!r} is not a ranking, and reads no rows of candidates"
         return {**found, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
     if asked is None:
-        return {**found, "k": Missing("no request says how many candidates it has")}
+        return {**found, "k": Missing("the number of candidates per request is not known")}
     each = asked.height / asked["__request"].n_unique()
     return {**found, "k": measured(each, "pairs", "candidates a request")}
 
 
 def _wasted(asked: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]) -> Reading:
-    """The share of precomputed predictions that nobody asks for, over the refresh windows of the requests that there are."""
+    """The share of precomputed predictions that are never requested, over the refresh windows of the known requests."""
     f, U = readings["f"], readings["U"]
     if asked is None or isinstance(f, Missing) or isinstance(U, Missing) or not U.value:
-        return Missing("no requests, no refreshes or no entities are known")
+        return Missing("requests, refreshes or entities are not known")
     keys = _keyed(model)
     if not keys or any(key not in asked.columns for key in keys):
-        return Missing(f"{what} does not have the keys that scores are looked up by: {', '.join(keys) or 'none'}")
+        return Missing(f"{what} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}")
     window = max(1, round(_DAY * _MICROS / f.value))
     each = asked.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
     first, last = each["__t"].min(), each["__t"].max()
@@ -141,7 +143,7 @@ def _wasted(asked: pl.DataFrame | None, what: str, model: Model, readings: Mappi
 
 
 def _keyed(model: Model) -> list[str]:
-    """The request's columns that a prediction made ahead would be looked up by."""
+    """The request's columns that a precomputed prediction would be looked up by."""
     if isinstance(model.predictions, Precomputed):
         return list(model.predictions.keys)
     view = next((v for v in model.features.views if v.keys), None)
@@ -154,14 +156,14 @@ def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
     every = [job.every for job in jobs if job is not None]
     if not every:
         return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
-    return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a cut every {every[0] / _MICROS:,.0f} s, as the definitions say")
+    return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a batch cut every {every[0] / _MICROS:,.0f} s, by the definitions")
 
 
 # ---------------------------------------------------------------- views
 
 
 def _of_view(view: FeatureView) -> dict[str, Reading]:
-    """Events a day, the keys that have some in a typical tile, the tile, and the entities that it knows."""
+    """Events a day, keys with events in a typical tile, the tile, and the known entities."""
     hop = min((f.window.hop for f in view.outputs if f.window.length is not None), default=60 * _MICROS)
     tau = Number(hop / _MICROS, "s", "given", f"the smallest hop of the windows of view {view.name!r}")
     if isinstance(view.source.history, Enriched):
@@ -212,7 +214,7 @@ def _row_bytes(seen: of_store.StoreSeen) -> Reading:
 
 
 def _timed(model: Model, where: Where, asked: pl.DataFrame | None) -> dict[str, Reading]:
-    """CPU seconds of a score in batch, and on request: the model alone, and the reading of its features where the store holds them."""
+    """CPU seconds of a prediction in batch and on request: the model alone, and reading its features if the store holds them."""
     said = timing.of_model(model, where.models)
     read = timing.of_reads(model, where.store, asked)
     alone = said.pop("model")
@@ -224,5 +226,5 @@ def _timed(model: Model, where: Where, asked: pl.DataFrame | None) -> dict[str, 
 
 
 def plain(readings: Mapping[str, Reading]) -> dict[str, float]:
-    """The values of those that there are."""
+    """The values of those that are not Missing."""
     return {name: reading.value for name, reading in readings.items() if isinstance(reading, Number) and np.isfinite(reading.value)}

@@ -1,12 +1,12 @@
-"""The verdict, by rules over what the parts have found.
+"""The verdict, by rules on the evidence.
 
-leak        a leak in the backtest: nothing is decided until it is taken out
-unknown     no backtest, or one level only: nothing is decided
-lift        from the stalest level on, the freshest one that a LIFT leads to, before any harm; only a LIFT counts. Where no single step
+leak        a leak in the backtest: no verdict until it is fixed
+unknown     no backtest, or one level only: no verdict
+lift        from the stalest level on, the freshest one that a LIFT leads to, before any harm; only a LIFT counts. If no single step
             is one and the first level to the last is, the last
-money       what a level earns a day and costs more a day are both known, and it costs more than it earns: the LIFT before it
-views       those that the attribution chose; all where none was made
-readiness   never changes what pays, but says which views cannot be so fresh yet, and why
+money       if both the gain and the extra cost a day of a level are known and it costs more than it earns: the LIFT before it
+views       those that the attribution chose; all without an attribution
+readiness   never changes what pays, but names views that cannot be so fresh yet, and why
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ACTIONS: Mapping[Mode, Action] = {
 
 
 def decide(found: Evidence) -> Decision:
-    """The verdict on what was found."""
+    """The verdict on the evidence."""
     lift = found.lift
     if isinstance(lift, Missing):
-        return _undecided("unknown", f"there is no backtest, so nothing says what fresher features gain: {lift.reason}")
+        return _undecided("unknown", f"without a backtest the gain of fresher features is not known: {lift.reason}")
     if lift.leaks:
-        return _undecided("leak", f"the backtest has a leak, and every lift may be its doing: {'; '.join(lift.leaks)}")
+        return _undecided("leak", f"the backtest has a leak, which may cause every lift: {'; '.join(lift.leaks)}")
     if not lift.steps:
         return _undecided("unknown", f"the backtest compares no two levels in {lift.headline}")
     ways = _ways(lift)
@@ -46,7 +46,7 @@ def decide(found: Evidence) -> Decision:
         made = _priced(found, lift, place)
         if isinstance(made.earns, Number) and isinstance(made.extra, Number) and made.earns.value < made.extra.value:
             rules.append(
-                ("money", f"{made.level} earns {made.earns.value:,.3g} a day and costs {made.extra.value:,.3g} more, so it is not taken")
+                ("money", f"{made.level} earns {made.earns.value:,.3g} a day and costs {made.extra.value:,.3g} more, so it does not pay")
             )
             continue
         return _finished(found, lift, made, rules)
@@ -54,14 +54,14 @@ def decide(found: Evidence) -> Decision:
 
 
 def _undecided(rule: str, said: str) -> Decision:
-    none = Missing("nothing is decided")
+    none = Missing("there is no verdict")
     return Decision(
         "not decided", (), "", "", math.nan, "not decided", none, none, none, (), ((rule, said),), f"Not decided: {said.rstrip('.')}."
     )
 
 
 def _ways(lift: Lift) -> list[int]:
-    """The places of the levels that a LIFT leads to, the freshest first, none beyond a harm."""
+    """The positions of the levels that a LIFT leads to, the freshest first, none beyond a harm."""
     found: list[int] = []
     harmed = False
     for place, step in enumerate(lift.steps, start=1):
@@ -80,18 +80,18 @@ def _walked(lift: Lift, ways: Sequence[int]) -> str:
         return f"no step is a LIFT: {steps}"
     last = lift.levels[ways[0]].name
     if not any(step.lifts for step in lift.steps) and lift.whole is not None:
-        return f"no single step is a LIFT, and all of them together are ({lift.whole.sentence}): {last}"
+        return f"no single step is a LIFT, but all of them together are ({lift.whole.sentence}): {last}"
     return f"the freshest level that a LIFT leads to is {last}: {steps}"
 
 
 def _base(levels: Sequence[Stand], place: int) -> int:
-    """The level that a level is measured against: the last one before it that a nightly job could serve."""
+    """The baseline of a level: the last one before it that a nightly job could serve."""
     return max((n for n in range(place + 1) if MODES.index(levels[n].mode) <= 1), default=0)
 
 
 @dataclass(frozen=True)
 class _Priced:
-    """One level as a choice: its views, its gain over what batch gives, and its money a day."""
+    """One level as a choice: its views, its gain over batch, and its money a day."""
 
     action: Action
     base: str
@@ -111,17 +111,15 @@ def _priced(found: Evidence, lift: Lift, place: int) -> _Priced:
     at = max(0, place - 1) if at == place and place else at
     gain = sum(step.delta for step in lift.steps[at:place])
     views, attributed = _views(found, lift, level.mode)
-    extra: Reading = Missing("batch as it is today")
+    extra: Reading = Missing("batch, as today")
     if action == "go hourly":
-        extra = Missing("the cost formulas tell ways of serving apart, not how often a job runs")
+        extra = Missing("the cost formulas distinguish ways to serve, not how often a job runs")
     elif action != "stay batch":
         extra = _extra(found, views)
     per_point: Reading = extra
     if isinstance(extra, Number):
         said = f"for {POINT} of {lift.headline}"
-        per_point = (
-            Number(extra.value / (gain / POINT), extra.unit, "computed", said) if gain > 0 else Missing("there is no gain to pay for")
-        )
+        per_point = Number(extra.value / (gain / POINT), extra.unit, "computed", said) if gain > 0 else Missing("the gain is not above 0")
     return _Priced(
         action, lift.levels[at].name, level.name, gain, views, attributed, _earns(found, lift, at, place, gain), extra, per_point
     )
@@ -137,7 +135,7 @@ def _views(found: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], bool
 
 
 def _extra(found: Evidence, views: Sequence[str]) -> Reading:
-    """What answering on request with these views streamed costs more a day than the cheaper way to answer with batch features."""
+    """The extra cost a day of serving on request with these views streamed, over the cheaper way with batch features."""
     cost = found.cost
     if isinstance(cost, Missing):
         return cost
@@ -145,28 +143,28 @@ def _extra(found: Evidence, views: Sequence[str]) -> Reading:
     each = [view.total for view in cost.views if view.view in views]
     known = [one.value for one in each if isinstance(one, Number)]
     if isinstance(streamed, Number) and len(known) == len(views):
-        streamed = Number(min(streamed.value, sum(known)), streamed.unit, "computed", "streaming the views that earn")
+        streamed = Number(min(streamed.value, sum(known)), streamed.unit, "computed", "streaming only the views that earn")
     if isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
         value = asked.value + streamed.value - min(scored.value, asked.value)
         return Number(value, f"{cost.currency}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
-    totals = {"precomputing": scored, "answering on request": asked, "streaming": streamed}
+    totals = {"precomputing": scored, "serving on request": asked, "streaming": streamed}
     return Missing("; ".join(f"{name}: {one.reason}" for name, one in totals.items() if isinstance(one, Missing)))
 
 
 def _earns(found: Evidence, lift: Lift, at: int, place: int, gain: float) -> Reading:
-    """What a gain is worth a day: as somebody said, else by the costs of false answers that the backtest was given."""
+    """The value a day of a gain: from `worth` if given, else from the costs of errors in the backtest."""
     if found.worth is not None:
         return Number(gain / POINT * found.worth, "a day", "given", f"{found.worth:g} a day for {POINT} of {lift.headline}, as given")
     steps = lift.money[at:place]
     if not steps:
-        return Missing(f"nobody said what {POINT} of {lift.headline} is worth a day: --worth, or costs= in the backtest")
+        return Missing(f"the value a day of {POINT} of {lift.headline} is not known; give --worth, or costs= in the backtest")
     if not any(step.lifts for step in steps):
-        return Missing("the backtest shows no LIFT in the costs of its answers")
-    rate = Missing("there is no cost") if isinstance(found.cost, Missing) else found.cost.inputs["R"]
+        return Missing("the backtest shows no LIFT in the cost of errors")
+    rate = Missing("the cost is not known") if isinstance(found.cost, Missing) else found.cost.inputs["R"]
     if isinstance(rate, Missing):
         return Missing(f"requests a day are not known: {rate.reason}")
     value = sum(step.delta for step in steps) / 1000 * rate.value
-    return Number(value, "a day", "computed", f"what answers cost less per 1,000 requests, times {rate.value:,.6g} requests a day")
+    return Number(value, "a day", "computed", f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day")
 
 
 def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str, str]]) -> Decision:
@@ -178,7 +176,7 @@ def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str,
         rules.append(("readiness", f"not known: {found.readiness.reason}"))
     elif made.views:
         said = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
-        rules.append(("readiness", said or "nothing that was measured or answered is in the way"))
+        rules.append(("readiness", said or "no blocker was found"))
     decision = Decision(
         action=made.action,
         views=made.views,
@@ -198,14 +196,14 @@ def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str,
 
 
 def _chosen(lift: Lift, made: _Priced) -> str:
-    """Who chose the views."""
+    """How the views were chosen."""
     if made.attributed:
         return "by the attribution"
-    return "all, since none was attributed" if lift.earned is None else "all, since the attribution is sure of none"
+    return "all, since there is no attribution" if lift.earned is None else "all, since the attribution is not certain of any"
 
 
 def barriers(found: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:
-    """What bars each of these views first from being as fresh as is needed."""
+    """The first blocker of each of these views on the way to the required freshness."""
     if isinstance(found, Missing):
         return []
     made = []
@@ -217,7 +215,7 @@ def barriers(found: Readiness | Missing, views: Sequence[str], needed: Reach) ->
 
 
 def _until(lift: Lift, made: _Priced, barred: Sequence[Barred]) -> Action:
-    """What pays and can be done meanwhile: hourly, where it is a LIFT by itself and no view that earns is barred from it."""
+    """What pays and is possible meanwhile: hourly, if it is a LIFT by itself and no view that earns is blocked from it."""
     if not barred:
         return made.action
     hourly = [step for step in lift.steps if step.lifts and lift.level(step.to).mode == "hourly"]

@@ -19,7 +19,7 @@ _THEN: dict[Mode, str] = {
 
 
 def sentence(found: Evidence, lift: Lift, made: Decision) -> str:
-    """The whole verdict: what to do, what it gains, what is in the way, and what it costs."""
+    """The whole verdict: what to do, the gain, the blockers, and the cost."""
     return " ".join(part for part in (_what(lift, made), _ready(found, made), _money(lift, made)) if part)
 
 
@@ -31,12 +31,16 @@ def _what(lift: Lift, made: Decision) -> str:
         fresher = [s for s in lift.steps if lift.level(s.to).mode not in ("no history", "batch")]
         tried = "; ".join(f"{s.from_} to {s.to}: {s.verdict}, {shown(s)}" for s in fresher)
         if not fresher:
-            return "Stay batch: the backtest tried no level that is fresher than a nightly job."
+            return "Stay batch: the backtest has no level that is fresher than a nightly job."
         costs = next((said for rule, said in made.rules if rule == "money"), "")
         return f"Stay batch: {costs}." if costs else f"Stay batch: no step to fresher features is shown to pay ({tried})."
     names = listed(made.views)
     some = (
-        names if made.attributed else f"{names} (which of them earn is not known: no attribution chose)" if len(made.views) > 1 else names
+        names
+        if made.attributed
+        else f"{names} (which of them earn is not known: there is no attribution)"
+        if len(made.views) > 1
+        else names
     )
     lead = {"go hourly": f"Go hourly with {some}", "stream these views": f"Stream {some}"}.get(
         made.action, f"Compute {some} at request time"
@@ -50,9 +54,9 @@ def _ready(found: Evidence, made: Decision) -> str:
     if isinstance(found.readiness, Missing):
         return f"Whether you are ready is not known: {found.readiness.reason.rstrip('.')}."
     if not made.barred:
-        return "Nothing that was measured or answered is in the way."
+        return "No blocker was found."
     said = []
-    for certain, lead in ((True, "In the way"), (False, "Not known, so not yet")):
+    for certain, lead in ((True, "Blocked"), (False, "Not possible yet")):
         some = alike([b for b in made.barred if b.certain is certain])
         if some:
             named = "; ".join(
@@ -67,7 +71,7 @@ def _money(lift: Lift, made: Decision) -> str:
     if made.action == "stay batch":
         return ""
     if isinstance(made.extra, Missing):
-        return f"What it costs is not known: {made.extra.reason.rstrip('.')}."
+        return f"The cost is not known: {made.extra.reason.rstrip('.')}."
     currency = made.extra.unit.partition("/")[0]
     price = f"It costs {made.extra.value:,.3g} {currency} a day more"
     if isinstance(made.per_point, Number):
@@ -82,12 +86,12 @@ def _short(text: str, most: int = 160) -> str:
 
 
 def changes(found: Evidence, made: Decision) -> list[Change]:
-    """What would change the verdict: each input, where it is, and where it tips."""
+    """What would change the verdict: each input, its value, and its threshold."""
     lift = found.lift
     if isinstance(lift, Missing):
         return [Change("a backtest", "none", "one with two levels or more", "a verdict by its lifts")]
     if made.action == "not decided":
-        return [Change("the backtest", "not to be relied on", "no leak, and two levels or more", "a verdict by its lifts")]
+        return [Change("the backtest", "not reliable", "no leak, and two levels or more", "a verdict by its lifts")]
     parts = [*_of_lift(lift, made), *_of_money(found, lift, made), *_of_readiness(found, made)]
     if len(made.views) > 1 and not made.attributed:
         parts.append(Change("which views earn", "not attributed", "an attribution that chooses fewer", "fewer views to make fresh"))
@@ -101,7 +105,7 @@ def _of_lift(lift: Lift, made: Decision) -> list[Change]:
     for place, step in enumerate(lift.steps, start=1):
         if place > reached or not step.lifts:
             needs = (
-                f"an interval above 0; a lift of {step.detectable:.3g} would have been seen"
+                f"an interval above 0; a lift of {step.detectable:.3g} would have been detected"
                 if math.isfinite(step.detectable)
                 else "more days"
             )
@@ -110,12 +114,12 @@ def _of_lift(lift: Lift, made: Decision) -> list[Change]:
                 found.append(Change(_named(step), f"{shown(step)}, {step.verdict}", needs, then))
         elif place == reached:
             then = _before(lift, reached)
-            found.append(Change(_named(step), shown(step), "an interval that holds 0, in another period or for a model trained anew", then))
+            found.append(Change(_named(step), shown(step), "an interval that includes 0, in another period or after retraining", then))
     return found
 
 
 def _before(lift: Lift, place: int) -> str:
-    """What is done without the level at `place`: the LIFT before it, else batch."""
+    """The action without the level at `position`: the LIFT before it, else batch."""
     return next((_THEN[lift.levels[n].mode] for n in range(place - 1, 0, -1) if lift.steps[n - 1].lifts), "stay batch")
 
 
@@ -143,7 +147,7 @@ def _of_money(found: Evidence, lift: Lift, made: Decision) -> list[Change]:
         if swing is not None and made.action in ("stream these views", "compute these at request time"):
             now = f"{(swing.low * 2):,.4g}"
             tips = f"streaming costs {swing.cost_low:,.3g} at half and {swing.cost_high:,.3g} at twice"
-            parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another price for each 0.01"))
+            parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another price per 0.01"))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""What each way to answer costs a day, as formulas over numbers alone.
+"""The cost a day of each way to serve, as formulas over numbers.
 
 Symbols: U entities that are scored in batch, f refreshes a day, k candidates an entity (or a request), c_b and c_o CPU seconds a pair that
 is scored in batch and on request, b bytes of a stored row, R requests a day, rho the busy share of serving cores, m cores kept warm, n_k
@@ -25,7 +25,7 @@ KILOBYTE, GIGABYTE = 1024, 1e9
 
 @dataclass(frozen=True)
 class Formula:
-    """A part of what a way costs a day; `symbols` are those that it reads."""
+    """One part of the cost a day; `symbols` are its inputs."""
 
     name: str
     text: str
@@ -34,7 +34,7 @@ class Formula:
 
 
 def scoring(x: Values) -> float:
-    """CPU of a batch job that scores everybody."""
+    """CPU of a batch job that scores all entities."""
     return x["f"] * x["U"] * x["k"] * x["c_b"] * x["p_cpu"]
 
 
@@ -44,7 +44,7 @@ def batch_writes(x: Values) -> float:
 
 
 def batch_storage(x: Values) -> float:
-    """Keeping those rows."""
+    """Storage of those rows."""
     return x["U"] * x["b"] / GIGABYTE * x["p_gb"] / MONTH
 
 
@@ -59,12 +59,12 @@ def batch(x: Values) -> float:
 
 
 def serving(x: Values) -> float:
-    """CPU that answers on request, or that is kept warm for it."""
+    """CPU for serving on request, including warm cores."""
     return max(x["R"] * x["k"] * x["c_o"] / x["rho"], x["m"] * DAY) * x["p_cpu"]
 
 
 def reads_per_request(x: Values) -> float:
-    """Rows that a request reads: those of its keys, and those of candidates that no cache holds."""
+    """Rows read per request: those of its keys, and those of uncached candidates."""
     return x["n_k"] * x["n_r"] + x["k"] * (1 - x["h"])
 
 
@@ -74,7 +74,7 @@ def reads(x: Values) -> float:
 
 
 def on_request(x: Values) -> float:
-    """Answering on request."""
+    """Serving on request."""
     return serving(x) + reads(x)
 
 
@@ -95,17 +95,17 @@ def stream_writes(x: Values) -> float:
 
 
 def stream_state(x: Values) -> float:
-    """Keeping the state."""
+    """Storage of the state."""
     return x["S"] / GIGABYTE * x["p_gb"] / MONTH
 
 
 def streaming(x: Values) -> float:
-    """Keeping features fresh by a stream; answers are made on request beside it."""
+    """Keeping features fresh from a stream; serving on request is a separate cost."""
     return stream_cpu(x) + stream_writes(x) + stream_state(x)
 
 
 def rows_per_window(length: float, rate: float, tau: float) -> int:
-    """Rows that one read of a window of `length` seconds takes, of a key with `rate` events a second.
+    """Rows read for a window of `length` seconds, for a key with `rate` events a second.
 
     >>> rows_per_window(7 * 86_400, 1.0, 0), rows_per_window(7 * 86_400, 1.0, 3_600), rows_per_window(7 * 86_400, 20 / 86_400, 60)
     (604800, 168, 140)
@@ -115,7 +115,7 @@ def rows_per_window(length: float, rate: float, tau: float) -> int:
 
 
 def waste(requesters: list[int], entities: float) -> float:
-    """The share of precomputed predictions that nobody asks for: distinct requesters of each refresh window against all entities.
+    """The share of precomputed predictions that are never requested: distinct requesters of each refresh window against all entities.
 
     >>> waste([150_000] * 4, 3e6), waste([37_500] * 4, 3e6)
     (0.95, 0.9875)

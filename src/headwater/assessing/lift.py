@@ -1,4 +1,4 @@
-"""What a backtest says of lift, as an assessment reads it: from the backtest itself, or from the JSON that one has written."""
+"""The lift of a backtest as input of an assessment: from the backtest itself, or from its JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headwater.results.backtest_result import BacktestResult
 from headwater.results.lift_result import Earned, Lift, Mode, Stand, Step
 
 GivenBacktest = Backtest | BacktestResult | Mapping[str, object] | str | Path
-"""A Backtest, its result, the dictionary of its JSON, or a file of it."""
+"""A Backtest, its result, its JSON as a dictionary, or a file of it."""
 
 
 _HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
@@ -26,10 +26,10 @@ _WRITE = "write one with: headwater backtest --json > backtest.json"
 
 
 def lift_of(given: GivenBacktest) -> Lift:
-    """What a backtest says.
+    """Read the lift of a backtest.
 
     Raises:
-        UsageError: no such file, no JSON, or the JSON of something else.
+        UsageError: the file does not exist, or is not the JSON of a backtest.
     """
     if isinstance(given, BacktestResult):
         given = Backtest(given)
@@ -43,7 +43,7 @@ def lift_of(given: GivenBacktest) -> Lift:
 
 
 def earned_of(found: AttributionResult | Mapping[str, object]) -> Earned:
-    """What an attribution says of the views."""
+    """Read the attribution of the views."""
     said = found.to_dict() if isinstance(found, AttributionResult) else found
     units = cast("Sequence[Mapping[str, object]]", said["units"])
     views = {str(unit["name"]): [str(name) for name in cast("Sequence[str]", unit["views"])] for unit in units}
@@ -69,20 +69,20 @@ def _parsed(path: Path) -> Mapping[str, object]:
     except FileNotFoundError:
         raise UsageError(f"no backtest at {path}; {_WRITE}") from None
     except (ValueError, OSError) as error:
-        raise UsageError(f"{path} is no JSON of a backtest: {error}; {_WRITE}") from error
+        raise UsageError(f"{path} is not the JSON of a backtest: {error}; {_WRITE}") from error
     if not isinstance(said, Mapping):
-        raise UsageError(f"{path} holds {type(said).__name__}, and the JSON of a backtest is an object; {_WRITE}")
+        raise UsageError(f"{path} holds {type(said).__name__}, but the JSON of a backtest is an object; {_WRITE}")
     return said
 
 
 def _read(said: Mapping[str, object], where: str) -> Lift:
     absent = [name for name in _NEEDED if name not in said]
     if absent:
-        raise UsageError(f"{where} is not what a backtest says: it has no {', '.join(absent)}; {_WRITE}")
+        raise UsageError(f"{where} is not the JSON of a backtest: it lacks {', '.join(absent)}; {_WRITE}")
     try:
         return _lift(said)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{where} is not what a backtest says: {type(error).__name__}: {error}; {_WRITE}") from error
+        raise UsageError(f"{where} is not the JSON of a backtest: {type(error).__name__}: {error}; {_WRITE}") from error
 
 
 def _lift(said: Mapping[str, object]) -> Lift:
@@ -118,7 +118,7 @@ def _stand(level: Mapping[str, object], headline: str) -> Stand:
 
 
 def mode_of(kind: str, age: float | None) -> Mode:
-    """How features come to be as fresh as this.
+    """How features of a level are computed, by their age.
 
     Args:
         kind: "batch" or "real-time", by the one-hour rule.

@@ -1,7 +1,7 @@
-"""Network effects: why the world may answer a model back, which no backtest sees, and the kind of experiment that would tell.
+"""Network effects: how the world may react to a model, which no backtest sees, and the experiment that would measure it.
 
-What a definition gives away (a ranking, the words of its names) only makes an effect likely; a question settles it, and an answer goes
-before any guess.
+A definition (a ranking, the words of its names) only makes an effect likely; a question settles it, and an answer takes precedence
+over any inference.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _KINDS: Mapping[Effect, _Kind] = {
                 "cheat",
             )
         ),
-        "Do those whom the model is to catch change what they do once it catches them?",
-        "who is caught adapts, so what a backtest gains on past attacks shrinks once the attackers have seen the model at work",
+        "Do the people that the model detects change their behaviour once it detects them?",
+        "attackers adapt, so a gain on past attacks shrinks once they have seen the model in production",
         "cluster experiment with a burn-in (whole regions or merchants, read weeks after the start)",
-        "attackers move from treated accounts to untreated ones beside them, so an A/B by account counts displaced attacks as prevented",
+        "attackers move from treated accounts to untreated ones, so an A/B test by account counts displaced attacks as prevented",
     ),
     "feedback": _Kind(
         frozenset(
@@ -68,10 +68,10 @@ _KINDS: Mapping[Effect, _Kind] = {
                 "ads",
             )
         ),
-        "Does what the model shows decide which outcomes it later learns from?",
-        "what is shown is what can be clicked, so the model's own choices become its next training data",
-        "interleaving to see which ranking is preferred, then an A/B by user with the training log split by arm",
-        "if both arms train on one log, each learns from what the other has shown, and the difference between them fades",
+        "Do the model's own outputs decide which outcomes it is later trained on?",
+        "only shown items can be clicked, so the model's own choices become its next training data",
+        "interleaving to see which ranking is preferred, then an A/B test by user with the training log split by arm",
+        "if both arms train on one log, each learns from the items that the other has shown, and their difference fades",
     ),
     "supply": _Kind(
         frozenset(
@@ -101,25 +101,25 @@ _KINDS: Mapping[Effect, _Kind] = {
                 "auction",
             )
         ),
-        "Do those whom the model serves share what there is of something: drivers, stock, budget, slots?",
-        "what one customer is given another one lacks, so a gain for some is partly taken from the others",
-        "switchback by region and time (coin a region and bucket, the first part of each bucket left out)",
-        "in an A/B by user both arms draw on one supply, so the treated arm's gain holds what it took from the untreated one",
+        "Do the users of the model share a limited supply: drivers, stock, budget, slots?",
+        "one customer gets what another one then lacks, so a gain for some is partly a loss for others",
+        "switchback by region and time (randomised by region and time bucket, without the start of each bucket)",
+        "in an A/B test by user both arms draw on one supply, so the treated arm's gain includes what it took from the untreated one",
     ),
 }
 _NONE = "user-level A/B (each user hashed to one arm)"
-_NONE_TELLS = "nothing that one user is given changes what another one has, so their difference is the effect"
+_NONE_TELLS = "one user's treatment does not affect another user, so the difference between the arms is the effect"
 
 
 def network(model: Model, answered: Sequence[str] | None = None) -> Network:
     """The network effects of a model's task.
 
     Args:
-        model: whose names and task are looked at where nobody has answered.
-        answered: the effects that it has, as somebody who knows says; ("none",) for none. None: nobody has answered.
+        model: the model; its names and task are used if there is no answer.
+        answered: the effects that it has; ("none",) for none; None if not answered.
 
     Raises:
-        UsageError: an effect that there is not.
+        UsageError: an unknown effect.
 
     >>> import headwater as hw
     >>> network(None, ["none"]).experiment
@@ -131,7 +131,7 @@ def network(model: Model, answered: Sequence[str] | None = None) -> Network:
         NetworkEffect(effect, known, sign, (kind := _KINDS[effect]).why, kind.question, kind.experiment, kind.tells)
         for effect, sign in chosen.items()
     ]
-    # Of several, the one whose experiment forgives the others the least: shared supply, then adversaries, then feedback.
+    # Of several, the one with the strictest experiment: shared supply, then adversaries, then feedback.
     first = next((one for effect in ("supply", "adversaries", "feedback") for one in found if one.effect == effect), None)
     questions = [kind.question for kind in _KINDS.values()] if answered is None else []
     if first is None:
@@ -145,12 +145,12 @@ def _answered(answered: Sequence[str]) -> dict[Effect, str]:
         if name not in allowed:
             raise UsageError(f"network effect {name!r}; {nearest(name, allowed)} (of {', '.join(allowed)})")
     if "none" in answered and len(answered) > 1:
-        raise UsageError(f"network effects {', '.join(answered)}: 'none' stands alone")
+        raise UsageError(f"network effects {', '.join(answered)}: 'none' cannot be combined with others")
     return {effect: "as answered" for effect in _KINDS if effect in answered}
 
 
 def _signs(model: Model) -> dict[Effect, str]:
-    """Effects that the definition makes likely, and what of it does."""
+    """Effects that the definition makes likely, and the sign of each."""
     named = {
         f"model {model.name!r}": model.name,
         f"labels {model.labels.name!r}": model.labels.name,

@@ -1,4 +1,4 @@
-"""What others have published of the lift that fresher features gave them: theirs, on their data, and no evidence for one's own."""
+"""Published lifts of fresher features: other companies' results on their data, not evidence for yours."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _WORDS: dict[UseCase, frozenset[str]] = {
 
 
 def use_cases(model: Model) -> Sequence[UseCase]:
-    """What a model is for, by its task and the words of its names; empty where nothing says it."""
+    """The use cases of a model, by its task and the words of its names; empty if they are not known."""
     said = set().union(*(words(name) for name in (model.name, model.labels.name, model.labels.label_name)))
     found: list[UseCase] = [use for use, mine in _WORDS.items() if said & mine]
     if model.ranking is not None and "recommendations" not in found:
@@ -82,6 +82,6 @@ def use_cases(model: Model) -> Sequence[UseCase]:
 
 
 def published(model: Model) -> Sequence[Published]:
-    """What was published of a model's use cases; nothing where there is none, or where nothing says what it is for."""
+    """The published lifts for a model's use cases; empty if there are none or the use cases are not known."""
     uses = use_cases(model)
     return [one for one in TABLE if one.use in uses]

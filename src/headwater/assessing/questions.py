@@ -1,4 +1,4 @@
-"""What no program can measure: questions in a file of TOML, and the answers that somebody wrote into it."""
+"""Questions that cannot be measured, in a TOML file, and the answers that a user wrote into it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headwater.results.measurement import Missing, Number, Reading
 _SECONDS = "seconds"
 _HEAD = """\
 # What `headwater assess readiness` cannot measure. Write an answer between the quotes, and pass the file as --answers.
-# An empty answer stays unknown; it never counts as a good one. What can be measured is, and goes before an answer.
+# An empty answer stays unknown; it never counts as a good one. A measurement takes precedence over an answer.
 """
 
 
@@ -27,10 +27,10 @@ class Answers:
     given: Mapping[str, str | float]
 
     def reading(self, check: Check) -> Reading:
-        """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing where there is none."""
+        """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing without an answer."""
         asks = check.asks
         if asks is None or self.given.get(check.id, "") == "":
-            return Missing("nobody has answered")
+            return Missing("not answered")
         answer = self.given[check.id]
         if asks.green == _SECONDS:
             return Number(float(answer), "s", "given", "the answers file")
@@ -43,7 +43,7 @@ def write_questions(path: Path) -> None:
     """Write the questions into a new file.
 
     Raises:
-        UsageError: the file is there already, and may hold answers.
+        UsageError: the file exists, and may hold answers.
     """
     parts = [_HEAD]
     for check in TABLE:
@@ -55,21 +55,21 @@ def write_questions(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(parts))
     except FileExistsError:
-        raise UsageError(f"{path} is there already, and may hold answers; name a new file") from None
+        raise UsageError(f"{path} already exists, and may hold answers; name a new file") from None
 
 
 def read_answers(path: Path) -> Answers:
     """The answers in a file.
 
     Raises:
-        UsageError: no such file, no TOML, a check that asks nothing, or a word that is no answer.
+        UsageError: the file does not exist or is not TOML, a check has no question, or an answer is not allowed.
     """
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no answers at {path}; write the questions with --write-questions {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+        raise UsageError(f"{path} is not TOML: {error}") from error
     asking = {check.id: check.asks for check in TABLE if check.asks is not None}
     given: dict[str, str | float] = {}
     for name, entry in said.items():

@@ -1,4 +1,4 @@
-"""Readiness: everything that a project is made of is looked at, nothing of it is changed, and each view learns how fresh it can be."""
+"""Readiness: measure a project without changing it, and derive how fresh each view can be."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.results.readiness_result import Finding, Reach, Readiness
 from headwater.training.requests import Requests
 
-_DEFAULTS = {"F": ("1m", "the freshness to aim at, where the view is not a stream's; --freshness"), "B": ("100ms", "--budget")}
+_DEFAULTS = {"F": ("1m", "the freshness to aim at, if the view does not stream; --freshness"), "B": ("100ms", "--budget")}
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where to look, and how long.
+    """Where to measure, and for how long.
 
-    store: an online store or its URL; None is that of the settings. folder: of logs and outcomes; None is headwater's home. models: of
+    store: an online store or its URL; None takes the settings. folder: of logs and outcomes; None takes headwater's home. models: of
     fitted models. database: a URL of PostgreSQL; tables: which of its tables holds the rows of a source, by the source's name. records:
-    how many of a topic's last records are read; watch: for how many seconds it is watched. freshness, budget: F and B where definitions
-    do not say them.
+    how many of a topic's last records are read; watch: for how many seconds it is watched. freshness, budget: F and B if definitions
+    do not give them.
     """
 
     store: OnlineStore | str | None = None
@@ -60,12 +60,12 @@ class Places:
 def readiness(project: Project, places: Places | None = None, answers: Answers | None = None) -> Readiness:
     """How ready a project is for fresher features: the scorecard, measured where it can be, and the highest level of each view.
 
-    Nothing that is looked at changes. What cannot be reached is "not measured", with the reason; what nobody answers is unknown.
+    Nothing is changed. A part that cannot be reached is "not measured", with the reason; an unanswered question is unknown.
 
     Args:
-        project: whose.
-        places: where to look.
-        answers: to what no program can measure.
+        project: the project.
+        places: where to measure.
+        answers: to the questions that cannot be measured.
 
     Raises:
         UsageError: a table for a source that the project does not have.
@@ -98,7 +98,7 @@ def readiness(project: Project, places: Places | None = None, answers: Answers |
 
 @dataclass
 class _Seen:
-    """What was looked at, each place once."""
+    """The readings of each place, measured once."""
 
     project: Project
     places: Places
@@ -112,7 +112,7 @@ class _Seen:
     # ---------------------------------------------------------------- limits
 
     def limits(self, model: Model | None = None, view: FeatureView | None = None) -> Limits:
-        """F, W, B, T and L in seconds, as far as they are known; what each is taken from goes into `assumed`."""
+        """F, W, B, T and L in seconds, as far as they are known; the origin of each goes into `assumed`."""
         first = model or self.project.models[0]
         readings, _, _ = self.model(first)
         found = {name: r.value if isinstance(r, Number) else math.nan for name, r in self._asked(first, readings).items()}
@@ -133,7 +133,7 @@ class _Seen:
         for name, given in said.items():
             default, source = _DEFAULTS[name]
             value = micros(default if given is None else given, name) / 1e6
-            made[name] = Number(value, "s", "default" if given is None else "given", source if given is None else "as asked for")
+            made[name] = Number(value, "s", "default" if given is None else "given", source if given is None else "as given")
         made |= {"T": readings["training_span"], "L": readings["label_p95"]}
         self.assumed |= made
         return made
@@ -148,9 +148,9 @@ class _Seen:
         """Readings of a model."""
         found = dict(self.model(model)[0])
         answer = self.answers.reading(check)
-        latency = found.get("latency", Missing("no served log"))
+        latency = found.get("latency", Missing("no serving log"))
         budget = self.limits(model)["B"]
-        # What is too slow at today's rate is no quicker at twice the peak; what is quick says nothing of it.
+        # Too slow at today's rate is also too slow at twice the peak; fast enough today proves nothing for the peak.
         slow = isinstance(latency, Number) and latency.value > budget
         found["peak_latency"] = latency if slow else answer
         registered = _registered(model, self.places.models)
@@ -160,7 +160,7 @@ class _Seen:
         return found
 
     def of_view(self, view: FeatureView, models: list[Model], check: Check) -> dict[str, Reading]:
-        """Readings of a view: of the topic where there is one, else of the history; a table of the database goes before a file."""
+        """Readings of a view: of the topic if there is one, else of the history; a database table takes precedence over a file."""
         past, live = self.history(view.source), self.tail(view.source)
         found = dict(self.source(view.source))
         if isinstance(past, archive_probe.History):
@@ -179,7 +179,7 @@ class _Seen:
         if "cold" not in found:
             found["cold"] = request_probe.cold(view, asked, past if isinstance(past, archive_probe.History) else None)
         found["differs"] = self.store.differs.get(view.name, Missing(f"no value of view {view.name!r} was compared"))
-        copied = found.get("copies", Missing("nothing tells copies apart"))
+        copied = found.get("copies", Missing("duplicates cannot be recognised"))
         found["idempotent"] = _idempotent(copied)
         answer = self.answers.reading(check)
         for name in ("known_column", "history_kept"):
@@ -191,17 +191,17 @@ class _Seen:
         return found
 
     def applies(self, view: FeatureView, check: Check) -> bool:
-        """Whether a check is about something that the view has: a topic's settings are no matter of events that are pushed."""
+        """Whether a check applies to the view: topic settings do not apply to pushed events."""
         return check.id not in {"E6", "E8", "E9", "E11"} or isinstance(bottom_of(view.source).stream, KafkaTopic | None)
 
     def beyond(self, view: FeatureView, models: list[Model], limits: Limits) -> list[tuple[Reach, Finding]]:
-        """What a level asks beyond its gates."""
+        """The requirements of a level beyond its gates."""
         readings = self.of_view(view, models, TABLE[0])
         past, live = self.history(view.source), bottom_of(view.source).stream
         found: list[tuple[Reach, Finding]] = []
         if isinstance(past, Missing):
             found.append(("daily", nothing_to_read(view, past)))
-        delay = readings.get("known_delay", Missing("no history says when events are known"))
+        delay = readings.get("known_delay", Missing("no history with the time when events become known"))
         if isinstance(delay, Number) and delay.value > HOUR / 1e6:
             remedy = "load events more often than hourly, or read them from a stream"
             late = Finding("D1", "O1", f"view {view.name}", "events are known within the hour", "red", delay, "≤ 1h", "> 1h", remedy, {})
@@ -213,7 +213,7 @@ class _Seen:
             found.append(("at request time", lag.judge(f"view {view.name}", readings, limits)))
         return found
 
-    # ---------------------------------------------------------------- places, each looked at once
+    # ---------------------------------------------------------------- places, each measured once
 
     def tail(self, source: Source) -> stream_probe.Tail | Missing:
         """The end of the source's topic."""
@@ -248,7 +248,7 @@ class _Seen:
         return made
 
     def source(self, source: Source) -> dict[str, Reading]:
-        """What all views of a source share."""
+        """Readings that all views of a source share."""
         if source.name not in self._sources:
             past, live = self.history(source), self.tail(source)
             topic = bottom_of(source).stream
@@ -274,7 +274,7 @@ class _Seen:
         return self._sources[source.name]
 
     def model(self, model: Model) -> tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]:
-        """What labels, outcomes and the served log say."""
+        """Readings of labels, outcomes and the serving log."""
         if model.name not in self._models:
             labelled, asked = request_probe.of_labels(model)
             logged, rows = request_probe.of_log(model, self.folder)
@@ -289,7 +289,7 @@ class _Seen:
 
     @property
     def folder(self) -> Path:
-        """Where logs lie."""
+        """The folder of the logs."""
         return settings.home() if self.places.folder is None else self.places.folder
 
     def _over(self, source: Source) -> list[FeatureView]:
@@ -297,11 +297,11 @@ class _Seen:
 
 
 def _idempotent(copied: Reading) -> Reading:
-    """Whether producers are idempotent. This client cannot ask a broker for its producers, so copies say it."""
+    """Whether producers are idempotent. The client cannot list a broker's producers, so the share of duplicates is the evidence."""
     if isinstance(copied, Missing):
-        return Missing(f"the Kafka client cannot list producers, and copies are not measured: {copied.reason}")
+        return Missing(f"the Kafka client cannot list producers, and duplicates are not measured: {copied.reason}")
     few = 1.0 if copied.value <= 1e-4 else 0.5 if copied.value <= 1e-3 else 0.0
-    return measured(few, "", f"the Kafka client cannot list producers; copies are {copied.value:.3g}")
+    return measured(few, "", f"the Kafka client cannot list producers; the share of duplicates is {copied.value:.3g}")
 
 
 def _registered(model: Model, folder: Path | None) -> Reading:

@@ -1,4 +1,4 @@
-"""From findings to what can be done: the highest level of each view, the two ladders, and what bars the next step."""
+"""From findings to levels: the highest level of each view, the two ladders, and the blockers of the next step."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def judged(view: FeatureView, mine: Sequence[Finding], also: Sequence[tuple[Reac
     """How fresh a view can be.
 
     Args:
-        view: which.
-        mine: the findings that concern it: its own, its models', the project's.
-        also: what a level asks beyond its gates, as findings of that level.
+        view: the view.
+        mine: the findings that apply to it: its own, its models', the project's.
+        also: requirements of a level beyond its gates, as findings of that level.
     """
     blockers: list[Blocker] = []
     for level in REACHES[1:]:
@@ -33,25 +33,25 @@ def judged(view: FeatureView, mine: Sequence[Finding], also: Sequence[tuple[Reac
 
 
 def ladders(findings: Sequence[Finding]) -> tuple[Ladder, Ladder]:
-    """The two ladders. A rung without a check of its own is as far as the rung below it."""
+    """The two ladders. A rung without a check of its own is reached with the rung below it."""
     return _ladder("online", ONLINE, _RUNGS, findings), _ladder("learning", LEARNING, _LEARNED, findings)
 
 
 def nothing_to_read(view: FeatureView, why: Missing) -> Finding:
-    """What bars even daily values: no history, or one that cannot be read."""
+    """The finding that blocks even daily values: no history, or one that cannot be read."""
     said = "give the source history=, a table that can be read"
     return Finding("E7", "O1", f"view {view.name}", "a history that can be read", "red", why, "yes", "no", said, {})
 
 
 def no_stream(view: FeatureView) -> Finding:
-    """What bars streaming where events come from nowhere as they happen."""
+    """The finding that blocks streaming: the source has no stream."""
     why = Missing(f"source {view.source.name!r} has no stream=")
-    remedy = "publish its events as they happen, and name them in stream=: hw.kafka(topic), hw.push() or hw.appended(path)"
+    remedy = "publish its events as they happen, and set stream=: hw.kafka(topic), hw.push() or hw.appended(path)"
     return Finding("E1", "O3", f"view {view.name}", "a stream of the events", "red", why, "yes", "no", remedy, {})
 
 
 def _before(blockers: Sequence[Blocker], states: Sequence[State]) -> Reach:
-    """The level before the first that one of these states bars."""
+    """The level before the first that has one of these states."""
     barred = next((REACHES.index(b.level) for b in blockers if b.state in states), len(REACHES))
     return REACHES[barred - 1]
 

@@ -1,4 +1,4 @@
-"""Features made while somebody waits: how long each takes, and what is left of the lift when some of its calls time out."""
+"""Features computed at request time: the latency of each, and the lift if some of its calls time out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _THIRD_PARTY = f"{LATENCY}__third party"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is looked at: between which levels (by name) the lift lies, the split, the shares that time out, and rows of the served log."""
+    """The request: the two levels of the lift (by name), the split, the shares of timed-out calls, and rows of the serving log."""
 
     model: Model
     stale: tuple[str, Level]
@@ -63,9 +63,9 @@ class Asked:
 
 
 def at_request(asked: Asked) -> Sequence[AtRequest]:
-    """Every request feature and third party of the model; empty where it has none.
+    """Every request feature and third party of the model; empty if it has none.
 
-    A function is timed here, on labelled rows; a third party is never called, and its time is that of the served log.
+    A function is timed here, on labelled rows; a third party is never called, and its latency is taken from the serving log.
     """
     service = asked.model.features
     made: Sequence[RequestFeature | HttpFeatures] = [*service.request_features, *service.http_features]
@@ -92,12 +92,12 @@ def _fallback(one: RequestFeature | HttpFeatures) -> str:
     return ", ".join(f"{column} = {one.fallback.get(column)!r}" for column in one.columns)
 
 
-# ---------------------------------------------------------------- how long
+# ---------------------------------------------------------------- latency
 
 
 def _of_log(http: HttpFeatures, log: pl.DataFrame | None) -> tuple[Reading, Reading]:
     if log is None or _THIRD_PARTY not in log.columns or not log[_THIRD_PARTY].drop_nulls().len():
-        none = Missing(f"no served log says it, and {http.place} is not called to find out")
+        none = Missing(f"there is no serving log, and {http.place} is not called to find out")
         return none, none
     times = log[_THIRD_PARTY].drop_nulls() / 1e6
     said = f"{len(times):,} rows served, all third parties of a request together"
@@ -110,7 +110,7 @@ def _quantile(times: pl.Series, q: float, said: str) -> Reading:
 
 
 def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, Reading]:
-    """The time of single calls, of the arguments that labelled rows have."""
+    """The latency of single calls, with the arguments of labelled rows."""
     if isinstance(trial, Missing):
         return trial, trial
     ordered = [column.head(_CALLS).to_list() for column in trial.arguments(function)]
@@ -124,7 +124,7 @@ def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, 
     return _quantile(pl.Series(times), 0.5, said), _quantile(pl.Series(times), 0.99, said)
 
 
-# ---------------------------------------------------------------- what is left
+# ---------------------------------------------------------------- the remaining lift
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Trial:
         ]
 
     def without(self, one: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
-        """The fresh level's test rows, where the feature has its fallback in the rows `out`: bool (test rows)."""
+        """The fresh level's test rows, with the feature's fallback in the rows `out`: bool (test rows)."""
         frame = self.wide[self.test]
         lost = pl.Series(out)
         if isinstance(one, RequestFeature):
@@ -165,7 +165,7 @@ class _Trial:
         return frame.select(self.model.features.feature_names)
 
     def score(self, fitted: Fitted, frame: pl.DataFrame) -> F64:
-        """The score of each test row; of a ranking, its place."""
+        """The score of each test row; for a ranking, its position."""
         score = fitted.score(frame)
         return score if self.groups is None else places(self.groups, score)
 
@@ -179,7 +179,7 @@ def _trial(asked: Asked) -> _Trial:
     """Train the stale and the fresh level, as a backtest would."""
     given = asked.model
     if given.ranking is not None and given.ranking.candidates:
-        raise UsageError(f"model {given.name!r} finds candidates anew at each level, so no feature is lost by itself")
+        raise UsageError(f"model {given.name!r} retrieves candidates separately at each level, so one feature alone cannot time out")
     model = dataclasses.replace(given, features=given.features.in_training)
     refuse_label_columns(model)
     requests = read_labels(model.labels, strings=model.task_type.classes)
@@ -208,7 +208,7 @@ def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
 
 
 def _with_inputs(service: FeatureService) -> FeatureService:
-    """The service, and what feeds its request features."""
+    """The service, and the inputs of its request features."""
     have = set(service.feature_names)
     refs: dict[str, FeatureRef] = {ref.name: ref for function in service.request_features for ref in function.inputs.values()}
     return FeatureService(service.name, [*service.features, *(ref for name, ref in refs.items() if name not in have)])
@@ -218,10 +218,10 @@ def _timed_out(one: RequestFeature | HttpFeatures, trial: _Trial | Missing, aske
     if isinstance(trial, Missing):
         return trial
     if not asked.shares:
-        return Missing("no share of calls was asked for")
+        return Missing("no share of calls was requested")
     names = trial.model.features.feature_names
     if not any(name in names for name in ([one.name] if isinstance(one, RequestFeature) else one.feature_names)):
-        return Missing("not in training: no history says what it would have been")
+        return Missing("not in training: there is no history of its values")
     drawn = np.random.default_rng([asked.seed, *one.name.encode()]).random(len(trial.test))
     stale = asked.stale[0]
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
@@ -243,14 +243,14 @@ def _named(asked: Asked, share: float) -> str:
 
 
 def lost_at(found: AtRequest) -> float:
-    """The smallest share of calls tried at which the lift is no LIFT any more; NaN where it is one at none or at all of them."""
+    """The smallest tried share of calls at which the lift is no longer a LIFT; NaN if it is one at none or at all of them."""
     if isinstance(found.timed_out, Missing) or not found.timed_out or not found.timed_out[0].lift.lifts:
         return math.nan
     return next((one.share for one in found.timed_out if not one.lift.lifts), math.nan)
 
 
 def over_budget(found: AtRequest, model: Model) -> bool:
-    """Whether its p99 by itself is more than the model's latency budget."""
+    """Whether its p99 alone exceeds the model's latency budget."""
     if model.latency_budget is None or isinstance(found.p99, Missing):
         return False
     return found.p99.value > micros(model.latency_budget, "latency_budget") / 1e6

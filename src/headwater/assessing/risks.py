@@ -1,4 +1,4 @@
-"""What a verdict does not rule out, in sentences."""
+"""The risks that remain after a verdict, in sentences."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from headwater.results.measurement import Missing, duration
 
 
 def risks(found: Evidence, made: Decision, asked: Sequence[AtRequest], effects: Network, model: Model) -> list[str]:
-    """The risks, the heaviest first."""
+    """The risks, the most serious first."""
     said = [] if isinstance(found.lift, Missing) else _of_lift(found.lift)
     said += [f"{_first(one.why)}: {one.effect} ({one.known}, {one.sign})." for one in effects.effects]
     said += [line for one in asked for line in _of_feature(one, model)]
     if not isinstance(found.readiness, Missing) and (unknown := found.readiness.counts()["unknown"]):
-        said.append(f"{unknown} checks of readiness are unknown; each may turn out red.")
+        said.append(f"{unknown} readiness checks are unknown; each may turn out red.")
     if isinstance(found.cost, Missing):
-        said.append(f"What it costs is not known: {found.cost.reason}.")
+        said.append(f"The cost is not known: {found.cost.reason}.")
     elif lacks := [f"{way.name} needs {', '.join(way.lacks)}" for way in found.cost.ways if way.lacks]:
-        said.append(f"Not all of the cost is known: {'; '.join(lacks)}.")
+        said.append(f"The cost is only partly known: {'; '.join(lacks)}.")
     if made.views and not made.attributed and len(made.views) > 1:
-        said.append("Which views earn was not found, so the plan may make views fresh that gain nothing.")
+        said.append("There is no attribution, so the plan may make views fresh that gain nothing.")
     return said
 
 
@@ -37,7 +37,7 @@ def _of_lift(lift: Lift) -> list[str]:
         if one["severity"] != "ok"
     ]
     left = cast("Sequence[str]", lift.said.get("not_in_training") or [])
-    untrained = [f"Not in training, so in no lift here: {', '.join(left)}."] if left else []
+    untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
     return [*warned, *untrained, *cast("Sequence[str]", lift.said.get("assumptions") or [])]
 
 
@@ -45,7 +45,7 @@ def _of_feature(one: AtRequest, model: Model) -> list[str]:
     said = []
     share = lost_at(one)
     if math.isfinite(share):
-        said.append(f"Where {share:.0%} of the calls of {one.name} time out, the lift is no LIFT any more.")
+        said.append(f"If {share:.0%} of the calls of {one.name} time out, the lift is no longer a LIFT.")
     if over_budget(one, model) and not isinstance(one.p99, Missing):
         said.append(f"{one.name} takes {duration(one.p99.value)} at p99, more than the whole latency budget of {model.latency_budget}.")
     return said

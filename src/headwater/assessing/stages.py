@@ -1,4 +1,4 @@
-"""The staged plan: first answers on request with the features that there are, then fresher ones, view by view."""
+"""The staged plan: first predictions on request with the existing features, then fresher features, view by view."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def staged(found: Evidence, made: Decision) -> Plan:
     """The plan of a verdict."""
     stay = [view for view in found.views if view not in made.views]
     if made.action == "not decided":
-        return Plan([], stay, "No stage is planned before there is a backtest that can be relied on.")
+        return Plan([], stay, "No stage is planned without a reliable backtest.")
     first = _on_request(found, made)
     views = [_view(found, made, names) for names in _together(found, made.views)]
     note = ""
     if not views:
-        note = "No view has to be fresher: no step towards it is shown to pay."
+        note = "No view has to be fresher: no step is shown to pay."
     elif not made.attributed and len(views) > 1:
         note = "The views are in the order of their definition; an attribution would order them by what each gains."
     return Plan([first, *views], stay, note)
@@ -31,7 +31,7 @@ def staged(found: Evidence, made: Decision) -> Plan:
 def _on_request(found: Evidence, made: Decision) -> Stage:
     """Transition 1."""
     costs: Reading = found.cost if isinstance(found.cost, Missing) else found.cost.way("on request").total
-    gives = _coverage(found.lift) if isinstance(found.lift, Lift) else "not known: there is no backtest"
+    gives = _coverage(found.lift) if isinstance(found.lift, Lift) else "not known: no backtest is available"
     if isinstance(found.readiness, Missing):
         state: State = "not known"
         blocker, remedy = found.readiness.reason, "run headwater assess readiness"
@@ -39,12 +39,12 @@ def _on_request(found: Evidence, made: Decision) -> Stage:
         state, blocker, remedy = _rung(found.readiness.online, {f.check: f.remedy for f in found.readiness.findings})
     if made.action == "stay batch" and state != "ready":
         state = "not needed"
-    does = "answer each request with a prediction made then, from the features that batch jobs keep"
+    does = "predict at each request, from the features that batch jobs keep"
     return Stage(1, "on request, batch features", does, gives, costs, state, blocker, remedy)
 
 
 def _rung(ladder: Ladder, remedies: Mapping[str, str]) -> tuple[State, str, str]:
-    """Whether the ladder's second rung is reached, and what bars it."""
+    """Whether the ladder's second rung is reached, and its blocker."""
     if ladder.reached >= 1:
         return "ready", "", ""
     said = "; ".join(ladder.bars[:2]) + (f"; and {len(ladder.bars) - 2} more" if len(ladder.bars) > 2 else "")
@@ -53,10 +53,10 @@ def _rung(ladder: Ladder, remedies: Mapping[str, str]) -> tuple[State, str, str]
 
 
 def _coverage(lift: Lift) -> str:
-    """What answering on request gives, as the backtest's transitions say."""
+    """The gain of predicting on request, from the backtest's transitions."""
     steps = [one for one in cast("Sequence[Mapping[str, object]]", lift.said.get("transitions") or []) if one["number"] == 1]
     if not steps:
-        return "not measured: the backtest has no level whose predictions are made ahead"
+        return "not measured: the backtest has no level with precomputed predictions"
     before, after = cast("tuple[float | None, float | None]", steps[0]["coverage"])
     new = cast("Mapping[str, object] | None", lift.said.get("new_keys"))
     said = f"answers {before:.1%} to {after:.1%} of requests" if before is not None and after is not None else "coverage not known"
@@ -66,7 +66,7 @@ def _coverage(lift: Lift) -> str:
 
 
 def _together(found: Evidence, views: Sequence[str]) -> list[list[str]]:
-    """The views, with those that the attribution made fresh at once together: one value is made of them, or they are of one source."""
+    """The views, grouped if the attribution made them fresh together: one value needs them all, or they share a source."""
     gains = {} if isinstance(found.lift, Missing) or found.lift.earned is None else found.lift.earned.gains
     groups: dict[int, list[str]] = {}
     for view in views:
@@ -75,7 +75,7 @@ def _together(found: Evidence, views: Sequence[str]) -> list[list[str]]:
 
 
 def _view(found: Evidence, made: Decision, names: Sequence[str]) -> Stage:
-    """Transition 2, one view or those that go together."""
+    """A stage of transition 2: one view, or a group of views."""
     wanted = NEEDS[made.action]
     what = "it" if len(names) == 1 else "them"
     verb = {"hourly": f"compute {what} every hour", "streaming": f"keep {what} from the stream"}.get(
@@ -83,7 +83,7 @@ def _view(found: Evidence, made: Decision, names: Sequence[str]) -> Stage:
     )
     each = [_barred(found, name, wanted) for name in names]
     state, blocker, remedy = min(each, key=lambda one: ("blocked", "not known", "ready").index(one[0]))
-    costs = _cost(found, names[0]) if len(names) == 1 else Missing("each of them alone counts the cores that always run")
+    costs = _cost(found, names[0]) if len(names) == 1 else Missing("the cost of each alone includes the cores that always run")
     return Stage(2, ", ".join(names), verb, _gain(found, names[0]), costs, state, blocker, remedy)
 
 
@@ -92,7 +92,7 @@ def _barred(found: Evidence, name: str, wanted: Reach) -> tuple[State, str, str]
         return "not known", found.readiness.reason, "run headwater assess readiness"
     view = next((one for one in found.readiness.views if one.view == name), None)
     if view is None:
-        return "not known", f"readiness knows no view {name!r}", ""
+        return "not known", f"view {name!r} is not in the readiness result", ""
     bars: list[Blocker] = [b for b in view.blockers if REACHES.index(b.level) <= REACHES.index(wanted)]
     if not bars:
         return "ready", "", ""
@@ -103,7 +103,7 @@ def _barred(found: Evidence, name: str, wanted: Reach) -> tuple[State, str, str]
 
 def _gain(found: Evidence, name: str) -> str:
     if isinstance(found.lift, Missing) or found.lift.earned is None:
-        return "not known by itself: no attribution"
+        return "not known for a single view: no attribution"
     earned = found.lift.earned
     if name in earned.gains:
         step = earned.gains[name]

@@ -1,4 +1,4 @@
-"""How many CPU seconds a score and an event take here: a short timing of the real code, of all threads together."""
+"""CPU seconds of a prediction and of an event on this machine: a short timing of the real code, all threads together."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def of_model(model: Model, folder: Path | None) -> dict[str, Reading]:
 
 
 def of_reads(model: Model, store: OnlineStore | str | None, requests: pl.DataFrame | None) -> Reading:
-    """CPU seconds of reading and computing the features of one request, over the store, which is read alone."""
+    """CPU seconds of reading and computing the features of one request, from the store, opened read-only."""
     if requests is None or not requests.height:
-        return Missing("no labelled request to ask for")
+        return Missing("no labelled request")
     try:
         with opened(store, readonly=True) as mine:
             features = OnlineFeatures(model.features, mine)
@@ -66,7 +66,7 @@ def of_reads(model: Model, store: OnlineStore | str | None, requests: pl.DataFra
 
 
 def of_events(views: Sequence[FeatureView]) -> Reading:
-    """CPU seconds of an event of a view: events of the history made tiles of, and those added to records; nothing is written."""
+    """CPU seconds of an event of a view: events of the history are aggregated to tiles and merged into records; nothing is written."""
     spent, count = 0.0, 0
     for view in views:
         try:
@@ -80,9 +80,7 @@ def of_events(views: Sequence[FeatureView]) -> Reading:
             count += events.height
         except HeadwaterError as error:
             return Missing(str(error))
-    return (
-        measured(spent / count, "s", f"CPU of an event of a view, {count:,} events") if count else Missing("no history to take events from")
-    )
+    return measured(spent / count, "s", f"CPU of an event of a view, {count:,} events") if count else Missing("no history with events")
 
 
 def _events(view: FeatureView) -> pl.DataFrame:
@@ -95,7 +93,7 @@ def _events(view: FeatureView) -> pl.DataFrame:
 
 
 def _cpu(work: Callable[[], object]) -> float:
-    """CPU seconds of one call, the mean over at least half a second of them; the first, which may compile, is not counted."""
+    """CPU seconds of one call, the mean over at least half a second; the first call, which may compile, is not counted."""
     work()
     began, since, calls = time.process_time(), clock.stopwatch(), 0
     while calls == 0 or clock.stopwatch() - since < SECONDS:

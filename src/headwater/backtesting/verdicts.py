@@ -13,7 +13,7 @@ or a harm has to hold among all steps in that metric, by Holm's method ("A simpl
 sequentially rejective multiple test procedure", 1979): the smallest p-value times
 the number of steps, the next times one less, and so on, must stay below 5 %.
 
-A lift that the test would have seen in 80 % of cases is 2.8 standard errors
+The minimum detectable effect, the lift that the test detects in 80 % of cases, is 2.8 standard errors
 (1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more where several steps
 are read together; the standard error is that of the paired resamples (and refits).
 """
@@ -187,7 +187,7 @@ def _sentence(verdict: Verdict, change: _Change, absence: str, alone: str) -> st
         case "no lift worth having":
             return f"{verdict}: {change} lies inside +-{change.plain(change.min_lift)}"
         case "not shown":
-            seen = f"a lift of {change.plain(change.detectable)} would have been seen"
+            seen = f"a lift of {change.plain(change.detectable)} would have been detected"
             return f"{verdict}: {change}, at most {change.signed(change.high)}; {seen}"
         case _:
             return f"{verdict} of {change}"

@@ -1,4 +1,4 @@
-"""The renderings of a backtest: a result in, text out."""
+"""Renderings of a backtest result: HTML, JSON, notebook, terminal and plain text."""
 
 from headwater.reports.backtest_page import to_html
 from headwater.reports.brief import to_text

@@ -23,12 +23,12 @@ td:nth-child(2) { white-space: normal; }
 
 
 def to_html(found: AssessmentResult) -> str:
-    """A page that needs nothing beside itself, plotly's own JavaScript included.
+    """The assessment as one self-contained HTML page, plotly's JavaScript included.
 
-    Order: verdict, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness, and apart from
-    all these what others have published. Its content security policy lets run its two scripts, by their hashes, and nothing be fetched.
+    Order: verdict, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness, and separate from
+    all these, published lifts of others. Its content security policy allows its two scripts, by their hashes, and no network requests.
     """
-    from plotly.offline import get_plotlyjs  # imported here: whoever only prints Markdown needs none of it
+    from plotly.offline import get_plotlyjs  # imported here: Markdown does not need it
 
     plotly = get_plotlyjs()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {_hash(plotly)} {_hash(SCRIPT)}"
@@ -58,7 +58,7 @@ def to_html(found: AssessmentResult) -> str:
 
 
 def to_markdown(found: AssessmentResult) -> str:
-    """The same parts as Markdown, without pictures and without the tables of every check and every number."""
+    """The assessment as Markdown: the same sections, without figures and without the tables of every check and every number."""
     every: Sequence[document.Part] = [
         parts.plan(found),
         parts.changes(found),
@@ -80,7 +80,7 @@ def to_markdown(found: AssessmentResult) -> str:
 
 
 def _verdict(found: AssessmentResult) -> Html:
-    why = document.to_html(document.Part("why", "By which rules", [document.Bullets(parts.why(found))]))
+    why = document.to_html(document.Part("why", "Why: the rules", [document.Bullets(parts.why(found))]))
     return join(
         [
             Html('<section id="verdict">'),

@@ -1,4 +1,4 @@
-"""The parts of an assessment as plain text and tables, for whichever page."""
+"""The sections of an assessment as plain text and tables; HTML and Markdown are written from them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from headwater.results.decision_result import shown
 from headwater.results.measurement import Missing, Number, Reading, duration
 
 _RULES = {
-    "leak": "A leak decides nothing",
-    "unknown": "Nothing to decide on",
+    "leak": "No verdict while there is a leak",
+    "unknown": "No verdict without a backtest",
     "lift": "Only a LIFT counts",
-    "money": "It has to earn what it costs",
+    "money": "The gain must exceed the cost",
     "views": "Which views",
-    "readiness": "What is in the way",
+    "readiness": "What blocks it",
 }
 
 
 def headline(found: AssessmentResult) -> str:
-    """The verdict in a few words."""
+    """The verdict as a heading."""
     made = found.decision
     names = listed(made.views) if 0 < len(made.views) <= 4 else f"{len(made.views)} views"
     return {
@@ -34,7 +34,7 @@ def headline(found: AssessmentResult) -> str:
 
 
 def why(found: AssessmentResult) -> Sequence[str]:
-    """Which rule said what."""
+    """Each rule that was applied, with its outcome."""
     return [f"{_RULES.get(rule, rule)}: {said.rstrip('.')}." for rule, said in found.decision.rules]
 
 
@@ -45,26 +45,30 @@ def plan(found: AssessmentResult) -> Part:
         for n, stage in enumerate(found.plan.stages, start=1)
     ]
     blocks: list[Block] = [
-        Text("Transition 1 is from predictions made ahead to predictions on request; transition 2 makes their features fresher.", "quiet")
+        Text("Transition 1 replaces precomputed predictions by predictions on request; transition 2 makes their features fresher.", "quiet")
     ]
     if rows:
-        heads = ("stage", "transition", "does", "gives", "a day", "state", "in the way", "remedy")
-        blocks.append(Table("Stages, each of which can be the last", heads, rows))
+        heads = ("stage", "transition", "what to do", "gain", "cost a day", "state", "blocker", "remedy")
+        blocks.append(Table("Stages; you can stop after any of them", heads, rows))
     blocks.append(Text(found.plan.note))
     if found.plan.stay:
-        blocks.append(Text(f"May stay as they are: {', '.join(found.plan.stay)}."))
+        blocks.append(Text(f"Can stay as they are: {', '.join(found.plan.stay)}."))
     return Part("plan", "The plan", blocks)
 
 
 def changes(found: AssessmentResult) -> Part:
     """What would change the verdict."""
     rows = [[one.input, one.now, one.threshold, one.then] for one in found.changes]
-    return Part("changes", "What would change it", [Table("Inputs that the verdict hangs on", ("input", "now", "tips at", "then"), rows)])
+    return Part(
+        "changes",
+        "What would change the verdict",
+        [Table("Inputs that the verdict depends on", ("input", "now", "threshold", "then"), rows)],
+    )
 
 
 def risks(found: AssessmentResult) -> Part:
-    """What the verdict does not rule out."""
-    return Part("risks", "Risks", [Bullets(found.risks)] if found.risks else [Text("None that the parts tell of.")])
+    """The risks that remain."""
+    return Part("risks", "Risks", [Bullets(found.risks)] if found.risks else [Text("None found.")])
 
 
 def lift(found: AssessmentResult) -> Part:
@@ -80,9 +84,9 @@ def lift(found: AssessmentResult) -> Part:
         "lift",
         heading,
         [
-            Table("Levels, from stale to fresh", ("level", "features", "comes about", found.lift.headline), levels),
+            Table("Levels, from stale to fresh", ("level", "features", "computed by", found.lift.headline), levels),
             Table(
-                "Steps (+ is a gain)",
+                "Steps between levels (+ is a gain)",
                 ("step", "lift", "verdict", "in words"),
                 [[f"{s.from_} to {s.to}", shown(s), s.verdict, s.sentence] for s in steps],
             ),
@@ -98,25 +102,29 @@ def earned(found: AssessmentResult) -> Part:
         return Part("attribution", heading, [Text(f"Not known: {said}.")])
     made = found.lift.earned
     rows = [
-        [name, shown(step), step.verdict, "fresh" if name in made.chosen else "may stay" if made.chosen else "not sure"]
+        [name, shown(step), step.verdict, "make fresh" if name in made.chosen else "can stay" if made.chosen else "not certain"]
         for name, step in made.alone.items()
     ]
-    heads = ("view", f"{made.fresh} alone over {made.stale}", "verdict", "in the plan")
+    heads = ("view", f"{made.fresh} alone over {made.stale}", "verdict", "plan")
     return Part("attribution", heading, [Text(made.plan), Table("One at a time", heads, rows)])
 
 
 def request_time(found: AssessmentResult) -> Part:
-    """What answers take, and each feature that is made while somebody waits."""
-    said = Text(f"p99 of answers: {_latency(found.latency)}. Allowed: {_latency(found.budget)}.")
+    """Latency of responses, and of each feature that is computed at request time."""
+    said = Text(f"p99 latency of responses: {_latency(found.latency)}. Allowed: {_latency(found.budget)}.")
     if not found.at_request:
         return Part(
-            "latency", "Latency, and features at request time", [said, Text("The model has no feature that is made at request time.")]
+            "latency", "Latency, and features at request time", [said, Text("The model has no feature that is computed at request time.")]
         )
     rows = [[one.name, one.kind, _latency(one.p50), _latency(one.p99), one.fallback] for one in found.at_request]
     return Part(
         "latency",
         "Latency, and features at request time",
-        [said, Table("What each takes", ("feature", "kind", "p50", "p99", "where it times out"), rows), *_timed_out(found.at_request)],
+        [
+            said,
+            Table("Latency of each feature", ("feature", "kind", "p50", "p99", "fallback after a timeout"), rows),
+            *_timed_out(found.at_request),
+        ],
     )
 
 
@@ -124,29 +132,29 @@ def _timed_out(every: Sequence[AtRequest]) -> list[Block]:
     blocks: list[Block] = []
     for one in every:
         if isinstance(one.timed_out, Missing):
-            blocks.append(Text(f"{one.name}: the lift where calls time out is not known: {one.timed_out.reason.rstrip('.')}."))
+            blocks.append(Text(f"{one.name}: the lift when calls time out is not known: {one.timed_out.reason.rstrip('.')}."))
             continue
         rows = [[f"{100 * t.share:g} %", shown(t.lift), t.lift.verdict] for t in one.timed_out]
         over = one.timed_out[0].lift.from_
-        blocks.append(Table(f"{one.name}: lift over {over} where a share of its calls time out", ("calls", "lift", "verdict"), rows))
+        blocks.append(Table(f"{one.name}: lift over {over} when a share of its calls time out", ("calls", "lift", "verdict"), rows))
     return blocks
 
 
 def cost(found: AssessmentResult) -> Part:
-    """What each way costs a day."""
+    """The cost a day of each way to serve."""
     if isinstance(found.cost, Missing):
         return Part("cost", "Cost", [Text(f"Not known: {found.cost.reason}")])
     rows = [[way.name, money(way.total)] for way in found.cost.ways]
-    facts = [f"break-even: {found.cost.break_even}", f"waste of precomputing: {found.cost.waste}"]
-    return Part("cost", "Cost", [Text(found.cost.sentence), Table("A day", ("way", "total"), rows), Bullets(facts)])
+    facts = [f"break-even: {found.cost.break_even}", f"share of precomputed predictions that are never requested: {found.cost.waste}"]
+    return Part("cost", "Cost", [Text(found.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
 
 
 def readiness(found: AssessmentResult) -> Part:
-    """How fresh each view can be, and what is next."""
+    """How fresh each view can be, and its next blocker."""
     if isinstance(found.readiness, Missing):
         return Part("readiness", "Readiness", [Text(f"Not known: {found.readiness.reason}")])
     rows = [
-        [v.view, v.reachable, v.possible, "nothing" if v.blocker is None else v.blocker.what, "" if v.blocker is None else v.blocker.remedy]
+        [v.view, v.reachable, v.possible, "none" if v.blocker is None else v.blocker.what, "" if v.blocker is None else v.blocker.remedy]
         for v in found.readiness.views
     ]
     counts = ", ".join(f"{count} {state}" for state, count in found.readiness.counts().items())
@@ -155,38 +163,38 @@ def readiness(found: AssessmentResult) -> Part:
 
 
 def network(found: AssessmentResult) -> Part:
-    """Network effects, and the experiment that would tell."""
+    """Network effects, and the experiment that would measure them."""
     made = found.network
     blocks: list[Block] = []
     if made.effects:
         rows = [[one.effect, f"{one.known}: {one.sign}", one.why, one.experiment] for one in made.effects]
-        blocks.append(Table("The world may answer back, which no backtest sees", ("effect", "known by", "why", "what would tell"), rows))
+        blocks.append(
+            Table("People may react to the model, which no backtest can see", ("effect", "known from", "why", "experiment"), rows)
+        )
     else:
-        blocks.append(Text("None is answered." if made.answered else "Nothing in the definition hints at one."))
-    blocks.append(Text(f"The experiment that would tell: {made.experiment}. Why: {made.tells}. Shadow first, in any case."))
+        blocks.append(Text("None, as you answered." if made.answered else "The definition suggests none."))
+    blocks.append(Text(f"Recommended experiment: {made.experiment}. Why: {made.tells}. Run in shadow mode first in any case."))
     if made.questions:
-        blocks += [Text("Questions that settle it (--network adversaries,feedback,supply, or none):"), Bullets(made.questions)]
-    return Part("network", "Network effects, and which experiment would tell", blocks)
+        blocks += [Text("Questions that settle it (answer with --network adversaries,feedback,supply, or none):"), Bullets(made.questions)]
+    return Part("network", "Network effects, and the right experiment", blocks)
 
 
 def others(found: AssessmentResult) -> Part:
-    """What others have published, apart from all that was measured here."""
-    heading = "Comparisons: others' figures, not yours"
+    """Lifts that others have published, separate from everything measured here."""
+    heading = "Published comparisons: not your data"
     if not found.published:
         uses = ", ".join(dict.fromkeys(one.use for one in TABLE))
-        return Part("others", heading, [Text(f"Nothing says which of {uses} this model is for, so nobody's figures stand beside it.")])
+        return Part("others", heading, [Text(f"The use case of this model is not known ({uses}), so no published figures are shown.")])
     rows = [
         [one.who, str(one.year), one.fresher, one.gave, "; ".join(filter(None, (one.confounded, one.through))), one.source]
         for one in found.published
     ]
-    said = Text("Published by others, on their data and their models. They went into no verdict above.")
-    return Part(
-        "others", heading, [said, Table("Published lifts", ("who", "year", "what was fresher", "gave", "read with care", "source"), rows)]
-    )
+    said = Text("Published by others, for their data and models. The verdict above does not use them.")
+    return Part("others", heading, [said, Table("Published lifts", ("who", "year", "what was fresher", "lift", "caution", "source"), rows)])
 
 
 def money(reading: Reading) -> str:
-    """An amount in words."""
+    """An amount with its currency."""
     return "not known" if isinstance(reading, Missing) else f"{reading.value:,.3g} {reading.unit.partition('/')[0]}"
 
 

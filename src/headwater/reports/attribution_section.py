@@ -1,4 +1,4 @@
-"""An attribution as a terminal shows it, and as a part of the page."""
+"""An attribution as a table for the terminal, and as a section of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TITLE = "Which views earn from freshness"
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table in words, for whichever page or screen."""
+    """A table of strings, for HTML and the terminal."""
 
     caption: str
     headings: Sequence[str]
@@ -35,7 +35,7 @@ def to_table(found: AttributionResult) -> RenderableType:
 
 
 def to_section(found: AttributionResult | None) -> Html:
-    """The attribution as a part of the page; nothing where none was asked for."""
+    """The attribution as a section of the page; empty if none was requested."""
     if found is None:
         return EMPTY
     grids = [
@@ -53,20 +53,20 @@ def _grids(found: AttributionResult) -> list[_Grid]:
     made = [
         _Grid(
             f"One at a time: {label}, {step} (+ is a gain)",
-            ("view", f"{found.fresh} alone", "verdict", f"{found.stale} alone: what is lost", "verdict", *money),
+            ("view", f"{found.fresh} alone", "verdict", f"loss with only this {found.stale}", "verdict", *money),
             [_unit(unit, places) for unit in found.units],
         )
     ]
     if found.path:
         headings = (f"then {found.fresh}", f"lift over {found.stale}", "share of the lift", "gain of this step", "verdict", *money)
         made.append(
-            _Grid(f"Together: {label}, on days that did not choose the order", headings, [_step(one, places) for one in found.path])
+            _Grid(
+                f"Together: {label}, on days that were not used to choose the order", headings, [_step(one, places) for one in found.path]
+            )
         )
     if found.efficient:
         headings = ("money a day", "views", f"lift over {found.stale}", "verdict", "money a day for each 1 of lift")
-        made.append(
-            _Grid("No other set that was tried gives more for its money", headings, [_efficient(one, places) for one in found.efficient])
-        )
+        made.append(_Grid("Best sets for their cost, among those tried", headings, [_efficient(one, places) for one in found.efficient]))
     if found.slices:
         headings = ("slice", "rows", step, "verdict", "the plan", "verdict")
         made.append(_Grid(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(one, places) for one in found.slices]))

@@ -1,4 +1,4 @@
-"""An attribution in sentences: the plan, and what a reader has to know beside it."""
+"""An attribution in sentences: the plan, and notes on its limits."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from headwater.results.estimate import Estimate, Paired
 
 
 def plan(found: AttributionResult, kind: str) -> str:
-    """What to make fresh and what may stay, in a sentence or two; `kind` is that of the fresh level, batch or real-time."""
+    """The plan in a sentence or two: views to make fresh and views that can stay; `kind` is that of the fresh level, batch or real-time."""
     metric = wording.metric_label(found.metric)
     where = f"in {metric} of {found.fresh} over {found.stale}"
     leaks = [finding for finding in found.leak_audit if finding.severity == "leak"]
     if leaks:
-        return f"No plan: the data leak, so that no lift can be believed before that is mended. {leaks[0].message}"
+        return f"No plan: the data has a leak. Fix it first; no lift can be trusted before. {leaks[0].message}"
     if found.lift is None or found.rest is None:
-        return f"Keep all views {found.stale}: on the days that choose, none of them adds anything when it is {found.fresh}."
+        return f"Keep all views {found.stale}: on the days used to choose, none of them adds anything when it is {found.fresh}."
     tried = listed(list(found.path[-1].units))
     if math.isnan(found.lift.low):
         return (
-            f"No plan: {tried} had {_gain(found, found.lift)} of {_gain(found, found.whole)} {where}, and {found.reporting_days} days are too "
-            "few to say how sure that is; test on 16 days or more."
+            f"No plan: {tried} had {_gain(found, found.lift)} of {_gain(found, found.whole)} {where}, and {found.reporting_days} days are too few "
+            "for an interval; test on 16 days or more."
         )
     if not found.chosen:
         return f"Keep all views {found.stale}: no lift {where} is shown. {_of_set(tried, found.lift)}."
@@ -33,12 +33,12 @@ def plan(found: AttributionResult, kind: str) -> str:
     sentence = f"{verb} {listed(found.chosen)}: {share} ({_gain(found, found.lift)}){rest}."
     if not found.worth:
         small = wording.number(found.min_lift, decimals(found))
-        return f"{sentence} It is a lift, though it may be smaller than the least one worth having, {small}."
+        return f"{sentence} It is a lift, though it may be smaller than the smallest one worth having, {small}."
     return sentence
 
 
 def notes(found: AttributionResult) -> list[str]:
-    """What the plan rests on, and where it does not hold."""
+    """Notes on the plan: the data behind it, and slices where it does not hold."""
     said = [
         f"All views {found.fresh}: {found.whole.sentence}, on all test days.",
         *(
@@ -50,8 +50,8 @@ def notes(found: AttributionResult) -> list[str]:
         *(f"{finding.severity}: {finding.message}" for finding in found.leak_audit if finding.severity != "ok"),
         *found.joined,
         (
-            f"The path was chosen on {found.choosing_days} test days, every other one, and its lifts are those of the {found.reporting_days} "
-            f"between. One at a time, views are judged on all of them, {2 * len(found.units)} steps together (Holm). "
+            f"The path was chosen on {found.choosing_days} test days, every other one; its lifts are measured on the {found.reporting_days} days "
+            f"between. Single views are tested on all days, {2 * len(found.units)} steps together (Holm). "
             f"{found.sets} sets of fresh views were trained."
         ),
     ]
@@ -64,7 +64,7 @@ def decimals(found: AttributionResult) -> int:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a reader lists them.
+    """Names as a list in a sentence.
 
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
@@ -77,7 +77,7 @@ def _others(found: AttributionResult) -> str:
 
 
 def _of_set(names: str, lift: Paired) -> str:
-    return f"The best that was found, {names}, is {lift.sentence}"
+    return f"The best set found, {names}, is {lift.sentence}"
 
 
 def _gain(found: AttributionResult, step: Paired) -> str:
@@ -91,7 +91,7 @@ def _share(share: Estimate) -> str:
 
 
 def _slice(found: AttributionResult, part: SliceLift) -> str:
-    """Where on a part of the rows the step, or else the plan, is not called a lift; empty where both are."""
+    """A note for a slice where the step, or else the plan, is not a lift; empty if both are."""
     if part.whole is not None and part.whole.verdict != "LIFT":
         return f"{part.name}: {found.stale} {wording.ARROW} {found.fresh} is not a lift ({part.whole.sentence})."
     if found.chosen and part.lift is not None and part.lift.verdict != "LIFT":

@@ -1,4 +1,4 @@
-"""Where the lift curve puts things: the scale of feature ages and of the metric, for plotly and for the static sketch."""
+"""Axes of the lift curve: the scales of feature age and of the metric, for plotly and for the static SVG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 
 
 @dataclass(frozen=True)
 class Point:
-    """One level on the curve; `at` is its age moved onto the logarithmic axis, so that even zero has a place."""
+    """One level on the curve; `at` is its age moved onto the logarithmic axis, so that zero can be drawn too."""
 
     level: LevelResult
     at: float
@@ -35,7 +35,7 @@ def points(result: BacktestResult) -> list[Point]:
 
 
 def is_curve(points: Sequence[Point]) -> bool:
-    """Whether a line may join the levels: those of one age differ in something else, and a line would say that age did it."""
+    """Whether a line may join the levels: levels of equal age differ in something else, and a line would suggest that age is the cause."""
     return len({round(point.at, 6) for point in points}) == len(points)
 
 
@@ -46,12 +46,12 @@ def floor(ages: Sequence[float]) -> float:
 
 
 def reference(result: BacktestResult) -> LevelResult | None:
-    """The level that reads no history: the line that the curve is seen against."""
+    """The level that reads no history, the baseline of the curve."""
     return next((level for level in result.levels if level.age_seconds is None and result.headline in level.metrics), None)
 
 
 def marks(ages: Sequence[float], limit: int) -> list[tuple[float, str]]:
-    """At most `limit` round ages within the range, and their labels; the place of zero is marked as such by the caller.
+    """At most `limit` round ages within the range, and their labels; the caller marks the position of zero.
 
     >>> marks([1.0, 90.0, 57600.0], 4)
     [(10.0, '10 s'), (600.0, '10 min'), (21600.0, '6 h')]
@@ -74,7 +74,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def title(result: BacktestResult) -> str:
-    """The metric's name, saying so where less is better."""
+    """The metric's name, with a remark if lower is better."""
     label = wording.metric_label(result.headline)
     return label if result.higher_is_better.get(result.headline, True) else f"{label} (lower is better)"
 
@@ -91,7 +91,7 @@ def bounds(result: BacktestResult) -> tuple[float, float]:
 
 
 def summary(result: BacktestResult) -> str:
-    """The curve in words, for whoever does not see it."""
+    """The curve in words, for screen readers."""
     label, decimals = wording.metric_label(result.headline), wording.places(result, result.headline)
     named = [
         f"{point.level.name} ({wording.duration(point.level.age_seconds)}) {wording.estimate(point.estimate, decimals)}"

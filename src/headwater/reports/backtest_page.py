@@ -12,13 +12,13 @@ from headwater.results.backtest_result import BacktestResult
 
 
 def to_html(result: BacktestResult) -> str:
-    """A page that needs nothing beside itself: plotly's own JavaScript is inside, about 4.8 MB of it.
+    """The result as one self-contained HTML page; plotly's JavaScript is included, about 4.8 MB.
 
-    Order: verdict, lift curve, levels and steps, attribution, transitions, money and folds (where there are any), what the numbers
+    Order: verdict, lift curve, levels and steps, attribution, transitions, money and folds (if any), what the numbers
     rest on, slices, curves (binary only), assumptions, definitions. Its content security policy
-    lets run the two scripts of the page, by their hashes, and no other, and lets nothing be fetched.
+    allows the two scripts of the page, by their hashes, and no network requests.
     """
-    # Imported here: plotly's bundle is of no use to whoever only prints a table.
+    # Imported here: a table in a terminal does not need plotly's bundle.
     from plotly.offline import get_plotlyjs
 
     plotly = get_plotlyjs()

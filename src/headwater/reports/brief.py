@@ -1,4 +1,4 @@
-"""The result in a few lines, as it shows itself at a prompt."""
+"""The result in a few lines: its repr at a prompt."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def to_text(result: BacktestResult) -> str:
         lines.append(cut(f"  {cut(level.name, _NAME):<{_NAME}}  {value:<24}  {said}".rstrip(), WIDTH))
     if len(result.levels) > _LEVELS:
         lines.append(f"  and {len(result.levels) - _LEVELS} more levels")
-    return "\n".join([*lines, ".table() prints more, .write_html(path) writes the report, .result has every number"])
+    return "\n".join([*lines, ".table() prints more, .write_html(path) writes the report, .result holds every number"])

@@ -1,4 +1,4 @@
-"""A page as parts of plain text, which HTML and Markdown are written from alike."""
+"""A page as sections of plain text; HTML and Markdown are written from the same sections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in words."""
+    """A table of strings."""
 
     caption: str
     headings: Sequence[str]
@@ -37,7 +37,7 @@ Block = Text | Bullets | Table
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a page under its heading. `name` is its id."""
+    """A section of a page under its heading. `name` is its id."""
 
     name: str
     heading: str
@@ -45,7 +45,7 @@ class Part:
 
 
 def to_html(part: Part) -> Html:
-    """The part as a section of the page."""
+    """The section as HTML."""
     return section(part.name, part.heading, *(_html(block) for block in part.blocks))
 
 
@@ -60,7 +60,7 @@ def _html(block: Block) -> Html:
 
 
 def to_markdown(part: Part) -> str:
-    """The part as Markdown."""
+    """The section as Markdown."""
     return "\n\n".join([f"## {_plain(part.heading)}", *(_markdown(block) for block in part.blocks if not _empty(block))])
 
 
@@ -84,7 +84,7 @@ def _empty(block: Block) -> bool:
 
 
 def _plain(text: str) -> str:
-    r"""A user's text as Markdown that shows it and nothing else.
+    r"""A user's text escaped for Markdown.
 
     >>> _plain("a|b <i> *c* [x]")
     'a\\|b &lt;i&gt; \\*c\\* \\[x\\]'

@@ -1,6 +1,6 @@
 """The page's figures, as plain plotly dictionaries.
 
-Each holds `data` and `layout`, and may hold what of the layout is different on a `narrow` screen.
+Each has `data` and `layout`, and optionally `narrow`: layout changes for a narrow screen.
 A colour is written `var(--name)` and filled in by the page's script from the reader's theme. Text of the user's is
 escaped, because plotly reads a few tags in it.
 """
@@ -26,7 +26,7 @@ _PARTS = (("train", "var(--series-2)"), ("test", "var(--series-1)"), ("left out"
 
 
 def lift_curve(result: BacktestResult) -> Json | None:
-    """The headline metric over the age of the features, fresher to the right; None where no level reads history."""
+    """The headline metric over feature age, fresher to the right; None if no level reads history."""
     points = axis.points(result)
     if not points:
         return None
@@ -64,7 +64,7 @@ def lift_curve(result: BacktestResult) -> Json | None:
 
 
 def slice_gains(result: BacktestResult, step: Paired) -> Json:
-    """One step's gain on all rows and on every slice, with what is not worth having shaded."""
+    """One step's gain on all rows and on every slice; gains below the smallest worth having are shaded."""
     rows: list[tuple[str, Paired]] = [("all rows", step)]
     for part in result.slices:
         known = wording.steps(part.levels, part.paired, step.metric)
@@ -98,7 +98,7 @@ def slice_gains(result: BacktestResult, step: Paired) -> Json:
 
 
 def rows_per_day(result: BacktestResult) -> Json | None:
-    """How many rows each day gave to training, to the test and to neither; None where that was not kept."""
+    """Rows of each day in training, in the test and in neither; None if they were not recorded."""
     days = result.split.rows_per_day
     if not days:
         return None
@@ -221,7 +221,7 @@ def _names(points: Sequence[axis.Point], places: int) -> list[Json]:
 
 
 def _upright_names(points: Sequence[axis.Point], places: int) -> list[Json]:
-    """The same, turned: the only way to set many names side by side on a phone."""
+    """The levels with the axes swapped: many names fit a phone only this way."""
     return [
         _note(
             f"<b>{esc(textwrap.shorten(point.level.name, 20, placeholder='…'))}</b> {wording.number(point.estimate.value, places)}",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NewType
 
 Html = NewType("Html", str)
-"""Text that is HTML already."""
+"""A string that is already HTML."""
 
 EMPTY = Html("")
 
@@ -23,23 +23,23 @@ def esc(text: str) -> Html:
 
 
 def join(parts: Iterable[Html], between: str = "\n") -> Html:
-    """Pieces of HTML, one after another; empty ones vanish."""
+    """Join pieces of HTML; empty ones are dropped."""
     return Html(between.join(part for part in parts if part))
 
 
 def paragraph(text: str, kind: str = "") -> Html:
-    """A paragraph of plain text, or nothing where there is no text."""
+    """A paragraph of plain text; empty for an empty string."""
     return Html(f"<p{_class(kind)}>{esc(text)}</p>") if text else EMPTY
 
 
 def bullets(lines: Iterable[str]) -> Html:
-    """A list of plain sentences, or nothing where there is none."""
+    """A list of plain sentences; empty if there are none."""
     items = "".join(f"<li>{esc(line)}</li>" for line in lines)
     return Html(f"<ul>{items}</ul>") if items else EMPTY
 
 
 def section(name: str, heading: str, *parts: Html) -> Html:
-    """One part of the page under its heading, which also names it for a screen reader."""
+    """One section of the page under its heading, which also labels it for screen readers."""
     title = f'<h2 id="{name}-title">{esc(heading)}</h2>'
     return Html(f'<section id="{name}" aria-labelledby="{name}-title">\n{title}\n{join(parts)}\n</section>')
 
@@ -55,7 +55,7 @@ def value_cell(value: str, bounds: str = "") -> Html:
 
 
 def grid(caption: str, headings: Sequence[Html], rows: Sequence[Sequence[Html]]) -> Html:
-    """A table whose first cell in each row heads the row; on a narrow screen it scrolls, and the keyboard can scroll it."""
+    """A table whose first cell in each row is its header; it scrolls on a narrow screen, also by keyboard."""
     head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
     body = "\n".join(f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows)
     # The caption stands outside the table, or it would scroll away with it.
@@ -66,7 +66,7 @@ def grid(caption: str, headings: Sequence[Html], rows: Sequence[Sequence[Html]])
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Html:
-    """Terms and what they are, as a definition list."""
+    """A definition list of terms."""
     items = "".join(f"<div><dt>{esc(term)}</dt><dd>{esc(what)}</dd></div>" for term, what in rows)
     return Html(f"<dl>{items}</dl>") if items else EMPTY
 
@@ -74,7 +74,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> Html:
 def figure(name: str, plot: dict[str, object], says: str, caption: str, fallback: Html = EMPTY) -> Html:
     """A plotly figure, drawn by the page's script in the colours of the reader's theme.
 
-    `says` is read out in place of the picture. `fallback` is shown until the script has run, and where it may not run.
+    `says` is the alternative text. `fallback` is shown until the script has run, and if scripts are disabled.
     """
     data = json.dumps(plot, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     instead = fallback or paragraph(says, "quiet")

@@ -1,4 +1,4 @@
-"""The result as a notebook shows it: small, without scripts, at home in light and dark themes."""
+"""The result as HTML for a notebook: small, without scripts, for light and dark themes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CELL = (
 def to_notebook(result: BacktestResult) -> str:
     """A fragment of HTML for `_repr_html_`: the verdict, its conditions, a static lift curve and the levels.
 
-    It holds neither scripts nor style sheets, since a notebook may strip the one and share the other.
+    It has no scripts (a notebook may strip them) and no style sheets (a notebook would apply them to other cells).
     """
     said = wording.rest(result), wording.in_practice(result), wording.together(result), wording.new_keys(result), wording.money(result)
     lines = [line for line in said if line]
-    leaks = [f"Leak, do not trust these numbers before it is mended. {message}" for message in wording.leaks(result)]
+    leaks = [f"Leak: do not trust these numbers until it is fixed. {message}" for message in wording.leaks(result)]
     conditions = [f"{where}: {what}" for where, what in wording.exceptions(result)]
     return join(
         [
@@ -42,7 +42,7 @@ def _list(conditions: list[str]) -> Html:
     if not conditions:
         return EMPTY
     items = "".join(f"<li>{esc(condition)}</li>" for condition in conditions)
-    return Html(f'<p style="margin:.3em 0">Called differently in:</p><ul style="margin:.2em 0">{items}</ul>')
+    return Html(f'<p style="margin:.3em 0">The verdict differs in:</p><ul style="margin:.2em 0">{items}</ul>')
 
 
 def _levels(result: BacktestResult) -> Html:
@@ -54,7 +54,7 @@ def _levels(result: BacktestResult) -> Html:
 
 
 def _steps(result: BacktestResult) -> Html:
-    """Each step in the headline metric, and its verdict."""
+    """The steps in the headline metric, with their verdicts."""
     whole = wording.whole_way(result, result.headline)
     known = wording.steps(result.levels, result.paired, result.headline) + ([whole] if whole else [])
     if not known:
@@ -66,7 +66,7 @@ def _steps(result: BacktestResult) -> Html:
 
 
 def _table(headings: list[str], rows: list[list[Html]]) -> Html:
-    """A table whose rows begin with their name."""
+    """A table whose rows start with their name."""
     head = "".join(f'<th scope="col" style="{_CELL};font-weight:600">{esc(heading)}</th>' for heading in headings)
     body = "".join(
         f'<tr><th scope="row" style="{_CELL};font-weight:600">{first}</th>'

@@ -1,4 +1,4 @@
-"""The parts of the page that only some backtests have: the two transitions, money, and the folds of a rolling origin."""
+"""Sections that only some backtests have: the two transitions, money, and the folds of a rolling origin."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SAYS = {1: "1: on request, features as old as before", 2: "2: fresher features"
 
 
 def transitions(result: BacktestResult) -> Html:
-    """What going from predictions made ahead to requests gives, and what fresher features add, for all and for new keys."""
+    """The two transitions, to predictions on request and to fresher features, for all keys and for new ones."""
     if not result.transitions:
         return EMPTY
     label = wording.metric_label(result.headline)
     headings = ("transition", "step", "covered", "new keys covered", f"{label} gain", "of new keys")
     rows = [_transition(result, step) for step in result.transitions]
-    table = grid("A key is new if nothing was made ahead for it when it asks.", [esc(text) for text in headings], rows)
-    return section("transitions", "From predictions made ahead to real time", paragraph(wording.new_keys(result)), table)
+    table = grid("A key is new if it has no precomputed prediction at its request.", [esc(text) for text in headings], rows)
+    return section("transitions", "From precomputed predictions to real time", paragraph(wording.new_keys(result)), table)
 
 
 def _transition(result: BacktestResult, step: Transition) -> list[Html]:
@@ -46,7 +46,7 @@ def _gain(result: BacktestResult, step: Paired | None) -> Html:
 
 
 def money(result: BacktestResult) -> Html:
-    """What mistakes cost at each level, and what each step saves."""
+    """The cost of errors at each level, and the saving of each step."""
     if result.money is None:
         return EMPTY
     places = wording.places(result, _COST)
@@ -64,11 +64,11 @@ def money(result: BacktestResult) -> Html:
     if saved:
         parts.append(grid("Saved per 1,000 requests by each step.", [esc(text) for text in ("step", "saved", "verdict")], saved))
     text = f"{wording.money(result)} {wording.metric_meaning(_COST)}"
-    return section("money", "What mistakes cost", paragraph(text), *parts)
+    return section("money", "Cost of errors", paragraph(text), *parts)
 
 
 def folds(result: BacktestResult) -> Html:
-    """Each fold of a rolling origin by itself."""
+    """The folds of a rolling origin, one by one."""
     if not result.folds:
         return EMPTY
     label, places = wording.metric_label(result.headline), wording.places(result, result.headline)
@@ -87,7 +87,7 @@ def folds(result: BacktestResult) -> Html:
         f"{name}: " + ", ".join(wording.number(fold.values[name][result.headline], places) for fold in result.folds) for name in names
     )
     picture = figure(
-        "folds", figures.folds(result), f"{label} of each fold. {says}", "Each fold was trained anew on what was known at its split."
+        "folds", figures.folds(result), f"{label} of each fold. {says}", "Each fold was trained separately, on the data known at its split."
     )
-    text = "All other numbers on this page are over the test rows of all folds together; values of one fold have no interval."
+    text = "All other numbers on this page use the test rows of all folds together; values of a single fold have no interval."
     return section("folds", f"{label} of each fold", paragraph(text), picture, grid(f"{label} of each fold.", headings, rows))

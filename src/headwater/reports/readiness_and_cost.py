@@ -1,4 +1,4 @@
-"""Readiness and cost as pieces of a page, for `reports`'s style sheet and script."""
+"""Readiness and cost as sections of the HTML page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def readiness_section(found: Readiness) -> Html:
 
 
 def cost_section(found: Cost) -> Html:
-    """What each way costs a day, what it is made of, how it moves with each input, and where each number is from."""
+    """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin of each number."""
     parts = [
         [esc(way.name), esc(part.name), esc(f"{part.amount.value:,.4g}"), esc(part.arithmetic)] for way in found.ways for part in way.parts
     ]
@@ -62,15 +62,15 @@ def cost_section(found: Cost) -> Html:
         "Cost",
         paragraph(found.sentence),
         grid(f"{found.currency} a day", _heads("way", "total"), totals),
-        grid("What the totals are made of", _heads("way", "part", found.currency, "formula"), parts) if parts else EMPTY,
+        grid("Parts of the totals", _heads("way to serve", "part", found.currency, "formula"), parts) if parts else EMPTY,
         join(_picture(way.name, [s for s in found.swings if s.way == way.name]) for way in found.ways),
-        grid("What a point of lift costs", _heads("step", "lift", "extra a day", "a day for 0.01"), points) if points else EMPTY,
-        grid("Every number that went in", _heads("symbol", "value", "origin", "source"), inputs),
+        grid("Cost of a point of lift", _heads("step", "lift", "extra a day", "a day for 0.01"), points) if points else EMPTY,
+        grid("Every input", _heads("symbol", "value", "origin", "source"), inputs),
     )
 
 
 def sensitivity(swings: list[Swing]) -> Json:
-    """A bar an input from what a way costs where it is half to where it is twice what it is; the widest on top."""
+    """Sensitivity: for each input a bar from the cost at half its value to the cost at twice its value; the widest on top."""
     shown = [s for s in swings if s.cost_low != s.cost_high][:_MOST][::-1]
     bars = [
         {
@@ -107,8 +107,8 @@ def _picture(name: str, swings: list[Swing]) -> Html:
     if not moving:
         return EMPTY
     most = moving[0]
-    says = f"{name}: {most.input} matters most, from {most.cost_low:,.4g} where it is {most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
-    caption = f"{name}: cost a day where one input is half to twice what it is, the others as they are; orange falls as it rises"
+    says = f"{name}: {most.input} matters most: the cost goes from {most.cost_low:,.4g} at {most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
+    caption = f"{name}: cost a day if one input is halved or doubled and the others stay; orange: the cost falls as the input rises"
     return figure(f"cost-{name.replace(' ', '-')}", sensitivity(swings), says, caption)
 
 

@@ -1,4 +1,4 @@
-"""The result as plain data, for `--json` and for programs."""
+"""The result as JSON values, for `--json` and for programs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headwater.results.estimate import Estimate, Paired
 
 
 def to_json(result: BacktestResult) -> dict[str, object]:
-    """The result as a dictionary of JSON values; NaN and infinity, which JSON cannot write, become None.
+    """The result as a dictionary of JSON values; NaN and infinity become None.
 
-    Keys: levels, paired, slices, folds, money, new_keys, transitions, attribution, leak_audit, seconds, rows; besides
-    them model, task, headline, verdict,
-    split, estimator, fingerprint, versions, assumptions and what else a reader needs to judge the numbers.
+    Keys: levels, paired, slices, folds, money, new_keys, transitions, attribution, leak_audit, seconds, rows; also
+    model, task, headline, verdict,
+    split, estimator, fingerprint, versions, assumptions and other context of the numbers.
     The points of the curves and the rows of each day are left out: they are `result.levels[i].curves` and
     `result.split.rows_per_day`.
     """

@@ -1,4 +1,4 @@
-"""The result as a terminal shows it."""
+"""The result as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def to_table(result: BacktestResult) -> RenderableType:
     """The result as rich prints it: the verdict, then levels, steps, slices, rows left out and the leak audit.
 
     It fits 100 columns; below that it drops the third metric. Where the console cannot write UTF-8
-    everything is ASCII, and what a name holds beyond it is written as an escape.
+    everything is ASCII, and other characters in names are written as escapes.
     """
     return Printed(_Report(result))
 
 
 @dataclass(frozen=True)
 class _Report:
-    """A renderable that learns its width and encoding only when it is printed."""
+    """A renderable that reads the console's width and encoding when it is printed."""
 
     result: BacktestResult
 
@@ -42,7 +42,7 @@ class _Report:
 
 @dataclass(frozen=True)
 class _Writer:
-    """One rendering for a known width and alphabet."""
+    """The tables for a known width and character set."""
 
     result: BacktestResult
     wide: bool
@@ -51,7 +51,7 @@ class _Writer:
     def report(self) -> Group:
         parts: list[RenderableType] = [*self._verdict(), Text(), self._levels()]
         if any(level.replayed for level in self.result.levels):
-            parts.append(self._note("Replayed is the freshest level's model on this level's features: it overstates the lift."))
+            parts.append(self._note("Replayed: the freshest level's model on this level's features. It overstates the lift."))
         for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Text(), table]
@@ -60,13 +60,13 @@ class _Writer:
         return Group(*parts, Text(), *self._foot())
 
     def text(self, text: str, style: str = "") -> Text:
-        """A text for this console."""
+        """A styled string for this console."""
         return plain(text, style, ascii_only=self.ascii_only)
 
     def _verdict(self) -> list[RenderableType]:
         lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold")]
         lines += [
-            self.text(f"LEAK, do not trust these numbers before it is mended. {message}", "bold red")
+            self.text(f"LEAK: do not trust these numbers until it is fixed. {message}", "bold red")
             for message in wording.leaks(self.result)
         ]
         lines += [self.text(line) for line in (wording.rest(self.result), wording.in_practice(self.result)) if line]
@@ -135,7 +135,7 @@ class _Writer:
     def _transitions(self) -> Table | None:
         if not self.result.transitions:
             return None
-        table = self._table("From predictions made ahead to real time")
+        table = self._table("From precomputed predictions to real time")
         for heading in ("transition", "step", "covered", "of new keys"):
             table.add_column(heading, overflow="fold")
         for step in self.result.transitions:

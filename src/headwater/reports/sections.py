@@ -1,4 +1,4 @@
-"""The parts of the page, in the order in which they are read."""
+"""The sections of the page, in reading order."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CHIPS = {"LIFT": "chip lift", "harm": "chip harm"}
 
 
 def verdict(result: BacktestResult) -> Html:
-    """What fresher features buy, and when they do not."""
+    """The verdict section: the lift of fresher features, and its conditions."""
     leaks = bullets(wording.leaks(result))
-    warning = f'<div class="note leak"><h3>Leak found: do not trust these numbers before it is mended</h3>{leaks}</div>' if leaks else ""
+    warning = f'<div class="note leak"><h3>Leak found: do not trust these numbers until it is fixed</h3>{leaks}</div>' if leaks else ""
     lead = " ".join(line for line in (wording.rest(result), wording.in_practice(result)) if line)
     return Html(
         f'<section id="verdict" aria-labelledby="verdict-title">\n{warning}'
@@ -45,7 +45,7 @@ def _tested(result: BacktestResult) -> str:
 
 
 def _headline(result: BacktestResult) -> Html:
-    """The verdict with its interval set back, so that the number stands out."""
+    """The verdict, with its interval in a lighter style than the number."""
     text, end = esc(wording.verdict(result)), "]."
     if not text.endswith(end):
         return text
@@ -57,21 +57,21 @@ def _conditions(result: BacktestResult) -> Html:
     if len(result.levels) < 2:
         return EMPTY
     if not result.slices:
-        return Html(f'<div class="note">{paragraph("This holds on average over all test rows; no slice of them was looked at.")}</div>')
+        return Html(f'<div class="note">{paragraph("This holds on average over all test rows; no slices were tested.")}</div>')
     found = wording.exceptions(result)
     if not found:
-        return Html(f'<div class="note">{paragraph("Every slice that was looked at is called the same.")}</div>')
+        return Html(f'<div class="note">{paragraph("Every slice has the same verdict.")}</div>')
     items = "".join(f"<li><strong>{esc(where)}</strong>: {esc(what)}</li>" for where, what in found)
-    return Html(f'<div class="note warn"><h3>Where this is called differently</h3><ul>{items}</ul></div>')
+    return Html(f'<div class="note warn"><h3>Where the verdict differs</h3><ul>{items}</ul></div>')
 
 
 def curve(result: BacktestResult) -> Html:
-    """The headline metric over the age of the features."""
+    """The headline metric over feature age."""
     label = wording.metric_label(result.headline)
     plot = figures.lift_curve(result)
     meaning = paragraph(wording.metric_meaning(result.headline), "meaning")
     if plot is None:
-        return section("curve", f"{label} by feature age", paragraph("No level reads history, so there is no curve to draw."), meaning)
+        return section("curve", f"{label} by feature age", paragraph("No level reads history, so there is no curve."), meaning)
     base = axis.reference(result)
     line = f" The dashed line is {base.name}, which reads no history." if base else ""
     caption = f"Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in batch.{line}"
@@ -80,7 +80,7 @@ def curve(result: BacktestResult) -> Html:
 
 
 def levels(result: BacktestResult) -> Html:
-    """Every level and every step in numbers."""
+    """The tables of levels and steps."""
     metrics = list(result.levels[0].metrics) if result.levels else []
     replayed = any(level.replayed for level in result.levels)
     headings = [esc(text) for text in ("level", "kind, mean age", *map(wording.metric_label, metrics), "covered")]
@@ -89,7 +89,7 @@ def levels(result: BacktestResult) -> Html:
         headings.append(Html(f"{esc(wording.metric_label(result.headline))} replayed<small>overstates the lift</small>"))
     note = (
         "Replayed: the freshest level's model, not retrained, on this level's features. It overstates the lift, "
-        "because that model never learned to do with older ones."
+        "because that model was not trained on older features."
     )
     table = grid(f"Levels. Brackets are {wording.intervals(result)}", headings, rows)
     return section("levels", "Levels and steps", table, paragraph(note if replayed else "", "quiet"), _steps(result, metrics))
@@ -153,14 +153,14 @@ def _gain(result: BacktestResult, step: Paired | None) -> Html:
 
 
 def trust(result: BacktestResult) -> Html:
-    """What the numbers rest on."""
+    """The trust section: split, label maturity, rows left out, leak audit and power."""
     split, plot = result.split, figures.rows_per_day(result)
     says = (
         f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with {wording.count(split.train_rows)} rows, "
         f"test from then to {_day(split.test_end)} with {wording.count(split.test_rows)} rows."
     )
     cards = join([_split_card(result), _labels_card(result), _left_out_card(result), _audit_card(result), _power_card(result)])
-    picture = figure("days", plot, says, "Rows of each day by what they were used for.") if plot else EMPTY
+    picture = figure("days", plot, says, "Rows of each day by their use.") if plot else EMPTY
     return section("trust", "Can these numbers be trusted?", picture, Html(f'<div class="cards">{cards}</div>'))
 
 
@@ -178,10 +178,10 @@ def _split_card(result: BacktestResult) -> Html:
 
 
 def _labels_card(result: BacktestResult) -> Html:
-    names = {"p50": "half known within", "p90": "90 % within", "p99": "99 % within", "max": "slowest"}
+    names = {"p50": "50 % known within", "p90": "90 % known within", "p99": "99 % known within", "max": "slowest"}
     delays = [(names.get(name, name), wording.duration(delay)) for name, delay in result.split.label_delay_seconds.items()]
     text = "A row trains only if its label was known at the split."
-    return card("Maturity of labels", paragraph(text), pairs(delays))
+    return card("Label maturity", paragraph(text), pairs(delays))
 
 
 def _left_out_card(result: BacktestResult) -> Html:
@@ -192,7 +192,7 @@ def _left_out_card(result: BacktestResult) -> Html:
 def _audit_card(result: BacktestResult) -> Html:
     if not result.leak_audit:
         return card("Leak audit", paragraph("Not run."), wide=True)
-    text = "Looks for features that read the label's own row, and for single features that are too good to be true."
+    text = "Checks for features that read the label's own row, and for single features that predict implausibly well."
     return card("Leak audit", paragraph(text), *(_finding(finding) for finding in result.leak_audit), wide=True)
 
 
@@ -212,12 +212,12 @@ def _power_card(result: BacktestResult) -> Html:
         for step in known
         if math.isfinite(step.detectable)
     ]
-    text = f"The lift in {wording.metric_label(result.headline)} that this test would have seen in 80 % of cases:"
+    text = f"The lift in {wording.metric_label(result.headline)} that this test would detect in 80 % of cases:"
     return card("Power", paragraph(text), pairs(rows)) if rows else card("Power", paragraph("Not known: no step has an interval."))
 
 
 def slices(result: BacktestResult) -> Html:
-    """Coverage, and for whom the verdict holds."""
+    """The slices section: coverage, and the step on each slice."""
     step = wording.main_step(result)
     plot, label = EMPTY, wording.metric_label(result.headline)
     if step is not None and result.slices:
@@ -227,9 +227,9 @@ def slices(result: BacktestResult) -> Html:
             for one in wording.steps(part.levels, part.paired, step.metric)
             if (one.from_, one.to) == (step.from_, step.to)
         )
-        caption = f"The step from {step.from_} to {step.to} on each slice. Grey: too little to be worth having."
+        caption = f"The step from {step.from_} to {step.to} on each slice. Grey: too small to be worth having."
         plot = figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)
-    none = "No slices were asked for. Cold starts, segments and hours are where an average hides most."
+    none = "No slices were requested. Cold starts, segments and hours of the day are worth testing: an average can hide large differences there."
     table = _slice_table(result) if result.slices else paragraph(none)
     return section("slices", "Cold start, coverage and slices", paragraph(_coverage(result)), plot, table)
 
@@ -261,7 +261,7 @@ def _slice_row(result: BacktestResult, part: SliceResult, names: Sequence[str]) 
 
 
 def curves(result: BacktestResult) -> Html:
-    """Precision over recall and calibration; nothing where no level kept its curves, as in a regression."""
+    """The curves section: precision over recall, and calibration; empty if no level has curves, as in a regression."""
     ranking, calibrated = figures.precision_recall(result), figures.calibration(result)
     if ranking is None or calibrated is None:
         return EMPTY
@@ -271,14 +271,14 @@ def curves(result: BacktestResult) -> Html:
         "calibration",
         calibrated,
         f"Observed rate over predicted score for {names}.",
-        "On the dotted line a score of 0.3 comes true in 3 of 10 cases.",
+        "On the dotted line, a score of 0.3 is right in 3 of 10 cases.",
     )
     return section("curves", "Precision, recall and calibration", Html(f'<div class="two">{left}{right}</div>'))
 
 
 def assumptions(result: BacktestResult) -> Html:
-    """What no backtest can see."""
-    text = "A backtest replays the past. Its numbers carry over to production only if the world does not react to the model:"
+    """The assumptions section: what a backtest cannot measure."""
+    text = "A backtest replays the past. Its numbers hold in production only if the world does not react to the model:"
     end = "An experiment in production measures what this page cannot."
     return section(
         "world",
@@ -290,7 +290,7 @@ def assumptions(result: BacktestResult) -> Html:
 
 
 def definitions(result: BacktestResult) -> Html:
-    """What was run, exactly."""
+    """The definitions section: definitions, fingerprint and versions of the run."""
     seen = [(f"{column} (categories seen in training)", wording.count(kinds)) for column, kinds in result.encoded.items()]
     took = [(part, wording.duration(seconds)) for part, seconds in result.seconds.items()]
     cards = [

@@ -1,4 +1,4 @@
-"""The lift curve as a static SVG: for notebooks, and for the page where no script may run."""
+"""The lift curve as a static SVG: for notebooks, and for the page if scripts are disabled."""
 
 from __future__ import annotations
 

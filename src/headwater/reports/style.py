@@ -102,7 +102,7 @@ code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ove
 """
 
 # A figure names colours as var(--name), which plotly does not know: they are looked up here, and again when the theme changes.
-# Paper is light and narrower than a screen, and a printed figure no longer adapts: both are seen to before printing.
+# Paper is light and narrower than a screen, and a printed figure no longer adapts: both are set before printing.
 SCRIPT = """
 (function () {
   var root = document.documentElement;

@@ -1,4 +1,4 @@
-"""Texts and tables that a terminal can show, whatever its width and alphabet."""
+"""Strings and tables for a terminal of any width and character set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLAIN = str.maketrans(
 
 
 def plain(text: str, style: str = "", *, ascii_only: bool) -> Text:
-    """A user's string must neither be read as markup nor send control codes to the terminal."""
+    """A user's string, escaped: no markup, and no control codes for the terminal."""
     printable = "".join(character if character.isprintable() else " " for character in text.replace("\n", " "))
     if ascii_only:
         printable = printable.translate(_PLAIN).encode("ascii", "backslashreplace").decode("ascii")
@@ -38,7 +38,7 @@ def plain(text: str, style: str = "", *, ascii_only: bool) -> Text:
 
 
 def empty_table(title: str, *, ascii_only: bool) -> Table:
-    """A table without columns yet."""
+    """An empty table."""
     return Table(
         title=plain(title, "bold", ascii_only=ascii_only),
         title_justify="left",
@@ -51,7 +51,7 @@ def empty_table(title: str, *, ascii_only: bool) -> Table:
 
 @dataclass(frozen=True)
 class Printed:
-    """Something that rich prints, and whose repr is what it prints: at a prompt, the table itself."""
+    """A renderable whose repr is its rendering: at a prompt, the table itself."""
 
     content: RenderableType
 
@@ -70,7 +70,7 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class Shown:
-    """A text that learns its alphabet only when it is printed."""
+    """A string that is reduced to the console's character set when it is printed."""
 
     text: str
     style: str = ""
@@ -81,7 +81,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table of texts that learns its alphabet only when it is printed; verdicts have their colours."""
+    """A table that is reduced to the console's character set when it is printed; verdicts are coloured."""
 
     title: str
     headings: Sequence[str]

@@ -1,4 +1,4 @@
-"""How a result is put into numbers and sentences; every rendering uses these words."""
+"""Numbers and sentences of a result; every rendering uses these."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ _SHORT = {"ndcg": "NDCG", "mrr": "MRR"}  # before an @
 _MEANINGS = {
     "auc": "AUC is the share of positive and negative pairs that the model puts in the right order: 0.5 is guessing, 1 is perfect.",
     "average_precision": "Average precision is the precision averaged over all alarm rates: the positive rate is guessing, 1 is perfect.",
-    "log_loss": "Log loss is how surprised the scores are by the outcomes; lower is better.",
+    "log_loss": "Log loss is the mean negative log-likelihood of the outcomes; lower is better.",
     "brier": "The Brier score is the mean squared error of the scores; lower is better.",
     "mae": "MAE is the average size of the error, in the units of the label; lower is better.",
-    "calibration": "The calibration error is how far scores lie from what is then observed; lower is better.",
+    "calibration": "The calibration error is the distance of scores from the observed rates; lower is better.",
     "wape": "WAPE is the sum of all errors as a share of the sum of all labels; lower is better.",
     "rmse": "RMSE is the error in the units of the label, large ones weighing more; lower is better.",
     "mape": "MAPE is the mean size of the error as a share of the label, over labels that are not 0; lower is better.",
     "accuracy": "Accuracy is the share of requests whose likeliest class is the right one.",
     "macro_f1": "Macro F1 is the mean over classes of F1, the harmonic mean of precision and recall.",
     "auc_ovr": "The mean over classes of the AUC of that class against all others: 0.5 is guessing, 1 is perfect.",
-    "cost": "What mistakes cost per 1,000 requests, at the threshold of least cost on training rows that were held out.",
-    "ndcg": "NDCG is the relevance of the first items of a list, the higher places weighing more, over that of the best order: 1 is perfect.",
-    "mrr": "MRR is the mean of 1 over the place of the first relevant item, 0 where it is not among the first.",
+    "cost": "The cost of errors per 1,000 requests, at the threshold with the lowest cost on held-out training rows.",
+    "ndcg": "NDCG is the relevance of the first items of a list, higher positions weighing more, over that of the best order: 1 is perfect.",
+    "mrr": "MRR is the mean of 1 over the rank of the first relevant item, 0 if it is not among the first.",
     "hit_rate": "The hit rate is the share of lists with a relevant item among the first.",
-    "recall": "Recall is the share of what is relevant that is found.",
-    "pinball": "The pinball loss is the error of a quantile: too low and too high weigh as the quantile says; lower is better.",
-    "card_precision": "The share of the cards with the highest scores of a day that are found out that day; caught ones are left out afterwards.",
+    "recall": "Recall is the share of relevant items that are found.",
+    "pinball": "The pinball loss is the error of a quantile forecast: errors below and above weigh as the quantile requires; lower is better.",
+    "card_precision": "The share of the day's highest-scored cards that turn out to be fraudulent that day; detected cards are left out afterwards.",
 }
 
 _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 
 
 def not_in_training(result: BacktestResult) -> list[str]:
-    """A sentence about the features that no level reads, where there are any."""
+    """A sentence about the features that no level reads; empty if there are none."""
     names = result.not_in_training
     said = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
     return [said] if names else []
 
 
 def metric_label(metric: str) -> str:
-    """A metric's name as a reader writes it.
+    """A metric's display name.
 
     >>> metric_label("auc"), metric_label("ndcg@10"), metric_label("precision@10%"), metric_label("my_metric")
     ('AUC', 'NDCG@10', 'precision@10%', 'my metric')
@@ -72,7 +72,7 @@ def metric_label(metric: str) -> str:
 
 
 def metric_meaning(metric: str) -> str:
-    """One sentence that says what a metric measures, or nothing where the metric is not one of ours."""
+    """One sentence on what a metric measures; empty if the metric is not built in."""
     return _MEANINGS.get(metric.partition("@")[0], "")
 
 
@@ -98,7 +98,7 @@ def places_of(values: Iterable[float]) -> int:
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
-    """A number with a true minus sign; no value gives a dash, and what rounds to nothing carries no sign.
+    """A number with a true minus sign; NaN gives a dash, and a value that rounds to zero has no sign.
 
     >>> number(0.1039, 3, signed=True), number(-1234.5, 1), number(-0.0001, 3, signed=True), number(float("nan"), 3)
     ('+0.104', '−1,234.5', '0.000', '–')
@@ -112,7 +112,7 @@ def number(value: float, decimals: int, *, signed: bool = False) -> str:
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """An interval in brackets, or nothing where it could not be computed.
+    """An interval in brackets; empty if it could not be computed.
 
     >>> interval(0.749, 0.78, 3), interval(float("nan"), float("nan"), 3)
     ('[0.749, 0.780]', '')
@@ -153,7 +153,7 @@ def count(rows: int) -> str:
 
 
 def share(part: float) -> str:
-    """A share in per cent; only a whole is shown as 100 %, only nothing as 0 %.
+    """A share in per cent; only 1 is shown as 100 %, only 0 as 0 %.
 
     >>> share(1.0), share(0.9999), share(0.634), share(0.00004), share(0.0), share(float("nan"))
     ('100 %', '>99.9 %', '63.4 %', '<0.1 %', '0 %', '–')
@@ -175,7 +175,7 @@ def steps(levels: Sequence[LevelResult], paired: Sequence[Paired], metric: str) 
 
 
 def whole_way(result: BacktestResult, metric: str) -> Paired | None:
-    """The difference between first and last level, where that is more than one step."""
+    """The difference between first and last level; None if that is a single step."""
     if len(result.levels) < 3:
         return None
     ends = (result.levels[0].name, result.levels[-1].name)
@@ -183,7 +183,7 @@ def whole_way(result: BacktestResult, metric: str) -> Paired | None:
 
 
 def main_step(result: BacktestResult) -> Paired | None:
-    """The step that the verdict speaks of first: the largest lift, else the largest difference."""
+    """The step that the verdict names first: the largest lift, else the largest difference."""
     known = steps(result.levels, result.paired, result.headline)
     lifts = [step for step in known if step.verdict == "LIFT"]
     return max(lifts or known, key=lambda step: (math.isfinite(step.delta), step.delta), default=None)
@@ -192,7 +192,7 @@ def main_step(result: BacktestResult) -> Paired | None:
 def verdict(result: BacktestResult) -> str:
     """The verdict in one sentence.
 
-    A rise of a metric where less is better is told as a fall: "lowers MAE by 1.98".
+    A gain in a metric where lower is better is written as a fall: "lowers MAE by 1.98".
     """
     step, metric = main_step(result), metric_label(result.headline)
     if step is None:
@@ -205,7 +205,7 @@ def verdict(result: BacktestResult) -> str:
 
 
 def rest(result: BacktestResult) -> str:
-    """What the other steps add, in a sentence or two; nothing where there is no other step."""
+    """The other steps in a sentence or two; empty if there are none."""
     known, main = steps(result.levels, result.paired, result.headline), main_step(result)
     if main is None:
         return ""
@@ -218,7 +218,7 @@ def rest(result: BacktestResult) -> str:
 
 
 def in_practice(result: BacktestResult) -> str:
-    """The main lift in the words of whoever acts on the scores, where a `precision@n%` was measured."""
+    """The main lift as a precision among the top scores; empty if no `precision@n%` was measured."""
     step = main_step(result)
     metric = next((name for name in result.levels[0].metrics if name.startswith("precision@")), None) if result.levels else None
     if step is None or metric is None or step.verdict != "LIFT":
@@ -232,9 +232,9 @@ def in_practice(result: BacktestResult) -> str:
 
 
 def called_differently(result: BacktestResult, part: SliceResult) -> list[Paired]:
-    """The headline steps that are a lift or a harm on this slice and not on all rows, or the other way round.
+    """The headline steps whose verdict on this slice is a lift or a harm and on all rows is not, or the other way round.
 
-    "Not shown" against "no lift worth having" is a difference in rows, not in what to do.
+    "Not shown" against "no lift worth having" is not a difference: the action is the same, only the number of rows differs.
     """
     overall = {(step.from_, step.to): step for step in steps(result.levels, result.paired, result.headline)}
     return [
@@ -245,7 +245,7 @@ def called_differently(result: BacktestResult, part: SliceResult) -> list[Paired
 
 
 def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
-    """The conditions of the verdict: (slice and its rows, what is found there instead, the main step first)."""
+    """Slices whose verdict differs: (slice and its rows, its verdicts, the main step first)."""
     decimals, main = places(result, result.headline), main_step(result)
     ends = (main.from_, main.to) if main else None
     found = [(part, sorted(called_differently(result, part), key=lambda step: (step.from_, step.to) != ends)) for part in result.slices]
@@ -260,50 +260,50 @@ def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
 
 
 def judged(step: Paired, decimals: int) -> str:
-    """A step's verdict with the number that it rests on."""
+    """A step's verdict with its number."""
     if step.verdict in ("LIFT", "harm"):
         return f"{step.verdict} of {gain(step, decimals)}"
     return step.verdict + at_most(step, decimals)
 
 
 def power(result: BacktestResult) -> str:
-    """The lift that this test would have seen, in one sentence; nothing where it is not known."""
+    """The minimum detectable effect in one sentence; empty if it is not known."""
     sizes = [step.detectable for step in steps(result.levels, result.paired, result.headline) if math.isfinite(step.detectable)]
     if not sizes:
         return ""
     decimals = places(result, result.headline)
     low, high = number(min(sizes), decimals, signed=True), number(max(sizes), decimals, signed=True)
     size = low if low == high else f"{low} to {high}, depending on the step,"
-    return f"A lift of {size} would have been seen in 80 % of cases."
+    return f"A lift of {size} would have been detected in 80 % of cases."
 
 
 def together(result: BacktestResult) -> str:
-    """That steps are judged together, and which would have been called otherwise by itself; nothing where there is one step."""
+    """A sentence on the joint test of the steps, and on steps whose own verdict would differ; empty for a single step."""
     known = [step for step in result.paired if step.metric == result.headline]
     family = max((step.family for step in known), default=1)
     if family < 2:
         return ""
     alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "not shown" and (step.low > 0 or step.high < 0)]
-    by_itself = f" The interval of {_listed(alone)} leaves 0 out by itself, and does not hold among them." if alone else ""
+    by_itself = f" The interval of {_listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
     return f"Verdicts hold together for the {family} steps in a metric (Holm); each interval is 95 % by itself.{by_itself}"
 
 
 def intervals(result: BacktestResult) -> str:
-    """What the brackets are."""
+    """What the intervals in brackets are."""
     return result.intervals or "95 % intervals from a block bootstrap."
 
 
 def new_keys(result: BacktestResult) -> str:
-    """Who is new to predictions made ahead, in a sentence; nothing where none are made ahead."""
+    """The share of new keys in a sentence; empty if no predictions are precomputed."""
     found = result.new_keys
     if found is None:
         return ""
     what = f"new {' and '.join(found.keys)} keys"
-    return f"{found.per_day:,.1f} {what} a day ask for a prediction that nobody made ahead: {share(found.share)} of all requests."
+    return f"{found.per_day:,.1f} {what} a day request a prediction that was not precomputed: {share(found.share)} of all requests."
 
 
 def money(result: BacktestResult) -> str:
-    """What was said to cost, and what it costs to flag nothing or everything, in a sentence; nothing where no costs were given."""
+    """The costs given, and the cost of flagging nothing or everything, in a sentence; empty without costs."""
     found = result.money
     if found is None:
         return ""
@@ -314,7 +314,7 @@ def money(result: BacktestResult) -> str:
 
 
 def leaks(result: BacktestResult) -> list[str]:
-    """The messages of those findings that make every number here doubtful."""
+    """The messages of the leaks, which make every number unreliable."""
     return [f"{finding.subject}: {finding.message}" for finding in result.leak_audit if finding.severity == "leak"]
 
 
@@ -329,7 +329,7 @@ def audit_line(result: BacktestResult) -> str:
 
 
 def at_most(step: Paired, decimals: int) -> str:
-    """In brackets, the largest lift that the interval leaves open, or why there is no interval."""
+    """In brackets, the largest lift within the interval, or why there is no interval."""
     if math.isfinite(step.high):
         return f" (at most {number(step.high, decimals, signed=True)})"
     reason = step.sentence.removeprefix(f"{step.verdict}:").strip()
@@ -343,13 +343,13 @@ def _effect(step: Paired) -> str:
 def _nothing_compared(result: BacktestResult) -> str:
     level = result.levels[0] if len(result.levels) == 1 else None
     if level is None or result.headline not in level.metrics:
-        return "No two levels were compared, so nothing can be said about fresher features."
+        return "No two levels were compared, so the effect of fresher features is not known."
     value = estimate(level.metrics[result.headline], places(result, result.headline))
-    return f"Only one level was tested: {level.name}, with {metric_label(result.headline)} {value}. Nothing is compared."
+    return f"Only one level was tested: {level.name}, with {metric_label(result.headline)} {value}. There is no comparison."
 
 
 def _moves(result: BacktestResult, step: Paired, what: str) -> str:
-    """What a step does to a metric: a gain where less is better is told as a fall."""
+    """The effect of a step on a metric; a gain where lower is better is written as a fall."""
     decimals = places(result, step.metric)
     if result.higher_is_better.get(step.metric, True):
         return f"{'lifts' if step.delta >= 0 else 'changes'} {what} by {gain(step, decimals)}"
@@ -359,7 +359,7 @@ def _moves(result: BacktestResult, step: Paired, what: str) -> str:
 
 
 def _adds(result: BacktestResult, known: Sequence[Paired], *, over: bool = False) -> list[str]:
-    """What each step adds, in order; neighbours that add nothing share one phrase."""
+    """One phrase for each step, in order; adjacent steps with the same null verdict share one."""
     phrases = []
     for judged_as, group in groupby(known, key=lambda step: step.verdict):
         some = list(group)

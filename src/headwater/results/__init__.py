@@ -1,1 +1,1 @@
-"""Results as plain frozen values."""
+"""Results as plain frozen dataclasses."""

@@ -1,4 +1,4 @@
-"""The parts of an assessment: plain values that its page reads."""
+"""The parts of an assessment as plain frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Effect = Literal["adversaries", "feedback", "supply"]
 
 @dataclass(frozen=True)
 class NetworkEffect:
-    """One effect: whether it is given by an answer or likely by a sign, the question that settles it, and the experiment that tells."""
+    """One network effect: known from an answer or likely from the definition, the question that settles it, and the right experiment."""
 
     effect: Effect
     known: Literal["answered", "likely"]
@@ -25,13 +25,13 @@ class NetworkEffect:
     tells: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {name: getattr(self, name) for name in ("effect", "known", "sign", "why", "question", "experiment", "tells")}
 
 
 @dataclass(frozen=True)
 class Network:
-    """The effects that a task has, or likely has; the experiment that would tell what the model is worth, and why that one."""
+    """The network effects of a task, known or likely; the experiment that would measure the model's value, and why."""
 
     effects: Sequence[NetworkEffect]
     experiment: str
@@ -40,7 +40,7 @@ class Network:
     questions: Sequence[str]
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "effects": [one.to_dict() for one in self.effects],
             "experiment": self.experiment,
@@ -55,9 +55,9 @@ UseCase = Literal["recommendations", "ads", "fraud", "marketplace"]
 
 @dataclass(frozen=True)
 class Published:
-    """A published lift: whose, when, of what use, what was made fresher, what it gave, and where that stands.
+    """A published lift: who, when, use case, what was made fresher, the lift, and the source.
 
-    through: "" where the source itself was read, else that only a summary of it was. confounded: what changed beside freshness.
+    through: "" if the source itself was read, else that only a summary of it was. confounded: other changes besides freshness.
     """
 
     who: str
@@ -70,7 +70,7 @@ class Published:
     confounded: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "who": self.who,
             "year": self.year,
@@ -83,7 +83,7 @@ class Published:
         }
 
 
-_SUMMARY = "read in a summary of it"
+_SUMMARY = "taken from a summary of the source"
 
 
 TABLE: Sequence[Published] = (
@@ -100,7 +100,7 @@ TABLE: Sequence[Published] = (
         "Pinterest, TransAct",
         2023,
         "recommendations",
-        "a sequence of the user's latest actions, beside nightly user embeddings",
+        "a sequence of the user's latest actions, in addition to nightly user embeddings",
         "+11 % repins, -10 % hides",
         "https://arxiv.org/abs/2306.00248",
         _SUMMARY,
@@ -110,17 +110,17 @@ TABLE: Sequence[Published] = (
         "Kuaishou",
         2022,
         "recommendations",
-        "what the user has just watched, by ranking again on the device",
+        "the videos just watched, by reranking on the device",
         "+1.28 % effective views, +8.22 % likes, +13.6 % follows",
         "https://arxiv.org/abs/2208.09577",
         "",
-        "the model and the place of ranking changed too",
+        "the model and where ranking runs changed too",
     ),
     Published(
         "Grubhub",
         2021,
         "recommendations",
-        "the model, trained online each day in place of anew",
+        "the model, trained online each day instead of retrained in full",
         "+20 % purchase-through rate, training 45 times cheaper",
         "https://arxiv.org/abs/2107.07106",
         "",
@@ -158,7 +158,7 @@ TABLE: Sequence[Published] = (
         "Instacart",
         2022,
         "fraud",
-        "features for detecting fraud, in real time in place of batch",
+        "fraud detection features, in real time instead of batch",
         "millions a year of fraud prevented, no rates given",
         "https://tech.instacart.com/lessons-learned-the-journey-to-real-time-machine-learning-at-instacart-942f3a656af3",
     ),
@@ -166,7 +166,7 @@ TABLE: Sequence[Published] = (
         "Instacart",
         2022,
         "marketplace",
-        "whether an item is in stock, from hours to seconds",
+        "item availability, from hours to seconds",
         "no rates given",
         "https://tech.instacart.com/lessons-learned-the-journey-to-real-time-machine-learning-at-instacart-942f3a656af3",
     ),
@@ -175,19 +175,19 @@ TABLE: Sequence[Published] = (
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The lift over the stale level where a share of the calls time out, and their feature has its fallback."""
+    """The lift over the stale level if a share of the calls time out and the feature takes its fallback."""
 
     share: float
     lift: Step
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"share": self.share, "lift": self.lift.to_dict()}
 
 
 @dataclass(frozen=True)
 class AtRequest:
-    """A feature that is made at request time: its time, what stands in for it, and the lift where some of its calls time out."""
+    """A feature computed at request time: its latency, its fallback, and the lift if some of its calls time out."""
 
     name: str
     kind: str
@@ -197,7 +197,7 @@ class AtRequest:
     timed_out: Sequence[TimedOut] | Missing
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         lifts = self.timed_out.to_dict() if isinstance(self.timed_out, Missing) else [one.to_dict() for one in self.timed_out]
         return {
             "name": self.name,
@@ -216,8 +216,8 @@ State = Literal["ready", "blocked", "not known", "not needed"]
 class Stage:
     """A stage of the plan.
 
-    transition: 1, from predictions made ahead to predictions on request with batch features; 2, on to fresher features. gives: its gain
-    in words. costs: money a day, by itself. blocker and remedy: what is in the way, and what to do.
+    transition: 1, from precomputed predictions to predictions on request with batch features; 2, to fresher features. gives: its gain
+    in words. costs: money a day, by itself. blocker and remedy: what blocks it, and what to do.
     """
 
     transition: Literal[1, 2]
@@ -230,7 +230,7 @@ class Stage:
     remedy: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "transition": self.transition,
             "name": self.name,
@@ -245,20 +245,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages in order, and the views that may stay as they are."""
+    """The stages in order, and the views that can stay as they are."""
 
     stages: Sequence[Stage]
     stay: Sequence[str]
     note: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"stages": [stage.to_dict() for stage in self.stages], "stay": list(self.stay), "note": self.note}
 
 
 @dataclass(frozen=True)
 class Change:
-    """An input that the verdict hangs on: what it is now, where it tips, and what would be said then."""
+    """An input that the verdict depends on: its value, the threshold, and the verdict beyond it."""
 
     input: str
     now: str
@@ -266,12 +266,12 @@ class Change:
     then: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"input": self.input, "now": self.now, "threshold": self.threshold, "then": self.then}
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them.
+    """Names as a list in a sentence.
 
     >>> listed(["card"]), listed(["card", "shop", "user"])
     ('card', 'card, shop and user')

@@ -1,4 +1,4 @@
-"""An assessment: whether real time is right for a model, with all that the answer rests on."""
+"""The result of an assessment: whether real time is right for a model, with all the evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headwater.results.readiness_result import Readiness
 
 @dataclass(frozen=True)
 class AssessmentResult(Readable):
-    """The plain values of an `Assessment`, which writes them."""
+    """The data of an `Assessment`."""
 
     project: str
     model: str
@@ -40,7 +40,7 @@ class AssessmentResult(Readable):
     result: BacktestResult | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The assessment as what json.dumps takes."""
+        """The assessment as JSON data."""
         attributed = self.lift.said.get("attribution") if isinstance(self.lift, Lift) else None
         return {
             "project": self.project,

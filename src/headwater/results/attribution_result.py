@@ -1,4 +1,4 @@
-"""What an attribution found: plain frozen values that every rendering reads."""
+"""The result of an attribution as plain frozen dataclasses; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from headwater.results.estimate import Estimate, LeakFinding, Paired
 
 @dataclass(frozen=True)
 class UnitLift(Readable):
-    """What one view, or one group of views, earns by itself, on all test days.
+    """The lift of one view, or one group of views, by itself, on all test days.
 
-    `added` makes it alone fresh where all else is stale; `removed` makes all else fresh first, so that it tells what would be lost
-    without it. Two views that tell the same both have a large `added` and a small `removed`. p-values hold over all of these steps
+    `added`: it alone is made fresh, all else stale. `removed`: the loss if it alone is stale, all else fresh. Two views with the
+    same information both have a large `added` and a small `removed`. p-values hold over all of these steps
     together (Holm).
     """
 
-    name: str  # of the view, the group, or the source where views are grouped by source
+    name: str  # of the view, the group, or the source if views are grouped by source
     views: Sequence[str]
     sources: Sequence[str]
     added: Paired
     removed: Paired
-    cost: float | None = None  # money a day, where costs were given
+    cost: float | None = None  # money a day, if costs were given
 
 
 @dataclass(frozen=True)
 class PathStep(Readable):
-    """One step of the greedy path: which unit became fresh, and what the set so far gives on days that did not choose it.
+    """One step of the greedy path: the unit that became fresh, and the lift of the set so far on days that were not used to choose it.
 
     `lift` is the set over the stale level, `gain` this step alone; each kind is judged together over the path (Holm). `share` is the
     part of the fresh level's lift, with its 95 % interval; NaN where that lift is not above 0.
@@ -46,31 +46,31 @@ class PathStep(Readable):
 
 @dataclass(frozen=True)
 class Efficient(Readable):
-    """A set of units that no other set tried beats at its cost, by the days that choose; its lift is that of the other days."""
+    """A set of units that is best for its cost among those tried, by the choosing days; its lift is that of the other days."""
 
     units: Sequence[str]
     cost: float
     lift: Paired
-    per_unit: float  # money a day for each 1 of the metric; NaN where there is no gain
+    per_unit: float  # money a day for each 1 of the metric; NaN if there is no gain
 
 
 @dataclass(frozen=True)
 class SliceLift(Readable):
-    """One part of the test rows: the fresh level over the stale one on all days, and the plan over the stale one on reporting days.
+    """One slice of the test rows: the fresh level over the stale one on all days, and the plan over the stale one on reporting days.
 
-    Intervals are widened, so that those of all slices hold at once.
+    Intervals are widened, so that those of all slices hold together.
     """
 
     name: str
     describes: str
     rows: int
-    whole: Paired | None  # None where the slice holds no row
+    whole: Paired | None  # None if the slice has no rows
     lift: Paired | None
 
 
 @dataclass(frozen=True)
 class AttributionResult(Readable):
-    """The plain values of an `Attribution`, which shows them."""
+    """The data of an `Attribution`."""
 
     model: str
     metric: str
@@ -85,10 +85,10 @@ class AttributionResult(Readable):
     path: Sequence[PathStep]
     chosen: Sequence[str]
     stay: Sequence[str]
-    worth: bool  # the plan's lift is shown to be above the least one worth having
+    worth: bool  # the plan's lift is significantly above the smallest one worth having
     whole: Paired
-    lift: Paired | None  # of the path's last set over the stale level; None where the path is empty
-    rest: Paired | None  # the fresh level over that set: what making the others fresh would add
+    lift: Paired | None  # of the path's last set over the stale level; None if the path is empty
+    rest: Paired | None  # the fresh level over that set: the gain of making the others fresh too
     share: Estimate
     slices: Sequence[SliceLift]
     efficient: Sequence[Efficient]  # from cheap to dear; empty without costs
@@ -96,7 +96,7 @@ class AttributionResult(Readable):
     cost_of_all: float | None
     level: Level
     plan: str
-    notes: Sequence[str]  # what else a reader has to know: slices without a lift, leaks, how sure
+    notes: Sequence[str]  # limits of the plan: slices without a lift, leaks, uncertainty
     leak_audit: Sequence[LeakFinding]
     choosing_days: int
     reporting_days: int
@@ -106,7 +106,7 @@ class AttributionResult(Readable):
     joined: Sequence[str] = ()  # why some views are one unit
 
     def to_dict(self) -> dict[str, object]:
-        """The attribution as what json.dumps takes: its fields but `level`, whose freshness `fresh_views` names; NaN becomes None."""
+        """The attribution as JSON data: all fields except `level`, whose fresh views `fresh_views` names; NaN becomes None."""
         found = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "level"}
         return found | {"fresh_views": list(self.fresh_views)}
 

@@ -1,4 +1,4 @@
-"""What a backtest found: plain frozen values that every rendering reads."""
+"""The result of a backtest as plain frozen dataclasses; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Curves(Readable):
-    """The points that the two curves of one level are drawn from (each at most 200 points)."""
+    """The points of the two curves of one level (each at most 200 points)."""
 
     recall: Sequence[float]
     precision: Sequence[float]
@@ -36,7 +36,7 @@ class LevelResult(Readable):
     replayed: Mapping[str, float] = field(default_factory=dict)  # the freshest level's model on this level's features
     note: str = ""
     curves: Curves | None = None
-    train_rows: int = 0  # that it learned from, at the last fold
+    train_rows: int = 0  # it was trained on, at the last fold
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class FoldResult(Readable):
 
 @dataclass(frozen=True)
 class Money(Readable):
-    """What each kind of answer costs, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
+    """The cost of each kind of answer, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
 
     describes: Mapping[str, str]
     nothing: float
@@ -61,7 +61,7 @@ class Money(Readable):
 
 @dataclass(frozen=True)
 class NewKeys(Readable):
-    """Keys that nothing was made ahead for: whose, how many a day, their requests, and the share of all requests that these are."""
+    """Keys without a precomputed prediction: their names, how many a day, their requests, and the share of all requests."""
 
     keys: Sequence[str]
     per_day: float
@@ -71,7 +71,7 @@ class NewKeys(Readable):
 
 @dataclass(frozen=True)
 class Transition(Readable):
-    """A step of one of the two transitions: 1, from predictions made ahead to predictions on request; 2, on to fresher features.
+    """A step of one of the two transitions: 1, from precomputed predictions to predictions on request; 2, to fresher features.
 
     Coverage is the share of requests that are answered, of all and of those of new keys, before and after the step.
     """
@@ -85,7 +85,7 @@ class Transition(Readable):
 
 @dataclass(frozen=True)
 class SliceResult(Readable):
-    """The levels and steps on one part of the test rows."""
+    """The levels and steps on one slice of the test rows."""
 
     name: str
     describes: str
@@ -97,7 +97,7 @@ class SliceResult(Readable):
 
 @dataclass(frozen=True)
 class TimeSplit(Readable):
-    """Where the data were cut (ISO 8601, UTC), and how the labels' maturity looked."""
+    """The times of the split (ISO 8601, UTC), and the maturity of labels."""
 
     train_start: str
     split: str
@@ -111,11 +111,11 @@ class TimeSplit(Readable):
 
 @dataclass(frozen=True)
 class BacktestResult(Readable):
-    """Everything that a report shows."""
+    """All data of a report."""
 
     model: str
     task: str  # "binary" | "multiclass" | "regression" | "ranking"
-    headline: str  # the metric that verdicts speak of, e.g. "auc"
+    headline: str  # the metric of the verdicts, e.g. "auc"
     higher_is_better: Mapping[str, bool]
     min_lift: Mapping[str, float]
     positive_rate: float | None
@@ -133,8 +133,8 @@ class BacktestResult(Readable):
     encoded: Mapping[str, int]  # string column -> number of categories seen in training
     intervals: str = ""  # how they were made, in a sentence
     folds: Sequence[FoldResult] = ()  # of a rolling origin
-    money: Money | None = None  # where costs were given
-    new_keys: NewKeys | None = None  # where a level's predictions are made ahead
+    money: Money | None = None  # if costs were given
+    new_keys: NewKeys | None = None  # if a level's predictions are precomputed
     transitions: Sequence[Transition] = ()
     not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them
-    attribution: AttributionResult | None = None  # where it was asked for: which views earn from freshness
+    attribution: AttributionResult | None = None  # if requested: which views earn from freshness

@@ -1,4 +1,4 @@
-"""What an assessment of costs found: plain frozen values that every rendering reads."""
+"""The result of a cost assessment as plain frozen dataclasses; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ WayName = Literal["precompute for all", "on request", "streaming"]
 
 @dataclass(frozen=True)
 class Part(Readable):
-    """One part of what a way costs a day: its name, the amount, and the formula with its numbers."""
+    """One component of the cost a day of a way to serve: its name, the amount, and the formula with its numbers."""
 
     name: str
     amount: Number
     arithmetic: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"name": self.name, "amount": self.amount.to_dict(), "arithmetic": self.arithmetic}
 
 
 @dataclass(frozen=True)
 class Way(Readable):
-    """What one way to answer costs a day, in all and in parts; `lacks` says which inputs there are none of, and then total is Missing."""
+    """The cost a day of one way to serve: total and components; `lacks` names missing inputs, and then the total is Missing."""
 
     name: WayName
     total: Reading
@@ -35,7 +35,7 @@ class Way(Readable):
     lacks: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "name": self.name,
             "total": self.total.to_dict(),
@@ -46,7 +46,7 @@ class Way(Readable):
 
 @dataclass(frozen=True)
 class Swing(Readable):
-    """What a way costs a day where one input is low or high and all others stay."""
+    """The cost a day of a way to serve if one input is low or high and all others stay."""
 
     way: WayName
     input: str
@@ -56,7 +56,7 @@ class Swing(Readable):
     cost_high: float
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "way": self.way,
             "input": self.input,
@@ -69,21 +69,21 @@ class Swing(Readable):
 
 @dataclass(frozen=True)
 class ViewCost(Readable):
-    """What streaming one view costs a day, for a choice view by view."""
+    """The cost a day of streaming one view, for a choice view by view."""
 
     view: str
     total: Reading
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"view": self.view, "total": self.total.to_dict()}
 
 
 @dataclass(frozen=True)
 class PointPrice(Readable):
-    """What a point of lift costs: the step between two levels of a backtest, its lift, what it costs more a day, and their quotient.
+    """The price of a point of lift: a step between two levels of a backtest, its lift, its extra cost a day, and their quotient.
 
-    lift: in the metric's own units, as the backtest has it. per_point: money a day for 0.01 of the metric; Missing where there is no lift.
+    lift: in the metric's own units, as the backtest has it. per_point: money a day for 0.01 of the metric; Missing if there is no lift.
     """
 
     from_: str
@@ -94,7 +94,7 @@ class PointPrice(Readable):
     per_point: Reading
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "from": self.from_,
             "to": self.to,
@@ -107,10 +107,10 @@ class PointPrice(Readable):
 
 @dataclass(frozen=True)
 class Cost(Readable):
-    """What the ways to answer a model's requests cost a day.
+    """The cost a day of each way to serve a model's requests.
 
-    inputs: every number that went in, by its symbol. ways: precompute for all, on request, streaming. break_even: requests a day above
-    which precomputing is cheaper than on request. waste: the share of precomputed predictions that nobody asks for. rows_per_read: of a
+    inputs: every input, by its symbol. ways: precompute for all, on request, streaming. break_even: requests a day above
+    which precomputing is cheaper than on request. waste: the share of precomputed predictions that are never requested. rows_per_read: of a
     window by view. sentence: what it comes to, in words.
     """
 
@@ -131,7 +131,7 @@ class Cost(Readable):
         return next(way for way in self.ways if way.name == name)
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "model": self.model,
             "currency": self.currency,

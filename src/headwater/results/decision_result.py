@@ -1,4 +1,4 @@
-"""What is decided on, and the verdict: plain frozen values that every rendering reads."""
+"""The evidence and the verdict as plain frozen dataclasses; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NEEDS: Mapping[Action, Reach] = {
     "compute these at request time": "at request time",
 }
 POINT = 0.01
-"""What money a point is of: so much of the metric."""
+"""One point of lift, in units of the metric."""
 
 
 @dataclass(frozen=True)
 class Evidence(Readable):
-    """What the parts have found, each Missing with the reason where there is none of it.
+    """The results that the verdict is based on; a result that could not be computed is Missing, with the reason.
 
-    views: all that the model reads. worth: what 0.01 of the headline metric is worth a day, where somebody said.
+    views: all that the model reads. worth: the value a day of 0.01 of the headline metric, if given.
     """
 
     views: Sequence[str]
@@ -42,7 +42,7 @@ class Evidence(Readable):
 
 @dataclass(frozen=True)
 class Barred(Readable):
-    """A view that cannot be as fresh as the verdict asks, and what bars it first. certain: measured red, not merely unknown."""
+    """A view that cannot yet be as fresh as the verdict requires, and its first blocker."""
 
     view: str
     reachable: Reach
@@ -50,17 +50,17 @@ class Barred(Readable):
 
     @property
     def certain(self) -> bool:
-        """Whether it is known to bar, rather than not known not to."""
+        """Whether the blocker was measured red, rather than unknown."""
         return self.blocker.state == "red"
 
     @property
     def why(self) -> str:
-        """What bars it, without its name."""
+        """The blocker, without the view's name."""
         return self.blocker.what.removeprefix(f"view {self.view}: ")
 
 
 def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
-    """Views that the same thing bars from the same freshness, named together; in the order of the first of each."""
+    """Views with the same blocker and the same reachable freshness, grouped; in the order of the first of each."""
     groups: dict[object, tuple[list[str], Barred]] = {}
     for one in barred:
         names, _ = groups.setdefault((one.blocker.check, one.blocker.state, one.reachable, one.why), ([], one))
@@ -73,8 +73,8 @@ class Decision(Readable):
     """The verdict.
 
     action: what to do. views: to make fresh, in the order of the attribution. base, level: the levels that the gain lies between. gain:
-    in the headline metric. until: what pays and can be done while something bars the action. earns, extra: money a day. per_point: money
-    a day for 0.01 of the metric. barred: views that cannot be so fresh yet. rules: which rule said what. sentence: all of it in words.
+    in the headline metric. until: what pays and is possible while the action is blocked. earns, extra: money a day. per_point: money
+    a day for 0.01 of the metric. barred: views that cannot be so fresh yet. rules: outcomes of rules. sentence: the verdict in words.
     """
 
     action: Action
@@ -92,7 +92,7 @@ class Decision(Readable):
     attributed: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "action": self.action,
             "sentence": self.sentence,

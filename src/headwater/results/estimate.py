@@ -28,7 +28,7 @@ class Paired(Readable):
     """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
 
     `low` and `high` are the 95 % interval of this step by itself. `p` is its p-value among the `family` of steps in that metric
-    (Holm), NaN on slices, whose intervals are widened instead. `detectable` is the lift that this test would have seen in 80 % of
+    (Holm), NaN on slices, whose intervals are widened instead. `detectable` is the lift that this test would detect in 80 % of
     cases (2.8 standard errors, more in a larger family).
     """
 

@@ -1,4 +1,4 @@
-"""The lift of a backtest, as an assessment reads it."""
+"""The lift of a backtest, as input of an assessment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at reque
 
 @dataclass(frozen=True)
 class Stand:
-    """A level of the backtest: how fresh it is in words, how features come to be so fresh, and its headline metric (NaN where unknown)."""
+    """A level of the backtest: its freshness in words, how its features are computed, and its headline metric (NaN if unknown)."""
 
     name: str
     describes: str
@@ -26,7 +26,7 @@ class Stand:
 
 @dataclass(frozen=True)
 class Step:
-    """A step between two levels in one metric, so signed that a rise is a gain; `low` and `high` are NaN where there is no interval."""
+    """A step between two levels in one metric, so signed that a rise is a gain; `low` and `high` are NaN without an interval."""
 
     from_: str
     to: str
@@ -44,7 +44,7 @@ class Step:
         return self.verdict == "LIFT"
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         numbers = {"delta": self.delta, "low": self.low, "high": self.high, "detectable": self.detectable}
         plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         return {"from": self.from_, "to": self.to, "metric": self.metric, **plain, "verdict": self.verdict, "sentence": self.sentence}
@@ -54,7 +54,7 @@ class Step:
 class Earned:
     """Which views earn from freshness: the attribution's plan.
 
-    gains: by view, in the order of the path; those that were made fresh together have one. cost: of the chosen, a day.
+    gains: by view, in the order of the path; views that were made fresh together share one.
     """
 
     stale: str
@@ -68,11 +68,11 @@ class Earned:
 
 @dataclass(frozen=True)
 class Lift:
-    """What a backtest found.
+    """The lift found by a backtest.
 
-    steps: from each level to the next, in the headline metric. whole: from the first level to the last; None of two. money: the steps of
-    the metric "cost", where costs were given. leaks: what makes every number doubtful. earned: where views were attributed. coverage:
-    transitions of the backtest, as it says them. said: the whole backtest as JSON says it.
+    steps: from each level to the next, in the headline metric. whole: from the first level to the last; None for two. money: the steps of
+    the metric "cost", if costs were given. leaks: findings that make every number unreliable. earned: of an attribution, if there is one.
+    said: the whole backtest as JSON data.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""A number that says where it is from."""
+"""A number with its origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Origin = Literal["measured", "given", "default", "computed"]
 
 @dataclass(frozen=True)
 class Number:
-    """A value, its unit, and where it is from.
+    """A value, its unit and its origin.
 
     origin: "measured" here, "given" by the user, a "default" of headwater's, or "computed" from others. source: what was measured or
     read, or the formula, in words.
@@ -26,7 +26,7 @@ class Number:
     source: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it; None where the value is not finite."""
+        """The value as JSON data; None if it is not finite."""
         value = self.value if math.isfinite(self.value) else None
         return {"value": value, "unit": self.unit, "origin": self.origin, "source": self.source}
 
@@ -36,12 +36,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Missing:
-    """A number that there is none of, and why."""
+    """A number that could not be measured, and why."""
 
     reason: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"value": None, "not_measured": self.reason}
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Missing:
 
 
 Reading = Number | Missing
-"""What came of an attempt to measure."""
+"""A measured number, or the reason why there is none."""
 
 
 def measured(value: float, unit: str, source: str) -> Number:

@@ -1,4 +1,4 @@
-"""What an assessment of readiness found: plain frozen values that every rendering reads."""
+"""The result of a readiness assessment as plain frozen dataclasses; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Finding(Readable):
     """One check of one subject.
 
     check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view card" or "model fraud". state:
-    unknown where nothing was measured and nothing answered. reading: the number that was judged, or why there is none; beside: further
-    numbers by name. green, red: the thresholds in words, with their values. remedy: what to do where it is not green.
+    unknown if nothing was measured and nothing answered. reading: the number that was judged, or why there is none; beside: further
+    numbers by name. green, red: the thresholds in words, with their values. remedy: what to do if it is not green.
     """
 
     check: str
@@ -62,7 +62,7 @@ class Finding(Readable):
                 return f"{self.reading.value:.3g} {self.reading.unit}, {self.reading.source}"
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "check": self.check,
             "gate": self.gate,
@@ -80,7 +80,7 @@ class Finding(Readable):
 
 @dataclass(frozen=True)
 class Blocker(Readable):
-    """What bars a view from a level: "red" where a check says no, "unknown" where nobody has measured or answered it."""
+    """What blocks a view from a level: "red" if a check failed, "unknown" if it was neither measured nor answered."""
 
     level: Reach
     state: State
@@ -89,7 +89,7 @@ class Blocker(Readable):
     remedy: str
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {"level": self.level, "state": self.state, "check": self.check, "what": self.what, "remedy": self.remedy}
 
 
@@ -97,9 +97,9 @@ class Blocker(Readable):
 class ViewReadiness(Readable):
     """How fresh a view can be.
 
-    defined: the freshness that its definition asks for, in words. reachable: the highest level now, every gate of it known and none red.
-    possible: the highest of which no gate is red, should all that is unknown turn out well. blocker: what bars the level after
-    `reachable`, None at the highest; blockers: all that bars higher ones, the nearest level first.
+    defined: the freshness of its definition, in words. reachable: the highest level now, with all gates known and none red.
+    possible: the highest level without a red gate, if all unknown gates turn out green. blocker: what blocks the level after
+    `reachable`, None at the highest; blockers: of all higher levels, the nearest first.
     """
 
     view: str
@@ -110,7 +110,7 @@ class ViewReadiness(Readable):
     blockers: Sequence[Blocker]
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "view": self.view,
             "defined": self.defined,
@@ -123,7 +123,7 @@ class ViewReadiness(Readable):
 
 @dataclass(frozen=True)
 class Ladder(Readable):
-    """A ladder of the scorecard: its rungs, the one that is reached with all gates known and none red, and the one after it bars."""
+    """A ladder of the scorecard: its rungs, the rung reached with all gates known and none red, and the blockers of the next."""
 
     name: Literal["online", "learning"]
     rungs: Sequence[str]
@@ -132,7 +132,7 @@ class Ladder(Readable):
     bars: Sequence[str]
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "name": self.name,
             "rungs": list(self.rungs),
@@ -144,7 +144,7 @@ class Ladder(Readable):
 
 @dataclass(frozen=True)
 class Readiness(Readable):
-    """How ready a project is. assumed: the limits that checks were judged by, by name (F, W, B, T), each with its origin."""
+    """How ready a project is. assumed: the limits of the checks, by name (F, W, B, T), each with its origin."""
 
     project: str
     at: str
@@ -155,12 +155,12 @@ class Readiness(Readable):
     assumed: Mapping[str, Reading]
 
     def counts(self) -> dict[State, int]:
-        """How many findings are in each state."""
+        """The number of findings in each state."""
         states = [finding.state for finding in self.findings]
         return {state: states.count(state) for state in ("green", "amber", "red", "unknown")}
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The value as JSON data."""
         return {
             "project": self.project,
             "at": self.at,

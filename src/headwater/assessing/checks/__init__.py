@@ -1,4 +1,4 @@
-"""The scorecard: a table of checks. One family a file, one check a line; its thresholds are proposals, to be argued with."""
+"""The scorecard: a table of checks, one family a file. The thresholds are proposals; change them to fit your case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check is: which readings it judges, by which thresholds, and what to do where they are not met."""
+"""A check: the readings that it judges, the thresholds, and what to do if they are not met."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.results.readiness_result import Finding, Gate, State
 
 Of = Literal["view", "model", "project"]
 Limits = Mapping[str, float]
-"""Seconds: F the freshness that is wanted, W the longest window, B the latency budget, T the span that is trained on, L label delay p95."""
+"""Seconds: F the required freshness, W the longest window, B the latency budget, T the training span, L label delay p95."""
 
 WORST: Sequence[State] = ("red", "unknown", "amber", "green")
 
@@ -26,20 +26,20 @@ class Bound:
     least: Sequence[Bound] = ()
 
     def of(self, limits: Limits) -> float:
-        """Its value; NaN where a limit is not known."""
+        """Its value; NaN if a limit is not known."""
         if self.least:
             return min(bound.of(limits) for bound in self.least)
         return sum(factor * limits.get(name, math.nan) for factor, name in self.terms) if self.terms else self.value
 
     def words(self, limits: Limits, *, seconds: bool) -> str:
-        """It and its value, such as "W/10 or F = 60s"."""
+        """The formula and its value, such as "W/10 or F = 60s"."""
         value = self.of(limits)
         shown = duration(value) if seconds else f"{value:g}"
         return f"{self.formula} = {shown}" if self.formula else shown
 
     @property
     def formula(self) -> str:
-        """In symbols; nothing for a plain number."""
+        """The formula in symbols; empty for a plain number."""
         if self.least:
             return " or ".join(bound.formula for bound in self.least)
         return " + ".join(_times(factor, name) for factor, name in self.terms)
@@ -56,7 +56,7 @@ def of(*terms: tuple[float, str] | str) -> Bound:
 
 @dataclass(frozen=True)
 class Rule:
-    """How a reading is judged: green and red are bounds, and between them is amber. strict: which of them its own value does not meet."""
+    """How a reading is judged: green and red are bounds, between them is amber. strict: which bound excludes its own value."""
 
     reading: str
     better: Literal["high", "low"]
@@ -66,7 +66,7 @@ class Rule:
     words: tuple[str, str] | None = None
 
     def state(self, value: float, limits: Limits) -> State:
-        """The state of a value; unknown where a bound is."""
+        """The state of a value; unknown if a bound is unknown."""
         sign = 1 if self.better == "high" else -1
         green, red = (sign * bound.of(limits) for bound in (self.green, self.red))
         own = sign * value
@@ -77,7 +77,7 @@ class Rule:
         return "green" if (own > green if self.strict else own >= green) else "amber"
 
     def said(self, limits: Limits, *, seconds: bool) -> tuple[str, str]:
-        """Both thresholds in words."""
+        """The two thresholds in words."""
         if self.words is not None:
             return self.words
         signs = ("≥", "<") if self.better == "high" else ("<" if self.strict else "≤", ">")
@@ -96,13 +96,13 @@ def at_most(reading: str, green: float | Bound, red: float | Bound, *, strict: b
 
 
 def stated(reading: str, green: str, red: str) -> Rule:
-    """A reading that is 1, 0.5 or 0 for what is said in words."""
+    """A rule on a reading of 1, 0.5 or 0, with its thresholds in words."""
     return Rule(reading, "high", Bound(value=1.0), Bound(value=0.5), words=(green, red))
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked where nothing can be measured, and the words that answer it."""
+    """A question for what cannot be measured, and its possible answers."""
 
     text: str
     green: str
@@ -116,7 +116,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the scorecard. The state is the worst of its rules; `asks` is what to ask where nothing is measured."""
+    """A line of the scorecard. The state is the worst of its rules; `asks` is the question if nothing is measured."""
 
     id: str
     gate: Gate
@@ -128,21 +128,21 @@ class Check:
     beside: Sequence[str] = ()
 
     def judge(self, about: str, readings: Mapping[str, Reading], limits: Limits) -> Finding:
-        """What the readings of a subject come to."""
-        parts = [(rule, readings.get(rule.reading, Missing("nothing here says it"))) for rule in self.rules]
+        """The finding for the readings of a subject."""
+        parts = [(rule, readings.get(rule.reading, Missing("no source for this reading"))) for rule in self.rules]
         states: list[State] = ["unknown" if isinstance(r, Missing) else rule.state(r.value, limits) for rule, r in parts]
         worst = min(range(len(parts)), key=lambda n: WORST.index(states[n]))
         reading = parts[worst][1]
         if states[worst] == "unknown" and not isinstance(reading, Missing):
             unknown = [name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))]
-            reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which nothing says")
+            reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which is not known")
         said = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
         beside = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.beside if n in readings}
         green, red = "; ".join(words[0] for words in said), "; or ".join(words[1] for words in said)
         return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, beside)
 
     def at(self, **limits: str) -> Check:
-        """The same check with one limit in place of another: `E3.at(F="B")`."""
+        """The check with one limit replaced by another: `E3.at(F="B")`."""
         return replace(self, rules=[_renamed(rule, limits) for rule in self.rules])
 
 

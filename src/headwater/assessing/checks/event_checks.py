@@ -1,4 +1,4 @@
-"""E: the events of a stream."""
+"""Checks E: the events of a stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHECKS = (
         "view",
         "records that parse and have their key",
         [at_least("keyed", 0.999, 0.99)],
-        "have producers fill the key, and refuse what does not parse; `headwater store refused SOURCE` shows such records",
+        "make producers fill the key and validate records before they send; `headwater store refused SOURCE` shows such records",
         beside=["record_keys"],
     ),
     Check(
@@ -22,7 +22,7 @@ CHECKS = (
         "view",
         "records with a valid event time: with a zone, within retention, not ahead",
         [at_least("timed", 0.999, 0.99)],
-        "have producers write when it happened, in ISO 8601 with an offset or in UTC; set the clocks of those that are ahead",
+        "make producers write the event time in ISO 8601 with an offset or in UTC; correct clocks that run ahead",
     ),
     Check(
         "E3",
@@ -30,7 +30,7 @@ CHECKS = (
         "view",
         "ingest lag, p99 of arrival - event time",
         [at_most("lag", _THIRD, of("F"))],
-        "send events one by one rather than in files or batches, or ask for less freshness",
+        "send events one by one rather than in files or batches, or require less freshness",
     ),
     Check(
         "E4",
@@ -38,15 +38,15 @@ CHECKS = (
         "view",
         "out-of-orderness by key, p99.9 of running max event time - event time",
         [at_most("disorder", _THIRD, Bound(least=[of((1 / 10, "W")), of("F")]))],
-        "write a key's events to one partition, from one producer; or ask for less freshness",
+        "write a key's events to one partition, from one producer; or require less freshness",
     ),
     Check(
         "E5",
         "O3",
         "view",
-        "copies by event id in 24 hours",
+        "duplicates by event id in 24 hours",
         [at_most("copies", 1e-4, 1e-3)],
-        "make producers idempotent, and give the source id_field=, so that copies are dropped",
+        "make producers idempotent, and give the source id_field=, so that duplicates are dropped",
     ),
     Check(
         "E6",
@@ -57,13 +57,13 @@ CHECKS = (
             at_least("retention", of((2, "W")), of("W")),
             stated("policy", "delete (or tiered)", "compact only"),
         ],
-        "set retention.ms to twice the longest window and cleanup.policy=delete; compaction destroys the history that windows are made of",
+        "set retention.ms to twice the longest window and cleanup.policy=delete; compaction destroys the history that windows need",
     ),
     Check(
         "E8",
         "O3",
         "view",
-        "schema in a registry that lets it change only backward compatibly",
+        "schema in a registry that enforces backward compatibility",
         [stated("schema", "BACKWARD or stricter", "no schema")],
         "register the schema, with compatibility BACKWARD or stricter, and name the registry in registry=",
     ),
@@ -73,7 +73,7 @@ CHECKS = (
         "view",
         "stream and archive agree, count and sum by key-hour over 7 days",
         [at_most("agreement", 1e-3, 1e-2)],
-        "find the hours that differ: events that one of them lacks, has twice, or places by another time; archive from the stream itself",
+        "find the hours that differ: events that are missing, duplicated, or at another time; write the archive from the stream itself",
     ),
     Check(
         "E10",
@@ -81,14 +81,14 @@ CHECKS = (
         "view",
         "share of the busiest key",
         [at_most("hottest", 0.01, 0.10, strict=True)],
-        "leave robots and defaults such as 'unknown' out by filter=, or add a column to the key",
+        "exclude bots and defaults such as 'unknown' with filter=, or add a column to the key",
     ),
     Check(
         "E11",
         "O3",
         "view",
-        "idempotent producers; where the client cannot tell, copies",
-        [stated("idempotent", "yes", "too many copies (E5)")],
+        "idempotent producers; if the client cannot tell, duplicates",
+        [stated("idempotent", "yes", "too many duplicates (E5)")],
         "set enable.idempotence=true in every producer",
     ),
 )

@@ -1,4 +1,4 @@
-"""E7 and D: the history that is trained on, and how it is kept."""
+"""Checks E7 and D: the training history, and how it is kept."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ CHECKS = (
         "view",
         "span of the archive of raw events",
         [at_least("span", of("T", "W", "L"), of("W", "L"))],
-        "keep raw events for longer, or train on a shorter span; from today on, `headwater ingest` keeps an archive",
+        "keep raw events longer, or train on a shorter span; `headwater ingest` keeps an archive",
     ),
     Check(
         "D1",
         "O1",
         "view",
-        "when each event was known, besides when it happened",
-        [stated("known_column", "a column says it", "absent, and rows are updated in place")],
-        "write when a row was loaded into a column, never change it, and name it in known_at_field=",
+        "a column that says when each event became known",
+        [stated("known_column", "present", "absent, and rows are updated in place")],
+        "write the load time of each row into a column, never change it, and name the column in known_at_field=",
         Question(
             "Is there a column that says when a row became known, besides when it happened?",
             "present",
@@ -32,11 +32,11 @@ CHECKS = (
         "D2",
         "O1",
         "view",
-        "entity tables keep history, or a log of changes is read",
+        "entity tables keep history, or a change log is read",
         [stated("history_kept", "history or CDC", "overwritten rows, no CDC")],
-        "add a row a version instead of overwriting, or publish the table for logical replication and read its changes",
+        "add a row for each version instead of overwriting, or publish the table for logical replication and read its changes",
         Question(
-            "Do the tables behind the events keep earlier versions of a row, or a log of changes?",
+            "Do the tables behind the events keep earlier versions of a row, or a change log?",
             "history or CDC",
             "partly",
             "overwritten",
@@ -48,6 +48,6 @@ CHECKS = (
         "view",
         "requests whose key has no batch row (cold start)",
         [at_most("cold", 0.05, 0.30, strict=True)],
-        "compute on request rather than ahead, give the model a default, or add features of a coarser key",
+        "predict on request instead of precomputing, give the model a default, or add features of a coarser key",
     ),
 )

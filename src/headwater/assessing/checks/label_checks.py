@@ -1,4 +1,4 @@
-"""L: labels, and the log of predictions that they are joined to."""
+"""Checks L: labels, and the prediction log that they are joined to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECKS = (
         "model",
         "label delay p95, and share of predictions ever labelled",
         [at_most("label_p95", 7 * _DAY, 60 * _DAY), at_least("labelled", 0.90, 0.50)],
-        "look for an earlier outcome that stands for the late one, or buy labels for a sample",
+        "look for an earlier outcome as a proxy for the late one, or buy labels for a sample",
         beside=["label_p50"],
     ),
     Check(
@@ -24,6 +24,6 @@ CHECKS = (
         "model",
         "prediction log joins to labels by request id",
         [replace(at_least("joined", 0.99, 1e-9), words=("≥ 0.99", "no prediction log"))],
-        "serve with the served log on, and post outcomes with the request_id that each answer has",
+        "turn on the serving log, and post outcomes with the request_id of each response",
     ),
 )

@@ -1,4 +1,4 @@
-"""X: what only people can say."""
+"""Checks X: answered by people, not measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKS = (
         "project",
         "on-call owner of stream jobs and producers; alerts on lag and age",
         [stated("answer", "named", "none")],
-        "name an owner for each stream and its producers, and alert on headwater's metrics of lag and age",
+        "name an owner for each stream and its producers, and set alerts on headwater's metrics of lag and age",
         Question("Who is on call for stream jobs and event producers, with alerts on lag and age?", "named", "named, no alerts", "none"),
     ),
     Check(
@@ -36,9 +36,9 @@ CHECKS = (
         "X4",
         "O1",
         "model",
-        "somebody acts inside F; price of a late decision",
+        "predictions are acted on within F; price of a late decision",
         [stated("answer", "number given", "nobody acts inside F")],
-        "find out what is done with a prediction and when; where nobody acts inside F, daily or hourly scores cost less and give the same",
+        "find out what is done with a prediction and when; if nobody acts inside F, daily or hourly predictions cost less for the same result",
         Question(
             "Does anyone act on a prediction within F, and what does a late one cost?",
             "number given",
@@ -52,7 +52,7 @@ CHECKS = (
         "project",
         "personal data tagged, and retention agreed",
         [stated("answer", "tagged", "unknown")],
-        "tag columns that are personal data, and agree for how long logs, archive and store keep them",
+        "tag columns with personal data, and agree how long logs, archive and store keep them",
         Question("Are columns with personal data tagged, and is their retention agreed?", "tagged", "tagged, no retention", "unknown"),
     ),
 )

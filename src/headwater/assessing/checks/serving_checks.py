@@ -1,4 +1,4 @@
-"""S: the store, the answers and their age."""
+"""Checks S: the store, the responses and the age of features."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ CHECKS = (
         "project",
         "online store, p99 of one read of 50 keys",
         [at_most("reads", of((1 / 3, "B")), of("B"))],
-        "put the store nearer to the application, or read fewer keys a request",
+        "move the store closer to the application, or read fewer keys per request",
     ),
     Check(
         "S2",
         "O1",
         "model",
-        "end to end p99 at twice the peak rate",
+        "end-to-end p99 latency at twice the peak rate",
         [at_most("peak_latency", of((0.8, "B")), of("B"))],
-        "test with twice the rate of your peak hour, and answer the question; more workers, fewer features or a smaller model make it quicker",
-        Question("What is the p99 of an answer, end to end, at twice the rate of the peak hour?", "seconds", "", ""),
+        "test with twice the rate of your peak hour, and answer the question; more workers, fewer features or a smaller model make it faster",
+        Question("Which end-to-end p99 latency do responses have at twice the rate of the peak hour?", "seconds", "", ""),
         beside=["latency"],
     ),
     Check(
@@ -29,7 +29,7 @@ CHECKS = (
         "view",
         "served age p95 / the age that training assumes",
         [at_most("age_ratio", 1.2, 2.0)],
-        "train at measured ages (hw.level_from_log), or make the job that publishes the values as quick as its definition says",
+        "train at measured ages (hw.level_from_log), or make the job that publishes the values as fast as its definition says",
         beside=["served_age"],
     ),
     Check(
@@ -44,7 +44,7 @@ CHECKS = (
         "S5",
         "O1",
         "model",
-        "fallback score when store or model times out",
+        "fallback score if store or model times out",
         [stated("answer", "tested", "none")],
         "give the model default=, and test what the application does with it",
         Question("Is there a fallback score for when the store or the model times out?", "tested", "untested", "none"),

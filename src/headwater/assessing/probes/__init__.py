@@ -1,1 +1,1 @@
-"""What is measured, by where it is read from. Each module gives readings by name; none writes to what it reads."""
+"""Measurements, one module for each source: each returns readings by name, and none writes to its source."""

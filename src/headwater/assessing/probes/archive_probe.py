@@ -1,4 +1,4 @@
-"""What a history of events says: its span, its times, when they were known, and whether the stream says the same."""
+"""Readings of an event history: span, times, when events became known, and agreement with the stream."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headwater.events.selection import KNOWN, TIME, collect
 from headwater.ingestion.validate import OFFSET, PARTITION
 from headwater.results.measurement import Missing, Number, Reading, measured
 
-_MOST = 2_000_000  # rows whose order and copies are looked at: the latest
+_MOST = 2_000_000  # the latest rows, which order and duplicates are measured on
 _HOUR = 3_600_000_000
 _WEEK = 7 * 24 * _HOUR
 
 
 @dataclass(frozen=True)
 class History:
-    """A source's history, not read yet; the columns that views read, TIME, KNOWN, and an id where the source has one."""
+    """A source's history as a lazy frame: the columns that views read, TIME, KNOWN, and an id if the source has one."""
 
     source: Source
     frame: pl.LazyFrame
@@ -45,7 +45,7 @@ def history(source: Source, views: Sequence[FeatureView]) -> History:
     """The history that views read.
 
     Raises:
-        HeadwaterError: there is none, or it cannot be read.
+        HeadwaterError: the source has no history, or it cannot be read.
     """
     keys = list(dict.fromkeys(key for view in views for key in view.keys))
     summed = [name for view in views for name in [numeric(view)] if name is not None]
@@ -54,7 +54,7 @@ def history(source: Source, views: Sequence[FeatureView]) -> History:
 
 
 def numeric(view: FeatureView) -> str | None:
-    """The first column that the view adds up, or else aggregates; None where it only counts."""
+    """The first column that the view sums, or else aggregates; None if it only counts."""
     own = [c for a in view.features for c in a.columns if c not in view.keys]
     return own[0] if own else None
 
@@ -73,10 +73,10 @@ def of_source(found: History) -> dict[str, Reading]:
     by_column = source.known_at_field is not None
     rule = f"the source's rule known_after={source.known_after!r}"
     p99 = measured(said["delay"] / 1e6, "s", f"p99 of known_at - event time, {said['n']:,} events") if by_column else None
-    rate = measured(said["n"] / span, "1/s", f"{said['n']:,} events of {found.where}") if span else Missing("all events are of one moment")
+    rate = measured(said["n"] / span, "1/s", f"{said['n']:,} events of {found.where}") if span else Missing("all events have one timestamp")
     return {
         "timed": measured(
-            said["ok"] / said["n"], "", f"{said['ok']:,} of {said['n']:,} events of {found.where} have a moment that is over"
+            said["ok"] / said["n"], "", f"{said['ok']:,} of {said['n']:,} events of {found.where} have a timestamp in the past"
         ),
         "span": measured(span, "s", f"first to last event of {found.where}"),
         "known_column": _known_column(source),
@@ -84,7 +84,7 @@ def of_source(found: History) -> dict[str, Reading]:
         **({"lag": p99} if p99 else {}),
         "events_per_second": rate,
         "copies": of_events.copies(found.latest, found.where),
-        **({"history_kept": measured(1.0, "", f"changes={source.changes!r}: every image is kept")} if source.changes else {}),
+        **({"history_kept": measured(1.0, "", f"changes={source.changes!r}: every change image is kept")} if source.changes else {}),
     }
 
 
@@ -92,7 +92,7 @@ def of_view(view: FeatureView, found: History) -> dict[str, Reading]:
     """Readings that depend on the view's keys."""
     latest, keys = found.latest, list(view.keys)
     by = found.source.known_at_field
-    unknown = Missing("rows of a file have no order of arrival; known_at_field= would say it")
+    unknown = Missing("rows of a file have no order of arrival; set known_at_field= to give one")
     return {
         "keyed": of_events.keyed(latest, latest.height, keys, found.where),
         "disorder": of_events.disorder(latest, keys, [KNOWN], found.where) if by else unknown,
@@ -101,11 +101,11 @@ def of_view(view: FeatureView, found: History) -> dict[str, Reading]:
 
 
 def agreement(view: FeatureView, stream: Tail, found: History) -> Reading:
-    """The share of key-hours, of the last 7 days that both hold whole, whose count or sum differs between stream and history."""
+    """The share of key-hours whose count or sum differs between stream and history, over the last 7 days that both hold completely."""
     keys, column = list(view.keys), numeric(view)
     live = stream.events.filter(pl.col(TIME).is_not_null())
     if not live.height:
-        return Missing(f"{stream.where}: none has a time")
+        return Missing(f"{stream.where}: no event has a time")
     bounds = collect(found.frame.select(pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")), found.where, streaming=True).row(0)
     if bounds[0] is None:
         return Missing(f"{found.where} holds no event with a time")
@@ -130,7 +130,7 @@ def agreement(view: FeatureView, stream: Tail, found: History) -> Reading:
 
 
 def _covered(stream: Tail, live: pl.DataFrame) -> int:
-    """From when on the records that were read are all that the topic has, in whole hours; microseconds."""
+    """The start of the complete hours among the records read, in microseconds."""
     if stream.seen.whole and not any(stream.seen.first.values()):
         return int(live.select(pl.col(TIME).min()).item()) // _HOUR * _HOUR
     # The first that was read of each partition; an hour more, since some before it may be later than it.
@@ -147,4 +147,4 @@ def _by_hour(frame: pl.DataFrame, keys: Sequence[str], column: str | None) -> pl
 def _known_column(source: Source) -> Reading:
     if source.known_at_field is not None:
         return measured(1.0, "", f"known_at_field={source.known_at_field!r}")
-    return Number(0.5, "", "given", f"no column says when an event was known; by rule, {source.known_after} after its time")
+    return Number(0.5, "", "given", f"no column says when an event became known; by rule, {source.known_after} after its time")

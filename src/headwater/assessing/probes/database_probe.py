@@ -1,4 +1,4 @@
-"""What a table of PostgreSQL says of its rows' history, in one read-only transaction."""
+"""Readings of a PostgreSQL table and its history, in one read-only transaction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NAMES = ("history_kept", "known_column", "known_delay", "span")
 
 
 def of_table(url: str, name: str, *, time: str, keys: Sequence[str], known: str | None) -> dict[str, Reading]:
-    """How a table keeps history: versions a key, updates in place, a log of changes, when rows were known, how long a time they span.
+    """How a table keeps history: versions per key, updates in place, a change log, when rows became known, and the span of time.
 
     Args:
         url: postgresql://user@host:port/database.
         name: of the table, with or without its schema.
-        time, keys, known: columns; the last None where none says when a row was known.
+        time, keys, known: columns; the last is None if no column says when a row became known.
     """
     try:
         engine = read_only(url, _SECONDS)
@@ -65,7 +65,7 @@ def _read(connection: sa.Connection, name: str, time: str, keys: Sequence[str], 
 
 def _history(connection: sa.Connection, table: sa.TableClause, keys: Sequence[str], updates: int, changes: int) -> Reading:
     if changes:
-        return measured(1.0, "", f"table {table.name!r} is published for logical replication, which a log of changes is read from")
+        return measured(1.0, "", f"table {table.name!r} is published for logical replication, so its change log can be read")
     if not keys:
         return Missing(f"table {table.name!r}: no key column is named")
     counted = sa.select(sa.func.count().label("n")).select_from(table).group_by(*(table.c[key] for key in keys)).limit(_ROWS).subquery()

@@ -1,4 +1,4 @@
-"""What events say of themselves, wherever they are from: disorder, copies, the busiest key."""
+"""Readings of events from any source: disorder, duplicates, the busiest key."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def disorder(events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], wh
 
 
 def copies(events: pl.DataFrame, where: str) -> Reading:
-    """The share of events of the last 24 hours whose id stood there before."""
+    """The share of duplicates by id among the events of the last 24 hours."""
     if IDENT not in events.columns:
-        return Missing("the source has no id_field=, so copies cannot be told from events")
+        return Missing("the source has no id_field=, so duplicates cannot be recognised")
     last = events.select(pl.col(TIME).max()).item()
     day = events.filter(pl.col(TIME) > last - _DAY, pl.col(IDENT).is_not_null()) if last is not None else events.clear()
     if not day.height:
@@ -47,11 +47,11 @@ def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
 
 
 def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> Reading:
-    """The share of records that parse and have all keys; `total` counts those that do not parse too."""
+    """The share of records that parse and have all keys; `total` includes those that do not parse."""
     if not total:
         return Missing(f"{where} holds no record")
     good = events.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).height if keys else events.height
-    return measured(good / total, "share", f"{good:,} of {total:,} records of {where} parse and have {', '.join(keys) or 'what they need'}")
+    return measured(good / total, "share", f"{good:,} of {total:,} records of {where} parse and have {', '.join(keys) or 'all fields'}")
 
 
 def quantile_seconds(values: pl.Series, q: float) -> float:

@@ -1,4 +1,4 @@
-"""What labels, the served log and posted outcomes say: when outcomes are known, whom nobody knows yet, how long answers take."""
+"""Readings of labels, the serving log and posted outcomes: label delay, new keys, and latency."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROWS = 200_000
 
 
 def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
-    """When outcomes are known, how many ever are, and how long a time they span; and the labelled requests."""
+    """Label delay, share labelled, and training span; and the labelled requests."""
     try:
         found = read_labels(model.labels, strings=model.task_type.classes)
     except HeadwaterError as error:
@@ -53,7 +53,7 @@ def _delay(seconds: float, by_column: bool, said: str) -> Number:  # noqa: FBT00
 
 
 def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame | None]:
-    """What the served log of a model says, and its latest rows."""
+    """Readings of a model's serving log, and its latest rows."""
     try:
         try:
             lazy = served(folder, model=model.name)
@@ -66,12 +66,12 @@ def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame
     found: dict[str, Reading] = {"latency": Missing("the served log has no latency"), "joined": _joined(model, folder, rows)}
     times = rows[LATENCY].drop_nulls() if LATENCY in rows.columns else pl.Series(dtype=pl.Int64)
     if len(times):
-        found["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate that they came at")
+        found["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate of the log")
     return found, rows
 
 
 def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
-    """How old the view's served values were against what training takes them to be, and how many requests found nothing."""
+    """The age of the view's served values relative to the age that training assumes, and the share of requests without a value."""
     name = f"{view.name}__age"
     if rows is None or name not in rows.columns:
         return {"age_ratio": Missing(f"the served log has no ages of view {view.name!r}")}
@@ -87,7 +87,7 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
         said = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
         found["age_ratio"] = measured(mine / theirs, "x", said)
     else:
-        found["age_ratio"] = Missing(f"training takes view {view.name!r} to be of age 0, which no ratio can be made with")
+        found["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so there is no ratio")
     statuses = [f"{feature}__status" for feature in view.feature_names if f"{feature}__status" in rows.columns]
     if statuses:
         said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()
@@ -101,7 +101,7 @@ def cold(view: FeatureView, asked: Requests | None, found: History | None) -> Re
     """The share of labelled requests whose key has no event before them."""
     filled = [view.request_key(key) for key in view.keys]
     if asked is None or found is None or not filled or not all(isinstance(name, str) for name in filled):
-        return Missing("neither a served log nor labels that name the view's keys beside a history")
+        return Missing("neither a serving log, nor both a history and labels with the view's keys")
     names = [str(name) for name in filled]
     if any(name not in asked.frame.columns for name in names):
         return Missing(f"the labels lack {', '.join(name for name in names if name not in asked.frame.columns)}")
@@ -113,7 +113,7 @@ def cold(view: FeatureView, asked: Requests | None, found: History | None) -> Re
         return Missing(f"keys of labels and history cannot be compared: {error}")
     none = (both["__first"].is_null() | (both["__first"] >= both["__t"]).fill_null(value=False)).sum()
     if not both.height:
-        return Missing("there is no labelled request")
+        return Missing("no labelled request")
     return measured(int(none) / both.height, "share", f"{rows.height:,} labelled requests, no earlier event of the key")
 
 
@@ -124,7 +124,7 @@ def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
     except HeadwaterError as error:
         return Missing(str(error))
     if REQUEST not in posted.columns or posted[REQUEST].null_count() == posted.height:
-        return Missing("outcomes were posted by keys, and none by the id of its request")
+        return Missing("outcomes were posted by key, and none by request id")
     ids = posted.filter(pl.col(REQUEST).is_not_null())[REQUEST]
     first = rows[AT].min()
     late = posted.filter(pl.col(REQUEST).is_not_null())["headwater_posted_at"] >= first if "headwater_posted_at" in posted.columns else None
@@ -132,4 +132,4 @@ def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
     if not len(ids):
         return Missing("no outcome was posted since the first row of the log")
     share = float(np.mean(ids.is_in(rows[REQUEST].unique().to_list()).to_numpy()))
-    return measured(share, "share", f"{len(ids):,} posted outcomes, by the id of their request")
+    return measured(share, "share", f"{len(ids):,} posted outcomes, by request id")

@@ -1,4 +1,4 @@
-"""What an online store says, read alone: how long a read of many keys takes, and whether training computes the same."""
+"""Readings of an online store, opened read-only: latency of reads, and agreement with training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS = 1_000
 
 @dataclass(frozen=True)
 class StoreSeen:
-    """What there is of a store.
+    """The readings of a store.
 
     reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's record; keys: stored; differs: the share of values.
     """
@@ -38,7 +38,7 @@ class StoreSeen:
 
 
 def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool, compare: bool = True) -> StoreSeen:
-    """Read the store, and nothing else; `logged` compares what was served rather than what is served now, where it is to `compare`."""
+    """Measure a store without writing; with `compare`, `logged` compares the served values rather than the current ones."""
     try:
         with opened_for(project.name, store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
@@ -52,7 +52,7 @@ def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *,
                 places.append([key for key, _ in first[:KEYS]])
                 features += len(one.view.outputs)
             differs = _differs(project, mine, folder, logged=logged) if compare else {}
-            size = measured(mine.size(), "B", "what the online store takes")
+            size = measured(mine.size(), "B", "the size of the online store")
             return StoreSeen(_timed(mine, places, features), size, sizes, counts, differs)
     except HeadwaterError as error:
         return StoreSeen(Missing(str(error)), Missing(str(error)), {}, {}, {})
@@ -76,7 +76,7 @@ def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Read
 
 
 def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool) -> dict[str, Reading]:
-    """By view, the share of values that differ from what training computes of the same events."""
+    """By view, the share of values that differ from those that training computes from the same events."""
     found: list[Parity] = []
     failed: dict[str, Reading] = {}
     if logged:
@@ -90,9 +90,9 @@ def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool
                 found += parity(project, [one.name], store=store, folder=folder, rows=_ROWS)
             except HeadwaterError as error:
                 failed[one.view.name] = Missing(str(error))
-    what = "values served" if logged else "values that the store gives now"
+    what = "values served" if logged else "current values of the store"
     shares = {
-        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "share", f"{one.values:,} {what}, computed anew")
+        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "share", f"{one.values:,} {what}, recomputed")
         for one in found
         if one.values
     }

@@ -1,4 +1,4 @@
-"""What a topic of Kafka says: its records, their times, how it keeps them, and the registry of their schemas."""
+"""Readings of a Kafka topic: its records, their times, its retention, and the schema registry."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
 
 @dataclass(frozen=True)
 class Tail:
-    """The last records of a topic as events of some views.
+    """The latest records of a topic as events of some views.
 
-    events: what views read, TIME, an id where the source has one, PARTITION, OFFSET, and __came, microseconds, -1 where nobody saw it come.
-    total: how many records there are beside those that the source's filter leaves out. seen: the topic itself.
+    events: columns that views read, TIME, an id if there is one, PARTITION, OFFSET, and __came, arrival (microseconds, -1 if unknown).
+    total: the number of records without those that the source's filter drops. seen: the topic itself.
     """
 
     events: pl.DataFrame
@@ -51,7 +51,7 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     """Read the end of a source's topic.
 
     Raises:
-        HeadwaterError: nobody answers, the source cannot be read from its records, or the extra `kafka` is not installed.
+        HeadwaterError: the broker does not respond, the records cannot be decoded, or the extra `kafka` is not installed.
     """
     from headwater.ingestion.sources.kafka_inspect import look
 
@@ -83,10 +83,12 @@ def of_source(source: Source, found: Tail) -> dict[str, Reading]:
     oldest = now - kept * 1e6 if math.isfinite(kept) else -_FAR
     events = found.events
     timely = events.filter(pl.col(TIME) >= oldest, pl.col(TIME) <= now + of_events.SOON).height
-    timed: Reading = Missing(f"{found.where}: there are none")
+    timed: Reading = Missing(f"{found.where}: no records")
     if found.total:
         timed = measured(
-            timely / found.total, "", f"{timely:,} of {found.total:,} records of {found.where} have a moment within retention and not ahead"
+            timely / found.total,
+            "",
+            f"{timely:,} of {found.total:,} records of {found.where} have a timestamp within retention and not in the future",
         )
     nulls = sum(key is None for key in found.seen.keys)
     policy = found.seen.settings.get("cleanup.policy", "")
@@ -98,7 +100,7 @@ def of_source(source: Source, found: Tail) -> dict[str, Reading]:
         "copies": of_events.copies(events, found.where),
         "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
         "policy": measured(1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0, "", f"cleanup.policy is {policy!r}"),
-        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "share", "records that carry a key, which keeps a key's order"),
+        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "share", "records that have a key, which keeps the order by key"),
         "events_per_second": _rate(events),
     }
 
@@ -114,16 +116,16 @@ def of_view(view: FeatureView, found: Tail) -> dict[str, Reading]:
 
 
 def retention(seen: Look) -> float:
-    """How long the topic keeps its records, in seconds; infinite where it never deletes them by age."""
+    """How long the topic keeps its records, in seconds; infinite if it never deletes them by age."""
     given = int(seen.settings.get("retention.ms", "-1"))
     return math.inf if given < 0 else given / 1000
 
 
 def schema(spec: KafkaTopic) -> Reading:
-    """Whether a registry holds the records' schema and lets it change only so that old readers are safe: 1, 0.5 or 0."""
+    """Whether a registry holds the records' schema and enforces compatibility: 1, 0.5 or 0."""
     if spec.registry is None:
         own = spec.schema is not None or spec.avro is not None or spec.message is not None
-        said = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= says what records hold"
+        said = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= is set"
         return Number(0.5 if own else 0.0, "", "measured", said)
     subject = f"{spec.topic}-value"
     try:
@@ -133,7 +135,7 @@ def schema(spec: KafkaTopic) -> Reading:
     except HeadwaterError as error:
         return Missing(str(error))
     level = str(config.get("compatibilityLevel", "NONE"))
-    return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, whose compatibility is {level}")
+    return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, with compatibility {level}")
 
 
 def _lag(found: Tail) -> Reading:
@@ -151,5 +153,5 @@ def _rate(events: pl.DataFrame) -> Reading:
     times = events[TIME].drop_nulls()
     span = 0 if len(times) < 2 else int(times.quantile(0.99) or 0) - int(times.quantile(0.01) or 0)
     if span <= 0:
-        return Missing("the topic holds too few events to tell how many come in a second")
+        return Missing("the topic holds too few events to measure their rate")
     return measured(0.98 * len(times) / (span / 1e6), "1/s", f"{len(times):,} events at the end of the topic")
