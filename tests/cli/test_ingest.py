@@ -28,7 +28,7 @@ def headwater(here, *arguments):
 
 def test_it_runs_what_was_applied(here):
     code, said = headwater(here, "ingest", "--store", here.url, "--once")
-    assert (code, "is in no catalog" in said, "next: headwater status" in said) == (0, True, True), said
+    assert (code, "is not in the catalog" in said, "next: headwater status" in said) == (0, True, True), said
     assert "200 records" in said
     assert "source visits: lines appended to log.ndjson" in said
     here.check()

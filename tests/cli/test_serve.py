@@ -90,7 +90,7 @@ def test_others_are_not_served_without_tokens(folder, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ | {"HEADWATER_HOME": str(tmp_path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "without tokens only this machine is answered" in done.stderr
+    assert "without tokens only loopback addresses are allowed" in done.stderr
 
 
 def _ran(folder, *arguments):

@@ -99,7 +99,7 @@ def test_without_a_default_a_cold_key_is_said(own):
         said = client.post("/v1/predict/counted", json={"row": {"user": 77}, "level": "ahead"})
         assert "no prediction of model 'counted' was made for this key, and the model has no default" in good(said, 422)["error"]
         assert (
-            "no field 'user', which what was made ahead needs"
+            "no field 'user', which the precomputed prediction needs"
             in good(client.post("/v1/predict/counted", json={"row": {}, "level": "ahead"}), 422)["error"]
         )
         assert "did you mean 'user'" in good(client.post("/v1/predict/counted", json={"row": {"usr": 1}, "level": "ahead"}), 422)["error"]

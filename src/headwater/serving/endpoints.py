@@ -1,4 +1,4 @@
-"""Feature services and models at a level, ready for requests; and features as they are told in process."""
+"""Feature services and models at a freshness level, prepared for requests; and feature values as in-process results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
 
 
 class Open(NamedTuple):
-    """A feature service at a level, ready to be read: how its rows are read, and how its answers are written."""
+    """A feature service at a level: its online reader, request parser and response encoder."""
 
     features: OnlineFeatures
     reader: Reader
@@ -30,7 +30,7 @@ class Open(NamedTuple):
 
 
 class Side(NamedTuple):
-    """A model at a level, ready to be asked: what predicts, what was made ahead, how rows are read, and how features are written."""
+    """A model at a level: predictor, precomputed predictions, request parser and response encoder."""
 
     predictor: Predictor
     ahead: MadeAhead | None
@@ -38,24 +38,24 @@ class Side(NamedTuple):
     writer: FeatureWriter
 
 
-def told(writer: FeatureWriter, found: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
-    """The features of some rows, as they are told."""
-    moments = writer.moments(found.moments, beside, t)
+def told(writer: FeatureWriter, answers: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+    """Feature values of each row, by feature name."""
+    moments = writer.moments(answers.moments, beside, t)
     ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in moments]
     ends.append((False, 0.0, clock.moment(t), clock.moment(t), False))
-    made = []
-    for values, codes in zip(zip(*found.values, strict=True), zip(*found.statuses, strict=True), strict=True):
+    rows = []
+    for values, codes in zip(zip(*answers.values, strict=True), zip(*answers.statuses, strict=True), strict=True):
         row = zip(writer.names, values, codes, writer.of, strict=True)
-        made.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
-    return made
+        rows.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
+    return rows
 
 
 def columns_of(reader: Reader, rows: Rows) -> Mapping[str, Sequence[object]]:
-    """Rows as columns, judged as those of a request over HTTP.
+    """Rows as columns, validated as those of an HTTP request.
 
     Raises:
-        UsageError: there is no row.
-        DataError: a field that nothing reads, or that is missing; as `Reader` says.
+        UsageError: no rows.
+        DataError: an unknown or missing field; see `Reader`.
     """
     if isinstance(rows, Mapping):
         return {name: [value] for name, value in reader.row(cast("Row", dict(rows))).items()}
@@ -66,8 +66,11 @@ def columns_of(reader: Reader, rows: Rows) -> Mapping[str, Sequence[object]]:
 
 
 def propose(ranker: Ranker, reader: Reader, row: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Proposed:
-    """The candidates of a ranking, from what a request says; raises what `columns_of` does."""
+    """The candidates of a ranking request; raises as `columns_of`."""
     if candidates is not None:
-        shared = [reader.shared(cast("Row", dict(one)), (ranker.item,)) if isinstance(one, Mapping) else one for one in candidates]
-        candidates = shared
+        rows = [
+            reader.shared(cast("Row", dict(candidate)), (ranker.item,)) if isinstance(candidate, Mapping) else candidate
+            for candidate in candidates
+        ]
+        candidates = rows
     return ranker.propose(reader.shared(cast("Row", dict(row)), ranker.asks), candidates, t=t)

@@ -1,4 +1,4 @@
-"""The fitted models that a service has loaded: each once, by one thread while others wait, and renewed as versions are promoted."""
+"""Cache of a service's fitted models: each is loaded once, by one thread while others wait, and replaced as versions are promoted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from headwater.serving.model_loader import Scorers
 Key = tuple[str, str | None]
 """The name of a model, and of a level."""
 
-_AGAIN: Final = 5.0  # seconds after which a model is loaded again that could not be
+_AGAIN: Final = 5.0  # seconds until a failed load is tried again
 _LOG: Final = logging.getLogger(__name__)
 
 
 class Loads:
-    """Loads models as they are needed. Threads may share one.
+    """Loads models on first use. Threads may share one.
 
     Args:
         scorers: where fitted models are found.
 
     Attributes:
-        refused: why a version that was promoted is not served, by model and level; the version before is.
+        refused: why a promoted version could not be loaded, by model and level; the previous version stays in use.
     """
 
     def __init__(self, scorers: Scorers) -> None:
@@ -39,10 +39,10 @@ class Loads:
         self.refused: dict[Key, str] = {}
 
     def scorer(self, arm: Arm, key: Key) -> Scorer:
-        """The fitted model that serves a model at a level.
+        """The fitted model of a model at a level.
 
         Raises:
-            ModelError: there is none, it is refused, or loading failed; for the next five seconds that is said without another try.
+            ModelError: it is missing or incompatible, or loading failed; that error is cached for five seconds.
         """
         known = self._loaded.get(key)
         if known is not None:
@@ -56,7 +56,7 @@ class Loads:
         return known
 
     def refresh(self) -> None:
-        """Take up the versions of models that have become current; `refused` says of which this failed, and why."""
+        """Load the versions that have become current; failures are in `refused`."""
         for key, scorer in list(self._loaded.items()):
             if not isinstance(scorer, Reloading):
                 continue
@@ -64,7 +64,7 @@ class Loads:
                 if scorer.moved:
                     scorer.refresh()
                     self.refused.pop(key, None)
-            except Exception as error:  # noqa: BLE001 (whatever is wrong with a version: the one before goes on, and the next is looked for)
+            except Exception as error:  # noqa: BLE001 (any failure keeps the previous version)
                 self.refused[key] = str(error) or type(error).__name__
 
     def _load(self, arm: Arm, key: Key) -> Scorer:
@@ -77,7 +77,9 @@ class Loads:
             raise self._failure(key, str(error)) from error
         except Exception as error:
             _LOG.exception("model %r cannot be loaded", arm.model.name)
-            raise self._failure(key, f"model {arm.model.name!r} cannot be loaded: {type(error).__name__}; the log says where") from error
+            raise self._failure(
+                key, f"model {arm.model.name!r} cannot be loaded: {type(error).__name__}; the service's log has details"
+            ) from error
 
     def _failure(self, key: Key, message: str) -> ModelError:
         self._failed[key] = clock.stopwatch() + _AGAIN, message

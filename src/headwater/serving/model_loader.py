@@ -1,4 +1,4 @@
-"""Where the fitted models that are served come from."""
+"""Sources of the fitted models to serve: a folder of versions, or objects in memory."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from headwater.training.train import Trained
 
 
 class Scorers(Protocol):
-    """Where fitted models are found."""
+    """A source of fitted models."""
 
     def __call__(self, arm: Arm) -> Scorer:
-        """The one that serves a model at a level.
+        """The fitted model of a model at a level.
 
         Raises:
-            DataError: there is none, or it does not fit what is served.
-            UsageError: its format runs code, and is not trusted.
+            DataError: it is missing, or incompatible with the definitions.
+            UsageError: its format runs code, and `trust` is false.
         """
         ...
 
 
 def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
-    """The current versions that `headwater train` keeps in `folder`, or with --output each in a folder of its own name."""
+    """The current versions in the registry `folder` of `headwater train`, or a folder of each model's name as written with --output."""
     registry = ModelRegistry(folder)
 
     def find(arm: Arm) -> Scorer:
         def checked(served: ServedModel) -> None:
-            for told in check(arm.model, arm.level, served):
-                warnings.warn(f"model {arm.model.name!r}: {told}", HeadwaterWarning, stacklevel=2)
+            for warning in check(arm.model, arm.level, served):
+                warnings.warn(f"model {arm.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2)
 
-        place = folder / arm.model.name
-        if not (place / MANIFEST).is_file():
+        model_folder = folder / arm.model.name
+        if not (model_folder / MANIFEST).is_file():
             return Reloading(registry, arm.model, arm.name, trust=trust, check=checked)
-        version = hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest()[:12]
-        served = open_model(place, arm.model, trust=trust, version=version)
+        version = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()[:12]
+        served = open_model(model_folder, arm.model, trust=trust, version=version)
         checked(served)
         return served
 
@@ -54,13 +54,13 @@ def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
 
 
 def given(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
-    """Models that are at hand, by their names."""
+    """Fitted models in memory, by the names of their models."""
 
     def find(arm: Arm) -> Scorer:
         name = arm.model.name
         if name not in scorers:
             raise DataError(f"model {name!r} has no fitted model to serve; run `headwater train --model {name}`")
-        found = scorers[name]
-        return ServedModel(found.fitted) if isinstance(found, Trained) else found
+        scorer = scorers[name]
+        return ServedModel(scorer.fitted) if isinstance(scorer, Trained) else scorer
 
     return find

@@ -1,4 +1,4 @@
-"""A project's service at an address of this machine."""
+"""`hw.serve`: a project's service over HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headwater.training.train import Trained
 
 HTTP = "127.0.0.1:8320"
 
-_DRAIN: Final = 1.0  # seconds in which connections of a worker that ends are told to go to the others
+_DRAIN: Final = 1.0  # seconds in which a stopping worker closes its connections
 
 
 @contextmanager
@@ -47,24 +47,23 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     trust: bool = False,
     supervised: Leash | None = None,
 ) -> Iterator[str]:
-    """Serve a project over HTTP while the context lasts, as `headwater serve` does; the address at which it is reached.
+    """Serve a project over HTTP while the context lasts, as `headwater serve` does; yields the URL.
 
     Args:
         project: its feature services and models are served.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        http: HOST:PORT to listen at.
+        http: HOST:PORT to listen on.
         models, levels, folder, trust: as for `hw.Service`.
-        tokens: the file of tokens; None takes `tokens.json` in headwater's home, and where there is none, answers this machine alone.
-        forward_to: hosts besides this machine that pushed events may be forwarded to, where the store names one of them as the host that
-            ingests.
-        supervised: for a worker of `headwater serve --workers`, what ties it to the others.
-        log: gets a line of JSON a request. sample: the share of good answers that get one; every other answer does.
-        served: the served log, which gets what was answered: features, predictions, statuses, ages.
-        on_answer: told of each answer of a third party, such as `AnswerLog.add`; it must not wait.
-        now: the moment of asking, microseconds since 1970 UTC; for replays, whose clock is another one.
+        tokens: the file of tokens; None is `tokens.json` in headwater's home, and without that file, only this machine is served.
+        forward_to: hosts besides this machine that pushed events may be forwarded to; the online store has the address of ingestion.
+        supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
+        log: the access log, one JSON line a request. sample: the share of responses below status 400 that are logged; all others are.
+        served: the serving log of features, predictions, statuses and ages.
+        on_answer: called with each response of a third party, such as `AnswerLog.add`; it must not block.
+        now: the clock of request times, microseconds since 1970 UTC; for replays.
 
     Raises:
-        UsageError: the address is taken, or reached by others while there are no tokens; a level that the project does not have.
+        UsageError: the address is in use, or not a loopback one while there are no tokens; an unknown level.
         StoreError: the store cannot be opened.
 
     >>> import headwater as hw, httpx
@@ -82,7 +81,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     known = Path(tokens) if tokens is not None else home if home.exists() else None
     check_bind(host, known)
     with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
-        service.unready()  # and so, what can be is compiled and loaded before anybody asks
+        service.unready()  # compiles and loads before the first request
         app = App(
             service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer, now=now, forward_to=forward_to
         )

@@ -1,4 +1,4 @@
-"""A project over an online store, as an application asks it: features, predictions, rankings, and why a value is what it is."""
+"""`hw.Service`: features, predictions, rankings, outcomes and explanations of a project over an online store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from headwater.training.train import Trained
 
 
 class _Mine(threading.local):
-    """What one thread has made for its requests: how features are read, and models, keep what they read last, and are not shared."""
+    """State of one thread: readers and predictors cache their last read, and are not shared between threads."""
 
     def __init__(self) -> None:
         self.open: dict[Key, Open] = {}
@@ -49,23 +49,22 @@ class _Mine(threading.local):
 
 
 class Service:
-    """A project's feature services and models over an online store; what `headwater serve` answers from, in this process.
+    """A project's feature services and models over an online store, in this process; `headwater serve` uses it.
 
-    Threads may share one: each has readers of its own, while the store and the loaded models are shared. A fitted model is then called by
-    several threads and has to allow it, as LightGBM, scikit-learn and ONNX do.
+    Threads may share one: each has its own readers, while the store and the loaded models are shared. A fitted model is then called by
+    several threads and has to be thread-safe, as LightGBM, scikit-learn and ONNX are.
 
     Args:
         project: its models, and the feature services that they read.
-        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE). One that is opened here by the URL of a server
-            gives up what is not answered within the URL's `read_timeout` (200ms).
-        models: the folder in which `headwater train` keeps fitted models, or what `hw.train` gave, by model; None is `models` in
-            headwater's home.
-        levels: of the project's levels, those that have to be ready; any of them may be asked for. None: what each view defines is enough.
-        folder: where ingestion keeps its archive, for `explain`; None is headwater's home.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE). A server opened by its URL has the timeout
+            `read_timeout` of the URL (200ms).
+        models: the folder of fitted models of `headwater train`, or results of `hw.train`, by model; None is `models` in headwater's home.
+        levels: the project's levels that must be ready besides each view's own freshness; requests may use any level.
+        folder: the folder of ingestion's archive, for `explain`; None is headwater's home.
         trust: load models in formats that run code when they are loaded.
 
     Raises:
-        UsageError: a level that the project does not have.
+        UsageError: an unknown level.
         StoreError: the store cannot be opened.
     """
 
@@ -81,12 +80,9 @@ class Service:
     ) -> None:
         self.project = project
         self._folder = settings.home() if folder is None else Path(folder)
-        found = (
-            given(models)
-            if isinstance(models, Mapping)
-            else in_folder(settings.home() / "models" if models is None else Path(models), trust=trust)
-        )
-        self._loads, self._fit = Loads(found), set[Key]()
+        kept = settings.home() / "models" if models is None else models
+        scorers = given(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), trust=trust)
+        self._loads, self._fit = Loads(scorers), set[Key]()
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
@@ -106,51 +102,52 @@ class Service:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store, if it was opened here, and of files."""
+        """Close the store, if it was opened here, and files."""
         self._stack.close()
         for posted in self._outcomes.values():
             posted.close()
 
     def features(self, service: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None) -> Features:
-        """The features of one row or several as they are now.
+        """The current features of one row or several.
 
         Args:
-            service: the name of a feature service that a model reads.
-            rows: keys and request fields; moments as datetimes.
-            level: one of the project's levels; None is as each view defines.
-            at: the moment of asking, for tests and replays; None is now.
+            service: the name of a feature service of a model.
+            rows: keys and request fields; timestamps as datetimes.
+            level: one of the project's levels; None is each view's own freshness.
+            at: the request time, for tests and replays; None is now.
 
         Raises:
-            UsageError: a service or level that there is not, with the nearest that there is.
-            DataError: rows that lack a field, or have one that nothing reads or of another type; all rows have the same fields.
-            StoreError: a view that is not in the store. StaleError: one that is older than promised, and refuses that.
+            UsageError: an unknown service or level; the message has the nearest known one.
+            DataError: a missing or unknown field, or one of another type; rows with different fields.
+            StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
         """
         (online, reader, writer), t = self.open(service, level), _moment(at)
         columns = columns_of(reader, rows)
-        said = self._asked(service, columns, t, None)
-        found = read_many(online, columns, t, said)
-        return Features(service, level, clock.moment(t), told(writer, found, said, t))
+        third_party = self._asked(service, columns, t, None)
+        answers = read_many(online, columns, t, third_party)
+        return Features(service, level, clock.moment(t), told(writer, answers, third_party, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
     ) -> Predictions:
-        """The predictions for one row or several; `features` with what each was made of. Else as `features`.
+        """The predictions for one row or several. features: return the features of each. Other arguments and errors as `features`.
 
         Raises:
-            ModelError: besides, a fitted model that is missing, or reads other features.
+            ModelError: a fitted model that is missing, or has other features.
         """
         side, t = self.side(model, level), _moment(at)
         columns = columns_of(side.reader, rows)
-        beside = self._asked(side.predictor.model.features.name, columns, t, model)
-        found = side.predictor.many(columns, t=t, beside=beside)
-        said: list[dict[str, FeatureValue] | None] = [None] * len(found.predicted)
-        if features and found.features is not None:
-            own = beside if beside is None or found.rows is None else beside.take(found.rows)
-            places = range(len(said)) if found.rows is None else found.rows
-            for n, one in zip(places, told(side.writer, found.features, own, t), strict=True):
-                said[n] = one
-        made = [Prediction(one.value, one.how, one.age, of) for one, of in zip(found.predicted, said, strict=True)]
-        return Predictions(model, found.version, level, clock.moment(t), made, _milliseconds(found.stages))
+        third_party = self._asked(side.predictor.model.features.name, columns, t, model)
+        predictions = side.predictor.many(columns, t=t, beside=third_party)
+        features_by_row: list[dict[str, FeatureValue] | None] = [None] * len(predictions.predicted)
+        if features and predictions.features is not None:
+            own = third_party if third_party is None or predictions.rows is None else third_party.take(predictions.rows)
+            indices = range(len(features_by_row)) if predictions.rows is None else predictions.rows
+            for n, values in zip(indices, told(side.writer, predictions.features, own, t), strict=True):
+                features_by_row[n] = values
+        pairs = zip(predictions.predicted, features_by_row, strict=True)
+        results = [Prediction(score.value, score.how, score.age, values) for score, values in pairs]
+        return Predictions(model, predictions.version, level, clock.moment(t), results, _milliseconds(predictions.stages))
 
     def rank(
         self,
@@ -168,36 +165,39 @@ class Service:
         Args:
             model: a model whose task is a Ranking.
             row: what all candidates share, such as the user.
-            candidates: items, or mappings with the item and fields of its own; None takes those that the model retrieves.
-            k: how many of the best.
+            candidates: items, or mappings with the item and its own fields; None uses those that the model retrieves.
+            k: number of candidates to return.
             level, at, features: as for `predict`.
 
         Raises:
-            UsageError: a model that ranks nothing. DataError, StoreError: as for `predict`.
+            UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
         ranker, t = self.ranker(model, level), _moment(at)
         service = ranker.predictor.model.features.name
         proposed = propose(ranker, self.side(model, level).reader, row, candidates, t)
-        beside = self._asked(service, proposed.columns, t, model) if proposed.height else None
-        order = ranker.order(proposed, k, t=t, beside=beside)
-        said: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
+        third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
+        order = ranker.order(proposed, k, t=t, beside=third_party)
+        features_by_item: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            said = told(self.side(model, level).writer, order.features, beside, t)
-        items = [RankedItem(item, cast("float", one.value), of) for (item, one), of in zip(order.items, said, strict=True)]
+            features_by_item = told(self.side(model, level).writer, order.features, third_party, t)
+        items = [
+            RankedItem(item, cast("float", predicted.value), of)
+            for (item, predicted), of in zip(order.items, features_by_item, strict=True)
+        ]
         return Ranked(
             model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
         )
 
     def outcomes(self, labels: str, rows: Sequence[Mapping[str, object]]) -> Added:
-        """Take in what came of requests; when this returns, what was accepted is on disk.
+        """Add outcomes of requests; accepted ones are on disk when this returns.
 
         Args:
             labels: the name of a model's labels.
-            rows: each says which request it is of (`request_id`, or the labels' keys, and `timestamp`), its `outcome`, and when that was
-                known (`known_at`), where that is not now.
+            rows: each has its request (`request_id`, or the labels' keys, and `timestamp`), its `outcome`, and when that was known
+                (`known_at`; default now).
 
         Raises:
-            UsageError: labels that there are not, or whose outcomes are made of events.
+            UsageError: unknown labels, or labels derived from events.
             StoreError: the folder cannot be written.
         """
         with self._lock:
@@ -207,34 +207,33 @@ class Service:
         return posted.add(rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
-        """Why a feature has the value that it has; as `hw.explain`."""
+        """Explain a feature value; as `hw.explain`."""
         return explain(self.project, feature, keys, store=self.store, folder=self._folder, at=at)
 
     def unready(self) -> list[str]:
-        """What keeps this from answering everything, in sentences; empty where it is ready.
+        """Reasons why the service is not ready, in sentences; empty when it is.
 
-        Ready means: the store can be read, every view is in it at the levels that have to be ready, what reads them is compiled, and every
-        model is loaded.
+        Ready means: the store can be read, it has every view at the required levels, readers are compiled, and every model is loaded.
         """
-        found = list[str]()
+        reasons = list[str]()
         try:
             for level in self.levels:
                 for model in self.project.models:
-                    found += _failures(
+                    reasons += _failures(
                         partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
                     )
                     if model.ranking is not None:
-                        found += _failures(partial(self.ranker, model.name, level))
-        except UnansweredError as error:  # the rest would wait for it too
-            found.append(str(error))
-        return list(dict.fromkeys(found))
+                        reasons += _failures(partial(self.ranker, model.name, level))
+        except UnansweredError as error:  # further checks would time out too
+            reasons.append(str(error))
+        return list(dict.fromkeys(reasons))
 
     def open(self, service: str, level: str | None) -> Open:
-        """A feature service at a level, made once for many reads.
+        """A feature service at a level, cached for this thread.
 
         Raises:
-            UsageError: a service or level that there is not, or that is for backtests alone.
-            StoreError: a view that is not in the store.
+            UsageError: an unknown service or level, or one for backtests only.
+            StoreError: a view that is not in the online store.
         """
         known = self._mine.open.get((service, level))
         if known is None:
@@ -243,12 +242,12 @@ class Service:
         return known
 
     def side(self, model: str, level: str | None) -> Side:
-        """A model at a level, made once for many predictions.
+        """A model at a level, cached for this thread.
 
         Raises:
-            UsageError: a model or level that there is not, or that is for backtests alone.
-            ModelError: a fitted model that is missing, or does not fit.
-            StoreError: a view that is needed and is not in the store.
+            UsageError: an unknown model or level, or one for backtests only.
+            ModelError: a fitted model that is missing or incompatible.
+            StoreError: a required view that is not in the online store.
         """
         known = self._mine.sides.get((model, level))
         if known is None:
@@ -261,7 +260,7 @@ class Service:
         if scoring is None:
             opened = self.open(service, level)
             return Side(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
-        made = MadeAhead(arm, self.store)
+        precomputed = MadeAhead(arm, self.store)
         if scoring.on_request:
             opened = self.open(service, level)
             features, writer, known = opened.features, opened.writer, arm.model.features.needed_by()
@@ -270,8 +269,13 @@ class Service:
             features, known = self._features(service, level), {}
             held = read_scores(self.store, fingerprint(arm, self.store.namespace))
             writer, dtypes = FeatureWriter(features, level), {} if held is None else held.dtypes
-        known = {**known, **{key: ["what was made ahead"] for key in scoring.keys}}
-        return Side(self._predictor(arm, features, made), made, Reader(model, known, scoring.keys, dtypes, moments_of(features)), writer)
+        known = {**known, **{key: ["the precomputed prediction"] for key in scoring.keys}}
+        return Side(
+            self._predictor(arm, features, precomputed),
+            precomputed,
+            Reader(model, known, scoring.keys, dtypes, moments_of(features)),
+            writer,
+        )
 
     def _predictor(self, arm: Arm, features: OnlineFeatures, ahead: MadeAhead | None) -> Predictor:
         needed = ahead is None or ahead.scoring.on_request
@@ -291,46 +295,46 @@ class Service:
         return arm
 
     def ranker(self, model: str, level: str | None) -> Ranker:
-        """A ranking model at a level, made once for many requests."""
+        """A ranking model at a level, cached for this thread."""
         known = self._mine.rankers.get((model, level))
         if known is None:
             side, arm = self.side(model, level), self._arm(model, level)
             if arm.model.ranking is None:
-                raise UsageError(f"model {model!r} puts nothing in order: its task is {arm.model.task!r}, and no hw.Ranking")
+                raise UsageError(f"model {model!r} is not a ranking model: its task is {arm.model.task!r}; allowed: hw.Ranking")
             retrieval = arm.level.retrieval(arm.model)
             known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)
             self._mine.rankers[model, level] = known
         return known
 
     def lane(self) -> Service:
-        """The same service for another thread: it shares the store and the loaded models, and has its own readers."""
-        made = copy.copy(self)
-        made.__dict__ |= {"_stack": ExitStack(), "_mine": _Mine(), "_asking": None}
-        return made
+        """A copy of the service for another thread: it shares the store and loaded models, and has its own readers."""
+        service = copy.copy(self)
+        service.__dict__ |= {"_stack": ExitStack(), "_mine": _Mine(), "_asking": None}
+        return service
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
-        """The fitted model that serves a model at a level.
+        """The fitted model of a model at a level.
 
         Raises:
-            ModelError: there is none, or it is refused.
+            ModelError: it is missing or incompatible.
         """
         return self._loads.scorer(self._arm(model.name, level), (model.name, level))
 
     def load(self, model: str, level: str | None) -> None:
-        """Load the fitted model of a level, where requests need one.
+        """Load the fitted model of a level, if its requests need one.
 
         Raises:
-            UsageError: a model or level that there is not, or that is for backtests alone.
+            UsageError: an unknown model or level, or one for backtests only.
             ModelError: as for `scorer`.
         """
         self._fitted(self.project.model(model), level)
 
     def is_loaded(self, model: str, level: str | None) -> bool:
-        """Whether requests at a level need no load of a fitted model."""
+        """Whether the fitted model of a level is loaded, or not needed."""
         return (model, level) in self._fit
 
     def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> Beside | None:
-        """What third parties say of some rows; None where none is asked."""
+        """Third-party values of rows; None where the service has no third-party features."""
         if not self.services[service].features.http_features:
             return None
         with self._lock:
@@ -340,26 +344,26 @@ class Service:
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
 
     def refresh(self) -> None:
-        """Take up the versions of models that have become current; `refused` says of which this failed, and why: the one before goes on."""
+        """Load the model versions that have become current; after a failure, which `refused` lists, the previous version stays in use."""
         self._loads.refresh()
 
     @property
     def refused(self) -> Mapping[Key, str]:
-        """Why a version that was promoted is not served, by model and level."""
+        """Why a promoted version could not be loaded, by model and level."""
         return self._loads.refused
 
     def _fitted(self, model: Model, level: str | None) -> None:
-        """Load the fitted model, where something is predicted on request."""
+        """Load the fitted model, if the model predicts on request."""
         scoring = self._arm(model.name, level).scoring
         if scoring is None or scoring.on_request:
             self.scorer(model, level)
         self._fit.add((model.name, level))
 
     def _check(self, model: Model, level: str | None) -> None:
-        """Look whether what requests of a model read is there.
+        """Check that the data of a model's requests is in the store.
 
         Raises:
-            HeadwaterError: it is not.
+            HeadwaterError: it is missing or unreadable.
         """
         arm, service = self._arm(model.name, level), model.features.name
         if arm.scoring is not None:
@@ -384,13 +388,13 @@ def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
 
 
 def _failures(*works: Callable[[], object]) -> list[str]:
-    """What these fail with, in sentences; but a store that does not answer at all."""
-    found = []
+    """Error messages of functions; an unresponsive store is raised."""
+    messages = []
     for work in works:
         try:
             work()
         except UnansweredError:
             raise
         except HeadwaterError as error:
-            found.append(str(error))
-    return found
+            messages.append(str(error))
+    return messages

@@ -1,4 +1,4 @@
-"""What the served log keeps of an answer."""
+"""Writes results to the serving log."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STAGES: Mapping[Kind, tuple[str, ...]] = {
 
 
 class Recorder:
-    """Leaves what was answered in a served log; one in each process.
+    """Adds results to a serving log; one in each process.
 
-    Of a request whose predictions were partly made ahead there are two entries, since those have no features.
+    A request with some precomputed predictions has two entries, since those have no features.
     """
 
     def __init__(self, log: ServedLog, service: Service) -> None:
@@ -31,21 +31,21 @@ class Recorder:
         self._about: dict[tuple[Kind, str, str | None, str | None], About] = {}
 
     def collect(self) -> Iterator[Metric]:
-        """What became of entries, as prometheus_client asks for it."""
+        """Metrics of the log: the collector interface of prometheus_client."""
         counts = self.log.counts()
-        entries = CounterMetricFamily("headwater_served_log_entries", "entries of the served log", labels=["outcome"])
+        entries = CounterMetricFamily("headwater_served_log_entries", "entries of the serving log", labels=["outcome"])
         entries.add_metric(["taken"], counts.taken)
         entries.add_metric(["written"], counts.written)
         for reason, count in counts.dropped.items():
             entries.add_metric([f"dropped: {reason}"], count)
         yield entries
-        yield GaugeMetricFamily("headwater_served_log_bytes", "bytes that wait to be written", counts.memory)
+        yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
 
-    def put(self, kind: Kind, name: str, level: str | None, id: str, t: int, ready: Ready, said: Said, seconds: float) -> None:  # noqa: A002 (as `One`)
-        """Leave one answer."""
-        about = self._of(kind, name, level, said.version)
-        for entry in _entries(about, id, t, ready, said, seconds):
-            self.log.put(entry, len(said.body))
+    def put(self, kind: Kind, name: str, level: str | None, id: str, t: int, ready: Ready, result: Said, seconds: float) -> None:  # noqa: A002 (as `One`)
+        """Add a result."""
+        about = self._of(kind, name, level, result.version)
+        for entry in _entries(about, id, t, ready, result, seconds):
+            self.log.put(entry, len(result.body))
 
     def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> About:
         known = self._about.get((kind, name, level, version))
@@ -65,38 +65,52 @@ class Recorder:
         return known
 
 
-def _entries(about: About, id: str, t: int, ready: Ready, said: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
-    if said.order is not None:
-        return _ranked(about, id, t, ready, said, seconds)
-    found = said.found
+def _entries(about: About, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
+    if result.order is not None:
+        return _ranked(about, id, t, ready, result, seconds)
+    features = result.found
     if ready.row is not None:
-        value, how, age = said.predicted[0] if said.predicted else (None, None, None)
-        if isinstance(found, Answer):
-            return [One(about, id, t, ready.row, found.values, found.statuses, found.moments, value, how, age, seconds, said.stages)]
-        return [One(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, said.stages)]
+        value, how, age = result.predicted[0] if result.predicted else (None, None, None)
+        if isinstance(features, Answer):
+            return [
+                One(about, id, t, ready.row, features.values, features.statuses, features.moments, value, how, age, seconds, result.stages)
+            ]
+        return [One(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
     every = range(ready.height)
-    if not isinstance(found, Answers):
-        return [_many(about.bare, id, t, ready.columns, None, said.predicted, every, seconds, said.stages)]
-    if said.of is None:
-        return [_many(about, id, t, ready.columns, found, said.predicted, every, seconds, said.stages)]
-    ahead = [n for n in every if n not in set(said.of)]
+    if not isinstance(features, Answers):
+        return [_many(about.bare, id, t, ready.columns, None, result.predicted, every, seconds, result.stages)]
+    if result.of is None:
+        return [_many(about, id, t, ready.columns, features, result.predicted, every, seconds, result.stages)]
+    ahead = [n for n in every if n not in set(result.of)]
     return [
-        _many(about, id, t, ready.columns, found, said.predicted, said.of, seconds, said.stages),
-        _many(about.bare, id, t, ready.columns, None, said.predicted, ahead, seconds, said.stages),
+        _many(about, id, t, ready.columns, features, result.predicted, result.of, seconds, result.stages),
+        _many(about.bare, id, t, ready.columns, None, result.predicted, ahead, seconds, result.stages),
     ]
 
 
-def _ranked(about: About, id: str, t: int, ready: Ready, said: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
-    """The items of the answer, each with what it was scored by."""
-    order, proposed = said.order, ready.proposed
+def _ranked(about: About, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
+    """The entry of a ranking: the returned items with their features."""
+    order, proposed = result.order, ready.proposed
     assert order is not None
     assert proposed is not None
     if not order.items:
         return []
-    rows, found = order.rows, order.features
+    rows, features = order.rows, order.features
     columns: dict[str, Sequence[object]] = {name: [column[n] for n in rows] for name, column in proposed.columns.items()}
-    made = [one for _, one in order.items]
-    return [_many(about if found is not None else about.bare, id, t, columns, found, made, range(len(made)), seconds, said.stages)]
+    predictions = [prediction for _, prediction in order.items]
+    return [
+        _many(
+            about if features is not None else about.bare,
+            id,
+            t,
+            columns,
+            features,
+            predictions,
+            range(len(predictions)),
+            seconds,
+            result.stages,
+        )
+    ]
 
 
 def _many(  # noqa: PLR0913, PLR0917 (as `Many`)
@@ -104,15 +118,15 @@ def _many(  # noqa: PLR0913, PLR0917 (as `Many`)
     id: str,  # noqa: A002 (as `Many`)
     t: int,
     columns: Mapping[str, Sequence[object]],
-    found: Answers | None,
+    features: Answers | None,
     predicted: Sequence[Predicted],
     rows: Sequence[int],
     seconds: float,
     stages: Mapping[str, float],
 ) -> Many:
-    """The entry of some rows of a request; `found` are the features of these alone."""
-    made = [predicted[n] for n in rows] if predicted else None
-    values, statuses, moments = ([], [], []) if found is None else found
+    """The entry of some rows of a request, with the features of those rows."""
+    chosen = [predicted[n] for n in rows] if predicted else None
+    values, statuses, moments = ([], [], []) if features is None else features
     return Many(
         about,
         id,
@@ -122,9 +136,9 @@ def _many(  # noqa: PLR0913, PLR0917 (as `Many`)
         statuses,
         moments,
         len(rows),
-        None if made is None else [one.value for one in made],
-        None if made is None else [one.how for one in made],
-        None if made is None else [one.age for one in made],
+        None if chosen is None else [prediction.value for prediction in chosen],
+        None if chosen is None else [prediction.how for prediction in chosen],
+        None if chosen is None else [prediction.age for prediction in chosen],
         seconds,
         stages,
     )

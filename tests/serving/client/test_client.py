@@ -164,7 +164,7 @@ def test_explanations_and_health(asked):
         (lambda c: c.features("churn/v1", ASKED), "UsageError", "there is no service 'churn/v1'"),
         (lambda c: c.features("churn_v1", {}), "DataError", "has no field"),
         (lambda c: c.features("churn_v1", []), "DataError", "give 1 to 10,000"),
-        (lambda c: c.features("churn_v1", {**ASKED, "amount": object()}), "DataError", "cannot be said in JSON"),
+        (lambda c: c.features("churn_v1", {**ASKED, "amount": object()}), "DataError", "cannot be encoded as JSON"),
         (lambda c: c.predict("churn", ASKED, level="daily"), "UsageError", "daily"),
         (lambda c: c.rank("feed", {"user": 1}, k=0), "DataError", "k"),
         (lambda c: c.explain("user__cont_2d", {"user": 1}), "DataError|DefinitionError|UsageError", "did you mean 'user__count_2d'"),
@@ -335,7 +335,7 @@ def test_what_is_none_of_headwaters_is_said(make):
     with (
         scripted((200, b"<html>hello", {})) as (url, _),
         make(url) as client,
-        pytest.raises(errors.ConnectError, match="is this its address"),
+        pytest.raises(errors.ConnectError, match="check the URL of the service"),
     ):
         client.features("churn_v1", {"user": 1})
 

@@ -123,7 +123,7 @@ def test_a_refusal_says_how_to_get_in(guarded):
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "headwater token new" in answer.json()["error"]
     short = guarded.post("/v1/predict/churn", json={}, headers={"Authorization": f"Bearer {guarded.tokens['read']}"})
-    assert short.json()["error"] == "the token has the scopes read, and this needs predict"
+    assert short.json()["error"] == "this needs the scope predict, and the token has: read"
 
 
 def test_unreadiness_is_explained_to_those_who_may_read(store, tmp_path):
@@ -275,10 +275,10 @@ def test_who_may_not_write_for_the_owner_changes_nothing(shared_folder):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_others_are_served_with_tokens_alone(host, store, tmp_path):
-    with pytest.raises(UsageError, match="without tokens only this machine is answered"):
+    with pytest.raises(UsageError, match="without tokens only loopback addresses are allowed"):
         check_bind(host, None)
     check_bind(host, tmp_path)
-    with pytest.raises(UsageError, match="there is no token in"):
+    with pytest.raises(UsageError, match="has no token"):
         Access(tmp_path / "none.json")
 
 

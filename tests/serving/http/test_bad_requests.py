@@ -82,8 +82,8 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, {"rows": [ROW, {**ROW, "user": "1"}]}, 422, "'user'"),
         (FEATURES, {"row": {**ROW, "country": 5}}, 422, "request field 'country' is declared str"),
         (FEATURES, {"row": {**ROW, "amount": "5"}}, 422, "request feature 'ratio': the field 'amount' is declared float"),
-        (FEATURES, {"row": {**ROW, "asked": "yesterday"}}, 422, "give a moment, ISO 8601 with an offset"),
-        (FEATURES, {"row": {**ROW, "asked": "2024-05-01T12:00:00"}}, 422, "give a moment, ISO 8601 with an offset"),
+        (FEATURES, {"row": {**ROW, "asked": "yesterday"}}, 422, "give a timestamp, ISO 8601 with a UTC offset"),
+        (FEATURES, {"row": {**ROW, "asked": "2024-05-01T12:00:00"}}, 422, "give a timestamp, ISO 8601 with a UTC offset"),
         (FEATURES, {"row": {**ROW, "asked": 5}}, 422, "give a moment"),
         (FEATURES, {"row": {**ROW, "asked": "9999-12-31T23:59:59-23:00"}}, 422, "give a moment"),
         ("/v1/features/plain_v1", {"row": {**PLAIN, "day": "2024-13-01"}}, 422, "give a day"),
@@ -112,7 +112,7 @@ def test_other_methods_mean_nothing(client, method):
 
 def test_an_encoded_body_is_not_read(client):
     answer = client.post(FEATURES, content=b"x", headers={"Content-Encoding": "gzip"})
-    assert (answer.status_code, "send it as it is" in answer.json()["error"]) == (415, True)
+    assert (answer.status_code, "send it without one" in answer.json()["error"]) == (415, True)
 
 
 def test_a_sender_that_leaves_costs_nothing(store):
@@ -165,7 +165,7 @@ def test_a_fault_of_the_service_shows_nothing_of_it(store):
         down.error = ZeroDivisionError("a secret of the code")
         answer = client.post(FEATURES, json={"row": ROW}, headers={"X-Request-Id": "find-me"})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "the service failed; its log says where, under the request id find-me", "request_id": "find-me"}
+    assert answer.json() == {"error": "internal error; the service's log has details under the request id find-me", "request_id": "find-me"}
     (said,) = map(json.loads, lines.text.splitlines())
     assert (said["id"], said["status"]) == ("find-me", 500)
     assert said["failed"].startswith("ZeroDivisionError < test_bad_requests.py:")

@@ -26,7 +26,7 @@ def here(tmp_path_factory):
 
 FORWARDED = {
     "nobody ingests": ({}, (), "start `headwater ingest`"),
-    "nobody listens": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "does not answer at"),
+    "nobody listens": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "does not respond at"),
     "no secret": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
     "another machine": ({keyspace.RECEIVER: b"http://192.0.2.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "--forward-to 192.0.2.1"),
     "a name before an @": (
@@ -42,7 +42,7 @@ FORWARDED = {
     "a trusted machine": (
         {keyspace.RECEIVER: b"http://LOCALHOST.:{port}", keyspace.RECEIVER_SECRET: b"s"},
         ["localhost."],
-        "does not answer at",
+        "does not respond at",
     ),
 }
 

@@ -184,7 +184,7 @@ def test_at_least_once_counts_repetitions(here):
     ("where", "body", "headers", "status", "said"),
     [
         ("with_idz", b"{}", {}, 404, "did you mean 'with_ids'?"),
-        ("/v1/event/plain", b"{}", {}, 404, "events go to /v1/events/SOURCE"),
+        ("/v1/event/plain", b"{}", {}, 404, "push events to /v1/events/SOURCE"),
         ("plain", b"{}", {}, 400, "Idempotency-Key"),
         ("plain", b"{}", {"Idempotency-Key": "x" * 300}, 400, "1 to 255"),
         ("with_ids", b"{", {}, 400, "no JSON"),
@@ -250,7 +250,7 @@ def test_a_process_that_does_not_ingest_passes_events_on(here):
 
 def test_a_taken_port_is_an_error(here, tmp_path):
     store = open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
-    with pytest.raises(UsageError, match="cannot listen at 127"):
+    with pytest.raises(UsageError, match="cannot listen on 127"):
         hw.ingest(PROJECT, store, folder=tmp_path, http=f"127.0.0.1:{here.port}", allow_unapplied=True)
     store.close()
 

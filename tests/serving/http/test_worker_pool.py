@@ -211,8 +211,8 @@ def test_a_deadline_passes_while_a_request_waits_or_is_under_way():
 
     under_way, waited = asyncio.run(run())
     assert (under_way[:2], waited[:2]) == ((503, 1), (503, 1))
-    assert "did not answer in time" in under_way[2]
-    assert "waited until its deadline" in waited[2]
+    assert "did not respond in time" in under_way[2]
+    assert "was queued until its deadline" in waited[2]
 
 
 def test_work_of_a_store_on_this_machine_is_waited_for():

@@ -81,7 +81,7 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path):
         (before,) = watched.ready()
         os.kill(before, signal.SIGSTOP)
         watched.wait(silence=1.0)
-        watched.until(lambda: "worker 0 has not answered for 1 s; it is killed" in watched.said, "a kill")
+        watched.until(lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill")
         watched.wait()
         watched.until(lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before, "another worker")
         assert watched.ready() != [before]
@@ -94,7 +94,7 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_liv
         (before,) = watched.ready()
         watched.be("ready")
         watched.wait(silence=1.0)
-        watched.until(lambda: "worker 0 has not answered for 1 s; it is killed" in watched.said, "a kill")
+        watched.until(lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill")
         watched.wait()
         watched.until(lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before, "another worker")
         (after,) = watched.ready()
@@ -106,7 +106,7 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_liv
 def test_a_worker_that_says_nothing_after_its_start_is_replaced(tmp_path):
     with Watched(tmp_path, start=1.5) as watched:
         watched.be("mute")
-        watched.until(lambda: any("has said nothing for 2 s after its start; it is killed" in one for one in watched.said), "a kill")
+        watched.until(lambda: any("has reported nothing for 2 s after its start; killing it" in one for one in watched.said), "a kill")
         watched.wait()
         watched.be("ready")
         watched.ready()

@@ -1,4 +1,4 @@
-"""Clients of a service: one that waits for its answers, and one for asyncio. What they send and read is in protocol.py."""
+"""HTTP clients of a service, blocking and asyncio. Requests and responses are encoded and decoded in protocol.py."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _MANY: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100,
 
 
 class Client:
-    """Asks a service that `headwater serve` runs; the same calls and answers as `hw.Service` has in process. Threads may share one.
+    """Client of a service that `headwater serve` runs, with the methods and results of `hw.Service`. Threads may share one.
 
     Args:
-        url: where the service is, such as http://127.0.0.1:8320.
-        token: as `headwater token new` says it, or hw.env(...) of the variable that holds it; None where the service needs none.
-        timeout: seconds that a call may take, with all its repetitions.
-        retries: how often a request is sent again that has no answer, or whose answer is that the service cannot answer now.
+        url: address of the service, such as http://127.0.0.1:8320.
+        token: as printed by `headwater token new`, or hw.env(...) of the variable that holds it; None for a service without tokens.
+        timeout: seconds that a call may take, including retries.
+        retries: how often a request is sent again after no response or a response of status 429, 502, 503 or 504.
 
     Raises:
-        UsageError: a URL, timeout or count that means nothing; a variable that is not set.
+        UsageError: an invalid URL, timeout or count; an environment variable that is not set.
 
-    Every method raises the error that the service names: DataError, UsageError, StoreError, ModelError, BusyError and so on, AccessError
-    for a token that may not do this, and ConnectError where nobody answers. `error.request_id` finds it in the service's log.
+    Every method raises the error that the service reports: DataError, UsageError, StoreError, ModelError, BusyError and so on, AccessError
+    for a token without the scope, and ConnectError where there is no response. `error.request_id` is its id in the service's log.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
@@ -67,11 +67,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         self._http.close()
 
     def features(self, service: str, rows: Rows, *, level: str | None = None, request_id: str | None = None) -> Features:
-        """The features of one row or several as they are now; as `hw.Service.features`."""
+        """The current features of one row or several; as `hw.Service.features`."""
         return self._ask(protocol.features(service, rows, level, request_id))
 
     def predict(
@@ -86,7 +86,7 @@ class Client:
     ) -> Predictions:
         """The predictions for one row or several; as `hw.Service.predict`.
 
-        timing: with the milliseconds of each stage. request_id: under which the served log keeps the request, and `outcomes` name it.
+        timing: return the milliseconds of each stage. request_id: the id of the request in the serving log and in `outcomes`.
         """
         return self._ask(protocol.predict(model, rows, level, request_id, with_features=features, timing=timing))
 
@@ -109,38 +109,38 @@ class Client:
         """Push one event or several, and wait until they are durable.
 
         Args:
-            source: whose stream is `hw.push(...)`.
-            events: mappings; moments as datetimes or ISO 8601.
-            key: what tells a repetition from new events (Idempotency-Key); None makes one, so that what this client repeats counts once.
+            source: the name of a source whose stream is `hw.push(...)`.
+            events: mappings; timestamps as datetimes or ISO 8601.
+            key: the Idempotency-Key of the request; None makes one, so that events that this client sends again count once.
         """
         return self._ask(protocol.events(source, events, key))
 
     def outcomes(self, labels: str, outcomes: Rows) -> Posted:
-        """Say what came of one request or several, and wait until that is durable; rows as for `hw.Service.outcomes`."""
+        """Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.Service.outcomes`."""
         return self._ask(protocol.outcomes(labels, outcomes))
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
-        """Why a feature has the value that it has, with the latest `events` behind it; as `hw.explain`."""
+        """Explain the value of a feature by its latest `events`; as `hw.explain`."""
         return self._ask(protocol.explain(feature, keys, at, events))
 
     def health(self) -> Health:
-        """Whether the service can answer everything."""
+        """The readiness of the service."""
         return self._ask(protocol.health())
 
     def _ask(self, call: Call[T]) -> T:
         steps = protocol.conversation(call, timeout=self._timeout, retries=self._retries)
-        told: Reply | Lost | None = None
+        reply: Reply | Lost | None = None
         try:
             while True:
-                match steps.send(told):
+                match steps.send(reply):
                     case Send(timeout):
-                        told = self._sent(call, timeout)
+                        reply = self._sent(call, timeout)
                     case Wait(seconds):
                         time.sleep(seconds)
-                        told = None
+                        reply = None
         except StopIteration as end:
-            found: T = end.value
-            return found
+            content: T = end.value
+            return content
 
     def _sent(self, call: Call[T], seconds: float) -> Reply | Lost:
         try:
@@ -160,7 +160,7 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for asyncio: each call is awaited, and a call that is cancelled is given up.
+    """`Client` for asyncio: each call is awaited, and may be cancelled.
 
     >>> import asyncio, headwater as hw
     >>> async def ask():
@@ -185,7 +185,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def features(self, service: str, rows: Rows, *, level: str | None = None, request_id: str | None = None) -> Features:
@@ -238,18 +238,18 @@ class AsyncClient:
 
     async def _ask(self, call: Call[T]) -> T:
         steps = protocol.conversation(call, timeout=self._timeout, retries=self._retries)
-        told: Reply | Lost | None = None
+        reply: Reply | Lost | None = None
         try:
             while True:
-                match steps.send(told):
+                match steps.send(reply):
                     case Send(timeout):
-                        told = await self._sent(call, timeout)
+                        reply = await self._sent(call, timeout)
                     case Wait(seconds):
                         await asyncio.sleep(seconds)
-                        told = None
+                        reply = None
         except StopIteration as end:
-            found: T = end.value
-            return found
+            content: T = end.value
+            return content
 
     async def _sent(self, call: Call[T], seconds: float) -> Reply | Lost:
         try:
@@ -276,7 +276,7 @@ def _base(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise UsageError(f"the service's address is {url!r}; give a URL, such as http://127.0.0.1:8320")
+        raise UsageError(f"the service's address is {url!r}; give a URL such as http://127.0.0.1:8320")
     return url
 
 
@@ -296,5 +296,5 @@ def _reply(answer: httpx.Response) -> Reply:
 
 
 def _lost(error: Exception, url: httpx.URL) -> Lost:
-    what = str(error) or ("the time is over" if isinstance(error, TimeoutError | httpx.TimeoutException) else type(error).__name__)
-    return Lost(f"no answer from {str(url).rstrip('/')}: {what}; is `headwater serve` running there?")
+    reason = str(error) or ("the time is over" if isinstance(error, TimeoutError | httpx.TimeoutException) else type(error).__name__)
+    return Lost(f"no answer from {str(url).rstrip('/')}: {reason}; is `headwater serve` running there?")

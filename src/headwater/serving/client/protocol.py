@@ -1,4 +1,4 @@
-"""What the clients send and how they read what comes back, without sending anything: both clients are thin shells around it."""
+"""Encode requests and decode responses, without I/O: `Client` and `AsyncClient` share this code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
 
 
 class Reply(NamedTuple):
-    """An answer as it came. headers: by their names in small letters."""
+    """A response. headers: by lower-case name."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,10 +68,9 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request, and how its answer is read.
+    """A request, and how its response is decoded.
 
-    read: of the body of a good answer. good: the statuses of such. Every call may be sent again: it changes nothing, or says by an
-    Idempotency-Key that it is the same.
+    read: decodes a response of a status in `good`. Every call may be sent again: it changes nothing, or has an Idempotency-Key.
     """
 
     method: str
@@ -84,31 +83,31 @@ class Call(Generic[T]):
 
 
 class Send(NamedTuple):
-    """Send the request, and give it so many seconds."""
+    """Step: send the request, with a timeout in seconds."""
 
     timeout: float
 
 
 class Wait(NamedTuple):
-    """Wait so many seconds."""
+    """Step: wait for a number of seconds."""
 
     seconds: float
 
 
-class Lost(Exception):  # noqa: N818 (told to the conversation)
-    """The request has no answer: nobody listens, the connection broke, or the time is over."""
+class Lost(Exception):  # noqa: N818 (sent to the generator `conversation`)
+    """The request has no response: connection refused or broken, or timeout."""
 
 
 Step = Send | Wait
 
 
 def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[Step, Reply | Lost | None, T]:
-    """What to do next until the call is answered, told each time what came of the step before.
+    """Yield the next step until there is a response; the caller sends the result of each step.
 
-    What is sent again: a request without an answer, and one that is answered by 429, 502, 503 or 504, as long as there are tries and time.
+    A request is sent again after no response, and after status 429, 502, 503 or 504, within `retries` and `timeout`.
 
     Raises:
-        HeadwaterError: of the kind that the service names, with its sentence and the request's id; ConnectError where there is no answer.
+        HeadwaterError: of the class that the service reports, with its message and request id; ConnectError where there is no response.
     """
     until = clock.stopwatch() + timeout
     for tries in range(retries + 1):
@@ -124,8 +123,8 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
             error = failure(reply)
             if reply.status not in (429, 502, 503, 504):
                 raise error
-            given = reply.headers.get("retry-after", "")
-            pause = max(pause, float(given)) if given.isdigit() else pause
+            retry_after = reply.headers.get("retry-after", "")
+            pause = max(pause, float(retry_after)) if retry_after.isdigit() else pause
         if tries == retries or clock.stopwatch() + pause >= until:
             raise error
         yield Wait(pause)
@@ -133,14 +132,14 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
 
 
 def failure(reply: Reply) -> HeadwaterError:
-    """The error that an answer tells of."""
+    """The error of a response."""
     try:
-        said = msgspec.json.decode(reply.body, type=_Said)
+        body = msgspec.json.decode(reply.body, type=_Said)
     except msgspec.DecodeError:  # a proxy's page
-        said = _Said(f"the service answers with status {reply.status}")
-    number = said.request_id or reply.headers.get("x-request-id")
-    kind = _KINDS.get(said.kind or "", _STATUSES.get(reply.status, HeadwaterError))
-    error = kind(said.error)
+        body = _Said(f"the service responded with status {reply.status}")
+    number = body.request_id or reply.headers.get("x-request-id")
+    kind = _KINDS.get(body.kind or "", _STATUSES.get(reply.status, HeadwaterError))
+    error = kind(body.error)
     error.request_id = number
     if number is not None:
         error.add_note(f"request id {number}")
@@ -153,8 +152,8 @@ def features(service: str, rows: Rows, level: str | None, request_id: str | None
     def read(reply: Reply) -> Features:
         if not isinstance(rows, Mapping):
             return msgspec.json.decode(reply.body, type=Features)
-        said = msgspec.json.decode(reply.body, type=_OneRow)
-        return Features(said.service, said.level, said.at, [said.features])
+        body = msgspec.json.decode(reply.body, type=_OneRow)
+        return Features(body.service, body.level, body.at, [body.features])
 
     return Call("POST", f"/v1/features/{quote(service, safe='')}", read, _body(**_rows(rows), level=level), headers=_named(request_id))
 
@@ -165,8 +164,8 @@ def predict(model: str, rows: Rows, level: str | None, request_id: str | None, *
     def read(reply: Reply) -> Predictions:
         if not isinstance(rows, Mapping):
             return msgspec.json.decode(reply.body, type=Predictions)
-        said = msgspec.json.decode(reply.body, type=_OnePrediction)
-        return Predictions(said.model, said.version, said.level, said.at, [said.prediction], said.timing)
+        content = msgspec.json.decode(reply.body, type=_OnePrediction)
+        return Predictions(content.model, content.version, content.level, content.at, [content.prediction], content.timing)
 
     body = _body(**_rows(rows), level=level, features=with_features, timing=timing)
     return Call("POST", f"/v1/predict/{quote(model, safe='')}", read, body, headers=_named(request_id))
@@ -184,20 +183,20 @@ def rank(
     timing: bool,
 ) -> Call[Ranked]:
     """`POST /v1/rank/{model}`."""
-    given = None if candidates is None else list(candidates)
-    body = _body(row=row, candidates=given, k=k, level=level, features=with_features, timing=timing)
+    candidate_list = None if candidates is None else list(candidates)
+    body = _body(row=row, candidates=candidate_list, k=k, level=level, features=with_features, timing=timing)
     return Call("POST", f"/v1/rank/{quote(model, safe='')}", _as(Ranked), body, headers=_named(request_id))
 
 
-def events(source: str, given: Rows, key: str | None) -> Call[Taken]:
-    """`POST /v1/events/{source}`. All refused is an answer too."""
-    body = _encode(given if isinstance(given, Mapping) else list(given))
+def events(source: str, rows: Rows, key: str | None) -> Call[Taken]:
+    """`POST /v1/events/{source}`. Status 422 is a result too: every event was refused."""
+    body = _encode(rows if isinstance(rows, Mapping) else list(rows))
     return Call("POST", f"/v1/events/{quote(source, safe='')}", _or_refused(Taken), body, headers=_once(key), good=(200, 422))
 
 
-def outcomes(labels: str, given: Rows) -> Call[Posted]:
-    """`POST /v1/outcomes/{labels}`: what was posted before is known for a copy. All refused is an answer too."""
-    body = _encode(given if isinstance(given, Mapping) else list(given))
+def outcomes(labels: str, rows: Rows) -> Call[Posted]:
+    """`POST /v1/outcomes/{labels}`: known outcomes are duplicates. Status 422 is a result too: every outcome was refused."""
+    body = _encode(rows if isinstance(rows, Mapping) else list(rows))
     return Call("POST", f"/v1/outcomes/{quote(labels, safe='')}", _or_refused(Posted), body, good=(200, 422))
 
 
@@ -247,7 +246,9 @@ def _read(call: Call[T], reply: Reply) -> T:
     try:
         return call.read(reply)
     except msgspec.DecodeError as error:
-        raise ConnectError(f"the answer to {call.method} {call.path} is not one of headwater's: {error}; is this its address?") from error
+        raise ConnectError(
+            f"the response to {call.method} {call.path} is not headwater's: {error}; check the URL of the service"
+        ) from error
 
 
 def _as(kind: type[A]) -> Callable[[Reply], A]:
@@ -255,7 +256,7 @@ def _as(kind: type[A]) -> Callable[[Reply], A]:
 
 
 def _or_refused(kind: type[A]) -> Callable[[Reply], A]:
-    """An answer of status 422 is one that refuses each row, or an error."""
+    """A response of status 422 either refuses each row, or is an error."""
 
     def read(reply: Reply) -> A:
         try:
@@ -272,19 +273,21 @@ def _rows(rows: Rows) -> dict[str, object]:
     return {"row": rows} if isinstance(rows, Mapping) else {"rows": list(rows)}
 
 
-def _body(**said: object) -> bytes:
-    return _encode({name: value for name, value in said.items() if value is not None and value is not False})
+def _body(**fields: object) -> bytes:
+    return _encode({name: value for name, value in fields.items() if value is not None and value is not False})
 
 
 def _encode(value: object) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_plain)
     except (TypeError, ValueError) as error:
-        raise DataError(f"the request cannot be said in JSON: {error}; give numbers, texts, moments and what holds them") from error
+        raise DataError(
+            f"the request cannot be encoded as JSON: {error}; give numbers, strings, timestamps, and lists and mappings of them"
+        ) from error
 
 
 def _plain(value: object) -> object:
-    """A number of numpy as Python's."""
+    """A numpy scalar as a Python number."""
     item = getattr(value, "item", None)
     if callable(item):
         return item()
@@ -300,5 +303,5 @@ def _named(request_id: str | None) -> dict[str, str]:
 
 
 def _once(key: str | None) -> dict[str, str]:
-    """The header by which a repetition is known for one."""
+    """The Idempotency-Key header."""
     return {"idempotency-key": secrets.token_hex(16) if key is None else key}

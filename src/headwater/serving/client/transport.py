@@ -1,4 +1,4 @@
-"""A transport of httpx whose calls end at a deadline, however slowly a server sends: httpx's own timeouts begin anew with each read."""
+"""An httpx transport whose calls end at a deadline, however slowly a server sends: httpx's own timeouts restart with each read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from headwater import clock
 DEADLINE: Final = "headwater.deadline"
 """The extension of a request that holds its deadline, by `clock.stopwatch`."""
 
-_PIECE: Final = 16_384  # bytes of a body that are sent between two looks at the clock
+_PIECE: Final = 16_384  # bytes of a body that are sent between two checks of the deadline
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Sends requests by connections that are kept, and ends each at its deadline. Threads may share one.
+    """Sends requests over pooled connections, and ends each at its deadline. Threads may share one.
 
     Raises, from a request: httpx.TransportError, as httpx's own transport does.
     """
@@ -35,17 +35,17 @@ class DeadlineTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; its answer is read by the same thread."""
+        """Send a request; the same thread reads the response."""
         assert isinstance(request.stream, httpx.SyncByteStream)
         self._until.at = request.extensions[DEADLINE]
         url = httpcore.URL(scheme=request.url.raw_scheme, host=request.url.raw_host, port=request.url.port, target=request.url.raw_path)
         sent = httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream, extensions=request.extensions)
         try:
-            found = self._pool.handle_request(sent)
+            response = self._pool.handle_request(sent)
         except _FAILURES as error:
             _raise(error)
-        assert isinstance(found.stream, Iterable)
-        return httpx.Response(found.status, headers=found.headers, stream=_Body(found.stream), extensions=found.extensions)
+        assert isinstance(response.stream, Iterable)
+        return httpx.Response(response.status, headers=response.headers, stream=_Body(response.stream), extensions=response.extensions)
 
     def close(self) -> None:
         """Close all connections."""
@@ -58,10 +58,10 @@ class _Until(threading.local):
     at: float = float("inf")
 
     def within(self, timeout: float | None) -> float:
-        """Seconds that may still pass.
+        """The shorter of `timeout` and the seconds until the deadline.
 
         Raises:
-            httpcore.ReadTimeout: none.
+            httpcore.ReadTimeout: the deadline has passed.
         """
         left = self.at - clock.stopwatch()
         if left <= 0:
@@ -70,7 +70,7 @@ class _Until(threading.local):
 
 
 class _Body(httpx.SyncByteStream):
-    """The body of an answer."""
+    """The body of a response."""
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = stream
@@ -110,7 +110,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens such connections."""
+    """Opens connections with a deadline."""
 
     def __init__(self, until: _Until) -> None:
         self._until = until
@@ -138,6 +138,6 @@ _AS_HTTPX: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]]
 
 
 def _raise(error: Exception) -> NoReturn:
-    """Raise what httpx calls an error of httpcore."""
+    """Raise an error of httpcore as the error class of httpx."""
     kind = next(kind for own, kind in _AS_HTTPX if isinstance(error, own))
     raise kind(str(error)) from error

@@ -1,4 +1,4 @@
-"""One line a request, as JSON: which, how it ended, how long it took. Never what was asked or answered."""
+"""Access log: one JSON line a request, with id, route, status and duration, and no content of requests or responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST: Final = 100_000  # lines that wait for a slow reader
 
 
 class Line(NamedTuple):
-    """A request. at: microseconds when it was answered. failed: where an unexpected error came from."""
+    """A line of the log. at: time of the response, microseconds. failed: class and code location of an unexpected error."""
 
     at: int
     id: str
@@ -30,11 +30,11 @@ class Line(NamedTuple):
 
 
 class RequestLog:
-    """Lines that wait in memory for a thread that writes them, so that a slow disk delays no answer; what has no room is counted.
+    """A bounded queue of lines and the thread that writes them, so that a slow disk delays no response; `dropped` counts overflow.
 
     Args:
-        out: where lines go; None writes none.
-        sample: the share of good answers that get a line; every other answer gets one.
+        out: the stream to write to; None writes nothing.
+        sample: the share of responses below status 400 that are logged; all others are.
     """
 
     def __init__(self, out: TextIO | None, *, sample: float = 1.0) -> None:
@@ -47,7 +47,7 @@ class RequestLog:
             self._thread.start()
 
     def put(self, line: Line) -> None:
-        """Take a line, unless the sample leaves it out."""
+        """Add a line, unless the sample leaves it out."""
         if self._out is None:
             return
         if self._step < 1 and line.status < 400:
@@ -61,7 +61,7 @@ class RequestLog:
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write the queued lines, and stop."""
         if self._out is not None and self._thread.is_alive():
             self._stop.set()
             self._thread.join()
@@ -75,15 +75,15 @@ class RequestLog:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines and self._out is not None:
             try:
-                for part in _parts(map(_text, lines)):
-                    self._out.write(part)
+                for chunk in _parts(map(_text, lines)):
+                    self._out.write(chunk)
                     self._out.flush()
-            except (OSError, ValueError):  # nobody reads any more
+            except (OSError, ValueError):  # the reader has closed the pipe
                 self.dropped += len(lines)
 
 
 def _parts(texts: Iterable[str]) -> Iterator[str]:
-    """Whole lines, as many as a pipe takes at once, so that those of several processes do not mix."""
+    """Chunks of whole lines that a pipe takes in one write, so that lines of several processes do not mix."""
     held: list[str] = []
     size = 0
     for text in texts:
@@ -96,7 +96,7 @@ def _parts(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _text(line: Line) -> str:
-    """The line as JSON; ids, routes and names have no letter that JSON would write otherwise."""
+    """The line as JSON; ids, routes and names have no character that JSON escapes."""
     name = f',"name":"{line.name}"' if line.name else ""
     failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""
     return (

@@ -1,4 +1,4 @@
-"""The routes that are asked for seldom: health, numbers, explanations, and the service's own description."""
+"""Handlers of the operational routes: health, metrics, explain, OpenAPI and docs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from headwater.serving.http.route import Route
     from headwater.serving.service import Service
 
-_EVENTS = 20  # shown of an explanation, unless it says how many
+_EVENTS = 20  # shown of an explanation by default
 _MOST = 1000
 
 
 class ServiceApp(Protocol):
-    """What these routes read of the app that they belong to."""
+    """Interface of the app that these handlers use."""
 
     service: Service
     access: Access
@@ -40,48 +40,48 @@ class ServiceApp(Protocol):
 
 
 async def healthz(request: Request) -> Response:  # noqa: ARG001 (as Starlette calls it)
-    """Whether the process answers at all."""
+    """Liveness of the process."""
     return _json({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """Whether this process can answer everything, as of a second ago at most; what it cannot is said to who may read."""
+    """Readiness of this process, at most a second old; clients that may read also get the reasons."""
     app = _app(request)
-    found = app.readiness.fresh()
-    reasons = (await run_in_threadpool(app.readiness.reasons) if found is None else found) + app.others()
-    said: dict[str, object] = {"status": "unready" if reasons else "ready"}
+    cached = app.readiness.fresh()
+    reasons = (await run_in_threadpool(app.readiness.reasons) if cached is None else cached) + app.others()
+    body: dict[str, object] = {"status": "unready" if reasons else "ready"}
     if app.service.refused and app.may_read(request.headers.get("authorization")):
-        said["warnings"] = [f"the version before goes on: {why}" for why in app.service.refused.values()]
+        body["warnings"] = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
     if reasons and app.may_read(request.headers.get("authorization")):
-        said["reasons"] = reasons
-    return _json(said, 503 if reasons else 200, {"retry-after": "5"} if reasons else {})
+        body["reasons"] = reasons
+    return _json(body, 503 if reasons else 200, {"retry-after": "5"} if reasons else {})
 
 
 async def metrics(request: Request) -> Response:
-    """The metrics of this process; of all processes of the service, where it is one of several."""
+    """The metrics of this process, or of all processes of the service where there are several."""
     return Response(await _app(request).metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def explain(request: Request) -> Response:
-    """Why a feature has the value that it has: `?feature=view__feature&key=value...`, and `at=` and `events=`."""
-    asked = dict(request.query_params)
-    feature = asked.pop("feature", None)
+    """Explain a feature value: `?feature=view__feature&key=value...`, and `at=` and `events=`."""
+    parameters = dict(request.query_params)
+    feature = parameters.pop("feature", None)
     if feature is None:
         raise DataError("name a feature: /v1/explain?feature=user__count_1h&user=1")
-    at, shown = asked.pop("at", None), asked.pop("events", str(_EVENTS))
+    at, shown = parameters.pop("at", None), parameters.pop("events", str(_EVENTS))
     if not shown.isascii() or not shown.isdigit() or int(shown) > _MOST:
-        raise DataError(f"events is {shown[:20]!r}; give a whole number up to {_MOST:,}")
+        raise DataError(f"events is {shown[:20]!r}; give an integer from 0 to {_MOST:,}")
     service = _app(request).service
 
     def work() -> dict[str, object]:
-        keys = typed_keys(service.project, feature, asked)
+        keys = typed_keys(service.project, feature, parameters)
         return service.explain(feature, keys, at=at).to_dict(int(shown))
 
     return _json(await run_in_threadpool(work))
 
 
 async def openapi(request: Request) -> Response:
-    """This service in OpenAPI 3.1."""
+    """The OpenAPI 3.1 document of this service."""
     from headwater.serving.http.openapi import document
 
     app = _app(request)
@@ -89,7 +89,7 @@ async def openapi(request: Request) -> Response:
 
 
 async def docs(request: Request) -> Response:  # noqa: ARG001 (as Starlette calls it)
-    """A page that shows what /openapi.json says, and tries it; it needs nothing from elsewhere."""
+    """A page that shows the routes of /openapi.json and sends requests; it loads no external resources."""
     from headwater.serving.http.docs_page import PAGE, POLICY
 
     return HTMLResponse(PAGE, headers={"content-security-policy": POLICY})
@@ -99,5 +99,5 @@ def _app(request: Request) -> ServiceApp:
     return cast("ServiceApp", request.scope["headwater"])
 
 
-def _json(said: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(said), status, headers, "application/json")
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")

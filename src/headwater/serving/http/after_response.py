@@ -1,4 +1,4 @@
-"""What is noted of each request once it is answered: numbers, a line of the log, an entry of the served log. Done for some at a time."""
+"""Work after each response, done in batches: metrics, a line of the access log, an entry of the serving log."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from headwater.serving.http.handlers import Ready, Said
 from headwater.serving.metrics.request_metrics import Numbers, RouteNumbers
 from headwater.serving.serving_log_writer import Recorder
 
-_MOST: Final = 64  # requests that wait to be noted
-_LATEST: Final = 0.05  # seconds that they wait at most
+_MOST: Final = 64  # requests in a batch
+_LATEST: Final = 0.05  # seconds until an incomplete batch is processed
 
 
 class Call:
-    """A request while it is answered.
+    """The state of one request, from its arrival to its records in metrics and logs.
 
-    id: its own, or made for it. route, name: which, empty where there is none. numbers: that count it. failed: where an unexpected error
-    came from. ended: when it was answered, on the clock that never goes back. Of a hot route: what was asked for at `t`, and at what level.
+    id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of its route. failed: class and code
+    location of an unexpected error. ended: time of the response on the monotonic clock. Of prediction routes: request time `t` and level.
     """
 
     __slots__ = ("ended", "failed", "id", "kind", "level", "name", "numbers", "ready", "route", "rows", "said", "seconds", "status", "t")
@@ -37,7 +37,7 @@ class Call:
 
 
 class Ledger:
-    """Takes calls from the event loop, and notes them a little later: many in a row cost half of what each costs between others."""
+    """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time."""
 
     def __init__(self, numbers: Numbers, log: RequestLog, recorder: Recorder | None) -> None:
         self._log, self._recorder = log, recorder
@@ -46,7 +46,7 @@ class Ledger:
         numbers.before(self.settle)
 
     def put(self, call: Call) -> None:
-        """Take one call that has ended."""
+        """Add a request that has been answered."""
         self._waiting.append(call)
         if len(self._waiting) >= _MOST:
             self.settle()
@@ -54,23 +54,23 @@ class Ledger:
             self._timer = asyncio.get_running_loop().call_later(_LATEST, self.settle)
 
     def settle(self) -> None:
-        """Note all that wait."""
+        """Record all that wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
         now, ended = clock.now_micros(), clock.stopwatch()
         for call in waiting:
-            said, number = call.said, call.id.decode("ascii")
-            if said is not None:
-                call.numbers.answer(said)
+            result, number = call.said, call.id.decode("ascii")
+            if result is not None:
+                call.numbers.answer(result)
                 if self._recorder is not None and call.ready is not None:
-                    self._recorder.put(call.kind, call.name, call.level, number, call.t, call.ready, said, call.seconds)
+                    self._recorder.put(call.kind, call.name, call.level, number, call.t, call.ready, result, call.seconds)
             call.numbers.request(call.status, call.seconds)
             at = now - round((ended - call.ended) * 1e6)
             self._log.put(Line(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
 
     def close(self) -> None:
-        """Note what waits, and write the log."""
+        """Record all that wait, and write the log."""
         self.settle()
         self._log.close()

@@ -1,4 +1,4 @@
-"""The service over HTTP: one wrapper around every route, which checks access and limits, counts, logs, and lets no error out as it is."""
+"""The ASGI app of a service: for every route it checks access and limits, counts, logs, and turns errors into responses."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ from headwater.serving.third_party.third_party_clients import Parties, beside
 
 T = TypeVar("T")
 
-_INLINE: Final = 64  # rows; more are worked on beside the event loop
+_INLINE: Final = 64  # rows; larger requests run in a worker thread
 _KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
-_REFRESH: Final = 0.5  # seconds between two looks for new versions of models
+_REFRESH: Final = 0.5  # seconds between two checks for new versions of models
 
 
 class _Bound(NamedTuple):
-    """A route, with what stands for its name, and what reads its body; or its page."""
+    """A route for one name (service, model, source or labels), with the decoder of its body or its page."""
 
     route: Route
     name: str
     decode: Callable[[bytes], Any]
     page: Asgi | None
     numbers: RouteNumbers
-    waits: bool  # for third parties, or a store across the network
+    waits: bool  # calls third parties, or a store across the network
     kind: Kind
 
 
 class App:
-    """An ASGI app that answers from a service.
+    """An ASGI app over a service.
 
     Args:
-        service: what it answers from.
-        tokens: the file of tokens; None answers this machine alone, without any.
-        log: gets a line a request.
-        served: the served log, which gets what was answered.
-        on_answer: told of each answer of a third party; it must not wait.
-        now: the moment of asking, microseconds.
-        routes: the table.
+        service: computes the results.
+        tokens: the file of tokens; None serves this machine only, without tokens.
+        log: the access log.
+        served: the serving log.
+        on_answer: called with each response of a third party; it must not block.
+        now: the clock of request times, microseconds.
+        routes: the table of routes.
         forward_to: hosts besides this machine that pushed events may be forwarded to.
 
     Raises:
-        UsageError: there is no token in the file, or the environment lacks a secret that a third party wants.
+        UsageError: the file has no token, or a secret of a third party is not in the environment.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class App:
         if self._refreshing is None:
             self._refreshing = [
                 asyncio.create_task(self.repeated.every(_REFRESH, name, work))
-                for name, work in (("taking up new versions of models", self._refresh), ("sending metrics", self._beat))
+                for name, work in (("loading new versions of models", self._refresh), ("sending metrics", self._beat))
             ]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         number = self._ids.of(headers)
@@ -127,18 +127,18 @@ class App:
             else:
                 data = await read_body(read, headers, self._reading, self._bodies)
                 if bound.route.forwards:
-                    said = await self._forwarded(bound, data, headers, number)
+                    result = await self._forwarded(bound, data, headers, number)
                 else:
-                    asked = bound.decode(data)
-                    said = self._near(bound, asked, call) or await self._far(bound, asked, call, begin)
-                call.rows, call.status = said.rows, said.status
-                more = [(b"content-type", JSON), (b"content-length", b"%d" % len(said.body)), (b"x-request-id", number)]
-                if said.again is not None:
-                    more.append((b"retry-after", b"%d" % said.again))
-                await send({"type": "http.response.start", "status": said.status, "headers": more})
-                await send({"type": "http.response.body", "body": said.body})
-                call.said = said
-        except Exception as error:  # noqa: BLE001 (no error leaves as it is)
+                    body = bound.decode(data)
+                    result = self._near(bound, body, call) or await self._far(bound, body, call, begin)
+                call.rows, call.status = result.rows, result.status
+                more = [(b"content-type", JSON), (b"content-length", b"%d" % len(result.body)), (b"x-request-id", number)]
+                if result.again is not None:
+                    more.append((b"retry-after", b"%d" % result.again))
+                await send({"type": "http.response.start", "status": result.status, "headers": more})
+                await send({"type": "http.response.body", "body": result.body})
+                call.said = result
+        except Exception as error:  # noqa: BLE001 (every error becomes a response)
             await self._refuse(send, error, call)
         finally:
             self._bodies.give(len(data))
@@ -147,14 +147,14 @@ class App:
         self._ledger.put(call)
 
     def may_read(self, authorization: str | None) -> bool:
-        """Whether the sender of a request may be told more than that it failed."""
+        """Whether the sender of a request may see details such as reasons."""
         try:
             return self.access.open or bool(self.access.scopes((authorization or "").encode("latin-1")))
         except Denied:
             return False
 
     async def close(self) -> None:
-        """Let go of threads, and write what waits for the log."""
+        """End the threads, and write the queued log lines."""
         for task in self._refreshing or ():
             task.cancel()
         self._lanes.close()
@@ -164,22 +164,22 @@ class App:
         self._ledger.close()
 
     async def _refresh(self) -> None:
-        """Take up new versions of models."""
+        """Load new versions of models."""
         await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
 
     async def _beat(self) -> None:
-        """Do what is done now and then."""
+        """Run the periodic hook."""
         self.beat()
 
     async def _own_metrics(self) -> bytes:
         return self.numbers.text()
 
     def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: Call) -> _Bound:
-        """The route of a request that its sender may make.
+        """The route of a request, after the check of its token.
 
         Raises:
-            Denied: it needs a token, or one with another scope.
-            Refused: there is no such route; said to those who have a token.
+            Denied: no token, or one without the scope.
+            Refused: 404 or 405, for senders with a token.
         """
         bound = self._paths.get((scope["method"], scope["path"]))
         if bound is not None:
@@ -195,65 +195,65 @@ class App:
             raise self._lost(scope["method"], scope["path"])
         return bound
 
-    def _near(self, bound: _Bound, asked: Any, call: Call) -> Said | None:  # noqa: ANN401 (as the route says)
-        """The answer of a hot route; None where something has to be waited for."""
+    def _near(self, bound: _Bound, body: Any, call: Call) -> Said | None:  # noqa: ANN401 (as the route says)
+        """The result computed on the event loop; None where it needs a thread, the network or a model load."""
         route = bound.route
-        if bound.waits or route.read is None or route.answer is None or handlers.size(asked) > _INLINE:
+        if bound.waits or route.read is None or route.answer is None or handlers.size(body) > _INLINE:
             return None
-        if bound.kind != "features" and not self.service.is_loaded(bound.name, asked.level):
+        if bound.kind != "features" and not self.service.is_loaded(bound.name, body.level):
             return None
         t = call.t = self._now()
-        call.level = asked.level
-        ready = call.ready = route.read(self.service, bound.name, asked, t)
-        return route.answer(self.service, bound.name, asked, t, ready, None)
+        call.level = body.level
+        ready = call.ready = route.read(self.service, bound.name, body, t)
+        return route.answer(self.service, bound.name, body, t, ready, None)
 
-    async def _far(self, bound: _Bound, asked: Any, call: Call, begin: float) -> Said:  # noqa: ANN401 (as the route says)
-        """The answer of a route for which threads work, or third parties are asked."""
+    async def _far(self, bound: _Bound, body: Any, call: Call, begin: float) -> Said:  # noqa: ANN401 (as the route says)
+        """The result computed in worker threads, with calls of third parties."""
         route, name = bound.route, bound.name
         if route.takes is not None:
             takes = route.takes
-            return await self._lanes.run(lambda service: takes(service, name, asked), until=begin + DEADLINE)
+            return await self._lanes.run(lambda service: takes(service, name, body), until=begin + DEADLINE)
         reads, answers = route.read, route.answer
         assert reads is not None
         assert answers is not None
         t = call.t = self._now()
-        call.level = asked.level
+        call.level = body.level
         limit = self.parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
         until = begin + (DEADLINE if due.budget is None else due.budget)
-        if bound.kind != "features" and not self.service.is_loaded(name, asked.level):
-            await self._loads.wait(name, asked.level, until=begin + DEADLINE)
-        far = handlers.size(asked) > _INLINE or self.service.store.partitioned
+        if bound.kind != "features" and not self.service.is_loaded(name, body.level):
+            await self._loads.wait(name, body.level, until=begin + DEADLINE)
+        far = handlers.size(body) > _INLINE or self.service.store.partitioned
         run = partial(self._lanes.run, until=until) if far else self._here
 
         def begun(service: Service) -> tuple[Ready, Said | None]:
-            ready = reads(service, name, asked, t)
-            return ready, None if self.parties.asks(ready.service) else answers(service, name, asked, t, ready, None)
+            ready = reads(service, name, body, t)
+            return ready, None if self.parties.asks(ready.service) else answers(service, name, body, t, ready, None)
 
-        ready, said = await run(begun)
+        ready, result = await run(begun)
         call.ready = ready
-        if said is not None:
-            return said
+        if result is not None:
+            return result
         due.lap("request")
         called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
-        answered = beside(called, due.stages["third party"])
-        said = await run(lambda service: answers(service, name, asked, t, ready, answered))
+        third_party = beside(called, due.stages["third party"])
+        result = await run(lambda service: answers(service, name, body, t, ready, third_party))
         due.lap("answer")
         if limit is not None:
             limit.done(due, cut_off=called.cut_off)
-        return said
+        return result
 
     async def _here(self, work: Callable[[Service], T]) -> T:
         return work(self.service)
 
     async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> Said:
-        """The answer of the process that ingests."""
+        """The response of the ingestion process."""
         status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
         return Said(body, 0, status=status, again=again)
 
     async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
-        """Have a page answer; the status."""
+        """Run a page's handler; the status of its response."""
         status = 500
         scope["headwater"] = self
 
@@ -268,7 +268,7 @@ class App:
         return status
 
     async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
-        """Answer that a request failed."""
+        """Send the response for an error."""
         status, headers, body, call.failed = answered(error, call.id)
         call.status = status
         if status == CLIENT_GONE:
@@ -277,36 +277,38 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
     def _lost(self, method: str, path: str) -> Refused:
-        """What to say of a path that is none, or a method that means nothing there."""
-        there = sorted({m for m, p in self._paths if p == path})
-        if there:
-            return Refused(405, f"{method} means nothing at {path}; ask by {' or '.join(there)}", allow=", ".join(there))
+        """The error for an unknown path (404) or a method that is not allowed (405)."""
+        methods = sorted({m for m, p in self._paths if p == path})
+        if methods:
+            return Refused(405, f"{method} not allowed on {path}; allowed: {', '.join(methods)}", allow=", ".join(methods))
         for route in self.routes:
             if route.names is not None and path.startswith(route.begin):
-                names, given = list(route.names(self.service)), path[len(route.begin) :]
-                return Refused(404, f"there is no {route.parameter} {given[:100]!r}; {nearest(given[:100], names)}")
-        return Refused(404, f"there is nothing at {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
+                names, name = list(route.names(self.service)), path[len(route.begin) :]
+                return Refused(404, f"there is no {route.parameter} {name[:100]!r}; {nearest(name[:100], names)}")
+        return Refused(404, f"unknown path {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
 
 
 def _nothing() -> None:
-    """What is done now and then where no other workers are."""
+    """The periodic hook of a service with one process."""
 
 
 def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
-    """Every path of every route."""
-    asking = {name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)}
-    found: dict[tuple[str, str], _Bound] = {}
+    """Routes by method and path."""
+    with_third_parties = {
+        name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)
+    }
+    routes_by_path: dict[tuple[str, str], _Bound] = {}
     for route in routes:
         decode = parser(Any if route.asked is None else route.asked)
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
-            found[route.method, route.begin + name] = _Bound(
+            routes_by_path[route.method, route.begin + name] = _Bound(
                 route,
                 name,
                 decode,
                 page,
                 numbers.route(route.path),
-                name in asking or service.store.partitioned,
+                name in with_third_parties or service.store.partitioned,
                 _KINDS.get(route.begin, "features"),
             )
-    return found
+    return routes_by_path

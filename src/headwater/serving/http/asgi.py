@@ -1,4 +1,4 @@
-"""What the ASGI handlers share: their types, a request that is refused, and the ids of requests."""
+"""Shared by the ASGI handlers: types, the error `Refused`, and request ids."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ JSON: Final = b"application/json"
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-class Refused(HeadwaterError):  # noqa: N818 (an answer)
-    """A request that is answered with an error: its status, what to say, in how many seconds to try again, and what methods there are."""
+class Refused(HeadwaterError):  # noqa: N818 (an error response)
+    """An error response: status, message, Retry-After in seconds (`again`), and Allow (`allow`)."""
 
     def __init__(self, status: int, message: str, *, again: int | None = None, allow: str | None = None) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class Refused(HeadwaterError):  # noqa: N818 (an answer)
 
 
 class RequestIds:
-    """Names requests: by their own `X-Request-Id` where it is a short plain one, else by a prefix of this process and a count."""
+    """Request ids: the client's `X-Request-Id` where it is valid, else a prefix of this process and a counter."""
 
     def __init__(self) -> None:
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)

@@ -1,4 +1,4 @@
-"""Who may ask what: tokens with scopes, kept as hashes in a file that is read again when it changes."""
+"""Access control: tokens with scopes, stored as hashes in a file that is read again when it changes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 """read: features and explanations. predict: predictions and rankings. write: events and outcomes. admin: everything."""
 
 GRACE: Final = 30.0
-"""Seconds for which the tokens known before hold, while the file of tokens cannot be read."""
+"""Seconds for which known tokens stay valid while the file of tokens cannot be read."""
 
 _LOG: Final = logging.getLogger(__name__)
-_LOOK: Final = 0.5  # seconds between two looks at the file
+_LOOK: Final = 0.5  # seconds between two checks of the file
 _PREFIX: Final = "hw"
 _ID, _SECRET = 6, 32  # random bytes
 _BEGIN: Final = b"Bearer hw_"
@@ -37,7 +37,7 @@ _NOBODY: Final = bytes(32)
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What is kept of a token: never the token itself. digest: of its secret part, SHA-256 in hexadecimal digits."""
+    """The stored record of a token, without its secret. digest: SHA-256 of the secret, in hexadecimal digits."""
 
     id: str
     name: str
@@ -46,8 +46,8 @@ class Token(msgspec.Struct, frozen=True):
     made_at: datetime
 
 
-class Denied(Exception):  # noqa: N818 (an answer)
-    """A request that its sender may not make: the status to answer with, and why."""
+class Denied(Exception):  # noqa: N818 (an error response)
+    """Access denied: the status of the response, and the reason."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -55,17 +55,17 @@ class Denied(Exception):  # noqa: N818 (an answer)
 
 
 class TokenFile:
-    """The tokens in a file, for those who manage them.
+    """A file of tokens: read, add, revoke.
 
     Raises:
-        UsageError: the file holds something else.
+        UsageError: the file cannot be read, or holds no tokens.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> list[Token]:
-        """All tokens; none where there is no file."""
+        """All tokens; an empty list where the file does not exist."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -75,17 +75,17 @@ class TokenFile:
         try:
             return msgspec.json.decode(data, type=list[Token])
         except msgspec.DecodeError as error:
-            raise UsageError(f"{self.path} holds no tokens: {error}; it is written by `headwater token`") from error
+            raise UsageError(f"{self.path} is not a file of tokens: {error}; create one with `headwater token new`") from error
 
     def add(self, name: str, scopes: Collection[str]) -> str:
-        """A new token, which is said here and nowhere again.
+        """Create a token and return it; only its hash is stored.
 
         Raises:
-            UsageError: no scope, or one that there is not.
+            UsageError: no scope, or an unknown one.
         """
         for scope in scopes:
             if scope not in SCOPES:
-                raise UsageError(f"there is no scope {scope!r}; {nearest(scope, SCOPES)}")
+                raise UsageError(f"unknown scope {scope!r}; {nearest(scope, SCOPES)}")
         if not scopes:
             raise UsageError(f"a token needs at least one scope: {', '.join(SCOPES)}")
         own, secret = secrets.token_hex(_ID), secrets.token_urlsafe(_SECRET)
@@ -94,70 +94,70 @@ class TokenFile:
         return f"{_PREFIX}_{own}_{secret}"
 
     def revoke(self, token: str) -> Token:
-        """Take a token away, by its id or name.
+        """Delete a token, by its id or name.
 
         Raises:
-            UsageError: there is no such token, or several of that name.
+            UsageError: no token, or several tokens, of that name.
         """
         gone = self.find(token)
-        self._write([one for one in self.read() if one.id != gone.id])
+        self._write([known for known in self.read() if known.id != gone.id])
         return gone
 
     def find(self, token: str) -> Token:
         """A token by its id or name.
 
         Raises:
-            UsageError: there is no such token, or several of that name.
+            UsageError: no token, or several tokens, of that name.
         """
         every = self.read()
-        found = [one for one in every if token in (one.id, one.name)]
-        if not found:
+        matching = [known for known in every if token in (known.id, known.name)]
+        if not matching:
             raise UsageError(
-                f"there is no token {token!r} in {self.path}; {nearest(token, [n for one in every for n in (one.id, one.name) if n])}"
+                f"{self.path} has no token {token!r}; {nearest(token, [n for known in every for n in (known.id, known.name) if n])}"
             )
-        if len(found) > 1:
-            raise UsageError(f"{len(found)} tokens are named {token!r}; give the id of one: {', '.join(one.id for one in found)}")
-        return found[0]
+        if len(matching) > 1:
+            raise UsageError(f"{len(matching)} tokens are named {token!r}; give the id of one: {', '.join(known.id for known in matching)}")
+        return matching[0]
 
     def _write(self, tokens: list[Token]) -> None:
-        """Replace the file as a whole. It keeps its owner and mode, so that a service of another user still reads it; a new one is 0600.
+        """Replace the file atomically. It keeps its owner and mode, so that a service of another user still reads it; a new one is 0600.
 
         Raises:
-            UsageError: it cannot be written, or not for its owner; nothing was changed.
+            UsageError: it cannot be written, or its owner cannot be kept; nothing was changed.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        made: Path | None = None
+        temporary: Path | None = None
         try:
             before = self.path.stat() if self.path.exists() else None
             with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=self.path.name, delete=False) as file:  # 0600
-                made = Path(file.name)
+                temporary = Path(file.name)
                 if before is not None:
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
                     os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
                 file.write(msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            made.replace(self.path)
+            temporary.replace(self.path)
         except OSError as error:
-            if made is not None:
-                made.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
             raise UsageError(
                 f"the tokens in {self.path} cannot be written: {error.strerror or error}; nothing was changed. Run it as the file's owner, or as root"
             ) from error
 
 
 class Access:
-    """Decides whether a request may be made.
+    """Checks the access of requests.
 
-    Where there are tokens, a request names one in `Authorization: Bearer TOKEN`. Where there is no file of tokens, whoever reaches the
-    service may ask, and so it listens to this machine alone, and only to what no page of another site sent.
+    With a file of tokens, a request needs `Authorization: Bearer TOKEN`. Without one, every client of this machine has access, and so the
+    service listens on a loopback address only and refuses requests of web pages of other sites.
 
     Raises:
-        UsageError: the file holds no token.
+        UsageError: the file has no token.
 
     Args:
-        tokens: the file; None where there is none.
-        now: seconds on a clock that never goes back.
+        tokens: the file of tokens, or None.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, tokens: Path | None, *, now: Callable[[], float] = clock.stopwatch) -> None:
@@ -166,7 +166,7 @@ class Access:
         self._unread: float | None = None  # since when the file cannot be read
         self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
         if self._file is not None and not self._known:
-            raise UsageError(f"there is no token in {tokens}; make one with `headwater token new --scope predict`")
+            raise UsageError(f"{tokens} has no token; create one with `headwater token new --scope predict`")
 
     @property
     def open(self) -> bool:
@@ -174,10 +174,10 @@ class Access:
         return self._file is None
 
     def scopes(self, authorization: bytes | None) -> frozenset[str]:
-        """What the sender of a request may do.
+        """The scopes of the sender of a request.
 
         Raises:
-            Denied: 401, it names no token, or one that there is not.
+            Denied: 401, no token or an unknown one.
         """
         if self._now() - self._looked > _LOOK:
             self._look()
@@ -185,24 +185,24 @@ class Access:
             authorization = _written(authorization)
         expected, scopes = self._known.get(authorization[_OWN:_ID_ENDS], (_NOBODY, _NOTHING))
         if not hmac.compare_digest(hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected):
-            raise Denied(401, "the token is not known, or was revoked")
+            raise Denied(401, "the token is unknown or was revoked")
         return scopes
 
     def check(self, scopes: frozenset[str], needed: Scope) -> None:
-        """Refuse a request that needs a scope which its token does not have.
+        """Refuse a request whose token lacks a scope.
 
         Raises:
             Denied: 403.
         """
         if needed not in scopes and "admin" not in scopes:
-            raise Denied(403, f"the token has the scopes {', '.join(sorted(scopes))}, and this needs {needed}")
+            raise Denied(403, f"this needs the scope {needed}, and the token has: {', '.join(sorted(scopes))}")
 
     def check_page(self, headers: Mapping[bytes, bytes], *, writes: bool = False) -> None:
-        """Where no token is needed: refuse what a browser sends for a page of another site, or under another name of this machine.
+        """Without tokens: refuse requests of web pages of other sites (CSRF), and other host names (DNS rebinding).
 
         Args:
-            headers: of the request, by their names in small letters.
-            writes: whether the request changes something; then types of content that any page may send unasked are refused too.
+            headers: of the request, by lower-case name.
+            writes: whether the request writes; then content types that a page may send without a preflight are refused too.
 
         Raises:
             Denied: 403, or 415 for the type of content.
@@ -210,18 +210,19 @@ class Access:
         name = headers.get(b"host", b"").decode("latin-1").lower()
         if not is_loopback(name.rpartition(":")[0] if _PORT.search(name) else name):
             raise Denied(
-                403, f"this service answers this machine alone, and the request names the host {name[:100]!r}; make tokens to serve others"
+                403,
+                f"without tokens this service serves this machine only, and the request's Host is {name[:100]!r}; create a token to serve others",
             )
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
-            raise Denied(403, "a page of another site asks; without tokens this service answers none")
+            raise Denied(403, "the request is from a web page of another site; without tokens such requests are refused")
         if site not in _OWN_SITE and (writes or headers.get(b"sec-fetch-mode") != b"navigate"):
-            raise Denied(403, "a page of another site asks; without tokens this service answers none")
+            raise Denied(403, "the request is from a web page of another site; without tokens such requests are refused")
         if writes and (kind := headers.get(b"content-type", b"").partition(b";")[0].strip().lower()) in _SIMPLE:
             raise Denied(415, f"the content type is {kind.decode()}, which any web page may send; send application/json")
 
     def _look(self) -> None:
-        """Read the file again if it has changed. While it cannot be read, known tokens hold for `GRACE` seconds, then none does."""
+        """Read the file again if it has changed. While it cannot be read, known tokens stay valid for `GRACE` seconds, then none is."""
         assert self._file is not None
         self._looked = self._now()
         stamp = _stamp(self._file.path)
@@ -229,14 +230,14 @@ class Access:
             return
         try:
             if stamp is None:
-                self._file.path.stat()  # says why
+                self._file.path.stat()  # raises with the reason
             self._known, self._stamp, self._unread = _by_id(self._file.read()), stamp, None
         except FileNotFoundError:
             self._known, self._stamp, self._unread = {}, None, None
         except (OSError, UsageError) as error:
             if self._unread is None:
                 self._unread = self._looked
-                _LOG.warning("%s; tokens that were read before hold for %.0f more seconds", error, GRACE)
+                _LOG.warning("%s; known tokens stay valid for %.0f more seconds", error, GRACE)
             elif self._looked - self._unread > GRACE and self._known:
                 self._known = {}
                 _LOG.error("%s; no token is accepted until it can be read again", error)
@@ -244,13 +245,13 @@ class Access:
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _PORT: Final = re.compile(r":\d+$")
-_OWN_SITE: Final = (None, b"same-origin", b"none")  # values of Sec-Fetch-Site; a client that is no browser sends none
+_OWN_SITE: Final = (None, b"same-origin", b"none")  # values of Sec-Fetch-Site; only browsers send it
 _SIMPLE: Final = (b"text/plain", b"multipart/form-data", b"application/x-www-form-urlencoded")  # sent to other sites without a preflight
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address reaches this machine alone.
+    """Whether a host name or address is a loopback one.
 
     >>> is_loopback("127.0.0.2"), is_loopback("127.0.0.1.evil.example"), is_loopback("")
     (True, False, False)
@@ -259,15 +260,15 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind(host: str, tokens: Path | None) -> None:
-    """Refuse to listen to others without tokens.
+    """Refuse to listen on a network address without tokens.
 
     Raises:
-        UsageError: the address is not of this machine alone.
+        UsageError: there are no tokens, and the address is not a loopback one.
     """
     if tokens is None and not is_loopback(host):
         raise UsageError(
-            f"without tokens only this machine is answered, and {host} is reached by others: make a token with `headwater token new --scope "
-            "predict`, or serve at 127.0.0.1"
+            f"without tokens only loopback addresses are allowed, and {host} is none: create a token with `headwater token new --scope "
+            "predict`, or listen on 127.0.0.1"
         )
 
 
@@ -276,14 +277,14 @@ def _by_id(tokens: list[Token]) -> Mapping[bytes, tuple[bytes, frozenset[str]]]:
 
 
 def _written(authorization: bytes | None) -> bytes:
-    """The header as it is usually written.
+    """The header in its usual form.
 
     Raises:
-        Denied: it names no token of ours.
+        Denied: it has no headwater token.
     """
     kind, _, token = (authorization or b"").strip().partition(b" ")
     if kind.lower() != b"bearer" or not token.strip().startswith(b"hw_"):
-        raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` makes one")
+        raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` creates one")
     return b"Bearer " + token.strip()
 
 
@@ -292,9 +293,9 @@ def _digest(secret: str) -> bytes:
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when the file does."""
+    """Modification time, inode and size of the file, to detect changes."""
     try:
-        found = None if path is None else path.stat()
+        info = None if path is None else path.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_mtime_ns, found.st_ino, found.st_size)
+    return None if info is None else (info.st_mtime_ns, info.st_ino, info.st_size)

@@ -1,4 +1,4 @@
-"""How large and how slow a body may be; the JSON decoder bounds how deep."""
+"""Limits of request bodies: size, memory of all bodies, and time. The JSON decoder limits the depth."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from headwater import clock
 from headwater.serving.http.asgi import LARGEST, Message, Read, Refused
 
 IN_FLIGHT: Final = 10 * LARGEST
-"""Bytes of all bodies that a process holds at one time; a request beyond is refused with 503."""
+"""Bytes of all bodies that a process holds concurrently; further requests are refused with 503."""
 SECONDS: Final = 30.0
-"""In which a body has to come."""
+"""Within which a body must arrive."""
 
-_PATIENCE: Final = 10  # times the largest body are read before one is refused without being heard
+_PATIENCE: Final = 10  # times the largest body are read and dropped before the connection is closed
 
 
 class BodyBudget:
-    """Bounds the bytes of all request bodies that a process holds at one time.
+    """Limits the bytes of all request bodies that a process holds concurrently.
 
     Args:
         most: bytes.
@@ -32,19 +32,19 @@ class BodyBudget:
         self.most, self.used = most, 0
 
     def take(self, size: int) -> bool:
-        """Reserve bytes; False, and none are, where too few are left."""
+        """Reserve bytes; False, without a reservation, where too few are left."""
         if self.used + size > self.most:
             return False
         self.used += size
         return True
 
     def give(self, size: int) -> None:
-        """Return bytes that were taken."""
+        """Release reserved bytes."""
         self.used -= size
 
 
 class Clock:
-    """Ends reads that take too long: looked at once a second, so that one that does not costs nearly nothing."""
+    """Cancels reads that take too long: checked once a second, so that a fast read costs nearly nothing."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -54,7 +54,7 @@ class Clock:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> asyncio.Task[object] | None:
-        """Note that the task under way reads."""
+        """Register the current task as reading a body."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
@@ -65,12 +65,12 @@ class Clock:
         return task
 
     def end(self, task: asyncio.Task[object] | None) -> None:
-        """Note that it has read."""
+        """Unregister a task."""
         if task is not None:
             self._since.pop(task, None)
 
     def was_late(self, task: asyncio.Task[object] | None) -> bool:
-        """Whether a read was ended, and not by whoever cancels requests for a reason of their own."""
+        """Whether this object cancelled the task's read, and not another caller."""
         if task in self._late:
             self._late.discard(task)
             return True
@@ -89,14 +89,14 @@ class Clock:
 
 
 async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, budget: BodyBudget, largest: int = LARGEST) -> bytes:
-    """The body of a request; the caller gives its size back to the budget once the request is answered.
+    """The body of a request; the caller returns its size to the budget after the response.
 
     Raises:
-        Refused: it is too large, compressed, or slower than `SECONDS`; the budget is used up (503); or the client disconnected (499).
+        Refused: 413, too large; 415, compressed; 408, slower than `SECONDS`; 503, the budget is used up; 499, the client disconnected.
     """
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding.lower() not in (b"identity", b""):
-        raise Refused(415, f"the body is encoded as {encoding.decode('latin-1')!r}; send it as it is")
+        raise Refused(415, f"the body has the content encoding {encoding.decode('latin-1')!r}; send it without one")
     task = watch.begin()
     try:
         message = await read()
@@ -104,51 +104,49 @@ async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, bu
         if len(first) <= largest and (message.get("more_body") is False or b"%d" % len(first) == headers.get(b"content-length")):
             if not budget.take(len(first)):
                 raise _full(budget)
-            return bytes(first)  # a last message that is empty is not waited for: it costs as much as the first one
+            return bytes(first)  # an empty last message is not awaited: it costs as much as the first
         return await _collected(message, read, budget, largest)
     except asyncio.CancelledError:
         if watch.was_late(task):
             assert task is not None
             task.uncancel()
-            raise Refused(408, f"the body has not come within {SECONDS:.0f} seconds; send it again") from None
+            raise Refused(408, f"the body did not arrive within {SECONDS:.0f} seconds; send it again") from None
         raise
     finally:
         watch.end(task)
 
 
 async def _collected(message: Message, read: Read, budget: BodyBudget, largest: int) -> bytes:
-    """A body of several messages. One that is refused is read on and dropped: most clients read an answer only after they have sent all."""
-    held, size, parts = 0, 0, list[bytes]()
+    """A body of several messages. A refused one is read to its end and dropped: most clients read the response only after sending all."""
+    held, size, chunks = 0, 0, list[bytes]()
     refused: Refused | None = None
     try:
         while True:
             if message["type"] == "http.disconnect":
                 raise Refused(499, "the client disconnected")
-            part = bytes(message.get("body", b""))
-            size += len(part)
+            chunk = bytes(message.get("body", b""))
+            size += len(chunk)
             if refused is None and size > largest:
                 refused = Refused(413, f"the body is larger than {largest // 1_000_000} MB; send it in parts")
-            elif refused is None and not budget.take(len(part)):
+            elif refused is None and not budget.take(len(chunk)):
                 refused = _full(budget)
             if refused is None:
-                held += len(part)
-                parts.append(part)
+                held += len(chunk)
+                chunks.append(chunk)
             else:
                 budget.give(held)
                 held = 0
-                parts.clear()
+                chunks.clear()
             if not message.get("more_body", False) or size > _PATIENCE * largest:
                 break
             message = await read()
         if refused is not None:
             raise refused
-        held = 0  # the caller gives it back
-        return b"".join(parts)
+        held = 0  # the caller returns it
+        return b"".join(chunks)
     finally:
         budget.give(held)
 
 
 def _full(budget: BodyBudget) -> Refused:
-    return Refused(
-        503, f"the bodies of the requests under way take {budget.most // 1_000_000} MB, which is the limit; send it again", again=1
-    )
+    return Refused(503, f"request bodies in progress take {budget.most // 1_000_000} MB, which is the limit; send it again", again=1)

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's protocol, with limits on what a client may hold open, and on what a request's header may be."""
+"""An HTTP/1.1 connection: uvicorn's protocol with limits on connections, headers and time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 _LOG: Final = logging.getLogger("headwater.http")
-_LOG.setLevel(logging.ERROR)  # a client's mistakes are answered, and fill no log
-_OTHER_FILES: Final = 128  # open files and sockets that are no connections of clients
+_LOG.setLevel(logging.ERROR)  # client errors are answered, not logged
+_OTHER_FILES: Final = 128  # open files and sockets besides client connections
 _VERSIONS: Final = frozenset(("1.0", "1.1"))
-_PIPELINED: Final = 64  # requests that wait for the answers to those before them, on one connection
-_LINGER: Final = 2.0  # seconds in which a refused client may still send, so that the answer reaches it
-_SETTLE: Final = 0.25  # seconds for the first request of a new connection, when the server ends
+_PIPELINED: Final = 64  # queued requests of one connection
+_LINGER: Final = 2.0  # seconds in which a refused client may still send, so that it receives the response
+_SETTLE: Final = 0.25  # seconds for the first request of a new connection, during shutdown
 _SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
 _EMPTY: Final = frozenset((204, 304))
 _FRAMING: Final = frozenset((b"connection", b"transfer-encoding"))
@@ -38,7 +38,7 @@ _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too 
 
 
 def _open_files() -> int:
-    """How many files and sockets this process may have open."""
+    """The limit of open files and sockets of this process."""
     if sys.platform == "win32":
         return 8192
     import resource
@@ -49,15 +49,14 @@ def _open_files() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may hold open, and how large a request's header may be.
+    """Limits of client connections and request headers.
 
-    connections: open ones, fewer where the process may have fewer files open; beyond them, those that have waited longest without a
-        request are ended.
-    requests: being answered at once.
+    connections: open ones, at most the process's limit of open files; beyond it, those idle for longest are closed.
+    requests: in progress concurrently.
     header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
-    idle_seconds: between two requests of a connection; longer than proxies keep theirs, so that it is they who end one.
-    write_seconds: in which a client has to make room for more of an answer.
-    header_bytes, headers: of one request; a URL has to fit into half of the bytes.
+    idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy closes first.
+    write_seconds: until a client must read more of a response.
+    header_bytes, headers: of one request; a URL may take half of the bytes.
     """
 
     connections: int = 10_000
@@ -72,7 +71,7 @@ class Limits:
 class Connections(ServerState):
     """All connections of one server.
 
-    waiting: those without a request under way, the one that waited longest first. leaving: each answer ends its connection.
+    waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -82,30 +81,30 @@ class Connections(ServerState):
         self.waiting: dict[Connection, None] = {}
 
     def shed(self) -> None:
-        """End what has waited longest without a request, where there are more connections than may be."""
+        """Close the connections idle for longest, down to the limit."""
         while len(self.connections) > self.most and self.waiting:
-            self.connections.discard(one := next(iter(self.waiting)))
-            one.end()
+            self.connections.discard(idle := next(iter(self.waiting)))
+            idle.end()
 
     def sweep(self, now: float) -> None:
-        """End every connection whose time is up."""
-        for one in list(self.connections):
-            if isinstance(one, Connection) and one.due < now and not one.may_go_on():
-                one.end()
+        """Close every connection whose time is over."""
+        for connection in list(self.connections):
+            if isinstance(connection, Connection) and connection.due < now and not connection.may_go_on():
+                connection.end()
 
     def close_idle(self) -> None:
-        """End the connections that wait for nothing."""
-        for one in list(self.connections):
-            one.shutdown()
+        """Close the connections without a request in progress."""
+        for connection in list(self.connections):
+            connection.shutdown()
 
 
 class _Answering(RequestResponseCycle):
-    """A request being answered; an answer of one part is written at once, header and body together."""
+    """The response to a request; header and body are written together where the body is one message."""
 
     _start: ASGISendEvent | None = None
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Take a part of the answer."""
+        """Send a message of the response."""
         if message["type"] == "http.response.start" and not self.response_started:
             self._start = message
             return
@@ -116,7 +115,7 @@ class _Answering(RequestResponseCycle):
             await super().send(message)
 
     def _written(self, start: Any, message: Any) -> bool:  # noqa: ANN401 (a type for each message)
-        """Write a whole answer; False where it is none, or not a usual one."""
+        """Write header and body together; False where that is not possible."""
         status, body = start["status"], message.get("body", b"")
         if self.flow.write_paused or self.disconnected or message.get("more_body") or self.scope["method"] == "HEAD" or status in _EMPTY:
             return False
@@ -132,8 +131,8 @@ class _Answering(RequestResponseCycle):
             headers.append((b"content-length", b"%d" % len(body)))
         if not self.keep_alive:
             headers.append((b"connection", b"close"))
-        head = b"".join([b"%b: %b\r\n" % one for one in headers])
-        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):  # a header that would begin another one
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):  # line breaks in a header (response splitting)
             return False
         self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", body)))
         self.response_started = self.response_complete = True
@@ -148,7 +147,7 @@ class _Answering(RequestResponseCycle):
 class Connection(HttpToolsProtocol):
     """A connection with limits; the names of its methods are those of asyncio, httptools and uvicorn.
 
-    due: when it is ended, by the event loop's clock, unless something happens before.
+    due: when it is closed for inactivity, by the event loop's clock.
     """
 
     server_state: Connections
@@ -177,7 +176,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; the parser keeps an unfinished header in memory, so its bytes are counted here."""
+        """Parse received bytes; the parser keeps an unfinished header in memory, so its bytes are counted here."""
         if self._deaf or self.transport.is_closing():
             return
         self._chunk = len(data)
@@ -188,9 +187,9 @@ class Connection(HttpToolsProtocol):
                 self._refuse(431, f"the header is larger than {self._limits.header_bytes:,} bytes")
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (as uvicorn calls it)
-        """Refuse what the parser did not accept."""
-        status, said = self._refused or (400, "the request is not valid HTTP/1.1")
-        self._refuse(status, said)
+        """Refuse a request that the parser rejected."""
+        status, reason = self._refused or (400, "the request is not valid HTTP/1.1")
+        self._refuse(status, reason)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -206,7 +205,7 @@ class Connection(HttpToolsProtocol):
             self._stop(414, f"the URL is longer than {self._url_bytes:,} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; one that comes after the body is none of the request."""
+        """A header; those after the body (trailers) are ignored."""
         if not self._in_header:
             self._size += len(name) + len(value)
             if self._size > self._limits.header_bytes:
@@ -218,7 +217,7 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The whole header is there: check it, and have the request answered."""
+        """The header is complete: check it, and start the response."""
         names = dict(self.headers)
         if (
             names.keys() & _UNUSUAL
@@ -229,18 +228,18 @@ class Connection(HttpToolsProtocol):
         ):
             self._check(names)
         if self.parser.get_http_version() not in _VERSIONS:
-            self._stop(400, "the service speaks HTTP/1.1 alone")
+            self._stop(400, "only HTTP/1.1 is supported")
         if len(self.tasks) >= self._limits.requests:
-            self._stop(503, f"{len(self.tasks):,} requests are being answered; try again in a second")
+            self._stop(503, f"{len(self.tasks):,} requests are in progress, which is the limit; try again in a second")
         if len(self.pipeline) >= _PIPELINED:
-            self._stop(400, f"{len(self.pipeline)} requests of this connection wait for an answer; read answers first")
+            self._stop(400, f"{len(self.pipeline)} requests of this connection are queued, which is the limit; read responses first")
         self._in_header, self._size = False, 0
         self.server_state.waiting.pop(self, None)
         self.due = math.inf
         self._begin(keep_alive=not self.server_state.leaving and b"upgrade" not in names)
 
     def _begin(self, *, keep_alive: bool) -> None:
-        """Have the app answer, once earlier requests of the connection are answered; as uvicorn has it, for answers of one part."""
+        """Start the app after the earlier requests of the connection; as uvicorn does, but with `_ResponseCycle`."""
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
         url = httptools.parse_url(self.url)
@@ -269,61 +268,61 @@ class Connection(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _check(self, names: dict[bytes, bytes]) -> None:
-        """Have the parser stop at a header that is too large, or that others may read otherwise."""
+        """Stop the parser at a header that is too large or ambiguous (request smuggling)."""
         limits = self._limits
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.header_bytes:
             self._stop(431, f"the header is larger than {limits.header_bytes:,} bytes")
         if len(self.headers) > limits.headers:
             self._stop(431, f"the request has more than {limits.headers} headers")
         for name in _SINGLE & names.keys():
-            if (count := sum(one == name for one, _ in self.headers)) > 1:
+            if (count := sum(header == name for header, _ in self.headers)) > 1:
                 self._stop(400, f"the request has {count} headers {name.decode()!r}; send one")
         if b"host" not in names and self.parser.get_http_version() != "1.0":
             self._stop(400, "the request has no Host header")
         coded = names.get(b"transfer-encoding")
         if coded is not None and coded.lower() != b"chunked":
-            self._stop(400, "the body has a transfer coding that is not 'chunked'; send it as it is")
+            self._stop(400, "the body has a transfer coding other than 'chunked'; send it without one")
         has_body = coded is not None or b"content-length" in names
         if self.parser.should_upgrade() and has_body:
-            self._stop(400, "the service speaks HTTP/1.1 alone; send the request without Upgrade")
+            self._stop(400, "only HTTP/1.1 is supported; send the request without Upgrade")
 
     def on_message_complete(self) -> None:
-        """The whole request is there."""
+        """The request is complete."""
         self._in_message = False
         super().on_message_complete()
         if self.cycle.response_complete:
             self._wait()
 
     def on_response_complete(self) -> None:
-        """The whole answer is on its way; as uvicorn has it, but with `due` in place of a timer for each request."""
+        """The response is written; as uvicorn does, but with `due` in place of a timer for each request."""
         if self.transport.is_closing():
             self.due = self.loop.time() + self._limits.header_seconds
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._in_message:  # the rest of a request that was answered early is let go
+        elif self._in_message:  # the rest of a request that was answered early is dropped
             self.due = self.loop.time() + self._limits.header_seconds
         else:
             self._wait()
 
     def pause_writing(self) -> None:
-        """The client does not take what is sent."""
+        """The client does not read: the write buffer is full."""
         super().pause_writing()
         self.due = self.loop.time() + self._limits.write_seconds
 
     def resume_writing(self) -> None:
-        """The client takes it again."""
+        """The client reads again."""
         super().resume_writing()
         if not self.transport.is_closing() and not self._deaf and self not in self.server_state.waiting:
             self.due = math.inf
 
     def may_go_on(self) -> bool:
-        """Whether what is waited for has come already, and a busy event loop has not read it yet."""
+        """Whether bytes have arrived that a busy event loop has not read yet."""
         return not (self._deaf or self.flow.write_paused or self.flow.read_paused or self.transport.is_closing()) and self._unread()
 
     def shutdown(self) -> None:
-        """End the connection once nothing is under way."""
+        """Close the connection once no request is in progress."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         elif self._in_message or self._unread():
@@ -332,7 +331,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def end(self) -> None:
-        """End the connection now; what the client does not take is not waited for."""
+        """Close the connection now, without waiting for a slow client."""
         if self.transport.is_closing() or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -344,7 +343,7 @@ class Connection(HttpToolsProtocol):
         self.server_state.waiting[self] = None
 
     def _unread(self) -> bool:
-        """Whether bytes have come that the event loop has not read yet."""
+        """Whether the socket has bytes to read."""
         socket = self.transport.get_extra_info("socket")
         if socket is None or socket.fileno() < 0:
             return False
@@ -352,24 +351,24 @@ class Connection(HttpToolsProtocol):
         poll.register(socket.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def _stop(self, status: int, said: str) -> None:
-        """Have the parser stop, which then refuses the request."""
-        self._refused = status, said
-        raise ValueError(said)
+    def _stop(self, status: int, reason: str) -> None:
+        """Stop the parser, which then refuses the request."""
+        self._refused = status, reason
+        raise ValueError(reason)
 
-    def _refuse(self, status: int, said: str) -> None:
-        """Answer with an error of HTTP itself, and end the connection."""
+    def _refuse(self, status: int, reason: str) -> None:
+        """Respond with an HTTP error, and close the connection."""
         self._deaf = True
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
             if self._in_header or not self._in_message or self.cycle.response_started:
-                self.cycle.keep_alive = False  # earlier requests are answered, and this one is not
+                self.cycle.keep_alive = False  # earlier requests get responses, and this one none
                 return
-            self.cycle.disconnected = True  # the body of this request is wrong: whoever reads it need not wait
+            self.cycle.disconnected = True  # the body of this request is invalid: stop its reader
             self.cycle.message_event.set()
         number = secrets.token_hex(8)
-        body = msgspec.json.encode({"error": said, "request_id": number})
+        body = msgspec.json.encode({"error": reason, "request_id": number})
         again = "retry-after: 1\r\n" if status == 503 else ""
         head = (
             f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: {len(body)}\r\nconnection: close\r\n\r\n"

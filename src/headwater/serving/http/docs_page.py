@@ -1,4 +1,4 @@
-"""The page at /docs: it reads /openapi.json, lists what can be asked, and asks it. It loads nothing from elsewhere."""
+"""The page at /docs: it lists the routes of /openapi.json and sends requests. It loads no external resources."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ function example(schema, depth = 0) {
   if (schema.enum) return schema.enum.find(one => one !== null) ?? null;
   const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;
   if (type === "object") {
-    const wanted = schema.required || Object.keys(schema.properties || {});
-    return Object.fromEntries(wanted.map(name => [name, example(schema.properties[name], depth + 1)]));
+    const names = schema.required || Object.keys(schema.properties || {});
+    return Object.fromEntries(names.map(name => [name, example(schema.properties[name], depth + 1)]));
   }
   if (type === "array") return schema.items && depth < 6 ? [example(schema.items, depth + 1)] : [];
   if (type === "string" && schema.format === "date-time") return new Date().toISOString();
@@ -65,17 +65,17 @@ function show(path, method, operation) {
     answer.hidden = false; answer.textContent = "...";
     try {
       const begin = performance.now();
-      const asked = body ? { body: body.value, headers: { ...headers(), "content-type": kind } } : { headers: headers() };
-      const reply = await fetch(path + (query ? "?" + query : ""), { method: method.toUpperCase(), ...asked });
+      const options = body ? { body: body.value, headers: { ...headers(), "content-type": kind } } : { headers: headers() };
+      const reply = await fetch(path + (query ? "?" + query : ""), { method: method.toUpperCase(), ...options });
       let text = await reply.text();
       try { text = JSON.stringify(JSON.parse(text), null, 1); } catch { /* shown as it is */ }
       answer.textContent = reply.status + " in " + (performance.now() - begin).toFixed(1) + " ms, request " + reply.headers.get("x-request-id") + "\\n" + text;
     } catch (error) { answer.textContent = String(error); }
   };
   const answers = Object.values((operation.responses["200"] || {}).content || {});
-  for (const [name, what] of [["Request", schema], ["Answer", answers.map(one => one.schema)[0]]]) {
-    if (!what) continue;
-    const more = make("details", "", box); make("summary", name + ": schema", more); make("pre", JSON.stringify(what, null, 1), more);
+  for (const [name, shape] of [["Request", schema], ["Answer", answers.map(one => one.schema)[0]]]) {
+    if (!shape) continue;
+    const more = make("details", "", box); make("summary", name + ": schema", more); make("pre", JSON.stringify(shape, null, 1), more);
   }
 }
 
@@ -102,14 +102,14 @@ POLICY: Final = (
     f"default-src 'none'; connect-src 'self'; script-src {_allowed(_SCRIPT)}; style-src {_allowed(_STYLE)}; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-"""What the page may do: its own script and style, and requests to where it came from."""
+"""Content security policy of the page: its own script and style, and requests to its own origin."""
 
 PAGE: Final = f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>headwater</title><style>{_STYLE}</style></head>
 <body>
 <h1 id="title">headwater</h1>
-<p><label>Token: <input id="token" type="password" autocomplete="off" placeholder="not needed where there are none"></label>
+<p><label>Token: <input id="token" type="password" autocomplete="off" placeholder="only if the service uses tokens"></label>
 <button id="load">Load</button> <span id="state"></span></p>
 <div id="routes"></div>
 <script>{_SCRIPT}</script>

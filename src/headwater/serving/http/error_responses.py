@@ -1,4 +1,4 @@
-"""Errors as answers: what their sender can mend is said with a status, all else is only named."""
+"""Errors as HTTP responses: client errors with a status and message, all others as 500 with the request id only."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from headwater.serving.http.auth import Denied
 
 CLIENT_GONE: Final = 499
 """The status, for the log alone, of a request whose client disconnected before it was answered."""
-_LONGEST: Final = 2_000  # characters of an error: what a client sent is not sent back whole
+_LONGEST: Final = 2_000  # characters of an error message, which may quote what a client sent
 
 
 def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
-    """The status of an error, what to say of it, and headers beside."""
+    """Status, message and extra headers for an error."""
     match error:
         case Denied():
             return error.status, str(error), [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
@@ -38,7 +38,7 @@ def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
         case msgspec.ValidationError():
             return 422, str(error), []
         case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
-            return 400, f"the body is no JSON: {error}", []
+            return 400, f"the body is not JSON: {error}", []
         case BusyError():
             return 503, str(error), [(b"retry-after", b"1")]
         case StoreError() | ConnectError() | ModelError():
@@ -52,7 +52,7 @@ def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
 
 
 class Answer(NamedTuple):
-    """A response. failed: for a fault of the service, the kind of error and its place in the code, for the log alone."""
+    """A response. failed: for status 500, class and code location of the error, for the log only."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -61,22 +61,22 @@ class Answer(NamedTuple):
 
 
 def answered(error: Exception, request_id: bytes) -> Answer:
-    """An error as the response to a request: what its sender can mend is said, anything else is only named by the request's id."""
+    """The response for an error: the message of a client error; for any other, only the request id."""
     status, message, more = told(error)
     message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
     failed = ""
     if status == 500:
         failed = where(error)
-        message = f"the service failed; its log says where, under the request id {request_id.decode()}"
-    said = {"error": message, "request_id": request_id.decode()}
+        message = f"internal error; the service's log has details under the request id {request_id.decode()}"
+    content = {"error": message, "request_id": request_id.decode()}
     if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
-        said["kind"] = type(error).__name__
-    body = msgspec.json.encode(said)
+        content["kind"] = type(error).__name__
+    body = msgspec.json.encode(content)
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
     return Answer(status, headers, body, failed)
 
 
 def where(error: Exception) -> str:
-    """The kind of an error and the place in the code; its message may hold values, and stays out of the log."""
+    """Class and code location of an error; its message may contain values, and stays out of the log."""
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join([type(error).__name__, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))])

@@ -1,4 +1,4 @@
-"""Pushed events that reach a process which does not ingest: they are forwarded to the one that does, and its answer is passed back."""
+"""Forwards pushed events from a worker to the ingestion process, and returns its response."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from headwater.serving.http.event_receiver import ROUTE, SECRET
 
 _CONNECT: Final = 2.0  # seconds
 _ANSWER: Final = 60.0
-_KNOWN_FOR: Final = 1.0  # seconds between two looks for the address
+_KNOWN_FOR: Final = 1.0  # seconds until the address is read again
 HEADERS: Final = (b"idempotency-key", b"content-type")
 
 
 class Forwarded(NamedTuple):
-    """The answer of the process that ingests. again: in how many seconds to send the same again."""
+    """The response of the ingestion process. again: seconds until a retry."""
 
     status: int
     body: bytes
@@ -32,31 +32,31 @@ class Forwarded(NamedTuple):
 
 
 class _Error(msgspec.Struct):
-    """What an error has to hold, whoever answers with it."""
+    """The fields that the body of every error response must have."""
 
     error: str
     request_id: str
 
 
 class _Rejected(msgspec.Struct):
-    """An answer about events of which each was rejected."""
+    """A response that rejects every event."""
 
     refused: list[msgspec.Raw]
 
 
 class _Receiver(NamedTuple):
-    """Where events are received, and what proves that the store was read."""
+    """Address of the ingestion process, and the secret that admits requests."""
 
     url: str
     secret: str
 
 
 class Forwarder:
-    """Forwards events; the store says where the process that ingests listens, and holds the secret that it accepts.
+    """Forwards events; the online store holds the address of the ingestion process and its secret.
 
     Args:
-        store: read once a second at most, in a thread where it is across the network.
-        hosts: besides this machine, to which events may be forwarded.
+        store: read once a second at most, in a thread if it is across the network.
+        hosts: allowed targets besides this machine.
     """
 
     def __init__(self, store: OnlineStore, hosts: Collection[str] = ()) -> None:
@@ -67,27 +67,29 @@ class Forwarder:
         self._looking: asyncio.Task[_Receiver] | None = None
 
     async def forward(self, source: str, data: bytes, headers: Mapping[bytes, bytes], request_id: bytes) -> Forwarded:
-        """Forward events, with those of the request's headers that concern them.
+        """Forward events, with the headers `HEADERS`.
 
         Raises:
-            Refused: a header is not ASCII (400); no process ingests, its address is not trusted, or its answer was lost (503).
-            StoreError: the store does not say where events go.
+            Refused: 400, a header is not ASCII; 503, no ingestion process, an untrusted address, or no response.
+            StoreError: the online store cannot be read.
         """
-        given = {name.decode(): _ascii(name, headers[name]) for name in HEADERS if name in headers}
+        forwarded = {name.decode(): _ascii(name, headers[name]) for name in HEADERS if name in headers}
         receiver = await self._receiver()
-        passed = {**given, SECRET.decode(): receiver.secret, "x-request-id": request_id.decode()}
+        passed = {**forwarded, SECRET.decode(): receiver.secret, "x-request-id": request_id.decode()}
         try:
-            found = await self._client.post(f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed)
+            response = await self._client.post(f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed)
         except httpx.HTTPError as error:
             self._known = None
             if isinstance(error, httpx.ConnectError):
-                raise Refused(503, f"the process that ingests does not answer at {receiver.url}", again=1) from error
-            raise Refused(503, "the answer was lost; whether the events were taken is not known: send the same again", again=1) from error
-        if found.status_code == 401:  # it was started again meanwhile, with another secret
+                raise Refused(503, f"the ingestion process does not respond at {receiver.url}", again=1) from error
+            raise Refused(
+                503, "the response was lost, and the events may have been accepted; send the same request again", again=1
+            ) from error
+        if response.status_code == 401:  # restarted, with a new secret
             self._known = None
-            raise Refused(503, "the process that ingests has just been started again; send the same again", again=1)
-        again = found.headers.get("retry-after", "")
-        return Forwarded(found.status_code, _checked(found), int(again) if again.isdigit() else None)
+            raise Refused(503, "the ingestion process has just been restarted; send the same request again", again=1)
+        again = response.headers.get("retry-after", "")
+        return Forwarded(response.status_code, _checked(response), int(again) if again.isdigit() else None)
 
     async def close(self) -> None:
         """Close connections, and end the thread."""
@@ -95,7 +97,7 @@ class Forwarder:
         await self._client.aclose()
 
     async def _receiver(self) -> _Receiver:
-        """Where events go, by one look for all requests that want to know at the same time."""
+        """The ingestion process, by one read of the store for concurrent requests."""
         if self._known is not None and clock.stopwatch() - self._known[0] < _KNOWN_FOR:
             return self._known[1]
         if self._looking is None or self._looking.done():
@@ -115,7 +117,7 @@ class Forwarder:
         if not is_loopback(host) and host not in self._hosts:
             raise Refused(
                 503,
-                f"the store names the host {host!r} as the one that ingests, which is not this machine; trust it with --forward-to {host}",
+                f"the ingestion process runs on another host, {host!r}; allow it with --forward-to {host}",
                 again=5,
             )
         self._known = clock.stopwatch(), receiver
@@ -123,7 +125,7 @@ class Forwarder:
 
 
 def _ascii(name: bytes, value: bytes) -> str:
-    """The value of a header that is passed on.
+    """The value of a header to forward.
 
     Raises:
         Refused: 400, it holds other bytes than printable ASCII.
@@ -133,18 +135,18 @@ def _ascii(name: bytes, value: bytes) -> str:
     return value.decode("ascii")
 
 
-def _checked(found: httpx.Response) -> bytes:
-    """The body of an answer; of an error, only one as this service describes its own.
+def _checked(response: httpx.Response) -> bytes:
+    """The body of a response; an error must have the form of headwater's errors.
 
     Raises:
-        Refused: it is another one, and so not from a process of ours.
+        Refused: it has another form, so the sender is not headwater.
     """
-    if found.status_code >= 400:
+    if response.status_code >= 400:
         try:
-            msgspec.json.decode(found.content, type=_Rejected if found.status_code == 422 and b'"refused"' in found.content else _Error)
-        except (msgspec.DecodeError, RecursionError) as error:
-            message = (
-                f"the process that ingests answered {found.status_code}, and did not say why; whether the events were taken is not known"
+            msgspec.json.decode(
+                response.content, type=_Rejected if response.status_code == 422 and b'"refused"' in response.content else _Error
             )
+        except (msgspec.DecodeError, RecursionError) as error:
+            message = f"the ingestion process responded with {response.status_code} and no reason, and the events may have been accepted"
             raise Refused(503, message, again=1) from error
-    return found.content
+    return response.content

@@ -1,4 +1,4 @@
-"""`POST /v1/events/{source}`: events are answered for once the commit that holds them is durable."""
+"""`POST /v1/events/{source}` in the ingestion process: the response is sent after the commit of the events is durable."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ ROUTE: Final = "/v1/events/"
 SECRET: Final = b"x-headwater-secret"
 _SECRET_BYTES: Final = 32
 _LOG: Final = logging.getLogger(__name__)
-_KEY: Final = 255  # letters of an Idempotency-Key
+_KEY: Final = 255  # characters of an Idempotency-Key
 _SPACE: Final = b" \t\r\n"
 
 
 class Receiver:
-    """An ASGI handler that leaves events in inboxes, by the names of their sources.
+    """An ASGI handler that puts events into the inboxes of their sources.
 
-    A request is admitted by the secret that the store holds, which the processes that forward events read there; else as the service
-    admits one: by a token with the scope `write`, or, where there are no tokens, from this machine and not from a web page of another site.
+    A request is admitted with the secret in the online store, which forwarding processes send; else by a token with the scope `write`; or,
+    without tokens, from this machine, except from a web page of another site.
 
     Args:
         inboxes: by the name of their source.
-        secret: what a process that forwards events sends.
-        access: decides about requests without the secret; None refuses them all.
+        secret: of forwarding processes.
+        access: checks requests without the secret; None refuses them all.
     """
 
     def __init__(self, inboxes: Mapping[str, Inbox], secret: bytes, access: Access | None) -> None:
@@ -64,9 +64,9 @@ class Receiver:
             inbox, key = self._inbox(source), _key(headers)
             data = await read_body(read, headers, self._reading, self._bodies)
             status, body = await _taken(inbox, key, data)
-            given = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", number)]
-            answer = Answer(status, given, body, "")
-        except Exception as error:  # noqa: BLE001 (no error leaves as it is)
+            response_headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", number)]
+            answer = Answer(status, response_headers, body, "")
+        except Exception as error:  # noqa: BLE001 (every error becomes a response)
             answer = answered(error, number)
             if answer.failed:
                 _LOG.error("request %s failed: %s", number.decode(), answer.failed)
@@ -82,12 +82,12 @@ class Receiver:
         Raises:
             Denied: 401, 403 or 415.
         """
-        given = headers.get(SECRET)
-        if given is not None:
-            if not hmac.compare_digest(given, self._secret):
-                raise Denied(401, f"the header {SECRET.decode()} does not hold the secret of this process")
+        secret = headers.get(SECRET)
+        if secret is not None:
+            if not hmac.compare_digest(secret, self._secret):
+                raise Denied(401, f"the header {SECRET.decode()} does not have the secret of this process")
         elif self._access is None:
-            raise Denied(401, "without tokens, events from other machines come through `headwater serve`; make tokens to push them here")
+            raise Denied(401, "without tokens, events are pushed through `headwater serve`; create a token to push them here")
         elif self._access.open:
             self._access.check_page(headers, writes=True)
         else:
@@ -109,14 +109,14 @@ def _key(headers: Mapping[bytes, bytes]) -> str | None:
     if key is None:
         return None
     if not 0 < len(key) <= _KEY:
-        raise Refused(400, f"the Idempotency-Key has {len(key)} letters; give 1 to {_KEY}")
+        raise Refused(400, f"the Idempotency-Key has {len(key)} characters; give 1 to {_KEY}")
     if not key.isascii():
         raise Refused(400, "the header Idempotency-Key holds a byte that is not printable ASCII")
     return key.decode("ascii")
 
 
 async def _taken(inbox: Inbox, key: str | None, data: bytes) -> tuple[int, bytes]:
-    """Have events committed; the status, and the answer."""
+    """Commit events; the status and body of the response."""
     payloads = split(data)
     if len(payloads) > inbox.most:
         raise Refused(413, f"{len(payloads):,} events in one request; send at most {inbox.most:,}")
@@ -128,24 +128,24 @@ async def _taken(inbox: Inbox, key: str | None, data: bytes) -> tuple[int, bytes
 
 
 def source_of(scope: Scope) -> str:
-    """The source that a request pushes events to.
+    """The name of the source in the path of a request.
 
     Raises:
-        Refused: another path, or method.
+        Refused: 404, another path; 405, another method.
     """
     path = scope["path"]
     if not path.startswith(ROUTE) or "/" in path[len(ROUTE) :]:
-        raise Refused(404, f"there is nothing at {path[:100]}; events go to {ROUTE}SOURCE")
+        raise Refused(404, f"unknown path {path[:100]}; push events to {ROUTE}SOURCE")
     if scope["method"] != "POST":
         raise Refused(405, f"{scope['method']} not allowed on {ROUTE}SOURCE; allowed: POST", allow="POST")
     return unquote(path[len(ROUTE) :])
 
 
 def split(data: bytes) -> list[bytes]:
-    r"""The events of a body: one JSON object, an array of them, or one a line.
+    r"""The events of a body: a JSON object, an array of objects, or an object a line.
 
     Raises:
-        Refused: there is none, or the body is neither.
+        Refused: 400, the body has no event, or is not JSON.
 
     >>> split(b'{"a": 1}'), split(b'[{"a": 1}, {"a": 2}]'), split(b'{"a": 1}\n\n{"a": 2}\n')
     ([b'{"a": 1}'], [b'{"a": 1}', b'{"a": 2}'], [b'{"a": 1}', b'{"a": 2}'])
@@ -153,22 +153,22 @@ def split(data: bytes) -> list[bytes]:
     data = data.strip(_SPACE)
     try:
         if data.startswith(b"["):
-            found = [bytes(raw) for raw in msgspec.json.decode(data, type=list[msgspec.Raw])]
+            events = [bytes(raw) for raw in msgspec.json.decode(data, type=list[msgspec.Raw])]
         else:
-            found = [line for line in re.split(rb"[\r\n]+", data) if line.strip(_SPACE)]
-            if len(found) > 1 and _whole(data):  # an object that is laid out over lines
-                found = [data]
-            elif len(found) == 1:
+            events = [line for line in re.split(rb"[\r\n]+", data) if line.strip(_SPACE)]
+            if len(events) > 1 and _whole(data):  # one object over several lines
+                events = [data]
+            elif len(events) == 1:
                 msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused(400, f"the body is no JSON: {error}; send an object, an array of objects, or an object a line") from error
-    if not found:
+        raise Refused(400, f"the body is not JSON: {error}; send an object, an array of objects, or an object a line") from error
+    if not events:
         raise Refused(400, "the body has no event; send an object, an array of objects, or an object a line")
-    return found
+    return events
 
 
 def told(settled: Settled) -> dict[str, object]:
-    """What became of a request's events, as its answer says it."""
+    """The outcomes of a request's events, as the body of the response."""
     count = np.bincount(settled.fates, minlength=REFUSED + 1).tolist()
     refused: Sequence[Mapping[str, object]] = [{"index": n, "reason": why} for n, why in sorted(settled.reasons.items())]
     return {
@@ -190,15 +190,14 @@ def _whole(data: bytes) -> bool:
 
 
 def receiver(host: str, port: int, tokens: Path | None = None) -> Receive:
-    """What `ingestion.ingest` calls `receive`: a server for pushed events.
+    """A server for pushed events, for the parameter `receive` of `ingestion.ingest`.
 
     Args:
-        host, port: where it listens.
-        tokens: the file of tokens. None admits requests without one from this machine alone: at an address that others reach, only the
-            processes that read the secret from the store are admitted.
+        host, port: the address to listen on.
+        tokens: the file of tokens. None admits requests from this machine; on a network address, only those of forwarding processes.
 
     Raises:
-        UsageError: there is no token in the file.
+        UsageError: the file has no token.
     """
     access = Access(tokens) if tokens is not None or is_loopback(host) else None
 

@@ -1,4 +1,4 @@
-"""The service described in OpenAPI 3.1: a path for each feature service and model, with schemas made of the project's definitions."""
+"""The OpenAPI 3.1 document: a path for each feature service and model, with schemas derived from the project's definitions."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _TYPES: Final[Mapping[type, Schema]] = {
 }
 _HOW: Final[Schema] = {"enum": ["precomputed", "on_request", "default"]}
 _ERRORS: Final[Mapping[str, str]] = {
-    "400": "The body is no JSON, or nested too deep",
-    "401": "There is no token, or one that is not known",
-    "403": "The token lacks the scope, or a page of another site asks",
-    "404": "There is nothing of that name",
-    "405": "Another method",
-    "408": "The body came too slowly",
+    "400": "The body is not JSON, or nested too deep",
+    "401": "No token, or an unknown one",
+    "403": "The token lacks the scope, or the request is from a web page of another site",
+    "404": "Unknown name",
+    "405": "Method not allowed",
+    "408": "The body arrived too slowly",
     "413": "The body is too large",
-    "415": "The body is encoded",
-    "422": "A field is missing, unknown, or of another type; the nearest name is offered",
-    "503": "The store cannot be read, or a view is not in it yet; try again after `Retry-After` seconds",
+    "415": "The body has a content encoding",
+    "422": "A field is missing, unknown, or of another type; the message suggests the nearest name",
+    "503": "The online store cannot be read, or lacks a view; retry after `Retry-After` seconds",
 }
 
 
 def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Schema:
-    """The document at /openapi.json; `tokens` whether requests need one."""
+    """The document at /openapi.json. tokens: whether requests need a token."""
     described = _Described(service)
     paths: dict[str, dict[str, object]] = {}
     for route in routes:
@@ -60,24 +60,24 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
 
 def _operation(described: _Described, route: Route, name: str, *, tokens: bool) -> Schema:
     errors: dict[str, Schema] = {
-        code: {"description": what, "content": _json(_ref("Error"))} for code, what in _ERRORS.items() if code[0] == "4"
+        code: {"description": description, "content": _json(_ref("Error"))} for code, description in _ERRORS.items() if code[0] == "4"
     }
-    made: Schema = {
+    operation: Schema = {
         "operationId": f"{route.method.lower()}{route.begin}{name}".replace("/", "_").replace(".", "_"),
         "summary": route.summary + (f": {name}" if name else ""),
         "responses": {"200": described.answer(route, name), **errors, "503": {"description": _ERRORS["503"], "content": _json({})}},
     }
-    if route.takes is not None or route.forwards:  # of which all may be refused, each for its reason
+    if route.takes is not None or route.forwards:  # 422 may also list a reason for each row
         errors["422"]["content"] = _json({"anyOf": [_ref("Error"), _ref("Events" if route.forwards else "Outcomes")]})
     if tokens and route.scope is not None:
-        made["security"] = [{"token": []}]
-        made["description"] = f"Needs a token with the scope `{route.scope}`."
-    asked = described.asked(route, name)
-    if asked is not None:
-        made["requestBody"] = {"required": True, "content": asked}
+        operation["security"] = [{"token": []}]
+        operation["description"] = f"Needs a token with the scope `{route.scope}`."
+    bodies = described.asked(route, name)
+    if bodies is not None:
+        operation["requestBody"] = {"required": True, "content": bodies}
     if route.path == "/v1/explain":
-        made["parameters"] = described.explained()
-    return made
+        operation["parameters"] = described.explained()
+    return operation
 
 
 class _Described:
@@ -88,7 +88,7 @@ class _Described:
         self._levels: Schema = {"enum": [None, *service.project.levels], "default": None}
 
     def asked(self, route: Route, name: str) -> Schema | None:
-        """The bodies of a route; None where it takes none."""
+        """The request bodies of a route; None where it has none."""
         match route.path.split("/")[2] if route.method == "POST" else "":
             case "features":
                 more: Schema = {"level": self._levels, "compact": {"type": "boolean", "default": False}}
@@ -107,7 +107,7 @@ class _Described:
         return None
 
     def answer(self, route: Route, name: str) -> Schema:
-        """What a route says when all is well."""
+        """The response of a route with status 200."""
         described = {"description": route.summary}
         match route.path.split("/")[1:3]:
             case ["v1", "features"]:
@@ -127,35 +127,35 @@ class _Described:
         return {**described, "content": _json({"type": "object"})}
 
     def explained(self) -> list[Schema]:
-        """What `GET /v1/explain` is asked with."""
+        """The query parameters of `GET /v1/explain`."""
         views = {view.root.name: view.root for view in self.service.project.views}
         features = [name for view in views.values() for name in view.feature_names]
         keys = dict.fromkeys(key for view in views.values() for key in view.keys)
-        asked: list[Schema] = [
-            _parameter("feature", {"enum": features}, "its full name", required=True),
-            _parameter("at", _MOMENT, "the moment of asking; now where it is left out"),
-            _parameter("events", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 20}, "how many events are shown"),
+        parameters: list[Schema] = [
+            _parameter("feature", {"enum": features}, "full name of the feature", required=True),
+            _parameter("at", _MOMENT, "request time; default: now"),
+            _parameter("events", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 20}, "number of events to return"),
         ]
-        return asked + [_parameter(key, {"type": "string"}, "a key of the feature's view") for key in keys]
+        return parameters + [_parameter(key, {"type": "string"}, "a key of the feature's view") for key in keys]
 
     def _row(self, service: FeatureService, *, without: Iterable[str] = ()) -> dict[str, Schema]:
         """The fields of a request, and their types."""
-        found: dict[str, Schema] = dict.fromkeys(service.needed_by(), _SCALAR)
+        dtypes: dict[str, Schema] = dict.fromkeys(service.needed_by(), _SCALAR)
         try:
             views = self.service.open(service.name, None).features.views if service.name in self.service.services else {}
             for view in service.views:
                 for key in view.keys:
                     column = view.request_key(key)
                     if isinstance(column, str) and view.name in views:
-                        found[column] = _of(views[view.name].state.dtypes[key])
-        except HeadwaterError:  # what is not in the store yet takes any scalar
+                        dtypes[column] = _of(views[view.name].state.dtypes[key])
+        except HeadwaterError:  # a view that is not in the store yet: any scalar
             pass
         for field in service.request_fields:
-            found[field.name] = _narrower(found[field.name], _TYPES[field.dtype])
+            dtypes[field.name] = _narrower(dtypes[field.name], _TYPES[field.dtype])
         for function in service.request_features:
             for name, dtype in function.fields.items():
-                found[name] = _narrower(found[name], _TYPES[dtype])
-        return {name: schema for name, schema in found.items() if name not in set(without)}
+                dtypes[name] = _narrower(dtypes[name], _TYPES[dtype])
+        return {name: schema for name, schema in dtypes.items() if name not in set(without)}
 
     def _ranking(self, name: str) -> Schema:
         model = self.service.project.model(name)
@@ -187,13 +187,13 @@ def _rows(row: Mapping[str, Schema], more: Schema) -> Schema:
 
 def _features(names: Sequence[str]) -> Schema:
     head: Schema = {"service": {"type": "string"}, "level": {"type": ["string", "null"]}, "at": _MOMENT}
-    one = _object(dict.fromkeys(names, _ref("Feature")))
+    row = _object(dict.fromkeys(names, _ref("Feature")))
     column = _object(dict.fromkeys(names, _ref("FeatureColumn")))
     compact = {"names": _strings(), "statuses": {"type": "array"}, "values": {"type": "array"}, "views": {"type": "object"}}
     return {
         "oneOf": [
-            _object({**head, "features": one}),
-            _object({**head, "rows": {"type": "array", "items": one}}),
+            _object({**head, "features": row}),
+            _object({**head, "rows": {"type": "array", "items": row}}),
             _object({**head, "features": column}),
             _object({**head, "at": _MICROS, **compact}),
         ]
@@ -202,16 +202,16 @@ def _features(names: Sequence[str]) -> Schema:
 
 def _predictions(names: Sequence[str]) -> Schema:
     prediction = {"value": {"type": ["number", "null"]}, "how": _HOW, "age": {"type": "number"}}
-    one = {**_object({**prediction, "features": _object(dict.fromkeys(names, _ref("Feature")))}), "required": list(prediction)}
-    forms: list[Schema] = [{"prediction": one}, {"predictions": {"type": "array", "items": one}}]
+    row = {**_object({**prediction, "features": _object(dict.fromkeys(names, _ref("Feature")))}), "required": list(prediction)}
+    forms: list[Schema] = [{"prediction": row}, {"predictions": {"type": "array", "items": row}}]
     return {"oneOf": [{**_object({**_HEAD, **form, **_TIMING}), "required": [*_HEAD, *form]} for form in forms]}
 
 
 def _ranked(names: Sequence[str]) -> Schema:
     item = {"item": {}, "score": {"type": ["number", "null"]}}
-    one = {**_object({**item, "features": _object(dict.fromkeys(names, _ref("Feature")))}), "required": list(item)}
-    said: Schema = {"how": _HOW, "age": {"type": "number"}, "candidates": {"type": "integer"}, "items": {"type": "array", "items": one}}
-    return {**_object({**_HEAD, **said, **_TIMING}), "required": [*_HEAD, *said]}
+    row = {**_object({**item, "features": _object(dict.fromkeys(names, _ref("Feature")))}), "required": list(item)}
+    fields: Schema = {"how": _HOW, "age": {"type": "number"}, "candidates": {"type": "integer"}, "items": {"type": "array", "items": row}}
+    return {**_object({**_HEAD, **fields, **_TIMING}), "required": [*_HEAD, *fields]}
 
 
 _HEAD: Final[Schema] = {"model": {"type": "string"}, "version": {"type": "string"}, "level": {"type": ["string", "null"]}, "at": _MOMENT}
@@ -246,7 +246,7 @@ def _components() -> Schema:
 
 
 def _of(dtype: pl.DataType) -> Schema:
-    """What a key of a type may be."""
+    """The schema of a key of a type."""
     if dtype.is_integer():
         return _TYPES[int]
     if isinstance(dtype, pl.Boolean):
@@ -258,17 +258,17 @@ def _of(dtype: pl.DataType) -> Schema:
     return _TYPES[str] if isinstance(dtype, pl.String | pl.Categorical | pl.Enum) else _SCALAR
 
 
-def _narrower(one: Schema, other: Schema) -> Schema:
-    """A field that two read is what both can."""
-    return other if one is _SCALAR or other is _TYPES[int] or one is _TYPES[float] else one
+def _narrower(first: Schema, second: Schema) -> Schema:
+    """The schema of a field with two readers: the narrower of their types."""
+    return second if first is _SCALAR or second is _TYPES[int] or first is _TYPES[float] else first
 
 
 def _object(properties: Mapping[str, object]) -> Schema:
     return {"type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False}
 
 
-def _parameter(name: str, schema: Schema, what: str, *, required: bool = False) -> Schema:
-    return {"name": name, "in": "query", "required": required, "schema": schema, "description": what}
+def _parameter(name: str, schema: Schema, description: str, *, required: bool = False) -> Schema:
+    return {"name": name, "in": "query", "required": required, "schema": schema, "description": description}
 
 
 def _json(schema: Schema) -> Schema:

@@ -1,4 +1,4 @@
-"""Whether this process can answer everything: looked at once a second at most, however often it is asked."""
+"""The readiness of this process, checked once a second at most."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from headwater import clock
 from headwater.serving.service import Service
 
-_FRESH: Final = 1.0  # seconds for which an answer holds
+_FRESH: Final = 1.0  # seconds for which a result is cached
 
 
 class Readiness:
     """The readiness of a service. Threads may share one.
 
     Args:
-        service: looked at in a lane of its own.
+        service: checked through its own thread copy.
     """
 
     def __init__(self, service: Service) -> None:
@@ -25,15 +25,15 @@ class Readiness:
         self._at, self._reasons = 0.0, list[str]()
 
     def fresh(self) -> list[str] | None:
-        """What was found a moment ago; None where it has to be looked at again."""
+        """The cached reasons; None where they are too old."""
         return list(self._reasons) if self._at and clock.stopwatch() - self._at < _FRESH else None
 
     def reasons(self) -> list[str]:
-        """What keeps the service from answering everything, in sentences; the store and models are looked at where that is due."""
+        """The reasons why the service is not ready, in sentences; checks the store and models if the cache is too old."""
         with self._lock:
-            found = self.fresh()
-            if found is None:
+            reasons = self.fresh()
+            if reasons is None:
                 self._lane = self._lane or self._service.lane()
-                found = self._reasons = self._lane.unready()
+                reasons = self._reasons = self._lane.unready()
                 self._at = clock.stopwatch()
-            return list(found)
+            return list(reasons)

@@ -1,4 +1,4 @@
-"""What requests say: one row, several, or columns of them; and the values of a row in the types that features are made of."""
+"""Schemas of request bodies (a row, several rows, or columns), and conversion of JSON values to the types of keys and fields."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from headwater.errors import DataError, nearest
 from headwater.online.feature_reader import OnlineFeatures
 
 Scalar = str | int | float | bool | None
-"""What a field of a row may be; a moment is a text, ISO 8601 with an offset."""
+"""A field of a row; a timestamp is a string, ISO 8601 with a UTC offset."""
 Row = dict[str, Scalar]
 Columns = dict[str, list[Scalar]]
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows of which features are asked for: one of `row`, `rows` and `columns`.
+    """A request for features, with one of `row`, `rows` and `columns`.
 
-    level: one of the project's levels; as each view defines where there is none. compact: arrays instead of an object a feature.
+    level: one of the project's levels; None uses each view's own freshness. compact: arrays instead of an object a feature.
     """
 
     row: Row | UnsetType = UNSET
@@ -34,7 +34,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows of which predictions are asked for. features: with the features that each was made of. timing: with the time of each stage."""
+    """A request for predictions. features: return the features of each prediction. timing: return the time of each stage."""
 
     row: Row | UnsetType = UNSET
     rows: list[Row] | UnsetType = UNSET
@@ -45,10 +45,10 @@ class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AskedRanking(msgspec.Struct, forbid_unknown_fields=True):
-    """A request whose candidates are to be put in order.
+    """A request to rank candidates.
 
-    row: what all candidates share. candidates: items, or objects with the item and its own fields; those that the model retrieves
-    where there are none. k: how many of the best to answer with.
+    row: the fields that all candidates share. candidates: items, or objects with the item and its own fields; None uses those that the
+    model retrieves. k: number of candidates to return.
     """
 
     row: Row
@@ -82,10 +82,10 @@ _REMEDIES: Final = tuple(
 
 
 def parser(kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (as msgspec has it)
-    """What reads bodies as a type.
+    """A parser of request bodies of a type.
 
     Raises, from a body:
-        DataError: it is another one; the error names the nearest field, and says how to send what was meant.
+        DataError: it has another type; the message has the nearest field and the allowed form.
         msgspec.DecodeError, UnicodeDecodeError: it is not JSON.
 
     >>> parser(Asked)(b'{"rows": {"user": 1}}')
@@ -105,7 +105,7 @@ def parser(kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (as msgspec has
 
 
 def _explained(message: str, fields: Collection[str]) -> str:
-    """A message of msgspec, with what to do."""
+    """A message of msgspec with a remedy."""
     unknown = _UNKNOWN.search(message)
     if unknown is not None:
         message = f"{message}; {nearest(unknown[1], fields)}"
@@ -114,51 +114,51 @@ def _explained(message: str, fields: Collection[str]) -> str:
 
 
 class Reader:
-    """Turns the rows of requests into plain values.
+    """Validates the rows of requests and parses their timestamps.
 
     Args:
-        what: who reads them, as errors say it.
-        known: the fields that rows may have, and who needs each.
-        needed: those that they must have.
-        dtypes: of keys, as far as they are known; those that are moments or days are read from texts.
-        moments: other fields that are moments.
+        reader: name of the service or model, for error messages.
+        known: the allowed fields, and the features that need each.
+        needed: the required fields.
+        dtypes: of keys; those that are timestamps or dates are parsed from strings.
+        moments: other timestamp fields.
     """
 
     def __init__(
         self,
-        what: str,
+        owner: str,
         known: Mapping[str, Sequence[str]],
         needed: Collection[str],
         dtypes: Mapping[str, pl.DataType],
         moments: Collection[str] = (),
     ) -> None:
-        self._what, self._known, self._needed = what, known, frozenset(needed)
+        self._what, self._known, self._needed = owner, known, frozenset(needed)
         self._all = len(self._needed) == len(known)
-        found = {name: parse for name, dtype in dtypes.items() if (parse := _parser(dtype)) is not None}
-        self._moments = list((found | dict.fromkeys(moments, _aware)).items())
+        parsers = {name: parse for name, dtype in dtypes.items() if (parse := _parser(dtype)) is not None}
+        self._moments = list((parsers | dict.fromkeys(moments, _aware)).items())
 
     @staticmethod
     def of(features: OnlineFeatures) -> Reader:
-        """What reads the rows of a feature service.
+        """The reader of a feature service's rows.
 
         Raises:
-            StoreError: a view that is not in the store.
+            StoreError: a view that is not in the online store.
         """
         known = features.service.needed_by()
         return Reader(features.service.name, known, known, key_types(features), moments_of(features))
 
     def row(self, row: Row) -> Mapping[str, object]:
-        """One row, its moments as such.
+        """One row, with timestamps parsed.
 
         Raises:
-            DataError: a field that nothing reads, with the nearest that something does; one that is missing; a text that is no moment.
+            DataError: an unknown field, with the nearest known one; a missing field; an invalid timestamp.
         """
         if not self._all or row.keys() != self._needed:
             self._check(row)
         return self._timed(row)
 
     def columns(self, columns: Columns) -> Mapping[str, Sequence[object]]:
-        """Rows that stand in columns."""
+        """Rows as columns, with timestamps parsed."""
         if not self._all or columns.keys() != self._needed:
             self._check(columns)
         for name, parse in self._moments:
@@ -167,19 +167,17 @@ class Reader:
         return columns
 
     def rows(self, rows: list[Row]) -> Mapping[str, Sequence[object]]:
-        """Several rows, as columns; all have the fields of the first."""
+        """Several rows as columns; all must have the fields of the first."""
         first = rows[0].keys()
-        for place, row in enumerate(rows):
-            if place == 0 or row.keys() != first:
-                self._check(row, f"row {place}: ")
+        for index, row in enumerate(rows):
+            if index == 0 or row.keys() != first:
+                self._check(row, f"row {index}: ")
             for name in first ^ row.keys():
-                raise DataError(
-                    f"row {place} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
-                )
+                raise DataError(f"row {index} and row 0 have different fields: only one has {name!r}; give it in all rows, or in none")
         return self.columns({name: [row[name] for row in rows] for name in first})
 
     def shared(self, row: Row, also: Collection[str]) -> Mapping[str, object]:
-        """A part of a row: its fields are among those that are read, or `also`; none is missed here."""
+        """A row of known fields and those of `also`, of which none is required; timestamps are parsed."""
         unknown = sorted(row.keys() - self._known.keys() - set(also))
         if unknown:
             raise self._unknown(unknown[0], also)
@@ -191,13 +189,13 @@ class Reader:
                 row[name] = _moment(name, row[name], parse)  # type: ignore[assignment]
         return row
 
-    def _check(self, given: Collection[str], where: str = "") -> None:
-        """Refuse fields that nothing reads, and those that are missing."""
-        for name in given:
+    def _check(self, fields: Collection[str], where: str = "") -> None:
+        """Refuse unknown and missing fields."""
+        for name in fields:
             if name not in self._known:
                 raise self._unknown(name, (), where)
         for name in self._known:
-            if name in self._needed and name not in given:
+            if name in self._needed and name not in fields:
                 raise DataError(f"{where}the request has no field {name!r}, which {', '.join(self._known[name])} needs")
 
     def _unknown(self, name: str, also: Collection[str], where: str = "") -> DataError:
@@ -207,26 +205,26 @@ class Reader:
 
 
 def moments_of(features: OnlineFeatures) -> list[str]:
-    """The request's own fields that are moments."""
+    """The request fields that are timestamps."""
     service = features.service
-    found = [field.name for field in service.request_fields if field.dtype is datetime]
+    names = [field.name for field in service.request_fields if field.dtype is datetime]
     for fields in (*(function.fields for function in service.request_features), *(http.request for http in service.http_features)):
-        found += [name for name, dtype in fields.items() if dtype is datetime]
-    return found
+        names += [name for name, dtype in fields.items() if dtype is datetime]
+    return names
 
 
 def key_types(features: OnlineFeatures) -> Mapping[str, pl.DataType]:
-    """The types of the request's columns that views are looked up by.
+    """The types of the request's key columns.
 
     Raises:
-        StoreError: a view that is not in the store.
+        StoreError: a view that is not in the online store.
     """
     pairs = [(view, key, view.request_key(key)) for view in features.service.views for key in view.keys]
     return {column: features.views[view.name].state.dtypes[key] for view, key, column in pairs if isinstance(column, str)}
 
 
 def _parser(dtype: pl.DataType) -> Callable[[str], object] | None:
-    """How the text of a key is read, where JSON has no type for it."""
+    """The parser of a key whose type JSON does not have."""
     if isinstance(dtype, pl.Date):
         return _day
     if isinstance(dtype, pl.Datetime):
@@ -235,16 +233,16 @@ def _parser(dtype: pl.DataType) -> Callable[[str], object] | None:
 
 
 def _moment(name: str, value: object, parse: Callable[[str], object]) -> object:
-    if value is None or isinstance(value, date):  # read already
+    if value is None or isinstance(value, date):  # parsed already
         return value
     try:
         if isinstance(value, str):
             return parse(value)
     except (ValueError, OverflowError):
         pass
-    what = "a day, such as 2024-05-01" if parse is _day else "a moment, ISO 8601 with an offset, such as 2024-05-01T12:00:00Z"
+    expected = "a date, such as 2024-05-01" if parse is _day else "a timestamp, ISO 8601 with a UTC offset, such as 2024-05-01T12:00:00Z"
     raise DataError(
-        f"the field {name!r} is {value!r}; give {what if parse is not _naive else 'a moment without an offset, such as 2024-05-01T12:00:00'}"
+        f"the field {name!r} is {value!r}; give {expected if parse is not _naive else 'a timestamp without an offset, such as 2024-05-01T12:00:00'}"
     )
 
 
@@ -253,14 +251,14 @@ def _day(text: str) -> date:
 
 
 def _aware(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    timestamp = datetime.fromisoformat(text)
+    if timestamp.tzinfo is None:
         raise ValueError
-    return found.astimezone(UTC)
+    return timestamp.astimezone(UTC)
 
 
 def _naive(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is not None:
+    timestamp = datetime.fromisoformat(text)
+    if timestamp.tzinfo is not None:
         raise ValueError
-    return found
+    return timestamp

@@ -1,4 +1,4 @@
-"""Answers as JSON: features with their status, age, T and K, and predictions. Names are encoded once; the rest by msgspec."""
+"""Responses as JSON: features with status, age, T and K, and predictions. Names are encoded once; the rest by msgspec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headwater.online.read_versions import Moment
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOL: Final = (b"false", b"true")
-_MANY: Final = 4096  # patterns of statuses that are kept
+_MANY: Final = 4096  # status patterns that are cached
 _WORDS: Final = tuple(f'"{word}"'.encode() for word in STATUSES)
 
 encode: Final = msgspec.json.Encoder().encode
@@ -39,11 +39,11 @@ def _second(second: int) -> str:
 
 
 class FeatureWriter:
-    """Writes the features of one service at one level.
+    """Encodes the features of one service at one level.
 
-    In full, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
-    values and statuses are arrays, and what a view's features share stands once a view: T and K in microseconds. Third parties count as
-    views: the moments of answers are those that `moments` gives.
+    In full form, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
+    values and statuses are arrays, and T and K, in microseconds, are given once a view. Third parties count as views: results use the
+    read versions that `moments` returns.
     """
 
     def __init__(self, features: OnlineFeatures, level: str | None) -> None:
@@ -65,12 +65,12 @@ class FeatureWriter:
         self._words: dict[bytes, bytes] = {}
 
     def moments(self, moments: Sequence[Moment], beside: Beside | None, t: int) -> list[Moment]:
-        """As of when the values of each view are, then the answers of each third party; of the request where there are none."""
+        """The read version of each view, then of each third party; the request time where a third party has no values."""
         ages = {} if beside is None else beside.ages
         return [*moments, *(Moment(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 
     def one(self, answer: Answer, t: int) -> bytes:
-        """The features of one request, in full."""
+        """The features of one row, in full form."""
         return b'%b"%b","features":%b}' % (
             self._head,
             moment_text(t).encode(),
@@ -78,7 +78,7 @@ class FeatureWriter:
         )
 
     def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
-        """An object with an object a feature."""
+        """A JSON object with an object a feature."""
         ends = [*self._ends(moments, t), _end(Moment(t, t, {}, stale=False), t)]
         parts = [
             b"%b%b,%b" % (key, encode(value), ends[of][status])
@@ -87,33 +87,33 @@ class FeatureWriter:
         return b"{" + b",".join(parts) + b"}"
 
     def rows(self, answers: Answers, t: int) -> bytes:
-        """The features of several requests, in full, row by row."""
-        made = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-        rows = b",".join(self.features(values, statuses, answers.moments, t) for values, statuses in made)
+        """The features of several rows, in full form, row by row."""
+        pairs = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
+        rows = b",".join(self.features(values, statuses, answers.moments, t) for values, statuses in pairs)
         return b'%b"%b","rows":[%b]}' % (self._head, moment_text(t).encode(), rows)
 
     def columns(self, answers: Answers, t: int) -> bytes:
-        """The features of several requests, in full, each with the values and statuses of all rows."""
+        """The features of several rows, in full form, each with the values and statuses of all rows."""
         parts = []
         ends = [*answers.moments, Moment(t, t, {}, stale=False)]
         for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
             T, K, _, stale, incomplete = ends[of]
-            said = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
-            parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **said}))
+            shared = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
+            parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **shared}))
         return b'%b"%b","features":{%b}}' % (self._head, moment_text(t).encode(), b",".join(parts))
 
     def compact(self, answer: Answer, t: int) -> bytes:
-        """The features of one request in compact form."""
-        said = self._words.get(answer.statuses)
-        return self._compact % (t, said or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
+        """The features of one row, in compact form."""
+        statuses = self._words.get(answer.statuses)
+        return self._compact % (t, statuses or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
 
     def compact_many(self, answers: Answers, t: int) -> bytes:
-        """Those of several: `values` and `statuses` hold an array a feature."""
-        said = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
-        return self._compact % (t, said, self._shared(answers.moments, t), encode(answers.values))
+        """The features of several rows, in compact form: `values` and `statuses` have an array a feature."""
+        statuses = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
+        return self._compact % (t, statuses, self._shared(answers.moments, t), encode(answers.values))
 
     def _shared(self, moments: Sequence[Moment], t: int) -> bytes:
-        """What is said once a view; views of one source mostly have one moment."""
+        """The fields given once a view; views of one source mostly share a read version."""
         parts, last, text = [], None, b""
         for name, moment in zip(self._views, moments, strict=True):
             if moment is not last:
@@ -124,29 +124,29 @@ class FeatureWriter:
         return b",".join(parts)
 
     def _told(self, statuses: bytes) -> bytes:
-        """Statuses as an array of words; the usual patterns are kept."""
-        found = self._words.get(statuses)
-        if found is None:
-            found = b"[" + b",".join([_WORDS[code] for code in statuses]) + b"]"
+        """Statuses as an array of names; frequent patterns are cached."""
+        words = self._words.get(statuses)
+        if words is None:
+            words = b"[" + b",".join([_WORDS[code] for code in statuses]) + b"]"
             if len(self._words) < _MANY:
-                self._words[statuses] = found
-        return found
+                self._words[statuses] = words
+        return words
 
     def _ends(self, moments: Sequence[Moment], t: int) -> list[list[bytes]]:
-        """For each view, what stands behind a value, by its status."""
+        """For each view, the fields after a value, by its status."""
         known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
-        made = []
+        ends = []
         for moment in moments:
             key = (moment.T, moment.K, moment.stale, moment.incomplete)
             if key not in known:
                 known[key] = _end(moment, t)
-            made.append(known[key])
-        return made
+            ends.append(known[key])
+        return ends
 
 
-def predicted(found: Predicted) -> bytes:
+def predicted(prediction: Predicted) -> bytes:
     """One prediction, without its closing brace."""
-    return b'{"value":%b,"how":"%b","age":%.6f' % (encode(found.value), found.how.encode(), found.age)
+    return b'{"value":%b,"how":"%b","age":%.6f' % (encode(prediction.value), prediction.how.encode(), prediction.age)
 
 
 def timing(stages: Mapping[str, float]) -> bytes:

@@ -1,4 +1,4 @@
-"""What answers hold, as values: the same in process and over HTTP."""
+"""The results of a service, the same in process and over HTTP."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from headwater.definitions.prediction_types import How, Score
 
 
 class FeatureValue(msgspec.Struct, frozen=True):
-    """A feature of one row: its value, what it is (present, empty, missing, expired, fallback, overflow), and as of when.
+    """A feature of one row: its value, status (present, empty, missing, expired, fallback, overflow) and age.
 
-    stale: whether it is older than its view promises. age: seconds from K to the moment of asking. T: where the window ends. K: by when
-    what counts was known. incomplete: whether a window of the view may lack events that were received.
+    stale: whether it is older than its view's freshness. age: seconds from K to the request time. T: end of the window. K: knowledge
+    cutoff. incomplete: whether a window of the view may lack events that were received.
     """
 
     value: object
@@ -27,7 +27,7 @@ class FeatureValue(msgspec.Struct, frozen=True):
 
 
 class Features(msgspec.Struct, frozen=True):
-    """The features of some rows, asked for `at` a moment; `level` None is as each view defines."""
+    """The features of rows at request time `at`; `level` None is each view's own freshness."""
 
     service: str
     level: str | None
@@ -36,7 +36,7 @@ class Features(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prediction: its value, how it was made, and the age of the oldest feature that it is made of, in seconds."""
+    """A prediction: its value, how it was computed, and the age of its oldest feature, in seconds."""
 
     value: Score
     how: How
@@ -45,7 +45,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Predictions of a model in a version for some rows. timing: milliseconds by stage."""
+    """Predictions of a model version for rows. timing: milliseconds by stage."""
 
     model: str
     version: str
@@ -64,7 +64,7 @@ class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The best candidates of a request, the best first. candidates: how many there were."""
+    """The best candidates of a request, the best first. candidates: number of candidates."""
 
     model: str
     version: str
@@ -78,17 +78,17 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RefusedRow(msgspec.Struct, frozen=True):
-    """An event or outcome that was not accepted, by its place among those that were sent, and why."""
+    """An event or outcome that was refused: its index in the request, and the reason."""
 
     index: int
     reason: str
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What became of the events of a request, all of it durable.
+    """Record outcomes of a request's events, all durable.
 
-    copies: of events that were accepted before. held: until their time comes. filtered: left out by the source's filter. sequence: of the
-    commit that holds them.
+    copies: duplicates of accepted events. held: until their event time. filtered: left out by the source's filter. sequence: of their
+    commit.
     """
 
     accepted: int
@@ -100,7 +100,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """What became of the outcomes of a request, all of it durable. copies: known before. corrections: of what was known otherwise."""
+    """Result of posting outcomes, all durable. copies: duplicates of known outcomes. corrections: changes of known outcomes."""
 
     accepted: int
     copies: int
@@ -109,7 +109,7 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """Why a feature has the value that it has: the value served and the value made anew, as of when, and the events and tiles behind it."""
+    """An explained feature value: the online value, the value recomputed from events, T and K, and its events and tiles."""
 
     feature: str
     keys: dict[str, object]
@@ -126,7 +126,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether a service can answer everything, and in sentences what keeps it from that."""
+    """The readiness of a service; reasons: why it is not ready, in sentences."""
 
     ready: bool
     reasons: list[str] = []

@@ -1,4 +1,4 @@
-"""One route: its method, path, scope, and what reads and answers it."""
+"""A route: its method, path, scope and handlers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Page: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Route:
-    """One route.
+    """A route.
 
-    method, path: the path has one `{name}` at most, at its end. scope: that a token needs; None answers everybody. summary: what it does.
-    names: what may stand for `{name}`. read, answer: for the hot ones, how what was `asked` is read and answered. takes: of what is
-    written, what becomes of it. page: for the others, of Starlette's request. forwards: for events, which another process takes.
+    method, path: the path has at most one `{name}`, at its end. scope: required of a token; None needs no token. summary: for OpenAPI.
+    names: the values of `{name}`. body: the type of the request body. read, answer: handlers of prediction routes. takes: handler of
+    outcomes. page: handler of Starlette's request, for other routes. forwards: events, which the ingestion process receives.
     """
 
     method: Literal["GET", "POST"]
@@ -49,7 +49,7 @@ class Route:
 
     @property
     def parameter(self) -> str:
-        """What the `{name}` of the path is, such as `service`; empty where it has none."""
+        """The parameter in the path, such as `service`; empty where it has none."""
         return self.path.partition("{")[2].removesuffix("}")
 
     @property

@@ -1,4 +1,4 @@
-"""The table of routes: what the service answers, whom, and how. The app, its documentation and the tests of access are made of it."""
+"""The table of routes, from which the app, the OpenAPI document and the tests of access are built."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from headwater.serving.service import Service
 
 
 def services(service: Service) -> Iterable[str]:
-    """The feature services that can be asked for."""
+    """The names of feature services."""
     return service.services
 
 
 def models(service: Service) -> Iterable[str]:
-    """The models that can be asked."""
+    """The names of models."""
     return [model.name for model in service.project.models]
 
 
 def rankings(service: Service) -> Iterable[str]:
-    """The models that put candidates in order."""
+    """The names of ranking models."""
     return [model.name for model in service.project.models if model.ranking is not None]
 
 
 def labels(service: Service) -> Iterable[str]:
-    """The labels whose outcomes are posted."""
+    """The names of labels."""
     return dict.fromkeys(model.labels.name for model in service.project.models)
 
 
 def pushed(service: Service) -> Iterable[str]:
-    """The sources whose events are pushed."""
+    """The names of sources with pushed events."""
     return [source.name for source in service.project.sources if isinstance(source.stream, Pushed)]
 
 
@@ -68,12 +68,12 @@ ROUTES: Final = (
         handlers.read_ranking,
         handlers.rank,
     ),
-    Route("POST", "/v1/events/{source}", "write", "Events for the process that ingests", pushed, forwards=True),
-    Route("POST", "/v1/outcomes/{labels}", "write", "What came of requests", labels, Rows, takes=handlers.outcomes),
-    Route("GET", "/v1/explain", "read", "Why a feature has the value that it has", page=admin_handlers.explain),
-    Route("GET", "/healthz", None, "Whether the process answers", page=admin_handlers.healthz),
-    Route("GET", "/readyz", None, "Whether everything can be answered", page=admin_handlers.readyz),
-    Route("GET", "/metrics", "read", "Numbers for Prometheus", page=admin_handlers.metrics),
-    Route("GET", "/openapi.json", "read", "This service, described in OpenAPI 3.1", page=admin_handlers.openapi),
-    Route("GET", "/docs", None, "A page that shows and tries the routes", page=admin_handlers.docs),
+    Route("POST", "/v1/events/{source}", "write", "Push events to the ingestion process", pushed, forwards=True),
+    Route("POST", "/v1/outcomes/{labels}", "write", "Post outcomes of requests", labels, Rows, takes=handlers.outcomes),
+    Route("GET", "/v1/explain", "read", "Explain a feature value", page=admin_handlers.explain),
+    Route("GET", "/healthz", None, "Liveness of the process", page=admin_handlers.healthz),
+    Route("GET", "/readyz", None, "Readiness of the service", page=admin_handlers.readyz),
+    Route("GET", "/metrics", "read", "Metrics for Prometheus", page=admin_handlers.metrics),
+    Route("GET", "/openapi.json", "read", "The OpenAPI 3.1 document of this service", page=admin_handlers.openapi),
+    Route("GET", "/docs", None, "A page to try the routes", page=admin_handlers.docs),
 )

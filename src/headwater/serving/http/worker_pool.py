@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop: threads for it, a bound on what waits, a deadline, and a circuit breaker for the store."""
+"""Worker threads for requests that would block the event loop, with a bounded queue, a deadline, and a circuit breaker for the store."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from headwater.serving.third_party.circuit_breaker import Breaker
 T = TypeVar("T")
 
 DEADLINE: Final = 5.0
-"""Seconds in which a request is answered or refused, where its model has no latency budget."""
+"""The deadline of a request, in seconds, where its model has no latency budget."""
 WAITING: Final = 512
-"""Requests that wait for a thread at most; one more is refused immediately."""
+"""Limit of requests that wait for a thread; further requests are refused."""
 
 _LANES: Final = 8  # threads
-_PAUSE: Final = 1.0  # seconds in which a store that does not answer is left alone
+_PAUSE: Final = 1.0  # seconds until a store that does not respond is tried again
 
 
 class Lanes:
-    """Threads for requests of many rows, or that read a store across the network.
+    """Threads for requests with many rows, or with a store across the network.
 
     Args:
-        service: what the threads answer from.
-        lanes: how many threads.
-        waiting: how many requests may wait for one.
+        service: passed to the work.
+        lanes: number of threads.
+        waiting: limit of requests that wait for a thread.
     """
 
     def __init__(self, service: Service, *, lanes: int = _LANES, waiting: int = WAITING) -> None:
@@ -44,16 +44,16 @@ class Lanes:
         self._breaker = Breaker(_PAUSE if self._remote else None)
 
     async def run(self, work: Callable[[Service], T], *, until: float) -> T:
-        """The result of `work` with the service, in a thread.
+        """Run `work` with the service in a thread, and return its result.
 
         Args:
-            work: what to do in a thread. What a store across the network is asked for is given up at the deadline; other work that has
-                begun is waited for.
+            work: the function to run. With a store across the network, it is abandoned at the deadline; otherwise work that has begun is
+                awaited.
             until: the deadline, by `clock.stopwatch`.
 
         Raises:
-            Refused: 503, too much waits, or the deadline has passed.
-            StoreError: the store did not answer lately, and is not asked.
+            Refused: 503, the queue is full, or the deadline has passed.
+            StoreError: the circuit breaker of the store is open.
         """
         if self._breaker.state == "open":
             raise _silent()
@@ -67,25 +67,25 @@ class Lanes:
         return await self._result(begun, until)
 
     def close(self) -> None:
-        """Wait for the work under way, and end the threads."""
+        """Wait for running work, and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _result(self, begun: Future[T], until: float) -> T:
-        """The result of work under way; the breaker learns how it went."""
+        """Await running work, and record its outcome with the breaker."""
         answered: bool | None = None
         try:
             if self._remote:
                 async with asyncio.timeout(max(until - clock.stopwatch(), 0.0)):
-                    found = await asyncio.wrap_future(begun)
+                    result = await asyncio.wrap_future(begun)
             else:
-                found = await asyncio.wrap_future(begun)
+                result = await asyncio.wrap_future(begun)
             answered = True
         except UnansweredError:
             answered = False
             raise
         except TimeoutError:
             answered = False
-            raise Refused(503, "the online store did not answer in time; send the same again", again=1) from None
+            raise Refused(503, "the online store did not respond in time; send the same request again", again=1) from None
         except HeadwaterError as error:
             answered = True if isinstance(error, StoreError) else None
             raise
@@ -94,40 +94,40 @@ class Lanes:
                 self._breaker.untold()
             else:
                 self._breaker.told(succeeded=answered)
-        return found
+        return result
 
     async def _turn(self, until: float) -> None:
         """Wait until a thread is idle.
 
         Raises:
-            Refused: too many wait, or none was idle in time.
+            Refused: the queue is full, or no thread was idle in time.
         """
         if self._idle:
             self._idle -= 1
             return
         if len(self._waiters) >= self._most:
-            raise Refused(503, f"{len(self._waiters):,} requests wait, which is the limit; send the same again", again=1)
+            raise Refused(503, f"{len(self._waiters):,} requests are queued, which is the limit; send the same request again", again=1)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(max(until - clock.stopwatch(), 0.0)):
                 await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():  # its turn came at the same time
+            if waiter.done() and not waiter.cancelled():  # a thread became idle in the same instant
                 self._give_back()
             else:
                 self._waiters.remove(waiter)
             if isinstance(error, TimeoutError):
-                raise Refused(503, "the request waited until its deadline for those before it; send the same again", again=1) from None
+                raise Refused(503, "the request was queued until its deadline; send the same request again", again=1) from None
             raise
 
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread whose work has ended."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        """Called in the thread whose work has ended."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no request waits
             loop.call_soon_threadsafe(self._give_back)
 
     def _give_back(self) -> None:
-        """Have the next in line go on with an idle thread."""
+        """Give an idle thread to the next waiting request."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -137,7 +137,7 @@ class Lanes:
 
 
 class ModelLoads:
-    """Loads of fitted models, apart from the event loop and from `Lanes`: one for all requests that wait for the same."""
+    """Loads fitted models in a thread of its own, once for concurrent requests."""
 
     def __init__(self, service: Service) -> None:
         self._service = service.lane()
@@ -145,11 +145,11 @@ class ModelLoads:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model-load")
 
     async def wait(self, model: str, level: str | None, *, until: float) -> None:
-        """Have the fitted model of a level loaded.
+        """Load the fitted model of a level.
 
         Raises:
             UsageError, ModelError: as for `Service.load`.
-            Refused: 503, it takes longer than until the deadline; the load goes on.
+            Refused: 503, the deadline has passed; the load continues.
         """
         task = self._tasks.get((model, level))
         if task is None:
@@ -160,12 +160,12 @@ class ModelLoads:
             async with asyncio.timeout(max(until - clock.stopwatch(), 0.0)):
                 await asyncio.shield(task)
         except TimeoutError:
-            raise Refused(503, f"model {model!r} is being loaded; send the same again", again=1) from None
+            raise Refused(503, f"model {model!r} is being loaded; send the same request again", again=1) from None
 
     def close(self) -> None:
-        """End the thread once the load under way has ended."""
+        """End the thread after the running load."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _silent() -> StoreError:
-    return UnansweredError("the online store did not answer lately, and is asked again in a second")
+    return UnansweredError("the online store is not responding; it is tried again in a second")

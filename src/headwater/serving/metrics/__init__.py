@@ -1,1 +1,1 @@
-"""Numbers for Prometheus, of one process and of several."""
+"""Metrics for Prometheus, of one process and of several."""

@@ -1,4 +1,4 @@
-"""What ingestion and jobs do, as metrics for Prometheus."""
+"""Metrics of ingestion and jobs, for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from headwater.jobs.schedule import Done
 _TOTALS: Final = {
     "records": "records read",
     "accepted": "events accepted",
-    "released": "events that were held and whose time has come",
-    "held": "events held for their time",
-    "copies": "copies of accepted events",
-    "conflicts": "copies that differ from the accepted event",
+    "released": "held events released at their event time",
+    "held": "events held until their event time",
+    "copies": "duplicates of accepted events",
+    "conflicts": "duplicates that differ from the accepted event",
     "late": "accepted events older than one accepted before",
     "outside": "accepted events older than every window",
     "filtered": "events that the source's filter leaves out",
@@ -36,10 +36,10 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._successes = Counter("headwater_job_successes", "cuts made, or found made", ["job"], registry=self.registry)
-        self._failures = Counter("headwater_job_failures", "tries of a job that failed", ["job"], registry=self.registry)
+        self._successes = Counter("headwater_job_successes", "successful runs of a job", ["job"], registry=self.registry)
+        self._failures = Counter("headwater_job_failures", "failed runs of a job", ["job"], registry=self.registry)
         self._at = Gauge(
-            "headwater_job_last_success_timestamp_seconds", "when a job last ended without an error", ["job"], registry=self.registry
+            "headwater_job_last_success_timestamp_seconds", "time of the last successful run of a job", ["job"], registry=self.registry
         )
 
     def done(self, done: Done) -> None:
@@ -55,14 +55,18 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._totals = {name: Counter(f"headwater_{name}", what, ["source"], registry=self.registry) for name, what in _TOTALS.items()}
+        self._totals = {
+            name: Counter(f"headwater_{name}", documentation, ["source"], registry=self.registry) for name, documentation in _TOTALS.items()
+        }
         self._commits = Counter("headwater_commits", "commits made", ["source"], registry=self.registry)
         self._seconds = Histogram("headwater_commit_seconds", "seconds a commit took", ["source"], registry=self.registry, buckets=_SECONDS)
         self._lag = Gauge(
-            "headwater_lag", "what is left to read: records, or bytes of files", ["source", "partition"], registry=self.registry
+            "headwater_lag", "records, or bytes of files, that are not read yet", ["source", "partition"], registry=self.registry
         )
-        self._at = Gauge("headwater_last_commit_timestamp_seconds", "moment of the last commit", ["source"], registry=self.registry)
-        self._known = Gauge("headwater_known_timestamp_seconds", "all received by then is readable", ["source"], registry=self.registry)
+        self._at = Gauge("headwater_last_commit_timestamp_seconds", "time of the last commit", ["source"], registry=self.registry)
+        self._known = Gauge(
+            "headwater_known_timestamp_seconds", "everything received by this time is readable", ["source"], registry=self.registry
+        )
         self._partitions: dict[str, set[str]] = {}
 
     def committed(self, source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
@@ -81,16 +85,16 @@ class Metrics:
 
     @contextmanager
     def served(self, port: int) -> Iterator[Metrics]:
-        """Serve them at 127.0.0.1 while the context lasts.
+        """Serve the metrics at 127.0.0.1 while the context lasts.
 
         Raises:
-            UsageError: the port is taken.
+            UsageError: the port is in use.
         """
         try:
             server, thread = start_http_server(port, "127.0.0.1", self.registry)
         except OSError as error:
             raise UsageError(f"cannot serve metrics at 127.0.0.1:{port}: {error.strerror}; give another --metrics-port") from error
-        self._age = Gauge("headwater_up_since_timestamp_seconds", "when ingestion began", registry=self.registry)
+        self._age = Gauge("headwater_up_since_timestamp_seconds", "start of ingestion", registry=self.registry)
         self._age.set(clock.now_micros() / 1e6)
         try:
             yield self

@@ -1,4 +1,4 @@
-"""The metrics of all processes, whichever worker is asked: each tells its own to the supervisor, which adds them up."""
+"""Metrics of all processes, from any worker: each process sends its own to the supervisor, which adds them up."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 _EVERY: Final = 2.0  # seconds
-_PATIENCE: Final = 5.0  # seconds, in which the supervisor has to answer
+_PATIENCE: Final = 5.0  # seconds to wait for the supervisor
 
 
 class SharedNumbers:
-    """The metrics of one worker among others.
+    """Metrics of a worker process and, through the supervisor, of all processes.
 
     Args:
-        leash: what ties it to the supervisor.
-        own: what it has counted; called on its event loop.
+        link: the connection to the supervisor.
+        own: returns the metrics of this process; called on its event loop.
     """
 
     def __init__(self, leash: Leash, own: Callable[[], Iterable[Metric]]) -> None:
@@ -31,23 +31,23 @@ class SharedNumbers:
         self._sent = 0.0
 
     def beat(self) -> None:
-        """Tell the supervisor, if it is time."""
+        """Send the metrics, every two seconds."""
         if clock.stopwatch() - self._sent > _EVERY:
             self.send()
 
     def send(self) -> None:
-        """Tell the supervisor how things stand now."""
+        """Send the current metrics to the supervisor."""
         self._leash.tell(Told(metrics=families(self._own())))
         self._sent = clock.stopwatch()
 
     async def text(self) -> bytes:
-        """All of them, in the text format of Prometheus: those of workers with the label `worker`; others are some seconds old at most.
+        """The metrics of all processes, in Prometheus text format; workers have the label `worker`. Those of others are a few seconds old.
 
         Raises:
-            Refused: the supervisor does not answer.
+            Refused: 503, the supervisor does not respond.
         """
         self.send()
         try:
             return (await asyncio.wait_for(asyncio.wrap_future(self._leash.scrape()), _PATIENCE)).encode()
         except TimeoutError:
-            raise Refused(503, f"the supervisor, which adds up metrics, has not answered within {_PATIENCE:.0f} s", again=5) from None
+            raise Refused(503, f"the supervisor did not return metrics within {_PATIENCE:.0f} s", again=5) from None

@@ -1,4 +1,4 @@
-"""The metrics of several processes as one: counters of a process that was replaced go on, and none of them ever goes back."""
+"""Metrics of several processes added up: counters keep the values of ended processes, so that they never decrease."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTED: Final = frozenset(("counter", "histogram", "summary"))
 
 
 class Value(msgspec.Struct, array_like=True):
-    """One line of a metric: its name, labels and number."""
+    """A sample of a metric: its name, labels and number."""
 
     name: str
     labels: dict[str, str]
@@ -21,7 +21,7 @@ class Value(msgspec.Struct, array_like=True):
 
 
 class Family(msgspec.Struct, array_like=True):
-    """A metric with all its lines."""
+    """A metric with all its samples."""
 
     name: str
     documentation: str
@@ -30,20 +30,20 @@ class Family(msgspec.Struct, array_like=True):
 
 
 def families(metrics: Iterable[Metric]) -> list[Family]:
-    """Metrics of prometheus_client as they are sent to another process; when a counter was created is left out."""
+    """Metrics of prometheus_client in the form sent to another process, without `_created` samples."""
     return [
         Family(
-            one.name,
-            one.documentation,
-            one.type,
-            [Value(s.name, s.labels, s.value) for s in one.samples if not s.name.endswith("_created")],
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [Value(s.name, s.labels, s.value) for s in metric.samples if not s.name.endswith("_created")],
         )
-        for one in metrics
+        for metric in metrics
     ]
 
 
 class _Place:
-    """What the processes of one name have told: those that have ended, added up, and those that run, by their process ids."""
+    """Metrics of the processes of one name: the sum of ended ones, and those running, by process id."""
 
     def __init__(self) -> None:
         self.ended: dict[str, Family] = {}
@@ -53,13 +53,13 @@ class _Place:
 class ProcessMetrics:
     """The metrics of all children.
 
-    >>> one = [Family("done", "things done", "counter", [Value("done_total", {}, 3.0)])]
+    >>> one = [Family("done", "requests done", "counter", [Value("done_total", {}, 3.0)])]
     >>> metrics = ProcessMetrics()
     >>> metrics.update("worker-1", 1, one, labels={"worker": "worker-1"})
     >>> metrics.end("worker-1", 1)
     >>> metrics.update("worker-1", 2, one, labels={"worker": "worker-1"})
     >>> print(metrics.text().decode())
-    # HELP done_total things done
+    # HELP done_total requests done
     # TYPE done_total counter
     done_total{worker="worker-1"} 6.0
     """
@@ -68,32 +68,32 @@ class ProcessMetrics:
         self._places: defaultdict[str, _Place] = defaultdict(_Place)
         self._labels: dict[str, dict[str, str]] = {}
 
-    def update(self, name: str, process: int, told: list[Family], *, labels: dict[str, str]) -> None:
-        """Take what a process has told; labels: what its lines get besides their own."""
-        self._places[name].running[process] = told
+    def update(self, name: str, process: int, families: list[Family], *, labels: dict[str, str]) -> None:
+        """Set the metrics of a running process. labels: added to its samples."""
+        self._places[name].running[process] = families
         self._labels[name] = labels
 
     def end(self, name: str, process: int) -> None:
-        """Keep the counters of a process that is gone; its other numbers are gone with it."""
+        """Keep the counters of an ended process, and drop its gauges."""
         place = self._places[name]
-        counted = [one for one in place.running.pop(process, []) if one.type in _COUNTED]
+        counted = [family for family in place.running.pop(process, []) if family.type in _COUNTED]
         place.ended = _sum([list(place.ended.values()), counted])
 
     def text(self, more: Iterable[Metric] = ()) -> bytes:
-        """All of them, and some more, in the text format of Prometheus."""
-        found: dict[str, Metric] = {one.name: one for one in more}
-        for name, place in self._places.items():
-            for family in _sum([list(place.ended.values()), *place.running.values()]).values():
-                metric = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for one in family.values:
-                    metric.add_sample(one.name, {**one.labels, **self._labels[name]}, one.value)
+        """All metrics, and those of `more`, in Prometheus text format."""
+        metrics: dict[str, Metric] = {sample.name: sample for sample in more}
+        for name, processes in self._places.items():
+            for family in _sum([list(processes.ended.values()), *processes.running.values()]).values():
+                metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.values:
+                    metric.add_sample(sample.name, {**sample.labels, **self._labels[name]}, sample.value)
         registry = CollectorRegistry()
-        registry.register(_Collected(list(found.values())))
+        registry.register(_Collected(list(metrics.values())))
         return generate_latest(registry)
 
 
 class _Collected:
-    """As prometheus_client asks for metrics."""
+    """A collector of prometheus_client."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
@@ -102,16 +102,16 @@ class _Collected:
         return self._metrics
 
 
-def _sum(told: Iterable[list[Family]]) -> dict[str, Family]:
-    """Families by name: counters of equal labels added up, and the last of other numbers."""
+def _sum(sources: Iterable[list[Family]]) -> dict[str, Family]:
+    """Metrics by name: counters of equal labels are added up; of gauges, the last one counts."""
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], Value]] = {}
     heads: dict[str, Family] = {}
-    for families_ in told:
-        for family in families_:
+    for families in sources:
+        for family in families:
             heads[family.name] = family
             lines = values.setdefault(family.name, {})
-            for one in family.values:
-                key = one.name, tuple(sorted(one.labels.items()))
+            for sample in family.values:
+                key = sample.name, tuple(sorted(sample.labels.items()))
                 before = lines[key].value if key in lines and family.type in _COUNTED else 0.0
-                lines[key] = Value(one.name, one.labels, before + one.value)
+                lines[key] = Value(sample.name, sample.labels, before + sample.value)
     return {name: Family(name, heads[name].documentation, heads[name].type, list(lines.values())) for name, lines in values.items()}

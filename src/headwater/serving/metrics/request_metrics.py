@@ -1,4 +1,4 @@
-"""What the service does, as numbers for Prometheus. Counted by plain additions in the request path, and written out when they are read."""
+"""Request metrics for Prometheus: plain additions in the request path, formatted when they are scraped."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headwater.serving.http.handlers import Said
 _BOUNDS: Final = (
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
-_FOLD: Final = 1024  # requests, after which what was only noted is added up
+_FOLD: Final = 1024  # requests between two folds
 
 
 class _Latency:
-    """A histogram of seconds, which are put into their buckets many at a time."""
+    """A histogram of seconds, assigned to buckets in batches."""
 
     __slots__ = ("_counts", "_total", "_waiting", "add")
 
@@ -33,21 +33,21 @@ class _Latency:
         self.add = self._waiting.append
 
     def fold(self) -> None:
-        """Put what waits into buckets."""
+        """Assign the queued seconds to buckets."""
         seconds = np.array(self._waiting)
         self._waiting.clear()
         self._counts += np.bincount(np.searchsorted(_BOUNDS, seconds), minlength=len(_BOUNDS) + 1)
         self._total += float(seconds.sum())
 
     def told(self) -> tuple[list[tuple[str, float]], float]:
-        """Cumulative counts by bound, and the sum, as Prometheus wants them."""
+        """Cumulative counts by bound, and the sum, as in Prometheus."""
         self.fold()
         bounds = (*map(str, _BOUNDS), "+Inf")
         return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._total
 
 
 class RouteNumbers:
-    """What is counted of one route."""
+    """The counters of one route."""
 
     __slots__ = ("_patterns", "_statuses", "how", "latency", "requests", "rows", "stages")
 
@@ -67,22 +67,22 @@ class RouteNumbers:
         if self.requests[status] % _FOLD == 0:
             self.fold()
 
-    def answer(self, said: Said) -> None:
-        """Count what an answer said."""
-        self.rows += said.rows
-        found = said.found
-        if type(found) is Answer:
-            self._patterns[found.statuses] += 1
-        elif found is not None:
-            for codes in cast("list[bytes]", found.statuses):
+    def answer(self, result: Said) -> None:
+        """Count a handler's result."""
+        self.rows += result.rows
+        features = result.found
+        if type(features) is Answer:
+            self._patterns[features.statuses] += 1
+        elif features is not None:
+            for codes in cast("list[bytes]", features.statuses):
                 self._patterns[codes] += 1
-        for one in said.predicted:
-            self.how[one.how] += 1
-        for stage, seconds in said.stages.items():
+        for prediction in result.predicted:
+            self.how[prediction.how] += 1
+        for stage, seconds in result.stages.items():
             self.stages[stage].add(seconds)
 
     def fold(self) -> None:
-        """Add up what was only noted, so that little waits."""
+        """Add the queued values to the counters."""
         for latency in (self.latency, *self.stages.values()):
             latency.fold()
         for codes, times in self._patterns.items():
@@ -108,26 +108,26 @@ class Numbers:
         return self._routes[path]
 
     def before(self, settle: Callable[[], None]) -> None:
-        """Have what waits counted, before numbers are shown."""
+        """Call `settle` before the metrics are collected, so that queued requests count."""
         self._before = settle
 
     def also(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Show what others have counted."""
+        """Include the metrics of another collector."""
         self._more.append(collect)
 
     def text(self) -> bytes:
-        """All of it, in the text format of Prometheus."""
+        """All metrics, in Prometheus text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """As prometheus_client asks for it."""
+        """The collector interface of prometheus_client."""
         self._before()
         requests = CounterMetricFamily("headwater_requests", "requests answered", labels=["route", "status"])
         rows = CounterMetricFamily("headwater_request_rows", "rows answered", labels=["route"])
-        statuses = CounterMetricFamily("headwater_feature_status", "features served, by what they are", labels=["status"])
-        how = CounterMetricFamily("headwater_predictions", "predictions served, by how they were made", labels=["route", "how"])
-        latency = HistogramMetricFamily("headwater_request_seconds", "seconds from a request to its answer", labels=["route"])
-        stages = HistogramMetricFamily("headwater_stage_seconds", "seconds that a stage of a request took", labels=["route", "stage"])
+        statuses = CounterMetricFamily("headwater_feature_status", "features served, by status", labels=["status"])
+        how = CounterMetricFamily("headwater_predictions", "predictions served, by how they were computed", labels=["route", "how"])
+        latency = HistogramMetricFamily("headwater_request_seconds", "seconds from a request to its response", labels=["route"])
+        stages = HistogramMetricFamily("headwater_stage_seconds", "seconds of a stage of a request", labels=["route", "stage"])
         for path, route in self._routes.items():
             route.fold()
             if not route.requests:
@@ -135,11 +135,11 @@ class Numbers:
             for status, count in route.requests.items():
                 requests.add_metric([path, str(status)], count)
             rows.add_metric([path], route.rows)
-            for one, count in route.how.items():
-                how.add_metric([path, one], count)
+            for how_name, count in route.how.items():
+                how.add_metric([path, how_name], count)
             latency.add_metric([path], *route.latency.told())
-            for stage, found in route.stages.items():
-                stages.add_metric([path, stage], *found.told())
+            for stage, stage_latency in route.stages.items():
+                stages.add_metric([path, stage], *stage_latency.told())
         for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
             statuses.add_metric([word], count)
         yield from (requests, rows, statuses, how, latency, stages)

@@ -1,4 +1,4 @@
-"""One process under the supervisor: how it is started, what it tells, and how it is asked for a sign of life."""
+"""A child process of the supervisor: start, messages and health checks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from headwater.serving.process.supervisor_link import Heard, Lines, Told
 
 _CHILD: Final = ("-m", "headwater.cli.child")
 _PING: Final = 1.0  # seconds between two pings of a worker
-_UNSENT: Final = 1 << 23  # bytes that wait for a child that does not read; more is not sent
+_UNSENT: Final = 1 << 23  # bytes queued for a child that does not read; further messages are dropped
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A process that is to run: its name, and the command line of headwater that it is. worker: whether it answers requests."""
+    """A process to run: its name, and its headwater command line. worker: whether it serves requests."""
 
     name: str
     argv: Sequence[str]
@@ -31,10 +31,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds that children may take.
+    """Timeouts of child processes, in seconds.
 
-    grace: to end. start: until a worker says how it stands, and until one that replaces another is ready. silence: until the event loop
-    of a worker answers a ping; one that does not is killed and replaced.
+    grace: for shutdown. start: until a worker reports its readiness, and until a replacement is ready. silence: until the event loop of a
+    worker answers a ping; after it, the worker is killed and replaced.
     """
 
     grace: float = 10.0
@@ -43,7 +43,7 @@ class Timeouts:
 
 
 class Child:
-    """A process under way. reasons: what it says that keeps it from being ready; None where it has said nothing yet.
+    """A running process. reasons: why it is not ready, as it reported; None before its first report.
 
     Raises:
         OSError: the process cannot be started.
@@ -54,7 +54,7 @@ class Child:
         self.reasons: list[str] | None = None
         self.heard: list[str] = []
         self.killed_at: float | None = None
-        self.pinged: float | None = None  # when, as long as it has not answered
+        self.pinged: float | None = None  # time of an unanswered ping
         self.answered = self.since
         self._lines, self._unsent, self._pings = Lines(), bytearray(), 0
         self.socket, theirs = socket.socketpair()
@@ -64,7 +64,7 @@ class Child:
                 [sys.executable, *_CHILD, str(grace), ",".join(map(str, shared)), *wanted.argv],
                 pass_fds=shared,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # what is typed at the terminal reaches the supervisor alone
+                start_new_session=True,  # signals of the terminal reach only the supervisor
             )
         except BaseException:
             self.socket.close()
@@ -83,7 +83,7 @@ class Child:
             self.heard = others
 
     def ping(self, now: float) -> None:
-        """Ask its event loop for a sign of life, unless it owes one."""
+        """Ping its event loop, unless a ping is unanswered."""
         if self.pinged is None and now - self.answered > _PING:
             self.pinged, self._pings = now, self._pings + 1
             self.send(Heard(ping=self._pings))
@@ -94,24 +94,24 @@ class Child:
         self.flush()
 
     def flush(self) -> None:
-        """Send what it takes without being waited for."""
+        """Send queued bytes, without blocking."""
         try:
             while self._unsent:
                 del self._unsent[: self.socket.send(self._unsent)]
         except BlockingIOError:
             return
-        except OSError:  # it is gone, which is noticed elsewhere
+        except OSError:  # it has ended, which the supervisor detects
             self._unsent.clear()
 
     def read(self) -> list[Told]:
-        """What it told since."""
+        """The messages received since the last read."""
         try:
-            found = [msgspec.json.decode(line, type=Told) for line in self._lines.cut(self.socket.recv(1 << 18))]
-        except (OSError, msgspec.MsgspecError, HeadwaterError):  # it is gone, or talks nonsense: its silence will tell
+            messages = [msgspec.json.decode(line, type=Told) for line in self._lines.cut(self.socket.recv(1 << 18))]
+        except (OSError, msgspec.MsgspecError, HeadwaterError):  # it has ended or sends invalid messages: the timeouts handle it
             return []
-        for told in found:
-            if told.reasons is not None:
-                self.reasons = told.reasons
-            if told.pong is not None:
+        for message in messages:
+            if message.reasons is not None:
+                self.reasons = message.reasons
+            if message.pong is not None:
                 self.pinged, self.answered = None, clock.stopwatch()
-        return found
+        return messages

@@ -1,4 +1,4 @@
-"""Ingestion as a process: a store by its URL, a server for pushed events, numbers for watchers, and the catalog's consent."""
+"""Ingestion as a process: opens the store, serves pushed events and metrics, and checks the catalog."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HTTP = "127.0.0.1:8321"
 
 
 class UnappliedWarning(UserWarning):
-    """A project runs that no catalog holds."""
+    """The project was never applied to a catalog."""
 
 
 def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
@@ -54,40 +54,40 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
 
     Args:
-        project: its streaming views are kept up to date.
+        project: its streaming views are updated.
         store: an online store, or its URL; None takes HEADWATER_STORE, else LMDB in headwater's home.
-        folder: where accepted events (`archive`) and refused records (`dead_letters`) are kept; None is headwater's home.
-        limits: how records become commits.
-        http: HOST:PORT at which pushed events are received, where a source is `hw.push()`; None leaves those sources to another process.
-        tokens: the file of tokens, which senders of pushed events need as those of `headwater serve` do; None takes `tokens.json` in
-            headwater's home. Where there is none, this machine alone may push here, and others through `headwater serve`.
-        metrics_port: of 127.0.0.1, for Prometheus; None shows none.
-        once: end when everything that the streams hold has been committed; pushed sources hold nothing.
+        folder: holds accepted events (`archive`) and refused records (`dead_letters`); None is headwater's home.
+        limits: sizes and times of commits.
+        http: HOST:PORT that receives events of sources with `hw.push()`; None leaves those sources to another process.
+        tokens: the file of tokens for senders of events, as for `headwater serve`; None is `tokens.json` in headwater's home. Without a
+            file, only this machine may push here; others push through `headwater serve`.
+        metrics_port: port of 127.0.0.1 for Prometheus; None serves no metrics.
+        once: end when all records of the streams have been committed; sources with `hw.push()` have none.
         catalog: as for `plan`.
-        allow_unapplied: run what the catalog does not hold as it is.
-        stop: ends it after the commit under way.
-        shared: keep the project's data in a store that belongs to another project, beside that one's; needed once.
-        on_commit: called after each commit with the source, the commit, and what is left to read by partition.
-        supervised: for a child of `headwater serve --ingest`, what ties it to the service, whose /metrics then shows its metrics.
+        allow_unapplied: run definitions that differ from the catalog.
+        stop: ends ingestion after the current commit.
+        shared: add this project to a store that another project uses; needed once.
+        on_commit: called after each commit with the source, the commit, and the lag by partition.
+        supervised: for a child of `headwater serve --ingest`, its link to the supervisor, which adds its metrics to /metrics.
 
     Raises:
-        UsageError: no view is streaming, the catalog holds other definitions, or an address is taken.
-        DefinitionError: a streaming view that cannot be fed.
+        UsageError: no view is streaming, the catalog has other definitions, or an address is in use.
+        DefinitionError: a streaming view whose source has no stream.
         StoreError: the store cannot be written, belongs to another project, or another process ingests into it.
-        RetentionError: a stream no longer has what is to be read next; `Limits(accept_loss=True)` goes on without.
-        ConnectError: a stream does not answer.
+        RetentionError: a stream no longer has the next record; `Limits(accept_loss=True)` skips it.
+        ConnectError: a stream does not respond.
     """
     if not allow_unapplied:
         check_applied(project, catalog)
-    pushed = any(isinstance(source.stream, Pushed) for source in streamed([one.view for one in stored(project)]))
+    pushed = any(isinstance(source.stream, Pushed) for source in streamed([stored_view.view for stored_view in stored(project)]))
     with ExitStack() as stack:
-        told = [on_commit] if on_commit is not None else []
+        callbacks = [on_commit] if on_commit is not None else []
         if metrics_port is not None or supervised is not None:
             from headwater.serving.metrics.ingest_metrics import Metrics
             from headwater.serving.metrics.process_metrics import families
 
             metrics = Metrics()
-            told.append(metrics.committed)
+            callbacks.append(metrics.committed)
             if metrics_port is not None:
                 stack.enter_context(metrics.served(metrics_port))
             if supervised is not None:
@@ -112,33 +112,33 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
             receive=receive,
             once=once,
             stop=stop,
-            on_commit=_all(told),
+            on_commit=_all(callbacks),
         )
 
 
 def check_applied(project: Project, catalog: CatalogLike | None) -> None:
-    """Refuse to ingest for definitions that the catalog holds otherwise; warn where it holds none.
+    """Refuse definitions that differ from the catalog; warn where the catalog has no version.
 
     Raises:
-        UsageError: a streaming view or its source is another one in the catalog, or in none.
+        UsageError: a streaming view or its source differs from the catalog.
     """
     from headwater.catalog.plan import plan
 
-    made = plan(project, catalog)
-    if not made.version:
+    changes_planned = plan(project, catalog)
+    if not changes_planned.version:
         warnings.warn(
-            f"project {project.name!r} is in no catalog ({made.catalog}); `headwater apply` keeps what pipelines run",
+            f"project {project.name!r} is not in the catalog ({changes_planned.catalog}); `headwater apply` adds it",
             UnappliedWarning,
             stacklevel=3,
         )
         return
-    live = [one for one in stored(project) if one.view.freshness.streamed]
-    mine = {("source", one.view.source.name) for one in live} | {("view", one.name) for one in live}
-    other = [f"{change.kind} {change.name}" for change in made.changes if (change.kind, change.name) in mine]
+    live = [stored_view for stored_view in stored(project) if stored_view.view.freshness.streamed]
+    mine = {("source", stored_view.view.source.name) for stored_view in live} | {("view", stored_view.name) for stored_view in live}
+    other = [f"{change.kind} {change.name}" for change in changes_planned.changes if (change.kind, change.name) in mine]
     if other:
         raise UsageError(
-            f"project {project.name!r} differs from what was applied to the catalog {made.catalog}: {', '.join(other)}. Run `headwater apply`, or "
-            "ingest for it as it is with --allow-unapplied"
+            f"project {project.name!r} differs from the catalog {changes_planned.catalog}: {', '.join(other)}. Run `headwater apply`, or ingest with "
+            "--allow-unapplied"
         )
 
 
@@ -154,9 +154,9 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _all(told: list[OnCommit]) -> OnCommit | None:
+def _all(callbacks: list[OnCommit]) -> OnCommit | None:
     def tell(source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
-        for one in told:
-            one(source, committed, lag)
+        for callback in callbacks:
+            callback(source, committed, lag)
 
-    return tell if told else None
+    return tell if callbacks else None

@@ -1,4 +1,4 @@
-"""One command, several processes: they are started, watched, started again when they die, and told to end in the right order."""
+"""Supervises the processes of a service: start, health checks, restart with backoff, replacement and ordered shutdown."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from headwater.serving.process.systemd import Notifier
 Say = Callable[[str], None]
 
 _LOOK: Final = 0.05  # seconds
-_FIRST: Final = 0.1  # seconds before a child is started again
+_FIRST: Final = 0.1  # seconds until a child is restarted
 _LONGEST: Final = 30.0
-_LONG: Final = 60.0  # seconds; a child that lives so long does not
-_KILL: Final = 2.0  # seconds after the grace, in which a child has to be gone
+_LONG: Final = 60.0  # seconds; a child that runs longer resets its backoff
+_KILL: Final = 2.0  # seconds after the grace until a child is killed
 _CALLED_WRONGLY: Final = 2
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Place:
-    """Where one of the wanted processes runs, and how often it has died."""
+    """The slot of a process: its current child, its replacement, and its restarts."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self.child: Child | None = None
-        self.next: Child | None = None  # which takes over once it is ready
-        self.deaths, self.all_deaths = 0, 0  # since one lived long, and since the service began
+        self.next: Child | None = None  # the replacement, until it is ready
+        self.deaths, self.all_deaths = 0, 0  # since the last reset, and in total
         self.start_at = 0.0
         self.wait = _FIRST
 
     def died(self) -> float:
-        """Count a death; in how many seconds another one is started."""
+        """Count a death; the seconds until the restart."""
         self.deaths, self.all_deaths = self.deaths + 1, self.all_deaths + 1
         wait, self.wait = self.wait, min(2 * self.wait, _LONGEST)
         self.start_at = clock.stopwatch() + wait
@@ -52,19 +52,19 @@ class _Place:
 
 
 class Supervisor:
-    """Runs processes until it is told to stop.
+    """Runs processes until a signal stops it.
 
-    SIGTERM and SIGINT end the service: workers first, which finish what is under way; then the others, so that events which workers pass
-    on are still committed. A second signal kills. SIGHUP replaces one worker after the other, each by one that is ready; where one does
-    not get ready in time, the one before goes on and the others are not replaced. A child that dies is started again, later each time,
-    and so is a worker that is started and says nothing, or whose event loop does not answer. Whether a worker is ready is for itself to
-    say: a job or an ingestion that keeps dying shows in the metrics.
+    SIGTERM and SIGINT end the service: first the workers, which finish their requests; then the others, so that forwarded events are
+    still committed. A second signal kills. SIGHUP replaces the workers one at a time, each after its replacement is ready; if one is not
+    ready in time, the old worker stays and the others are not replaced. A child that dies is restarted with backoff, and so is a worker
+    that reports nothing after its start, or whose event loop does not answer. Workers report their own readiness; deaths of jobs and
+    ingestion are in the metrics.
 
     Args:
-        wanted: the processes.
-        door: a socket that listens, which the workers share: while one is being replaced, connections wait for the others.
-        say: gets sentences about what happens.
-        timeouts: seconds that children may take.
+        processes: the processes to run.
+        listener: a listening socket that the workers share: while one is being replaced, the others accept its connections.
+        say: receives log messages.
+        timeouts: of child processes.
     """
 
     def __init__(
@@ -76,22 +76,22 @@ class Supervisor:
         timeouts: Timeouts | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._places = [_Place(one) for one in wanted]
+        self._places = [_Place(spec) for spec in wanted]
         self._door, self._say, self._timeouts = door, say, timeouts or Timeouts()
         self._selector = selectors.DefaultSelector()
         self._metrics = ProcessMetrics()
         self._notifier = notifier or Notifier(None)
-        self._leaving: list[Child] = []  # that others have taken over from
-        self._told = 0  # signals to end
+        self._leaving: list[Child] = []  # replaced, and stopping
+        self._told = 0  # stop signals received
         self._rolling: deque[_Place] = deque()
 
     def run(self) -> int:
-        """Run until told to stop; the exit code: 0, or that of a child that was called wrongly."""
+        """Run until a signal; the exit code: 0, or that of a child with a usage error."""
         with self._signals():
             while not self._told:
                 code = self._turn()
                 if code is not None:
-                    self._say("stopping, since no further try would end otherwise")
+                    self._say("stopping: a restart would fail the same way")
                     self._end()
                     return code
             self._say("stopping")
@@ -99,19 +99,19 @@ class Supervisor:
         return 0
 
     def roll(self) -> None:
-        """Replace the workers, one after the other."""
-        self._rolling.extend(place for place in self._places if place.wanted.worker and place not in self._rolling)
+        """Replace the workers, one at a time."""
+        self._rolling.extend(slot for slot in self._places if slot.wanted.worker and slot not in self._rolling)
 
     def unready(self) -> list[str]:
-        """What is wrong with the whole, in sentences, that a worker cannot know."""
+        """Reasons why the service as a whole is not ready, in sentences."""
         return ["the service is stopping"] if self._told else []
 
     def _turn(self) -> int | None:
-        """Look once at everything; the exit code where the service has to end."""
+        """One iteration of the main loop; an exit code ends the service."""
         for key, _ in self._selector.select(_LOOK):
             self._hear(key.data)
-        for place in self._places:
-            code = self._look_at(place)
+        for slot in self._places:
+            code = self._look_at(slot)
             if code is not None:
                 return code
         self._roll()
@@ -126,112 +126,112 @@ class Supervisor:
         return None
 
     def _hear(self, child: Child) -> None:
-        """Take in what a child tells."""
+        """Handle the messages of a child."""
         before = child.ready
-        for told in child.read():
-            if told.metrics is not None:
+        for message in child.read():
+            if message.metrics is not None:
                 name = child.wanted.name.replace(" ", "-")
-                self._metrics.update(name, child.process.pid, told.metrics, labels={"worker": name} if child.wanted.worker else {})
-            if told.scrape:
+                self._metrics.update(name, child.process.pid, message.metrics, labels={"worker": name} if child.wanted.worker else {})
+            if message.scrape:
                 child.send(Heard(metrics=self._metrics.text(self._own_metrics()).decode()))
         if child.ready and not before:
             self._say(f"{child.wanted.name} is ready after {clock.stopwatch() - child.since:.1f} s")
 
     def _own_metrics(self) -> list[Metric]:
-        """What the supervisor knows of its children."""
+        """Metrics of the child processes."""
         up = GaugeMetricFamily("headwater_process_up", "whether a process of the service runs", labels=["process"])
-        deaths = CounterMetricFamily("headwater_process_deaths", "times that a process ended by itself or was replaced", labels=["process"])
-        for place in self._places:
-            name = place.wanted.name.replace(" ", "-")
-            up.add_metric([name], float(place.child is not None))
-            deaths.add_metric([name], place.all_deaths)
+        deaths = CounterMetricFamily("headwater_process_deaths", "number of times that a process ended", labels=["process"])
+        for slot in self._places:
+            name = slot.wanted.name.replace(" ", "-")
+            up.add_metric([name], float(slot.child is not None))
+            deaths.add_metric([name], slot.all_deaths)
         return [up, deaths]
 
-    def _look_at(self, place: _Place) -> int | None:
-        """Start what should run and does not, and see what has died."""
-        self._look_at_next(place)
-        child, now = place.child, clock.stopwatch()
+    def _look_at(self, slot: _Place) -> int | None:
+        """Check a slot: start or restart its child; an exit code for a usage error."""
+        self._look_at_next(slot)
+        child, now = slot.child, clock.stopwatch()
         if child is None:
-            if now >= place.start_at:
-                place.child = self._start(place)
+            if now >= slot.start_at:
+                slot.child = self._start(slot)
             return None
         if child.process.poll() is None:
             if why := self._silent(child, now):
-                child.process.kill()  # its end is seen the next time
-                self._say(f"{child.wanted.name} {why}; it is killed")
+                child.process.kill()  # its end is handled in the next iteration
+                self._say(f"{child.wanted.name} {why}; killing it")
                 child.killed_at = math.inf
             elif now - child.since > _LONG:
-                place.deaths, place.wait = 0, _FIRST
+                slot.deaths, slot.wait = 0, _FIRST
             return None
         self._forget(child)
-        place.child, said = None, _how(child.process)
-        if child.process.returncode == _CALLED_WRONGLY and child.reasons is None and not place.deaths:
+        slot.child, how = None, _how(child.process)
+        if child.process.returncode == _CALLED_WRONGLY and child.reasons is None and not slot.deaths:
             return _CALLED_WRONGLY
-        wait = place.died()
-        if place.next is not None:  # which replaces it anyway
-            place.child, place.next = place.next, None
-        self._say(f"{place.wanted.name} {said} after {now - child.since:.0f} s; it is started again in {wait:.1f} s")
+        wait = slot.died()
+        if slot.next is not None:  # the replacement takes over now
+            slot.child, slot.next = slot.next, None
+        self._say(f"{slot.wanted.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s")
         return None
 
-    def _look_at_next(self, place: _Place) -> None:
-        """See whether what is to take over can, or never will."""
-        if place.next is None:
+    def _look_at_next(self, slot: _Place) -> None:
+        """Check a replacement: ready, late, or ended."""
+        if slot.next is None:
             return
-        late = clock.stopwatch() - place.next.since > self._timeouts.start
-        if place.next.process.poll() is None and not place.next.ready and late:
-            reasons = "; ".join(place.next.reasons or ["it said nothing"])
-            self._end_roll(place, f"is not ready after {self._timeouts.start:.0f} s ({reasons})")
-        elif place.next.process.poll() is not None:
-            self._end_roll(place, _how(place.next.process))
-        elif place.next.ready:
-            before, place.child, place.next = place.child, place.next, None
+        late = clock.stopwatch() - slot.next.since > self._timeouts.start
+        if slot.next.process.poll() is None and not slot.next.ready and late:
+            reasons = "; ".join(slot.next.reasons or ["it reported nothing"])
+            self._end_roll(slot, f"is not ready after {self._timeouts.start:.0f} s ({reasons})")
+        elif slot.next.process.poll() is not None:
+            self._end_roll(slot, _how(slot.next.process))
+        elif slot.next.ready:
+            before, slot.child, slot.next = slot.child, slot.next, None
             if before is not None:
                 self._tell_to_end(before)
                 self._leaving.append(before)
 
-    def _end_roll(self, place: _Place, why: str) -> None:
-        """Let the processes before go on."""
-        assert place.next is not None
-        place.next.process.kill()
-        place.next.process.wait()
-        self._forget(place.next)
-        place.next = None
+    def _end_roll(self, slot: _Place, why: str) -> None:
+        """Abandon the replacement of workers; the old ones stay."""
+        assert slot.next is not None
+        slot.next.process.kill()
+        slot.next.process.wait()
+        self._forget(slot.next)
+        slot.next = None
         self._rolling.clear()
-        self._say(f"error: the new {place.wanted.name} {why}; the one before goes on, and no other worker is replaced")
+        self._say(f"error: the new {slot.wanted.name} {why}; the old one stays, and no other worker is replaced")
 
     def _silent(self, child: Child, now: float) -> str | None:
-        """Why a child that runs is as good as dead; None where it is not."""
+        """Why a running worker counts as hung; None where it does not."""
         if not child.wanted.worker or child.killed_at is not None:
             return None
         if child.reasons is None:
             late = now - child.since > self._timeouts.start
-            return f"has said nothing for {self._timeouts.start:.0f} s after its start" if late else None
+            return f"has reported nothing for {self._timeouts.start:.0f} s after its start" if late else None
         late = child.pinged is not None and now - child.pinged > self._timeouts.silence
         return f"has not answered for {self._timeouts.silence:.0f} s" if late else None
 
     def _roll(self) -> None:
-        """Go on with replacing workers, one at a time."""
-        if self._rolling and not self._leaving and all(place.next is None for place in self._places):
-            place = self._rolling.popleft()
-            if place.child is not None:
-                place.next = self._start(place)
-                if place.next is None:
+        """Start the next replacement of a worker."""
+        if self._rolling and not self._leaving and all(slot.next is None for slot in self._places):
+            slot = self._rolling.popleft()
+            if slot.child is not None:
+                slot.next = self._start(slot)
+                if slot.next is None:
                     self._rolling.clear()
 
-    def _start(self, place: _Place) -> Child | None:
-        """Start a process; None where the operating system has no room for one, which counts as a death."""
+    def _start(self, slot: _Place) -> Child | None:
+        """Start a process; None where the operating system refuses, which counts as a death."""
         try:
-            child = Child(place.wanted, self._door, self._timeouts.grace)
+            child = Child(slot.wanted, self._door, self._timeouts.grace)
         except OSError as error:
-            said = f"could not be started: {error.strerror or error}"
-            self._say(f"error: {place.wanted.name} {said}; it is tried again in {place.died():.1f} s")
+            reason = f"could not be started: {error.strerror or error}"
+            self._say(f"error: {slot.wanted.name} {reason}; retry in {slot.died():.1f} s")
             return None
         self._selector.register(child.socket, selectors.EVENT_READ, child)
         return child
 
     def _children(self) -> Iterator[Child]:
-        for place in self._places:
-            yield from (child for child in (place.child, place.next) if child is not None)
+        for slot in self._places:
+            yield from (child for child in (slot.child, slot.next) if child is not None)
         yield from self._leaving
 
     def _tell_to_end(self, child: Child) -> None:
@@ -239,10 +239,10 @@ class Supervisor:
         child.killed_at = clock.stopwatch() + self._timeouts.grace + _KILL
 
     def _gone(self, child: Child) -> bool:
-        """Whether a child that was told to end has; one that takes too long is killed."""
+        """Whether a stopping child has ended; one that takes too long is killed."""
         if child.process.poll() is None:
             if child.killed_at is not None and (clock.stopwatch() > child.killed_at or self._told > 1):
-                self._say(f"{child.wanted.name} does not end; it is killed")
+                self._say(f"{child.wanted.name} does not end; killing it")
                 child.process.kill()
                 child.process.wait()
             else:
@@ -257,7 +257,7 @@ class Supervisor:
         child.socket.close()
 
     def _end(self) -> None:
-        """Have every child end, the workers first."""
+        """Stop all children, the workers first."""
         self._told = max(self._told, 1)
         self._notifier.stopping()
         for child in self._children():

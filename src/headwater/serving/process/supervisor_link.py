@@ -1,4 +1,4 @@
-"""What ties a child process to the one that supervises it: lines of JSON over a pair of sockets, whose end is the end of the child."""
+"""The link between a child process and its supervisor: JSON lines over a socket pair; the child ends when it is closed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from headwater import clock
 from headwater.errors import HeadwaterError
 from headwater.serving.metrics.process_metrics import Family
 
-_UNREADY: Final = 0.25  # seconds between two looks at what is not ready yet
+_UNREADY: Final = 0.25  # seconds between two readiness checks while not ready
 _READY: Final = 2.0
 _LONGEST: Final = 1 << 24  # bytes of a line
-_WAITING: Final = 8  # messages to a supervisor that does not read; more metrics wait for the next time
+_WAITING: Final = 8  # messages queued for the supervisor; beyond it, metrics are dropped
 
 
 class Told(msgspec.Struct, omit_defaults=True):
-    """What a child tells.
+    """A message of a child to the supervisor.
 
-    reasons: what keeps it from answering everything, and nothing once it is ready. pong: the number of a ping, sent by its event loop.
-    metrics: its metrics as they are now. scrape: whether it wants those of all children.
+    reasons: why it is not ready; empty once it is. pong: the number of a ping, sent by its event loop. metrics: its current metrics.
+    scrape: whether it requests the metrics of all children.
     """
 
     reasons: list[str] | None = None
@@ -39,7 +39,7 @@ class Told(msgspec.Struct, omit_defaults=True):
 
 
 class Heard(msgspec.Struct, omit_defaults=True):
-    """What a child hears: what is wrong with the whole, of which it is a part; a ping; the metrics of all children, as text."""
+    """A message of the supervisor to a child. others: why the rest of the service is not ready. metrics: of all children, as text."""
 
     others: list[str] | None = None
     ping: int | None = None
@@ -47,13 +47,13 @@ class Heard(msgspec.Struct, omit_defaults=True):
 
 
 class Lines:
-    """Cuts what comes into lines."""
+    """Splits received bytes into lines."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def cut(self, data: bytes) -> list[bytes]:
-        r"""The lines that are whole by now.
+        r"""The complete lines.
 
         >>> lines = Lines()
         >>> lines.cut(b"one\ntw"), lines.cut(b"o\n\n")
@@ -66,19 +66,19 @@ class Lines:
             *whole, rest = bytes(self._rest).split(b"\n")
             self._rest = bytearray(rest)
         if len(self._rest) > _LONGEST:
-            raise HeadwaterError(f"a line of more than {_LONGEST:,} bytes came from another process")
+            raise HeadwaterError(f"another process sent a line of more than {_LONGEST:,} bytes")
         return whole
 
 
 class Leash:
-    """A child's end.
+    """The child's side of the link.
 
-    When the supervisor is gone, whatever ended it, the child ends itself as if it had been told to: no child is orphaned.
+    When the supervisor ends for any reason, the child stops as after SIGTERM, so that no child is orphaned.
 
     Args:
         fd: the child's socket.
-        door: a socket that listens already, which all workers share; None where this child is no worker.
-        grace: seconds in which the child has to end once it was told to.
+        listener: file descriptor of the listening socket that all workers share; None for a child that is not a worker.
+        grace: seconds that the child may take to stop.
     """
 
     def __init__(self, fd: int, *, door: int | None = None, grace: float = 10.0) -> None:
@@ -87,7 +87,7 @@ class Leash:
         self._others: list[str] = []
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._early: int | None = None  # a ping that came before there was an event loop
+        self._early: int | None = None  # a ping received before there was an event loop
         self._sending: SimpleQueue[Told] = SimpleQueue()
         self._scrapes: list[Future[str]] = []
         self._lock = threading.Lock()
@@ -95,26 +95,26 @@ class Leash:
             threading.Thread(target=work, name=f"supervisor {name}", daemon=True).start()
 
     def others(self) -> list[str]:
-        """What is wrong elsewhere in the service, in sentences."""
+        """Reasons why the rest of the service is not ready, in sentences."""
         return self._others
 
-    def tell(self, told: Told) -> None:
-        """Tell the supervisor something; this waits for nothing."""
-        if told.metrics is None or self._sending.qsize() < _WAITING:
-            self._sending.put(told)
+    def tell(self, message: Told) -> None:
+        """Queue a message to the supervisor; never blocks."""
+        if message.metrics is None or self._sending.qsize() < _WAITING:
+            self._sending.put(message)
 
     def watch(self, unready: Callable[[], list[str]]) -> None:
-        """Tell from now on, in a thread, whatever `unready` says."""
+        """Start a thread that reports changes of readiness. unready: returns the reasons."""
         threading.Thread(target=self._watch, args=(unready,), name="readiness", daemon=True).start()
 
     def answer_pings(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have an event loop answer the supervisor's pings, which then knows that it turns."""
+        """Answer the supervisor's pings from an event loop, to show that it is responsive."""
         self._loop = loop
         if self._early is not None:
             self._ping(self._early)
 
     def report(self, collect: Callable[[], list[Family]], every: float = 2.0) -> None:
-        """Tell the supervisor this process's metrics from now on, from a thread."""
+        """Start a thread that sends this process's metrics to the supervisor."""
 
         def work() -> None:
             while True:
@@ -126,7 +126,7 @@ class Leash:
         threading.Thread(target=work, name="metrics", daemon=True).start()
 
     def scrape(self) -> Future[str]:
-        """The metrics of all children, in the text format of Prometheus, as soon as the supervisor has answered."""
+        """A future of the metrics of all children, in Prometheus text format."""
         wanted: Future[str] = Future()
         with self._lock:
             self._scrapes.append(wanted)
@@ -134,21 +134,21 @@ class Leash:
         return wanted
 
     def let_go(self) -> None:
-        """Tell no more."""
+        """Stop the threads that report."""
         self._stop.set()
 
     def _watch(self, unready: Callable[[], list[str]]) -> None:
         reasons: list[str] | None = None
         while True:
-            found = unready()
-            if found != reasons:
-                self.tell(Told(reasons=found))
-                reasons = found
+            current = unready()
+            if current != reasons:
+                self.tell(Told(reasons=current))
+                reasons = current
             if self._stop.wait(_UNREADY if reasons else _READY):
                 return
 
     def _send(self) -> None:
-        with contextlib.suppress(OSError):  # the supervisor is gone, which is noticed where it is listened to
+        with contextlib.suppress(OSError):  # the supervisor has ended, which `_listen` handles
             while True:
                 self._socket.sendall(msgspec.json.encode(self._sending.get()) + b"\n")
 
@@ -172,9 +172,9 @@ class Leash:
         if heard.metrics is not None:
             with self._lock:
                 wanted, self._scrapes = self._scrapes, []
-            for one in wanted:
-                with contextlib.suppress(Exception):  # who asked has given up
-                    one.set_result(heard.metrics)
+            for waiter in wanted:
+                with contextlib.suppress(Exception):  # the waiting request was cancelled
+                    waiter.set_result(heard.metrics)
 
     def _ping(self, number: int) -> None:
         if self._loop is None:

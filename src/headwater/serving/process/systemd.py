@@ -1,4 +1,4 @@
-"""Tells systemd that a service lives or stops: the protocol of sd_notify, without its library."""
+"""Notifies systemd of readiness, liveness and shutdown: the protocol of sd_notify, without its library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _EVERY: Final = 1.0  # seconds
 
 
 class Notifier:
-    """Tells systemd, where it started the process and wants to be told; else nothing.
+    """Sends notifications to systemd, if it started the process with Type=notify.
 
     Args:
-        address: of systemd's socket, as NOTIFY_SOCKET has it; None tells nobody.
+        address: of systemd's socket, from NOTIFY_SOCKET; None sends nothing.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -21,17 +21,17 @@ class Notifier:
         self._told = -_EVERY
 
     def alive(self, now: float) -> None:
-        """Say that the process lives, at most once a second, by a clock in seconds."""
+        """Send READY and WATCHDOG, at most once a second. now: seconds of a monotonic clock."""
         if self._address is not None and now - self._told >= _EVERY:
             self._told = now
             self._send(b"READY=1\nWATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the service ends."""
+        """Send STOPPING."""
         if self._address is not None:
             self._send(b"STOPPING=1")
 
     def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-            one.settimeout(0)
-            one.sendto(message, self._address or "")
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(0)
+            channel.sendto(message, self._address or "")

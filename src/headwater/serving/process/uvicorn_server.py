@@ -1,4 +1,4 @@
-"""An ASGI app served by uvicorn's protocol, in a thread of this process."""
+"""Serves an ASGI app with uvicorn's protocol, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from headwater.serving.http.connection import Connection, Connections, Limits
 
 _BACKLOG: Final = 2048
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
-_SWEEP: Final = 0.5  # seconds between two looks at connections whose time is up
-_LOOK: Final = 0.02  # seconds between two looks, when the server ends
+_SWEEP: Final = 0.5  # seconds between two checks for connections whose time is over
+_LOOK: Final = 0.02  # seconds between two checks during shutdown
 
 Closing = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Door:
-    """How a server comes and goes.
+    """Startup and shutdown of a server.
 
-    fd: a socket that listens already and that other processes share; None opens one. drain: seconds before it stops, in which every
-    answer says that its connection ends, so that whoever asks goes elsewhere. grace: seconds that answers under way may take then.
-    limits: what clients may hold open. begun: called with the event loop once it serves.
+    fd: a shared listening socket; None opens one. drain: seconds before shutdown in which every response has `Connection: close`, so
+    that clients reconnect elsewhere. grace: seconds that responses in progress may then take. limits: of client connections. begun:
+    called with the event loop once it serves.
     """
 
     fd: int | None = None
@@ -46,10 +46,10 @@ class Door:
 
 @contextmanager
 def serving(app: App, host: str, port: int, *, closing: Closing | None = None, door: Door = Door()) -> Iterator[str]:
-    """Serve `app` while the context lasts, and end with `closing`; the address at which it is reached.
+    """Serve `app` while the context lasts, then call `closing`; yields the URL.
 
     Raises:
-        UsageError: the address is taken, or is none of this machine.
+        UsageError: the address is in use, or not one of this machine.
     """
     listener = open_listener(host, port) if door.fd is None else socket.socket(fileno=door.fd)
     thread = _Thread(app, listener, closing, door)
@@ -57,26 +57,26 @@ def serving(app: App, host: str, port: int, *, closing: Closing | None = None, d
     thread.begun.wait()
     try:
         if thread.error is not None:
-            raise UsageError(f"cannot listen at {host}:{port}: {thread.error}") from thread.error
+            raise UsageError(f"cannot listen on {host}:{port}: {thread.error}") from thread.error
         yield f"http://{socket.gethostname() if host in _EVERYWHERE else f'[{host}]' if ':' in host else host}:{port}"
     finally:
         thread.end()
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Open a listening socket.
 
     Raises:
-        UsageError: the address is taken, or is none of this machine.
+        UsageError: the address is in use, or not one of this machine.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG)
     except OSError as error:
-        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}; give another address with --listen") from error
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another address with --listen") from error
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that requests are answered on: uvloop's, where there is one."""
+    """The event loop for requests: uvloop's, except on Windows."""
     if sys.platform == "win32":
         return asyncio.new_event_loop()
     import uvloop
@@ -97,16 +97,16 @@ class _Thread(threading.Thread):
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 (raised by whoever started the thread)
+        except BaseException as error:  # noqa: BLE001 (raised in the thread that started this one)
             self.error = error
         finally:
             self._listener.close()
             self.begun.set()
 
     def end(self) -> None:
-        """Let connections end and answers go out, and stop."""
+        """Drain connections, and stop."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            with contextlib.suppress(RuntimeError):  # the loop has already ended
                 self._loop.call_soon_threadsafe(self._leave.set)
         self.join()
 
@@ -138,7 +138,7 @@ class _Thread(threading.Thread):
         self.begun.set()
         await self._leave.wait()
         state.leaving = True
-        await asyncio.sleep(self._door.drain)  # answered as before, but each client hears that its connection ends
+        await asyncio.sleep(self._door.drain)  # requests are answered as before, with Connection: close
         server.close()
         await self._accept_rest(connection)
         await self._finish(state)
@@ -147,7 +147,7 @@ class _Thread(threading.Thread):
             await self._closing()
 
     async def _accept_rest(self, connection: Callable[[], Connection]) -> None:
-        """Take in who has connected before the socket is closed; the operating system would end those connections unanswered."""
+        """Accept pending connections before the socket is closed; the operating system would reset them."""
         assert self._loop is not None
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -157,7 +157,7 @@ class _Thread(threading.Thread):
         self._listener.close()
 
     async def _finish(self, state: Connections) -> None:
-        """Wait for the answers under way, and end every connection."""
+        """Wait for responses in progress, and close every connection."""
         until = clock.stopwatch() + self._door.grace
         while True:
             state.close_idle()
@@ -169,13 +169,13 @@ class _Thread(threading.Thread):
             await asyncio.sleep(_LOOK)
         for task in list(state.tasks):
             task.cancel()
-        for one in list(state.connections):
-            one.transport.abort()
+        for connection in list(state.connections):
+            connection.transport.abort()
         await asyncio.sleep(0)
 
 
 async def _sweep(state: Connections) -> None:
-    """Write the time into answers once a second, and end connections whose time is up."""
+    """Update the Date header, and close connections whose time is over."""
     loop = asyncio.get_running_loop()
     while True:
         state.default_headers = [(b"date", formatdate(clock.now_micros() / 1e6, usegmt=True).encode())]

@@ -1,4 +1,4 @@
-"""What third parties have answered: for one request, and counted for all."""
+"""Results of third-party calls for one request, and their counters."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds: upper ends of `Tally.seconds`, whose last place counts what took longer."""
+"""Upper bounds of `CallCounts.seconds`, in seconds; its last count is of longer calls."""
 
 
 @dataclass
 class Tally:
-    """What became of one third party's features, counted since the start.
+    """Counters of one third party since the start of the process.
 
-    rows: for each row that asked, where its values came from: kept, stale, fetched, or fallback. calls: outcomes of calls: answered,
-    nothing (the third party has no answer), or why there is none. repeated: how often a call was. seconds, total: how long calls took.
+    rows: requested rows by origin of their values: kept, stale, fetched, or fallback. calls: by outcome: answered, nothing (no data), or
+    the reason of a failure. repeated: number of retries. seconds, total: durations of calls.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -26,16 +26,16 @@ class Tally:
     total: float = 0.0
 
     def took(self, seconds: float) -> None:
-        """Count how long a call took."""
+        """Count the duration of a call."""
         self.seconds[next((n for n, end in enumerate(BUCKETS) if seconds <= end), len(BUCKETS))] += 1
         self.total += seconds
 
 
 @dataclass(frozen=True)
 class Contact:
-    """What one request learnt of one third party: how many rows by where their values came from, and seconds until it had them.
+    """The calls of one request to one third party: rows by origin of their values, and seconds until they were complete.
 
-    reasons: why rows have fallback values.
+    reasons: rows with fallback values, by reason.
     """
 
     rows: Mapping[str, int]
@@ -45,10 +45,10 @@ class Contact:
 
 @dataclass(frozen=True)
 class Called:
-    """The third-party features of some rows.
+    """The third-party features of rows.
 
-    values, statuses: by feature name; for each row a value, and a place in `events.statuses.STATUSES` as a byte. ages: by third party, for
-    each row the seconds since it answered, None for fallback values. asked: by third party.
+    values, statuses: by feature name; for each row a value, and an index into `events.statuses.STATUSES` as a byte. ages: by third party,
+    for each row the seconds since its response, None for fallback values. contacts: by third party.
     """
 
     values: dict[str, list[object]]
@@ -58,5 +58,5 @@ class Called:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the time ran out before a third party had answered."""
-        return any(one.reasons.get("cut off", 0) > 0 for one in self.asked.values())
+        """Whether a call was cut off by the latency budget."""
+        return any(contact.reasons.get("cut off", 0) > 0 for contact in self.asked.values())

@@ -1,4 +1,4 @@
-"""A circuit breaker: whoever fails half of the time is left alone for a while, and then asked once."""
+"""A circuit breaker: stops calls after failures, and tests recovery with one call."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final, Literal
 
 from headwater import clock
 
-_LAST: Final = 20  # calls that count
-_LEAST: Final = 10  # before there are so many, nothing is concluded
+_LAST: Final = 20  # calls in the window
+_LEAST: Final = 10  # calls before the breaker may open
 
 
 class Breaker:
-    """Whether to ask a third party; closed at first.
+    """A circuit breaker, closed at first.
 
-    It opens when at least half of the last 20 calls (of 10, while there are no more) failed. After `pause` seconds one call is let through:
-    if it succeeds the breaker closes, else it opens again.
+    It opens when at least half of the last 20 calls failed (from 10 calls on). After `pause` seconds one call is allowed: if it succeeds
+    the breaker closes, else it opens again.
 
     Args:
         pause: seconds; None for a breaker that never opens.
-        now: seconds on a clock that never goes back.
+        now: a monotonic clock, seconds.
     """
 
     def __init__(self, pause: float | None, *, now: Callable[[], float] = clock.stopwatch) -> None:
@@ -31,13 +31,13 @@ class Breaker:
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:
-        """Half-open while one call may try, or tries."""
+        """The state; half-open while one test call is allowed or in progress."""
         if self._until is None:
             return "closed"
         return "open" if self._now() < self._until else "half-open"
 
     def allows(self) -> bool:
-        """Whether to make a call now; who is allowed to tells how it went by `told`, or by `untold`."""
+        """Whether to make a call now; an allowed call must end with `record` or `release`."""
         if self._until is None:
             return True
         if self._trying or self._now() < self._until:
@@ -46,9 +46,9 @@ class Breaker:
         return True
 
     def told(self, *, succeeded: bool) -> None:
-        """Note how a call went."""
+        """Record the outcome of a call."""
         if self._until is not None:
-            if self._trying:  # else a call from before it opened, which says nothing new
+            if self._trying:  # a call from before the breaker opened does not count
                 self._trying = False
                 self._until = None if succeeded else self._opened()
                 self._last.clear()
@@ -58,7 +58,7 @@ class Breaker:
             self._until = self._opened()
 
     def untold(self) -> None:
-        """Note that a call ended without a verdict on the third party."""
+        """End a call that neither succeeded nor failed."""
         self._trying = False
 
     def _opened(self) -> float:

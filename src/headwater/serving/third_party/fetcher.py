@@ -1,9 +1,9 @@
-"""Features of third parties in the path of a request: asked at once, kept, shared, given up in time; the prediction comes in any case.
+"""Third-party features in the request path: called concurrently, cached, deduplicated, time-limited. A prediction is always returned.
 
-    request -> kept answers -> calls that others have under way -> calls of its own (breaker, places, repetitions) -> fallback values
+    request -> cached responses -> calls in progress for other requests -> new calls (breaker, connections, retries) -> fallback values
 
-A call belongs to whoever waits for it, and to the answers that are kept: where these are, it goes on to its own timeout when the request
-that began it can wait no longer, and the next one has what it brings.
+If responses are cached, a call continues to its own timeout after the request that started it has timed out, so that later requests have
+its result.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ from headwater.serving.third_party.circuit_breaker import Breaker
 from headwater.serving.third_party.http_call import Caller, CallError, Columns, Fields, Places
 
 FALLBACK: Final = STATUSES.index("fallback")
-_PAUSE: Final = 0.05  # of the timeout: the longest first pause before a call is repeated; each next one may be twice as long
+_PAUSE: Final = 0.05  # share of the timeout: the longest pause before the first retry; doubled for each next one
 
 OnAnswer = Callable[[HttpFeatures, Fields, Columns, int], None]
-"""Told of each answer of a third party: the request fields, the columns, and t of the request that it was fetched for, microseconds."""
+"""Called with each response of a third party: request fields, columns, and t of the request that it was fetched for, microseconds."""
 
 
 class ThirdParty:
-    """Asks the third parties of a feature service; one in each process, for one event loop. `tallies` counts, by third party.
+    """Fetches the third-party features of a feature service; one in each process and event loop. `counts`: by third party.
 
     Args:
-        features: whom to ask; `FeatureService.http_features`.
-        on_answer: told of each answer; it must not wait.
-        now: seconds on a clock that never goes back.
+        features: `FeatureService.http_features`.
+        on_answer: called with each response; it must not block.
+        now: a monotonic clock, seconds.
 
     Raises:
-        UsageError: the environment lacks a secret.
+        UsageError: a secret is not in the environment.
     """
 
     def __init__(
         self, features: Iterable[HttpFeatures], *, on_answer: OnAnswer | None = None, now: Callable[[], float] = clock.stopwatch
     ) -> None:
-        some = list(features)
+        definitions = list(features)
         self._now = now
         verify = httpx.create_ssl_context(trust_env=False)
-        self._parties = [_Party(http, Caller(http), Places(http.concurrency, verify), on_answer, now) for http in some]
+        self._parties = [_Party(http, Caller(http), Places(http.concurrency, verify), on_answer, now) for http in definitions]
         self.tallies = {party.http.name: party.tally for party in self._parties}
 
     async def get(
         self, request: Mapping[str, Sequence[object]], count: int, *, seconds: float | None = None, t: int | None = None
     ) -> Called:
-        """The features of `count` rows, whose request fields stand in columns.
+        """The features of `count` rows, given as columns of request fields.
 
         Args:
-            request: columns, of which those that third parties are asked about are read; of other columns nothing is.
-            count: how many rows.
-            seconds: what does not answer within them is cut off; None waits for the third parties' own timeouts.
-            t: the moment of the request, microseconds; None is now.
+            request: columns; those that the third parties need are read.
+            count: number of rows.
+            seconds: time limit, after which calls are cut off; None waits for the third parties' own timeouts.
+            t: request time, microseconds; None is now.
 
         Raises:
-            DataError: a field is missing, or of another type than defined.
+            DataError: a field is missing, or of a type other than defined.
         """
         start, at = self._now(), clock.now_micros() if t is None else t
         looks = [party.look(request, count) for party in self._parties]
@@ -88,11 +88,11 @@ class ThirdParty:
         return called
 
     def states(self) -> dict[str, str]:
-        """How each breaker stands: closed, open or half-open."""
+        """The state of each circuit breaker: closed, open or half-open."""
         return {party.http.name: party.breaker.state for party in self._parties}
 
     async def close(self) -> None:
-        """End all calls and let go of connections."""
+        """Cancel all calls and close connections."""
         for party in self._parties:
             await party.close()
 
@@ -100,7 +100,7 @@ class ThirdParty:
 async def _wait(
     looks: Sequence[_Look], pending: set[asyncio.Task[_Kept | str]], left: float | None, start: float, now: Callable[[], float]
 ) -> None:
-    """Until all calls are done or no time is left; each third party notes when it was done."""
+    """Wait until all calls are done or the time is over; record for each third party when its calls were done."""
     until = None if left is None else now() + left
     while pending:
         _, pending = await asyncio.wait(
@@ -118,7 +118,7 @@ async def _wait(
 
 @dataclass(frozen=True)
 class _Kept:
-    """An answer, and when it came on the clock that never goes back."""
+    """A cached response, and when it arrived on the monotonic clock."""
 
     columns: Columns
     at: float
@@ -126,14 +126,14 @@ class _Kept:
 
 @dataclass
 class _Flight:
-    """A call under way, and how many requests wait for it."""
+    """A call in progress, and the number of requests that wait for it."""
 
     task: asyncio.Task[_Kept | str]
     waiting: int = 0
 
 
 class _Party:
-    """One third party: its answers that are kept, its calls under way, and whether and how many more may be made."""
+    """One third party: its cached responses, calls in progress, circuit breaker and connections."""
 
     def __init__(self, http: HttpFeatures, caller: Caller, places: Places, on_answer: OnAnswer | None, now: Callable[[], float]) -> None:
         self.http, self.caller, self.now = http, caller, now
@@ -148,10 +148,10 @@ class _Party:
         self._places, self._on_answer = places, on_answer
 
     def look(self, request: Mapping[str, Sequence[object]], count: int) -> _Look:
-        """What some rows ask, and what is kept of it.
+        """The lookups of rows, with cached responses.
 
         Raises:
-            DataError: a field is missing, or of another type than defined.
+            DataError: a field is missing, or of a type other than defined.
         """
         lacking = [name for name in self.http.request if name not in request]
         if lacking:
@@ -162,18 +162,18 @@ class _Party:
         return _Look(self, rows, {fields: kept for fields in set(rows) if fields is not None and (kept := self.kept(fields))})
 
     def kept(self, fields: Fields) -> _Kept | None:
-        """An answer that may be given again."""
-        found = self._kept.get(fields)
-        if found is None:
+        """A cached response that has not expired; None where there is none."""
+        cached = self._kept.get(fields)
+        if cached is None:
             return None
-        if self.now() - found.at > self.oldest:
+        if self.now() - cached.at > self.oldest:
             del self._kept[fields]
             return None
         self._kept.move_to_end(fields)
-        return found
+        return cached
 
     def fly(self, fields: Fields, t: int) -> _Flight | None:
-        """The call that asks this: one under way, or a new one; None where the breaker is open."""
+        """The call for these fields, in progress or new; None where the breaker is open."""
         flight = self.flights.get(fields)
         if flight is None:
             if not self.breaker.allows():
@@ -182,14 +182,14 @@ class _Party:
         return flight
 
     def leave(self, fields: Fields, flight: _Flight) -> None:
-        """Wait no longer for a call; nobody's call, whose answer would not be kept, is ended."""
+        """Stop waiting for a call; a call without waiters is cancelled, unless its response would be cached."""
         flight.waiting -= 1
         if not flight.waiting and not self.fresh and not flight.task.done():
             self.flights.pop(fields, None)
             flight.task.cancel()
 
     async def close(self) -> None:
-        """End all calls."""
+        """Cancel all calls."""
         tasks = [flight.task for flight in self.flights.values()]
         for task in tasks:
             task.cancel()
@@ -199,11 +199,11 @@ class _Party:
         await self._places.close()
 
     async def _fetch(self, fields: Fields, t: int) -> _Kept | str:
-        """What the third party answers, or why it does not; a task, so it raises nothing."""
-        start, told = self.now(), False
+        """The response, or the reason of a failure; a task, so it raises nothing."""
+        start, recorded = self.now(), False
         try:
             columns = await self._answered(fields, start)
-            told = True
+            recorded = True
             self.breaker.told(succeeded=True)
             self.tally.calls["nothing" if all(value is None for value in columns) else "answered"] += 1
             kept = _Kept(columns, self.now())
@@ -212,7 +212,7 @@ class _Party:
                 self._on_answer(self.http, fields, columns, t)
             return kept
         except CallError as error:
-            told = True
+            recorded = True
             if error.against:
                 self.breaker.told(succeeded=False)
             else:
@@ -220,16 +220,16 @@ class _Party:
             self.tally.calls[error.reason] += 1
             return error.reason
         except asyncio.CancelledError:
-            if fields in self._calling and self.now() - start >= self._timeout / 2:  # else it had no fair chance
-                told = True
+            if fields in self._calling and self.now() - start >= self._timeout / 2:  # a shorter call says nothing about the third party
+                recorded = True
                 self.breaker.told(succeeded=False)
             self.tally.calls["cut off"] += 1
             raise
-        except Exception as error:  # noqa: BLE001 (a prediction does not fail for what it can do without; the name is counted)
+        except Exception as error:  # noqa: BLE001 (a prediction does not fail for an optional feature; the class is counted)
             self.tally.calls[type(error).__name__] += 1
             return type(error).__name__
         finally:
-            if not told:
+            if not recorded:
                 self.breaker.untold()
             self._calling.discard(fields)
             self.tally.took(self.now() - start)
@@ -238,10 +238,10 @@ class _Party:
                 del self.flights[fields]
 
     async def _answered(self, fields: Fields, start: float) -> Columns:
-        """The columns, by as many calls as the timeout has room for.
+        """The columns, with retries within the timeout.
 
         Raises:
-            CallError: there are none.
+            CallError: every call failed.
         """
         reason = "no place"
         try:
@@ -272,7 +272,7 @@ class _Party:
 
 @dataclass
 class _Look:
-    """One request at one third party: the fields of each row (None: nothing to ask), and answers that were kept."""
+    """The lookups of one request at one third party: the fields of each row (None: a null field, no call), and cached responses."""
 
     party: _Party
     rows: list[Fields | None]
@@ -282,16 +282,16 @@ class _Look:
     seconds: float = 0.0
 
     def begin(self, t: int) -> None:
-        """Begin or join the calls that are needed; what is stale is fetched anew for those who come later."""
+        """Start or join the calls that are needed; stale responses are refreshed for later requests."""
         party = self.party
         for fields in dict.fromkeys(self.rows):
             if fields is None:
                 continue
-            found = self.kept.get(fields)
-            if found is not None and party.now() - found.at <= party.fresh:
+            cached = self.kept.get(fields)
+            if cached is not None and party.now() - cached.at <= party.fresh:
                 continue
             flight = party.fly(fields, t)
-            if found is not None:
+            if cached is not None:
                 continue
             if flight is None:
                 self.reasons[fields] = "open"
@@ -300,7 +300,7 @@ class _Look:
                 self.flights[fields] = flight
 
     def leave(self) -> None:
-        """Take what has come, and wait no longer for the rest."""
+        """Collect the finished calls, and stop waiting for the others."""
         for fields, flight in self.flights.items():
             done = flight.task.result() if flight.task.done() and not flight.task.cancelled() else "cut off"
             if isinstance(done, str):

@@ -1,4 +1,4 @@
-"""One call of a third party: a request made of fields, and of its answer the columns, or the reason why there are none."""
+"""One HTTP call of a third party: a request built from fields, and its response parsed into columns, or the reason of a failure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from headwater.errors import DataError, UsageError
 Fields = tuple[object, ...]
 """The request fields of one call, in the order of the definition."""
 Columns = tuple[object, ...]
-"""The columns of one answer, in the order of the definition."""
+"""The columns of one response, in the order of the definition."""
 
-LARGEST: Final = 1_000_000  # bytes of an answer
-LONGEST: Final = 4_096  # characters of a text in an answer, which is kept
+LARGEST: Final = 1_000_000  # bytes of a response
+LONGEST: Final = 4_096  # characters of a string in a response, since responses are cached
 _LONG: Final = 8_000  # characters of a URL
-_NOTHING: Final = (204, 404, 410)  # says that there is no answer to the question
-_ABOUT_US: Final = (401, 403, 407, 408, 429)  # of the 4xx, those that another request would get as well
+_NOTHING: Final = (204, 404, 410)  # no data for the fields
+_ABOUT_US: Final = (401, 403, 407, 408, 429)  # of the 4xx, those not caused by the fields of the request
 _AGAIN: Final = (502, 503, 504)
 _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0)
 _USUAL: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "headwater"}
@@ -37,9 +37,9 @@ _JSON: Final = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class CallError(Exception):
-    """A call without an answer.
+    """A failed call.
 
-    reason: one of few words, for counters. again: it may go better at once. against: it tells against the third party, not the request.
+    reason: a short label, for counters. again: a retry may succeed. against: a failure of the third party, not of the request.
     """
 
     def __init__(self, reason: str, *, again: bool = False, against: bool = True) -> None:
@@ -48,11 +48,10 @@ class CallError(Exception):
 
 
 class Places:
-    """Connections to one third party, so many at most; whoever finds none free waits.
+    """A limited number of connections to one third party; further calls wait.
 
-    Each place is a pool of one connection, thrown away with a call that fails or is given up: a pool of httpcore forgets about a connection
-    whose call is cancelled as it begins, and one that all calls share would be full of such in the end. Nothing here follows a redirect,
-    keeps a cookie, asks a proxy, writes a URL to a log, or minds the time.
+    Each connection is an httpcore pool of its own, closed after a call that fails or is cancelled: a shared pool leaks a connection whose
+    call is cancelled while it starts, and would fill up. Redirects, cookies, proxies, logs of URLs and timeouts are off.
     """
 
     def __init__(self, most: int, verify: ssl.SSLContext) -> None:
@@ -62,27 +61,27 @@ class Places:
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """A place, for one call after the other."""
+        """A connection for consecutive calls."""
         async with self._free:
-            one = self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE, trust_env=False)
+            connection = self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE, trust_env=False)
             try:
-                yield one
+                yield connection
             except BaseException:
-                await one.aclose()
+                await connection.aclose()
                 raise
-            self._idle.append(one)
+            self._idle.append(connection)
 
     async def close(self) -> None:
-        """Let go of idle connections."""
+        """Close idle connections."""
         while self._idle:
             await self._idle.pop().aclose()
 
 
 class Caller:
-    """Calls one third party; secrets are read as it is made.
+    """Calls one third party; secrets are read by the constructor.
 
     Raises:
-        UsageError: a secret is not set, or no header can hold it.
+        UsageError: a secret is not set, or not valid in a header.
     """
 
     def __init__(self, http: HttpFeatures) -> None:
@@ -92,15 +91,15 @@ class Caller:
         self._paths = [(path.split("."), dtype) for path, dtype in http.columns.values()]
         self._body = http.method == "POST"
         placed = set(PLACE.findall(http.url))
-        self._rest = [(place, name) for place, name in enumerate(http.request) if name not in placed]
+        self._rest = [(position, name) for position, name in enumerate(http.request) if name not in placed]
 
     def fields(self, values: Sequence[object]) -> Fields | None:
-        """The fields of a call; None where one is null, so that there is nothing to ask.
+        """The fields of a call; None where one is null, which needs no call.
 
         Raises:
-            DataError: one is of another type than defined.
+            DataError: a field is of a type other than defined.
         """
-        made = []
+        fields = []
         for (name, dtype), value in zip(self._http.request.items(), values, strict=True):
             if value is None:
                 return None
@@ -108,14 +107,14 @@ class Caller:
                 raise DataError(
                     f"third-party features {self._http.name!r}: the request's {name!r} is {value!r:.100}; give {DTYPES[dtype]}, or null"
                 )
-            made.append(value.astimezone(UTC) if isinstance(value, datetime) else dtype(value))
-        return tuple(made)
+            fields.append(value.astimezone(UTC) if isinstance(value, datetime) else dtype(value))
+        return tuple(fields)
 
     async def call(self, fields: Fields, over: httpx.AsyncHTTPTransport) -> Columns:
-        """Ask once, at a place of its own.
+        """Call once, over a connection of `Connections`.
 
         Raises:
-            CallError: there is no answer that can be used.
+            CallError: no valid response.
         """
         request = self._request(fields)
         try:
@@ -134,22 +133,22 @@ class Caller:
     def _request(self, fields: Fields) -> httpx.Request:
         texts = dict(zip(self._http.request, map(_text, fields), strict=True))
         path, mark, query = self._http.url.partition("?")
-        if any(texts[name] in ("", ".", "..") for name in PLACE.findall(path)):  # would ask for another page
+        if any(texts[name] in ("", ".", "..") for name in PLACE.findall(path)):  # would change the path
             raise CallError("unfit field", against=False)
-        made = [PLACE.sub(lambda found: quote(texts[found[1]], safe=""), part) for part in (path, query)]
+        filled = [PLACE.sub(lambda match: quote(texts[match[1]], safe=""), template) for template in (path, query)]
         if not self._body:
             more = [f"{quote(name)}={quote(texts[name], safe='')}" for _, name in self._rest]
-            made[1] = "&".join([made[1]] * bool(made[1]) + more)
-        url = made[0] + "?" * bool(mark or made[1]) + made[1]
+            filled[1] = "&".join([filled[1]] * bool(filled[1]) + more)
+        url = filled[0] + "?" * bool(mark or filled[1]) + filled[1]
         if len(url) > _LONG:
             raise CallError("unfit field", against=False)
         if not self._body:
             return httpx.Request("GET", url, headers=self._headers)
-        content = msgspec.json.encode({name: fields[place] for place, name in self._rest})
+        content = msgspec.json.encode({name: fields[position] for position, name in self._rest})
         return httpx.Request("POST", url, headers=self._headers, content=content)
 
     async def _data(self, answer: httpx.Response) -> bytes | None:
-        """The body of an answer; None where the third party has none to this question."""
+        """The body of a response; None where the third party has no data for the fields."""
         status = answer.status_code
         if status not in _NOTHING and not 200 <= status < 300:
             if 300 <= status < 400:
@@ -157,55 +156,55 @@ class Caller:
             raise CallError(f"status {status}", again=status in _AGAIN, against=status >= 500 or status in _ABOUT_US)
         if status not in _NOTHING and not _JSON.match(answer.headers.get("content-type", "")):
             raise CallError("content type")
-        if answer.headers.get("content-encoding", "identity") != "identity":  # a small body may become a large one
+        if answer.headers.get("content-encoding", "identity") != "identity":  # a small compressed body may decompress to a large one
             raise CallError("encoded")
-        parts, size = [], 0
-        async for part in answer.aiter_raw():
-            size += len(part)
+        chunks, size = [], 0
+        async for chunk in answer.aiter_raw():
+            size += len(chunk)
             if size > LARGEST:
                 raise CallError("too large")
-            parts.append(part)
-        return None if status in _NOTHING else b"".join(parts)
+            chunks.append(chunk)
+        return None if status in _NOTHING else b"".join(chunks)
 
     def _columns(self, data: bytes | None) -> Columns:
         if data is None:
             return (None,) * len(self._paths)
         try:
-            found = msgspec.json.decode(data)
+            document = msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise CallError("not JSON") from error
-        if not isinstance(found, dict | list):
+        if not isinstance(document, dict | list):
             raise CallError("wrong type")
-        return tuple(_column(found, path, dtype) for path, dtype in self._paths)
+        return tuple(_column(document, path, dtype) for path, dtype in self._paths)
 
 
-def _column(found: object, path: Sequence[str], dtype: type) -> object:
-    """The value at a place of an answer, None where it is null or not there.
+def _column(value: object, path: Sequence[str], dtype: type) -> object:
+    """The value at a path of a response, None where it is null or absent.
 
     Raises:
-        CallError: something of another type is there.
+        CallError: a value of another type.
     """
-    for part in path:
-        if isinstance(found, dict):
-            found = found.get(part)
-        elif isinstance(found, list) and part.isdecimal():
-            found = found[int(part)] if int(part) < len(found) else None
-        elif found is not None:
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal():
+            value = value[int(step)] if int(step) < len(value) else None
+        elif value is not None:
             raise CallError("wrong type")
-    if found is None:
+    if value is None:
         return None
-    if dtype is datetime and isinstance(found, str):
+    if dtype is datetime and isinstance(value, str):
         try:
-            found = datetime.fromisoformat(found)
+            value = datetime.fromisoformat(value)
         except ValueError as error:
             raise CallError("wrong type") from error
-    if not fits(found, dtype):
+    if not fits(value, dtype):
         raise CallError("wrong type")
-    if isinstance(found, str) and len(found) > LONGEST:
+    if isinstance(value, str) and len(value) > LONGEST:
         raise CallError("too large")
-    if isinstance(found, datetime):
-        return found.astimezone(UTC)
-    return float(found) if dtype is float else found  # type: ignore[arg-type]  # a number, as `fits` has seen
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return float(value) if dtype is float else value  # type: ignore[arg-type]  # a number, as checked by `fits`
 
 
 def _text(value: object) -> str:
@@ -217,10 +216,10 @@ def _text(value: object) -> str:
 def _header(http: HttpFeatures, name: str, value: str | Env) -> str:
     if not isinstance(value, Env):
         return value
-    found = settings.secret(value.name)
-    if not (found.isascii() and found.isprintable()):  # its value is not said
+    secret = settings.secret(value.name)
+    if not (secret.isascii() and secret.isprintable()):  # the message does not contain its value
         raise UsageError(
-            f"third-party features {http.name!r}: the environment variable {value.name} holds characters that the header {name!r} cannot; "
-            "is there the end of a line in it?"
+            f"third-party features {http.name!r}: the environment variable {value.name} has characters that are not allowed in the header "
+            f"{name!r}; allowed: printable ASCII. Check for a line break at its end"
         )
-    return found
+    return secret

@@ -1,4 +1,4 @@
-"""The latency limit of a model: a deadline that travels with a request, and what has to be left of it for the work after third parties."""
+"""The latency budget of a model: a deadline for each request, and the time reserved for the work after third-party calls."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 from headwater import clock
 from headwater.definitions.durations import SECOND, Duration, micros
 
-_GUESS: Final = 0.1  # of the budget, before anything was measured
-_MOST: Final = 0.5  # of the budget: one pause of the machine must not keep third parties from being asked
+_GUESS: Final = 0.1  # share of the budget, before there are measurements
+_MOST: Final = 0.5  # share of the budget, at most: one pause of the machine must not prevent third-party calls
 _FEW: Final = 64  # measurements
 _CALLS: Final = "third party"
 
 
 @dataclass
 class Deadline:
-    """When an answer is due, and where its time went; made by `LatencyLimit.start` as a request arrives.
+    """The deadline of a response, and the seconds of its stages; created by `LatencyLimit.start` when a request arrives.
 
-    budget: seconds; None is without end. `stages` are seconds by name, in order, as `lap` has cut them. granted: what third parties got.
+    budget: seconds; None is unlimited. stages: seconds by name, in order, recorded by `lap`. granted: seconds for third parties.
     """
 
     budget: float | None = None
@@ -41,18 +41,18 @@ class Deadline:
         return self.now() - self.started
 
     def left(self) -> float:
-        """Seconds until the answer is due: less than nothing where it is late, infinite without a budget."""
+        """Seconds until the deadline: negative after it, infinite without a budget."""
         return math.inf if self.budget is None else self.budget - self.spent()
 
     def lap(self, stage: str) -> None:
-        """Say that what went on since the last lap was this stage."""
+        """Add the time since the last lap to a stage."""
         now = self.now()
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._cut
         self._cut = now
 
 
 class Pace:
-    """How long something takes lately at worst: what 995 of 1,000 measurements do not exceed, by the last 512."""
+    """A rolling quantile of durations: the 99.5th percentile of the last 512."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=512)
@@ -60,12 +60,12 @@ class Pace:
         self._count = 0
 
     def add(self, seconds: float) -> None:
-        """Take in one more measurement."""
+        """Add a measurement."""
         self._last.append(seconds)
         self._count += 1
         if self._count % 16 == 0 or self._count < 64 or seconds > (self._worst or 0.0):
-            found = sorted(self._last)
-            self._worst = found[math.ceil(0.995 * len(found)) - 1]
+            ordered = sorted(self._last)
+            self._worst = ordered[math.ceil(0.995 * len(ordered)) - 1]
 
     def worst(self, guess: float) -> float:
         """Seconds; at least `guess` while there are few measurements."""
@@ -77,9 +77,9 @@ class Pace:
 class LatencyLimit:
     """A model's latency budget; one in each process, for all requests.
 
-    Third-party calls that still run when no more is left than the rest takes at worst are cut off: reading, request features, the
-    model, and how much too late one wakes up, as measured of the last answers. `late` counts answers that came after their time all the
-    same, `cut_off` those that went out with third-party features cut off.
+    Third-party calls are cut off when the time left is what the rest of a request needs: reading, request features, the model, and the
+    delay of waking up, as measured in the last requests. `late` counts responses after their deadline, `cut_off` those with third-party
+    features cut off.
 
     >>> limit = LatencyLimit("80ms")
     >>> due = limit.start()
@@ -94,18 +94,18 @@ class LatencyLimit:
         self._rest = Pace()
 
     def start(self, since: float | None = None) -> Deadline:
-        """The deadline of a request that has just arrived, or that arrived when the clock showed `since`."""
+        """The deadline of a request that arrives now, or that arrived at `since` on the clock."""
         return Deadline(self.budget, self._now, math.nan if since is None else since)
 
     def for_calls(self, deadline: Deadline) -> float | None:
-        """Seconds that third parties may still take; None without a budget."""
+        """Seconds left for third-party calls; None without a budget."""
         if self.budget is None:
             return None
         deadline.granted = deadline.left() - min(self._rest.worst(_GUESS * self.budget), _MOST * self.budget)
         return deadline.granted
 
     def done(self, deadline: Deadline, *, cut_off: bool = False) -> None:
-        """Learn from a request that was answered: what it took after `deadline.lap("third party")`."""
+        """Record a request: the seconds of its stages after `deadline.lap("third party")`."""
         if self.budget is None:
             return
         stages = list(deadline.stages)

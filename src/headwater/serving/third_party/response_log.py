@@ -1,9 +1,9 @@
-"""What third parties have answered, in parquet files: the history that training needs, filled up by serving.
+"""Log of third-party responses in parquet files: serving writes the history that training needs.
 
     FOLDER/NAME/1715000000000000-4711-1.parquet         request fields, columns, fetched_at
 
-`fetched_at` is the last microsecond before the request that an answer was fetched for: so it counts for that request, as it did when
-served, and for none before it.
+`fetched_at` is the microsecond before the request that a response was fetched for: in training it counts for that request, as in serving,
+and for none before it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from headwater import clock, permissions
 from headwater.definitions.http_features import HttpFeatures
 from headwater.serving.third_party.http_call import Columns, Fields
 
-MOST: Final = 200_000  # answers that wait to be written; what comes on top is dropped and counted
+MOST: Final = 200_000  # responses queued to be written; further ones are dropped and counted
 _EVERY: Final = 60.0  # seconds between two files
 FETCHED_AT: Final = "fetched_at"
 
 
 class AnswerLog:
-    """Takes answers from the path of requests and writes them beside it; `add` is an `OnAnswer`, and never waits for the disk.
+    """Queues responses in the request path and writes them in a thread; `add` is an `OnAnswer`, and never waits for the disk.
 
-    written, dropped: answers, counted. failed: why the last file could not be written, else empty; its answers are kept for the next.
+    written, dropped: counts of responses. failed: why the last file could not be written, else empty; its responses go into the next.
 
     Args:
-        folder: holds a folder for each third party, which `hw.parquet` reads as its history.
-        most: answers that may wait.
+        folder: has a folder for each third party, which `hw.parquet` reads as its history.
+        most: limit of queued responses.
     """
 
     def __init__(self, folder: Path, *, most: int = MOST) -> None:
@@ -49,7 +49,7 @@ class AnswerLog:
         self.failed = ""
 
     def add(self, http: HttpFeatures, fields: Fields, columns: Columns, t: int) -> None:
-        """Take one answer, fetched for a request at t, microseconds."""
+        """Queue a response, fetched for a request at t, microseconds."""
         with self._lock:
             if self._waiting >= self._most:
                 self.dropped += 1
@@ -59,36 +59,36 @@ class AnswerLog:
             self._rows[http.name].append((*fields, *columns, t - 1))
 
     def write(self) -> list[Path]:
-        """Write what waits, a file for each third party; the files."""
+        """Write the queued responses, a file for each third party; the paths of the files."""
         with self._lock:
             rows, self._rows = self._rows, defaultdict(list)
-        made = []
-        for name, some in rows.items():
+        paths = []
+        for name, responses in rows.items():
             self._number += 1
             folder = self._folder / name
             path = folder / f"{clock.now_micros()}-{os.getpid()}-{self._number}.parquet"
             draft = path.with_suffix(".draft")
             try:
                 permissions.own_folder(folder)
-                _frame(self._parties[name], some).write_parquet(permissions.create(draft))
+                _frame(self._parties[name], responses).write_parquet(permissions.create(draft))
                 draft.replace(path)
             except (OSError, PolarsError) as error:
                 self.failed = str(error)
                 with suppress(OSError):
                     draft.unlink(missing_ok=True)
                 with self._lock:
-                    self._rows[name] = some + self._rows[name]
+                    self._rows[name] = responses + self._rows[name]
                 continue
             self.failed = ""
-            made.append(path)
+            paths.append(path)
             with self._lock:
-                self._waiting -= len(some)
-                self.written += len(some)
-        return made
+                self._waiting -= len(responses)
+                self.written += len(responses)
+        return paths
 
     @contextmanager
     def running(self, every: float = _EVERY) -> Iterator[AnswerLog]:
-        """Write every so many seconds in a thread while the context lasts, and once at its end."""
+        """Write every `every` seconds in a thread while the context lasts, and once at its end."""
         stop = threading.Event()
 
         def run() -> None:

@@ -1,4 +1,4 @@
-"""The third parties of a project, by feature service: asked for a request, within what its model's latency budget leaves."""
+"""Clients of a project's third parties, by feature service, with the latency budgets of its models."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STATES: Final = ("closed", "half-open", "open")
 
 
 class Parties:
-    """All third parties that the feature services of a project ask; of one event loop.
+    """Clients of the third parties of a project; for one event loop.
 
     Args:
-        project: whose services.
-        on_answer: told of each answer; it must not wait.
+        project: with feature services.
+        on_answer: called with each response; it must not block.
 
     Raises:
-        UsageError: the environment lacks a secret.
+        UsageError: a secret is not in the environment.
     """
 
     def __init__(self, project: Project, *, on_answer: OnAnswer | None = None) -> None:
@@ -35,46 +35,48 @@ class Parties:
         self.limits = {model.name: LatencyLimit(model.latency_budget) for model in project.models if model.latency_budget is not None}
 
     def asks(self, service: str) -> bool:
-        """Whether a feature service asks any."""
+        """Whether a feature service has third-party features."""
         return service in self._of
 
     async def ask(
         self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, limit: LatencyLimit | None, due: Deadline
     ) -> Called:
-        """What third parties say of `count` rows.
+        """The third-party features of `count` rows.
 
         Raises:
-            DataError: a field is missing, or of another type than defined.
+            DataError: a field is missing, or of a type other than defined.
         """
         seconds = None if limit is None else limit.for_calls(due)
         return await self._of[service].get(request, count, seconds=seconds, t=t)
 
     async def close(self) -> None:
-        """End all calls."""
-        for one in self._of.values():
-            await one.close()
+        """Cancel all calls."""
+        for fetcher in self._of.values():
+            await fetcher.close()
 
     def collect(self) -> Iterator[Metric]:
-        """What became of calls and of latency budgets, as prometheus_client asks for it."""
+        """Metrics of calls and latency budgets: the collector interface of prometheus_client."""
         rows = CounterMetricFamily(
-            "headwater_third_party_rows", "rows that asked, by where values came from", labels=["service", "party", "origin"]
+            "headwater_third_party_rows", "requested rows, by origin of their values", labels=["service", "party", "origin"]
         )
-        calls = CounterMetricFamily("headwater_third_party_calls", "calls, by how they ended", labels=["service", "party", "outcome"])
-        seconds = HistogramMetricFamily("headwater_third_party_seconds", "seconds that a call took", labels=["service", "party"])
-        breaker = GaugeMetricFamily("headwater_third_party_breaker", "1 for the state of a breaker", labels=["service", "party", "state"])
-        for service, asked in self._of.items():
-            for party, tally in asked.tallies.items():
+        calls = CounterMetricFamily("headwater_third_party_calls", "calls, by outcome", labels=["service", "party", "outcome"])
+        seconds = HistogramMetricFamily("headwater_third_party_seconds", "seconds of a call", labels=["service", "party"])
+        breaker = GaugeMetricFamily(
+            "headwater_third_party_breaker", "1 for the state of a circuit breaker", labels=["service", "party", "state"]
+        )
+        for service, fetcher in self._of.items():
+            for party, tally in fetcher.tallies.items():
                 for origin, count in tally.rows.items():
                     rows.add_metric([service, party, origin], count)
                 for outcome, count in tally.calls.items():
                     calls.add_metric([service, party, outcome], count)
                 sums = [float(sum(tally.seconds[: n + 1])) for n in range(len(tally.seconds))]
                 seconds.add_metric([service, party], list(zip([*map(str, BUCKETS), "+Inf"], sums, strict=True)), tally.total)
-            for party, state in asked.states().items():
+            for party, state in fetcher.states().items():
                 for name in _STATES:
                     breaker.add_metric([service, party, name], float(name == state))
-        late = CounterMetricFamily("headwater_late", "answers that came after their model's latency budget", labels=["model"])
-        cut = CounterMetricFamily("headwater_cut_off", "answers without what a third party had not said in time", labels=["model"])
+        late = CounterMetricFamily("headwater_late", "responses after their model's latency budget", labels=["model"])
+        cut = CounterMetricFamily("headwater_cut_off", "responses with third-party features cut off", labels=["model"])
         for model, limit in self.limits.items():
             late.add_metric([model], limit.late)
             cut.add_metric([model], limit.cut_off)
@@ -82,13 +84,13 @@ class Parties:
 
 
 def beside(called: Called, seconds: float) -> Beside:
-    """What third parties have answered, as predictions take it; `seconds` that it took."""
+    """The third-party values that a prediction takes. seconds: duration of the calls."""
     known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
     return Beside(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
 
 
 class Asking:
-    """Third parties asked by who is not in an event loop: the loop is that of a thread."""
+    """Blocking clients of third parties: their event loop runs in a thread."""
 
     def __init__(self, project: Project) -> None:
         self._parties = Parties(project)
@@ -97,7 +99,7 @@ class Asking:
         self._thread.start()
 
     def ask(self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, model: str | None) -> Beside:
-        """What third parties say of `count` rows; within the budget of the model that asks."""
+        """The third-party values of `count` rows, within the latency budget of a model."""
         limit = None if model is None else self._parties.limits.get(model)
         due = Deadline() if limit is None else limit.start()
         waiting = self._parties.ask(service, request, count, t=t, limit=limit, due=due)
@@ -105,7 +107,7 @@ class Asking:
         return beside(called, due.spent())
 
     def close(self) -> None:
-        """End all calls, and the thread."""
+        """Cancel all calls, and end the thread."""
         asyncio.run_coroutine_threadsafe(self._parties.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
