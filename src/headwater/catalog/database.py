@@ -107,9 +107,9 @@ class Catalog:
             return
         engine = self._engine if self._sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
         with self._told(), engine.begin() as connection:
-            found = self._schema(connection)
-            if found is None or found > len(MIGRATIONS):
-                yield None if found is None else connection
+            schema_version = self._schema(connection)
+            if schema_version is None or schema_version > len(MIGRATIONS):
+                yield None if schema_version is None else connection
                 return
         with self._writing() as connection:  # an older one: writing makes it new
             yield connection
@@ -126,14 +126,14 @@ class Catalog:
             if not self._sqlite:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(self.wait * 1000)}"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            found = self._schema(connection)
-            if found is None:
+            schema_version = self._schema(connection)
+            if schema_version is None:
                 _TABLES.create_all(connection)
                 connection.execute(sa.insert(_SCHEMA).values(version=len(MIGRATIONS) + 1))
-            for step in MIGRATIONS[found - 1 :] if found else ():
+            for step in MIGRATIONS[schema_version - 1 :] if schema_version else ():
                 for statement in step:
                     connection.exec_driver_sql(statement)
-            if found is not None and found <= len(MIGRATIONS):
+            if schema_version is not None and schema_version <= len(MIGRATIONS):
                 connection.execute(sa.update(_SCHEMA).values(version=len(MIGRATIONS) + 1))
             yield connection
 
@@ -141,13 +141,13 @@ class Catalog:
         """The version of the schema; None where there are no tables yet."""
         if not sa.inspect(connection).has_table(_SCHEMA.name):
             return None
-        found = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
-        if found > len(MIGRATIONS) + 1:
+        schema_version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
+        if schema_version > len(MIGRATIONS) + 1:
             raise CatalogError(
-                f"the catalog {self} was written by a newer headwater: its schema is {found}, and this one knows up to {len(MIGRATIONS) + 1}; "
+                f"the catalog {self} was written by a newer headwater: its schema is {schema_version}, and this one knows up to {len(MIGRATIONS) + 1}; "
                 "upgrade headwater here, or name another catalog"
             )
-        return int(found)
+        return int(schema_version)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -155,12 +155,12 @@ class Catalog:
         try:
             yield
         except DBAPIError as error:
-            said = " ".join(str(error.orig).split())
-            if getattr(error.orig, "sqlstate", None) == "55P03" or said == "database is locked":
+            message = " ".join(str(error.orig).split())
+            if getattr(error.orig, "sqlstate", None) == "55P03" or message == "database is locked":
                 raise CatalogError(
                     f"another process has been applying to the catalog {self} for more than {self.wait:g} s; run again when it is done"
                 ) from error
-            raise CatalogError(f"the catalog {self} cannot be used: {said}; name one with --catalog or HEADWATER_CATALOG") from error
+            raise CatalogError(f"the catalog {self} cannot be used: {message}; name one with --catalog or HEADWATER_CATALOG") from error
         except SQLAlchemyError as error:
             raise CatalogError(f"the catalog {self} cannot be used: {error}") from error
 
@@ -195,8 +195,8 @@ class Change:
         """Make `version` the project's, and write down what made it."""
         self._connection.execute(sa.delete(_PROJECTS).where(_PROJECTS.c.name == self._project))
         self._connection.execute(sa.insert(_PROJECTS).values(name=self._project, version=version))
-        said = {"who": settings.who(), "at": at.isoformat(), "changes": json.dumps(list(changes))}
-        self._connection.execute(sa.insert(_LOG).values(project=self._project, version=version, **said))
+        entry = {"who": settings.who(), "at": at.isoformat(), "changes": json.dumps(list(changes))}
+        self._connection.execute(sa.insert(_LOG).values(project=self._project, version=version, **entry))
 
 
 def _url(at: str) -> sa.URL:

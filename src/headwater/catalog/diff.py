@@ -46,18 +46,18 @@ def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change,
     """
     old = held.live
     stored = {entry.tiles for entry in old.values()}
-    found = []
+    differences = []
     for key in sorted({*old, *new}, key=lambda key: (_ORDER.index(key.kind), key.name)):
         before, after = old.get(key), new.get(key)
         if after is None:
-            found.append(Change(key.kind, key.name, "removed"))
+            differences.append(Change(key.kind, key.name, "removed"))
         elif before is None:
-            found.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
+            differences.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
         elif before.says != after.says:
             details = tuple(_details(before, after, old, new))
-            found.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
-    told: set[str] = set()  # a feature that a view lost is not told again of the service
-    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, told))) for change in found)
+            differences.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
+    reported: set[str] = set()  # a feature that a view lost is not told again of the service
+    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, reported))) for change in differences)
 
 
 _ORDER = ("source", "view", "http", "service", "labels", "model", "level")
@@ -69,21 +69,21 @@ _ORDER = ("source", "view", "http", "service", "labels", "model", "level")
 def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
     fields = dict.fromkeys([*before.definition, *after.definition])
     for name in fields:
-        one, other = before.definition.get(name), after.definition.get(name)
+        old_value, new_value = before.definition.get(name), after.definition.get(name)
         if name in HIDDEN:
             continue
-        if isinstance(one, Mapping) and one == other and list(one) != list(other):
+        if isinstance(old_value, Mapping) and old_value == new_value and list(old_value) != list(new_value):
             yield f"{name} in another order"
-        elif one == other:
+        elif old_value == new_value:
             continue
-        elif name == "features" and isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _features(one, other)
-        elif isinstance(one, Mapping) and isinstance(other, Mapping) and not (is_said(one) or is_said(other)):
-            for part in dict.fromkeys([*one, *other]):
-                if one.get(part) != other.get(part):
-                    yield _different(f"{name} {part}", one.get(part), other.get(part))
+        elif name == "features" and isinstance(old_value, Mapping) and isinstance(new_value, Mapping):
+            yield from _features(old_value, new_value)
+        elif isinstance(old_value, Mapping) and isinstance(new_value, Mapping) and not (is_said(old_value) or is_said(new_value)):
+            for entry_name in dict.fromkeys([*old_value, *new_value]):
+                if old_value.get(entry_name) != new_value.get(entry_name):
+                    yield _different(f"{name} {entry_name}", old_value.get(entry_name), new_value.get(entry_name))
         else:
-            yield _different(name, one, other)
+            yield _different(name, old_value, new_value)
     if after.kind == "view":
         yield from _of_state(before, after, old, new)
 
@@ -116,39 +116,39 @@ def _is_batch(entry: Entry) -> bool:
     return str(entry.definition["freshness"]).startswith("batch")
 
 
-def _fields(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    return [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+def _fields(old_fields: Mapping[str, object], new_fields: Mapping[str, object]) -> list[str]:
+    return [name for name in dict.fromkeys([*old_fields, *new_fields]) if old_fields.get(name) != new_fields.get(name)]
 
 
-def renamed(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, str]:
+def renamed(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> dict[str, str]:
     """Features that are the same under another name: the old name -> the new one."""
-    gone, come = [n for n in one if n not in other], [n for n in other if n not in one]
-    found: dict[str, str] = {}
+    gone, come = [n for n in old_features if n not in new_features], [n for n in new_features if n not in old_features]
+    new_names: dict[str, str] = {}
     for name in gone:
-        same = [n for n in come if other[n] == one[name] and n not in found.values()]
+        same = [n for n in come if new_features[n] == old_features[name] and n not in new_names.values()]
         nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
         if nearest and "__" not in name:  # in a service, the strings only name the view of a feature
-            found[name] = nearest[0]
-    return found
+            new_names[name] = nearest[0]
+    return new_names
 
 
-def _features(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[str]:
-    names = renamed(one, other)
-    gone = [n for n in one if n not in other and n not in names]
-    come = [n for n in other if n not in one and n not in names.values()]
+def _features(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> Iterator[str]:
+    names = renamed(old_features, new_features)
+    gone = [n for n in old_features if n not in new_features and n not in names]
+    come = [n for n in new_features if n not in old_features and n not in names.values()]
     if gone:
         yield f"features removed: {listed(gone)}"
     if come:
         yield f"features added: {listed(come)}"
     if names:
         yield f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
-    for name in one:
-        if name in other and one[name] != other[name]:
-            yield _different(f"feature {name}", one[name], other[name])
+    for name in old_features:
+        if name in new_features and old_features[name] != new_features[name]:
+            yield _different(f"feature {name}", old_features[name], new_features[name])
 
 
-def _different(name: str, one: object, other: object) -> str:
-    before, after = shown(one), shown(other)
+def _different(name: str, old_value: object, new_value: object) -> str:
+    before, after = shown(old_value), shown(new_value)
     if before == after:
         return f"{name}: differs in what {after} does not show"
     return f"{name}: {before} → {after}"
@@ -159,26 +159,26 @@ def shown(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        said = str(value["text"]) if is_said(value) else ", ".join(f"{k} {shown(v)}" for k, v in value.items())
+        text = str(value["text"]) if is_said(value) else ", ".join(f"{k} {shown(v)}" for k, v in value.items())
     else:
-        said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} … {said[-_SHOWN // 2 :]}"
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
 
 
 # ---------------------------------------------------------------- what breaks
 
 
-def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str], told: set[str]) -> Iterator[str]:
+def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str], reported: set[str]) -> Iterator[str]:
     old = held.live.get(change.key)
     if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
-    lost = _lost_of_service(old, after, told) if change.kind == "service" else _LOST[change.kind](old, after)
+    lost = _lost_of_service(old, after, reported) if change.kind == "service" else _LOST[change.kind](old, after)
     readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new, trained):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
     for names, who in readers.items():
-        told.update(names)
+        reported.update(names)
         for reason in dict.fromkeys(lost[name] for name in names):
             verb = "reads" if len(who) == 1 else "read"
             yield f"{' and '.join(who)} {verb} {listed(name for name in names if lost[name] == reason)}, {reason}"
@@ -229,14 +229,14 @@ def _lost_of_http(old: Entry, new: Entry | None) -> dict[str, str]:
 _LOST: Mapping[str, Callable[[Entry, Entry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
 
 
-def _lost_of_service(old: Entry, new: Entry | None, told: set[str]) -> dict[str, str]:
+def _lost_of_service(old: Entry, new: Entry | None, reported: set[str]) -> dict[str, str]:
     before = old.definition["features"]
     after = {} if new is None else new.definition["features"]
     assert isinstance(before, Mapping)
     assert isinstance(after, Mapping)
     lost = {name: "which would be no longer served to it" for name in before if name not in after}
     lost |= {name: "which would mean something else" for name in before if name in after and after[name] != before[name]}
-    return {name: reason for name, reason in lost.items() if name not in told}
+    return {name: reason for name, reason in lost.items() if name not in reported}
 
 
 def _readers(old: Entry, held: Held, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:

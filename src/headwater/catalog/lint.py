@@ -44,18 +44,18 @@ class Lint(Readable):
 
 def lints(project: Project) -> tuple[Lint, ...]:
     """What every rule finds in a project, and what does not fit the schemas of its tables; the refused first."""
-    found = [Lint(SCHEMA, "refused", one.subject, one.message, "") for one in problems(project.models)]
+    findings = [Lint(SCHEMA, "refused", problem.subject, problem.message, "") for problem in problems(project.models)]
     for rule, (severity, look) in RULES.items():
         for subject, message, remedy in look(project):
             kind = "view" if isinstance(subject, FeatureView) else "http" if isinstance(subject, HttpFeatures) else "source"
-            found.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
-    return tuple(found)
+            findings.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
+    return tuple(findings)
 
 
-def grouped(found: Iterable[Lint]) -> list[str]:
+def grouped(findings: Iterable[Lint]) -> list[str]:
     """What was found, once for all that it is found of."""
     subjects: dict[Lint, list[str]] = {}
-    for lint in found:
+    for lint in findings:
         subjects.setdefault(replace(lint, subject=""), []).append(lint.subject)
     return [str(replace(lint, subject=", ".join(names))) for lint, names in subjects.items()]
 

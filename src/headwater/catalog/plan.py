@@ -60,7 +60,7 @@ class Plan(Readable):
     @property
     def breaking(self) -> tuple[str, ...]:
         """What models read and would not find, or find to mean something else."""
-        return tuple(said for change in self.changes for said in change.breaking)
+        return tuple(reason for change in self.changes for reason in change.breaking)
 
     @property
     def refused(self) -> tuple[Lint, ...]:
@@ -97,11 +97,11 @@ class Plan(Readable):
                 notes.append("stays live until it is applied with allow_destroy (--allow-destroy)")
             yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
             yield from (f"      {detail}" for detail in change.details)
-            yield from (f"      breaking: {said}" for said in change.breaking)
-        yield from (f"  ↻ view {view} is filled again by headwater ingest: {said}" for view, said in self.rebuilt.items())
-        yield from (f"  level {level} is for backtests only: {said}" for level, said in self.backtest_only.items())
-        yield from (f"  ✗ refused: {said}" for said in grouped(self.refused))
-        yield from (f"  ! warning: {said}" for said in grouped(lint for lint in self.lints if lint.severity == "warning"))
+            yield from (f"      breaking: {reason}" for reason in change.breaking)
+        yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
+        yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
+        yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
+        yield from (f"  ! warning: {reason}" for reason in grouped(lint for lint in self.lints if lint.severity == "warning"))
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
         backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
         breaking = f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
@@ -168,12 +168,12 @@ def apply(
     """
     where = _catalog(catalog)
     describe(project)  # frames are hashed and files are read before the lock is taken
-    found = lints(project)
+    findings = lints(project)
     with where.changing(project.name) as (held, change):
-        made = _plan(project, where, held, found, registry or ModelRegistry())
-        _check(made, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
-        gone = [c for c in made.changes if c.action == "removed"]
-        done = [c for c in made.changes if allow_destroy or c.action != "removed"]
+        planned = _plan(project, where, held, findings, registry or ModelRegistry())
+        _check(planned, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
+        gone = [c for c in planned.changes if c.action == "removed"]
+        done = [c for c in planned.changes if allow_destroy or c.action != "removed"]
         entries = [entry for key, entry in describe(project).items() if _differs(entry, held.entries.get(key))]
         entries += [replace(held.entries[c.key], live=False) for c in done if c.action == "removed"]
         now, version = clock.now(), held.version + bool(done)
@@ -181,7 +181,7 @@ def apply(
         if done:
             change.note(version, now, [_as_dict(c) for c in done])
     kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in gone)
-    return replace(made, applied=version if done else None, kept=kept)
+    return replace(planned, applied=version if done else None, kept=kept)
 
 
 def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Entry]:
@@ -205,44 +205,44 @@ def check_applied(project: Project, views: Iterable[FeatureView], catalog: Catal
     Raises:
         UsageError: naming each of them.
     """
-    found = applied(project.name, catalog)
+    entries = applied(project.name, catalog)
     wrong = [
-        f"view {view.name} {'is not in the catalog' if view.name not in found else 'differs from what was applied'}"
+        f"view {view.name} {'is not in the catalog' if view.name not in entries else 'differs from what was applied'}"
         for view in views
-        if view.tiles_fingerprint not in {entry.tiles for name, entry in found.items() if name.partition("@")[0] == view.name}
+        if view.tiles_fingerprint not in {entry.tiles for name, entry in entries.items() if name.partition("@")[0] == view.name}
     ]
     if wrong:
         raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
 
 
-def _catalog(given: CatalogLike | None) -> Catalog:
-    return given if isinstance(given, Catalog) else Catalog(given)
+def _catalog(catalog: CatalogLike | None) -> Catalog:
+    return catalog if isinstance(catalog, Catalog) else Catalog(catalog)
 
 
 def _plan(project: Project, catalog: Catalog, held: Held, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
     new = describe(project)
-    found = changes(held, new, frozenset(model for model, _ in registry.arms()))
-    same = len(new) - sum(change.action != "removed" for change in found)
-    kept = tuple(f"{change.kind} {change.name}" for change in found if change.action == "removed")
+    differences = changes(held, new, frozenset(model for model, _ in registry.arms()))
+    same = len(new) - sum(change.action != "removed" for change in differences)
+    kept = tuple(f"{change.kind} {change.name}" for change in differences if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
-    again = rebuilds(held, new, found)
-    return Plan(project.name, str(catalog), held.version, found, looked, same, None, kept, only, again)
+    again = rebuilds(held, new, differences)
+    return Plan(project.name, str(catalog), held.version, differences, looked, same, None, kept, only, again)
 
 
-def _check(made: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
-    if made.refused:
-        reasons = " ".join(f"({i}) {said}" for i, said in enumerate(grouped(made.refused), 1))
-        raise DefinitionError(f"project {made.project!r} cannot be applied: {reasons}")
-    if expect is not None and expect != made.version:
+def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
+    if planned.refused:
+        reasons = " ".join(f"({i}) {reason}" for i, reason in enumerate(grouped(planned.refused), 1))
+        raise DefinitionError(f"project {planned.project!r} cannot be applied: {reasons}")
+    if expect is not None and expect != planned.version:
         raise UsageError(
-            f"project {made.project!r} has version {made.version} in the catalog {made.catalog}, and {expect} was expected: another change was applied "
+            f"project {planned.project!r} has version {planned.version} in the catalog {planned.catalog}, and {expect} was expected: it was applied "
             "since; look at a new plan"
         )
-    breaking = [said for change in made.changes if allow_destroy or change.action != "removed" for said in change.breaking]
+    breaking = [reason for change in planned.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
-            f"project {made.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give the changed definition a new name and keep "
+            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give the changed definition a new name and keep "
             "the old one, or apply with allow_breaking (--allow-breaking) and train these models again"
         )
 

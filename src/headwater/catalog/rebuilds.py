@@ -9,9 +9,9 @@ from headwater.catalog.entry import Entries, Entry, Held, Key
 from headwater.definitions.freshness import Streaming
 
 
-def rebuilds(held: Held, new: Entries, found: Sequence[Change]) -> dict[str, str]:
+def rebuilds(held: Held, new: Entries, differences: Sequence[Change]) -> dict[str, str]:
     """By the name of each view whose records are filled from archive and history by the next `headwater ingest`: why."""
-    changed = {change.key: change for change in found}
+    changed = {change.key: change for change in differences}
     reasons = {}
     for key, entry in new.items():
         if key.kind == "view" and entry.tiles is not None and Streaming.wrote(str(entry.definition["freshness"])):

@@ -34,25 +34,28 @@ def describe(project: Project) -> Entries:
     Raises:
         DefinitionError: two feature services or labels of one name that differ.
     """
-    found: dict[Key, Entry] = {}
+    by_key: dict[Key, Entry] = {}
     only = replayed(project)
     entries = [
         *(Entry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
         *(Entry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
         *(Entry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
-        *(Entry("view", one.name, one.view.fingerprint, _view(one.view), one.view.tiles_fingerprint) for one in _of_levels(project)),
+        *(
+            Entry("view", at_level.name, at_level.view.fingerprint, _view(at_level.view), at_level.view.tiles_fingerprint)
+            for at_level in _of_levels(project)
+        ),
         *(Entry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
         *(Entry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
         *(Entry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
         *(Entry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
     ]
     for entry in entries:
-        if found.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
+        if by_key.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
             raise DefinitionError(
                 f"project {project.name!r}: two {_PLURAL[entry.kind]} are named {entry.name!r} and differ; rename one, since a name "
                 "stands for one definition in the catalog"
             )
-    return found
+    return by_key
 
 
 _PLURAL = {
@@ -68,7 +71,7 @@ _PLURAL = {
 
 def _of_levels(project: Project) -> list[Stored]:
     """The views at a freshness that only levels give them."""
-    return [one for one in stored(project) if one.name != one.view.name]
+    return [stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.name]
 
 
 def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
@@ -86,12 +89,12 @@ def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
     )
 
 
-def _predictions(made: Precomputed | OnRequest) -> str:
-    if not isinstance(made, Precomputed):
+def _predictions(predictions: Precomputed | OnRequest) -> str:
+    if not isinstance(predictions, Precomputed):
         return "on request"
-    otherwise = ", otherwise on request" if made.on_request else ""
-    stale = "" if made.on_stale == "previous" else f", on_stale {made.on_stale}"
-    return f"precomputed {made.freshness.written}, by {', '.join(made.keys)}{otherwise}{stale}"
+    otherwise = ", otherwise on request" if predictions.on_request else ""
+    stale = "" if predictions.on_stale == "previous" else f", on_stale {predictions.on_stale}"
+    return f"precomputed {predictions.freshness.written}, by {', '.join(predictions.keys)}{otherwise}{stale}"
 
 
 def _source(source: Source) -> dict[str, object]:
@@ -147,7 +150,7 @@ _HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "
 
 
 def _service(service: FeatureService) -> dict[str, object]:
-    members = {name: said for member in service.features for name, said in _member(member)}
+    members = {name: text for member in service.features for name, text in _member(member)}
     return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
 
 
@@ -161,16 +164,16 @@ def _member(member: Member) -> list[tuple[str, object]]:
     if isinstance(member, RequestField):
         return [(member.name, f"a request field, {member.dtype.__name__}")]
     inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}
-    said = f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) -> {member.dtype.__name__}"
-    return [(member.name, {"text": said, "id": _hash([member.function, member.fields, inputs, member.dtype])})]
+    signature = f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) -> {member.dtype.__name__}"
+    return [(member.name, {"text": signature, "id": _hash([member.function, member.fields, inputs, member.dtype])})]
 
 
 def _labels(labels: Labels) -> dict[str, object]:
     label: object = labels.label
     if isinstance(label, Outcome):
-        made = label.aggregation
-        said = f"{made.function}({', '.join(made.columns)}) of {label.source.name} by {', '.join(label.keys)} within {label.within}"
-        label = {"text": said, "id": label.fingerprint}
+        aggregation = label.aggregation
+        expression = f"{aggregation.function}({', '.join(aggregation.columns)}) of {label.source.name} by {', '.join(label.keys)} within {label.within}"
+        label = {"text": expression, "id": label.fingerprint}
     return _without_none(
         table=_table(labels.data),
         timestamp_field=labels.timestamp_field,
@@ -185,13 +188,13 @@ def _labels(labels: Labels) -> dict[str, object]:
 
 
 def _model(model: Model) -> dict[str, object]:
-    made = model.predictions
+    predictions = model.predictions
     return _without_none(
         features=model.features.name,
         labels=model.labels.name,
         task=str(model.task),
         estimator=_said(model.estimator),
-        predictions=None if made is None else _predictions(made),
+        predictions=None if predictions is None else _predictions(predictions),
         latency_budget=model.latency_budget,
         default=model.default,
     )
@@ -199,22 +202,26 @@ def _model(model: Model) -> dict[str, object]:
 
 def _feature(feature: Feature) -> str:
     """All of a feature but its name."""
-    made, window = feature.aggregation, feature.window
-    given = [*feature.columns, *(f"{name}={value}" for name, value in made.params), *([f"where={made.where}"] if made.where else [])]
-    split = f".by({made.secondary.column}, max_keys={made.secondary.max_keys})" if made.secondary else ""
-    which = f".{feature.columns[feature.column]}" if made.facts.per_column else ""
+    aggregation, window = feature.aggregation, feature.window
+    args = [
+        *feature.columns,
+        *(f"{name}={value}" for name, value in aggregation.params),
+        *([f"where={aggregation.where}"] if aggregation.where else []),
+    ]
+    split = f".by({aggregation.secondary.column}, max_keys={aggregation.secondary.max_keys})" if aggregation.secondary else ""
+    which = f".{feature.columns[feature.column]}" if aggregation.facts.per_column else ""
     size = "lifetime" if window.length is None else text(window.length)
     offset = f" ending {text(window.offset)} before" if window.offset else ""
     hop = "" if window.length is None and not window.offset else f", in steps of {text(window.hop)}"
-    return f"{made.function}({', '.join(given)}){split}{which} over {size}{offset}{hop}"
+    return f"{aggregation.function}({', '.join(args)}){split}{which} over {size}{offset}{hop}"
 
 
 def _events(source: Source, columns: frozenset[str]) -> list[object]:
     """What decides which events there are, and when and whose (`columns`) they are; not where they are read."""
-    said = [source.filter, source.timestamp_field, source.window_on, source.changes, source.timezone]
+    fields = [source.filter, source.timestamp_field, source.window_on, source.changes, source.timezone]
     if isinstance(source.history, Enriched):
-        return [*said, _columns(source, columns | {source.timestamp_field}), _events(source.history.base, frozenset())]
-    return [*said, _columns(source, columns | {source.timestamp_field}), source.name]
+        return [*fields, _columns(source, columns | {source.timestamp_field}), _events(source.history.base, frozenset())]
+    return [*fields, _columns(source, columns | {source.timestamp_field}), source.name]
 
 
 def _columns(source: Source, columns: frozenset[str]) -> list[object]:

@@ -89,15 +89,15 @@ def erase(
     ...     receipt.rows["online records of user"], hw.status(project, store=store).views[0].keys
     (1, 1)
     """
-    place = settings.home() if folder is None else Path(folder)
+    home = settings.home() if folder is None else Path(folder)
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
     with opened_for(project.name, url) as mine:
         erased = _checked(project, key, mine)
-        journal = Journal.begin(project.name, erased.texts, _shown(url), place, dry_run=dry_run)
+        journal = Journal.begin(project.name, erased.texts, _shown(url), home, dry_run=dry_run)
         journal.forget_unreplaced()
-        _Erasure(project, erased, mine, place, journal, wait).run()
+        _Erasure(project, erased, mine, home, journal, wait).run()
     return journal.receipt
 
 
@@ -106,7 +106,7 @@ class _Erasure:
 
     def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: Journal, wait: float) -> None:
         self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
-        self.views = [dataclasses.replace(one, view=placed(store, one.view)) for one in stored(project)]
+        self.views = [dataclasses.replace(stored_view, view=placed(store, stored_view.view)) for stored_view in stored(project)]
         self.requests = request_keys(project, key)
 
     def run(self) -> None:
@@ -116,11 +116,11 @@ class _Erasure:
             self._step("outcomes", self._outcomes)  # before the serving log, which says which requests they are of
             self._step(SERVING_LOG, self._served)
             self._step(THIRD_PARTIES, self._answers)
-            for one in self.views:
-                if one.view.freshness.scheduled:
-                    self._step(f"view {one.name}", lambda one=one: self._batch_view(one))  # type: ignore[misc]
+            for stored_view in self.views:
+                if stored_view.view.freshness.scheduled:
+                    self._step(f"view {stored_view.name}", lambda stored_view=stored_view: self._batch_view(stored_view))  # type: ignore[misc]
             self._step("precomputed predictions", self._scores)
-            for source in streamed([one.view for one in self.views]):
+            for source in streamed([stored_view.view for stored_view in self.views]):
                 self._source(source)
             self._step("caches", self._caches)
             self._step("manifests", self._manifests)
@@ -165,23 +165,23 @@ class _Erasure:
 
     # ------------------------------------------------------------ the online store
 
-    def _batch_view(self, one: Stored) -> Mapping[str, int]:
+    def _batch_view(self, stored_view: Stored) -> Mapping[str, int]:
         """Drop the records of a batch view by the key."""
-        view = one.view
+        view = stored_view.view
         state = read_state(self.store, view.tiles_fingerprint)
         if state is None:
             return {}
         if not self.key.columns <= set(view.keys):
             if view.source.columns is None or self.key.columns <= set(view.source.columns):
                 self.journal.not_searched(
-                    f"online records of {one.name}",
-                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {one.name} --full-refresh",
+                    f"online records of {stored_view.name}",
+                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {stored_view.name} --full-refresh",
                 )
             return {}
         with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):
             gone = self._by_key(keyspace.records(view.tiles_fingerprint), view.keys, state.dtypes, 2)
             self._drop(gone)
-        return {f"online records of {one.name}": len({place[:-2] for place in gone})}
+        return {f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})}
 
     def _scores(self) -> Mapping[str, int]:
         """Drop precomputed predictions of the key."""
@@ -202,7 +202,7 @@ class _Erasure:
                     if key.columns <= set(dtypes):
                         gone = self._by_key(keyspace.records(fingerprint(arm)), list(dtypes), dtypes, len(SLOTS[0]), key)
                         self._drop(gone)
-                        rows[f"predictions of {arm.model.name}"] += len({place[: -len(SLOTS[0])] for place in gone})
+                        rows[f"predictions of {arm.model.name}"] += len({record_key[: -len(SLOTS[0])] for record_key in gone})
             self.journal.not_searched(
                 f"tables that predictions of {arm.model.name} are published to", "remove the rows there, if there are such tables"
             )
@@ -215,10 +215,10 @@ class _Erasure:
         key = key or self.key
         if set(columns) == key.columns:
             exact = key.bytes_of(columns, dtypes)
-            places = [] if exact is None else [begin + keyspace.shortened([exact])[0] + end for end in SLOTS]
-            return [place for place, found in zip(places, self.store.get(places), strict=True) if found is not None]
+            record_keys = [] if exact is None else [begin + keyspace.shortened([exact])[0] + end for end in SLOTS]
+            return [record_key for record_key, record in zip(record_keys, self.store.get(record_keys), strict=True) if record is not None]
         own = {name: dtypes[name] for name in columns}
-        return [place for place, _ in self.store.scan(begin) if key.is_row(spelt(place[len(begin) : -slot], own), own)]
+        return [record_key for record_key, _ in self.store.scan(begin) if key.is_row(spelt(record_key[len(begin) : -slot], own), own)]
 
     def _drop(self, places: list[bytes]) -> None:
         if places and not self.journal.dry_run:
@@ -228,7 +228,7 @@ class _Erasure:
 
     def _source(self, source: Source) -> None:
         """Erase from the state of a stream, and then from its files; both while no other process rolls its files."""
-        views = streamed([one.view for one in self.views])[source]
+        views = streamed([stored_view.view for stored_view in self.views])[source]
         acceptance = Acceptance(source, views, 0)
         if not StreamRows(acceptance, self.key).can_have_it:
             return
@@ -260,15 +260,15 @@ class _Erasure:
             )
         if shard.corrections is not None:
             self.journal.keep_pending(f"tokens {source.name}", {token.hex() for token in state.tokens})
-        found = state.find() if self.journal.dry_run else state.erase()
-        self._unread(source, found.unread)
-        return found.rows
+        matches = state.find() if self.journal.dry_run else state.erase()
+        self._unread(source, matches.unread)
+        return matches.rows
 
     def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         source = acceptance.source
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
-        some = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
-        state = StreamState(Shard(acceptance, self.store, some), self.key, None, tokens)
+        partition = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
+        state = StreamState(Shard(acceptance, self.store, partition), self.key, None, tokens)
         for space, roller in rollers.items():
             for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
                 rows = pl.read_parquet(path, hive_partitioning=False)
@@ -290,15 +290,15 @@ class _Erasure:
         """Clear the feature cache and the work folders of killed runs: what they hold does not name its keys."""
         cache = Cache(self.folder / "cache")
         files = sum(path.is_file() for path in cache.folder.rglob("*"))
-        work = [place for place in (self.folder / "work").glob("*") if place.is_dir()]
+        work = [work_folder for work_folder in (self.folder / "work").glob("*") if work_folder.is_dir()]
         if not self.journal.dry_run:
             cache.clear()
-            for place in work:
-                with (place / "lock").open("ab") as file:
+            for work_folder in work:
+                with (work_folder / "lock").open("ab") as file:
                     if lock(file):
-                        shutil.rmtree(place, ignore_errors=True)
+                        shutil.rmtree(work_folder, ignore_errors=True)
                     else:
-                        self.journal.not_searched(f"work folder {place.name}", "a run is using it; it is removed when that ends")
+                        self.journal.not_searched(f"work folder {work_folder.name}", "a run is using it; it is removed when that ends")
         return {"cache files": files, "work folders": len(work)}
 
     def _manifests(self) -> Mapping[str, int]:
@@ -313,8 +313,8 @@ class _Erasure:
                 )
         for labels in dict.fromkeys(model.labels.name for model in self.project.models):
             self.journal.not_searched(f"table of labels {labels}", "a table of yours: remove the rows there")
-        for place, why in _ELSEWHERE.items():
-            self.journal.not_searched(place, why)
+        for system, why in _ELSEWHERE.items():
+            self.journal.not_searched(system, why)
 
 
 _ELSEWHERE: Final[Mapping[str, str]] = {
@@ -337,7 +337,7 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
     if not key:
         raise UsageError("no key is given; give the columns of a view's key and their values, such as user=7")
     erased = ErasedKey({name: as_text(value) for name, value in key.items()})
-    views = [placed(store, one.view) for one in stored(project)]
+    views = [placed(store, stored_view.view) for stored_view in stored(project)]
     known = {name for view in views for name in view.keys} | {name for arm in served(project) if arm.scoring for name in arm.scoring.keys}
     for name, value in key.items():
         if name not in known:

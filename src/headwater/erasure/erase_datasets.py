@@ -38,7 +38,7 @@ def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: Journal) -> i
         journal.receipt.manifests.append(MarkedManifest(str(path), rows))
         receipt = "" if journal.path is None else journal.path.name
         notes = cast("list[Mapping[str, object]]", manifest.setdefault(ERASED, []))
-        if not journal.dry_run and all(one["receipt"] != receipt for one in notes):
+        if not journal.dry_run and all(mark["receipt"] != receipt for mark in notes):
             manifest[ERASED] = [*notes, {"at": journal.receipt.requested_at, "receipt": receipt, "rows": rows}]
             draft = path.with_name(f"{path.name}.draft")
             draft.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -60,14 +60,14 @@ def _rows(manifest: Path, keys: Sequence[ErasedKey]) -> int:
 
 def _digests(manifest: Mapping[str, object]) -> set[str]:
     """The SHA-256 of every file that a manifest names."""
-    found: set[str] = set()
+    digests: set[str] = set()
     pending: list[object] = [manifest.get("tables")]
     while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            if isinstance(one.get("sha256"), str):
-                found.add(one["sha256"])
-            pending += one.values()
-        elif isinstance(one, list):
-            pending += one
-    return found
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("sha256"), str):
+                digests.add(node["sha256"])
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+    return digests

@@ -33,12 +33,12 @@ _WAIT: Final = 30.0  # seconds
 def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
     """The key as requests name it: by each alias of a view that fills its columns from columns of the request, and as it is."""
     views = [view for arm in served(project) for service in arm.services for view in service.views]
-    found = [key]
+    keys = [key]
     for view in views:
         names = {name: column for name in view.keys if isinstance(column := view.request_key(name), str)}
         if key.columns <= names.keys():
-            found.append(key.renamed({name: names[name] for name in key.texts}))
-    return list({tuple(sorted(one.texts.items())): one for one in found}.values())
+            keys.append(key.renamed({name: names[name] for name in key.texts}))
+    return list({tuple(sorted(named_key.texts.items())): named_key for named_key in keys}.values())
 
 
 def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
@@ -81,16 +81,16 @@ def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], 
     """
     removed = 0
     root = folder / OUTCOMES
-    for place in sorted(root.iterdir()) if root.is_dir() else []:
-        if not (place / JOURNAL).is_file():
+    for journal_folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if not (journal_folder / JOURNAL).is_file():
             continue
-        with _alone(place / "lock"):
-            for path in rolled(place):
+        with _alone(journal_folder / "lock"):
+            for path in rolled(journal_folder):
                 rows = pl.read_parquet(path, hive_partitioning=False)
                 mask = any_matches(keys, rows) | rows[REQUEST].is_in(list(requests)).fill_null(value=False).to_numpy()
                 if mask.any():
                     journal.rewrite(path, OUTCOMES, int(mask.sum()), rows.filter(pl.Series(~mask)))
-            removed += _journal(place / JOURNAL, keys, requests, dry_run=journal.dry_run)
+            removed += _journal(journal_folder / JOURNAL, keys, requests, dry_run=journal.dry_run)
     return {"outcomes that wait for their files": removed}
 
 

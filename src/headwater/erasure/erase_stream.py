@@ -71,9 +71,9 @@ class StreamState:
         changes: dict[bytes, bytes | None] = {}
         if self.shard.corrections is None:
             for tiles in self.acceptance.tiles:
-                found = self._records(tiles)
-                changes |= found
-                rows[f"online records of {tiles.view.name}"] += sum(value is None for value in found.values())
+                record_changes = self._records(tiles)
+                changes |= record_changes
+                rows[f"online records of {tiles.view.name}"] += sum(value is None for value in record_changes.values())
         else:
             found_images = self._images()
             changes |= found_images
@@ -97,9 +97,9 @@ class StreamState:
             StoreError: the store cannot be written.
         """
         for _ in range(_ATTEMPTS):
-            found = self.find()
+            matches = self.find()
             try:
-                self._commit(found)
+                self._commit(matches)
             except LostError:
                 raise
             except FencedError:  # the writer of the partition was first: what was found is out of date
@@ -107,27 +107,27 @@ class StreamState:
                 for cached in ("archived", "tokens"):
                     self.__dict__.pop(cached, None)
                 continue
-            return found
+            return matches
         raise FencedError(
             f"the stream of source {self.shard.source.name!r} is written too often to be erased from; stop `headwater ingest`"
         )
 
-    def _commit(self, found: Found) -> None:
+    def _commit(self, matches: Found) -> None:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
-        shard, pairs = self.shard, iter(found.changes.items())
+        shard, pairs = self.shard, iter(matches.changes.items())
         progress, erased = shard.progress, sum(int(mask.sum()) for _, mask in self.archived)
-        while some := dict(_until(pairs, _BYTES)):
-            said = self.store.get([shard.place])[0]
-            if read_progress(said) != progress:
+        while batch := dict(_until(pairs, _BYTES)):
+            stored_progress = self.store.get([shard.place])[0]
+            if read_progress(stored_progress) != progress:
                 raise FencedError("another process has written meanwhile")
-            expect: dict[bytes, bytes | None] = {shard.place: said}
+            expect: dict[bytes, bytes | None] = {shard.place: stored_progress}
             if shard.partition is not None:
                 end = shard.ends.get(shard.partition)
                 expect[keyspace.offset(shard.source.name, shard.partition)] = None if end is None else keyspace.number(end)
             counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
             progress, erased = msgspec.structs.replace(progress, counts=counts), 0
-            self.store.commit({**some, shard.place: msgspec.msgpack.encode(progress)}, expect)
-        if found.changes:
+            self.store.commit({**batch, shard.place: msgspec.msgpack.encode(progress)}, expect)
+        if matches.changes:
             shard.load()
 
     # ------------------------------------------------------------ records
@@ -142,32 +142,32 @@ class StreamState:
         wanted = self._keys_of_erased(tiles)
         if not wanted:
             return {}
-        made = dict.fromkeys(sorted(wanted), b"")
+        records = dict.fromkeys(sorted(wanted), b"")
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            return [made[key] for key in keys]
+            return [records[key] for key in keys]
 
         for events, mask in self._past(tiles):
             left = events.filter(pl.Series(~mask) & (events[TIME] < self.shard.progress.at))
             keyed, keys = self._keyed(tiles, left)
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
-            for part in mine.iter_slices(_ROWS) if mine.height else ():
-                made.update(tiles.update(part, self.shard.progress.at, self._through, fetch))
-        return {self._place(tiles, key): record or None for key, record in made.items()}
+            for batch in mine.iter_slices(_ROWS) if mine.height else ():
+                records.update(tiles.update(batch, self.shard.progress.at, self._through, fetch))
+        return {self._place(tiles, key): record or None for key, record in records.items()}
 
     def _places_by_key(self, tiles: ViewTiles) -> list[bytes]:
         """Where the records of a view stand whose keys have the erased one."""
         view, dtypes = tiles.view, {name: tiles.schema[name] for name in tiles.view.keys}
         exact = self.key.bytes_of(view.keys, dtypes)
         if set(view.keys) == self.key.columns:
-            place = None if exact is None else self._place(tiles, exact)
-            return [place] if place is not None and self.store.get([place])[0] is not None else []
+            record_key = None if exact is None else self._place(tiles, exact)
+            return [record_key] if record_key is not None and self.store.get([record_key])[0] is not None else []
         begin = keyspace.records(view.tiles_fingerprint)
         end = b"" if self.shard.partition is None else b"\0" + self.shard.partition.encode()
-        scanned = [place for place, _ in self.store.scan(begin) if place.endswith(end)]
-        found = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
+        scanned = [record_key for record_key, _ in self.store.scan(begin) if record_key.endswith(end)]
+        by_values = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
         exactly = {self._place(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
-        return sorted(found | (exactly & set(scanned)))
+        return sorted(by_values | (exactly & set(scanned)))
 
     def _keys_of_erased(self, tiles: ViewTiles) -> set[bytes]:
         """The keys of a view that erased events have."""
@@ -188,9 +188,9 @@ class StreamState:
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
         begun = self.store.get([keyspace.begun(self.shard.source.name)])[0]
-        found = None if begun is None else msgspec.msgpack.decode(begun, type=Begun)
-        if found is not None and found.partition == self.shard.partition and self.shard.source.history is not None:
-            past = history_before(tiles.view, None, found.until, self.key.columns)
+        start = None if begun is None else msgspec.msgpack.decode(begun, type=Begun)
+        if start is not None and start.partition == self.shard.partition and self.shard.source.history is not None:
+            past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
 
     @cached_property
@@ -231,18 +231,18 @@ class StreamState:
     def tokens(self) -> set[bytes]:
         """What stands for the ids of events that an image gives the key: in the store, in the archive, or found by an earlier run."""
         assert self.shard.corrections is not None
-        found = set(self.known_tokens)
+        erased_tokens = set(self.known_tokens)
         for rows in self._erased_rows():
-            found |= set(tokens_of(self._ids_of(rows)[IDENT]))
+            erased_tokens |= set(tokens_of(self._ids_of(rows)[IDENT]))
         schema = self.shard.corrections.schema
-        found |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
-        return found
+        erased_tokens |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
+        return erased_tokens
 
     def _entries(self) -> Iterator[tuple[bytes, kept.Entry]]:
         assert self.shard.corrections is not None
         begin = self.shard.corrections.image
-        for place, value in self.store.scan(begin):
-            yield place[len(begin) :], kept.decoded(value)
+        for image_key, value in self.store.scan(begin):
+            yield image_key[len(begin) :], kept.decoded(value)
 
     def _images(self) -> dict[bytes, bytes | None]:
         """The store without the images of erased events, and records by the keys that they had."""
@@ -252,10 +252,10 @@ class StreamState:
             return {}
         entries = {token: entry for token, entry in self._entries() if token in self.tokens}
         changes: dict[bytes, bytes | None] = {}
-        for place, value in self.store.scan(keyspace.DUE + keyspace.name(self.shard.name)):
+        for due_key, value in self.store.scan(keyspace.DUE + keyspace.name(self.shard.name)):
             left = [t for n in range(0, len(value), kept.TOKEN) if (t := value[n : n + kept.TOKEN]) not in self.tokens]
             if len(left) * kept.TOKEN < len(value):
-                changes[place] = b"".join(left) or None
+                changes[due_key] = b"".join(left) or None
         holding = {token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0}
         gone = kept.frame_of(list(holding.values()), corrections.schema)
         for tiles in self.acceptance.tiles:
@@ -269,30 +269,30 @@ class StreamState:
         """The records of some keys, from the images that stay."""
         corrections = self.shard.corrections
         assert corrections is not None
-        made = dict.fromkeys(sorted(wanted), b"")
+        records = dict.fromkeys(sorted(wanted), b"")
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            return [made[key] for key in keys]
+            return [records[key] for key in keys]
 
         entries = (entry.images[entry.holds] for token, entry in self._entries() if token not in self.tokens and entry.holds >= 0)
-        while some := list(islice(entries, _ROWS)):
-            events = kept.frame_of(some, corrections.schema).filter(pl.col(TIME) < self.shard.progress.at)
+        while images := list(islice(entries, _ROWS)):
+            events = kept.frame_of(images, corrections.schema).filter(pl.col(TIME) < self.shard.progress.at)
             keyed, keys = self._keyed(tiles, events)
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             if mine.height:
-                made.update(tiles.update(mine, self.shard.progress.at, self._through, fetch))
-        return {self._place(tiles, key): record or None for key, record in made.items()}
+                records.update(tiles.update(mine, self.shard.progress.at, self._through, fetch))
+        return {self._place(tiles, key): record or None for key, record in records.items()}
 
     # ------------------------------------------------------------ held events, ids, rows that wait for files
 
     def _held(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
         changes: dict[bytes, bytes | None] = {}
-        for place, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
-            found = frame_codec.decoded(value)
-            mask = self.stream.matches(found)
+        for block_key, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
+            held = frame_codec.decoded(value)
+            mask = self.stream.matches(held)
             if mask.any():
                 rows["held events"] += int(mask.sum())
-                changes[place] = frame_codec.encoded(found.filter(pl.Series(~mask))) if not mask.all() else None
+                changes[block_key] = frame_codec.encoded(held.filter(pl.Series(~mask))) if not mask.all() else None
         return changes
 
     def _ids(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
@@ -304,25 +304,25 @@ class StreamState:
         if not gone:
             return {}
         changes: dict[bytes, bytes | None] = {}
-        for place, value in self.store.scan(keyspace.IDS + keyspace.name(self.shard.name)):
+        for block_key, value in self.store.scan(keyspace.IDS + keyspace.name(self.shard.name)):
             block = np.frombuffer(value, np.int64).reshape(-1, WIDTH)
             mine = np.array([pair in gone for pair in zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)], np.bool_)
             if mine.any():
                 rows["ids"] += int(mine.sum())
-                changes[place] = block[~mine].tobytes() or None
+                changes[block_key] = block[~mine].tobytes() or None
         return changes
 
     def _blocks(self, space: bytes, rows: Counter[str]) -> tuple[dict[bytes, bytes | None], int]:
         """What waits for the files of a space without the rows of the key; and how many payloads could not be read."""
         changes: dict[bytes, bytes | None] = {}
         unread = 0
-        for place, value in self.store.scan(space + keyspace.name(self.shard.name)):
-            found = frame_codec.decoded(value)
-            mask, lost = self.rows_of(space, found)
+        for block_key, value in self.store.scan(space + keyspace.name(self.shard.name)):
+            block = frame_codec.decoded(value)
+            mask, lost = self.rows_of(space, block)
             unread += lost
             if mask.any():
                 rows[FOLDERS[space]] += int(mask.sum())
-                changes[place] = frame_codec.encoded(found.filter(pl.Series(~mask))) if not mask.all() else None
+                changes[block_key] = frame_codec.encoded(block.filter(pl.Series(~mask))) if not mask.all() else None
         return changes, unread
 
     def rows_of(self, space: bytes, rows: pl.DataFrame) -> tuple[Bool, int]:

@@ -40,18 +40,18 @@ class ErasedKey:
 
     def values(self, dtypes: Mapping[str, pl.DataType]) -> dict[str, object] | None:
         """The values in the types of some columns; None where a column is missing or cannot hold its value."""
-        found = {name: typed(text, dtypes[name]) for name, text in self.texts.items() if name in dtypes}
-        return found if len(found) == len(self.texts) and None not in found.values() else None
+        typed_values = {name: typed(text, dtypes[name]) for name, text in self.texts.items() if name in dtypes}
+        return typed_values if len(typed_values) == len(self.texts) and None not in typed_values.values() else None
 
     def matches(self, frame: pl.DataFrame) -> Bool:
         """Which rows of a frame have the key, bool (rows)."""
         values = self.values(frame.schema)
         if values is None:
             return np.zeros(frame.height, np.bool_)
-        found = frame.select(
+        has_key = frame.select(
             pl.all_horizontal(_equals(name, frame.schema[name], value) for name, value in values.items()).fill_null(value=False)
         )
-        return found.to_series().to_numpy()
+        return has_key.to_series().to_numpy()
 
     def is_in(self, row: Mapping[str, object]) -> bool:
         """Whether an object of JSON has the key."""
@@ -79,8 +79,8 @@ def as_text(value: object) -> str:
 
 def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
     """Which rows have one of several keys, or one whose column was renamed because a feature has its name; bool (rows)."""
-    given = {name: f"{PREFIX}given_{name}" for key in keys for name in key.texts if f"{PREFIX}given_{name}" in frame.columns}
-    named = [key.renamed({name: given.get(name, name) for name in key.texts}) for key in keys]
+    renamed_columns = {name: f"{PREFIX}given_{name}" for key in keys for name in key.texts if f"{PREFIX}given_{name}" in frame.columns}
+    named = [key.renamed({name: renamed_columns.get(name, name) for name in key.texts}) for key in keys]
     return reduce(or_, (key.matches(frame) for key in named), np.zeros(frame.height, np.bool_))
 
 
@@ -105,9 +105,9 @@ class StreamRows:
     def matches(self, rows: pl.DataFrame) -> Bool:
         """Which rows of the stream, such as those of an archive, have the key; bool (rows). The source's filter does not matter."""
         lacking = [pl.lit(None, dtype).alias(name) for name, dtype in self.acceptance.schema.items() if name not in rows.columns]
-        found = self._keys(rows.with_columns(lacking) if lacking else rows)
+        key_rows = self._keys(rows.with_columns(lacking) if lacking else rows)
         mask = np.zeros(rows.height, np.bool_)
-        mask[found[ROW].to_numpy()] = self.key.matches(found.drop(ROW))
+        mask[key_rows[ROW].to_numpy()] = self.key.matches(key_rows.drop(ROW))
         return mask
 
     def payloads(self, payloads: Sequence[bytes | None]) -> tuple[Bool, int]:
@@ -116,9 +116,9 @@ class StreamRows:
         mask = np.zeros(len(payloads), np.bool_)
         mask[decoded.rows] = self.matches(decoded.frame) if decoded.frame.height else False
         unread = 0
-        for place, _ in decoded.refused:
+        for index, _ in decoded.refused:
             try:
-                mask[place] = _holds(json.loads(payloads[place] or b""), self.key)
+                mask[index] = _holds(json.loads(payloads[index] or b""), self.key)
             except (ValueError, RecursionError):
                 unread += 1
         return mask, unread
@@ -136,8 +136,8 @@ def _equals(name: str, dtype: pl.DataType, value: object) -> pl.Expr:
     return pl.col(name) == pl.lit(value, dtype)
 
 
-def _holds(found: object, key: ErasedKey) -> bool:
+def _holds(node: object, key: ErasedKey) -> bool:
     """Whether an object in a JSON value has the key."""
-    if isinstance(found, dict):
-        return key.is_in(found) or any(_holds(value, key) for value in found.values())
-    return isinstance(found, list) and any(_holds(value, key) for value in found)
+    if isinstance(node, dict):
+        return key.is_in(node) or any(_holds(value, key) for value in node.values())
+    return isinstance(node, list) and any(_holds(value, key) for value in node)

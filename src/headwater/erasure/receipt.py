@@ -81,8 +81,8 @@ class Receipt(msgspec.Struct):
 
     def to_dict(self) -> dict[str, object]:
         """The receipt as its JSON file holds it."""
-        found: dict[str, object] = msgspec.to_builtins(self)
-        return found
+        document: dict[str, object] = msgspec.to_builtins(self)
+        return document
 
 
 @dataclass
@@ -99,8 +99,8 @@ class Journal:
         Raises:
             StoreError: the folder cannot be written.
         """
-        place = folder / ERASURES
-        for path in sorted(place.glob("*.json")) if not dry_run else ():
+        erasures = folder / ERASURES
+        for path in sorted(erasures.glob("*.json")) if not dry_run else ():
             receipt = read_receipt(path)
             if receipt.finished_at is None and receipt.store == store and receipt.key_hash == _hash(receipt.salt, key):
                 return Journal(receipt, path)
@@ -116,12 +116,12 @@ class Journal:
             store=store,
             folder=str(folder.absolute()),
         )
-        made = Journal(receipt, None if dry_run else place / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
-        if made.path is not None:
-            permissions.own_folder(place)
-            receipt.path = str(made.path.absolute())
-            made.save()
-        return made
+        journal = Journal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
+        if journal.path is not None:
+            permissions.own_folder(erasures)
+            receipt.path = str(journal.path.absolute())
+            journal.save()
+        return journal
 
     @property
     def dry_run(self) -> bool:
@@ -167,15 +167,15 @@ class Journal:
 
     def count(self, rows: Mapping[str, int]) -> None:
         """Add to the rows that were removed."""
-        for place, number in rows.items():
+        for searched, number in rows.items():
             if number:
-                self.receipt.rows[place] = self.receipt.rows.get(place, 0) + number
+                self.receipt.rows[searched] = self.receipt.rows.get(searched, 0) + number
 
     def not_searched(self, place: str, why: str) -> None:
         """Note a place that was not searched, once."""
-        found = NotSearched(place, why)
-        if found not in self.receipt.not_searched:
-            self.receipt.not_searched.append(found)
+        note = NotSearched(place, why)
+        if note not in self.receipt.not_searched:
+            self.receipt.not_searched.append(note)
 
     def keep_pending(self, name: str, values: set[str]) -> set[str]:
         """Add values that later steps need to those that an earlier run noted; all of them."""

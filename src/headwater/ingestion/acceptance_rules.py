@@ -28,15 +28,15 @@ def rules_of(acceptance: Acceptance) -> dict[str, str]:
         "filter": source.filter,
         "ids": [source.id_field, source.id_horizon if source.id_field else None],
     }
-    found = {name: hashlib.sha256(json.dumps(canonical(part), sort_keys=True).encode()).hexdigest()[:16] for name, part in parts.items()}
-    return {**found, "keys": json.dumps(sorted({tuple(view.keys) for view in acceptance.views}))}
+    digests = {name: hashlib.sha256(json.dumps(canonical(rule), sort_keys=True).encode()).hexdigest()[:16] for name, rule in parts.items()}
+    return {**digests, "keys": json.dumps(sorted({tuple(view.keys) for view in acceptance.views}))}
 
 
 def changed_of(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:
     """Which parts of the rules may accept records that were not accepted before."""
     changed = {name for name in new if old.get(name) != new[name]}
     keys = [json.loads(rules.get("keys", "[]")) for rules in (new, old)]
-    return changed - {"keys"} if all(one in keys[1] for one in keys[0]) else changed
+    return changed - {"keys"} if all(view_keys in keys[1] for view_keys in keys[0]) else changed
 
 
 def needed(acceptance: Acceptance) -> Mapping[str, pl.DataType]:
@@ -46,18 +46,18 @@ def needed(acceptance: Acceptance) -> Mapping[str, pl.DataType]:
     return {name: dtype for name, dtype in acceptance.schema.items() if name in names}
 
 
-def conformed(part: pl.LazyFrame, acceptance: Acceptance, *also: str) -> pl.LazyFrame:
+def conformed(frame: pl.LazyFrame, acceptance: Acceptance, *also: str) -> pl.LazyFrame:
     """Rows of an archive, or the like, with the columns and types that the stream has today; and `also` these columns."""
-    had = part.collect_schema()
+    had = frame.collect_schema()
     columns = [_cast(name, had.get(name), dtype) for name, dtype in acceptance.schema.items()]
-    return part.select(*columns, *(name for name in (*_PLACE, *also) if name in had))
+    return frame.select(*columns, *(name for name in (*_PLACE, *also) if name in had))
 
 
-def altered(parts: Iterable[pl.LazyFrame], acceptance: Acceptance) -> bool:
+def altered(frames: Iterable[pl.LazyFrame], acceptance: Acceptance) -> bool:
     """Whether `conformed` cannot give what decoding would: a column that events are made of was not kept, or its type was another."""
     columns = needed(acceptance)
     return any(
-        not _is_exact(schema.get(name), dtype) for schema in (part.collect_schema() for part in parts) for name, dtype in columns.items()
+        not _is_exact(schema.get(name), dtype) for schema in (frame.collect_schema() for frame in frames) for name, dtype in columns.items()
     )
 
 
@@ -72,7 +72,7 @@ def _is_exact(had: pl.DataType | None, dtype: pl.DataType) -> bool:
     if had is None or had == dtype:
         return had is not None
     if had.is_integer() and dtype.is_integer():
-        mine, theirs = (int(str(one).removeprefix("U").removeprefix("Int")) for one in (had, dtype))
+        mine, theirs = (int(str(width).removeprefix("U").removeprefix("Int")) for width in (had, dtype))
         if had.is_signed_integer() == dtype.is_signed_integer():
             return mine <= theirs
         return dtype.is_signed_integer() and mine < theirs

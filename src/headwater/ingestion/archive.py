@@ -90,7 +90,7 @@ class Roller:
         if not blocks:
             return None
         frames = [_frame(value) for _, value in blocks]
-        alike = next((n for n, one in enumerate(frames) if one.schema != frames[0].schema), len(frames))
+        alike = next((n for n, block_frame in enumerate(frames) if block_frame.schema != frames[0].schema), len(frames))
         blocks, more = blocks[:alike], len(frames) > alike
         frame = pl.concat(frames[:alike])
         first, last = keyspace.sequence_of(blocks[0][0]), keyspace.sequence_of(blocks[-1][0])
@@ -150,8 +150,8 @@ class Roller:
 
 def stamped(rows: pl.DataFrame, sequence: int, known: int) -> pl.DataFrame:
     """Rows with the commit that made them readable: SEQUENCE, and KNOWN_AT, `known` in microseconds."""
-    said = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [known], pl.Int64).cast(pl.Datetime("us", "UTC")))
-    return rows.hstack([one.new_from_index(0, rows.height) for one in said])  # no query: its start counts where rows are few
+    columns = (pl.Series(SEQUENCE, [sequence], pl.Int64), pl.Series(KNOWN_AT, [known], pl.Int64).cast(pl.Datetime("us", "UTC")))
+    return rows.hstack([column.new_from_index(0, rows.height) for column in columns])  # no query: its start counts where rows are few
 
 
 def file_name(partition: str | None, first: int, last: int) -> str:
@@ -189,15 +189,15 @@ def _last(files: Sequence[Path]) -> int:
 
 
 def _parts(path: Path) -> tuple[str, int, int]:
-    found = _NAME.fullmatch(path.name)
-    return ("", -1, -1) if found is None else (found[1], int(found[2]), int(found[3]))
+    match = _NAME.fullmatch(path.name)
+    return ("", -1, -1) if match is None else (match[1], int(match[2]), int(match[3]))
 
 
 def _quoted(partition: str | None) -> str:
     """A partition as a part of a file's name; "all" is that of the whole stream."""
     if partition is None:
         return "all"
-    return re.sub(r"^all$|[^A-Za-z0-9_.]", lambda found: "".join(f"%{ord(letter):02X}" for letter in found[0]), partition)
+    return re.sub(r"^all$|[^A-Za-z0-9_.]", lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]), partition)
 
 
 def _frame(data: bytes) -> pl.DataFrame:

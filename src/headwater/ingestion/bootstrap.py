@@ -95,13 +95,13 @@ def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[
     counts, past = {}, _Past(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
-        place = keyspace.state(name, shard.partition)
-        shard.store.commit({place: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
+        state_key = keyspace.state(name, shard.partition)
+        shard.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
         _clear(shard, tiles)
         counts[tiles.view.name] = past.fill(tiles) if shard.corrections is None else past.fill_with_images(tiles, shard.corrections)
         state = past.state(tiles)
         progress = msgspec.structs.replace(shard.progress, views={**shard.progress.views, name: state.coverage})
-        shard.note(progress, {place: encoded(state)}, _unmoved(shard))
+        shard.note(progress, {state_key: encoded(state)}, _unmoved(shard))
     if shard.corrections is not None:
         shard.load()
     return counts
@@ -131,17 +131,17 @@ def first_ids(store: OnlineStore, source: Source) -> First:
 
 def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
     """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
-    place = keyspace.begun(shard.source.name)
-    found = shard.store.get([place])[0]
-    if found is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
+    key = keyspace.begun(shard.source.name)
+    stored = shard.store.get([key])[0]
+    if stored is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
         try:
-            shard.store.commit({place: msgspec.msgpack.encode(Begun(T, shard.partition))}, {place: None})
+            shard.store.commit({key: msgspec.msgpack.encode(Begun(T, shard.partition))}, {key: None})
         except LostError:
             raise
         except FencedError:
             pass  # another partition came first
-        found = shard.store.get([place])[0]
-    return None if found is None else msgspec.msgpack.decode(found, type=Begun)
+        stored = shard.store.get([key])[0]
+    return None if stored is None else msgspec.msgpack.decode(stored, type=Begun)
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,12 @@ class _Past:
         """Add the past to the records of a view; how many events."""
         history = self._history(tiles)
         most = len(history) + -(-self._count // rejudging.ROWS) - 1
-        parts = chain((part() for part in history), self._archived())
-        return sum(_add(self.shard, tiles, part, self.T, self._through - left) for left, part in zip(count(most, -1), parts, strict=False))
+        chunks = chain((rows() for rows in history), self._archived())
+        return sum(_add(self.shard, tiles, rows, self.T, self._through - left) for left, rows in zip(count(most, -1), chunks, strict=False))
 
     def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
         """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
-        images = pl.concat([corrections.none, *self._images(corrections), *(part.drop(ROW) for part in self._archived())])
+        images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
         past = Past(corrections, images, self.T)
         return sum(
             _add(self.shard, tiles, events, self.T, self._through - left, changes)
@@ -228,7 +228,7 @@ class _Past:
             return []
         furthest = reach(tiles.view)
         events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
-        return [partial(events.slice, place, rejudging.ROWS) for place in range(0, events.height, rejudging.ROWS)]
+        return [partial(events.slice, first_row, rejudging.ROWS) for first_row in range(0, events.height, rejudging.ROWS)]
 
 
 def history_before(view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()) -> pl.DataFrame:
@@ -264,10 +264,10 @@ def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: 
     events = events.filter(pl.col(TIME) < T)
     if not events.height and not also:
         return 0
-    place = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=shard.partition)
+    key_of = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=shard.partition)
     store = shard.store
-    made = tiles.update(events, T, through, lambda keys: [found or b"" for found in store.get([place(key) for key in keys])])
-    store.commit({**{place(key): record or None for key, record in made.items()}, **also}, _unmoved(shard))
+    records = tiles.update(events, T, through, lambda keys: [stored or b"" for stored in store.get([key_of(key) for key in keys])])
+    store.commit({**{key_of(key): record or None for key, record in records.items()}, **also}, _unmoved(shard))
     return events.height
 
 

@@ -54,11 +54,11 @@ class Past:
     def parts(self, tiles: ViewTiles, most: int) -> Iterator[tuple[pl.DataFrame, dict[bytes, bytes | None]]]:
         """The events that hold, `most` in a part, and what the store is to keep of them and where they stand in a view."""
         for first in range(0, len(self.events), most):
-            some = self.events[first : first + most]
-            made = entries_of(self.images, self.found, some, self.latest)
-            changes = self.corrections.entry((self.tokens[event], entry) for event, entry in made.items())
-            changes |= self.corrections.let_go([self.tokens[event] for event in some.tolist()], int(self.latest[some].max()), first)
-            live = some[self.found.after[some] >= 0]
+            chunk = self.events[first : first + most]
+            entries = entries_of(self.images, self.found, chunk, self.latest)
+            changes = self.corrections.entry((self.tokens[event], entry) for event, entry in entries.items())
+            changes |= self.corrections.let_go([self.tokens[event] for event in chunk.tolist()], int(self.latest[chunk].max()), first)
+            live = chunk[self.found.after[chunk] >= 0]
             events = self.images[self.found.after[live]]
             changes |= dict.fromkeys(self.corrections.places(tiles, events, [self.tokens[event] for event in live.tolist()]), b"")
             yield events, changes

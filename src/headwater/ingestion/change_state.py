@@ -140,8 +140,8 @@ class Corrections:
 
     def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.Entry]:
         """The stored entry of each event that has one."""
-        found = self.store.get([self.image + token for token in tokens])
-        return {token: kept.decoded(value) for token, value in zip(tokens, found, strict=True) if value is not None}
+        stored = self.store.get([self.image + token for token in tokens])
+        return {token: kept.decoded(value) for token, value in zip(tokens, stored, strict=True) if value is not None}
 
     def _block(self, due: int, number: int) -> bytes:
         return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
@@ -152,7 +152,7 @@ class Change:
 
     def __init__(self, corrections: Corrections, brought: Sequence[Brought], now: int, until: int) -> None:
         self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
-        self.came = pl.concat([corrections.none, *(one.arrived.events.select(corrections.none.columns) for one in brought)])
+        self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in brought)])
         tokens = tokens_of(self.came[IDENT])
         self.stored = corrections.entries(list(dict.fromkeys(tokens)))
         rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
@@ -166,32 +166,32 @@ class Change:
 
     def settle(self, number: int) -> Outcome:
         """What the commit makes of them; `number` is the commit's own."""
-        found = self.folded
-        lost = np.flatnonzero(found.changed & (found.before >= 0))
-        won = np.flatnonzero(found.changed & (found.after >= 0))
-        gone, come = self.both[found.before[lost]], self.both[found.after[won]]
+        merged = self.folded
+        lost = np.flatnonzero(merged.changed & (merged.before >= 0))
+        won = np.flatnonzero(merged.changed & (merged.after >= 0))
+        gone, come = self.both[merged.before[lost]], self.both[merged.after[won]]
         self._move(gone, lost, None)
         self._move(come, won, b"")
         timed = pl.col(TIME).is_not_null()
-        made = Outcome(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
-        made.counts["corrected"] = int((found.changed & (found.before >= 0) & (found.after >= 0)).sum())
-        made.counts["deleted"] = int((found.changed & (found.after < 0)).sum())
-        self._part(made)
+        outcome = Outcome(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
+        outcome.counts["corrected"] = int((merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum())
+        outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
+        self._part(outcome)
         written = self._written()
         most = max((entry.latest for entry in written.values()), default=0)
-        made.changes |= self.kept.expired(self.now, written, number << 8)
-        made.changes |= self.kept.entry(written.items())
-        made.changes |= self.kept.let_go(list(written), most, number << 8 | 255)
+        outcome.changes |= self.kept.expired(self.now, written, number << 8)
+        outcome.changes |= self.kept.entry(written.items())
+        outcome.changes |= self.kept.let_go(list(written), most, number << 8 | 255)
         for moved in self.moved.values():
-            made.changes |= moved
-        return made
+            outcome.changes |= moved
+        return outcome
 
-    def renewed(self, made: Outcome, sequence: int) -> dict[bytes, bytes | None]:
+    def renewed(self, outcome: Outcome, sequence: int) -> dict[bytes, bytes | None]:
         """The records of every view, complete through `sequence`, with what comes and without what goes."""
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.kept.acceptance.tiles:
             fetch = Fetched(self.kept.store, tiles.view, self.kept.partition)
-            records = tiles.renew(made.come, made.gone, self.now, sequence, fetch, partial(self.standing, tiles))
+            records = tiles.renew(outcome.come, outcome.gone, self.now, sequence, fetch, partial(self.standing, tiles))
             changes.update(zip(fetch.places, [record or None for record in records.values()], strict=True))
         return changes
 
@@ -199,13 +199,13 @@ class Change:
         """What stands in stretches of a view's events once this is committed."""
         stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
         moved = self.moved.get(stem, {})
-        put = sorted(place for place, value in moved.items() if value is not None)
+        put = sorted(key for key, value in moved.items() if value is not None)
         there: list[bytes] = []
         for stretch in stretches:
             prefix, begin, end = kept.stretch(stem, *stretch)
-            stood = [place for place, _ in self.kept.store.scan(prefix) if begin <= place < end]
-            there += [place for place in stood if place not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
-        tokens = [place[-kept.TOKEN :] for place in there]
+            stood = [key for key, _ in self.kept.store.scan(prefix) if begin <= key < end]
+            there += [key for key in stood if key not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
+        tokens = [key[-kept.TOKEN :] for key in there]
         mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
         others = self.kept.entries([token for token in tokens if token not in self.event_of])
         rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
@@ -217,56 +217,56 @@ class Change:
             stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
             self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
 
-    def _part(self, made: Outcome) -> None:
+    def _part(self, outcome: Outcome) -> None:
         """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
-        found, held = self.folded, self.held.height
-        archived, again, older, passed = (mask[held:] for mask in _parted(found, self.both[BEFORE].to_numpy(), held))
-        place = 0
-        for one in self.brought:
-            rows = one.arrived.events[ROW].to_numpy()
-            mine = slice(place, place := place + len(rows))
-            one.fates[one.arrived.kept[rows]] = np.where(again[mine] | older[mine], fates.COPY, fates.ACCEPTED)
-            made.rows.append(one.arrived.rows[rows[archived[mine]]])
-            made.counts[one.counted] += int(archived[mine].sum())
+        merged, held = self.folded, self.held.height
+        archived, again, older, passed = (mask[held:] for mask in _parted(merged, self.both[BEFORE].to_numpy(), held))
+        first_row = 0
+        for batch in self.brought:
+            rows = batch.arrived.events[ROW].to_numpy()
+            mine = slice(first_row, first_row := first_row + len(rows))
+            batch.fates[batch.arrived.kept[rows]] = np.where(again[mine] | older[mine], fates.COPY, fates.ACCEPTED)
+            outcome.rows.append(batch.arrived.rows[rows[archived[mine]]])
+            outcome.counts[batch.counted] += int(archived[mine].sum())
             for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
                 if which[mine].any():
-                    made.dead.append(copies(one.records, one.arrived, rows[which[mine]].tolist(), why))
-        made.counts["copies"], made.counts["superseded"] = int(again.sum()), int((older | passed).sum())
+                    outcome.dead.append(copies(batch.records, batch.arrived, rows[which[mine]].tolist(), why))
+        outcome.counts["copies"], outcome.counts["superseded"] = int(again.sum()), int((older | passed).sum())
 
     def _written(self) -> dict[bytes, kept.Entry]:
         """The entries to store, by token, of events whose latest image is in this commit."""
-        found, held = self.folded, self.held.height
-        fresh = np.zeros(len(found.before), np.bool_)
-        fresh[found.event[held:][found.last[held:]]] = True
-        latest = np.maximum(latest_of(self.both, found), self.until)
+        merged, held = self.folded, self.held.height
+        fresh = np.zeros(len(merged.before), np.bool_)
+        fresh[merged.event[held:][merged.last[held:]]] = True
+        latest = np.maximum(latest_of(self.both, merged), self.until)
         for token, entry in self.stored.items():
             event = self.event_of[token]
             latest[event] = max(latest[event], entry.latest)
-        made = entries_of(self.both, found, np.flatnonzero(fresh), latest)
-        return {self.token_of[event]: entry for event, entry in made.items()}
+        entries = entries_of(self.both, merged, np.flatnonzero(fresh), latest)
+        return {self.token_of[event]: entry for event, entry in entries.items()}
 
 
-def latest_of(images: pl.DataFrame, found: Folded) -> I64:
+def latest_of(images: pl.DataFrame, merged: Folded) -> I64:
     """Of each event the greatest event time or known time that an image of it said, int64 (events)."""
-    latest = np.full(len(found.before), np.iinfo(np.int64).min)
-    np.maximum.at(latest, found.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
+    latest = np.full(len(merged.before), np.iinfo(np.int64).min)
+    np.maximum.at(latest, merged.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
     return latest
 
 
-def entries_of(images: pl.DataFrame, found: Folded, some: I64, latest: I64) -> dict[int, kept.Entry]:
+def entries_of(images: pl.DataFrame, merged: Folded, numbers: I64, latest: I64) -> dict[int, kept.Entry]:
     """The entries to store of some events, by event number."""
     mine = np.zeros(len(latest), np.bool_)
-    mine[some] = True
-    rows = np.flatnonzero(found.last & mine[found.event])
-    rows = rows[np.argsort(found.event[rows], kind="stable")]
-    place = np.zeros(images.height, np.int64)
-    place[rows] = np.arange(len(rows))
-    events, starts = np.unique(found.event[rows], return_index=True)
-    after = found.after[events]
-    holds = np.where(after >= 0, place[after] - starts, -1)
-    said, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
+    mine[numbers] = True
+    rows = np.flatnonzero(merged.last & mine[merged.event])
+    rows = rows[np.argsort(merged.event[rows], kind="stable")]
+    rank = np.zeros(images.height, np.int64)
+    rank[rows] = np.arange(len(rows))
+    events, starts = np.unique(merged.event[rows], return_index=True)
+    after = merged.after[events]
+    holds = np.where(after >= 0, rank[after] - starts, -1)
+    images_by_row, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
     parts = zip(*(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True)
-    return {event: kept.Entry(until, one, said[first:last]) for event, until, one, first, last in parts}
+    return {event: kept.Entry(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
 
 
 def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:
@@ -282,16 +282,16 @@ def tokens_of(ids: pl.Series) -> list[bytes]:
     return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
 
 
-def _parted(found: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
+def _parted(merged: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
     """Which images are archived, duplicates, older than the stored ones, and superseded in this commit; bool (n) each.
 
     Where what was held still holds, none is archived that differs: history would take it for taken back.
     """
-    after = found.after[found.event]
-    older = (found.older | ((after >= 0) & (after < held))) & ~found.copy
-    left = ~found.copy & ~older
+    after = merged.after[merged.event]
+    older = (merged.older | ((after >= 0) & (after < held))) & ~merged.copy
+    left = ~merged.copy & ~older
     archived = left & (before | (after == np.arange(len(after))))
-    return archived, found.copy, older, left & ~archived
+    return archived, merged.copy, older, left & ~archived
 
 
 def _cut(tokens: bytes) -> list[bytes]:

@@ -84,9 +84,9 @@ class ClockCheck:
         self._ahead = None if server is None else wall - server
         self._asked = clock.stopwatch()
 
-    def _said(self, what: str, remedy: str) -> str:
+    def _said(self, problem: str, remedy: str) -> str:
         return (
-            f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {what}; at most {text(self.limit)} is allowed (max_clock_jump). "
+            f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {problem}; at most {text(self.limit)} is allowed (max_clock_jump). "
             f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
         )
 

@@ -52,8 +52,8 @@ class Replayed(Readable):
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        said = ", ".join(f"{n:,} {what}" for what, n in self.outcomes.items() if n) or "nothing to replay"
-        return f"{self.source}: {self.records:,} refused records: {said}; {self.before:,} had been replayed before"
+        counts = ", ".join(f"{n:,} {outcome}" for outcome, n in self.outcomes.items() if n) or "nothing to replay"
+        return f"{self.source}: {self.records:,} refused records: {counts}; {self.before:,} had been replayed before"
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class DeadLetterFilter(Readable):
 
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Those of some rows."""
-        found = rows
+        selected = rows
         if self.reason is not None:
-            found = found.filter(pl.col("reason").str.contains(self.reason, literal=True))
+            selected = selected.filter(pl.col("reason").str.contains(self.reason, literal=True))
         if self.since is not None:
-            found = found.filter(pl.col(KNOWN_AT).dt.epoch("us") >= parse_moment(self.since, "since"))
+            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") >= parse_moment(self.since, "since"))
         if self.until is not None:
-            found = found.filter(pl.col(KNOWN_AT).dt.epoch("us") < parse_moment(self.until, "until"))
-        return found.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else found
+            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") < parse_moment(self.until, "until"))
+        return selected.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else selected
 
 
 def dead_letters(
@@ -101,13 +101,13 @@ def dead_letters(
     Raises:
         UsageError: the project has no such source.
     """
-    place = settings.home() if folder is None else folder
+    home = settings.home() if folder is None else folder
     with opened(store, readonly=True) as mine:
         _source(project, source)
         chosen = which or DeadLetterFilter()
-        parts = [chosen.of(_of_writer(mine, source, part, place)) for part in _partitions(mine, source)]
+        frames = [chosen.of(_of_writer(mine, source, partition, home)) for partition in _partitions(mine, source)]
     none = pl.DataFrame(schema={**DEAD_SCHEMA, "replayed": pl.Boolean()})
-    return pl.concat([none, *parts]).sort(KNOWN_AT, OFFSET, descending=True)
+    return pl.concat([none, *frames]).sort(KNOWN_AT, OFFSET, descending=True)
 
 
 def replay_dead_letters(
@@ -135,40 +135,43 @@ def replay_dead_letters(
         UsageError: the project has no such source, or nothing streams it.
         StoreError: the store cannot be written, or another process ingests into it.
     """
-    place, limits = settings.home() if folder is None else folder, limits or Limits()
-    views = {one.name: (one, views) for one, views in streamed([one.view for one in stored(project)]).items()}
-    found = _source(project, source)
+    home, limits = settings.home() if folder is None else folder, limits or Limits()
+    views = {
+        stored_view.name: (stored_view, views)
+        for stored_view, views in streamed([stored_view.view for stored_view in stored(project)]).items()
+    }
+    origin = _source(project, source)
     if source not in views:
         raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
     chosen = which or DeadLetterFilter()
     with opened(store, readonly=dry_run) as mine, nullcontext() if mine.partitioned or dry_run else mine.lease(LEASE, wait=limits.wait):
-        intake = None if dry_run else Intake(found, views[source][1], mine, place, limits)
-        acceptance = Acceptance(found, tuple(views[source][1]), micros(limits.future, "future"))
+        intake = None if dry_run else Intake(origin, views[source][1], mine, home, limits)
+        acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.future, "future"))
         total = Replayed(source, 0, 0)
-        for part in _partitions(mine, source):
-            rows = chosen.of(_of_writer(mine, source, part, place)).filter(~pl.col("reason").is_in(_KEPT_ASIDE))
+        for partition in _partitions(mine, source):
+            rows = chosen.of(_of_writer(mine, source, partition, home)).filter(~pl.col("reason").is_in(_KEPT_ASIDE))
             before = int(rows["replayed"].sum())
             rows = rows.filter(~pl.col("replayed"))
             for first in range(0, max(rows.height, 1), limits.batch):
-                some = rows.slice(first, limits.batch)
-                done = _tried(acceptance, some) if intake is None else _taken(intake, part, some)
-                total = _sum(total, done, some.height, before if first == 0 else 0)
+                batch = rows.slice(first, limits.batch)
+                done = _tried(acceptance, batch) if intake is None else _taken(intake, partition, batch)
+                total = _sum(total, done, batch.height, before if first == 0 else 0)
         return total
 
 
 def _of_writer(store: OnlineStore, source: str, partition: str | None, folder: Path) -> pl.DataFrame:
     """Those of one writer, of each record the last time that it was refused; `replayed` says whether a replay has taken it in."""
     rows = Roller(store, keyspace.DEAD, folder / FOLDERS[keyspace.DEAD], source, partition).rows()
-    found = pl.DataFrame(schema=DEAD_SCHEMA) if rows is None else rows.select(*DEAD_SCHEMA).collect()
-    found = found.sort(KNOWN_AT).unique([PARTITION, OFFSET], keep="last", maintain_order=True)
-    found = found.with_columns(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own")).unique(
+    letters = pl.DataFrame(schema=DEAD_SCHEMA) if rows is None else rows.select(*DEAD_SCHEMA).collect()
+    letters = letters.sort(KNOWN_AT).unique([PARTITION, OFFSET], keep="last", maintain_order=True)
+    letters = letters.with_columns(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own")).unique(
         ["_own", OFFSET], keep="last", maintain_order=True
     )
     name = source if partition is None else f"{source}\0{partition}"
     marks = [frame_codec.decoded(value) for _, value in store.scan(keyspace.replayed(name))]
     done = pl.concat([pl.DataFrame(schema={"_own": pl.String(), OFFSET: pl.Int64()}), *marks]).with_columns(replayed=True)
-    found = found.join(done.unique(), on=["_own", OFFSET], how="left", maintain_order="left")
-    return found.with_columns(pl.col("replayed").fill_null(value=False)).drop("_own")
+    letters = letters.join(done.unique(), on=["_own", OFFSET], how="left", maintain_order="left")
+    return letters.with_columns(pl.col("replayed").fill_null(value=False)).drop("_own")
 
 
 def _taken(intake: Intake, partition: str | None, rows: pl.DataFrame) -> Replayed:
@@ -183,9 +186,9 @@ def _taken(intake: Intake, partition: str | None, rows: pl.DataFrame) -> Replaye
         key = keyspace.replayed(shard.name) + keyspace.block(b"", "", shard.progress.sequence + 1)
         return {key: frame_codec.encoded(taken)} if taken.height else {}
 
-    made = shard.apply([_records(rows)], clock.now_micros(), 0, marks)
-    outcomes = Counter(_WHAT[fate] for fates in made.fates for fate in fates.tolist())
-    return Replayed("", 0, 0, outcomes, Counter(made.dead["reason"].to_list()))
+    committed = shard.apply([_records(rows)], clock.now_micros(), 0, marks)
+    outcomes = Counter(_WHAT[fate] for fates in committed.fates for fate in fates.tolist())
+    return Replayed("", 0, 0, outcomes, Counter(committed.dead["reason"].to_list()))
 
 
 def _tried(acceptance: Acceptance, rows: pl.DataFrame) -> Replayed:
@@ -200,8 +203,8 @@ def _tried(acceptance: Acceptance, rows: pl.DataFrame) -> Replayed:
 def _records(rows: pl.DataFrame) -> Records:
     """Refused records as if they came now; no offset is moved."""
     names = [AGAIN + name.removeprefix(AGAIN) for name in rows[PARTITION].unique(maintain_order=True)]
-    place = {name: n for n, name in enumerate(names)}
-    index = np.array([place[AGAIN + name.removeprefix(AGAIN)] for name in rows[PARTITION]], np.int64)
+    position = {name: n for n, name in enumerate(names)}
+    index = np.array([position[AGAIN + name.removeprefix(AGAIN)] for name in rows[PARTITION]], np.int64)
     at = np.full(rows.height, clock.now_micros())
     return Records(names, index, rows[OFFSET].to_numpy(), at, {}, rows["payload"].to_list())
 
@@ -212,10 +215,10 @@ def _sum(total: Replayed, done: Replayed, records: int, before: int) -> Replayed
 
 
 def _source(project: Project, name: str) -> Source:
-    found = {source.name: source for source in project.sources}
-    if name not in found:
-        raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, list(found))}")
-    return found[name]
+    sources = {source.name: source for source in project.sources}
+    if name not in sources:
+        raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, list(sources))}")
+    return sources[name]
 
 
 def _partitions(store: OnlineStore, source: str) -> list[str | None]:

@@ -71,8 +71,8 @@ class IdBlocks:
             return changes
         block = _Block(key, now, now, len(value), 1)
         while others := self._to_merge(block):
-            found = self.read([other.key for other in others])
-            value = b"".join([*(part or b"" for part in found), value])
+            stored = self.read([other.key for other in others])
+            value = b"".join([*(ids or b"" for ids in stored), value])
             changes |= dict.fromkeys(other.key for other in others)
             for _ in others:
                 self._blocks.pop()

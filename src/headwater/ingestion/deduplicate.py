@@ -33,13 +33,13 @@ class Deduplication:
         events, ids = arrived.events, self.ids
         if ids is None or not events.height:
             return events, []
-        given = events[IDENT] if IDENT in events.columns else None
-        if given is None and records.ids is not None:
-            given = records.ids.gather(arrived.kept[events[ROW].to_numpy()])
-        if given is None:
+        idents = events[IDENT] if IDENT in events.columns else None
+        if idents is None and records.ids is not None:
+            idents = records.ids.gather(arrived.kept[events[ROW].to_numpy()])
+        if idents is None:
             return events, []
-        known = given.is_not_null().to_numpy()
-        checked = ids.accept(given.filter(known), content_of(events)[known], self.now)
+        known = idents.is_not_null().to_numpy()
+        checked = ids.accept(idents.filter(known), content_of(events)[known], self.now)
         accepted = ~known
         accepted[known] = checked.accepted
         self.blocks.append(checked.block)
@@ -54,8 +54,8 @@ class Deduplication:
         dead = arrived.dead
         if not dead.height or records.ids is None or self.ids is None:
             return dead
-        given = records.ids.gather(arrived.refused).fill_null("")
-        names = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(given, dead["payload"], strict=True)]
+        idents = records.ids.gather(arrived.refused).fill_null("")
+        names = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(idents, dead["payload"], strict=True)]
         checked = self.ids.accept(pl.Series(names, dtype=pl.String), np.zeros(len(names), np.int64), self.now)
         self.blocks.append(checked.block)
         self.counts["refused_again"] += len(names) - int(checked.accepted.sum())

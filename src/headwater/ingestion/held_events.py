@@ -152,10 +152,10 @@ def _sorted(key: bytes, rows: pl.DataFrame) -> _Block:
     return _Block(key, rows, due)
 
 
-def _alike(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _alike(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Frames of one schema joined."""
     by: dict[tuple[tuple[str, pl.DataType], ...], list[pl.DataFrame]] = {}
-    for part in parts:
-        by.setdefault(tuple(part.schema.items()), []).append(part)
+    for frame in frames:
+        by.setdefault(tuple(frame.schema.items()), []).append(frame)
     for same in by.values():
         yield pl.concat(same) if len(same) > 1 else same[0]

@@ -114,8 +114,8 @@ class _Reading:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
         if self.once and seconds < _GHOSTS and feed.elsewhere():
             return False
-        given = self.lag or not isinstance(self.intake.source.stream, KafkaTopic) or seconds > _JOINING
-        return bool(given) and not any(self.lag.values())
+        assigned = self.lag or not isinstance(self.intake.source.stream, KafkaTopic) or seconds > _JOINING
+        return bool(assigned) and not any(self.lag.values())
 
     def _known(self, records: Records, at: int) -> int:
         """What was received by then has been read, with these records."""
@@ -202,7 +202,7 @@ def ingest(
         ClockError: the wall clock cannot be right, with `once`; without, ingestion waits until it is.
     """
     limits, stop = limits or Limits(), stop or threading.Event()
-    sources = streamed([one.view for one in stored(project)])
+    sources = streamed([stored_view.view for stored_view in stored(project)])
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
@@ -268,12 +268,12 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
 
 def _drain(work: _Work) -> list[_Brought]:
     """Empty the queue, so that no reader blocks on it."""
-    found = []
+    batches = []
     try:
         while True:
-            found.append(work.get_nowait())
+            batches.append(work.get_nowait())
     except queue.Empty:
-        return found
+        return batches
 
 
 def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck) -> None:
@@ -289,14 +289,14 @@ def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, o
             _wait_for_clock(check, readings, work, stop, brought, why)
             continue
         for reading in readings:
-            mine = [one for one in brought if one.reading is reading]
+            mine = [batch for batch in brought if batch.reading is reading]
             due = reading.intake.due()
             if mine or (due is not None and due < clock.now_micros()):
                 _take(reading, mine, on_commit)
 
 
 def _refusal(check: ClockCheck, readings: Sequence[_Reading], brought: Sequence[_Brought]) -> str | None:
-    received = max((one.records.received for one in brought if one.records is not None), default=0)
+    received = max((batch.records.received for batch in brought if batch.records is not None), default=0)
     return check.refusal(max(reading.intake.committed() for reading in readings), received)
 
 
@@ -311,20 +311,20 @@ def _wait_for_clock(
     if any(reading.once for reading in readings):
         raise ClockError(why)
     wrong: str | None = why
-    left, told = list(brought), -_REMIND
+    left, last_logged = list(brought), -_REMIND
     for reading in readings:
         reading.go.clear()
         reading.generation += 1
     try:
         while wrong is not None and not stop.is_set():
-            if clock.stopwatch() - told >= _REMIND:
+            if clock.stopwatch() - last_logged >= _REMIND:
                 _LOG.error("%s", wrong)
-                told = clock.stopwatch()
-            for one in [*left, *_drain(work)]:
-                if isinstance(one.error, RetentionError | RecreatedError):
-                    one.reading.skipped.set()  # it is met again
-                elif one.error is not None:
-                    raise one.error
+                last_logged = clock.stopwatch()
+            for batch in [*left, *_drain(work)]:
+                if isinstance(batch.error, RetentionError | RecreatedError):
+                    batch.reading.skipped.set()  # it is met again
+                elif batch.error is not None:
+                    raise batch.error
             left = []
             for reading in readings:
                 if reading.intake.inbox is not None:
@@ -338,24 +338,24 @@ def _wait_for_clock(
 
 def _take(reading: _Reading, brought: Sequence[_Brought], on_commit: OnCommit | None) -> None:
     """Commit what one source has brought."""
-    fresh = [one for one in brought if one.error is None and one.generation == reading.generation]
+    fresh = [batch for batch in brought if batch.error is None and batch.generation == reading.generation]
     if fresh or not brought:
-        records = [(one.records, one.turns) for one in fresh if one.records is not None]
-        _commit(reading, records, max((one.known for one in fresh), default=0), on_commit)
-    for one in brought:
-        if isinstance(one.error, RetentionError | RecreatedError) and reading.intake.limits.accept_loss:
-            _LOG.warning("%s; going on without what was lost", one.error)
-            reading.intake.skip(one.error, clock.now_micros())
+        records = [(batch.records, batch.turns) for batch in fresh if batch.records is not None]
+        _commit(reading, records, max((batch.known for batch in fresh), default=0), on_commit)
+    for batch in brought:
+        if isinstance(batch.error, RetentionError | RecreatedError) and reading.intake.limits.accept_loss:
+            _LOG.warning("%s; going on without what was lost", batch.error)
+            reading.intake.skip(batch.error, clock.now_micros())
             reading.skipped.set()
-        elif one.error is not None:
-            raise one.error
-    reading.ended |= reading.once and any(one.records is None for one in fresh)
+        elif batch.error is not None:
+            raise batch.error
+    reading.ended |= reading.once and any(batch.records is None for batch in fresh)
 
 
 def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: int, on_commit: OnCommit | None) -> None:
     intake = reading.intake
     try:
-        made = intake.commit(records, clock.now_micros(), known)
+        commits = intake.commit(records, clock.now_micros(), known)
     except FencedError as error:
         if not intake.store.partitioned:
             raise
@@ -363,7 +363,7 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
         reading.generation += 1
         intake.forget([shard.partition for shard in intake.shards if shard.partition is not None])
         return
-    for committed in made:
+    for committed in commits:
         if on_commit is not None:
             on_commit(intake.source, committed, reading.lag)
     intake.roll(least=intake.limits.roll, background=True)
@@ -376,7 +376,7 @@ def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:
     brought: list[_Brought] = []
     try:
         brought.append(work.get(timeout=min([_IDLE / 2, *(max(due, 0) / 1e6 + 1e-6 for due in dues)])))
-        while sum(_events(one) for one in brought) < brought[0].reading.intake.limits.batch:
+        while sum(_events(batch) for batch in brought) < brought[0].reading.intake.limits.batch:
             brought.append(work.get_nowait())
     except queue.Empty:
         pass

@@ -85,8 +85,8 @@ class Shard:
         """Read where the store stands: at the start, and after another writer was here; `own` makes the partition this writer's."""
         if own and self.partition is not None:
             self.store.mend(keyspace.offset(self.source.name, self.partition))
-        found = self.store.get([self.place])[0]
-        progress = read_progress(found) if found or not hasattr(self, "_memory") else self.progress
+        stored = self.store.get([self.place])[0]
+        progress = read_progress(stored) if stored or not hasattr(self, "_memory") else self.progress
         begin = keyspace.offset(self.source.name, "")
         offsets = ((key[len(begin) :].decode(), value) for key, value in self.store.scan(begin + (self.partition or "").encode()))
         ends = {name: keyspace.as_number(value) for name, value in offsets if self.partition in (None, name)}
@@ -103,7 +103,7 @@ class Shard:
             self.corrections.load()
         held = Held(dict(self.store.scan(keyspace.HELD + keyspace.name(self.name))), progress.at)
         self.blocks = {space: sum(size for _, size in self.store.sizes(space + keyspace.name(self.name))) for space in FOLDERS}
-        self._memory = _Memory(progress, ends, origins, ids, blocks, held, found)
+        self._memory = _Memory(progress, ends, origins, ids, blocks, held, stored)
 
     @property
     def ends(self) -> Mapping[str, int]:
@@ -127,9 +127,9 @@ class Shard:
                 self.store.commit(changes, {self.place: None, **expect})
             self._memory.progress = progress  # the first commit says it
             return
-        said = msgspec.msgpack.encode(progress)
-        self.store.commit({**changes, self.place: said}, {self.place: self._memory.said, **expect})
-        self._memory.progress, self._memory.said = progress, said
+        encoded = msgspec.msgpack.encode(progress)
+        self.store.commit({**changes, self.place: encoded}, {self.place: self._memory.said, **expect})
+        self._memory.progress, self._memory.said = progress, encoded
 
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
@@ -165,8 +165,8 @@ class Shard:
         later = 1 if self.corrections is not None and records else 0  # no two images of an event are known at one moment
         now = max(now, self._memory.progress.at + later)
         with self._drafted(now, now if known is None else min(known, now), also) as draft:
-            for some in joined([draft.unread(some) for some in records]):
-                draft.add(some)
+            for poll in joined([draft.unread(poll) for poll in records]):
+                draft.add(poll)
             return draft.commit()
 
     def skip(self, partition: str, to: int, now: int) -> Committed:
@@ -217,9 +217,9 @@ class _Draft:
         self.received, self.latest = self.memory.progress.received, self.memory.progress.latest
         self.gap = self.memory.progress.gap
 
-    def lose(self, count: int, what: str) -> None:
+    def lose(self, count: int, outcome: str) -> None:
         """Count records that can no longer be read, as events up to now; or later, if other records were early too."""
-        self.counts[what] += count
+        self.counts[outcome] += count
         early = self.shard.acceptance.future if self.memory.progress.counts.get("held", 0) else 0
         self.gap = max(self.gap, self.now + early) if count else self.gap
 
@@ -294,7 +294,7 @@ class _Draft:
         changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
         progress = self._progress()
         own = partial(keyspace.block, source=shard.name, sequence=progress.sequence)
-        changes[shard.place] = said = msgspec.msgpack.encode(progress)
+        changes[shard.place] = encoded = msgspec.msgpack.encode(progress)
         changes |= self.memory.held.put(own(keyspace.HELD), pl.concat(self.waiting) if self.waiting else None)
         changes |= self.memory.blocks.put(own(keyspace.IDS), b"".join(self.duplicates.blocks), self.now)
         if self.rows and shard.archive:
@@ -309,7 +309,7 @@ class _Draft:
             shard.blocks[space] += len(changes.get(own(space)) or b"")
         if shard.corrections is not None:
             shard.corrections.committed(changes)
-        shard._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=said)  # noqa: SLF001 (one class in two)
+        shard._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=encoded)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
@@ -323,10 +323,10 @@ class _Draft:
             self.counts["dead"] += dead.height
             self.dead.append(dead)
 
-    def _add(self, rows: pl.DataFrame, events: pl.DataFrame, what: str) -> None:
+    def _add(self, rows: pl.DataFrame, events: pl.DataFrame, outcome: str) -> None:
         if not events.height:
             return
-        self.counts[what] += events.height
+        self.counts[outcome] += events.height
         self._follow(events)
         self.rows.append(rows)
         self.events.append(events)
@@ -355,8 +355,8 @@ class _Draft:
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.shard.acceptance.tiles:
             fetch = Fetched(self.shard.store, tiles.view, self.shard.partition)
-            made = tiles.update(events, self.now, sequence, fetch)
-            changes.update(zip(fetch.places, [record or None for record in made.values()], strict=True))
+            updated = tiles.update(events, self.now, sequence, fetch)
+            changes.update(zip(fetch.places, [record or None for record in updated.values()], strict=True))
         return changes
 
     def _corrected(self, corrections: Corrections, sequence: int) -> dict[bytes, bytes | None]:
@@ -365,13 +365,13 @@ class _Draft:
             return {}
         until = max([self.memory.held.latest, *(int(rows[DUE].max()) for rows in self.waiting)])  # type: ignore[arg-type]
         change = Change(corrections, self.brought, self.now, until)
-        made = change.settle(self.memory.progress.sequence + 1)
-        self.counts += made.counts
-        self.rows += [rows for rows in made.rows if rows.height]
-        self.dead += made.dead
-        self._count(pl.concat([made.come[TIME], made.gone[TIME]]))
-        self._follow(made.come)
-        return {**made.changes, **change.renewed(made, sequence)}
+        outcome = change.settle(self.memory.progress.sequence + 1)
+        self.counts += outcome.counts
+        self.rows += [rows for rows in outcome.rows if rows.height]
+        self.dead += outcome.dead
+        self._count(pl.concat([outcome.come[TIME], outcome.gone[TIME]]))
+        self._follow(outcome.come)
+        return {**outcome.changes, **change.renewed(outcome, sequence)}
 
     def _follow(self, events: pl.DataFrame) -> None:
         """Count those that are late, and remember the latest."""

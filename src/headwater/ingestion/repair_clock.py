@@ -68,11 +68,11 @@ def repair_clock(
         StoreError: the store cannot be written, or a process ingests into it.
     """
     t = clock.now_micros() if now is None else now
-    place = settings.home() if folder is None else folder
-    streaming = [one.view for one in stored(project) if one.view.freshness.streamed]
+    home = settings.home() if folder is None else folder
+    streaming = [stored_view.view for stored_view in stored(project) if stored_view.view.freshness.streamed]
     with opened_for(project.name, store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
         views = {view.tiles_fingerprint: view for view in (placed(mine, view) for view in streaming)}
-        found = []
+        repaired = []
         for source in dict.fromkeys(view.source for view in views.values()):
             prefix = keyspace.PROGRESS + keyspace.name(source.name)
             for key, value in list(mine.scan(prefix)):
@@ -80,8 +80,8 @@ def repair_clock(
                 if progress.at > t:
                     partition = key[len(prefix) : -1].decode() or None
                     own = {tiles: view for tiles, view in views.items() if view.source == source}
-                    found.append(_Repair(mine, place, source, partition, key, value, progress, t).made(own))
-        return found
+                    repaired.append(_Repair(mine, home, source, partition, key, value, progress, t).made(own))
+        return repaired
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class _Repair:
         """Blocks and files first, which may be done twice; then all that belongs together in one commit."""
         acceptance = Acceptance(self.origin, tuple(views.values()), 0)
         early = self._hold_early(acceptance)
-        for part in self._in_parts(self._blocks(acceptance)):
-            self.store.commit(part, {self.key: self.value})
+        for batch in self._in_parts(self._blocks(acceptance)):
+            self.store.commit(batch, {self.key: self.value})
         for space, name in FOLDERS.items():
             for path in Roller(self.store, space, self.folder / name, self.source, self.partition).files():
                 rows = pl.read_parquet(path)
@@ -166,20 +166,20 @@ class _Repair:
         accepted = rows.filter(pl.col(KNOWN_AT) > first).collect()
         events = acceptance.events_of(accepted.select(list(acceptance.schema)))
         known = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
-        found = np.column_stack([*words(events[IDENT]), np.minimum(known, self.now), content_of(events)])
+        id_rows = np.column_stack([*words(events[IDENT]), np.minimum(known, self.now), content_of(events)])
         key = keyspace.block(keyspace.IDS, self._name, 0)
         there = self.store.get([key])[0] or b""
-        return {key: there + found.tobytes()} if len(found) else {}
+        return {key: there + id_rows.tobytes()} if len(id_rows) else {}
 
     def _in_parts(self, blocks: Iterator[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes | None]]:
-        part: dict[bytes, bytes | None] = {}
+        batch: dict[bytes, bytes | None] = {}
         for key, value in blocks:
-            part[key] = value
-            if len(part) == _AT_ONCE:
-                yield part
-                part = {}
-        if part:
-            yield part
+            batch[key] = value
+            if len(batch) == _AT_ONCE:
+                yield batch
+                batch = {}
+        if batch:
+            yield batch
 
     def _is_ahead(self, rows: pl.DataFrame) -> bool:
         last = rows[KNOWN_AT].max()
@@ -202,13 +202,13 @@ class _Repair:
         """Hold those again, under a key that no commit uses, before they are taken out of the archive; how many."""
         rows = self._archive.rows()
         there = self.store.get([self._held])[0]
-        found = [] if there is None else [frame_codec.decoded(there)]
+        frames = [] if there is None else [frame_codec.decoded(there)]
         if rows is not None and self.origin.changes is None:
             ahead = rows.filter(pl.col(KNOWN_AT) > clock.moment(self.now)).collect()
             which = self._early(ahead, acceptance)
             times = acceptance.events_of(ahead.select(list(acceptance.schema))).filter(pl.col(TIME) >= self.now)[TIME]
-            found.append(ahead[which].drop(KNOWN_AT, SEQUENCE).with_columns(times.cast(pl.Int64).alias(DUE)))
-        held = pl.concat(found).unique([PARTITION, OFFSET], maintain_order=True) if found else pl.DataFrame()
+            frames.append(ahead[which].drop(KNOWN_AT, SEQUENCE).with_columns(times.cast(pl.Int64).alias(DUE)))
+        held = pl.concat(frames).unique([PARTITION, OFFSET], maintain_order=True) if frames else pl.DataFrame()
         if held.height:
             self.store.commit({self._held: frame_codec.encoded(held)}, {self.key: self.value})
         return held.height

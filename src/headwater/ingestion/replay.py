@@ -57,16 +57,16 @@ class _Tape:
     def until(self, now: int, most: int) -> list[Records]:
         """The rows known by `now` that have not been played, in pieces of at most `most`."""
         stop = int(np.searchsorted(self.known, now, side="right"))
-        made = []
+        batches = []
         while self.place < stop:
             first, last = self.place, min(self.place + most, stop)
             offset = np.arange(first, last)
             frame = self.rows.slice(first, last - first)
-            made.append(
+            batches.append(
                 Records([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
             )
             self.place = last
-        return made
+        return batches
 
 
 def replay(
@@ -115,7 +115,7 @@ def replay(
         )
 
 
-def span(text: str, what: str) -> tuple[datetime, datetime]:
+def span(text: str, subject: str) -> tuple[datetime, datetime]:
     """The two timestamps of `START..END`.
 
     Raises:
@@ -126,8 +126,8 @@ def span(text: str, what: str) -> tuple[datetime, datetime]:
     """
     start, dots, end = text.partition("..")
     if not dots:
-        raise UsageError(f"{what} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
-    first, last = (clock.moment(parse_moment(at, what)) for at in (start, end))
+        raise UsageError(f"{subject} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
+    first, last = (clock.moment(parse_moment(at, subject)) for at in (start, end))
     return first, last
 
 
@@ -153,7 +153,7 @@ def replay_views(
         committed, seconds = [], []
         for tape in tapes:
             records, before = tape.until(now, limits.batch), clock.stopwatch()
-            committed += tape.intake.commit([(some, {}) for some in records], now, now)
+            committed += tape.intake.commit([(batch, {}) for batch in records], now, now)
             if records:
                 seconds.append(clock.stopwatch() - before)
             tape.intake.roll(least=limits.roll)
@@ -170,17 +170,17 @@ def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequenc
     [2000000, 4000000, 5000000]
     """
     every = micros(step, "step") if isinstance(step, str | timedelta) else None
-    found = list(range(start + every, end, every)) if every else []
+    stops = list(range(start + every, end, every)) if every else []
     if not isinstance(step, str | timedelta):
-        found = [clock.micros(moment) for moment in step]
-    if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *found, end])):
-        said = f"in steps of {step}" if every is not None else f"with {len(found)} stops, which must rise between them,"
-        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} {said} has no step")
-    return [*found, end]
+        stops = [clock.micros(moment) for moment in step]
+    if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *stops, end])):
+        how = f"in steps of {step}" if every is not None else f"with {len(stops)} stops, which must rise between them,"
+        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} {how} has no step")
+    return [*stops, end]
 
 
 def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ...]]:
-    found: dict[Source, dict[str, FeatureView]] = {}
+    by_source: dict[Source, dict[str, FeatureView]] = {}
     for view in dict.fromkeys(v.root for v in views):
         if not view.freshness.streamed:
             raise UsageError(
@@ -188,8 +188,8 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
             )
         if view.source.history is None:
             raise UsageError(f"feature view {view.name!r}: source {view.source.name!r} has no history to replay; give it history=")
-        found.setdefault(view.source, {})[view.tiles_fingerprint] = view
-    return {source: tuple(named.values()) for source, named in found.items()}
+        by_source.setdefault(view.source, {})[view.tiles_fingerprint] = view
+    return {source: tuple(named.values()) for source, named in by_source.items()}
 
 
 def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits, start: int) -> _Tape:
@@ -198,8 +198,8 @@ def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, fold
     if shard.progress.at > start or shard.ends:
         raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
     table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
-    found = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
-    late = found.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
+    events = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
+    late = events.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
     return _Tape(intake, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
 
 

@@ -52,7 +52,7 @@ class Logs:
 
     def count(self, roller: Roller) -> int:
         """How many rows are there."""
-        return sum(int(part.select(pl.len()).collect().item()) for part in roller.lazy_parts())
+        return sum(int(frame.select(pl.len()).collect().item()) for frame in roller.lazy_parts())
 
 
 class Accepted:
@@ -63,7 +63,7 @@ class Accepted:
 
     def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, last: int | None = None) -> None:
         self.acceptance, self.first = acceptance, first
-        self.archive = [part if last is None else part.filter(pl.col(SEQUENCE) <= last) for part in archive]
+        self.archive = [frame if last is None else frame.filter(pl.col(SEQUENCE) <= last) for frame in archive]
         source = acceptance.source
         self.ordered = source.id_field is not None and source.changes is None
 
@@ -99,14 +99,14 @@ class Accepted:
     def _ids(self) -> Ids:
         ids = Ids(micros(self.acceptance.source.id_horizon, "id_horizon"))
         if self.first is not None and self.ordered:
-            given, known = self.first
-            ids.accept(given, np.zeros(len(given), np.int64), known)
+            first_idents, known = self.first
+            ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known)
         return ids
 
-    def _rows(self, parts: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:
-        if not parts:
+    def _rows(self, frames: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:
+        if not frames:
             return
-        rows = pl.concat([conformed(part, self.acceptance, _MORE) for part in parts], how="diagonal_relaxed")
+        rows = pl.concat([conformed(frame, self.acceptance, _MORE) for frame in frames], how="diagonal_relaxed")
         if sort or (self.ordered and self._is_out_of_order()):
             rows = rows.sort(KNOWN_AT, PARTITION, OFFSET, maintain_order=True).collect().lazy()
         count = int(rows.select(pl.len()).collect().item())
@@ -116,9 +116,9 @@ class Accepted:
     def _is_out_of_order(self) -> bool:
         """Whether rows were added to the archive that had become known before others that are in it."""
         last = None
-        for part in self.archive:
+        for frame in self.archive:
             low, high, rising = (
-                part.select(
+                frame.select(
                     pl.col(KNOWN_AT).min().alias("low"),
                     pl.col(KNOWN_AT).max().alias("high"),
                     (pl.col(KNOWN_AT).diff() >= 0).all().alias("up"),
@@ -145,24 +145,24 @@ def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = No
         return 0
     changed = changed_of(progress.rules, rules)
     lost = bool(progress.rules) and _is_lost(shard, logs, changed)  # a store of an older format does not say its rules
-    found = _Candidates(shard, logs, first, T) if shard.acceptance.source.changes is None and shard.archive and changed else None
+    candidates = _Candidates(shard, logs, first, T) if shard.acceptance.source.changes is None and shard.archive and changed else None
     changes: dict[bytes, bytes | None] = _held(shard) if "types" in changed else {}
     views, counts = progress.views, dict(progress.counts)
     rows = pl.DataFrame()
-    if found is not None:
-        rows, lost = found.accepted, lost or found.lost
+    if candidates is not None:
+        rows, lost = candidates.accepted, lost or candidates.lost
         if rows.height or "ids" in changed or (lost and "types" in changed):
-            changes |= found.ids()
+            changes |= candidates.ids()
             views = {}
     elif shard.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
         views = {}
         _forget_images(shard, expect)
     sequence = progress.sequence
     for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
-        some, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
-        known = some[KNOWN_AT]
-        block = stamped(some.drop(KNOWN_AT), sequence, 0).with_columns(known)
-        counts["rejudged"] = counts.get("rejudged", 0) + some.height
+        chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
+        known = chunk[KNOWN_AT]
+        block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
+        counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
         stepped = msgspec.structs.replace(shard.progress, sequence=sequence, views={}, counts=dict(counts))
         shard.note(stepped, {keyspace.block(keyspace.ARCHIVE, shard.name, sequence): frame_codec.encoded(block)}, expect)
     done = msgspec.structs.replace(shard.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
@@ -214,8 +214,8 @@ class _Candidates:
 
     def ids(self) -> dict[bytes, bytes | None]:
         """The changes of the store that make its ids those of the events that are accepted."""
-        place = keyspace.IDS + keyspace.name(self.shard.name)
-        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.shard.store.scan(place)}
+        prefix = keyspace.IDS + keyspace.name(self.shard.name)
+        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.shard.store.scan(prefix)}
         block = self._judged[1]
         return {**changes, keyspace.block(keyspace.IDS, self.shard.name, 0): block} if block else changes
 
@@ -236,10 +236,10 @@ class _Candidates:
     def _all(self) -> pl.DataFrame:
         acceptance = self.shard.acceptance
         none = pl.DataFrame(schema={**acceptance.schema, PARTITION: pl.String, OFFSET: pl.Int64, AT: _UTC, KNOWN_AT: _UTC})
-        kept = [conformed(part, acceptance).select(none.columns).collect() for part in self.logs.filtered.lazy_parts()]
-        dead = [self._decoded(part.collect()) for part in self.logs.dead.lazy_parts()]
+        kept = [conformed(frame, acceptance).select(none.columns).collect() for frame in self.logs.filtered.lazy_parts()]
+        dead = [self._decoded(frame.collect()) for frame in self.logs.dead.lazy_parts()]
         rows = pl.concat([none, *kept, *dead])
-        there = [part.select(PARTITION, OFFSET) for part in self.logs.accepted]
+        there = [frame.select(PARTITION, OFFSET) for frame in self.logs.accepted]
         return rows.join(pl.concat(there).collect(), on=[PARTITION, OFFSET], how="anti", maintain_order="left") if there else rows
 
     def _decoded(self, dead: pl.DataFrame) -> pl.DataFrame:
@@ -265,10 +265,10 @@ def _forget_images(shard: Shard, expect: Changes) -> None:
 
 def _held(shard: Shard) -> dict[bytes, bytes | None]:
     """The changes of the store that give held events the columns that the stream has today."""
-    found = [(key, frame_codec.decoded(value)) for key, value in shard.store.scan(keyspace.HELD + keyspace.name(shard.name))]
+    blocks = [(key, frame_codec.decoded(value)) for key, value in shard.store.scan(keyspace.HELD + keyspace.name(shard.name))]
     return {
         key: frame_codec.encoded(
             pl.concat([conformed(rows.lazy(), shard.acceptance).collect(), rows.select("headwater_due")], how="horizontal")
         )
-        for key, rows in found
+        for key, rows in blocks
     }

@@ -64,21 +64,21 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
     Raises:
         DefinitionError: a streaming view whose source has no stream, or is enriched.
     """
-    found: dict[Source, dict[str, FeatureView]] = {}
+    by_source: dict[Source, dict[str, FeatureView]] = {}
     for view in dict.fromkeys(v.root for v in views):
         if not view.freshness.streamed:
             continue
-        what = f"feature view {view.name!r} is streaming"
+        subject = f"feature view {view.name!r} is streaming"
         if isinstance(view.source.history, Enriched):
             raise DefinitionError(
-                f"{what}, and its source {view.source.name!r} is enriched; chained views are read from history: use batch()"
+                f"{subject}, and its source {view.source.name!r} is enriched; chained views are read from history: use batch()"
             )
         if view.source.stream is None:
             raise DefinitionError(
-                f"{what}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
+                f"{subject}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
             )
-        found.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
-    return {source: tuple(named.values()) for source, named in found.items()}
+        by_source.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
+    return {source: tuple(named.values()) for source, named in by_source.items()}
 
 
 Turns = Mapping[str, int]
@@ -164,15 +164,15 @@ class Intake:
         """Commit records, each read when `turns` were as they say, one shard after the other."""
         with self._lock:
             if not self.store.partitioned:
-                return [self._apply(self.shard(None), [some for some, _ in records], now, known)]
+                return [self._apply(self.shard(None), [poll for poll, _ in records], now, known)]
             if not records:
                 return [shard.apply([], now, known) for shard in self.shards]
-            made = []
-            for name in dict.fromkeys(p for some, _ in records for p in some.ends):
-                mine = [own for some, turns in records if turns.get(name) == self.turns.get(name) for own in some.of(name)]
+            commits = []
+            for name in dict.fromkeys(p for poll, _ in records for p in poll.ends):
+                mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
                 if mine and name in self._shards:
-                    made.append(self._apply(self._shards[name], mine, now, known))
-            return made
+                    commits.append(self._apply(self._shards[name], mine, now, known))
+            return commits
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
         """Commit that the stream is read on behind what an error says is lost."""
@@ -184,7 +184,7 @@ class Intake:
     def committed(self) -> int:
         """When the last commit was made, microseconds."""
         if not self._shards:
-            return max((found.at for found in progresses(self.store, self.acceptance.source.name).values()), default=0)
+            return max((progress.at for progress in progresses(self.store, self.acceptance.source.name).values()), default=0)
         return max(shard.progress.at for shard in self.shards)
 
     def due(self) -> int | None:
@@ -265,12 +265,12 @@ class Intake:
         return "" if shard is None else shard.origins.get(partition, "")
 
     def _apply(self, shard: Shard, records: Sequence[Records], now: int, known: int | None) -> Committed:
-        made = shard.apply(records, now, known)
+        committed = shard.apply(records, now, known)
         if self.inbox is not None:
-            reasons = dict(zip(made.dead[OFFSET].to_list(), made.dead["reason"].to_list(), strict=True))
-            for some, fates in zip(records, made.fates, strict=True):
-                self.inbox.settle(int(some.offset[0]), fates, reasons, made.sequence)
-        return made
+            reasons = dict(zip(committed.dead[OFFSET].to_list(), committed.dead["reason"].to_list(), strict=True))
+            for poll, fates in zip(records, committed.fates, strict=True):
+                self.inbox.settle(int(poll.offset[0]), fates, reasons, committed.sequence)
+        return committed
 
     def _logs(self, partition: str | None) -> Logs:
         return Logs(*(self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD)))
@@ -286,8 +286,8 @@ def _in_background(work: Sequence[Callable[[], object]]) -> Future[None]:
 
     def run() -> None:
         try:
-            for one in work:
-                one()
+            for task in work:
+                task()
             done.set_result(None)
         except BaseException as error:  # noqa: BLE001 (raised in the caller of result())
             done.set_exception(error)

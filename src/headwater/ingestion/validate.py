@@ -78,18 +78,18 @@ class Acceptance:
             DataError: a column that the source does not have, or of a type that the features cannot be made of.
         """
         none = self.events_of(pl.DataFrame(schema=self.schema))
-        made = tuple(ViewTiles(view, dict(none.schema)) for view in self.views)
-        for tiles in made:
+        view_tiles = tuple(ViewTiles(view, dict(none.schema)) for view in self.views)
+        for tiles in view_tiles:
             tiles.check()
-        return made
+        return view_tiles
 
     def warm(self) -> None:
         """Load what the first events would have to wait for: kernels are compiled once, and read from disk by each process."""
         self.decode([b"{}"])  # a record or none: what reads the others is loaded
         none = self.events_of(pl.DataFrame(schema=self.schema))
         row = pl.DataFrame([pl.Series(name, [None], dtype) for name, dtype in none.schema.items()])
-        told = [name for name in none.columns if name in {TIME, IDENT, *self._keys}]
-        event = row.with_columns(pl.Series(name, [0]).cast(none.schema[name], strict=False) for name in told)
+        required = [name for name in none.columns if name in {TIME, IDENT, *self._keys}]
+        event = row.with_columns(pl.Series(name, [0]).cast(none.schema[name], strict=False) for name in required)
         for tiles in self.tiles:
             tiles.update(event, 1, 0, lambda keys: [b""] * len(keys))
 
@@ -105,17 +105,17 @@ class Acceptance:
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
         gone = [n for n, _ in refused]
         dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
-        found = self.events_of(rows)
-        filtered = NOTHING if found.height == rows.height else np.delete(np.arange(rows.height), found[ROW].to_numpy())
-        reasons = self._reasons(found, rows)
+        events = self.events_of(rows)
+        filtered = NOTHING if events.height == rows.height else np.delete(np.arange(rows.height), events[ROW].to_numpy())
+        reasons = self._reasons(events, rows)
         if reasons.null_count() < len(reasons):
             bad = reasons.is_not_null()
-            which = kept[found[ROW].filter(bad).to_numpy()]
-            payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, found[ROW].filter(bad).to_list(), strict=True)]
+            which = kept[events[ROW].filter(bad).to_numpy()]
+            payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, events[ROW].filter(bad).to_list(), strict=True)]
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
-            found = found.filter(~bad)
+            events = events.filter(~bad)
             gone += which.tolist()
-        return Arrived(rows, kept, found, pl.concat(dead), np.array(gone, np.int64), filtered)
+        return Arrived(rows, kept, events, pl.concat(dead), np.array(gone, np.int64), filtered)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
@@ -206,8 +206,8 @@ class Acceptance:
 
     def _sound(self, events: pl.DataFrame, rows: pl.DataFrame) -> bool:
         """Whether nothing is wrong with any event: as most batches are; quicker than to find out which one is."""
-        told = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
-        if not events.height or any(events[name].null_count() for name in told):
+        required = [TIME, *([IDENT] if IDENT in events.columns else []), *dict.fromkeys(key for view in self.views for key in view.keys)]
+        if not events.height or any(events[name].null_count() for name in required):
             return False
         received = rows[AT].cast(pl.Int64).to_numpy()  # as `to_physical`, which is a query
         if len(received) > events.height:

@@ -48,7 +48,7 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
     t = clock.now_micros() if now is None else now
     with opened_for(project.name, store, readonly=dry_run) as opened:
         mine = _Unwritten(opened) if dry_run else opened
-        views = [(one.name, placed(mine, one.view)) for one in stored(project)]
+        views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in stored(project)]
         there = [(name, view) for name, view in views if any(True for _ in mine.scan(keyspace.state(view.tiles_fingerprint)))]
         return [Kept(name, _compacted(mine, view, t)) for name, view in there]
 
@@ -69,8 +69,8 @@ def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
     if view.freshness.scheduled:
         cuts = online.state.cuts
         return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
-    said = store.scan(keyspace.PROGRESS + keyspace.name(view.source.name))
-    at = [msgspec.msgpack.decode(value, type=Progress).at for _, value in said]
+    entries = store.scan(keyspace.PROGRESS + keyspace.name(view.source.name))
+    at = [msgspec.msgpack.decode(value, type=Progress).at for _, value in entries]
     return compact(store, view.tiles_fingerprint, online.tiles.records, min([now, *at]))
 
 
@@ -79,13 +79,13 @@ def _cuts(online: OnlineView, T: int) -> Compaction:
     store, fingerprint = online.store, online.view.tiles_fingerprint
     before, after, busy = Size(), Size(), 0
     stems = iter(sorted({key[:-1] for key, _ in store.scan(keyspace.records(fingerprint))}))
-    while some := list(itertools.islice(stems, _AT_ONCE)):
-        found = store.get([stem + slot for stem in some for slot in (b"0", b"1")])
-        pairs = list(zip(found[::2], found[1::2], strict=True))
+    while batch := list(itertools.islice(stems, _AT_ONCE)):
+        records = store.get([stem + slot for stem in batch for slot in (b"0", b"1")])
+        pairs = list(zip(records[::2], records[1::2], strict=True))
         read = [newest(pair, T) for pair in pairs]
         later = [any(r is not None and _through(r) > T for r in pair) for pair in pairs]
         empty = [not record for record in shrunk(online.tiles.records, [r or b"" for r in read], T)]
-        for stem, pair, gone, grown in zip(some, pairs, empty, later, strict=True):
+        for stem, pair, gone, grown in zip(batch, pairs, empty, later, strict=True):
             mine = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
             before += _size(mine)
             if gone and not grown and not _dropped(store, mine):

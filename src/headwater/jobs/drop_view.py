@@ -41,7 +41,7 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     """
     wanted = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
     with opened_for(project.name, store) as mine:
-        return {one.name: forget_view(one.view, mine) for one in wanted}
+        return {stored_view.name: forget_view(stored_view.view, mine) for stored_view in wanted}
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
@@ -52,7 +52,7 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
         store.commit(dict.fromkeys(own), {})
         records = [key for key, _ in store.scan(keyspace.records(tiles))]
         stood = [key for key, _ in store.scan(keyspace.events(tiles))]  # the images themselves are their source's
-        for some in (records, stood):
-            for first in range(0, len(some), _AT_ONCE):
-                store.commit(dict.fromkeys(some[first : first + _AT_ONCE]), {})
+        for keys in (records, stood):
+            for first in range(0, len(keys), _AT_ONCE):
+                store.commit(dict.fromkeys(keys[first : first + _AT_ONCE]), {})
     return len(records)

@@ -43,13 +43,13 @@ def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None =
     assert scoring is not None
     by_key = keyed_views(model, scoring)
     _, fresh, (cut,) = reading(model, level, np.array([t]))
-    views = {v.name: v for found in by_key.values() for v in found}
+    views = {v.name: v for key_frames in by_key.values() for v in key_frames}
     seen = {name: _seen(view, fresh, int(cut)) for name, view in views.items()}
     start = None if listed is None else _unique(listed, scoring)
     ways = dict.fromkeys(frozenset(v.name for v in way) for way in itertools.product(*by_key.values()))
-    found = [_together([seen[name] for name in way], start, scoring) for way in ways]
+    key_frames = [_together([seen[name] for name in way], start, scoring) for way in ways]
     keys = list(scoring.keys)
-    every = pl.concat(found, how="vertical_relaxed").group_by(keys).agg(pl.col(SEEN).max())
+    every = pl.concat(key_frames, how="vertical_relaxed").group_by(keys).agg(pl.col(SEEN).max())
     if start is not None:
         every = start.join(every.with_columns(pl.col(key).cast(start.schema[key]) for key in keys), on=keys, how="left")
     return every.sort(keys)
@@ -59,44 +59,46 @@ def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
     """The keys of a view as the request names them, each once, and SEEN."""
     freshness = level.freshness(view)
     columns = {key: str(view.request_key(key)) for key in view.keys}
-    (T,), (K,) = (part.tolist() for part in as_of(freshness, np.array([cut])))
+    (T,), (K,) = (times.tolist() for times in as_of(freshness, np.array([cut])))
     if not freshness.reads_events:
         T = K = 0  # nothing is known, and still the columns have types
-    made = tables(T, K, Notes())
-    made.read(level.source(view), set(view.keys), None)
-    source = made.readable(level.source(view))
+    enriched = tables(T, K, Notes())
+    enriched.read(level.source(view), set(view.keys), None)
+    source = enriched.readable(level.source(view))
     scan = scan_events(source, view.keys, [], Reach(None, T, K), [])
     frame = scan.frame
     known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
     if not freshness.reads_events:
         frame = frame.head(0)
     frame = frame.filter(pl.col(TIME) < T, known <= K).drop_nulls(list(view.keys))
-    found = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.subject, streaming=True)
+    key_rows = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.subject, streaming=True)
     twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]  # two keys that one column fills
-    found = found.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else found
-    return found.select(
+    key_rows = key_rows.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else key_rows
+    return key_rows.select(
         *(pl.col(key).alias(name) for key, name in {v: k for k, v in {n: k for k, n in columns.items()}.items()}.items()), SEEN
     )
 
 
-def _together(parts: Sequence[pl.DataFrame], start: pl.DataFrame | None, scoring: Precomputed) -> pl.DataFrame:
+def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, scoring: Precomputed) -> pl.DataFrame:
     """The rows of keys that all of these views know, as far as they are listed; SEEN of the one that was seen least lately."""
-    found, ages = start, []
-    for number, part in enumerate(sorted(parts, key=len)):
-        mine = part.rename({SEEN: f"{SEEN}{number}"})
+    joined, ages = start, []
+    for number, frame in enumerate(sorted(frames, key=len)):
+        mine = frame.rename({SEEN: f"{SEEN}{number}"})
         ages.append(f"{SEEN}{number}")
-        if found is None:
-            found = mine
+        if joined is None:
+            joined = mine
             continue
-        on = [name for name in part.columns if name != SEEN and name in found.columns]
-        if not on and found.height * mine.height > _MOST:
+        on = [name for name in frame.columns if name != SEEN and name in joined.columns]
+        if not on and joined.height * mine.height > _MOST:
             raise UsageError(
-                f"precomputed(keys={list(scoring.keys)}) would make scores for {found.height:,} x {mine.height:,} pairs of known keys; list "
+                f"precomputed(keys={list(scoring.keys)}) would make scores for {joined.height:,} x {mine.height:,} pairs of known keys; list "
                 "those that are asked for with keys=, or give the model a view by all of these keys"
             )
-        found = found.join(mine.with_columns(pl.col(n).cast(found.schema[n]) for n in on), on=on) if on else found.join(mine, how="cross")
-    assert found is not None
-    return found.select(*scoring.keys, pl.min_horizontal(ages).alias(SEEN))
+        joined = (
+            joined.join(mine.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on) if on else joined.join(mine, how="cross")
+        )
+    assert joined is not None
+    return joined.select(*scoring.keys, pl.min_horizontal(ages).alias(SEEN))
 
 
 def _unique(listed: pl.DataFrame, scoring: Precomputed) -> pl.DataFrame:

@@ -101,19 +101,19 @@ def materialize_view(
     with store.lease(f"materialize-{view.tiles_fingerprint}", wait=wait):
         state = read_state(store, view.tiles_fingerprint)
         before = state.cuts[-1] if state is not None and state.cuts else None
-        made = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
+        runs = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
         for T, K in cuts:
             if before is None or T > before.T:
-                made.append(_Run(view, store, T, K, state, memory, tick).publish())
+                runs.append(_Run(view, store, T, K, state, memory, tick).publish())
                 state = read_state(store, view.tiles_fingerprint)
-                before = made[-1].cut
-    return _together(made)
+                before = runs[-1].cut
+    return _together(runs)
 
 
-def _together(made: Sequence[Materialized]) -> Materialized:
+def _together(runs: Sequence[Materialized]) -> Materialized:
     """What runs did one after the other."""
-    events, keys = sum(m.events for m in made), sum(m.keys for m in made)
-    return Materialized(made[0].view, made[-1].cut, made[0].before, events, keys, made[-1].left_out)
+    events, keys = sum(m.events for m in runs), sum(m.keys for m in runs)
+    return Materialized(runs[0].view, runs[-1].cut, runs[0].before, events, keys, runs[-1].left_out)
 
 
 class _Run:
@@ -179,9 +179,9 @@ class _Run:
                 )
 
     def _readable(self) -> Source:
-        made = tables(self.T, self.K, Notes())
-        made.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
-        return made.readable(self.view.source)
+        enriched = tables(self.T, self.K, Notes())
+        enriched.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
+        return enriched.readable(self.view.source)
 
     def _parts(self, folder: Path | None) -> tuple[list[pl.LazyFrame], str]:
         """The events to add in parts by keys, which fit into memory, and how they were dealt."""
@@ -191,14 +191,14 @@ class _Run:
         if folder is None or buckets == 1:
             rows = scan.counting(collect(scan.frame, scan.subject), self.notes)
             return [self._fresh(rows.lazy())], "whole"
-        place = folder / "events"
-        if not place.exists():
-            with renamed(place) as draft:
+        events_folder = folder / "events"
+        if not events_folder.exists():
+            with renamed(events_folder) as draft:
                 self._deal(scan, buckets, draft)
                 write_json(draft / _LEFT_OUT, dict(self.notes.left_out))
-        self.notes.left_out.update(cast("dict[str, int]", read_json(place / _LEFT_OUT) or {}) if not self.notes.left_out else {})
-        files = [[file for of in sorted(place.glob("part*")) for file in bucket_files([of], bucket)] for bucket in range(buckets)]
-        parts = [pl.scan_parquet(some, hive_partitioning=False) for some in files if some]
+        self.notes.left_out.update(cast("dict[str, int]", read_json(events_folder / _LEFT_OUT) or {}) if not self.notes.left_out else {})
+        files = [[file for of in sorted(events_folder.glob("part*")) for file in bucket_files([of], bucket)] for bucket in range(buckets)]
+        parts = [pl.scan_parquet(bucket_paths, hive_partitioning=False) for bucket_paths in files if bucket_paths]
         return parts, f"{buckets} {len(parts)} {pl.__version__}"  # a hash is the same in one version of polars
 
     def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:
@@ -262,24 +262,24 @@ class _Run:
         slots: dict[bytes, bytes] = {}
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            found = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
+            records = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
             base = []
-            for key, *pair in zip(keys, found[::2], found[1::2], strict=True):
+            for key, *pair in zip(keys, records[::2], records[1::2], strict=True):
                 record = (None if self.before is None else newest(pair, self.before.T)) or b""
                 slots[key] = self._place(key, "1" if record and record == pair[0] else "0")
                 base.append(b"" if self.anew else record)
             return base
 
-        made = self.tiles.update(events, self.T, self.T, fetch)
-        self.store.commit({slots[key]: record or None for key, record in made.items()}, {})
-        return len(made)
+        updated = self.tiles.update(events, self.T, self.T, fetch)
+        self.store.commit({slots[key]: record or None for key, record in updated.items()}, {})
+        return len(updated)
 
     def _bury(self) -> None:
         """On a full refresh, write empty records for keys that have no events any more, into the slot that is not being read."""
         nothing, read = self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
         buried: list[bytes] = []
-        for stem, places in groupby(self.store.scan(keyspace.records(self.view.tiles_fingerprint)), key=lambda found: found[0][:-1]):
-            held = {place[-1:].decode(): record for place, record in places}
+        for stem, entries in groupby(self.store.scan(keyspace.records(self.view.tiles_fingerprint)), key=lambda entry: entry[0][:-1]):
+            held = {key[-1:].decode(): record for key, record in entries}
             pair = [held.get(slot, b"") for slot in SLOTS]
             last, kept = newest(pair, self.T), newest(pair, read)
             if last and last[8:16] != nothing[8:16] and last[16:] != nothing[16:]:
@@ -338,14 +338,20 @@ def materialize(
     wanted = batch_views(project, views)
     with opened_for(project.name, store, write=True, shared=shared) as mine:
         t = present(mine.server_time) if at is None else parse_moment(at, "at")
-        made = [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
-    _warn_later(wanted, made, t)
-    return made
+        runs = [
+            replace(materialize_view(stored_view.view, mine, t, memory=memory, tick=tick), view=stored_view.name) for stored_view in wanted
+        ]
+    _warn_later(wanted, runs, t)
+    return runs
 
 
-def _warn_later(wanted: Sequence[Stored], made: Sequence[Materialized], t: int) -> None:
+def _warn_later(wanted: Sequence[Stored], runs: Sequence[Materialized], t: int) -> None:
     """Warn where nothing was done, since the store's cut is later than the ones of a job at t."""
-    later = [m for m, one in zip(made, wanted, strict=True) if m.done_before and max(T for T, _ in cuts_at(one.view, t)) < m.cut.T]
+    later = [
+        m
+        for m, stored_view in zip(runs, wanted, strict=True)
+        if m.done_before and max(T for T, _ in cuts_at(stored_view.view, t)) < m.cut.T
+    ]
     if later:
         listed = "; ".join(f"{m.view!r} has the cut {moment_text(m.cut.T)}" for m in later)
         warnings.warn(
@@ -362,10 +368,10 @@ def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
     Raises:
         UsageError: there is none, or none of a name.
     """
-    found = [one for one in stored(project) if one.view.freshness.scheduled]
-    if not found and not names:
+    scheduled = [stored_view for stored_view in stored(project) if stored_view.view.freshness.scheduled]
+    if not scheduled and not names:
         raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
-    return chosen(found, names, lambda name: f"project {project.name!r} has no batch view {name!r}")
+    return chosen(scheduled, names, lambda name: f"project {project.name!r} has no batch view {name!r}")
 
 
 def next_due(views: Sequence[FeatureView], t: int) -> int:

@@ -79,7 +79,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     >>> made.cut.keys, found.how, found.age / 3600
     (6, 'precomputed', 9.0)
     """
-    made = Arm(AS_DEFINED, arm) if isinstance(arm, Model) else arm
+    variant = Arm(AS_DEFINED, arm) if isinstance(arm, Model) else arm
     if active is not None and keys is not None:
         raise UsageError("give active= or keys=: a list of keys is scored whole")
     which = Which(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
@@ -87,12 +87,12 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     if files is not None:
         sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
     t = clock.now_micros() if at is None else parse_moment(at, "at")
-    served = ModelRegistry().open(made.model, made.name) if fitted is None else fitted
+    served = ModelRegistry().open(variant.model, variant.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
-        check(made.model, made.level, served)
+        check(variant.model, variant.level, served)
         version, served = version or served.version, served.fitted
     with opened(store) as mine:
-        return Job(made, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
+        return Job(variant, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
 
 
 def named(fitted: Fitted) -> str:

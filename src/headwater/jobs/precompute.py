@@ -201,13 +201,13 @@ class _Run:
         digest = hashlib.sha256(keys.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()[:16]
         state = f"{self.T}-{self.K}-{size}-{digest}-{hashlib.sha256(self.job.version.encode()).hexdigest()[:8]}"
         with workplace(f"score-{self.job.fingerprint}", state) as folder:
-            parts, made = self._parts(keys, size, folder)
-            scored = pl.scan_parquet(parts) if parts else pl.LazyFrame(schema={SEEN: pl.Int64})
+            files, newly_made = self._parts(keys, size, folder)
+            scored = pl.scan_parquet(files) if files else pl.LazyFrame(schema={SEEN: pl.Int64})
             count, idle = scored.select(pl.len(), (pl.col(SEEN) < self.T - self.window).sum().alias("idle")).collect().row(0)
-            cut = self._store(parts, keys.drop(SEEN), count) if held is None else held
+            cut = self._store(files, keys.drop(SEEN), count) if held is None else held
             for sink in self.job.sinks:
                 if not sink.holds(cut):
-                    sink.write((frame.drop(SEEN) for frame in _frames(parts, _KEYS)), cut)
+                    sink.write((frame.drop(SEEN) for frame in _frames(files, _KEYS)), cut)
         return Scored(
             model=self.model.name,
             level=self.job.arm.name,
@@ -217,7 +217,7 @@ class _Run:
             inactive=idle,
             skipped=every.height - keys.height,
             window=self.window,
-            parts=(made, len(parts)),
+            parts=(newly_made, len(files)),
             left_out=dict(self.notes.left_out),
         )
 
@@ -230,18 +230,18 @@ class _Run:
 
     def _parts(self, keys: pl.DataFrame, size: int, folder: Path) -> tuple[list[Path], int]:
         """The files of all parts, and how many were made now."""
-        parts = [folder / f"part{first:012}.parquet" for first in range(0, keys.height, size)]
-        made = 0
-        for number, place in enumerate(parts):
-            self._say("scoring", number, len(parts))
-            if place.exists():
+        files = [folder / f"part{first:012}.parquet" for first in range(0, keys.height, size)]
+        count = 0
+        for number, path in enumerate(files):
+            self._say("scoring", number, len(files))
+            if path.exists():
                 continue
-            found = self._scores(keys[number * size : (number + 1) * size])
-            with renamed(place) as draft:
-                found.write_parquet(permissions.create(draft))
-            made += 1
-        self._say("scoring", len(parts), len(parts))
-        return parts, made
+            scores = self._scores(keys[number * size : (number + 1) * size])
+            with renamed(path) as draft:
+                scores.write_parquet(permissions.create(draft))
+            count += 1
+        self._say("scoring", len(files), len(files))
+        return files, count
 
     def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The keys that have a score, SEEN, and their scores or lists."""
@@ -249,17 +249,17 @@ class _Run:
         means = Means(self.job.threads, self.job.memory)
         if not self.job.names:
             return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, means))), means)
-        made = ahead_rows(self.model, requests, self.level, self.notes, means)
-        known = pl.Series(made.known)
-        found = self.job.fitted.score(self._input(made.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
-        return keys.filter(known).with_columns(pl.Series(name, found[:, i]) for i, name in enumerate(self.job.names))
+        rows = ahead_rows(self.model, requests, self.level, self.notes, means)
+        known = pl.Series(rows.known)
+        scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
+        return keys.filter(known).with_columns(pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names))
 
     def _lists(self, keys: pl.DataFrame, means: Means) -> pl.DataFrame:
-        asked = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        found = ahead_lists(self.model, asked, self.level, self.notes, means)
-        score = self.job.fitted.score(self._input(found.frame))
-        order = np.lexsort((np.arange(len(score)), -score, found.row))
-        every = pl.DataFrame({"row": found.row[order], ITEMS: found.item[order], SCORES: score[order]})
+        requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
+        lists_ahead = ahead_lists(self.model, requests, self.level, self.notes, means)
+        score = self.job.fitted.score(self._input(lists_ahead.frame))
+        order = np.lexsort((np.arange(len(score)), -score, lists_ahead.row))
+        every = pl.DataFrame({"row": lists_ahead.row[order], ITEMS: lists_ahead.item[order], SCORES: score[order]})
         lists = every.group_by("row", maintain_order=True).agg(ITEMS, SCORES)
         numbered = keys.with_columns(pl.int_range(keys.height, dtype=pl.Int64, eager=True).alias("row"))
         return numbered.join(lists, on="row", how="inner", maintain_order="left").drop("row")
@@ -269,7 +269,7 @@ class _Run:
         lacking = [name for name in self.job.fitted.encoding.columns if name not in frame.columns]
         return frame.with_columns(pl.lit(None).alias(name) for name in lacking)
 
-    def _store(self, parts: Sequence[Path], keys: pl.DataFrame, count: int) -> ScoredCut:
+    def _store(self, files: Sequence[Path], keys: pl.DataFrame, count: int) -> ScoredCut:
         """Write the records into the slot that is not being read, and mark them complete."""
         store, fp = self.job.store, self.job.fingerprint
         held = prediction_codec.read_scores(store, fp)
@@ -280,15 +280,15 @@ class _Run:
         self._say_state(begun, held)
         begin, end = keyspace.records(fp), prediction_codec.slot(number)
         written = 0
-        for frame in _frames(parts, _KEYS if self.job.names else max(1, _KEYS // 50)):
-            places = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
-            store.commit(dict(zip(places, self._records(frame, number), strict=True)), {})
+        for frame in _frames(files, _KEYS if self.job.names else max(1, _KEYS // 50)):
+            record_keys = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
+            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), {})
             written += frame.height
             self._say("writing", written, count)
         cut = ScoredCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
         done = msgspec.structs.replace(begun, cuts=[*now.cuts, cut][-2:], making=None)
         self._say_state(done, begun)
-        _sweep(store, fp, {one.number for one in done.cuts})
+        _sweep(store, fp, {kept.number for kept in done.cuts})
         return cut
 
     def _records(self, frame: pl.DataFrame, number: int) -> list[bytes]:
@@ -297,12 +297,12 @@ class _Run:
         return prediction_codec.packed_lists(list(zip(frame[ITEMS].to_list(), frame[SCORES].to_list(), strict=True)), number)
 
     def _say_state(self, new: Scores, old: Scores | None) -> None:
-        place = prediction_codec.place(self.job.fingerprint)
-        self.job.store.commit({place: prediction_codec.encoded(new)}, {place: None if old is None else prediction_codec.encoded(old)})
+        key = prediction_codec.place(self.job.fingerprint)
+        self.job.store.commit({key: prediction_codec.encoded(new)}, {key: None if old is None else prediction_codec.encoded(old)})
 
-    def _say(self, what: str, done: int, total: int) -> None:
+    def _say(self, step: str, done: int, total: int) -> None:
         if self.job.tick is not None:
-            self.job.tick(f"{what} {self.model.name}", done, total)
+            self.job.tick(f"{step} {self.model.name}", done, total)
 
 
 def _next(held: Scores) -> int:
@@ -312,9 +312,9 @@ def _next(held: Scores) -> int:
     return number + (number - last + 1) % 2 if held.cuts else number
 
 
-def _frames(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
-    for part in parts:
-        yield from pl.read_parquet(part).iter_slices(rows)
+def _frames(files: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
+    for path in files:
+        yield from pl.read_parquet(path).iter_slices(rows)
 
 
 def _sweep(store: OnlineStore, fp: str, live: set[int]) -> None:

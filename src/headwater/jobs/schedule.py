@@ -50,13 +50,13 @@ class _Job:
     def run(self) -> Done:
         begun = clock.now_micros()
         try:
-            made = self._make()
+            outcome = self._make()
         except Exception as error:  # noqa: BLE001 (a job that fails must not stop the others)
             again, self._wait = self._wait, min(2 * self._wait, _LONGEST)
             self.due = clock.now_micros() + round(again * 1e6)
             return Done(self.name, error=error, again=again)
         self._wait, self.due = _FIRST, due_after(self._batch, begun)
-        return Done(self.name, made)
+        return Done(self.name, outcome)
 
 
 def schedule(
@@ -85,7 +85,7 @@ def schedule(
         UsageError: the project has nothing to make.
     """
     store = scoped(store, project.name, write=True)
-    jobs = [_of_view(one, store, memory) for one in _views(project)]
+    jobs = [_of_view(stored_view, store, memory) for stored_view in _views(project)]
     registry = ModelRegistry(models)
     jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]
     if not jobs:
@@ -107,10 +107,10 @@ def _views(project: Project) -> list[Stored]:
         return []
 
 
-def _of_view(one: Stored, store: OnlineStore, memory: Size | None) -> _Job:
-    schedule = one.view.freshness.schedule
+def _of_view(stored_view: Stored, store: OnlineStore, memory: Size | None) -> _Job:
+    schedule = stored_view.view.freshness.schedule
     assert schedule is not None
-    return _Job(one.name, schedule, lambda: materialize_view(one.view, store, present(store.server_time), memory=memory))
+    return _Job(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, present(store.server_time), memory=memory))
 
 
 def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:

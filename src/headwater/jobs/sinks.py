@@ -81,19 +81,19 @@ class ScoreTable(Readable):
         with self._told(), self._engine.connect() as connection:
             if not self._columns(connection):
                 return False
-            found = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
-            return found is not None and (found.cut, found.model_version) == (clock.moment(cut.T), cut.version)
+            row = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
+            return row is not None and (row.cut, row.model_version) == (clock.moment(cut.T), cut.version)
 
     def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
         """See `Sink`."""
         about = (clock.moment(cut.T), clock.moment(cut.K), clock.moment(cut.published_at), cut.version)
         with self._told(), self._engine.begin() as connection:
-            made: Sequence[str] = ()
+            columns: Sequence[str] = ()
             for frame in frames:
-                if not made:
-                    made = self._ready(connection, frame.schema)
-                self._copy(connection, made, frame, about)
-            if not made and self._columns(connection):
+                if not columns:
+                    columns = self._ready(connection, frame.schema)
+                self._copy(connection, columns, frame, about)
+            if not columns and self._columns(connection):
                 connection.exec_driver_sql(f"DELETE FROM {self._name}")  # noqa: S608 (quoted)
 
     def _ready(self, connection: sa.Connection, schema: pl.Schema) -> list[str]:
@@ -128,9 +128,9 @@ class ScoreTable(Readable):
         try:
             yield
         except SQLAlchemyError as error:
-            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            message = " ".join(str(getattr(error, "orig", None) or error).split())
             raise ConnectError(
-                f"the table {self} cannot be written: {said}. Its rows are unchanged; repeat the same call to continue"
+                f"the table {self} cannot be written: {message}. Its rows are unchanged; repeat the same call to continue"
             ) from error
 
 
@@ -153,15 +153,15 @@ class ScoreFiles:
 
     def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
         """See `Sink`."""
-        place = self._place(cut)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with renamed(place) as draft:
+        path = self._place(cut)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with renamed(path) as draft:
             draft.mkdir()
             for number, frame in enumerate(frames):
                 moments = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
                 about = [value.alias(name) for value, name in zip([*moments, pl.lit(cut.version)], BESIDE, strict=True)]
                 frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
-            shutil.rmtree(place, ignore_errors=True)  # the same cut, by another version of the model
+            shutil.rmtree(path, ignore_errors=True)  # the same cut, by another version of the model
 
     def _place(self, cut: ScoredCut) -> Path:
         return self.folder / f"{clock.moment(cut.T):%Y%m%dT%H%M%SZ}"
@@ -172,10 +172,10 @@ def _type(dtype: pl.DataType) -> str:
         return f"{_type(cast('pl.DataType', dtype.inner))}[]"
     if dtype.is_integer() and dtype != pl.UInt64:
         return "BIGINT"
-    found = _TYPES.get(type(dtype))
-    if found is None:
+    sql_type = _TYPES.get(type(dtype))
+    if sql_type is None:
         raise DataError(f"a key of the type {dtype} has no column in PostgreSQL; cast it in the source's select")
-    return found
+    return sql_type
 
 
 def _quoted(name: str) -> str:

@@ -153,8 +153,8 @@ class Outcomes:
         """
         now = clock.now_micros()
         checked = [self._rules.check(row, now) for row in rows]
-        refused = tuple((place, found) for place, found in enumerate(checked) if isinstance(found, str))
-        mine = _Batch([found for found in checked if isinstance(found, Checked)], now)
+        refused = tuple((index, outcome_or_error) for index, outcome_or_error in enumerate(checked) if isinstance(outcome_or_error, str))
+        mine = _Batch([outcome_or_error for outcome_or_error in checked if isinstance(outcome_or_error, Checked)], now)
         if mine.rows:
             self._waiting.append(mine)
             with self._lock:
@@ -171,14 +171,14 @@ class Outcomes:
             StoreError: the file cannot be written; nothing is lost.
         """
         with _alone(self.place / "lock") as mine, self._failing(), closing(_open(self.place / JOURNAL)) as journal:
-            found = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
-            if len(found) < max(least, 1):
+            rows = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
+            if len(rows) < max(least, 1):
                 return None
-            first, last = found[0][0], found[-1][0]
-            path = self.place / f"headwater_date={clock.moment(found[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
+            first, last = rows[0][0], rows[-1][0]
+            path = self.place / f"headwater_date={clock.moment(rows[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
             try:
                 permissions.make_folder(path.parent)
-                durable(self._rules.frame(found), path)
+                durable(self._rules.frame(rows), path)
             except (OSError, PolarsError) as error:
                 raise StoreError(f"{path} cannot be written: {error}. Nothing is lost: the rows stay in the journal; make room") from error
             with _transaction(journal):
@@ -198,8 +198,8 @@ class Outcomes:
         try:
             with self._failing(), _transaction(self._journal):
                 for batch in batches:
-                    said = [self._add(row, batch.now) for row in batch.rows]
-                    batch.accepted, batch.corrections = sum(new for new, _ in said), sum(new and differs for new, differs in said)
+                    additions = [self._add(row, batch.now) for row in batch.rows]
+                    batch.accepted, batch.corrections = sum(new for new, _ in additions), sum(new and differs for new, differs in additions)
         except StoreError as error:
             failed = error
         except BaseException as error:
@@ -252,24 +252,24 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     Raises:
         DataError: none was posted.
     """
-    place = (settings.home() if folder is None else Path(folder)) / OUTCOMES / labels.name
+    journal_folder = (settings.home() if folder is None else Path(folder)) / OUTCOMES / labels.name
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
-        if (place / JOURNAL).is_file():
-            with closing(_looked(place / JOURNAL)) as journal:
+        if (journal_folder / JOURNAL).is_file():
+            with closing(_looked(journal_folder / JOURNAL)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
-        files = rolled(place)  # after the journal, so that rolling meanwhile loses none
+        files = rolled(journal_folder)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]
     parts = [pl.read_parquet(path, hive_partitioning=False) for path in files]
     parts += [rules(labels, ()).frame(waiting)] if waiting else []
     if not parts:
-        raise DataError(f"no outcome of labels {labels.name!r} was posted to {place}; post them to /v1/outcomes/{labels.name}")
+        raise DataError(f"no outcome of labels {labels.name!r} was posted to {journal_folder}; post them to /v1/outcomes/{labels.name}")
     return pl.concat(parts, how="diagonal_relaxed").sort(SEQUENCE)
 
 
-def rolled(place: Path) -> list[Path]:
+def rolled(journal_folder: Path) -> list[Path]:
     """The files of some outcomes, in the order of their rows."""
-    return sorted(place.glob("headwater_date=*/*.parquet"), key=lambda path: span(path)[0])
+    return sorted(journal_folder.glob("headwater_date=*/*.parquet"), key=lambda path: span(path)[0])
 
 
 def _last(files: Sequence[Path]) -> int:
@@ -278,15 +278,15 @@ def _last(files: Sequence[Path]) -> int:
 
 def _open(path: Path) -> sqlite3.Connection:
     permissions.create(path)  # the other files of SQLite get its mode
-    made = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+    journal = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     try:
-        made.execute("PRAGMA journal_mode=WAL")
-        made.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
-        made.executescript(_SCHEMA)
+        journal.execute("PRAGMA journal_mode=WAL")
+        journal.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
+        journal.executescript(_SCHEMA)
     except BaseException:
-        made.close()
+        journal.close()
         raise
-    return made
+    return journal
 
 
 def _looked(path: Path) -> sqlite3.Connection:

@@ -56,11 +56,11 @@ class Rules:
         if unknown:
             return f"it has {unknown[0]!r}; {nearest(str(unknown[0]), [*_FIELDS, *self.keys])}"
         try:
-            identity, asked = self._identity(row)
+            identity, request_time = self._identity(row)
             known = _moment(row.get("known_at"), "known_at")
             if known is not None and known > now + _AHEAD:
                 raise DataError("its known_at lies in the future")
-            if known is not None and asked is not None and known < asked:
+            if known is not None and request_time is not None and known < request_time:
                 raise DataError("its known_at is before its timestamp, when the request asked")
             return Checked(identity, self._outcome(row.get("outcome")), known)
         except HeadwaterError as error:
@@ -68,14 +68,14 @@ class Rules:
 
     def frame(self, rows: Sequence[tuple[int, str, str, int, int]]) -> pl.DataFrame:
         """Rows of the journal (sequence, identity, outcome, known_at, posted at) in columns; see `outcomes.outcomes`."""
-        sequences, identities, said, known, at = zip(*rows, strict=True)
-        found = [json.loads(identity) for identity in identities]
-        names = list(dict.fromkeys(name for _, _, keys in found for name, _ in keys))
-        given = [dict(keys) for _, _, keys in found]
-        columns = [pl.Series(REQUEST, [one[0] for one in found], pl.String)]
-        columns.append(pl.Series(TIMESTAMP, [one[1] for one in found], pl.Int64).cast(_UTC))
-        columns += [pl.Series(name, [keys.get(name) for keys in given], strict=False) for name in names]
-        columns.append(pl.Series(OUTCOME, [json.loads(outcome) for outcome in said], strict=False))
+        sequences, identities, encoded_outcomes, known, at = zip(*rows, strict=True)
+        decoded = [json.loads(identity) for identity in identities]
+        names = list(dict.fromkeys(name for _, _, keys in decoded for name, _ in keys))
+        key_values = [dict(keys) for _, _, keys in decoded]
+        columns = [pl.Series(REQUEST, [request[0] for request in decoded], pl.String)]
+        columns.append(pl.Series(TIMESTAMP, [request[1] for request in decoded], pl.Int64).cast(_UTC))
+        columns += [pl.Series(name, [keys.get(name) for keys in key_values], strict=False) for name in names]
+        columns.append(pl.Series(OUTCOME, [json.loads(outcome) for outcome in encoded_outcomes], strict=False))
         columns += [pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))]
         return pl.DataFrame([*columns, pl.Series(SEQUENCE, sequences, pl.Int64)])
 
@@ -88,8 +88,8 @@ class Rules:
         if request is None and (len(keys) < len(self.keys) or not keys):
             lacking = [name for name in self.keys if row.get(name) is None]
             raise DataError(f"it has no request_id{f' and no {lacking[0]!r}' if lacking else ''}, so nothing says which request it is of")
-        asked = _moment(row.get("timestamp"), "timestamp")
-        return json.dumps([request, asked, keys]), asked
+        request_time = _moment(row.get("timestamp"), "timestamp")
+        return json.dumps([request, request_time, keys]), request_time
 
     def _key(self, name: str, value: object) -> object:
         dtype = self.schema.get(name)

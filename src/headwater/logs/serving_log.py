@@ -199,18 +199,18 @@ class ServedLog:
             self._wanted.wait(min(_PAUSE, max(self._every, _LEAST)))
             self._wanted.clear()
             with self._lock:
-                asked, closing = self._asked, self._closed
+                flushes, closing = self._asked, self._closed
                 batch, self._waiting = self._waiting, []
             self._take(batch)
             now = clock.stopwatch()
-            due = asked > self._done or closing or now - written > self._every
+            due = flushes > self._done or closing or now - written > self._every
             if due or self._error is None or now - self._failed > _AGAIN:
-                for place, segment in list(self._segments.items()):
+                for segment_key, segment in list(self._segments.items()):
                     if due or segment.size >= self._most:
-                        self._write(place, segment)
+                        self._write(segment_key, segment)
             written = now if due else written
             with self._settled:
-                self._done = asked
+                self._done = flushes
                 self._settled.notify_all()
             if closing:
                 return
@@ -241,12 +241,12 @@ class ServedLog:
             segment.size += size
             self._free(-size)
 
-    def _write(self, place: tuple[date, object], segment: _Segment) -> None:
+    def _write(self, segment_key: tuple[date, object], segment: _Segment) -> None:
         """A file of a segment; where it cannot be written, the segment stays for the next time."""
         try:
             frame = made_of.readable(_joined(segment.frames), segment.about)
             first = frame.select(pl.col(AT).dt.epoch("us").min()).item()
-            path = day_folder(self.folder, place[0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
+            path = day_folder(self.folder, segment_key[0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
             permissions.own_folder(self.folder)
             permissions.make_folder(path.parent)
             durable(frame, path)
@@ -254,7 +254,7 @@ class ServedLog:
             self._error, self._failed = f"{type(error).__name__}: {error}", clock.stopwatch()
             return
         self._number += 1
-        del self._segments[place]
+        del self._segments[segment_key]
         with self._lock:
             self._error = None
             self._written += segment.entries
@@ -269,12 +269,12 @@ class ServedLog:
             self._dropped[reason] += 1
 
 
-def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
+def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """One frame; a column that is of several types becomes text where no type holds them all."""
     try:
-        return pl.concat(parts, how="vertical_relaxed")
+        return pl.concat(frames, how="vertical_relaxed")
     except PolarsError:
         pass
-    kinds = {name: {part.schema[name] for part in parts} - {pl.Null()} for name in parts[0].columns}
-    mixed = [name for name, found in kinds.items() if len(found) > 1 and pl.String() in found]
-    return pl.concat([part.with_columns(pl.col(mixed).cast(pl.String)) for part in parts], how="vertical_relaxed")
+    kinds = {name: {frame.schema[name] for frame in frames} - {pl.Null()} for name in frames[0].columns}
+    mixed = [name for name, dtypes in kinds.items() if len(dtypes) > 1 and pl.String() in dtypes]
+    return pl.concat([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames], how="vertical_relaxed")

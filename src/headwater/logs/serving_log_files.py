@@ -69,17 +69,19 @@ def segments(
     wanted = [f"{kind}={name}" for kind, name in (("model", model), ("service", service)) if name is not None]
     first = date.min if since is None else _moment(since, "since").date()
     last = date.max if until is None else _moment(until, "until").date()
-    places = [place for day, place in _days(root) if first <= day <= last]
-    files = sorted(path for place in places for name in wanted or ("*",) for path in place.glob(f"{name}/*.parquet"))
+    day_paths = [day_path for day, day_path in _days(root) if first <= day <= last]
+    files = sorted(path for day_path in day_paths for name in wanted or ("*",) for path in day_path.glob(f"{name}/*.parquet"))
     if files:
         return files
-    known = {place.name.partition("=")[2] for _, day in _days(root) for place in day.iterdir()}
+    known = {day_path.name.partition("=")[2] for _, day in _days(root) for day_path in day.iterdir()}
     if not known:
         raise DataError(f"no served log at {root}; `headwater serve` writes one, and its options say where")
-    what = " and ".join(name.replace("=", " ") for name in wanted)
+    selection = " and ".join(name.replace("=", " ") for name in wanted)
     if wanted and not known & {name for name in (model, service) if name is not None}:
-        raise DataError(f"the served log at {root} has nothing of {what}; {nearest(str(model or service), known)}")
-    raise DataError(f"the served log at {root} has nothing{f' of {what}' if what else ''} from {first} to {last}; take other days")
+        raise DataError(f"the served log at {root} has nothing of {selection}; {nearest(str(model or service), known)}")
+    raise DataError(
+        f"the served log at {root} has nothing{f' of {selection}' if selection else ''} from {first} to {last}; take other days"
+    )
 
 
 def read(files: Sequence[Path]) -> pl.LazyFrame:
@@ -99,25 +101,25 @@ def prune(root: Path, keep: int, now: int) -> list[Path]:
     """
     limit = now - keep
     end = (EPOCH + timedelta(microseconds=limit)).date()
-    old = [place for day, place in _days(root) if day < end and _written(place) < limit]
-    for place in old:
-        shutil.rmtree(place, ignore_errors=True)  # another process may be at it
+    old = [day_path for day, day_path in _days(root) if day < end and _written(day_path) < limit]
+    for day_path in old:
+        shutil.rmtree(day_path, ignore_errors=True)  # another process may be at it
     return old
 
 
-def _written(place: Path) -> int:
+def _written(day_path: Path) -> int:
     """When a file of the folder was last written, in microseconds."""
     times = []
-    for path in place.rglob("*"):
+    for path in day_path.rglob("*"):
         with suppress(FileNotFoundError):  # another process has just named it, or deleted it
             times.append(path.stat().st_mtime_ns // 1000)
     return max(times, default=0)
 
 
 def _days(root: Path) -> list[tuple[date, Path]]:
-    found = [(match, place) for place in sorted(root.glob("headwater_date=*")) if (match := _DAY.fullmatch(place.name))]
-    return [(date.fromisoformat(match[1]), place) for match, place in found]
+    matches = [(match, day_path) for day_path in sorted(root.glob("headwater_date=*")) if (match := _DAY.fullmatch(day_path.name))]
+    return [(date.fromisoformat(match[1]), day_path) for match, day_path in matches]
 
 
-def _moment(given: datetime | str, what: str) -> datetime:
-    return EPOCH + timedelta(microseconds=parse_moment(given, what))
+def _moment(moment: datetime | str, option: str) -> datetime:
+    return EPOCH + timedelta(microseconds=parse_moment(moment, option))

@@ -96,8 +96,8 @@ class About:
     @cached_property
     def layout(self) -> object:
         """Equal for those that can share a segment: their columns are the same."""
-        said = {name: repr(dtype) for name, dtype in self.schema.items()}
-        return self.folder, self.features, tuple(self.views), self.request, self.stages, tuple(said.items())
+        dtypes = {name: repr(dtype) for name, dtype in self.schema.items()}
+        return self.folder, self.features, tuple(self.views), self.request, self.stages, tuple(dtypes.items())
 
     @cached_property
     def weight(self) -> int:
@@ -107,8 +107,8 @@ class About:
     @cached_property
     def constants(self) -> list[pl.Expr]:
         """The columns that all of its rows share."""
-        said = [pl.lit(getattr(self, name), pl.String).alias(column) for column, name in _ABOUT.items()]
-        return [*said, pl.lit(json.dumps(dict(self.views)), pl.String).alias(VIEWS)]
+        columns = [pl.lit(getattr(self, name), pl.String).alias(column) for column, name in _ABOUT.items()]
+        return [*columns, pl.lit(json.dumps(dict(self.views)), pl.String).alias(VIEWS)]
 
 
 class One(NamedTuple):
@@ -165,23 +165,23 @@ def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, int, pl.DataFrame,
         groups.setdefault((id(entry.about), entry.t // DAY, isinstance(entry, Many)), []).append(entry)
     for (_, day, many), group in groups.items():
         about = group[0].about
-        for part in _parts(group):
-            columns = _of_many(about, cast("list[Many]", part)) if many else _of_ones(about, cast("list[One]", part))
-            yield about, day, _frame(about, columns), len(part)
+        for batch in _parts(group):
+            columns = _of_many(about, cast("list[Many]", batch)) if many else _of_ones(about, cast("list[One]", batch))
+            yield about, day, _frame(about, columns), len(batch)
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """The entries in order, some thousand rows at a time."""
-    part: list[Entry] = []
+    batch: list[Entry] = []
     rows = 0
     for entry in entries:
-        part.append(entry)
+        batch.append(entry)
         rows += entry.height if isinstance(entry, Many) else 1
         if rows >= SLICE:
-            yield part
-            part, rows = [], 0
-    if part:
-        yield part
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
 def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
@@ -230,10 +230,10 @@ def _of_many(about: About, entries: Sequence[Many]) -> _Columns:
 
     def each(columns: Iterable[Sequence[T]]) -> list[T]:
         """A column of each entry, one after the other."""
-        found = list(columns)
-        if list(map(len, found)) != heights:
-            raise ValueError(f"columns of {list(map(len, found))} rows; the requests have {heights}")
-        return list(chain.from_iterable(found))
+        rows_of_entries = list(columns)
+        if list(map(len, rows_of_entries)) != heights:
+            raise ValueError(f"columns of {list(map(len, rows_of_entries))} rows; the requests have {heights}")
+        return list(chain.from_iterable(rows_of_entries))
 
     def spread(values: Iterable[object]) -> list[Sequence[object]]:
         """Repeat a request's scalar for each of its rows; sequences stay."""
@@ -248,7 +248,7 @@ def _of_many(about: About, entries: Sequence[Many]) -> _Columns:
         (each(entry.values[k] for entry in entries) for k in range(width)),
         np.concatenate([np.frombuffer(b"".join(e.statuses), np.uint8).reshape(width, e.height) for e in entries], axis=1),
         (each([entry.moments[k]] * entry.height for entry in entries) for k in range(len(about.views))),
-        each(nothing[i] if (made := entries[i].prediction) is None else made for i in every),
+        each(nothing[i] if (prediction := entries[i].prediction) is None else prediction for i in every),
         cast("list[str | None]", each(spread(entry.how for entry in entries))),
         cast("list[float | None]", each(spread(entry.age for entry in entries))),
         np.repeat(np.array(took, np.float64).T, heights, axis=1),
@@ -267,23 +267,23 @@ def _turned(rows: Sequence[Sequence[T]], width: int) -> Iterator[list[T]]:
 
 
 def _frame(about: About, columns: _Columns) -> pl.DataFrame:
-    made = [pl.Series(REQUEST, columns.ids, pl.String), pl.Series(ROW, columns.rows, pl.Int32)]
-    made.append(pl.Series(AT, columns.t, pl.Int64).cast(pl.Datetime("us", "UTC")))
+    series = [pl.Series(REQUEST, columns.ids, pl.String), pl.Series(ROW, columns.rows, pl.Int32)]
+    series.append(pl.Series(AT, columns.t, pl.Int64).cast(pl.Datetime("us", "UTC")))
     features = set(about.features)
     for name, values in zip(about.request, columns.request, strict=True):
-        made.append(_series(f"{PREFIX}given_{name}" if name in features else name, values, about.schema.get(name)))
+        series.append(_series(f"{PREFIX}given_{name}" if name in features else name, values, about.schema.get(name)))
         _breathe()
     for name, values, statuses in zip(about.features, columns.values, columns.statuses, strict=True):
-        made += [_series(name, values, about.schema.get(name)), pl.Series(status_name(name), statuses)]
+        series += [_series(name, values, about.schema.get(name)), pl.Series(status_name(name), statuses)]
         _breathe()
     for name, moments in zip(about.views, columns.moments, strict=True):
-        made += _as_of(name, np.array(columns.t, np.int64), moments)
+        series += _as_of(name, np.array(columns.t, np.int64), moments)
         _breathe()
-    made += [_series(PREDICTION, columns.prediction, None), pl.Series(HOW, columns.how, pl.String)]
-    made.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
+    series += [_series(PREDICTION, columns.prediction, None), pl.Series(HOW, columns.how, pl.String)]
+    series.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
     for name, took in zip((LATENCY, *(f"{LATENCY}__{stage}" for stage in about.stages)), columns.took, strict=True):
-        made.append(pl.Series(name, took * 1e6).fill_nan(None).round().cast(pl.Int64))
-    return pl.DataFrame(made).with_columns(about.constants)
+        series.append(pl.Series(name, took * 1e6).fill_nan(None).round().cast(pl.Int64))
+    return pl.DataFrame(series).with_columns(about.constants)
 
 
 def _as_of(view: str, t: I64, moments: Sequence[AsOf]) -> list[pl.Series]:
@@ -315,8 +315,8 @@ def sequence_text(commits: Mapping[str | None, int]) -> str | None:
 
 def sequences(text: str) -> Mapping[str | None, int]:
     """What `sequence_text` wrote."""
-    found = json.loads(text)
-    return cast("Mapping[str | None, int]", found) if isinstance(found, dict) else {None: int(found)}
+    decoded = json.loads(text)
+    return cast("Mapping[str | None, int]", decoded) if isinstance(decoded, dict) else {None: int(decoded)}
 
 
 def _series(name: str, values: Sequence[object], dtype: pl.DataType | None) -> pl.Series:
@@ -330,8 +330,8 @@ def _series(name: str, values: Sequence[object], dtype: pl.DataType | None) -> p
             return pl.Series(name, [None if v is None else float(cast("float", v)) for v in values], pl.Float64)
         except OverflowError:
             pass
-    said = [v if v is None or isinstance(v, str) else msgspec.json.encode(v, enc_hook=str).decode() for v in values]
-    return pl.Series(name, said, pl.String)
+    encoded = [v if v is None or isinstance(v, str) else msgspec.json.encode(v, enc_hook=str).decode() for v in values]
+    return pl.Series(name, encoded, pl.String)
 
 
 def _breathe() -> None:

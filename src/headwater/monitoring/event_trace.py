@@ -71,17 +71,17 @@ class Evidence:
         images = pl.concat(parts, how="diagonal_relaxed")
         begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
         judged = images.with_row_index("__n").with_columns(pl.Series(GONE, gone), pl.Series("__ok", begun))
-        found = followed(judged.filter("__ok")).select("__n", ANOTHER)
+        superseded = followed(judged.filter("__ok")).select("__n", ANOTHER)
         timeless = pl.col(TIME).is_null()
         why = pl.when(~pl.col("__ok")).then(pl.lit(_NOTHING)).when(timeless).then(pl.lit(_NO_TIME)).alias("__why")
-        judged = judged.join(found, on="__n", how="left", maintain_order="left").with_columns(why, pl.col("__ok") & ~timeless)
+        judged = judged.join(superseded, on="__n", how="left", maintain_order="left").with_columns(why, pl.col("__ok") & ~timeless)
         return judged.drop("__n", BEFORE)
 
     def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
         columns = sorted(self.view.read_columns - set(self.view.keys))
-        made = tables(served.moment.T, FAR, Notes())
-        made.read(self.view.source, {*self.view.keys, *columns}, None)
-        source, mine = _numbered(made.readable(self.view.source), keys), _mine(keys)
+        enriched = tables(served.moment.T, FAR, Notes())
+        enriched.read(self.view.source, {*self.view.keys, *columns}, None)
+        source, mine = _numbered(enriched.readable(self.view.source), keys), _mine(keys)
         every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
         passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
         kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR), [], Notes())
@@ -103,25 +103,25 @@ class Evidence:
 
     def _kept(self, space: bytes, served: Served) -> list[pl.DataFrame]:
         """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
-        accepted, found = space == keyspace.ARCHIVE, []
+        accepted, frames = space == keyspace.ARCHIVE, []
         filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
         columns = {**every.schema, **filtering.schema}
         schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **columns}
         for partition in self._partitions() or [None]:
-            parts = [pl.DataFrame(schema=schema)]
+            chunks = [pl.DataFrame(schema=schema)]
             for read in self._roller(partition, space).parts():
                 rows, lost = as_today(read(), schema)
-                parts.append(rows)
+                chunks.append(rows)
                 self.notes.update(lost)
-            table = pl.concat(parts)
+            table = pl.concat(chunks)
             late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
             events = every.events_of(table.select(list(every.schema)))
             passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
             ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
             events = events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok"))
             events = events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why"))
-            found.append(self._copies_marked(events) if accepted else events)
-        return found
+            frames.append(self._copies_marked(events) if accepted else events)
+        return frames
 
     def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
@@ -138,7 +138,7 @@ class Evidence:
 
     def _refused(self, served: Served) -> list[pl.DataFrame]:
         """What was left out as copies, or refused."""
-        acceptance, found = self._acceptance(self.view.source), []
+        acceptance, frames = self._acceptance(self.view.source), []
         for partition in self._partitions() if self.view.source.stream is not None else []:
             rows = self._roller(partition, keyspace.DEAD).rows()
             if rows is None:
@@ -146,13 +146,13 @@ class Evidence:
             table = rows.collect()
             decoded = acceptance.decode(table["payload"].to_list())
             events = acceptance.events_of(decoded.frame)
-            said = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
+            verdicts = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
             kind = pl.when(pl.col("reason") == COPY).then(pl.lit("duplicate: ")).when(pl.col("reason").is_in([OLDER, PASSED]))
-            why = said.select(kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason"))
-            known = said[KNOWN_AT].dt.epoch("us").alias(KNOWN)
+            why = verdicts.select(kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason"))
+            known = verdicts[KNOWN_AT].dt.epoch("us").alias(KNOWN)
             events = events.with_columns(known, why.to_series().alias("__why"), (known > served.moment.T).alias("__late"))
-            found.append(events.with_columns(pl.lit(value=False).alias("__ok")))
-        return found
+            frames.append(events.with_columns(pl.lit(value=False).alias("__ok")))
+        return frames
 
     def _acceptance(self, source: Source) -> Acceptance:
         return Acceptance(source, (self.view,), micros(Limits().future, "future"))
@@ -175,11 +175,11 @@ def _mine(keys: Mapping[str, object]) -> pl.Expr:
 
 def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
     """The source over the rows of its table that are of a key, or share an id with one that is; each row's number is selected too."""
-    made = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
-    mine = pl.all_horizontal(made.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+    expressions = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
+    mine = pl.all_horizontal(expressions.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
     table = scan(source.table)
     if source.id_field is not None and keys:
-        ident = made.get(source.id_field, pl.col(source.id_field))
+        ident = expressions.get(source.id_field, pl.col(source.id_field))
         ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
         mine = mine | ident.is_in(ids.implode())
     rows = collect(table.filter(mine), source.name).with_row_index(ROW)

@@ -64,13 +64,21 @@ class Explanation(Readable):
 
     def to_dict(self, events: int) -> dict[str, object]:
         """The value and its latest events, as JSON can say it."""
-        said = {"feature": self.feature, "keys": dict(self.keys), "status": self.status, "online": self.online, "offline": self.offline}
+        value_fields = {
+            "feature": self.feature,
+            "keys": dict(self.keys),
+            "status": self.status,
+            "online": self.online,
+            "offline": self.offline,
+        }
         moments = {name: clock.moment(at).isoformat() for name, at in (("at", self.at), ("T", self.T), ("K", self.K))}
         tables = {"events": self.events.head(events).to_dicts(), "tiles": self.tiles.to_dicts()}
         if self.notes:
-            said["not_known"] = dict(self.notes)
-        made: dict[str, object] = json.loads(json.dumps({**said, **moments, "age": self.age, "served": self.served, **tables}, default=str))
-        return made
+            value_fields["not_known"] = dict(self.notes)
+        document: dict[str, object] = json.loads(
+            json.dumps({**value_fields, **moments, "age": self.age, "served": self.served, **tables}, default=str)
+        )
+        return document
 
     @property
     def age(self) -> float:
@@ -108,16 +116,16 @@ def explain_feature(
     evidence = Evidence(view, store, folder)
     with broken_files_named(folder, bottom_of(view.source).name):
         events = evidence.of(keys, served)
-    said = _judged(view, chosen, events, T, K)
+    judged = _judged(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
-    found = answer(view, view.outputs, rows, Asked.at(frame, served, view))
-    place = [f.name for f in view.outputs].index(chosen.name)
-    offline, status = found[place][0], str(found[len(view.outputs) + place][0])
-    mine = served.features[place][0] if served.features else None
+    recomputed = answer(view, view.outputs, rows, Asked.at(frame, served, view))
+    index = [f.name for f in view.outputs].index(chosen.name)
+    offline, status = recomputed[index][0], str(recomputed[len(view.outputs) + index][0])
+    mine = served.features[index][0] if served.features else None
     tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
     near = (pl.col("timestamp").dt.epoch("us") - T).abs()
-    shown = said.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
+    shown = judged.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
     return Explanation(
         f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles, evidence.notes
     )
@@ -158,12 +166,12 @@ def explain(
     'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
     """
     view = _view_of(project, feature)
-    place = settings.home() if folder is None else Path(folder)
+    home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
-        return explain_feature(view, feature, keys, mine, place, at=None if at is None else parse_moment(at, "at"))
+        return explain_feature(view, feature, keys, mine, home, at=None if at is None else parse_moment(at, "at"))
 
 
-def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict[str, object]:
+def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> dict[str, object]:
     """Parse keys that were given as strings to the types of the feature's view.
 
     Raises:
@@ -171,21 +179,21 @@ def typed_keys(project: Project, feature: str, texts: Mapping[str, str]) -> dict
     """
     view = _view_of(project, feature)
     if view.freshness.scheduled or view.source.stream is None:
-        made = tables(0, 0, Notes())
-        made.read(view.source, view.keys, None)
-        schema = dict(arrived(made.readable(view.source), view.keys, [], []).collect_schema())
+        enriched = tables(0, 0, Notes())
+        enriched.read(view.source, view.keys, None)
+        schema = dict(arrived(enriched.readable(view.source), view.keys, [], []).collect_schema())
     else:
         acceptance = Acceptance(view.source, (view,), 0)
         schema = dict(acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).schema)
-    found: dict[str, object] = {}
-    for name, text in texts.items():
+    typed_values: dict[str, object] = {}
+    for name, text in strings.items():
         if name not in view.keys:
             raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
         value = typed(text, schema[name])
         if value is None:
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
-        found[name] = value
-    return found
+        typed_values[name] = value
+    return typed_values
 
 
 def typed(text: str, dtype: pl.DataType) -> object:
@@ -256,8 +264,8 @@ def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K
         pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
         pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),
     ]
-    made = events.select(ROW, *moments, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
-    return made.with_columns(pl.col(WHY).fill_null("it counts"))
+    judged = events.select(ROW, *moments, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
+    return judged.with_columns(pl.col(WHY).fill_null("it counts"))
 
 
 def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T: int) -> pl.DataFrame:
@@ -265,8 +273,8 @@ def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T:
     frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
-    found = online.store.get(online.places([key], online.heads.look()[1]))
-    records = [(record or b"") for record in ([newest(found, T)] if view.freshness.scheduled else found)]
+    stored = online.store.get(online.places([key], online.heads.look()[1]))
+    records = [(record or b"") for record in ([newest(stored, T)] if view.freshness.scheduled else stored)]
     tiles, _, _ = online.tiles.records.load(records)
     counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
     starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]

@@ -30,45 +30,45 @@ def strays(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[S
     typed = named.select(pl.col(name).cast(online.state.dtypes[name]) for name in names)
     keys = key_bytes(typed) if names else [b""]
     known = {keyspace.record(view.tiles_fingerprint, key) for key in keys}
-    found = ((stem, records) for stem, records in _stored(online, T) if stem not in known)
+    orphans = ((stem, records) for stem, records in _stored(online, T) if stem not in known)
     dtypes = {name: online.state.dtypes[name] for name in names}
     begin = len(keyspace.records(view.tiles_fingerprint))
-    return [(spelt(stem[begin:], dtypes), records) for stem, records in islice(found, most)]
+    return [(spelt(stem[begin:], dtypes), records) for stem, records in islice(orphans, most)]
 
 
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """Where the records of each key stand, without slots and partitions, and those that are read."""
     view, prefix = online.view.root, keyspace.records(online.view.root.tiles_fingerprint)
     if view.freshness.scheduled:
-        for stem, places in groupby(online.store.scan(prefix), key=lambda found: found[0][:-2]):
-            held = {place[-1:].decode(): record for place, record in places}
+        for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: entry[0][:-2]):
+            held = {key[-1:].decode(): record for key, record in entries}
             yield stem, [newest([held.get(slot) for slot in SLOTS], T) or b""]
     elif not online.store.partitioned:
-        yield from ((place, [record]) for place, record in online.store.scan(prefix))
+        yield from ((key, [record]) for key, record in online.store.scan(prefix))
     else:
         ends = online.heads.look()[1]
-        for stem, places in groupby(online.store.scan(prefix), key=lambda found: _without(found[0], ends)):
-            yield stem, [record for _, record in places]
+        for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: _without(entry[0], ends)):
+            yield stem, [record for _, record in entries]
 
 
-def _without(place: bytes, ends: Sequence[bytes]) -> bytes:
-    return next((place[: -len(end)] for end in ends if place.endswith(end)), place)
+def _without(key: bytes, ends: Sequence[bytes]) -> bytes:
+    return next((key[: -len(end)] for end in ends if key.endswith(end)), key)
 
 
 def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
     """The values that `key_bytes` encoded; of a key that was too long to be stored whole, the stored rest."""
-    found: dict[str, object] = {}
-    for place, (name, dtype) in enumerate(dtypes.items()):
-        size = len(key) if place == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")
-        part, key = key[:size] if size == len(key) else key[4:size], key[size:]
-        found[name] = _value(part, dtype)
-    return found
+    values: dict[str, object] = {}
+    for index, (name, dtype) in enumerate(dtypes.items()):
+        size = len(key) if index == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")
+        encoded, key = key[:size] if size == len(key) else key[4:size], key[size:]
+        values[name] = _value(encoded, dtype)
+    return values
 
 
-def _value(part: bytes, dtype: pl.DataType) -> object:
+def _value(encoded: bytes, dtype: pl.DataType) -> object:
     if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return part.decode(errors="replace")
-    if len(part) == 9:
-        return int.from_bytes(part[1:], "big")
-    whole = int.from_bytes(part, "big", signed=True)
+        return encoded.decode(errors="replace")
+    if len(encoded) == 9:
+        return int.from_bytes(encoded[1:], "big")
+    whole = int.from_bytes(encoded, "big", signed=True)
     return whole if dtype.is_integer() else pl.Series([whole]).cast(dtype, strict=False)[0]

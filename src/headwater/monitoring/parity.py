@@ -91,8 +91,8 @@ class Parity(Readable):
         """What was compared, as JSON can say it."""
         differ = [_json(dataclasses.asdict(m)) for m in self.mismatches]
         moments = {"T": clock.moment(self.T).isoformat(), "K": clock.moment(self.K).isoformat()}
-        said = {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
-        return said | ({"not_compared": dict(self.notes)} if self.notes else {})
+        document = {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
+        return document | ({"not_compared": dict(self.notes)} if self.notes else {})
 
     def __str__(self) -> str:
         word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
@@ -133,22 +133,22 @@ def parity(
     ...     print(*hw.parity(project, store=store, at="2024-05-01T12:10Z"))
     user: 0 mismatches in 6 values of 3 keys, made of 12 events
     """
-    there = [one for one in stored(project) if one.view.freshness.stored]
+    there = [stored_view for stored_view in stored(project) if stored_view.view.freshness.stored]
     wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_moment(at, "at")
-    place = settings.home() if folder is None else Path(folder)
+    home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
-        found = []
-        for one in wanted:
-            with broken_files_named(place, one.view.source.name):
-                found.append(_told_if_ahead(check_view(one.view, mine, place, rows=rows, at=t, seed=seed), one, t))
-        return found
+        comparisons = []
+        for stored_view in wanted:
+            with broken_files_named(home, stored_view.view.source.name):
+                comparisons.append(_told_if_ahead(check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed), stored_view, t))
+        return comparisons
 
 
-def _told_if_ahead(found: Parity, one: Stored, at: int | None) -> Parity:
+def _told_if_ahead(comparison: Parity, stored_view: Stored, at: int | None) -> Parity:
     """With the view's name; and a note where the store is ahead of the clock, so that values are of a time that has not come."""
-    ahead = found.K - (clock.now_micros() if at is None else at) > getattr(one.view.freshness, "lag", 0)
-    return dataclasses.replace(found, view=one.name, notes={**found.notes, **({AHEAD: found.rows} if ahead else {})})
+    ahead = comparison.K - (clock.now_micros() if at is None else at) > getattr(stored_view.view.freshness, "lag", 0)
+    return dataclasses.replace(comparison, view=stored_view.name, notes={**comparison.notes, **({AHEAD: comparison.rows} if ahead else {})})
 
 
 @dataclass
@@ -173,27 +173,27 @@ class Offline:
         if self.view.freshness.scheduled:
             return self.history(served.moment.T, served.moment.T, served.moment.K)
         known = pl.col(KNOWN_AT).dt.epoch("us")
-        return self.committed({part: (last, known) for part, last in served.moment.sequences.items()})
+        return self.committed({partition: (last, known) for partition, last in served.moment.sequences.items()})
 
     def history(self, first: int, last: int, known: int) -> pl.DataFrame:
         """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
         reaches = [f.window.reach for f in self.view.outputs]
         begin = None if None in reaches else first - max(r for r in reaches if r is not None)
-        made = tables(last, known, Notes())
-        made.read(self.view.source, {*self.view.keys, *self.columns}, begin)
-        return read_events(made.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known), [], Notes())
+        enriched = tables(last, known, Notes())
+        enriched.read(self.view.source, {*self.view.keys, *self.columns}, begin)
+        return read_events(enriched.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known), [], Notes())
 
-    def committed(self, parts: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
+    def committed(self, commits: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
         """The events of the archive, and of the history that the view began with, where it did: known at NEVER.
 
-        parts: by partition, the last commit that counts, and what says when an event of the archive was known.
+        commits: by partition, the last commit that counts, and what says when an event of the archive was known.
         """
         acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
-        found = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
-        for partition, (last, known) in parts.items():
+        frames = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
+        for partition, (last, known) in commits.items():
             if self.folder is None:
                 continue
             roller = Roller(self.store, keyspace.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
@@ -201,8 +201,8 @@ class Offline:
                 self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
             for events, rows in Accepted(acceptance, roller.lazy_parts(), first_ids(self.store, self.view.source), last).parts():
                 kept = rows.select(known.cast(pl.Int64).alias(KNOWN), SEQUENCE)[events[ROW]]
-                found.append(events.with_columns(kept))
-        every = pl.concat([*found, *self._before(acceptance)], how="diagonal_relaxed")
+                frames.append(events.with_columns(kept))
+        every = pl.concat([*frames, *self._before(acceptance)], how="diagonal_relaxed")
         return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
 
     def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
@@ -233,11 +233,11 @@ class Asked:
         return Asked(keys, T, K)
 
 
-def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, asked: Asked) -> list[pl.Series]:
+def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, requests: Asked) -> list[pl.Series]:
     """Features of a view, then their statuses, recomputed from its events."""
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
     query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
-    return compute.answer(query, events, [Request(asked.keys, asked.T, asked.T, asked.K)])[0]
+    return compute.answer(query, events, [Request(requests.keys, requests.T, requests.T, requests.K)])[0]
 
 
 def check_view(
@@ -265,19 +265,21 @@ def check_view(
     drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)
     events = offline.events(served)
-    asked = Asked.at(drawn, served, offline.view)
-    found = answer(offline.view, view.outputs, events, asked)
-    values, statuses = found[: len(view.outputs)], found[len(view.outputs) : 2 * len(view.outputs)]
+    requests = Asked.at(drawn, served, offline.view)
+    recomputed = answer(offline.view, view.outputs, events, requests)
+    values, statuses = recomputed[: len(view.outputs)], recomputed[len(view.outputs) : 2 * len(view.outputs)]
     mismatches: list[Mismatch] = []
-    for feature, mine, theirs, said, told in zip(view.outputs, served.features, values, served.statuses, statuses, strict=True):
-        alike = agree(feature, mine, theirs, lambda f=feature: sizes(offline.view, f, events, asked))  # type: ignore[misc]
-        same = said.cast(pl.String) == told.cast(pl.String)
+    for feature, mine, theirs, online_statuses, offline_statuses in zip(
+        view.outputs, served.features, values, served.statuses, statuses, strict=True
+    ):
+        alike = agree(feature, mine, theirs, lambda f=feature: sizes(offline.view, f, events, requests))  # type: ignore[misc]
+        same = online_statuses.cast(pl.String) == offline_statuses.cast(pl.String)
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
-            reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
+            reason = "the value differs" if not alike[row] else f"the status is {online_statuses[row]}, and offline {offline_statuses[row]}"
             keys = drawn.row(row, named=True) if view.keys else {}
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
     stray = _strays(offline, online, every, served.moment.T, rows)
-    mismatches += _of_strays(online, stray, found, served) if stray else []
+    mismatches += _of_strays(online, stray, recomputed, served) if stray else []
     count = drawn.height * len(view.outputs)
     return Parity(view.name, drawn.height, count, served.moment.T, served.moment.K, events.height, mismatches, dict(offline.notes))
 
@@ -300,22 +302,22 @@ def _drawn(every: pl.DataFrame, nobody: pl.DataFrame, rows: int, seed: int) -> p
 
 def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, most: int) -> list[Stray]:
     """Keys that the store has records of and no event names, not even one that was committed meanwhile."""
-    found = strays(online, every, T, most) if offline.view.keys else []
-    if not found or offline.view.freshness.scheduled:
-        return found
+    orphans = strays(online, every, T, most) if offline.view.keys else []
+    if not orphans or offline.view.freshness.scheduled:
+        return orphans
     named = set(_keys(offline, online, T)[0].iter_rows())
-    return [(keys, records) for keys, records in found if tuple(keys.values()) not in named]
+    return [(keys, records) for keys, records in orphans if tuple(keys.values()) not in named]
 
 
-def _of_strays(online: OnlineView, stray: Sequence[Stray], found: Sequence[pl.Series], served: Served) -> list[Mismatch]:
-    """Their values that are not those of the null key, the last of `found`."""
+def _of_strays(online: OnlineView, stray: Sequence[Stray], recomputed: Sequence[pl.Series], served: Served) -> list[Mismatch]:
+    """Their values that are not those of the null key, the last of `recomputed`."""
     view = online.view.root
     K = view.freshness.known_by(served.moment.T, served.moment.K)
     values, statuses = online.tiles.values([records for _, records in stray], *(np.full(len(stray), at) for at in (served.moment.T, K)))
     mismatches = []
-    for place, feature in enumerate(view.outputs):
-        nothing, missing = found[place][-1], found[len(view.outputs) + place][-1]
-        for (keys, _), value, status in zip(stray, values[place].to_list(), statuses[place].to_list(), strict=True):
+    for index, feature in enumerate(view.outputs):
+        nothing, missing = recomputed[index][-1], recomputed[len(view.outputs) + index][-1]
+        for (keys, _), value, status in zip(stray, values[index].to_list(), statuses[index].to_list(), strict=True):
             if status != missing:
                 reason = "the store has a record of a key that no event names"
                 mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, value, nothing, reason))
@@ -366,10 +368,10 @@ def _items(value: object) -> list[tuple[object, object]] | None:
     return None
 
 
-def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, asked: Asked) -> F64:
+def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, requests: Asked) -> F64:
     """The scale of rounding errors: the sum of the sizes of the added values; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
     kind = make.sum if TABLE[a.function].adds == "sum" else make.mean
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
-    return np.asarray(answer(view, [size], larger, asked)[0].fill_null(0).to_numpy(), np.float64)
+    return np.asarray(answer(view, [size], larger, requests)[0].fill_null(0).to_numpy(), np.float64)

@@ -68,22 +68,22 @@ def served_parity(
     for name in views:
         if name not in names:
             raise UsageError(f"project {project.name!r} has no view {name!r}; {nearest(name, names)}")
-    place = settings.home() if folder is None else Path(folder)
-    found: dict[str, Parity] = {}
+    home = settings.home() if folder is None else Path(folder)
+    by_view: dict[str, Parity] = {}
     nothing: list[DataError] = []
     with opened_for(project.name, store, readonly=True) as mine:
         for model in project.models:
             try:
-                frame = _rows(model, place, rows, since, seed)
+                frame = _rows(model, home, rows, since, seed)
             except DataError as error:
                 nothing.append(error)
                 continue
-            for level, part in _by_level(frame):
-                for one in _compared(project, model, level, part, views, mine, place):
-                    found[one.view] = _added(found[one.view], one) if one.view in found else one
+            for level, level_rows in _by_level(frame):
+                for comparison in _compared(project, model, level, level_rows, views, mine, home):
+                    by_view[comparison.view] = _added(by_view[comparison.view], comparison) if comparison.view in by_view else comparison
     if len(nothing) == len(project.models):
         raise nothing[0]
-    return list(found.values())
+    return list(by_view.values())
 
 
 def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int) -> pl.DataFrame:
@@ -113,7 +113,7 @@ def _compared(
         return [
             Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
         ]
-    return [replace(one, view=f"{one.view}{end}") for one in _Served(service, rows, store, folder).compared(views)]
+    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in _Served(service, rows, store, folder).compared(views)]
 
 
 def _added(a: Parity, b: Parity) -> Parity:
@@ -134,11 +134,11 @@ class _Served:
 
     def compared(self, names: Sequence[str]) -> Iterator[Parity]:
         for view in self.service.views:
-            made = self._view(view)
-            if made is not None and (not names or view.name in names):
-                yield made
-        if not names and (made := self._made()) is not None:
-            yield made
+            comparison = self._view(view)
+            if comparison is not None and (not names or view.name in names):
+                yield comparison
+        if not names and (comparison := self._made()) is not None:
+            yield comparison
 
     def _view(self, view: FeatureView) -> Parity | None:
         """A view's values; None where it is in no row."""
@@ -157,35 +157,37 @@ class _Served:
             notes["rows without a commit"] += rows[f"{view.name}__sequence"].null_count()
             rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
         T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
-        made = Parity(view.name, rows.height, 0, int(T.max(initial=0)), int(K.max(initial=0)), 0, [], notes)
-        for part in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
-            if len(part.rows):
-                made = _added(made, self._part(view, rows[part.rows], T[part.rows], part))
-        return replace(made, notes=+Counter(made.notes))
+        comparison = Parity(view.name, rows.height, 0, int(T.max(initial=0)), int(K.max(initial=0)), 0, [], notes)
+        for chain in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
+            if len(chain.rows):
+                comparison = _added(comparison, self._part(view, rows[chain.rows], T[chain.rows], chain))
+        return replace(comparison, notes=+Counter(comparison.notes))
 
-    def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, part: _Chain) -> Parity:
+    def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
         offline = Offline(placed(self.store, view.root), self.store, self.folder)
-        events = offline.committed(part.known) if part.known else offline.history(int(T.min()), int(T.max()), int(part.K.max()))
-        asked = Asked(self._keys(view, rows), T, part.K)
+        events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
+        requests = Asked(self._keys(view, rows), T, chain.K)
         features = self.service.needed[view.name]
-        found = answer(view.root, features, events, asked)
+        recomputed = answer(view.root, features, events, requests)
         mismatches: list[Mismatch] = []
         values = fallbacks = 0
         for number, feature in enumerate(features):
-            name, theirs, told = f"{view.name}__{feature.name}", found[number], found[len(features) + number]
+            name, theirs, offline_statuses = f"{view.name}__{feature.name}", recomputed[number], recomputed[len(features) + number]
             self._keep(name, rows, theirs)
             if status_name(name) not in rows.columns:
                 continue  # it only feeds another feature
-            said = rows[status_name(name)].cast(pl.String)
-            there = (said.is_not_null() & (said != "fallback")).to_numpy()
-            fallbacks += int((said == "fallback").sum())
+            logged_statuses = rows[status_name(name)].cast(pl.String)
+            there = (logged_statuses.is_not_null() & (logged_statuses != "fallback")).to_numpy()
+            fallbacks += int((logged_statuses == "fallback").sum())
             values += int(there.sum())
             mine = _typed(rows[name], theirs)
-            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, asked))  # type: ignore[misc]
-            same = (said == told.cast(pl.String)).fill_null(value=False).to_numpy()
+            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, requests))  # type: ignore[misc]
+            same = (logged_statuses == offline_statuses.cast(pl.String)).fill_null(value=False).to_numpy()
             for row in np.flatnonzero(there & ~(alike & same)).tolist():
-                reason = "the value differs" if not alike[row] else f"the status is {said[row]}, and offline {told[row]}"
-                keys = {**(asked.keys.row(row, named=True) if view.keys else {}), REQUEST: rows[REQUEST][row]}
+                reason = (
+                    "the value differs" if not alike[row] else f"the status is {logged_statuses[row]}, and offline {offline_statuses[row]}"
+                )
+                keys = {**(requests.keys.row(row, named=True) if view.keys else {}), REQUEST: rows[REQUEST][row]}
                 mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
         notes = {"values that fell back": fallbacks} if fallbacks else {}
         return Parity(view.name, 0, values, 0, 0, events.height, mismatches, notes)
@@ -204,15 +206,15 @@ class _Served:
         if not view.keys:
             return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
         dtypes = OnlineView(view.root, self.store).state.dtypes
-        made = []
+        key_columns = []
         for key in view.keys:
             filled = view.request_key(key)
             if isinstance(filled, FeatureRef):
                 series = rows[filled.name] if filled.name in rows.columns else self.anew[filled.name].gather(rows["__row"])
             else:
                 series = _given(filled, rows)
-            made.append(series.cast(dtypes[key], strict=False).alias(key))
-        return pl.DataFrame(made)
+            key_columns.append(series.cast(dtypes[key], strict=False).alias(key))
+        return pl.DataFrame(key_columns)
 
     def _made(self) -> Parity | None:
         """Request-time features: functions evaluated again on the logged inputs."""
@@ -226,8 +228,8 @@ class _Served:
         values, mismatches = 0, []
         for function in functions:
             inputs = {p: self._input(ref.name) for p, ref in function.inputs.items()}
-            said = self.frame[status_name(function.name)].cast(pl.String)
-            there = (said.is_not_null() & (said != "fallback")).to_numpy()
+            logged_statuses = self.frame[status_name(function.name)].cast(pl.String)
+            there = (logged_statuses.is_not_null() & (logged_statuses != "fallback")).to_numpy()
             chosen = np.flatnonzero(there)
             theirs = request_feature(function, fields[chosen], {p: series.gather(chosen) for p, series in inputs.items()})
             mine = _typed(self.frame[function.name].gather(chosen), theirs)
@@ -266,26 +268,26 @@ class _Chain:
     K: I64
 
 
-def _chains(said: pl.Series) -> list[_Chain]:
+def _chains(logged: pl.Series) -> list[_Chain]:
     """The rows by the commits that they were read at, in as few chains as come of taking them in order."""
-    distinct = {text: sequences(text) for text in said.unique().to_list()}
+    distinct = {text: sequences(text) for text in logged.unique().to_list()}
     left = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
-    texts = said.to_list()
-    made = []
+    logged_texts = logged.to_list()
+    chains = []
     while left:
         chain = [left[0]]
         rest: list[str] = []
         for text in left[1:]:
             before, after = distinct[chain[-1]], distinct[text]
-            grows = all(after.get(part, -1) >= sequence for part, sequence in before.items())
+            grows = all(after.get(partition, -1) >= sequence for partition, sequence in before.items())
             (chain if grows else rest).append(text)
         left = rest
-        place = {text: number for number, text in enumerate(chain)}
-        rows = np.array([row for row, text in enumerate(texts) if text in place], np.int64)
+        rank = {text: number for number, text in enumerate(chain)}
+        rows = np.array([row for row, text in enumerate(logged_texts) if text in rank], np.int64)
         last = distinct[chain[-1]]
-        known = {part: (last[part], _place([distinct[text].get(part, -1) for text in chain])) for part in last}
-        made.append(_Chain(rows, known, np.array([place[texts[row]] for row in rows.tolist()], np.int64)))
-    return made
+        known = {partition: (last[partition], _place([distinct[text].get(partition, -1) for text in chain])) for partition in last}
+        chains.append(_Chain(rows, known, np.array([rank[logged_texts[row]] for row in rows.tolist()], np.int64)))
+    return chains
 
 
 def _place(commits: Sequence[int]) -> pl.Expr:

@@ -134,15 +134,15 @@ def status(
     user stale 5400.0 2
     """
     t = clock.now_micros() if at is None else parse_moment(at, "at")
-    place = settings.home() if folder is None else Path(folder)
+    home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
-        streams = [s for source in project.sources for s in _streams(mine, source, place)]
+        streams = [s for source in project.sources for s in _streams(mine, source, home)]
         ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]
-        return Status(t, mine.size(), streams, [_view(mine, one, t) for one in stored(project)], ahead)
+        return Status(t, mine.size(), streams, [_view(mine, stored_view, t) for stored_view in stored(project)], ahead)
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
-    found, source = [], placed_source(store, of).name
+    statuses, source = [], placed_source(store, of).name
     prefix = keyspace.PROGRESS + keyspace.name(source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
@@ -153,20 +153,20 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         dead = Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition).rows()
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
-        found.append(
+        statuses.append(
             StreamStatus(of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
         )
-    return found
+    return statuses
 
 
-def _view(store: OnlineStore, one: Stored, t: int) -> ViewStatus:
-    view = placed(store, one.view)
+def _view(store: OnlineStore, stored_view: Stored, t: int) -> ViewStatus:
+    view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
-    for place, record in store.scan(keyspace.records(view.tiles_fingerprint)):
-        key = place[:-1] if view.freshness.scheduled else place  # a batch view has up to two records a key
+    for record_key, record in store.scan(keyspace.records(view.tiles_fingerprint)):
+        key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
     stands, age, T = _standing(store, view, t)
-    return ViewStatus(one.name, str(view.freshness), stands, age, T, keys, size)
+    return ViewStatus(stored_view.name, str(view.freshness), stands, age, T, keys, size)
 
 
 def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
@@ -174,11 +174,11 @@ def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
     held = read_scores(store, fingerprint(arm, store.namespace))
     (due,), (_,) = as_of(scoring.freshness, np.array([t]))
     cut = None if held is None else held.cut(int(due))
-    said = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
+    description = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
     if cut is None:
-        return PredictionStatus(*said, "absent", None, None, None, 0, "")
+        return PredictionStatus(*description, "absent", None, None, None, 0, "")
     stands = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
-    return PredictionStatus(*said, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
+    return PredictionStatus(*description, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
@@ -218,8 +218,8 @@ def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> 
     store = scoped(store, project.name)
     source = placed_source(store, names[source]).name
     prefix = keyspace.PROGRESS + keyspace.name(source)
-    parts = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
-    rollers = [Roller(store, keyspace.DEAD, folder / "dead_letters", source, part) for part in parts]
-    found = [rows.collect() for rows in (roller.rows() for roller in rollers) if rows is not None]
+    partitions = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
+    rollers = [Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition) for partition in partitions]
+    frames = [rows.collect() for rows in (roller.rows() for roller in rollers) if rows is not None]
     none = pl.DataFrame(schema=DEAD_SCHEMA)
-    return pl.concat([none, *(rows.select(none.columns) for rows in found)]).sort(KNOWN_AT, OFFSET, descending=True)
+    return pl.concat([none, *(rows.select(none.columns) for rows in frames)]).sort(KNOWN_AT, OFFSET, descending=True)

@@ -80,11 +80,11 @@ class Part:
 
 def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[str]) -> Part | None:
     """The view as loops read it, its features of these names; None where only the general way can."""
-    made = read_plan.made_of(tiles, names)
+    compiled = read_plan.made_of(tiles, names)
     encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
-    if made is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
+    if compiled is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
         return None
-    return Part(view, heads, tiles, made, tuple(encode))  # type: ignore[arg-type]
+    return Part(view, heads, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,14 @@ class Quick:
 
     def __init__(self, store: OnlineStore, parts: Sequence[Part], names: Sequence[str]) -> None:
         self.store, self.parts, self.names = store, parts, names
-        at = {f"{part.view.name}__{made.feature.name}": (v, n) for v, part in enumerate(parts) for n, made in enumerate(part.made)}
+        at = {
+            f"{view_part.view.name}__{compiled.feature.name}": (v, n)
+            for v, view_part in enumerate(parts)
+            for n, compiled in enumerate(view_part.made)
+        }
         self._order = [at[name] for name in names]
         self._plans: dict[tuple[int, ...], read_plan.Plan] = {}
-        self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
+        self._may_fall_back = any(view_part.view.on_stale != "previous" for view_part in parts)
         self._known: tuple[float, _Layout] | None = None
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
 
@@ -146,16 +150,16 @@ class Quick:
         if not self.parts:
             return Answers([], [], [])
         plan, out, nulls, moments = self._answer(*self._found(request, count), count, t)
-        words, said, gone = _cut(plan, out, count)
+        words, status_codes, gone = _cut(plan, out, count)
         floats = words.view(np.float64)
-        columns: list[list[object]] = [(floats if real else words)[place].tolist() for place, real in enumerate(plan.reals)]
-        for place, meant in plan.meant:
-            columns[place] = [v if null else meant(v) for v, null in zip(columns[place], gone[place].tolist(), strict=True)]
+        columns: list[list[object]] = [(floats if real else words)[index].tolist() for index, real in enumerate(plan.reals)]
+        for index, meant in plan.meant:
+            columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
         if nulls:
             places, rows = np.nonzero(gone)
-            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-                columns[place][row] = None
-        return Answers(columns, [row.tobytes() for row in said], moments)
+            for index, row in zip(places.tolist(), rows.tolist(), strict=True):
+                columns[index][row] = None
+        return Answers(columns, [row.tobytes() for row in status_codes], moments)
 
     def one(self, request: Mapping[str, object], t: int) -> Answer:
         """As `read`, of one key, which is not null."""
@@ -163,46 +167,46 @@ class Quick:
             return Answer([], b"", [])
         layout = self._layout()
         if layout.single:
-            found = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
+            stored = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
         else:
-            layout, found = self._found({name: (value,) for name, value in request.items()}, 1)
-        plan, out, nulls, moments = self._answer(layout, found, 1, t)
+            layout, stored = self._found({name: (value,) for name, value in request.items()}, 1)
+        plan, out, nulls, moments = self._answer(layout, stored, 1, t)
         *values, statuses, gone = plan.unpack(out)
         null = cast("bytes", gone)
-        for place, meant in plan.meant:
-            if not null[place]:
-                values[place] = meant(values[place])
-        place = -1
+        for index, meant in plan.meant:
+            if not null[index]:
+                values[index] = meant(values[index])
+        index = -1
         for _ in range(nulls):
-            place = null.index(1, place + 1)
-            values[place] = None
+            index = null.index(1, index + 1)
+            values[index] = None
         return Answer(values, cast("bytes", statuses), moments)
 
     def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
         layout = self._layout()
         wanted = layout.heads.copy()
-        for part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
-            keys = part.keys(request, count)
+        for view_part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
+            keys = view_part.keys(request, count)
             if None in keys or not layout.plain:
                 wanted += [keyspace.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
             else:
                 wanted += [begin + key for key in keys]  # type: ignore[operator]
         return layout, self.store.get(wanted)
 
-    def _answer(self, layout: _Layout, found: Sequence[bytes | None], count: int, t: int) -> tuple[read_plan.Plan, I64, int, list[Moment]]:
+    def _answer(self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int) -> tuple[read_plan.Plan, I64, int, list[Moment]]:
         """The words of the answers (see `answer`), and how many are null."""
-        if found[: len(layout.heads)] != self._lacking[0]:
-            self._lacking = self._lacks(layout, found)
+        if stored[: len(layout.heads)] != self._lacking[0]:
+            self._lacking = self._lacks(layout, stored)
         lacking = self._lacking[1]
-        grouped = [heads.moment(found[a:b], t) for heads, a, b in layout.groups]
+        grouped = [heads.moment(stored[a:b], t) for heads, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
         if lacking:
             moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
         if layout.plain:
-            records, plan = found[len(layout.heads) :], self._plain
+            records, plan = stored[len(layout.heads) :], self._plain
         else:
-            records, plan = self._chosen(found, layout, moments, count)
+            records, plan = self._chosen(stored, layout, moments, count)
         if None in records:
             records = [record or tile_kernels.NONE for record in records]
         data = b"".join([plan.times(*[moment[0] for moment in moments]), *records])  # type: ignore[list-item]
@@ -215,22 +219,22 @@ class Quick:
             nulls = self._fall_back(plan, out, count, moments)
         return plan, out, nulls, moments
 
-    def _lacks(self, layout: _Layout, found: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
+    def _lacks(self, layout: _Layout, stored: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
         """The values of the version keys, and which views miss a commit by them; empty where none does."""
         spans = [layout.groups[group][1:] for group in layout.group]
-        lacking = [part.heads.lacks(found[a:b]) for part, (a, b) in zip(self.parts, spans, strict=True)]
-        layout.regroup([part.heads for part in self.parts])
-        return list(found[: len(layout.heads)]), lacking if any(lacking) else []
+        lacking = [view_part.heads.lacks(stored[a:b]) for view_part, (a, b) in zip(self.parts, spans, strict=True)]
+        layout.regroup([view_part.heads for view_part in self.parts])
+        return list(stored[: len(layout.heads)]), lacking if any(lacking) else []
 
     def _chosen(
-        self, found: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
+        self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
     ) -> tuple[Sequence[bytes | None], read_plan.Plan]:
         """The records that count, where that is to be chosen, and the plan for as many of each key."""
         at = len(layout.heads)
         records: list[bytes | None] = []
         sizes = []
-        for part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
-            chosen = part.heads.chosen(found[at : at + count * len(ends)], moment)
+        for view_part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
+            chosen = view_part.heads.chosen(stored[at : at + count * len(ends)], moment)
             at += count * len(ends)
             records += chosen
             sizes.append(len(chosen) // max(count, 1))
@@ -238,12 +242,13 @@ class Quick:
 
     def _fall_back(self, plan: read_plan.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
-        _, said, gone = _cut(plan, out, count)
+        _, status_codes, gone = _cut(plan, out, count)
         old = [
-            (moment.stale or moment.incomplete) and falls_back(part.view, moment) for part, moment in zip(self.parts, moments, strict=True)
+            (moment.stale or moment.incomplete) and falls_back(view_part.view, moment)
+            for view_part, moment in zip(self.parts, moments, strict=True)
         ]
         places = [old[view] for view, _ in self._order]
-        said[places], gone[places] = FALLBACK, 1
+        status_codes[places], gone[places] = FALLBACK, 1
         return int(gone.sum())
 
     def _layout(self) -> _Layout:
@@ -253,17 +258,17 @@ class Quick:
         layout = _Layout([], [], [], [], [], [])
         self._lacking = [], []
         known: dict[object, int] = {}
-        for part in self.parts:
-            heads, ends = part.heads.look()
-            if part.heads.like not in known:
-                known[part.heads.like] = len(layout.groups)
-                layout.groups.append((part.heads, len(layout.heads), len(layout.heads) + len(heads)))
+        for view_part in self.parts:
+            heads, ends = view_part.heads.look()
+            if view_part.heads.like not in known:
+                known[view_part.heads.like] = len(layout.groups)
+                layout.groups.append((view_part.heads, len(layout.heads), len(layout.heads) + len(heads)))
                 layout.heads.extend(heads)
-            layout.group.append(known[part.heads.like])
-            layout.begins.append(keyspace.records(part.view.tiles_fingerprint))
+            layout.group.append(known[view_part.heads.like])
+            layout.begins.append(keyspace.records(view_part.view.tiles_fingerprint))
             layout.ends.append(ends)
-            if len(part.columns) == 1:
-                layout.keys.append((layout.begins[-1], _ONE[part.encode[0]], part.columns[0]))
+            if len(view_part.columns) == 1:
+                layout.keys.append((layout.begins[-1], _ONE[view_part.encode[0]], view_part.columns[0]))
         self._known = now, layout
         return layout
 
@@ -275,7 +280,9 @@ class Quick:
     def _planned(self, sizes: tuple[int, ...]) -> read_plan.Plan:
         known = self._plans.get(sizes)
         if known is None:
-            known = read_plan.plan([(part.tiles, part.made, n) for part, n in zip(self.parts, sizes, strict=True)], self._order)
+            known = read_plan.plan(
+                [(view_part.tiles, view_part.made, n) for view_part, n in zip(self.parts, sizes, strict=True)], self._order
+            )
             self._plans[sizes] = known
         return known
 
@@ -284,16 +291,16 @@ def _cut(plan: read_plan.Plan, out: I64, count: int) -> tuple[I64, U8, U8]:
     """The answers' values, statuses, and which are null; all (features, keys)."""
     size = len(plan.reals) * count
     tail = out[size:].view(np.uint8)
-    words, said, gone = out[:size], tail[:size], tail[size : 2 * size]
-    return words.reshape(-1, count), said.reshape(-1, count), gone.reshape(-1, count)
+    words, status_codes, gone = out[:size], tail[:size], tail[size : 2 * size]
+    return words.reshape(-1, count), status_codes.reshape(-1, count), gone.reshape(-1, count)
 
 
 def _joined(values: Sequence[bytes | None]) -> bytes | None:
     """One key of several columns."""
     if None in values:
         return None
-    parts = cast("Sequence[bytes]", values)
-    return b"".join([*(len(part).to_bytes(4, "big") + part for part in parts[:-1]), parts[-1]])
+    columns = cast("Sequence[bytes]", values)
+    return b"".join([*(len(column).to_bytes(4, "big") + column for column in columns[:-1]), columns[-1]])
 
 
 def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
@@ -312,10 +319,10 @@ def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
 def _text(values: Sequence[object]) -> Sequence[bytes | None]:
     if not set(map(type, values)) <= {str, type(None)}:
         raise UnusualKeyError
-    made = [None if value is None else cast("str", value).encode() for value in values]
-    if max((len(key) for key in made if key is not None), default=0) > _LONG:
+    keys = [None if value is None else cast("str", value).encode() for value in values]
+    if max((len(key) for key in keys if key is not None), default=0) > _LONG:
         raise UnusualKeyError
-    return made
+    return keys
 
 
 def _one_whole(value: object) -> bytes:
@@ -346,8 +353,8 @@ class Keys:
         DataError: keys of a type that cannot be those.
     """
 
-    def __init__(self, dtypes: Mapping[str, pl.DataType], what: str) -> None:
-        self._dtypes, self._what = dtypes, what
+    def __init__(self, dtypes: Mapping[str, pl.DataType], owner: str) -> None:
+        self._dtypes, self._what = dtypes, owner
         encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
         self._encode = None if None in encode else cast("list[Encode]", encode)
         self._one = _ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
@@ -378,5 +385,5 @@ class Keys:
             check_types(name, dtype, frame.schema[name], self._what)
         frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
         whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-        made = iter(keyspace.shortened(key_bytes(frame.filter(whole))))
-        return [next(made) if some else None for some in whole.to_list()[:count]]
+        encoded = iter(keyspace.shortened(key_bytes(frame.filter(whole))))
+        return [next(encoded) if is_whole else None for is_whole in whole.to_list()[:count]]

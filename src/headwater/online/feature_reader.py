@@ -64,13 +64,13 @@ class OnlineView:
         """What the store said of the view when it was first asked."""
         tiles = self.view.tiles_fingerprint
         batch = self.view.freshness.scheduled
-        found = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
-        if found is None:
+        stored = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
+        if stored is None:
             raise StoreError(
                 f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "
                 f"run `headwater {self.view.freshness.command}`"
             )
-        return found
+        return stored
 
     @cached_property
     def tiles(self) -> ViewTiles:
@@ -86,9 +86,9 @@ class OnlineView:
         """As of when values that are asked for at `t` are; raises what `read` does."""
         return self._moment(self.store.get(self.heads.look()[0]), t)
 
-    def _moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        lacks = self.heads.lacks(found)
-        moment = self.heads.moment(found, t)
+    def _moment(self, stored: Sequence[bytes | None], t: int) -> Moment:
+        lacks = self.heads.lacks(stored)
+        moment = self.heads.moment(stored, t)
         return moment._replace(incomplete=True) if lacks else moment
 
     def read(self, keys: pl.DataFrame, t: int) -> Served:
@@ -98,13 +98,13 @@ class OnlineView:
             DataError: keys of other types than the view's.
             StaleError: the values are older than promised, and the view says on_stale="refuse".
         """
-        some, nulls, index = self._coded(keys)
+        distinct, nulls, index = self._coded(keys)
         heads, ends = self.heads.look()
-        places = [*self.places(some, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
-        found = self.store.get([*heads, *places])
-        moment = self._moment(found[: len(heads)], t)
-        chosen = [record or b"" for record in self.heads.chosen(found[len(heads) :], moment)]
-        count = len(some) + nulls
+        places = [*self.places(distinct, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
+        stored = self.store.get([*heads, *places])
+        moment = self._moment(stored[: len(heads)], t)
+        chosen = [record or b"" for record in self.heads.chosen(stored[len(heads) :], moment)]
+        count = len(distinct) + nulls
         each = len(chosen) // max(count, 1)
         known = self.view.freshness.known_by(moment.T, moment.K)
         grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
@@ -126,9 +126,9 @@ class OnlineView:
         names = list(self.view.keys)
         if not names:
             return [b""], 0, np.zeros(keys.height, np.int64)
-        what = f"feature view {self.view.name!r}"
+        owner = f"feature view {self.view.name!r}"
         for name in names:
-            check_types(name, self.state.dtypes[name], keys.schema[name], what)
+            check_types(name, self.state.dtypes[name], keys.schema[name], owner)
         frame = keys.select(pl.col(name).cast(self.state.dtypes[name], strict=False) for name in names)
         whole = frame.drop_nulls().unique(maintain_order=True).with_row_index("__number")
         number = frame.join(whole, on=names, how="left", maintain_order="left")["__number"]
@@ -192,7 +192,7 @@ class OnlineFeatures:
         self.service, self.store = service, store
         self.views = {view.name: OnlineView(view, store) for view in service.views}
         self.names = service.feature_names
-        owners = {name: place for place, view in enumerate(service.views) for name in view.feature_names}
+        owners = {name: index for index, view in enumerate(service.views) for name in view.feature_names}
         self.of = tuple(owners.get(name, -1) for name in self.names)
         self._asks = frozenset(service.needed_by())
 
@@ -225,18 +225,18 @@ class OnlineFeatures:
             frame = as_frame(rows, "rows")
         check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else parse_moment(at, "at")
-        found: dict[str, pl.Series] = {}
+        values: dict[str, pl.Series] = {}
         beside: dict[str, Said] = {}
         moments: dict[str, tuple[FeatureView, Moment]] = {}
-        self._add_fetched(frame, found, beside)
+        self._add_fetched(frame, values, beside)
         for view in self.service.views:
-            served = self._read(view, _keys(view, frame, found), t)
+            served = self._read(view, _keys(view, frame, values), t)
             moments[view.name] = view, served.moment
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
-                found[name] = series
+                values[name] = series
                 beside[name] = status, t - served.moment.K, served.moment.stale, served.moment.incomplete
-        self._add_request(frame, found)
-        columns = [found[name].alias(name) for name in self.names]
+        self._add_request(frame, values)
+        columns = [values[name].alias(name) for name in self.names]
         if details:
             columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
         else:
@@ -250,9 +250,9 @@ class OnlineFeatures:
         """
         t = clock.now_micros() if t is None else t
         if said:
-            found = self.row(request, t=t)
-            codes = [said.get(name, found.statuses[n : n + 1]) for n, name in enumerate(self.names)]
-            return found._replace(statuses=b"".join(codes))
+            read = self.row(request, t=t)
+            codes = [said.get(name, read.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            return read._replace(statuses=b"".join(codes))
         if self._plain is not None:
             try:
                 answer = self._quick.one(request, t)
@@ -268,8 +268,8 @@ class OnlineFeatures:
     def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answers:
         """As `row`, of requests whose keys and fields stand in columns."""
         if said:
-            found = self.rows(request, t=t)
-            return found._replace(statuses=[said.get(name, codes) for name, codes in zip(self.names, found.statuses, strict=True)])
+            answers = self.rows(request, t=t)
+            return answers._replace(statuses=[said.get(name, codes) for name, codes in zip(self.names, answers.statuses, strict=True)])
         sizes = {len(column) for column in request.values()}
         if len(sizes) != 1:
             raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
@@ -300,23 +300,23 @@ class OnlineFeatures:
                 pass  # the general way knows what to say
         elif not request.keys() >= self._asks:
             check_request(self.service, list(request))
-        found = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
-        moments = {part.view.name: moment for part, moment in zip(quick.parts, got.moments, strict=True)}
+        columns = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
+        moments = {view_part.view.name: moment for view_part, moment in zip(quick.parts, got.moments, strict=True)}
         frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
-        series = {name: pl.Series(name, values, strict=False) for name, (values, _) in found.items()}
-        found |= self._fetched(frame, series)
+        series = {name: pl.Series(name, values, strict=False) for name, (values, _) in columns.items()}
+        columns |= self._fetched(frame, series)
         for view in self.service.views:
             if view.name not in moments:
                 served = self.views[view.name].read(_keys(view, frame, series), t)
                 moments[view.name] = served.moment
-                for name, made, status in zip(view.feature_names, served.features, served.statuses, strict=True):
-                    series[name] = made
-                    found[name] = made.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
+                for name, feature_values, status in zip(view.feature_names, served.features, served.statuses, strict=True):
+                    series[name] = feature_values
+                    columns[name] = feature_values.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
         self._add_request(frame, series)
         for name in self.names:
-            if name not in found:
-                found[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
-        values, statuses = zip(*(found[name] for name in self.names), strict=True)
+            if name not in columns:
+                columns[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
+        values, statuses = zip(*(columns[name] for name in self.names), strict=True)
         return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
 
     def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> Served:
@@ -328,7 +328,7 @@ class OnlineFeatures:
 
     def _reopen(self) -> None:
         """Read the views as they were rebuilt."""
-        self.views = {name: OnlineView(one.view, one.store) for name, one in self.views.items()}
+        self.views = {name: OnlineView(online.view, online.store) for name, online in self.views.items()}
         for name in ("_quick", "_plain", "_alone"):
             self.__dict__.pop(name, None)
 
@@ -336,27 +336,27 @@ class OnlineFeatures:
         """What third parties have answered and its statuses; added to `series`."""
         beside: dict[str, Said] = {}
         self._add_fetched(frame, series, beside)
-        said = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
-        return {name: (series[name].to_list(), codes) for name, codes in said.items()}
+        codes_of = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
+        return {name: (series[name].to_list(), codes) for name, codes in codes_of.items()}
 
-    def _add_fetched(self, frame: pl.DataFrame, found: dict[str, pl.Series], beside: dict[str, Said]) -> None:
+    def _add_fetched(self, frame: pl.DataFrame, values: dict[str, pl.Series], beside: dict[str, Said]) -> None:
         """Add what third parties have answered, and the statuses."""
         for http in self.service.http_features:
             for name, series in fetched(http, frame):
-                found[name] = series
+                values[name] = series
                 codes = (
                     np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
                 )
                 beside[name] = asides.status_series(name, codes), 0, False, False
 
-    def _add_request(self, frame: pl.DataFrame, found: dict[str, pl.Series]) -> None:
+    def _add_request(self, frame: pl.DataFrame, values: dict[str, pl.Series]) -> None:
         """Add the features that are computed from the request itself."""
         for member in self.service.request_fields:
-            found[member.name] = request_field(member, frame)
+            values[member.name] = request_field(member, frame)
         for function in self.service.request_features:
-            if function.inputs or function.name not in found:
-                inputs = {p: found[ref.name] for p, ref in function.inputs.items()}
-                found[function.name] = request_feature(function, frame, inputs)
+            if function.inputs or function.name not in values:
+                inputs = {p: values[ref.name] for p, ref in function.inputs.items()}
+                values[function.name] = request_feature(function, frame, inputs)
 
     @cached_property
     def _quick(self) -> Quick:
@@ -364,11 +364,13 @@ class OnlineFeatures:
         parts = []
         for view in self.service.views:
             online = self.views[view.name]
-            part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
-            parts += [] if part is None else [part]
-        made = [f"{part.view.name}__{one.feature.name}" for part in parts for one in part.made]
+            view_part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
+            parts += [] if view_part is None else [view_part]
+        read_names = [f"{view_part.view.name}__{compiled.feature.name}" for view_part in parts for compiled in view_part.made]
         return Quick(
-            self.store, parts, [*(name for name in self.names if name in made), *(name for name in made if name not in self.names)]
+            self.store,
+            parts,
+            [*(name for name in self.names if name in read_names), *(name for name in read_names if name not in self.names)],
         )
 
     @cached_property
@@ -390,7 +392,7 @@ def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
             yield key, filled
 
 
-def _keys(view: FeatureView, frame: pl.DataFrame, found: Mapping[str, pl.Series]) -> pl.DataFrame:
+def _keys(view: FeatureView, frame: pl.DataFrame, values: Mapping[str, pl.Series]) -> pl.DataFrame:
     filled = [(key, view.request_key(key)) for key in view.keys]
-    columns = [(found[f.name] if isinstance(f, FeatureRef) else frame[f]).alias(key) for key, f in filled]
+    columns = [(values[f.name] if isinstance(f, FeatureRef) else frame[f]).alias(key) for key, f in filled]
     return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)})

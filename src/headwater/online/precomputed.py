@@ -143,5 +143,5 @@ def _value(record: bytes | None, cut: ScoredCut) -> Value | None:
         return None
     if not cut.names:
         return prediction_codec.unpacked_list(record)
-    found = prediction_codec.unpacked(record, len(cut.names))
-    return found[0] if len(found) == 1 else found
+    scores = prediction_codec.unpacked(record, len(cut.names))
+    return scores[0] if len(scores) == 1 else scores

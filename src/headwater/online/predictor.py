@@ -104,7 +104,7 @@ class Predictor:
         self.ahead = None if model.ranking is not None else ahead  # of a ranking these are lists; see `rank`
         trained = set(model.features.in_training.feature_names)
         self._names = [name for name in features.names if name in trained]
-        places = [place for place, name in enumerate(features.names) if name in trained]
+        places = [index for index, name in enumerate(features.names) if name in trained]
         self._places = None if len(places) == len(features.names) else places
 
     def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
@@ -128,75 +128,81 @@ class Predictor:
             return self._now(request, t, beside, {})
         begin = clock.stopwatch()
         try:
-            found = self.ahead.one(request, t)
+            precomputed = self.ahead.one(request, t)
         except StaleError:
             return One(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
-        if found.value is not None and found.cut is not None:
-            return One(Predicted(_plain(found.value), "precomputed", found.age), None, stages, found.cut.version)
-        if found.how == "default":
-            return One(Predicted(self._cold(), "default", 0.0), None, stages, "" if found.cut is None else found.cut.version)
+        if precomputed.value is not None and precomputed.cut is not None:
+            return One(Predicted(_plain(precomputed.value), "precomputed", precomputed.age), None, stages, precomputed.cut.version)
+        if precomputed.how == "default":
+            return One(Predicted(self._cold(), "default", 0.0), None, stages, "" if precomputed.cut is None else precomputed.cut.version)
         return self._now(request, t, beside, stages)
 
     def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: Beside | None = None) -> Many:
-        """As `one`, of requests whose keys and fields stand in columns."""
+        """As `prediction`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
         if self.ahead is None:
             return self._many_now(requests, t, beside, {})
         count = len(next(iter(requests.values())))
         begin = clock.stopwatch()
         try:
-            found = self.ahead.many(requests, count, t)
+            precomputed = self.ahead.many(requests, count, t)
         except StaleError:
             return Many([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
-        made = [
-            Predicted(_plain(value), "precomputed", found.age)
+        predictions = [
+            Predicted(_plain(value), "precomputed", precomputed.age)
             if value is not None
             else None
             if how == "on_request"
             else Predicted(self._cold(), "default", 0.0)
-            for value, how in zip(found.values, found.how, strict=True)
+            for value, how in zip(precomputed.values, precomputed.how, strict=True)
         ]
-        version = "" if found.cut is None else found.cut.version
-        rows = [n for n, one in enumerate(made) if one is None]
+        version = "" if precomputed.cut is None else precomputed.cut.version
+        rows = [n for n, prediction in enumerate(predictions) if prediction is None]
         if not rows:
-            return Many([one for one in made if one is not None], None, stages, version)
-        part = {name: [column[n] for n in rows] for name, column in requests.items()}
-        own = self._many_now(part, t, None if beside is None else beside.take(rows), stages)
+            return Many([prediction for prediction in predictions if prediction is not None], None, stages, version)
+        remaining = {name: [column[n] for n in rows] for name, column in requests.items()}
+        own = self._many_now(remaining, t, None if beside is None else beside.take(rows), stages)
         instead = iter(own.predicted)
-        return Many([next(instead) if one is None else one for one in made], own.features, own.stages, version or own.version, rows)
+        return Many(
+            [next(instead) if prediction is None else prediction for prediction in predictions],
+            own.features,
+            own.stages,
+            version or own.version,
+            rows,
+        )
 
     def _now(self, request: Mapping[str, object], t: int, beside: Beside | None, stages: Mapping[str, float]) -> One:
         """A prediction on request."""
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
-            found = read_one(self.features, request, t, beside)
+            answer = read_one(self.features, request, t, beside)
         except StaleError:
             return One(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        value = scorer.one(found.values if self._places is None else [found.values[place] for place in self._places])
+        value = scorer.one(answer.values if self._places is None else [answer.values[index] for index in self._places])
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         if beside is not None:
             took["third party"] = beside.seconds
-        return One(Predicted(value, "on_request", _age(found, t, beside)), found, took, scorer.version)
+        return One(Predicted(value, "on_request", _age(answer, t, beside)), answer, took, scorer.version)
 
     def _many_now(self, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None, stages: Mapping[str, float]) -> Many:
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
-            found = read_many(self.features, requests, t, beside)
+            answers = read_many(self.features, requests, t, beside)
         except StaleError:
             count = len(next(iter(requests.values())))
             return Many([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        age = _age(found, t, beside)
-        made = [Predicted(value, "on_request", age) for value in self._scores(scorer, found.values)]
+        age = _age(answers, t, beside)
+        predictions = [Predicted(value, "on_request", age) for value in self._scores(scorer, answers.values)]
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         if beside is not None:
             took["third party"] = beside.seconds
-        return Many(made, found, took, scorer.version)
+        return Many(predictions, answers, took, scorer.version)
 
     def _scorer(self) -> Scorer:
         if isinstance(self.scorer, Reloading):
@@ -208,7 +214,7 @@ class Predictor:
     def _scores(self, scorer: Scorer, columns: Sequence[Sequence[object]]) -> list[Score]:
         """The scores of rows whose features stand in columns."""
         if self._places is not None:
-            columns = [columns[place] for place in self._places]
+            columns = [columns[index] for index in self._places]
         if len(columns[0]) <= _FEW:
             return [scorer.one(row) for row in zip(*columns, strict=True)]
         frame = pl.DataFrame([pl.Series(name, values, strict=False) for name, values in zip(self._names, columns, strict=True)])
@@ -256,6 +262,6 @@ def _plain(value: Value) -> Score:
     return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
 
 
-def _age(found: Answer | Answers, t: int, beside: Beside | None) -> float:
-    own = max((t - moment.K for moment in found.moments), default=0) / 1e6
+def _age(answer: Answer | Answers, t: int, beside: Beside | None) -> float:
+    own = max((t - moment.K for moment in answer.moments), default=0) / 1e6
     return own if beside is None else max(own, *beside.ages.values(), 0.0)

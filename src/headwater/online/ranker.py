@@ -77,9 +77,9 @@ class Ranker:
         """
         begin = clock.stopwatch()
         if self.ahead is not None:
-            made = self._looked_up(self.ahead, request, candidates, t)
-            if made is not None:
-                order = made._replace(stages={"look up": clock.stopwatch() - begin})
+            ready_list = self._looked_up(self.ahead, request, candidates, t)
+            if ready_list is not None:
+                order = ready_list._replace(stages={"look up": clock.stopwatch() - begin})
                 columns = {name: [value] * len(order.items) for name, value in request.items()}
                 return Proposed({**columns, self.item: [item for item, _ in order.items]}, 0, order.stages, order)
         own = self._retrieved(request, t) if candidates is None else self._given(candidates)
@@ -93,39 +93,39 @@ class Ranker:
             return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
         if not proposed.height:
             return Order([], [], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
-        found = self.predictor.many(proposed.columns, t=t, beside=beside)
-        best = sorted(range(proposed.height), key=lambda n: -cast("float", found.predicted[n].value))[:k]
+        scored = self.predictor.many(proposed.columns, t=t, beside=beside)
+        best = sorted(range(proposed.height), key=lambda n: -cast("float", scored.predicted[n].value))[:k]
         items = proposed.columns[self.item]
-        stages, first = {**proposed.stages, **found.stages}, found.predicted[0]
-        order = [(items[n], found.predicted[n]) for n in best]
-        return Order(order, best, _taken(found, best), proposed.height, stages, found.version, first.how, first.age)
+        stages, first = {**proposed.stages, **scored.stages}, scored.predicted[0]
+        order = [(items[n], scored.predicted[n]) for n in best]
+        return Order(order, best, _taken(scored, best), proposed.height, stages, scored.version, first.how, first.age)
 
     def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
         """The precomputed list of the requested candidates; None where the candidates are scored on request."""
-        found = ahead.one(request, t)
-        if found.value is None and found.how == "on_request":
+        precomputed = ahead.one(request, t)
+        if precomputed.value is None and precomputed.how == "on_request":
             return None
-        version = "" if found.cut is None else found.cut.version
-        if found.value is None:
+        version = "" if precomputed.cut is None else precomputed.cut.version
+        if precomputed.value is None:
             return Order([], [], None, 0, {}, version, "default")
-        items, scores = cast("Items", found.value)
+        items, scores = cast("Items", precomputed.value)
         wanted = None if candidates is None else set(self._given(candidates)[self.item])
-        made: list[tuple[object, Predicted]] = [
-            (item, Predicted(score, "precomputed", found.age))
+        listed: list[tuple[object, Predicted]] = [
+            (item, Predicted(score, "precomputed", precomputed.age))
             for item, score in zip(items, scores, strict=True)
             if wanted is None or item in wanted
         ]
-        return Order(made, range(len(made)), None, len(made), {}, version, "precomputed", found.age)
+        return Order(listed, range(len(listed)), None, len(listed), {}, version, "precomputed", precomputed.age)
 
     def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""
-        if not any(isinstance(one, Mapping) for one in candidates):
+        if not any(isinstance(candidate, Mapping) for candidate in candidates):
             return {self.item: list(candidates)}
-        rows = [one if isinstance(one, Mapping) else {} for one in candidates]
-        for place, row in enumerate(rows):
+        rows = [candidate if isinstance(candidate, Mapping) else {} for candidate in candidates]
+        for index, row in enumerate(rows):
             if row.keys() != rows[0].keys() or self.item not in row:
                 raise DataError(
-                    f"candidate {place} has the fields {sorted(row) or 'none'}; give all candidates as items, or all as objects with {self.item!r} "
+                    f"candidate {index} has the fields {sorted(row) or 'none'}; give all candidates as items, or all as objects with {self.item!r} "
                     "and the same fields"
                 )
         return {name: [row[name] for row in rows] for name in rows[0]}
@@ -134,13 +134,13 @@ class Ranker:
         if self.retrieval is None:
             raise DataError(f"model {self.predictor.model.name!r} retrieves no candidates; give them in the request")
         lists = self.retrieval.row(request, t=t).values
-        every = dict.fromkeys(item for found in lists if isinstance(found, list) for item in found if item is not None)
+        every = dict.fromkeys(item for items in lists if isinstance(items, list) for item in items if item is not None)
         return {self.item: list(every)[:MOST_CANDIDATES]}
 
 
-def _taken(found: Many, rows: Sequence[int]) -> Answers | None:
+def _taken(scored: Many, rows: Sequence[int]) -> Answers | None:
     """The features of some rows."""
-    if found.features is None:
+    if scored.features is None:
         return None
-    values, statuses, moments = found.features
+    values, statuses, moments = scored.features
     return Answers([[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments)

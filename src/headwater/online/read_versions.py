@@ -53,7 +53,7 @@ class Heads(Protocol):
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
 
-    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
         """The version to read at request time t, given the values of the keys. `lacks` checks each view for missing commits before.
 
         Raises:
@@ -61,7 +61,7 @@ class Heads(Protocol):
         """
         ...
 
-    def lacks(self, found: Sequence[bytes | None]) -> bool:
+    def lacks(self, values: Sequence[bytes | None]) -> bool:
         """Whether the view's records miss a commit, by what the keys hold; the same for as long as these are.
 
         Raises:
@@ -108,22 +108,22 @@ class StreamHeads:
             self._looked = now
         return self._found
 
-    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
+    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
         state = self._state or self._whole()
-        said, (latest, known, sequences) = self._said
-        if found != said:
-            progress = [read_progress(p) for p in found]
+        previous, (latest, known, sequences) = self._said
+        if values != previous:
+            progress = [read_progress(p) for p in values]
             parts = [end[1:].decode() if end else None for end in self._found[1]]
             latest, known = max(p.at for p in progress), min(p.known for p in progress)
-            sequences = {part: p.sequence for part, p in zip(parts, progress, strict=True)}
-            self._said = list(found), (latest, known, sequences)
+            sequences = {partition: p.sequence for partition, p in zip(parts, progress, strict=True)}
+            self._said = list(values), (latest, known, sequences)
         T = max(t, latest)
         stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
         return Moment(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
 
-    def lacks(self, found: Sequence[bytes | None]) -> bool:
+    def lacks(self, values: Sequence[bytes | None]) -> bool:
         self._whole()
-        progress = [read_progress(p) for p in found]
+        progress = [read_progress(p) for p in values]
         if not self._covered(progress):
             self._read()
         self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
@@ -173,15 +173,15 @@ class BatchHeads:
     def like(self) -> object:
         return self.view.tiles_fingerprint, self.view.freshness
 
-    def lacks(self, found: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
+    def lacks(self, values: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
         return False  # every cut is made of the history
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         return (keyspace.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
 
-    def moment(self, found: Sequence[bytes | None], t: int) -> Moment:
-        if found[0] != self._said[0]:
-            self._said = found[0], decoded(found[0])
+    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
+        if values[0] != self._said[0]:
+            self._said = values[0], decoded(values[0])
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
         state = self._said[1]
         cut = None if state is None else state.cut(int(due))

@@ -32,32 +32,33 @@ class _Function:
     fields: tuple[tuple[str, Typed] | None, ...]
     places: tuple[int, ...]
 
-    def one(self, request: Mapping[str, object], found: Sequence[object]) -> object:
-        given = [
-            found[place] if field is None else field[1](request[field[0]]) for field, place in zip(self.fields, self.places, strict=True)
+    def one(self, request: Mapping[str, object], read_values: Sequence[object]) -> object:
+        args = [
+            read_values[index] if field is None else field[1](request[field[0]])
+            for field, index in zip(self.fields, self.places, strict=True)
         ]
         try:
-            value = self.feature.function(*given)
+            value = self.feature.function(*args)
         except Exception as error:
-            raise failed(self.feature, 0, given, error) from error
+            raise failed(self.feature, 0, args, error) from error
         if value is None or (type(value) is self.feature.dtype and type(value) in _AS_IT_IS):
             return value
         if type(value) is int and self.feature.dtype is int and _LEAST <= value <= _MOST:
             return value
         return returned(self.feature, [value])[0]
 
-    def many(self, columns: Mapping[str, Sequence[object]], found: Sequence[Sequence[object]], count: int) -> list[object]:
-        given = [
-            found[place] if field is None else list(map(field[1], columns[field[0]]))
-            for field, place in zip(self.fields, self.places, strict=True)
+    def many(self, columns: Mapping[str, Sequence[object]], read_columns: Sequence[Sequence[object]], count: int) -> list[object]:
+        arg_columns = [
+            read_columns[index] if field is None else list(map(field[1], columns[field[0]]))
+            for field, index in zip(self.fields, self.places, strict=True)
         ]
         values: list[object] = []
         function = self.feature.function
         try:
-            for row in zip(*given, strict=True) if given else ((),) * count:
+            for row in zip(*arg_columns, strict=True) if arg_columns else ((),) * count:
                 values.append(function(*row))  # noqa: PERF401 (the rows done so far say which one failed)
         except Exception as error:
-            raise failed(self.feature, len(values), [column[len(values)] for column in given], error) from error
+            raise failed(self.feature, len(values), [column[len(values)] for column in arg_columns], error) from error
         if self.feature.dtype in _AS_IT_IS and set(map(type, values)) <= {self.feature.dtype, type(None)}:
             return values
         return returned(self.feature, values).to_list()
@@ -82,34 +83,34 @@ class Plain:
             for name, (_, dtype) in zip(http.feature_names, http.columns.values(), strict=True)
         ]
         names = [*names, *(name for name, _ in self._fetched)]
-        at = {name: place for place, name in enumerate(names)}
+        at = {name: index for index, name in enumerate(names)}
         self._fields = [(field.name, _TYPED[field.dtype]) for field in service.request_fields]
         self._functions = [_function(feature, at) for feature in service.request_features]
         own = [name for name, _ in self._fields] + [function.feature.name for function in self._functions]
-        at |= {name: len(names) + place for place, name in enumerate(own)}
+        at |= {name: len(names) + index for index, name in enumerate(own)}
         order = [at[name] for name in service.feature_names]
         self._pick = (
             None if order == list(range(len(at))) else itemgetter(*order) if len(order) > 1 else itemgetter(slice(order[0], order[0] + 1))
         )
 
-    def one(self, request: Mapping[str, object], found: Sequence[object], statuses: bytes) -> tuple[list[object], bytes]:
+    def one(self, request: Mapping[str, object], read_values: Sequence[object], statuses: bytes) -> tuple[list[object], bytes]:
         """Values and statuses of one request."""
         if self._fetched:
             answers = [typed(request[name]) for name, typed in self._fetched]
-            found, statuses = [*found, *answers], statuses + bytes(_answered(answers))
+            read_values, statuses = [*read_values, *answers], statuses + bytes(_answered(answers))
         own = [typed(request[name]) for name, typed in self._fields]
-        own += [function.one(request, found) for function in self._functions]
-        values = [*found, *own]
-        said = statuses + bytes([value is None for value in own])  # present and empty are the first two statuses
-        return (values, said) if self._pick is None else (list(self._pick(values)), bytes(self._pick(said)))
+        own += [function.one(request, read_values) for function in self._functions]
+        values = [*read_values, *own]
+        status_codes = statuses + bytes([value is None for value in own])  # present and empty are the first two statuses
+        return (values, status_codes) if self._pick is None else (list(self._pick(values)), bytes(self._pick(status_codes)))
 
     def many(
-        self, columns: Mapping[str, Sequence[object]], found: Sequence[list[object]], statuses: Sequence[bytes], count: int
+        self, columns: Mapping[str, Sequence[object]], read_columns: Sequence[list[object]], statuses: Sequence[bytes], count: int
     ) -> tuple[list[list[object]], list[bytes]]:
         """Those of many, for each feature."""
         for name, typed in self._fetched:
             answers = list(map(typed, columns[name]))
-            found, statuses = [*found, answers], [*statuses, bytes(_answered(answers))]
+            read_columns, statuses = [*read_columns, answers], [*statuses, bytes(_answered(answers))]
         for name, _ in self._fields:
             _check_alike(columns[name])
         for function in self._functions:
@@ -117,10 +118,10 @@ class Plain:
                 if field is not None:
                     _check_alike(columns[field[0]])
         own = [list(map(typed, columns[name])) for name, typed in self._fields]
-        own += [function.many(columns, found, count) for function in self._functions]
-        values = [*found, *own]
-        said = [*statuses, *(bytes([value is None for value in column]) for column in own)]
-        return (values, said) if self._pick is None else (list(self._pick(values)), list(self._pick(said)))
+        own += [function.many(columns, read_columns, count) for function in self._functions]
+        values = [*read_columns, *own]
+        status_codes = [*statuses, *(bytes([value is None for value in column]) for column in own)]
+        return (values, status_codes) if self._pick is None else (list(self._pick(values)), list(self._pick(status_codes)))
 
 
 def _function(feature: RequestFeature, at: Mapping[str, int]) -> _Function:

@@ -18,11 +18,11 @@ Said = tuple[pl.Series, int, bool, bool]
 """Details of a feature: its statuses, its age in microseconds, whether it is stale, and whether it is incomplete."""
 
 
-def details_of(series: pl.Series, said: Said | None) -> list[pl.Series]:
+def details_of(series: pl.Series, details: Said | None) -> list[pl.Series]:
     """The columns of details of one feature."""
     name = series.name
     nothing = statuses.status_series("", series.is_null().cast(pl.Int64).to_numpy()), 0, False, False
-    status, age, stale, incomplete = said or nothing
+    status, age, stale, incomplete = details or nothing
     return [
         status.alias(statuses.status_name(name)),
         pl.Series(f"{name}__age", np.full(len(series), age / 1e6)),

@@ -155,25 +155,25 @@ def reproduce(
         DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
     """
     path = _checked(settings.on_disk(output, "the output"))
-    said = read_manifest(manifest)
-    erased = erasure_of(said)
+    recorded = read_manifest(manifest)
+    erased = erasure_of(recorded)
     if erased is not None:
         raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
-    tables = said["tables"]
+    tables = recorded["tables"]
     assert isinstance(tables, dict)
     log = FromLog.said(tables[LOG]) if LOG in tables else None
     now = _tables(model) if log is None else {LOG: log.contents()}
-    changed = [*_changed_definitions(said, _asked(model, level, log)), *_changed_tables(said, now)]
+    changed = [*_changed_definitions(recorded, _asked(model, level, log)), *_changed_tables(recorded, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    rows = training_set(model, level=level, until=str(said["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
+    rows = training_set(model, level=level, until=str(recorded["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
     frame = rows.frame
-    if digest(frame) != said["digest"]:
-        mine, theirs = library_versions(), said["versions"]
+    if digest(frame) != recorded["digest"]:
+        mine, theirs = library_versions(), recorded["versions"]
         assert isinstance(theirs, dict)
         other = [f"{name} {theirs.get(name)} then and {now} now" for name, now in mine.items() if theirs.get(name) != now]
         raise DataError(
-            f"{manifest}: definitions and tables are as they were, and {frame.height:,} rows came out that differ from the {said['rows']:,} written then; "
+            f"{manifest}: definitions and tables are as they were, and {frame.height:,} rows came out that differ from the {recorded['rows']:,} written then; "
             + (
                 f"these libraries are not the same: {', '.join(other)}"
                 if other
@@ -181,8 +181,8 @@ def reproduce(
             )
         )
     _write(frame, path)
-    _replace(manifest_path(path), _json(said))
-    return Dataset(path, said, rows)
+    _replace(manifest_path(path), _json(recorded))
+    return Dataset(path, recorded, rows)
 
 
 def read_manifest(path: str | Path) -> dict[str, object]:
@@ -191,16 +191,16 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     Raises:
         DataError: nothing is there, or it is something else.
     """
-    place = Path(path)
-    if not place.is_file():
+    file = Path(path)
+    if not file.is_file():
         raise DataError(f"no manifest at {path}; `headwater dataset` writes one next to the rows, as NAME.manifest.json")
     try:
-        found = json.loads(place.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not a manifest: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != _VERSION or "digest" not in found:
+    if not isinstance(content, dict) or content.get("format") != _VERSION or "digest" not in content:
         raise DataError(f"{path} is not a manifest of format {_VERSION}, as `headwater dataset` writes it")
-    return found
+    return content
 
 
 def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
@@ -222,52 +222,54 @@ def _said(level: Level, model: Model) -> dict[str, str]:
 def _tables(model: Model) -> dict[str, object]:
     """What each table that is read holds; labels and sources by name."""
     labels = model.labels
-    found: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
+    tables: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
     sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.in_training.views_in_history)
     if isinstance(labels.label, Outcome):
         sources[labels.label.source] = None
     for source in sources:
         if source.history is not None:
-            found[f"source {source.name}"] = contents(source.table)
-    return found
+            tables[f"source {source.name}"] = contents(source.table)
+    return tables
 
 
-def _changed_definitions(said: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
-    found = []
-    if said["level"] != mine["level"]:
-        then, now = said["level"], mine["level"]
+def _changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+    differences = []
+    if recorded["level"] != mine["level"]:
+        then, now = recorded["level"], mine["level"]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
-        found.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
+        differences.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
     for kind, word in (("views", "view"), ("labels", "labels"), ("feature_service", "feature service")):
-        then, now = said[kind], mine[kind]
+        then, now = recorded[kind], mine[kind]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
-        found += [f"the {word} {name!r} is defined otherwise" for name in then if name in now and now[name] != then[name]]
-        found += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
-        if found and kind == "views":
-            return found  # the service differs because they do
-    return found
+        differences += [f"the {word} {name!r} is defined otherwise" for name in then if name in now and now[name] != then[name]]
+        differences += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
+        if differences and kind == "views":
+            return differences  # the service differs because they do
+    return differences
 
 
-def _changed_tables(said: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
-    then = said["tables"]
+def _changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+    then = recorded["tables"]
     assert isinstance(then, dict)
-    found = []
+    differences = []
     for name, table in then.items():
         now = mine.get(name)
         if now == table or not isinstance(now, dict):
             continue
         if "files" not in table or "files" not in now:
-            found.append(f"the rows of {name} are not what they were")
+            differences.append(f"the rows of {name} are not what they were")
             continue
         old, new = table["files"], now["files"]
         changed = [f for f in old if f in new and old[f] != new[f]]
         gone, more = [f for f in old if f not in new], [f for f in new if f not in old]
         for word, files in (("changed", changed), ("gone", gone), ("new", more)):
             if files:
-                found.append(f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} {word} ({', '.join(files[:3])})")
-    return found
+                differences.append(
+                    f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} {word} ({', '.join(files[:3])})"
+                )
+    return differences
 
 
 def _checked(path: Path) -> Path:
@@ -289,12 +291,12 @@ def _json(value: Mapping[str, object]) -> Callable[[Path], object]:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write next to `path`, then rename it atomically."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(path)
+        write(draft)
+        draft.replace(path)
     except (OSError, PolarsError) as error:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error}") from error

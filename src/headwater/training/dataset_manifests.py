@@ -30,5 +30,5 @@ def erasure_of(manifest: Mapping[str, object]) -> str | None:
     notes = cast("Sequence[Mapping[str, object]]", manifest.get(ERASED, []))
     if not notes:
         return None
-    said = ", ".join(f"{one['at']} (receipt {one['receipt']}, {one['rows']} rows of the training set)" for one in notes)
-    return f"data that it was made of were erased at {said}"
+    listed = ", ".join(f"{note['at']} (receipt {note['receipt']}, {note['rows']} rows of the training set)" for note in notes)
+    return f"data that it was made of were erased at {listed}"

@@ -64,11 +64,11 @@ class Tables:
         """The source of a view at a level: one object for all views and levels that have the same."""
         if not level.known_after:
             return view.source
-        place = id(level), id(view.source)
-        if place not in self._at:
-            made = level.source(view)
-            self._at[place] = made if made is view.source else self._same.setdefault(made.fingerprint, made)
-        return self._at[place]
+        cache_key = id(level), id(view.source)
+        if cache_key not in self._at:
+            source = level.source(view)
+            self._at[cache_key] = source if source is view.source else self._same.setdefault(source.fingerprint, source)
+        return self._at[cache_key]
 
     def read(self, source: Source, names: Collection[str], first: int | None) -> None:
         """Note that these columns, and the columns that they are derived from, are read of events from the time `first` on."""
@@ -107,17 +107,17 @@ class Tables:
         if base.history is None and start == NOTHING:
             return dataclasses.replace(source, history=None)
         _check(source, enriched, base, columns, service)
-        asked, known = self._events(base, columns, start)
-        made = [asked.frame]
+        requests, known = self._events(base, columns, start)
+        frames = [requests.frame]
         if service is not None:
-            late = known is not None and bool((known.to_numpy() < asked.t).any())
-            frame = self._frames(service, asked, self, late)
+            late = known is not None and bool((known.to_numpy() < requests.t).any())
+            frame = self._frames(service, requests, self, late)
             if known is not None and late:  # known_at >= event time bounds known_at of every event in the windows
                 known = pl.Series(np.maximum(known.to_numpy(), frame[KNOWN].to_numpy()))
-            made.append(frame.drop(KNOWN, strict=False))
+            frames.append(frame.drop(KNOWN, strict=False))
         if known is not None:
-            made.append(known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame())
-        table = pl.concat(made, how="horizontal")
+            frames.append(known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame())
+        table = pl.concat(frames, how="horizontal")
         select = (
             list(table.columns) if source.select is None else [i for i in source.select if output_name(i) in _outputs(source, read.names)]
         )
@@ -129,19 +129,19 @@ class Tables:
             events = no_events(base, columns, [], pl.Schema(dict.fromkeys(columns, pl.Null())))
         else:
             events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
-        what = f"source {base.name!r}"
-        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, what, days=True)).to_series()
+        context = f"source {base.name!r}"
+        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
         if t.null_count():  # only where windows go by when events are known
-            self._notes.leave_out(f"{what}: no {base.timestamp_field}", t.null_count())
+            self._notes.leave_out(f"{context}: no {base.timestamp_field}", t.null_count())
             events, t = events.filter(t.is_not_null()), t.drop_nulls()
         known = None if base.known_at_field is None or KNOWN not in events.columns else events[KNOWN]
         return Requests(events.select(columns), t.to_numpy()), known
 
 
-def first_read(freshness: Freshness, asked: Requests, windows: Sequence[Window]) -> int | None:
+def first_read(freshness: Freshness, requests: Requests, windows: Sequence[Window]) -> int | None:
     """The first event time that a row can count in these windows; None where that is any, NOTHING where it is none."""
-    T, K = as_of(freshness, asked.t)
-    reach = reach_of([Request(pl.DataFrame(), asked.t, T, K)], windows)
+    T, K = as_of(freshness, requests.t)
+    reach = reach_of([Request(pl.DataFrame(), requests.t, T, K)], windows)
     return NOTHING if reach is None else reach.first
 
 
@@ -195,9 +195,9 @@ def _check(source: Source, enriched: Enriched, base: Source, columns: Sequence[s
     for name, who in (service.needed_by() if service else {}).items():
         if name not in schema:
             raise DataError(lacking(source, name, who, frozenset(schema)))
-    for made in (*enriched.features.feature_names, known_column(source.name)):
-        if made in schema:
-            raise DataError(clashing(source, made))
+    for column in (*enriched.features.feature_names, known_column(source.name)):
+        if column in schema:
+            raise DataError(clashing(source, column))
     for name in columns:
         if name not in schema:
             have = {*schema, *enriched.features.feature_names}

@@ -59,23 +59,23 @@ class Cache(Readable):
             return compute(query, requests, notes)
         permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
-        found = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
-        lacking = [any(row[i] is None for row in found) for i in range(len(query.features))]
-        said = self.folder / f"{files[0][0].parent.name}-{reach}.json"
-        if not any(lacking) and _told(said, notes):
-            return found  # type: ignore[return-value]  # none lacks
+        columns_of = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
+        lacking = [any(row[i] is None for row in columns_of) for i in range(len(query.features))]
+        counts_file = self.folder / f"{files[0][0].parent.name}-{reach}.json"
+        if not any(lacking) and _told(counts_file, notes):
+            return columns_of  # type: ignore[return-value]  # none lacks
         late = query.source.known_at_field is not None
-        some = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
+        missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
         mine = Notes()
-        made = compute(replace(query, features=[query.features[i] for i in some], also=query.columns), requests, mine)
-        for row, paths, columns in zip(found, files, made, strict=True):
-            for i, series in zip(some, columns, strict=True):
+        computed = compute(replace(query, features=[query.features[i] for i in missing], also=query.columns), requests, mine)
+        for row, paths, columns in zip(columns_of, files, computed, strict=True):
+            for i, series in zip(missing, columns, strict=True):
                 row[i] = series
                 _write(paths[i], series.to_frame().write_parquet)
         text = json.dumps({"left_out": dict(mine.left_out), "events": dict(mine.events)})
-        _write(said, partial(_write_text, text))
-        _told(said, notes)
-        return found  # type: ignore[return-value]  # what lacked was made
+        _write(counts_file, partial(_write_text, text))
+        _told(counts_file, notes)
+        return columns_of  # type: ignore[return-value]  # what lacked was made
 
     def prune(self) -> None:
         """Delete the files that were not used for longest, until the rest take no more than `limit` bytes."""
@@ -106,8 +106,8 @@ class Cache(Readable):
         ]
         rows: list[list[Path]] = []
         for request in requests:
-            asked = digest(request.keys.with_columns(pl.Series("__T", request.T), pl.Series("__K", request.K)))
-            folder = self.folder / _hash([about, asked])
+            request_digest = digest(request.keys.with_columns(pl.Series("__T", request.T), pl.Series("__K", request.K)))
+            folder = self.folder / _hash([about, request_digest])
             rows.append([folder / f"{_hash(_meaning(f))}.parquet" for f in query.features])
         return rows, _hash(far)
 
@@ -124,8 +124,8 @@ def _hash(value: object) -> str:
 @cache
 def _code() -> str:
     """A hash of headwater's own files, so that another version recomputes."""
-    found = [(str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_CODE.rglob("*.py"))]
-    return _hash(found)
+    file_states = [(str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_CODE.rglob("*.py"))]
+    return _hash(file_states)
 
 
 def _read(path: Path, name: str) -> pl.Series | None:
@@ -141,13 +141,13 @@ def _read(path: Path, name: str) -> pl.Series | None:
 def _told(path: Path, notes: Notes) -> bool:
     """Add what was left out, and how many events were read, when the columns were made; False where nothing says so."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        counts = json.loads(path.read_text(encoding="utf-8"))
         os.utime(path)
     except (OSError, ValueError):
         return False
-    for reason, rows in said["left_out"].items():
+    for reason, rows in counts["left_out"].items():
         notes.leave_out(reason, rows)
-    notes.events.update(said["events"])
+    notes.events.update(counts["events"])
     return True
 
 
@@ -158,6 +158,6 @@ def _write_text(text: str, path: Path) -> None:
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: a reader never sees, and a killed process never leaves, half of one."""
     permissions.make_folder(path.parent)
-    part = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
-    write(part)
-    part.replace(path)
+    draft = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
+    write(draft)
+    draft.replace(path)

@@ -35,9 +35,9 @@ def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureS
     if isinstance(features, FeatureService):
         return features
     names = [
-        one
-        for one in ([features] if isinstance(features, str) else features if isinstance(features, Sequence) else [])
-        if isinstance(one, str)
+        name
+        for name in ([features] if isinstance(features, str) else features if isinstance(features, Sequence) else [])
+        if isinstance(name, str)
     ]
     if names:
         view, _, feature = names[0].replace(":", "__").partition("__")
@@ -98,25 +98,25 @@ class _Call:
 
 def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
     check_request(service, requests.frame.columns)
-    found: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, found, call)
+    values_by_level: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
+    work = _Work(requests, levels, values_by_level, call)
     pending = list(service.views_in_history)
     while pending:
-        first = next(v for v in pending if _ready(v, found))
-        group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, found)]
+        first = next(v for v in pending if _ready(v, values_by_level))
+        group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, values_by_level)]
         work.compute(group, service.needed[first.name])
         pending = [v for v in pending if v not in group]
-    for http, values in itertools.product(service.http_features, found.values()):
+    for http, values in itertools.product(service.http_features, values_by_level.values()):
         values |= dict(third_party(http, values))
     plain = {f.name: request_field(f, requests.frame) for f in service.request_fields}
-    for values in found.values():
+    for values in values_by_level.values():
         for feature in service.request_features:
             if not feature.inputs and feature.name in plain:
                 continue
             inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
             (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
     frames = {}
-    for name, values in found.items():
+    for name, values in values_by_level.items():
         columns = [(plain | values)[f].alias(f) for f in service.feature_names]
         if call.statuses:
             columns += [_status(c, values) for c in columns]
@@ -127,10 +127,10 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
     return frames
 
 
-def _status(feature: pl.Series, found: Mapping[str, pl.Series]) -> pl.Series:
+def _status(feature: pl.Series, values: Mapping[str, pl.Series]) -> pl.Series:
     """The status of a feature; of a request-time feature "present", or "empty" where it is null."""
     name = status_name(feature.name)
-    return found[name].alias(name) if name in found else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
+    return values[name].alias(name) if name in values else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
 
 
 def check_request(service: FeatureService, columns: Sequence[str]) -> None:
@@ -149,15 +149,17 @@ def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]
         DataError: there is such a row.
     """
     known = {*service.needed_by(), *(name for http in service.http_features for name in http.feature_names)}
-    for place, row in enumerate(rows):
+    for row_number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise DataError(f"row {place} is {type(row).__name__}; give each row as a mapping from names to values, or give a frame")
+            raise DataError(f"row {row_number} is {type(row).__name__}; give each row as a mapping from names to values, or give a frame")
         for name in row:
             if name not in known:
-                raise DataError(f"row {place}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}")
+                raise DataError(
+                    f"row {row_number}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}"
+                )
         for name in rows[0].keys() ^ row.keys():
             raise DataError(
-                f"row {place} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
+                f"row {row_number} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
             )
 
 
@@ -181,20 +183,20 @@ class _Work:
                 freshness, source = level.freshness(view), self.call.tables.at(level, view)
                 if freshness.fingerprint not in times:
                     times[freshness.fingerprint] = as_of(freshness, self.requests.t)
-                _, asked = by_source.setdefault(id(source), (source, {}))
+                _, by_request = by_source.setdefault(id(source), (source, {}))
                 request = Request(keys, self.requests.t, *times[freshness.fingerprint])
-                asked.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
+                by_request.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
         windows = retained(views[0]) if self.call.statuses else ()
-        for source, asked in by_source.values():
+        for source, by_request in by_source.values():
             readable = self.call.tables.readable(source)
             view = views[0]
             query = Query(readable, view.keys, features, view.expires_after, retained=windows, known=self.call.known)
-            self._run(query, list(asked.values()))
+            self._run(query, list(by_request.values()))
 
-    def _run(self, query: Query, asked: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
+    def _run(self, query: Query, runs: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
         means = self.call.means
-        views = ", ".join(dict.fromkeys(v for _, to in asked for v, _ in to))
-        total, done = len(self.requests.t) * len(asked), 0
+        views = ", ".join(dict.fromkeys(v for _, to in runs for v, _ in to))
+        total, done = len(self.requests.t) * len(runs), 0
 
         def tick(rows: int) -> None:
             nonlocal done
@@ -208,10 +210,10 @@ class _Work:
 
         memory = None if means.memory is None else in_bytes(means.memory, "memory")
         run = partial(compute, memory=memory, threads=means.threads, tick=tick, reading=reading)
-        requests = [request for request, _ in asked]
+        requests = [request for request, _ in runs]
         kept = None if query.retained or query.known else means.cache  # the cache holds values only, no statuses
         columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
-        for (_, to), series in zip(asked, columns, strict=True):
+        for (_, to), series in zip(runs, columns, strict=True):
             for view, level in to:
                 self.found[level] |= {f"{view}__{s.name}": s for s in series}
 
@@ -219,19 +221,19 @@ class _Work:
         """The view's keys of each row; one frame for all levels where no key is a feature."""
         filled = [view.request_key(key) for key in view.keys]
         by_level = any(isinstance(f, FeatureRef) for f in filled)
-        place = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
-        if place not in frames:
+        frame_key = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
+        if frame_key not in frames:
             values = self.found[level]
             columns = [
                 (self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key)
                 for key, f in zip(view.keys, filled, strict=True)
             ]
-            frames[place] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
-        return frames[place]
+            frames[frame_key] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
+        return frames[frame_key]
 
 
-def _ready(view: FeatureView, found: Mapping[str, Mapping[str, pl.Series]]) -> bool:
-    return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in found.values())
+def _ready(view: FeatureView, values_by_level: Mapping[str, Mapping[str, pl.Series]]) -> bool:
+    return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in values_by_level.values())
 
 
 def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]], *, statuses: bool) -> bool:

@@ -21,30 +21,30 @@ def digest(frame: pl.DataFrame) -> str:
     >>> digest(a.to_frame()) == digest(pl.concat([a[:1], a[1:]], rechunk=False).to_frame())
     True
     """
-    found = hashlib.sha256(str(frame.height).encode())
+    sha = hashlib.sha256(str(frame.height).encode())
     for series in frame:
-        found.update(f"\n{series.name}: {series.dtype!r}\n".encode())
-        _add(series, found)
-    return found.hexdigest()
+        sha.update(f"\n{series.name}: {series.dtype!r}\n".encode())
+        _add(series, sha)
+    return sha.hexdigest()
 
 
-def _add(series: pl.Series, found: _Hash) -> None:
+def _add(series: pl.Series, sha: _Hash) -> None:
     """The null mask, then the values."""
-    found.update(np.packbits(series.is_null().to_numpy()).tobytes())
-    some, dtype = series.drop_nulls(), series.dtype
+    sha.update(np.packbits(series.is_null().to_numpy()).tobytes())
+    present, dtype = series.drop_nulls(), series.dtype
     if isinstance(dtype, pl.List | pl.Array):
-        lists = some.cast(pl.List(dtype.inner))
+        lists = present.cast(pl.List(dtype.inner))
         sizes = lists.list.len()
-        found.update(sizes.cast(pl.UInt32).to_numpy().tobytes())
-        _add(lists.filter(sizes > 0).explode(), found)
+        sha.update(sizes.cast(pl.UInt32).to_numpy().tobytes())
+        _add(lists.filter(sizes > 0).explode(), sha)
     elif isinstance(dtype, pl.Struct):
-        for field in some.struct.unnest():
-            found.update(f"{field.name}\n".encode())
-            _add(field, found)
+        for field in present.struct.unnest():
+            sha.update(f"{field.name}\n".encode())
+            _add(field, sha)
     elif dtype in (pl.String, pl.Categorical, pl.Enum, pl.Binary):
-        texts = some.cast(pl.Binary) if dtype == pl.Binary else some.cast(pl.String).cast(pl.Binary)
-        found.update(texts.bin.size().to_numpy().tobytes())
-        found.update(b"".join(texts.to_list()))
+        texts = present.cast(pl.Binary) if dtype == pl.Binary else present.cast(pl.String).cast(pl.Binary)
+        sha.update(texts.bin.size().to_numpy().tobytes())
+        sha.update(b"".join(texts.to_list()))
     elif dtype != pl.Null:
-        plain = some.cast(pl.UInt8) if dtype == pl.Boolean else some.to_physical()
-        found.update(np.ascontiguousarray(plain.to_numpy()).tobytes())
+        plain = present.cast(pl.UInt8) if dtype == pl.Boolean else present.to_physical()
+        sha.update(np.ascontiguousarray(plain.to_numpy()).tobytes())

@@ -48,20 +48,20 @@ class FromLog:
         Raises:
             DataError: nothing was served, or no outcome was posted.
         """
-        place = settings.home() if folder is None else Path(folder)
+        home = settings.home() if folder is None else Path(folder)
         try:
-            found = segments(place, model=model.name)
+            files = segments(home, model=model.name)
         except DataError:
-            found = segments(place, service=model.features.name)
+            files = segments(home, service=model.features.name)
         if isinstance(model.labels.label, Outcome):
-            return FromLog(place, found, ())
-        mine = place / OUTCOMES / model.labels.name
+            return FromLog(home, files, ())
+        mine = home / OUTCOMES / model.labels.name
         if not mine.is_dir():
-            outcomes(place, model.labels)  # raises an error that names what is missing
-        with closing(Outcomes(place, model.labels)) as posted:
+            outcomes(home, model.labels)  # raises an error that names what is missing
+        with closing(Outcomes(home, model.labels)) as posted:
             while posted.roll() is not None:
                 pass
-        return FromLog(place, found, rolled(mine))
+        return FromLog(home, files, rolled(mine))
 
     def contents(self) -> dict[str, object]:
         """A SHA-256 of each file, as a manifest has it."""
@@ -142,11 +142,13 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     lacking = rows.select(
         pl.concat_list(pl.when(pl.col(status_name(n)).is_null()).then(pl.lit(n)) for n in names).list.drop_nulls().alias("of")
     )
-    said = pl.col("of").list.join(", ")
-    counts = rows.select(VERSION).hstack(lacking).filter(pl.col("of").list.len() > 0).group_by(VERSION, said).len().sort(VERSION, "of")
+    absent_names = pl.col("of").list.join(", ")
+    counts = (
+        rows.select(VERSION).hstack(lacking).filter(pl.col("of").list.len() > 0).group_by(VERSION, absent_names).len().sort(VERSION, "of")
+    )
     for version, of, count in counts.iter_rows():
-        what = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
-        left_out[f"served by version {version} {what}" if version else f"served {what}"] += count
+        lacks = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
+        left_out[f"served by version {version} {lacks}" if version else f"served {lacks}"] += count
     return rows.filter(lacking["of"].list.len() == 0)
 
 
@@ -170,21 +172,23 @@ def _from_outcomes(
     latest = known.sort("__at", SEQUENCE).unique(_identity(posted), keep="last", maintain_order=True)
     latest = latest.join(first, on=_identity(posted), how="left", nulls_equal=True)
     rows = rows.with_row_index("__row")
-    found = pl.DataFrame(schema={"__row": pl.UInt32, OUTCOME: posted.schema[OUTCOME], "__at": pl.Int64, "__first": posted.schema[KNOWN_AT]})
-    for names, part in _by_naming(latest, _identity(posted)):
+    matched = pl.DataFrame(
+        schema={"__row": pl.UInt32, OUTCOME: posted.schema[OUTCOME], "__at": pl.Int64, "__first": posted.schema[KNOWN_AT]}
+    )
+    for names, group in _by_naming(latest, _identity(posted)):
         on = {REQUEST: REQUEST, TIMESTAMP: AT}
         for name in names:
             if on.get(name, name) not in rows.columns:
                 raise DataError(
                     f"labels {labels.name!r}: outcomes were posted by {name!r}, which no request had; {nearest(name, rows.columns)}"
                 )
-        keys = part.select(
+        keys = group.select(
             *(pl.col(n).cast(rows.schema[on.get(n, n)], strict=False).alias(on.get(n, n)) for n in names), OUTCOME, "__at", "__first"
         )
-        open_ = rows.join(found, on="__row", how="anti")
+        open_ = rows.join(matched, on="__row", how="anti")
         joined = open_.join(keys, on=[on.get(n, n) for n in names], how="inner", maintain_order="left")
-        found = pl.concat([found, joined.select(found.columns)])
-    rows = rows.join(found, on="__row", how="left", maintain_order="left")
+        matched = pl.concat([matched, joined.select(matched.columns)])
+    rows = rows.join(matched, on="__row", how="left", maintain_order="left")
     late = (rows["__first"] <= rows[AT]).fill_null(value=False)
     left_out[TOO_LATE] += int(late.sum())
     rows = rows.filter(~late)
@@ -199,17 +203,17 @@ def _identity(posted: pl.DataFrame) -> list[str]:
 def _by_naming(posted: pl.DataFrame, identity: Sequence[str]) -> list[tuple[list[str], pl.DataFrame]]:
     """The outcomes grouped by the columns that identify their request: those with an id first, then by falling number of columns."""
     named = posted.with_columns(pl.concat_list(pl.col(n).is_not_null() for n in identity).alias("__named"))
-    parts = []
-    for part in named.partition_by("__named", maintain_order=True):
-        names = [name for name, there in zip(identity, part["__named"][0].to_list(), strict=True) if there]
-        parts.append((names, part))
-    return sorted(parts, key=lambda one: (REQUEST not in one[0], -len(one[0]), one[0]))
+    groups = []
+    for frame in named.partition_by("__named", maintain_order=True):
+        names = [name for name, there in zip(identity, frame["__named"][0].to_list(), strict=True) if there]
+        groups.append((names, frame))
+    return sorted(groups, key=lambda group: (REQUEST not in group[0], -len(group[0]), group[0]))
 
 
 def _own(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     """The request's own columns, when it asked by the labels' name, who served it, and the statuses."""
-    asked = model.labels.timestamp_field
+    time_column = model.labels.timestamp_field
     names = [name for name in rows.columns if "__" not in name and not name.startswith(PREFIX)]
-    names = [name for name in names if name not in (*model.features.feature_names, asked)]
+    names = [name for name in names if name not in (*model.features.feature_names, time_column)]
     statuses = [status_name(name) for name in model.features.feature_names]
-    return rows.select(pl.col(AT).alias(asked), *names, REQUEST, ROW, VERSION, LEVEL, *statuses)
+    return rows.select(pl.col(AT).alias(time_column), *names, REQUEST, ROW, VERSION, LEVEL, *statuses)

@@ -80,11 +80,11 @@ def get_historical_features(
     >>> hw.get_historical_features(view, rows, statuses=True)["user__count_1d__status"].to_list()
     ['present', 'present', 'missing']
     """
-    asked = as_service(features)
-    service = asked.in_training
-    if service is not asked:
+    requested = as_service(features)
+    service = requested.in_training
+    if service is not requested:
         warnings.warn(
-            f"not in training, since a third party without history= says them: {', '.join(asked.not_in_training)}",
+            f"not in training, since a third party without history= says them: {', '.join(requested.not_in_training)}",
             HeadwaterWarning,
             stacklevel=2,
         )
@@ -94,17 +94,17 @@ def get_historical_features(
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
     notes = Notes(Counter(requests.left_out))
-    found = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
+    values = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
     if notes.unusable:
-        said = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
-        warnings.warn(RowsLeftOutWarning(f"left out: {said}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
+        reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
+        warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
     _warn_empty(requests, notes)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
-    made = pl.concat([own, found], how="horizontal")
-    vars(made)["left_out"] = dict(notes.left_out)
-    return made
+    joined = pl.concat([own, values], how="horizontal")
+    vars(joined)["left_out"] = dict(notes.left_out)
+    return joined
 
 
 def _warn_empty(requests: Requests, notes: Notes) -> None:

@@ -38,27 +38,27 @@ def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = F
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
     """
-    what = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
+    context = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
     own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
     own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
     own += [labels.weight] if labels.weight else []
-    chosen = selected(labels.data, labels.select, labels.filter, own, what)
+    chosen = selected(labels.data, labels.select, labels.filter, own, context)
     if labels.weight:
-        weight_column(labels.weight, chosen.schema, what)
-    asked = moment(labels.timestamp_field, chosen.schema, labels.timezone, what).alias(ASKED_AT)
-    made = [asked]
+        weight_column(labels.weight, chosen.schema, context)
+    request_time = moment(labels.timestamp_field, chosen.schema, labels.timezone, context).alias(ASKED_AT)
+    columns = [request_time]
     if isinstance(labels.label, str):
-        made.append(outcome_column(labels.label, chosen.schema, what, strings=strings).alias(LABEL))
+        columns.append(outcome_column(labels.label, chosen.schema, context, strings=strings).alias(LABEL))
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
-            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, what, days=True)
+            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, context, days=True)
         )
     else:
         known = pl.col(ASKED_AT) + labels.maturity
-    frame = collect(chosen.frame.with_columns(made).with_columns(known.alias(KNOWN_AT)), what)
+    frame = collect(chosen.frame.with_columns(columns).with_columns(known.alias(KNOWN_AT)), context)
     if frame.height == 0:
-        raise DataError(f"{what}: no row is left of the table; check its filter and that the table has rows")
+        raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
     left_out: Counter[str] = Counter()
     reasons = {
         f"labels: no {labels.timestamp_field}": ASKED_AT,
@@ -70,9 +70,9 @@ def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = F
             left_out[reason] += frame[name].null_count()
             frame = frame.filter(pl.col(name).is_not_null())
     if labels.weight:
-        frame = _weighted(frame, labels.weight, left_out, what)
+        frame = _weighted(frame, labels.weight, left_out, context)
     if frame.height == 0:
-        raise DataError(f"{what}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
+        raise DataError(f"{context}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
@@ -80,32 +80,32 @@ def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = F
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
-def outcome_column(name: str, schema: pl.Schema, what: str, *, strings: bool) -> pl.Expr:
+def outcome_column(name: str, schema: pl.Schema, context: str, *, strings: bool) -> pl.Expr:
     """The column of the outcome: float64, null where it is not finite; of a multiclass task (`strings`) possibly strings.
 
     Raises:
         DataError: it is missing, or of another dtype.
     """
-    dtype = column(name, schema, what)
+    dtype = column(name, schema, context)
     if strings and dtype in _TEXTS:
         return pl.col(name).cast(pl.String)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise DataError(
-            f"{what}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in select, such as "
+            f"{context}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in select, such as "
             f"(pl.col({name!r}) == 'yes').alias({name!r})"
         )
     value = pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
 
 
-def weight_column(name: str, schema: pl.Schema, what: str) -> None:
+def weight_column(name: str, schema: pl.Schema, context: str) -> None:
     """Refuse a weight that is missing or no number."""
-    dtype = column(name, schema, what)
+    dtype = column(name, schema, context)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
-        raise DataError(f"{what}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which says how much a row counts")
+        raise DataError(f"{context}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which says how much a row counts")
 
 
-def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], what: str) -> pl.DataFrame:
+def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], context: str) -> pl.DataFrame:
     """The rows that have a weight; the others are counted."""
     if frame[name].null_count():
         left_out[f"labels: no {name}"] += frame[name].null_count()
@@ -113,7 +113,9 @@ def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], what: str)
     values = frame[name].cast(pl.Float64)
     wrong = values.filter(~(values.is_finite() & (values >= 0)))
     if len(wrong):
-        raise DataError(f"{what}: {len(wrong)} weights of {name!r} are negative or no numbers, such as {wrong[0]}; a weight is 0 or more")
+        raise DataError(
+            f"{context}: {len(wrong)} weights of {name!r} are negative or no numbers, such as {wrong[0]}; a weight is 0 or more"
+        )
     return frame
 
 
@@ -148,13 +150,13 @@ def _readable(outcome: Outcome, feature: Feature, ask: Request) -> Source:
     reach = reach_of([ask], [outcome.window])
     if reach is None:
         return outcome.source
-    made = tables(reach.last, reach.known, Notes())
-    made.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
-    return made.readable(outcome.source)
+    enriched = tables(reach.last, reach.known, Notes())
+    enriched.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
+    return enriched.readable(outcome.source)
 
 
-def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], what: str) -> None:
+def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], context: str) -> None:
     """Refuse labels that are NaN or infinite."""
     bad = int((~np.isfinite(label)).sum())
     if bad:
-        raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")
+        raise DataError(f"{context}: {bad} labels are NaN or infinite; filter those rows out")

@@ -50,8 +50,8 @@ def _same_table(mine: Table, theirs: Table) -> bool:
     if isinstance(mine, Frame) and isinstance(theirs, Frame):
         if mine.data is theirs.data:
             return True
-        one, other = to_polars(mine.data), to_polars(theirs.data)
-        return one.schema == other.schema and one.height == other.height and mine == theirs
+        own, other = to_polars(mine.data), to_polars(theirs.data)
+        return own.schema == other.schema and own.height == other.height and mine == theirs
     if isinstance(mine, Connector) or isinstance(theirs, Connector):
         return mine == theirs
     if isinstance(mine, Frame) or isinstance(theirs, Frame):
@@ -75,16 +75,16 @@ def filter_columns(source: Source, labels: Labels) -> list[str]:
 
 
 def _known_earlier(source: Source, labels: Labels) -> float:
-    what = f"source {source.name!r}"
-    mine = selected(source.table, source.select, None, [c for c in (source.timestamp_field, source.known_at_field) if c], what)
+    context = f"source {source.name!r}"
+    mine = selected(source.table, source.select, None, [c for c in (source.timestamp_field, source.known_at_field) if c], context)
     theirs = selected(
         labels.data, labels.select, None, [c for c in (labels.timestamp_field, labels.known_at_field) if c], f"labels {labels.name!r}"
     )
-    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, what, days=True) + source.delay
+    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, context, days=True) + source.delay
     both = pl.concat(
         [
-            collect(mine.frame.select(known.alias("mine")), what),
-            collect(theirs.frame.select(label_known(labels, theirs.schema).alias("label")), what),
+            collect(mine.frame.select(known.alias("mine")), context),
+            collect(theirs.frame.select(label_known(labels, theirs.schema).alias("label")), context),
         ],
         how="horizontal",
     )
@@ -93,10 +93,10 @@ def _known_earlier(source: Source, labels: Labels) -> float:
 
 def label_known(labels: Labels, schema: pl.Schema) -> pl.Expr:
     """When each label is known, int64 microseconds UTC; null for never."""
-    what = f"labels {labels.name!r}"
+    context = f"labels {labels.name!r}"
     if labels.maturity is not None:
-        return moment(labels.timestamp_field, schema, labels.timezone, what) + labels.maturity
-    return moment(str(labels.known_at_field), schema, labels.timezone, what, days=True)
+        return moment(labels.timestamp_field, schema, labels.timezone, context) + labels.maturity
+    return moment(str(labels.known_at_field), schema, labels.timezone, context, days=True)
 
 
 def _rule(source: Source) -> str:

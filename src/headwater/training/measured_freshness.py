@@ -40,13 +40,13 @@ def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str]
     frame = (served(log) if isinstance(log, str | Path) else log).lazy()
     names = frame.collect_schema().names()
     views = [name.removesuffix(_SEQUENCE) for name in names if name.endswith(_SEQUENCE)]
-    parts = []
+    frames = []
     for view in views:
-        said = [name for name in names if name.startswith(f"{view}__") and name.endswith(status_name(""))]
-        gone = pl.all_horizontal(pl.col(name).is_null() | pl.col(name).cast(pl.String).is_in(list(absent)) for name in said)
+        status_columns = [name for name in names if name.startswith(f"{view}__") and name.endswith(status_name(""))]
+        gone = pl.all_horizontal(pl.col(name).is_null() | pl.col(name).cast(pl.String).is_in(list(absent)) for name in status_columns)
         T, K = pl.col(f"{view}__T"), pl.col(f"{view}__K")
-        there = ~gone if said else pl.lit(value=True)
-        parts.append(
+        there = ~gone if status_columns else pl.lit(value=True)
+        frames.append(
             frame.filter(T.is_not_null()).select(
                 pl.col(REQUEST).alias("request"),
                 pl.col(ROW).alias("row"),
@@ -55,9 +55,9 @@ def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str]
                 *(pl.when(there).then(_positive(pl.col(AT) - moment)).alias(name) for name, moment in (("age", K), ("cut", T))),
             )
         )
-    if not parts:
+    if not frames:
         raise DataError("the served log has no view in it: no feature of a view was served; give a log of requests that read some")
-    return pl.concat(parts).sort("at", "request", "row", "view").collect()
+    return pl.concat(frames).sort("at", "request", "row", "view").collect()
 
 
 def measured_level(
@@ -92,25 +92,25 @@ def measured_level(
     """
     table = _table(log, model, level)
     views = {view.name: view for view in model.features.views}
-    found = table["view"].unique().to_list()
-    unknown = sorted(set(found) - set(views))
-    if unknown or not found:
+    logged_views = table["view"].unique().to_list()
+    unknown = sorted(set(logged_views) - set(views))
+    if unknown or not logged_views:
         raise DataError(
             f"model {model.name!r} reads no view {unknown[0]!r}, which the ages are of; {nearest(unknown[0], views)}"
             if unknown
             else f"the table of ages has no row; give the ages of some of the views {', '.join(views)}"
         )
-    by_view = {name: table.filter(pl.col("view") == name).drop("view") for name in views if name in found}
+    by_view = {name: table.filter(pl.col("view") == name).drop("view") for name in views if name in logged_views}
     if "request" in table.columns:
         by_view = _together(by_view, [name for name in _ROW if name in table.columns])
-    features: dict[object, Freshness] = {views[name]: _freshness(part, seed, most) for name, part in by_view.items()}
+    features: dict[object, Freshness] = {views[name]: _freshness(ages_of_view, seed, most) for name, ages_of_view in by_view.items()}
     return Level(features)  # type: ignore[arg-type]
 
 
 def _table(log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame, model: Model, level: str | None) -> pl.DataFrame:
     """The ages: columns view, age and cut, durations that are null or at least nothing, and what says whose belong together."""
-    given = served(log, model=model.name).filter(pl.col(LEVEL).eq_missing(level)) if isinstance(log, str | Path) else log
-    frame = given if isinstance(given, pl.LazyFrame | pl.DataFrame) else to_polars(given)
+    rows = served(log, model=model.name).filter(pl.col(LEVEL).eq_missing(level)) if isinstance(log, str | Path) else log
+    frame = rows if isinstance(rows, pl.LazyFrame | pl.DataFrame) else to_polars(rows)
     if REQUEST in frame.lazy().collect_schema():
         frame = ages(frame).filter(pl.col("view").is_in([view.name for view in model.features.views]))
     table = frame.lazy().collect()
@@ -139,16 +139,18 @@ def _positive(duration: pl.Expr) -> pl.Expr:
 
 def _together(by_view: dict[str, pl.DataFrame], index: list[str]) -> dict[str, pl.DataFrame]:
     """The ages of the requests that have one of every view, in the same order for all."""
-    single = {name: part.unique(index, keep="first", maintain_order=True) for name, part in by_view.items()}
+    single = {name: ages_of_view.unique(index, keep="first", maintain_order=True) for name, ages_of_view in by_view.items()}
     common = reduce(lambda a, b: a.join(b, on=index, how="semi", maintain_order="left"), single.values())
     if common.height == 0:
         raise DataError(
             f"no request in the ages has one of every view ({', '.join(by_view)}); leave the column 'request' out to draw them apart"
         )
-    return {name: common.select(index).join(part, on=index, how="left", maintain_order="left") for name, part in single.items()}
+    return {
+        name: common.select(index).join(ages_of_view, on=index, how="left", maintain_order="left") for name, ages_of_view in single.items()
+    }
 
 
-def _freshness(part: pl.DataFrame, seed: int, most: int) -> Freshness:
-    rows = part[np.arange(min(most, part.height)) * part.height // min(most, part.height)]
+def _freshness(ages_of_view: pl.DataFrame, seed: int, most: int) -> Freshness:
+    rows = ages_of_view[np.arange(min(most, ages_of_view.height)) * ages_of_view.height // min(most, ages_of_view.height)]
     ages_, cuts = rows["age"].to_list(), rows["cut"].fill_null(timedelta()).to_list()
     return never() if rows["age"].null_count() == rows.height else measured(ages_, cuts=cuts, seed=seed)

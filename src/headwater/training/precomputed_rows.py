@@ -77,8 +77,8 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
         raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
     views = [v for v in views_ahead(model, scoring) if all(v.request_key(key) in scoring.keys for key in v.keys)]
     by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in scoring.keys}
-    for key, found in by_key.items():
-        if not found:
+    for key, views_of_key in by_key.items():
+        if not views_of_key:
             columns = {c for v in model.features.views for c in map(v.request_key, v.keys) if isinstance(c, str)}
             raise UsageError(
                 f"model {model.name!r}: predictions are precomputed for {list(scoring.keys)}, and no view of these keys alone has the key "
@@ -100,7 +100,7 @@ def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, mea
 def _with_known(model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Means) -> AheadRows:
     by_key = keyed_views(model, _scoring(model, level))
     views, fresh, cut = reading(model, level, requests.t)
-    keyed = {v.name: v for found in by_key.values() for v in found}
+    keyed = {v.name: v for views_of_key in by_key.values() for v in views_of_key}
     seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
     counts = [
         FeatureView(
@@ -112,7 +112,7 @@ def _with_known(model: Model, members: Sequence[Member], requests: Requests, lev
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
     frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, means)[""]
     known = frame.select(
-        pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in found) for found in by_key.values())
+        pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in views_of_key) for views_of_key in by_key.values())
     )
     return AheadRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
 
@@ -123,19 +123,19 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means:
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
     then the features that a job does not know are null where there is a score.
     """
-    made = ahead_rows(model, requests, level, notes, means)
+    job_rows = ahead_rows(model, requests, level, notes, means)
     if not _scoring(model, level).on_request:
-        return made
-    asked = dataclasses.replace(level, predictions=on_request())
-    now = feature_frames(model.features.in_training, requests, {"": asked}, notes, means)[""]
-    known = pl.Series(made.known)
+        return job_rows
+    on_request_level = dataclasses.replace(level, predictions=on_request())
+    now = feature_frames(model.features.in_training, requests, {"": on_request_level}, notes, means)[""]
+    known = pl.Series(job_rows.known)
     columns = [
-        made.frame[name].zip_with(known, now[name])
-        if name in made.frame.columns
+        job_rows.frame[name].zip_with(known, now[name])
+        if name in job_rows.frame.columns
         else now[name].zip_with(~known, now[name].clear(len(known)))
         for name in now.columns
     ]
-    return AheadRows(pl.DataFrame(columns), made.known)
+    return AheadRows(pl.DataFrame(columns), job_rows.known)
 
 
 def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadLists:
@@ -152,27 +152,27 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
             f"model {model.name!r}: lists are precomputed, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
             "the keys of precomputed() alone; name one that is, or rank on request"
         )
-    found = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]
-    pairs = in_turn(found)
+    lists = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]
+    pairs = in_turn(lists)
     row = pairs["row"].to_numpy()
-    asked = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
+    pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
     members = members_ahead(model, _scoring(model, level))
-    frame = feature_frames(FeatureService("precomputed", members), asked, {"": fresh}, notes, means)[""]
+    frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, means)[""]
     return AheadLists(row, pairs["item"], frame)
 
 
-def in_turn(found: pl.DataFrame) -> pl.DataFrame:
+def in_turn(lists_frame: pl.DataFrame) -> pl.DataFrame:
     """`row` and `item` of each candidate: one source after another, each as its list stands; an item that comes twice, the first time."""
-    lists = [series for series in found.get_columns() if series.dtype != pl.Null]
+    lists = [series for series in lists_frame.get_columns() if series.dtype != pl.Null]
     if not lists:
         return pl.DataFrame(schema={"row": pl.Int64, "item": pl.String})
-    row = pl.int_range(found.height, dtype=pl.Int64, eager=True).alias("row")
+    row = pl.int_range(lists_frame.height, dtype=pl.Int64, eager=True).alias("row")
     parts = [
         pl.DataFrame([row, series.alias("item")])
         .filter(pl.col("item").list.len() > 0)
-        .with_columns(pl.int_ranges(pl.col("item").list.len()).alias("order"), pl.lit(place).alias("place"))
+        .with_columns(pl.int_ranges(pl.col("item").list.len()).alias("order"), pl.lit(rank).alias("place"))
         .explode("item", "order")
-        for place, series in enumerate(lists)
+        for rank, series in enumerate(lists)
     ]
     every = pl.concat(parts, how="vertical_relaxed").drop_nulls("item").sort("row", "place", "order")
     return every.unique(["row", "item"], keep="first", maintain_order=True).select("row", "item")

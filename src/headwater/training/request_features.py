@@ -36,8 +36,8 @@ def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mappin
     Raises:
         DataError: a field is of another kind than annotated, or the function raises; the row's values are said.
     """
-    what = f"request feature {feature.name!r}"
-    columns = {name: _typed(frame[name], dtype, f"{what}: the field {name!r}") for name, dtype in feature.fields.items()}
+    context = f"request feature {feature.name!r}"
+    columns = {name: _typed(frame[name], dtype, f"{context}: the field {name!r}") for name, dtype in feature.fields.items()}
     columns |= dict(inputs)
     ordered = [columns[name].to_list() for name in feature.parameters]
     values: list[object] = []
@@ -53,10 +53,10 @@ def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mappin
     return returned(feature, values)
 
 
-def failed(feature: RequestFeature, row: int, given: Sequence[object], error: Exception) -> DataError:
+def failed(feature: RequestFeature, row: int, args: Sequence[object], error: Exception) -> DataError:
     """What to say of a function that raised."""
-    said = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, given, strict=True))
-    return DataError(f"request feature {feature.name!r} failed on row {row} with {said}: {type(error).__name__}: {error}")
+    listed = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, args, strict=True))
+    return DataError(f"request feature {feature.name!r} failed on row {row} with {listed}: {type(error).__name__}: {error}")
 
 
 def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
@@ -73,7 +73,7 @@ def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
         ) from error
 
 
-def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
+def third_party(http: HttpFeatures, values: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
     """What the history of a third party has answered, by name, in the types that its answers have; those that were computed.
 
     Raises:
@@ -81,8 +81,8 @@ def third_party(http: HttpFeatures, found: Mapping[str, pl.Series]) -> Iterator[
     """
     for column, (_, dtype) in http.columns.items():
         name = f"{http.name}__{column}"
-        if name in found:
-            yield name, _typed(found[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
+        if name in values:
+            yield name, _typed(values[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
 
 
 def plain_column(name: str, values: Sequence[object]) -> pl.Series:
@@ -110,18 +110,18 @@ def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.S
             yield name, pl.Series(name, [http.fallback[column]], _POLARS[dtype]).new_from_index(0, frame.height)
 
 
-def _typed(series: pl.Series, dtype: type, what: str) -> pl.Series:
+def _typed(series: pl.Series, dtype: type, context: str) -> pl.Series:
     mine = series.dtype
-    check_declared(mine, dtype, what)
+    check_declared(mine, dtype, context)
     if dtype is datetime:
         return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
     try:
         return series.cast(_POLARS[dtype])
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{what} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error
+        raise DataError(f"{context} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error
 
 
-def check_declared(mine: pl.DataType, dtype: type, what: str) -> None:
+def check_declared(mine: pl.DataType, dtype: type, context: str) -> None:
     """Refuse a column whose dtype is not the declared one.
 
     >>> check_declared(pl.Int64(), float, "the field 'amount'")
@@ -134,4 +134,4 @@ def check_declared(mine: pl.DataType, dtype: type, what: str) -> None:
         datetime: isinstance(mine, pl.Datetime) and mine.time_zone is not None,
     }[dtype]
     if not fits and mine != pl.Null:
-        raise DataError(f"{what} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")
+        raise DataError(f"{context} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")

@@ -48,14 +48,14 @@ class Requests(Readable):
         )
 
 
-def as_frame(rows: object, what: str) -> pl.DataFrame:
+def as_frame(rows: object, context: str) -> pl.DataFrame:
     """Rows that a call is given, in memory.
 
     Raises:
         DefinitionError: they are no table.
         DataError: the files cannot be read.
     """
-    return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, what)), what)
+    return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, context)), context)
 
 
 def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None) -> Requests:

@@ -57,11 +57,11 @@ def check_model(model: Model, *, fitted: bool = False) -> None:
     Raises:
         DataError: with every problem.
     """
-    found = problems([model], fitted=fitted)
-    if len(found) == 1:
-        raise DataError(str(found[0]))
-    if found:
-        raise DataError(f"model {model.name!r} cannot run: {' '.join(f'({i}) {one}.' for i, one in enumerate(found, 1))}")
+    found_problems = problems([model], fitted=fitted)
+    if len(found_problems) == 1:
+        raise DataError(str(found_problems[0]))
+    if found_problems:
+        raise DataError(f"model {model.name!r} cannot run: {' '.join(f'({i}) {problem}.' for i, problem in enumerate(found_problems, 1))}")
 
 
 class _Check:
@@ -81,28 +81,28 @@ class _Check:
         return self._sources[id(source)][1]
 
     def _tables(self, source: Source) -> Iterator[Columns]:
-        what = called(source)
+        context = called(source)
         if isinstance(source.history, Enriched):
             raw = self._enriched(source, source.history)
         else:
-            raw = None if source.history is None else self.found.table(source.table, what)
+            raw = None if source.history is None else self.found.table(source.table, context)
         if raw is not None:
-            yield self._events(source, raw, what)
+            yield self._events(source, raw, context)
         stream = None if source.stream is None or isinstance(source.history, Enriched) else declared(source.stream)
         if stream is not None:
-            yield self._events(source, stream, f"{what}, {source.stream}")
+            yield self._events(source, stream, f"{context}, {source.stream}")
 
-    def _events(self, source: Source, raw: Mapping[str, pl.DataType | None], what: str) -> Columns:
+    def _events(self, source: Source, raw: Mapping[str, pl.DataType | None], context: str) -> Columns:
         """The columns of events: the selected ones and the source's own; naive timestamps in the source's zone."""
         own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
-        columns = self.found.selected(raw, source.select, source.filter, own, what)
+        columns = self.found.selected(raw, source.select, source.filter, own, context)
         for name in (source.timestamp_field, source.known_at_field):
-            if name is not None and self.found.look(columns, name, what):
-                self.found.attempt(what, moment, name, columns.schema, source.timezone, what, days=True)
+            if name is not None and self.found.look(columns, name, context):
+                self.found.attempt(context, moment, name, columns.schema, source.timezone, context, days=True)
         if source.id_field is not None:
-            self.found.look(columns, source.id_field, what)
-        if source.changes is not None and self.found.look(columns, source.changes, what):
-            self.found.attempt(what, flag, source.changes, columns.schema, what)
+            self.found.look(columns, source.id_field, context)
+        if source.changes is not None and self.found.look(columns, source.changes, context):
+            self.found.attempt(context, flag, source.changes, columns.schema, context)
         return columns.in_zone(source.timezone)
 
     def _enriched(self, source: Source, enriched: Enriched) -> Mapping[str, pl.DataType | None] | None:
@@ -115,12 +115,12 @@ class _Check:
         base = tables[0]
         for name, who in enriched.features.needed_by().items():
             if name not in base.dtypes:
-                said = lacking(source, name, who, frozenset(base.dtypes))
-                self.found.note(called(source), said.removeprefix(f"source {source.name!r}: "))
+                error_text = lacking(source, name, who, frozenset(base.dtypes))
+                self.found.note(called(source), error_text.removeprefix(f"source {source.name!r}: "))
         self._keys(enriched.features, base)
         self._fields(enriched.features, base, called(source))
         known = {} if source.known_at_field is None else {source.known_at_field: pl.Datetime("us", "UTC")}
-        functions = {made.name: None for made in enriched.features.request_features}
+        functions = {feature.name: None for feature in enriched.features.request_features}
         return {**base.dtypes, **functions, **self._dtypes(enriched.features), **known}
 
     # ---------------------------------------------------------------- views
@@ -131,23 +131,25 @@ class _Check:
         if id(root) in self._views:
             return
         self._views[id(root)] = root
-        what = named("feature view", root, root.name)
+        context = named("feature view", root, root.name)
         for columns in self.source(root.source):
             for key in root.keys:
-                self.found.look(columns, key, f"{what}: the key over source {root.source.name!r}")
-            for made in root.features:
-                self._aggregation(made, columns, f"{what}: {made.function}() over source {root.source.name!r}")
+                self.found.look(columns, key, f"{context}: the key over source {root.source.name!r}")
+            for aggregation in root.features:
+                self._aggregation(aggregation, columns, f"{context}: {aggregation.function}() over source {root.source.name!r}")
 
-    def _aggregation(self, made: Aggregation, columns: Columns, what: str) -> None:
-        until = made.facts.queue  # whose column may be left out of the selection
-        for name in made.columns:
-            if self.found.look(columns.all if until else columns, name, what):
-                self.found.attempt(what, _check_column, made.function, columns.all.schema[name], f"{what}: the column {name!r}")
-        split, where = made.secondary, made.where
-        if split is not None and self.found.look(columns, split.column, what):
-            self.found.attempt(what, check_secondary, _one(columns.schema[split.column]), f"{what}: {split.column!r}")
-        if where is not None and self.found.look(columns, where, what):
-            self.found.attempt(what, check_where, made.function, where, columns.schema[where], what)
+    def _aggregation(self, aggregation: Aggregation, columns: Columns, context: str) -> None:
+        until = aggregation.facts.queue  # whose column may be left out of the selection
+        for name in aggregation.columns:
+            if self.found.look(columns.all if until else columns, name, context):
+                self.found.attempt(
+                    context, _check_column, aggregation.function, columns.all.schema[name], f"{context}: the column {name!r}"
+                )
+        split, where = aggregation.secondary, aggregation.where
+        if split is not None and self.found.look(columns, split.column, context):
+            self.found.attempt(context, check_secondary, _one(columns.schema[split.column]), f"{context}: {split.column!r}")
+        if where is not None and self.found.look(columns, where, context):
+            self.found.attempt(context, check_where, aggregation.function, where, columns.schema[where], context)
 
     def _dtypes(self, service: FeatureService) -> dict[str, pl.DataType | None]:
         """The dtypes of features of views by full name, as far as they are known."""
@@ -161,38 +163,40 @@ class _Check:
 
     def labels(self, labels: Labels, *, strings: bool) -> Columns | None:
         """The columns of the requests; None where they are unknown."""
-        what, label = named("labels", labels, labels.name), labels.label
-        raw = self.found.table(labels.data, what)
+        context, label = named("labels", labels, labels.name), labels.label
+        raw = self.found.table(labels.data, context)
         if isinstance(label, Outcome):
-            self._outcome(labels, label, what, strings=strings)
+            self._outcome(labels, label, context, strings=strings)
         if raw is None:
             return None
         times = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
         own = [*times, *([label] if isinstance(label, str) else label.keys), *([labels.weight] if labels.weight else [])]
-        columns = self.found.selected(raw, labels.select, labels.filter, own, what)
-        if labels.weight is not None and self.found.look(columns, labels.weight, what):
-            self.found.attempt(what, weight_column, labels.weight, columns.schema, what)
+        columns = self.found.selected(raw, labels.select, labels.filter, own, context)
+        if labels.weight is not None and self.found.look(columns, labels.weight, context):
+            self.found.attempt(context, weight_column, labels.weight, columns.schema, context)
         for name in times:
-            if self.found.look(columns, name, what):
-                self.found.attempt(what, moment, name, columns.schema, labels.timezone, what, days=name == labels.known_at_field)
+            if self.found.look(columns, name, context):
+                self.found.attempt(context, moment, name, columns.schema, labels.timezone, context, days=name == labels.known_at_field)
         if isinstance(label, str):
-            if self.found.look(columns, label, what):
-                self.found.attempt(what, outcome_column, label, columns.schema, what, strings=strings)
+            if self.found.look(columns, label, context):
+                self.found.attempt(context, outcome_column, label, columns.schema, context, strings=strings)
             return columns
         for key in label.keys:
-            self.found.look(columns, key, f"{what}: outcome")
+            self.found.look(columns, key, f"{context}: outcome")
         for events in self.source(label.source)[:1]:
             self._key_types(label.source, {key: (events.get(key), columns.get(key)) for key in label.keys})
         return columns
 
-    def _outcome(self, labels: Labels, outcome: Outcome, what: str, *, strings: bool) -> None:
-        made = outcome.aggregation
-        feature = Feature(labels.label_name, made, made.columns[:1] if made.each else made.columns, outcome.window)
+    def _outcome(self, labels: Labels, outcome: Outcome, context: str, *, strings: bool) -> None:
+        aggregation = outcome.aggregation
+        feature = Feature(
+            labels.label_name, aggregation, aggregation.columns[:1] if aggregation.each else aggregation.columns, outcome.window
+        )
         for columns in self.source(outcome.source)[:1]:
-            where = f"{what}: outcome over source {outcome.source.name!r}"
+            where = f"{context}: outcome over source {outcome.source.name!r}"
             for key in outcome.keys:
                 self.found.look(columns, key, where)
-            self._aggregation(made, columns, f"{where}, {made.function}()")
+            self._aggregation(aggregation, columns, f"{where}, {aggregation.function}()")
             dtype = _dtype_of(feature, columns)
             if dtype is not None:
                 self.found.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, strings=strings)
@@ -201,10 +205,10 @@ class _Check:
 
     def model(self, model: Model, *, fitted: bool) -> None:
         """A model: its views, its labels, what its features need of the labels, and its estimator."""
-        what = named("model", model, model.name)
+        context = named("model", model, model.name)
         wrong = misfit(model)
         if wrong:
-            self.found.note(what, wrong)
+            self.found.note(context, wrong)
         for service in model.services:
             for view in service.views_in_history:
                 if view.third_party is None or view.third_party.trains:  # else its source is not read
@@ -221,7 +225,7 @@ class _Check:
                 self._fields(service, columns, named("labels", model.labels, model.labels.name))
         for name, dtype in self._dtypes(services[-1]).items() if fitted else ():
             if dtype is not None:
-                self.found.attempt(what, kind_of, name, dtype)
+                self.found.attempt(context, kind_of, name, dtype)
 
     def _needed(self, model: Model, services: Sequence[FeatureService], columns: Columns) -> None:
         """The columns of the labels that something needs."""
@@ -235,13 +239,13 @@ class _Check:
         if isinstance(model.predictions, Precomputed):
             for name in model.predictions.keys:
                 needs.setdefault(name, []).append("precomputed(keys=)")
-        what = named("labels", model.labels, model.labels.name)
+        context = named("labels", model.labels, model.labels.name)
         for name, who in needs.items():
             if name not in columns.dtypes:
                 readers = ", ".join(dict.fromkeys(who))
                 verb = "needs" if len(set(who)) == 1 else "need"
                 self.found.note(
-                    what, f"there is no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
+                    context, f"there is no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
                 )
 
     def _keys(self, service: FeatureService, columns: Columns) -> None:
@@ -253,16 +257,16 @@ class _Check:
                 self._key_types(view.source, {key: (events.get(key), theirs[key]) for key in view.keys})
 
     def _key_types(self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]) -> None:
-        what = called(source)
+        context = called(source)
         for key, (mine, theirs) in pairs.items():
             if mine is not None and theirs is not None:
-                self.found.attempt(what, check_types, key, mine, theirs, what)
+                self.found.attempt(context, check_types, key, mine, theirs, context)
 
-    def _fields(self, service: FeatureService, columns: Columns, what: str) -> None:
+    def _fields(self, service: FeatureService, columns: Columns, context: str) -> None:
         """The declared types of request fields, and of the answers of third parties in their history."""
-        wanted = [(columns.get(made.name), made.dtype, f"{what}: request field {made.name!r}") for made in service.request_fields]
+        wanted = [(columns.get(field.name), field.dtype, f"{context}: request field {field.name!r}") for field in service.request_fields]
         for function in service.request_features:
-            where = f"{what}: request feature {function.name!r}: the field"
+            where = f"{context}: request feature {function.name!r}: the field"
             wanted += [(columns.get(name), dtype, f"{where} {name!r}") for name, dtype in function.fields.items()]
         for http in service.http_features:
             for events in self.source(http.view.source)[:1]:
@@ -273,22 +277,22 @@ class _Check:
                 self.found.attempt(where, check_declared, mine, dtype, where)
 
 
-def _check_column(function: str, dtype: pl.DataType, what: str) -> None:
-    check_values(pl.Series([], dtype=dtype), what)
-    check_accepts(function, dtype, what)
+def _check_column(function: str, dtype: pl.DataType, context: str) -> None:
+    check_values(pl.Series([], dtype=dtype), context)
+    check_accepts(function, dtype, context)
 
 
-def _dtype_of(made: Feature, columns: Columns) -> pl.DataType | None:
+def _dtype_of(feature: Feature, columns: Columns) -> pl.DataType | None:
     """The dtype of a feature; None where a column is missing, unknown or refused."""
-    split = made.aggregation.secondary
-    read = [*made.columns, *([] if split is None else [split.column])]
+    split = feature.aggregation.secondary
+    read = [*feature.columns, *([] if split is None else [split.column])]
     known = {name: dtype for name in read if (dtype := columns.all.get(name)) is not None}
     try:
         for dtype in known.values():
-            check_values(pl.Series([], dtype=dtype), made.name)
+            check_values(pl.Series([], dtype=dtype), feature.name)
     except DataError:
         return None
-    return feature_dtype(made, known) if len(known) == len(set(read)) else None
+    return feature_dtype(feature, known) if len(known) == len(set(read)) else None
 
 
 def _one(dtype: pl.DataType) -> pl.Series:

@@ -79,51 +79,51 @@ class Problems:
         """Note a problem."""
         self.noted.append(Problem(subject, message))
 
-    def attempt(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result of a check; None where the data are wrong or out of reach, which is noted of what `what` begins with."""
+    def attempt(self, context: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The result of a check; None where the data are wrong or out of reach, which is noted of what `context` begins with."""
         try:
             return call(*args, **kwargs)
         except (ConnectError, DataError) as error:
-            subject = what.partition(": ")[0]
+            subject = context.partition(": ")[0]
             self.note(subject, str(error).removeprefix(f"{subject}: "))
             return None
 
-    def look(self, columns: Columns, name: str, what: str) -> bool:
+    def look(self, columns: Columns, name: str, context: str) -> bool:
         """Whether a column is there and its dtype known; it is noted where it is missing."""
-        self.attempt(what, column, name, columns.schema, what)
+        self.attempt(context, column, name, columns.schema, context)
         return columns.get(name) is not None
 
-    def table(self, table: Table, what: str) -> Dtypes | None:
+    def table(self, table: Table, context: str) -> Dtypes | None:
         """The schema of a table; None where it cannot be read."""
-        return self.attempt(what, lambda: dict(scan(table).collect_schema()))
+        return self.attempt(context, lambda: dict(scan(table).collect_schema()))
 
-    def selected(self, raw: Dtypes, select: Selection | None, keep: pl.Expr | None, own: Collection[str], what: str) -> Columns:
+    def selected(self, raw: Dtypes, select: Selection | None, keep: pl.Expr | None, own: Collection[str], context: str) -> Columns:
         """The columns after `select`, and those of `own` that the table has; every item and the filter `keep` are checked."""
         if keep is not None:
-            dtype = self._made(raw, keep, f"{what}: filter")
+            dtype = self._made(raw, keep, f"{context}: filter")
             if dtype not in (None, pl.Boolean, pl.Null):
-                self.note(what, f"filter gives {dtype}; give a polars expression of booleans, such as pl.col('amount') > 0")
+                self.note(context, f"filter gives {dtype}; give a polars expression of booleans, such as pl.col('amount') > 0")
         if select is None:
             return Columns(raw)
-        made = {output_name(item): self._made(raw, item, f"{what}: select") for item in select}
-        made |= {name: raw[name] for name in own if name not in made and name in raw}
-        return Columns(made, {name: dtype for name, dtype in raw.items() if name not in made})
+        outputs = {output_name(item): self._made(raw, item, f"{context}: select") for item in select}
+        outputs |= {name: raw[name] for name in own if name not in outputs and name in raw}
+        return Columns(outputs, {name: dtype for name, dtype in raw.items() if name not in outputs})
 
-    def _made(self, raw: Dtypes, item: str | pl.Expr, what: str) -> pl.DataType | None:
+    def _made(self, raw: Dtypes, item: str | pl.Expr, context: str) -> pl.DataType | None:
         """The dtype of an expression over the table; None where it has a problem, which is noted."""
-        roots = [self.look(Columns(raw), name, what) for name in sorted(root_columns(item))]
+        roots = [self.look(Columns(raw), name, context) for name in sorted(root_columns(item))]
         if not all(roots):
             return None
-        return raw[item] if isinstance(item, str) else self.attempt(what, _dtype, raw, item, what)
+        return raw[item] if isinstance(item, str) else self.attempt(context, _dtype, raw, item, context)
 
 
-def _dtype(raw: Dtypes, item: pl.Expr, what: str) -> pl.DataType:
+def _dtype(raw: Dtypes, item: pl.Expr, context: str) -> pl.DataType:
     """The dtype of an expression, computed over no rows: some errors of types show only then."""
     frame = pl.LazyFrame(schema={name: dtype for name, dtype in raw.items() if dtype is not None})
     try:
         return frame.select(item).collect().dtypes[0]
     except PolarsError as error:
-        raise DataError(f"{what}: {item}: {str(error).partition(_TRACE)[0]}") from error
+        raise DataError(f"{context}: {item}: {str(error).partition(_TRACE)[0]}") from error
 
 
 _TRACE = "\n\n"  # before polars' own plan

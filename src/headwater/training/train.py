@@ -91,7 +91,7 @@ class Trained(Readable):
             "rows": self.rows,
             "left_out": dict(self.left_out),
             "data": dict(self.data),
-            "metrics": {name: dict(found) for name, found in self.metrics.items()},
+            "metrics": {name: dict(scores) for name, scores in self.metrics.items()},
             "created_at": clock.now().isoformat(timespec="seconds"),
         }
         return save(self.fitted, Path(folder), about, self.examples)
@@ -128,8 +128,8 @@ def training_set(
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
-        found = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
-        return TrainingSet(found.requests, found.features, found.left_out, {}, served_by=found.versions)
+        rows_of_log = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
+        return TrainingSet(rows_of_log.requests, rows_of_log.features, rows_of_log.left_out, {}, served_by=rows_of_log.versions)
     check_model(model)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, strings=model.task_type.classes)
@@ -149,14 +149,14 @@ def training_set(
         features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]
     else:
         rows = rows_of(model, requests, at, notes, means)
-        some = np.flatnonzero(rows.known | scoring.on_request)
-        if not len(some):
+        scored_rows = np.flatnonzero(rows.known | scoring.on_request)
+        if not len(scored_rows):
             raise DataError(
                 f"model {model.name!r}: no event of the keys {list(scoring.keys)} was known when scores would have been made for its labels; check "
                 "the keys of precomputed(), and that the sources' history begins before the labels"
             )
-        left_out["no score was made ahead"] += len(requests.t) - len(some)
-        features, requests = rows.frame[some], requests.take(some)
+        left_out["no score was made ahead"] += len(requests.t) - len(scored_rows)
+        features, requests = rows.frame[scored_rows], requests.take(scored_rows)
     return TrainingSet(requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
 
 

@@ -56,16 +56,16 @@ class _Schema:
 def _checked(text: str, references: Mapping[str, str] = MappingProxyType({})) -> _Schema:
     """A schema, after those that it refers to."""
     named: dict[str, dict[str, object]] = {}
-    for said in references.values():
-        fastavro.parse_schema(_read(said), named_schemas=named)
+    for referenced in references.values():
+        fastavro.parse_schema(_read(referenced), named_schemas=named)
     parsed = fastavro.parse_schema(_read(text), named_schemas=named)
     return _Schema(parsed, check_of(parsed, named))
 
 
 def _read(text: str) -> dict[str, object]:
     """The schema as it is written, but for the type UUID: it would turn strings into UUID objects."""
-    found: dict[str, object] = json.loads(text, object_hook=lambda o: {k: v for k, v in o.items() if (k, v) != ("logicalType", "uuid")})
-    return found
+    parsed: dict[str, object] = json.loads(text, object_hook=lambda o: {k: v for k, v in o.items() if (k, v) != ("logicalType", "uuid")})
+    return parsed
 
 
 def _row(body: bytes, schema: _Schema, row: type[msgspec.Struct]) -> msgspec.Struct:

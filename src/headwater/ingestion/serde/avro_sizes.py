@@ -33,16 +33,16 @@ def check_of(schema: object, named: Mapping[str, object] = MappingProxyType({}))
 def _collect(schema: object, names: dict[str, object]) -> None:
     """The named types of a schema, by their full names."""
     if isinstance(schema, list):
-        for one in schema:
-            _collect(one, names)
+        for member in schema:
+            _collect(member, names)
     elif isinstance(schema, Mapping):
         if "name" in schema and schema.get("type") in ("record", "error", "enum", "fixed"):
             names[str(schema["name"])] = schema
         for field in schema.get("fields", ()):
             _collect(field["type"], names)
-        for part in ("type", "items", "values"):
-            if isinstance(schema.get(part), Mapping | list):
-                _collect(schema[part], names)
+        for child in ("type", "items", "values"):
+            if isinstance(schema.get(child), Mapping | list):
+                _collect(schema[child], names)
 
 
 def _is_empty(schema: object, names: Mapping[str, object], within: frozenset[str] = frozenset()) -> bool:
@@ -67,14 +67,14 @@ def _any_empty(schema: object, names: Mapping[str, object], seen: set[str]) -> b
         seen.add(schema)
         return _any_empty(names[schema], names, seen)
     if isinstance(schema, list):
-        return any(_any_empty(one, names, seen) for one in schema)
+        return any(_any_empty(member, names, seen) for member in schema)
     if not isinstance(schema, Mapping):
         return False
     if schema["type"] == "array" and _is_empty(schema["items"], names):
         return True
-    parts = [schema[part] for part in ("items", "values") if part in schema] + [field["type"] for field in schema.get("fields", ())]
+    children = [schema[child] for child in ("items", "values") if child in schema] + [field["type"] for field in schema.get("fields", ())]
     inner = schema["type"]
-    return any(_any_empty(part, names, seen) for part in parts) or (not isinstance(inner, str) and _any_empty(inner, names, seen))
+    return any(_any_empty(child, names, seen) for child in children) or (not isinstance(inner, str) and _any_empty(inner, names, seen))
 
 
 class _Walk:

@@ -52,10 +52,10 @@ class Decoded:
 
     def take(self, index: I64, count: int) -> Decoded:
         """The rows of a selection of `count` payloads. index: their positions, ascending."""
-        place = np.full(count, -1)
-        place[index] = np.arange(len(index))
-        rows = place[self.rows]
-        refused = [(int(place[n]), why) for n, why in self.refused if place[n] >= 0]
+        position = np.full(count, -1)
+        position[index] = np.arange(len(index))
+        rows = position[self.rows]
+        refused = [(int(position[n]), why) for n, why in self.refused if position[n] >= 0]
         return Decoded(self.frame.filter(rows >= 0), rows[rows >= 0], refused)
 
 
@@ -85,11 +85,11 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
     fields = [attrgetter(name) for name in row.__struct_fields__]
 
     def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
-        made, kept, refused = _rows(payloads, read)
+        structs, kept, refused = _rows(payloads, read)
         columns: list[pl.Series] = []
         unfit: dict[int, str] = {}
         for (name, dtype), field in zip(schema.items(), fields, strict=True):
-            values = list(map(field, made))
+            values = list(map(field, structs))
             column = _column(values, dtype, stream, source.timezone)
             columns.append(column.alias(name))
             if (nulls := column.null_count()) and nulls != values.count(None):
@@ -97,7 +97,7 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
                 unfit |= {n: f"{_shown(values[n])} is no {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
         frame = pl.DataFrame(columns)
         if unfit:
-            keep = np.ones(len(made), dtype=np.bool_)
+            keep = np.ones(len(structs), dtype=np.bool_)
             keep[list(unfit)] = False
             refused = sorted([*refused, *((int(kept[n]), why) for n, why in unfit.items())])
             frame, kept = frame.filter(keep), kept[keep]
@@ -110,21 +110,21 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
     return decode
 
 
-def in_one(parts: Sequence[tuple[Decoded, int]]) -> Decoded:
+def in_one(chunks: Sequence[tuple[Decoded, int]]) -> Decoded:
     """What payloads hold, of what parts of them do; each with the number of its payloads."""
-    if len(parts) == 1:
-        return parts[0][0]
-    begins = np.cumsum([0, *(count for _, count in parts)]).tolist()
+    if len(chunks) == 1:
+        return chunks[0][0]
+    begins = np.cumsum([0, *(count for _, count in chunks)]).tolist()
     return Decoded(
-        pl.concat([part.frame for part, _ in parts], rechunk=True),
-        np.concatenate([part.rows + begin for (part, _), begin in zip(parts, begins, strict=False)]),
-        [(n + begin, why) for (part, _), begin in zip(parts, begins, strict=False) for n, why in part.refused],
+        pl.concat([chunk.frame for chunk, _ in chunks], rechunk=True),
+        np.concatenate([chunk.rows + begin for (chunk, _), begin in zip(chunks, begins, strict=False)]),
+        [(n + begin, why) for (chunk, _), begin in zip(chunks, begins, strict=False) for n, why in chunk.refused],
     )
 
 
 def _reader(stream: Stream, row: type[msgspec.Struct]) -> Read:
-    made: Read = importlib.import_module(_READERS[stream.format]).reader(stream, row)
-    return made
+    read: Read = importlib.import_module(_READERS[stream.format]).reader(stream, row)
+    return read
 
 
 def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
@@ -135,19 +135,19 @@ def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.St
         raise
     except Exception:  # noqa: BLE001, S110 (libraries raise anything on broken bytes: below, each record gets its own reason)
         pass
-    made, kept, refused = [], [], []
+    structs, kept, refused = [], [], []
     for n, payload in enumerate(payloads):
         try:
             if payload is None:
                 refused.append((n, "no payload (a tombstone)"))
                 continue
-            made.append(read(payload))
+            structs.append(read(payload))
             kept.append(n)
         except (HeadwaterError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 (as above)
             refused.append((n, reason(error)))
-    return made, np.array(kept, dtype=np.int64), refused
+    return structs, np.array(kept, dtype=np.int64), refused
 
 
 def reason(error: Exception) -> str:

@@ -10,17 +10,17 @@ import numpy as np
 from headwater.kernel.arrays import I64, Bool
 
 
-def parse_iso(texts: Sequence[str]) -> tuple[I64, Bool]:
+def parse_iso(strings: Sequence[str]) -> tuple[I64, Bool]:
     """Microseconds UTC of each text, and which are of the shape 2024-05-01T10:00:00[.1 to 6 digits](Z or +hh:mm); the others are 0.
 
     >>> parse_iso(["1970-01-01T00:00:01.5Z", "1970-01-01T01:00:00+01:00", "yesterday"])
     (array([1500000,       0,       0]), array([ True,  True, False]))
     """
-    found, fits = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.bool_)
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    letters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)  # one byte a character
-    _parse(letters, ends, found, fits)
-    return found, fits
+    micros, fits = np.zeros(len(strings), np.int64), np.zeros(len(strings), np.bool_)
+    ends = np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)))
+    letters = np.frombuffer("".join(strings).encode("ascii", "replace"), np.uint8)  # one byte a character
+    _parse(letters, ends, micros, fits)
+    return micros, fits
 
 
 @nb.njit(nogil=True, cache=True)
@@ -89,8 +89,8 @@ def _one(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: i
 
 
 @nb.njit(nogil=True, cache=True)
-def _parse(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], ends: I64, found: I64, fits: Bool) -> None:
+def _parse(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], ends: I64, micros: I64, fits: Bool) -> None:
     begin = 0
     for n in range(len(ends)):
-        found[n], fits[n] = _one(letters, begin, ends[n])
+        micros[n], fits[n] = _one(letters, begin, ends[n])
         begin = ends[n]

@@ -57,18 +57,18 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
 
         return read
     assert stream.message is not None, "hw.kafka has refused one without"
-    made = _of_set(stream.message)
-    return lambda payload: _row(made, payload, names, row)
+    message = _of_set(stream.message)
+    return lambda payload: _row(message, payload, names, row)
 
 
 # ---------------------------------------------------------------- records
 
 
-def _row(made: Message, body: bytes, names: Iterable[str], row: type[msgspec.Struct]) -> msgspec.Struct:
-    message = made.FromString(body)
-    fields = made.DESCRIPTOR.fields_by_name
-    found = {name: _value(message, fields[name]) for name in names if name in fields}
-    return msgspec.convert({name: value for name, value in found.items() if value is not None}, row)
+def _row(kind: Message, body: bytes, names: Iterable[str], row: type[msgspec.Struct]) -> msgspec.Struct:
+    message = kind.FromString(body)
+    fields = kind.DESCRIPTOR.fields_by_name
+    values = {name: _value(message, fields[name]) for name in names if name in fields}
+    return msgspec.convert({name: value for name, value in values.items() if value is not None}, row)
 
 
 def _value(message: Message, field: Message) -> object:
@@ -154,7 +154,7 @@ def _of_set(spec: ProtobufMessage) -> Message:
 
 def _file(text: str, references: Mapping[str, str]) -> Message:
     """The file of a registered schema; the registry gives descriptors in base64."""
-    files = [_descriptor(said, name) for name, said in references.items()]
+    files = [_descriptor(encoded, name) for name, encoded in references.items()]
     own = _descriptor(text, "headwater/registered.proto")
     return _pool([*files, own]).FindFileByName(own.name)
 
@@ -168,18 +168,18 @@ def _descriptor(text: str, name: str) -> Message:
 def _pool(files: Iterable[Message]) -> Message:
     """A pool of the files, each after what it depends on, and of what comes with Protobuf where they use it."""
     pool = descriptor_pool.DescriptorPool()
-    given = {known.name: descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb) for known in _KNOWN}
-    given |= {file.name: file for file in files}
+    by_name = {known.name: descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb) for known in _KNOWN}
+    by_name |= {file.name: file for file in files}
     added: set[str] = set()
 
     def add(name: str) -> None:
-        if name not in added and name in given:
+        if name not in added and name in by_name:
             added.add(name)
-            for dependency in given[name].dependency:
+            for dependency in by_name[name].dependency:
                 add(dependency)
-            pool.Add(given[name])
+            pool.Add(by_name[name])
 
-    for name in given:
+    for name in by_name:
         add(name)
     return pool
 

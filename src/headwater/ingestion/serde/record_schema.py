@@ -43,20 +43,22 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
     {'user': Int64, 'at': Datetime(time_unit='us', time_zone='UTC')}
     """
     source = bottom_of(source)
-    what = f"source {source.name!r}"
+    subject = f"source {source.name!r}"
     if source.stream is None:
-        raise DefinitionError(f"{what} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)")
-    given = declared(source.stream)
-    found = _history(source, also) if given is None else given
+        raise DefinitionError(f"{subject} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)")
+    own = declared(source.stream)
+    columns = _history(source, also) if own is None else own
     for name in needed_columns(source, also):
-        if name not in found:
-            raise DataError(f"{what}: the schema of {source.stream} has no column {name!r}, which the source reads; {nearest(name, found)}")
-    for name, dtype in found.items():
+        if name not in columns:
+            raise DataError(
+                f"{subject}: the schema of {source.stream} has no column {name!r}, which the source reads; {nearest(name, columns)}"
+            )
+    for name, dtype in columns.items():
         if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and source.timezone is None:
             raise DefinitionError(
-                f"{what}: the timestamp {name!r} has no time zone; give the source a timezone=, or the column pl.Datetime('us', 'UTC')"
+                f"{subject}: the timestamp {name!r} has no time zone; give the source a timezone=, or the column pl.Datetime('us', 'UTC')"
             )
-    return found
+    return columns
 
 
 def declared(stream: Stream) -> dict[str, pl.DataType] | None:
@@ -65,14 +67,14 @@ def declared(stream: Stream) -> dict[str, pl.DataType] | None:
 
 
 def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:
-    what = f"source {source.name!r}"
+    subject = f"source {source.name!r}"
     if source.history is None:
-        raise DefinitionError(f"{what}: nothing says which columns {source.stream} has; give it a schema=, or the source a history")
+        raise DefinitionError(f"{subject}: nothing says which columns {source.stream} has; give it a schema=, or the source a history")
     try:
-        schema = scan(as_table(source.history, what)).collect_schema()
+        schema = scan(as_table(source.history, subject)).collect_schema()
     except DataError as error:
         raise DataError(
-            f"{what}: the columns of {source.stream} are those of its history, and {error}; or give the stream a schema="
+            f"{subject}: the columns of {source.stream} are those of its history, and {error}; or give the stream a schema="
         ) from error
     needed = set(needed_columns(source, also))
     return {name: dtype for name, dtype in schema.items() if source.select is None or name in needed}
@@ -80,8 +82,8 @@ def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:
 
 def needed_columns(source: Source, also: Collection[str] = ()) -> list[str]:
     """The columns of a record that the source reads, where it names them."""
-    made = {item.meta.output_name() for item in source.select or () if not isinstance(item, str)}
-    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c and c not in made]
+    computed = {item.meta.output_name() for item in source.select or () if not isinstance(item, str)}
+    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c and c not in computed]
     expressions = [*(source.select or ()), *([] if source.filter is None else [source.filter])]
     return list(dict.fromkeys([*(c for item in expressions for c in sorted(root_columns(item))), *own, *also]))
 
@@ -89,5 +91,5 @@ def needed_columns(source: Source, also: Collection[str] = ()) -> list[str]:
 def _polars(dtype: pl.DataType | type) -> pl.DataType:
     if isinstance(dtype, pl.DataType):
         return dtype
-    found: pl.DataType = _OF_PYTHON[dtype] if dtype in _OF_PYTHON else dtype()
-    return found
+    polars_dtype: pl.DataType = _OF_PYTHON[dtype] if dtype in _OF_PYTHON else dtype()
+    return polars_dtype

@@ -86,5 +86,5 @@ def _or_null(kind: Kind) -> Kind:
 
 
 def _inner(dtype: Any) -> pl.DataType:  # noqa: ANN401 (polars types it as either)
-    found: pl.DataType = dtype if isinstance(dtype, pl.DataType) else dtype()
-    return found
+    inner: pl.DataType = dtype if isinstance(dtype, pl.DataType) else dtype()
+    return inner

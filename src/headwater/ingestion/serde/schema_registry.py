@@ -51,8 +51,8 @@ class _None:
 class Schemas(Generic[T]):
     """The schemas of a registry by number, each made into what `made` makes of its text and those it refers to, and kept."""
 
-    def __init__(self, registry: Registry, kind: str, made: Callable[[str, Mapping[str, str]], T]) -> None:
-        self._registry, self._kind, self._made = registry, kind, made
+    def __init__(self, registry: Registry, kind: str, compile_schema: Callable[[str, Mapping[str, str]], T]) -> None:
+        self._registry, self._kind, self._made = registry, kind, compile_schema
         self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
         self._known: dict[int, T | _None] = {}
         self._waited = -_REST
@@ -64,27 +64,27 @@ class Schemas(Generic[T]):
             ValueError: the registry has none, or it is of another kind.
             ConnectError: the registry does not answer, or refuses.
         """
-        found = self._known.get(number)
-        if found is None or (isinstance(found, _None) and found.until < clock.stopwatch()):
-            found = self._known[number] = self._patiently(number)
-        if isinstance(found, _None):
-            raise ValueError(found.why)  # noqa: TRY004 (it is the record that is wrong)
-        return found
+        schema = self._known.get(number)
+        if schema is None or (isinstance(schema, _None) and schema.until < clock.stopwatch()):
+            schema = self._known[number] = self._patiently(number)
+        if isinstance(schema, _None):
+            raise ValueError(schema.why)  # noqa: TRY004 (it is the record that is wrong)
+        return schema
 
     def _patiently(self, number: int) -> T | _None:
         """Ask once more after a while where a schema is missing: a replica of the registry may lag behind the writer of the record.
 
         A record with an unknown schema must not hold up all others, so a failed lookup is not repeated for a minute.
         """
-        found = self._asked(number)
+        schema = self._asked(number)
         since = clock.stopwatch()
-        while isinstance(found, _None) and found.until < math.inf and since - self._waited > _REST:
+        while isinstance(schema, _None) and schema.until < math.inf and since - self._waited > _REST:
             if clock.stopwatch() - since > _WAIT:
                 self._waited = clock.stopwatch()
                 break
             time.sleep(_PAUSE)
-            found = self._asked(number)
-        return found
+            schema = self._asked(number)
+        return schema
 
     def _asked(self, number: int) -> T | _None:
         answer = asked(self._registry, f"/schemas/ids/{number}{self._form}")
@@ -97,14 +97,14 @@ class Schemas(Generic[T]):
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
         """The text of every schema that this one refers to, directly or not, by name; dependencies come first."""
-        found: dict[str, str] = {}
-        given = answer.get("references", [])
-        for one in given if isinstance(given, list) else []:
-            below = asked(self._registry, f"/subjects/{one['subject']}/versions/{one['version']}{self._form}")
+        texts: dict[str, str] = {}
+        references = answer.get("references", [])
+        for reference in references if isinstance(references, list) else []:
+            below = asked(self._registry, f"/subjects/{reference['subject']}/versions/{reference['version']}{self._form}")
             if below is not None:
-                found |= self._references(below)
-                found[str(one["name"])] = str(below["schema"])
-        return found
+                texts |= self._references(below)
+                texts[str(reference["name"])] = str(below["schema"])
+        return texts
 
 
 def asked(registry: Registry, path: str) -> dict[str, object] | None:

@@ -43,15 +43,15 @@ def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | 
 
 def _texts(values: Sequence[object]) -> pl.Series:
     """Those of the usual shape."""
-    texts = [value for value in values if value is not None]
-    found, fits = parse_iso(texts)  # type: ignore[arg-type] # else a TypeError
-    made = pl.Series(found, dtype=pl.Int64)
+    strings = [value for value in values if value is not None]
+    micros, fits = parse_iso(strings)  # type: ignore[arg-type] # else a TypeError
+    parsed = pl.Series(micros, dtype=pl.Int64)
     if not fits.all():
-        made = made.set(pl.Series(~fits), None)
-    if len(texts) == len(values):
-        return made
+        parsed = parsed.set(pl.Series(~fits), None)
+    if len(strings) == len(values):
+        return parsed
     here = [n for n, value in enumerate(values) if value is not None]
-    return pl.Series([None] * len(values), dtype=pl.Int64).scatter(here, made)
+    return pl.Series([None] * len(values), dtype=pl.Int64).scatter(here, parsed)
 
 
 def _numbers(values: Sequence[object], unit: int) -> pl.Series:
@@ -68,8 +68,8 @@ def _one(value: object, timestamps: Timestamps, timezone: str | None) -> int | N
         return _micros(when, timezone)
     if timestamps != "iso":
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
-        made = round(value * _MICROS[timestamps]) if is_number else None  # type: ignore[operator]
-        return made if made is not None and _EARLIEST <= made <= _LATEST else None
+        micros = round(value * _MICROS[timestamps]) if is_number else None  # type: ignore[operator]
+        return micros if micros is not None and _EARLIEST <= micros <= _LATEST else None
     if not isinstance(value, str) or not _SHAPE.fullmatch(value):
         return None
     try:
@@ -86,5 +86,5 @@ def _micros(when: datetime, timezone: str | None) -> int | None:
         if local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != when:
             return None  # the clock leaps over it
         when = local
-    made = (when - EPOCH) // timedelta(microseconds=1)
-    return made if _EARLIEST <= made <= _LATEST else None
+    micros = (when - EPOCH) // timedelta(microseconds=1)
+    return micros if _EARLIEST <= micros <= _LATEST else None

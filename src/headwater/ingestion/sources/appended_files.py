@@ -48,9 +48,9 @@ class FileFeed:
         since = clock.stopwatch()
         while True:
             self._find()
-            found = self._read(most)
-            if found is not None or clock.stopwatch() - since >= timeout:
-                return found
+            records = self._read(most)
+            if records is not None or clock.stopwatch() - since >= timeout:
+                return records
             time.sleep(min(_STEP, timeout))
 
     def lag(self) -> Mapping[str, int]:

@@ -69,12 +69,12 @@ class KafkaFeed:
         self._complaint: ck.KafkaError | None = None
         self._down = self._closing = False
         self._any_known = False
-        told = {**DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **FIXED}
-        self._incremental = told["partition.assignment.strategy"] == "cooperative-sticky" or told.get("group.protocol") == "consumer"
-        if told.get("group.protocol") == "consumer":
-            told.pop("partition.assignment.strategy")  # the broker's matter
+        options = {**DEFAULTS, "group.id": spec.group or f"headwater-{source.name}", **settings_of(spec), **FIXED}
+        self._incremental = options["partition.assignment.strategy"] == "cooperative-sticky" or options.get("group.protocol") == "consumer"
+        if options.get("group.protocol") == "consumer":
+            options.pop("partition.assignment.strategy")  # the broker's matter
         try:
-            self._consumer = ck.Consumer({**told, "error_cb": self._complained, "on_commit": _committed})
+            self._consumer = ck.Consumer({**options, "error_cb": self._complained, "on_commit": _committed})
         except ck.KafkaException as error:
             raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
         try:
@@ -195,13 +195,13 @@ class KafkaFeed:
 
     # ---- partitions
 
-    def _on_assign(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+    def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         if self._closing:  # it was in flight, and is revoked right away
-            (consumer.incremental_assign if self._incremental else consumer.assign)(given)
+            (consumer.incremental_assign if self._incremental else consumer.assign)(partitions)
             return
         self._assignments += 1
-        self._pending |= {tp.partition: self._assignments for tp in given}
-        begun = [ck.TopicPartition(tp.topic, tp.partition, ck.OFFSET_BEGINNING) for tp in given]
+        self._pending |= {tp.partition: self._assignments for tp in partitions}
+        begun = [ck.TopicPartition(tp.topic, tp.partition, ck.OFFSET_BEGINNING) for tp in partitions]
         (consumer.incremental_assign if self._incremental else consumer.assign)(begun)
         consumer.pause(begun)
 
@@ -250,11 +250,11 @@ class KafkaFeed:
         least = clock.stopwatch() - age
         while self._ends and self._checked < least and not self._failure:
             try:
-                found = self._ids.answer(timeout)
-                if found is None:
+                answer = self._ids.answer(timeout)
+                if answer is None:
                     return False
-                self._checked = found[0]
-                self._failure = self._another(found[1])
+                self._checked = answer[0]
+                self._failure = self._another(answer[1])
             except HeadwaterError as error:
                 self._failure = error
         return True
@@ -272,12 +272,12 @@ class KafkaFeed:
         origins = {str(p): origin(now, end - self._watermarks(p)[0]) for p, end in ends.items()}
         return RecreatedError(str(self._spec), origins, was=was, now=now)
 
-    def _on_revoke(self, consumer: ck.Consumer, given: list[ck.TopicPartition]) -> None:
+    def _on_revoke(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         try:
-            self._lose([tp.partition for tp in given])  # first: others get them as soon as they are given up
+            self._lose([tp.partition for tp in partitions])  # first: others get them as soon as they are given up
         finally:
             if self._incremental:
-                consumer.incremental_unassign(given)
+                consumer.incremental_unassign(partitions)
             else:
                 consumer.unassign()
 
@@ -330,9 +330,9 @@ class KafkaFeed:
             try:
                 low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
             except ck.KafkaException as error:
-                told: ck.KafkaError = error.args[0]
-                if told.code() in HOPELESS or clock.stopwatch() - since > _RETURN:
-                    raise ConnectError(f"{self._spec}, partition {partition}: {told.str()}") from error
+                kafka_error: ck.KafkaError = error.args[0]
+                if kafka_error.code() in HOPELESS or clock.stopwatch() - since > _RETURN:
+                    raise ConnectError(f"{self._spec}, partition {partition}: {kafka_error.str()}") from error
                 time.sleep(0.1)
                 with suppress(ck.KafkaException):
                     self._consumer.list_topics(self._spec.topic, timeout=1.0)  # else it goes by what it knew before a broker restarted
@@ -349,12 +349,12 @@ class KafkaFeed:
 
     def _found(self) -> set[int]:
         """The topic's partitions; waits for a broker, and for a topic that was made just now."""
-        spec, since, found = self._spec, clock.stopwatch(), None
+        spec, since, topic = self._spec, clock.stopwatch(), None
         while clock.stopwatch() - since < PATIENCE and not self._failure:
             try:
-                found = self._consumer.list_topics(spec.topic, timeout=1.0).topics[spec.topic]
-                if found.error is None:
-                    return set(found.partitions)
+                topic = self._consumer.list_topics(spec.topic, timeout=1.0).topics[spec.topic]
+                if topic.error is None:
+                    return set(topic.partitions)
                 if clock.stopwatch() - since > PATIENCE / 5:
                     break
                 time.sleep(0.1)
@@ -363,13 +363,13 @@ class KafkaFeed:
                 self._consumer.poll(0)  # reports errors by callback
         if self._failure:
             raise self._failure
-        if found is None:
+        if topic is None:
             why = f": {self._complaint.str()}" if self._complaint else ""
             raise ConnectError(
                 f"{spec}: no broker at {spec.servers!r} answers{why}. Start it, or mend servers= or the security settings in options= of hw.kafka"
             )
         names = [name for name in self._consumer.list_topics(timeout=PATIENCE).topics if not name.startswith("__")]
-        raise ConnectError(f"{spec}: {found.error.str()}; {nearest(spec.topic, names)}")
+        raise ConnectError(f"{spec}: {topic.error.str()}; {nearest(spec.topic, names)}")
 
     def _complained(self, error: ck.KafkaError) -> None:
         """Called by librdkafka with errors beyond a single partition; it retries by itself, unless the error is permanent."""

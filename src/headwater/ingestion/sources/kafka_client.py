@@ -74,8 +74,8 @@ def settings_of(spec: KafkaTopic) -> dict[str, object]:
     Raises:
         UsageError: a secret is not set.
     """
-    given = {name: _secret(value) for name, value in spec.options.items()}
-    return {"bootstrap.servers": _secret(spec.servers), "client.id": "headwater", **given}
+    options = {name: _secret(value) for name, value in spec.options.items()}
+    return {"bootstrap.servers": _secret(spec.servers), "client.id": "headwater", **options}
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def configured(spec: KafkaTopic) -> dict[str, str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, spec.topic)
     client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
     try:
-        found = client.describe_configs([resource], request_timeout=PATIENCE)[resource].result()
+        entries = client.describe_configs([resource], request_timeout=PATIENCE)[resource].result()
     except ck.KafkaException as error:
         raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
-    return {name: str(entry.value) for name, entry in found.items()}
+    return {name: str(entry.value) for name, entry in entries.items()}
 
 
 class TopicIds:
@@ -152,18 +152,18 @@ class TopicIds:
         """
         if self._asked is None:
             self._asked = clock.stopwatch(), self._ask(_SOON)
-        at, asked = self._asked
+        at, pending = self._asked
         try:
-            found = _id_of(asked.result(timeout))
+            topic_id = _id_of(pending.result(timeout))
         except TimeoutError:
             return None
         except ck.KafkaException as error:
             self._asked = None
             if error.args[0].code() in PASSING or error.args[0].retriable() or error.args[0].code() == _TIMED_OUT:
                 return None
-            found = self._refused(error)
+            topic_id = self._refused(error)
         self._asked = None
-        return at, found
+        return at, topic_id
 
     def _refused(self, error: ck.KafkaException) -> str:
         if error.args[0].code() == _UNSUPPORTED:
@@ -173,15 +173,15 @@ class TopicIds:
     def _ask(self, timeout: float) -> Future[TopicDescription]:
         from confluent_kafka import TopicCollection
 
-        found: Future[TopicDescription] = self._client.describe_topics(TopicCollection([self._spec.topic]), request_timeout=timeout)[
+        description: Future[TopicDescription] = self._client.describe_topics(TopicCollection([self._spec.topic]), request_timeout=timeout)[
             self._spec.topic
         ]
-        return found
+        return description
 
 
 def _id_of(described: TopicDescription) -> str:
-    found = str(described.topic_id)
-    return "" if set(found) == {"A"} else found  # all bits are zero: none
+    topic_id = str(described.topic_id)
+    return "" if set(topic_id) == {"A"} else topic_id  # all bits are zero: none
 
 
 def _secret(value: str | Env) -> str:

@@ -74,9 +74,9 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
                     wanted.pop(p, None)
                     began = clock.stopwatch() if not wanted else began
                 if message.error() is None:
-                    kind, said = message.timestamp()
+                    kind, stamp_ms = message.timestamp()
                     received = clock.now_micros() if o >= bounds[p][1] else -1
-                    rows.append((p, o, said * 1000 if kind else -1, message.key(), message.value(), received))
+                    rows.append((p, o, stamp_ms * 1000 if kind else -1, message.key(), message.value(), received))
             if wanted and clock.stopwatch() - heard > PATIENCE:
                 break  # the end is transaction markers and aborted records, which are not delivered
     rows.sort(key=lambda row: row[:2])

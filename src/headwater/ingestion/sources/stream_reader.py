@@ -87,25 +87,25 @@ class Records:
         )  # origins stay: those of others are not looked at
 
 
-def joined(parts: Sequence[Records]) -> list[Records]:
+def joined(polls: Sequence[Records]) -> list[Records]:
     """Polls merged into one, the earlier first, where that is safe: a small poll costs as much as a large one.
 
     Polls with ids are acknowledged separately, and undecoded polls are left as they are.
     """
-    if len(parts) < 2 or any(part.decoded is None or part.ids is not None for part in parts):
-        return list(parts)
-    place = {name: n for n, name in enumerate(dict.fromkeys(name for part in parts for name in part.partitions))}
-    mine = [np.array([place[name] for name in part.partitions], np.int64)[part.partition] for part in parts]
+    if len(polls) < 2 or any(poll.decoded is None or poll.ids is not None for poll in polls):
+        return list(polls)
+    position = {name: n for n, name in enumerate(dict.fromkeys(name for poll in polls for name in poll.partitions))}
+    mine = [np.array([position[name] for name in poll.partitions], np.int64)[poll.partition] for poll in polls]
     return [
         Records(
-            list(place),
+            list(position),
             np.concatenate(mine),
-            np.concatenate([part.offset for part in parts]),
-            np.concatenate([part.at for part in parts]),
-            {name: end for part in parts for name, end in part.ends.items()},
-            [payload for part in parts for payload in part.payloads],
-            decoded=in_one([(part.decoded, len(part.offset)) for part in parts if part.decoded is not None]),
-            origins={name: origin for part in parts for name, origin in part.origins.items()},
+            np.concatenate([poll.offset for poll in polls]),
+            np.concatenate([poll.at for poll in polls]),
+            {name: end for poll in polls for name, end in poll.ends.items()},
+            [payload for poll in polls for payload in poll.payloads],
+            decoded=in_one([(poll.decoded, len(poll.offset)) for poll in polls if poll.decoded is not None]),
+            origins={name: origin for poll in polls for name, origin in poll.origins.items()},
         )
     ]
 
@@ -160,5 +160,5 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: O
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
-    made: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of)
-    return made
+    feed: Feed = importlib.import_module(_FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of)
+    return feed
