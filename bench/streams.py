@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
-from headwater.ingestion.partition_writer import Shard
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import OnlineStore
 
@@ -51,16 +51,18 @@ def views(*keys: str, ids: bool = False, halved: bool = False) -> list[hw.Featur
 
 def shard(
     of: Sequence[hw.FeatureView], store: OnlineStore, partition: str | None = None, *, archive: bool = False, filtered: bool = False
-) -> Shard:
+) -> PartitionWriter:
     """What writes the stream of some views into a store."""
-    return Shard(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive, filtered=filtered)
+    return PartitionWriter(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive, filtered=filtered)
 
 
-def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[Records, int]:
+def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[RecordBatch, int]:
     """Some payments as a feed gives them, and the moment at which the last came."""
     at = frame["ts"].dt.epoch("us").to_numpy()
     count = frame.height
-    records = Records([partition], np.zeros(count, np.int64), np.arange(first, first + count), at, {partition: first + count}, frame=frame)
+    records = RecordBatch(
+        [partition], np.zeros(count, np.int64), np.arange(first, first + count), at, {partition: first + count}, frame=frame
+    )
     return records, int(at.max()) + 1
 
 

@@ -66,7 +66,7 @@ def score_slowly(pipe, url, hours):
     precompute._ROWS, precompute._KEYS = KEYS // 8, 100
     arm = known_late()
     fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "regression", "doubled")
-    real, made = precompute._Run._scores, 0
+    real, made = precompute._ScoringRun._scores, 0
 
     def told(self, keys):
         nonlocal made
@@ -76,9 +76,9 @@ def score_slowly(pipe, url, hours):
         time.sleep(0.05)
         return found
 
-    precompute._Run._scores = told
+    precompute._ScoringRun._scores = told
     with closing(hw.open_store(url)) as store:
-        precompute.Job(arm, fitted, "1", store).run(micros(3600 * hours + 600))
+        precompute.ScoringJob(arm, fitted, "1", store).run(micros(3600 * hours + 600))
         pipe.send("done")
 
 

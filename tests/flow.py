@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.ingestion.ingest import Intake, Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.ingest import IngestLimits, SourceIngestor
+from headwater.ingestion.sources.stream_reader import RecordBatch
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -96,7 +96,7 @@ class Flow:
     """A stream that a test writes: views over a store, and records of one partition."""
 
     def __init__(self, views, store, folder, *, limits=None, **more):
-        self.intake = Intake(views[0].source, views, store, folder, limits or Limits(), **more)
+        self.intake = SourceIngestor(views[0].source, views, store, folder, limits or IngestLimits(), **more)
         self.offset = self.intake.shard("0").ends.get("0", 0)
 
     def send(self, events, now, partition="0", known=None):
@@ -107,5 +107,5 @@ class Flow:
         payloads = [json.dumps(e).encode() for e in events]
         self.offset += n
         self.intake.shard(partition)
-        records = Records([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
+        records = RecordBatch([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
         return self.intake.commit([(records, dict(self.intake.turns))], micros(now), None if known is None else micros(known))

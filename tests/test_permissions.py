@@ -13,7 +13,7 @@ from headwater import permissions
 from headwater.engine.local.partition import split
 from headwater.jobs.materialize import materialize_view
 from headwater.jobs.materialize_model import materialize_model
-from headwater.logs.serving_log_rows import About, One
+from headwater.logs.serving_log_rows import EntryContext, RowEntry
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.testing.examples import churn, scoring
 from tests.flow import (
@@ -66,8 +66,8 @@ def train(home, outside):
 
 def serve(home, _outside):
     with hw.ServedLog(home) as log:
-        about = About("features", "shop", service="user_v1", features=("visits",), request=("user",))
-        log.put(One(about, "r1", micros(0), {"user": 7}, [3], bytes([0]), []))
+        about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
+        log.put(RowEntry(about, "r1", micros(0), {"user": 7}, [3], bytes([0]), []))
     posted = hw.Outcomes(home, churn().labels, keys=["user"])
     posted.add([{"request_id": "r1", "outcome": True}])
     posted.roll()

@@ -12,7 +12,7 @@ from headwater.backtesting.levels import level_rows, mean_age
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.training.label_rows import read_labels
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 from headwater.training.train import training_set
 from tests.backtesting.world import LEVELS, by_machine, day, labels, level, logistic, model, readings, world
 
@@ -27,7 +27,7 @@ def made():
 
 
 def _rows(of, levels):
-    return level_rows(of, read_labels(of.labels), levels, Notes(), Means(threads=2))
+    return level_rows(of, read_labels(of.labels), levels, Notes(), Resources(threads=2))
 
 
 # ---- request only
@@ -118,7 +118,7 @@ def test_chained_views_at_every_level(made, tmp_path):
     assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
     by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)
     rows = read_labels(of.labels)
-    found = level_rows(of, rows, LEVELS, Notes(), Means(threads=2))["hourly"].frame
+    found = level_rows(of, rows, LEVELS, Notes(), Resources(threads=2))["hourly"].frame
     other = hw.get_historical_features(by_hand, rows.frame.drop("bad"), timestamp_field="asked", level=LEVELS["hourly"])
     assert found["machine__last_before__last_state"].equals(other["by_hand__last_n_state"].list.first(), null_equal=True)
     path.unlink()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import headwater as hw
 from headwater.catalog import database
 from headwater.catalog.database import Catalog
-from headwater.catalog.entry import Key
+from headwater.catalog.entry import EntryKey
 from headwater.catalog.plan import applied, check_applied
 from headwater.errors import CatalogError, DefinitionError, MissingExtraError, UsageError
 from tests.catalog.shop import model, project, source, view
@@ -30,7 +30,7 @@ def of_hours(hours, **more):
 def hours_held(place):
     """The hours of both views."""
     found = Catalog(place).held("shop").live
-    features = [list(found[Key("view", name)].definition["features"]) for name in ("one", "other")]
+    features = [list(found[EntryKey("view", name)].definition["features"]) for name in ("one", "other")]
     return {int(name.rpartition("_")[2].removesuffix("h")) for names in features for name in names}
 
 
@@ -98,7 +98,7 @@ def test_a_process_killed_midway_leaves_what_was(place):
     code = (
         "import time\n"
         "def stop(*_):\n    print('midway', flush=True)\n    time.sleep(60)\n"
-        "database.Change.note = stop\n"
+        "database.CatalogWriter.note = stop\n"
         "hw.apply(of_hours(2), place, allow_breaking=True)"
     )
     process = start(code, place)
@@ -137,7 +137,7 @@ def test_kills_at_random_moments_leave_no_mixture(place):
 
 def test_an_error_midway_takes_all_back(place, monkeypatch):
     hw.apply(of_hours(1), place)
-    monkeypatch.setattr(database.Change, "note", lambda *_: 1 / 0)
+    monkeypatch.setattr(database.CatalogWriter, "note", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         hw.apply(of_hours(2), place, allow_breaking=True)
     assert hours_held(place) == {1}
@@ -157,7 +157,7 @@ def test_nothing_is_removed_without_the_flag(place):
     done = hw.apply(project(models=[model()]), place, allow_destroy=True)
     assert done.applied == 2
     assert set(applied("shop", place)) == {"user"}
-    held = Catalog(place).held("shop").entries[Key("view", "other")]
+    held = Catalog(place).held("shop").entries[EntryKey("view", "other")]
     assert (held.live, held.version) == (False, 2)  # it can still be looked up
     assert hw.apply(both, place).needs_backfill == ("other",)
 

@@ -17,13 +17,13 @@ import headwater as hw
 from headwater import clock
 from headwater.cli import main
 from headwater.erasure.erase import erase
-from headwater.erasure.receipt import Journal, read_receipt
+from headwater.erasure.receipt import ErasureJournal, read_receipt
 from headwater.errors import DataError, FencedError, StoreError, UsageError
-from headwater.ingestion.source_ingestor import Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import IngestLimits
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.jobs.materialize import materialize_view
 from headwater.jobs.materialize_model import materialize_model
-from headwater.logs.serving_log_rows import About, Many, One
+from headwater.logs.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from headwater.monitoring.parity import check_view
 from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import keyspace
@@ -249,7 +249,7 @@ def counted(receipt):
 
 def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeypatch):
     views, saves = views_of(str), []
-    save = Journal.save
+    save = ErasureJournal.save
 
     def filled(name):
         store = hw.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")
@@ -260,7 +260,7 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
         return store
 
     with closing(filled("whole")) as store:
-        monkeypatch.setattr(Journal, "save", lambda self: (save(self), saves.append(1)))
+        monkeypatch.setattr(ErasureJournal, "save", lambda self: (save(self), saves.append(1)))
         whole = erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "whole-data")
     assert len(saves) > 6
     for stop in range(0, len(saves) - 1, 2):  # the last one says that all is done
@@ -273,10 +273,10 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
 
         with closing(filled(f"stopped{stop}")) as store:
             folder = tmp_path / f"stopped{stop}-data"
-            monkeypatch.setattr(Journal, "save", stopping)
+            monkeypatch.setattr(ErasureJournal, "save", stopping)
             with pytest.raises(KeyboardInterrupt):
                 erase(project(views), {"user": MARK}, store=store, folder=folder)
-            monkeypatch.setattr(Journal, "save", save)
+            monkeypatch.setattr(ErasureJournal, "save", save)
             receipt = erase(project(views), {"user": MARK}, store=store, folder=folder)
             assert counted(receipt) == counted(whole), stop
             assert len(list((folder / "erasures").glob("*.json"))) == 1
@@ -287,13 +287,13 @@ KILLED = """
 import os, signal, sys
 from headwater import clock
 from headwater.cli import main
-from headwater.erasure.receipt import Journal
-save, left = Journal.save, iter(range(int(sys.argv[1])))
+from headwater.erasure.receipt import ErasureJournal
+save, left = ErasureJournal.save, iter(range(int(sys.argv[1])))
 def saving(self):
     save(self)
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
-Journal.save = saving
+ErasureJournal.save = saving
 main(sys.argv[2:])
 """
 
@@ -382,13 +382,13 @@ def test_a_value_of_another_type(store, tmp_path):
 
 
 def about(**more):
-    return About("predict", "project", model="model", request=("user",), **more)
+    return EntryContext("predict", "project", model="model", request=("user",), **more)
 
 
 def serve(log, user):
-    log.put(One(about(), "r1", micros(0), {"user": user}, [], b"", [], 0.5, "on_request"))
-    log.put(One(about(), "r2", micros(1), {"user": "b"}, [], b"", [], 0.5, "on_request"))
-    log.put(Many(about(), "r3", micros(2), {"user": [user, "b"]}, [], [], [], 2, [0.5, 0.6], "on_request"))
+    log.put(RowEntry(about(), "r1", micros(0), {"user": user}, [], b"", [], 0.5, "on_request"))
+    log.put(RowEntry(about(), "r2", micros(1), {"user": "b"}, [], b"", [], 0.5, "on_request"))
+    log.put(BatchEntry(about(), "r3", micros(2), {"user": [user, "b"]}, [], [], [], 2, [0.5, 0.6], "on_request"))
 
 
 def test_the_serving_log_and_outcomes(store, tmp_path):
@@ -506,7 +506,7 @@ def test_an_archive_whose_store_was_emptied(tmp_path):
 
 def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
     views = views_of(int)
-    flow = Flow(views, store, tmp_path, limits=Limits())
+    flow = Flow(views, store, tmp_path, limits=IngestLimits())
     flow.send([event(7, "a", 10, 1.0), {**event(7, "a", 11, 1.0), "amount": "many"}, {"user": [7]}], 100)
     flow.intake.commit([(_raw(flow, [b"\xff", b"{", b'{"user": 7, "amount": {"of": 1}}']), dict(flow.intake.turns))], micros(101))
     receipt = erase(project(views), {"user": 7}, store=store, folder=tmp_path)
@@ -517,7 +517,7 @@ def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
 
 def _raw(flow, payloads):
     n = len(payloads)
-    made = Records(
+    made = RecordBatch(
         ["0"], np.zeros(n, np.int64), np.arange(flow.offset, flow.offset + n), np.full(n, micros(101)), {"0": flow.offset + n}, payloads
     )
     flow.offset += n
@@ -554,7 +554,7 @@ def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):
 
     stop = threading.Event()
     with closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as store, closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as other:
-        limits = Limits(roll=1)  # every commit is made a file of
+        limits = IngestLimits(roll=1)  # every commit is made a file of
         ingesting = threading.Thread(
             target=lambda: hw.ingest(project(views), other, folder=folder, limits=limits, allow_unapplied=True, stop=stop), daemon=True
         )

@@ -6,5 +6,5 @@ import sys
 from headwater import cli
 from headwater.ingestion import source_ingestor
 
-source_ingestor.Limits = functools.partial(source_ingestor.Limits, roll=1)
+source_ingestor.IngestLimits = functools.partial(source_ingestor.IngestLimits, roll=1)
 sys.exit(cli.main())

@@ -10,8 +10,8 @@ import headwater as hw
 from headwater.errors import FencedError, StoreError, UsageError
 from headwater.ingestion import bootstrap as seeding
 from headwater.ingestion import revalidate as rejudging
-from headwater.ingestion.ingest import Intake, Limits
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.ingest import IngestLimits, SourceIngestor
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.monitoring.parity import check_view
 from headwater.monitoring.status import status
 from headwater.state.view_state import read_stream
@@ -99,7 +99,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
         monkeypatch.setattr(rejudging, "ROWS", 4)
-        first, other = (Intake(old.source, [old, new], s, tmp_path, Limits()) for s in (store, its))
+        first, other = (SourceIngestor(old.source, [old, new], s, tmp_path, IngestLimits()) for s in (store, its))
         add, parts = seeding._add, []
 
         def interrupted(*given):
@@ -121,7 +121,7 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
         monkeypatch.setattr(rejudging, "ROWS", 4)
-        intake, add, parts = Intake(old.source, [old, new], store, tmp_path, Limits()), seeding._add, []
+        intake, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), seeding._add, []
 
         def revoked(*given):
             parts.append(1)
@@ -222,8 +222,8 @@ def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
     view = streaming_view()
     Flow([view], store, tmp_path).send(events(range(10)), 20)
     monkeypatch.setattr("headwater.ingestion.bootstrap._clear", lambda *_: pytest.fail("seeded again"))
-    intake = Intake(view.source, [view], store, tmp_path, Limits())
-    assert isinstance(intake.shard(None), Shard)
+    intake = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
+    assert isinstance(intake.shard(None), PartitionWriter)
 
 
 def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path, clock):

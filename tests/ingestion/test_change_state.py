@@ -13,10 +13,10 @@ from headwater.ingestion import bootstrap as seeding
 from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.record_outcomes import ACCEPTED, COPY, HELD
 from headwater.ingestion.replay import replay_views
-from headwater.ingestion.source_ingestor import Intake, Limits
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.jobs.drop_view import forget_view
 from headwater.monitoring.explain import explain_feature
-from headwater.monitoring.parity import Asked, Offline, answer, check_view
+from headwater.monitoring.parity import Offline, OfflineRequests, answer, check_view
 from headwater.monitoring.status import refused, status
 from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import keyspace
@@ -344,7 +344,7 @@ def test_parity_at_commits_that_lie_between_those_served(store, tmp_path, clock)
     for chosen in ([0, 1, 2, 3, 4, 5], [1, 4], [0, 3, 5], [2], [5]):
         place = pl.lit(pl.Series([served[n][0] for n in chosen])).search_sorted(pl.col("headwater_sequence"), side="left")
         events = Offline(view, store, tmp_path).committed({None: (served[chosen[-1]][0], place)})
-        asked = Asked(pl.DataFrame({"key": [1] * len(chosen)}), np.full(len(chosen), micros(100)), np.arange(len(chosen)))
+        asked = OfflineRequests(pl.DataFrame({"key": [1] * len(chosen)}), np.full(len(chosen), micros(100)), np.arange(len(chosen)))
         assert answer(view, view.outputs, events, asked)[0].to_list() == [served[n][1] for n in chosen]
 
 
@@ -403,7 +403,7 @@ def test_a_history_and_several_partitions_are_refused_where_each_writes_its_own(
     view = view_with(source={"history": history(after(10, 5.0)), "select": ["key", "amount"]})
     clock(100)
     with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
-        intake = Intake(view.source, [view], store, tmp_path, Limits())
+        intake = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
         intake.shard("0")
         with pytest.raises(DefinitionError, match="several partitions in a store of several writers"):
             intake.shard("1")

@@ -13,7 +13,7 @@ from headwater.errors import ClockError, StoreError
 from headwater.ingestion.clock_check import Anchor, ClockCheck
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.repair_clock import repair_clock
-from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.schedule import schedule
 from headwater.online.feature_reader import OnlineView
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
@@ -265,7 +265,7 @@ def archived(store, folder):
 def test_a_limit_that_is_no_duration_is_said(store, tmp_path):
     view, _ = world(tmp_path)
     with pytest.raises(hw.errors.HeadwaterError, match="max_clock_jump"):
-        ingest(project_of(view), store, folder=tmp_path, once=True, limits=Limits(max_clock_jump="soon"))
+        ingest(project_of(view), store, folder=tmp_path, once=True, limits=IngestLimits(max_clock_jump="soon"))
 
 
 # ---------------------------------------------------------------- jobs

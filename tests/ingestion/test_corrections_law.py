@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.definitions.durations import window
-from headwater.ingestion.source_ingestor import Intake, Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.monitoring.parity import check_view
 from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import open_store
@@ -90,7 +90,9 @@ class World:
 
     def open(self):
         self.store = open_store(self.url)
-        self.intake = Intake(self.view.source, [self.view], self.store, self.folder, Limits(future="10s"), replayed_from=self.now)
+        self.intake = SourceIngestor(
+            self.view.source, [self.view], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
+        )
         if self.store.partitioned:
             self.intake.shard("0")
 
@@ -134,7 +136,7 @@ class World:
         payloads = [json.dumps({k: iso(v) if k in TIMES and v is not None else v for k, v in row.items()}).encode() for row in rows]
         n = len(rows)
         end = self.offset + n
-        records = Records(["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": end}, payloads)
+        records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": end}, payloads)
         self.intake.commit([(records, dict(self.intake.turns))], self.now)
         self.offset = end
         self.sent += rows

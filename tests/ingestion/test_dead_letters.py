@@ -109,7 +109,9 @@ def test_what_cannot_be_replayed_is_said(store, tmp_path):
     with pytest.raises(UsageError, match=r"no source 'event'.*did you mean 'events'"):
         replay_dead_letters(project_of(view), "event", store=store, folder=tmp_path)
     with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
-        replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path, limits=hw.pipelines.intake.Limits(wait=0.0))
+        replay_dead_letters(
+            project_of(view), "events", store=store, folder=tmp_path, limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0)
+        )
 
 
 def test_the_command(tmp_path, clock, monkeypatch):

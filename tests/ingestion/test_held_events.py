@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.ingestion.dedup_blocks import IdBlocks
-from headwater.ingestion.dedup_index import Ids
-from headwater.ingestion.held_events import DUE, Held, waiting
+from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.held_events import DUE, HeldEvents, waiting
 from headwater.online_stores import keyspace
 from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F401 (fixtures)
 
@@ -36,7 +36,7 @@ def held_blocks(store):
 def test_every_held_event_is_released_once_at_its_time(steps):
     """Whatever is held when, restarted, or committed for nothing: as a list that is filtered at each commit says."""
     values, now, expected, number = {}, 0, [], 0
-    held = Held(values, now)
+    held = HeldEvents(values, now)
     for step, (ahead, later, how) in enumerate(steps):
         then = now + later
         came = sorted(n for rows in held.release(then) for n in rows["n"].to_list())
@@ -45,13 +45,13 @@ def test_every_held_event_is_released_once_at_its_time(steps):
         rows = pl.DataFrame(fresh, schema={"n": pl.Int64, DUE: pl.Int64}, orient="row") if fresh else None
         changes = held.put(b"%08d" % step, rows)
         if how == "fail":
-            held = Held(values, now)
+            held = HeldEvents(values, now)
             continue
         number, now = number + len(fresh), then
         expected = [(n, due) for n, due in expected if due >= then] + fresh
         values = {k: v for k, v in {**values, **changes}.items() if v is not None}
         if how == "restart":
-            held = Held(values, now)
+            held = HeldEvents(values, now)
         assert held.due == min((due for _, due in expected), default=None)
         assert held.latest >= max((due for _, due in expected), default=0)
         assert sum(waiting(value, now).height for value in values.values()) == len(held) == len(expected)
@@ -60,7 +60,7 @@ def test_every_held_event_is_released_once_at_its_time(steps):
 def test_a_commit_reads_the_events_that_are_due_however_many_wait():
     work = {}
     for n in (200, 3_200):
-        held, values = Held({}, 0), {}
+        held, values = HeldEvents({}, 0), {}
         for i in range(n):
             values |= held.put(b"%08d" % i, pl.DataFrame({"n": [i], DUE: [10**9 + i]}))
         values = {k: v for k, v in values.items() if v is not None}
@@ -73,7 +73,7 @@ def test_a_commit_reads_the_events_that_are_due_however_many_wait():
 
 
 def test_events_of_several_schemas_wait_beside_each_other():
-    held = Held({}, 0)
+    held = HeldEvents({}, 0)
     for n in range(40):
         columns = {"n": [n]} if n % 2 else {"n": [str(n)], "more": [1.0]}
         held.put(b"%d" % n, pl.DataFrame({**columns, DUE: [n]}))
@@ -86,11 +86,11 @@ def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
     """With restarts, which read the blocks: as a dictionary of the time when each id was accepted says."""
     values, now, horizon, accepted = {}, 0, 96, {}
     read = lambda keys: [values.get(key) for key in keys]  # noqa: E731
-    ids, blocks = Ids(horizon), IdBlocks(horizon, read)
+    ids, blocks = DedupIndex(horizon), IdBlocks(horizon, read)
     for step, (later, some, restart) in enumerate(steps):
         now += later
         if restart:
-            ids, blocks = Ids(horizon), IdBlocks(horizon, read)
+            ids, blocks = DedupIndex(horizon), IdBlocks(horizon, read)
             for key, value in sorted(values.items()):
                 ids.load(value, now)
                 blocks.load(key, value)

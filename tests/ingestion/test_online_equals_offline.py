@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.ingestion.source_ingestor import Intake, Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import open_store
 from headwater.testing.naive import agree, evaluate
@@ -98,7 +98,9 @@ class World:
 
     def open(self):
         self.store = open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
-        self.intake = Intake(source(self.ids), [VIEWS[self.ids]], self.store, self.folder, Limits(future="10s"), replayed_from=self.now)
+        self.intake = SourceIngestor(
+            source(self.ids), [VIEWS[self.ids]], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
+        )
 
     def restart(self, _):
         self.intake.roll(least=1)
@@ -122,7 +124,7 @@ class World:
         payloads = [json.dumps({k: iso(v) if k == "at" else v for k, v in row.items() if k != "before"}).encode() for row in rows]
         n = len(rows)
         end = first + n
-        records = Records(["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": end}, payloads)
+        records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": end}, payloads)
         self.intake.commit([(records, {})], self.now)
         if fresh:
             self.offset = end

@@ -14,8 +14,8 @@ import pytest
 import headwater as hw
 from headwater.ingestion import source_ingestor
 from headwater.ingestion.ingest import ingest
-from headwater.ingestion.source_ingestor import Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import IngestLimits
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online_stores import keyspace
 from headwater.testing.naive import evaluate
@@ -68,7 +68,7 @@ class Topic:
         payloads = self.parts[name][begin : begin + self.chance.randint(1, 40)]
         n, now = len(payloads), round(time.time() * 1e6)
         self.ends[name] = begin + n
-        return Records([name], np.zeros(n, np.int64), np.arange(begin, begin + n), np.full(n, now), {name: begin + n}, payloads)
+        return RecordBatch([name], np.zeros(n, np.int64), np.arange(begin, begin + n), np.full(n, now), {name: begin + n}, payloads)
 
     def lag(self):
         return {name: len(payloads) - self.ends[name] for name, payloads in self.parts.items()}
@@ -118,7 +118,7 @@ def check(store, views, sent):
 def test_every_commit_of_every_source_counts_once(store, tmp_path, monkeypatch):
     chance, topics, commits, sent = random.Random(1), Topics(monkeypatch), Counter(), {}
     views = [view for number in range(4) for view in views_of(number)]
-    limits = Limits(batch=60, linger=0.001, roll=3_000)
+    limits = IngestLimits(batch=60, linger=0.001, roll=3_000)
     for run in range(3):  # views that are new are filled while other sources are committed
         views += [view for number in range(4) if run == 1 for view in views_of(number, "again")[1:]]
         for number in range(4):

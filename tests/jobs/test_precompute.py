@@ -410,7 +410,7 @@ def test_a_killed_run_of_other_keys_leaves_no_score(store, monkeypatch):
 
 def test_one_run_at_a_time(store):
     arm = arm_of(EVENTS)
-    job = precompute.Job(arm, fitted_of(arm), "1", store)
+    job = precompute.ScoringJob(arm, fitted_of(arm), "1", store)
     with store.lease(f"score-{job.fingerprint}", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
         job.run(micros(2 * H), wait=0.1)
     assert job.run(micros(2 * H), wait=0.1).cut.keys == 1

@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.events.statuses import STATUSES
-from headwater.logs.serving_log_rows import About, Many, One
+from headwater.logs.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)
@@ -30,7 +30,9 @@ def micros(seconds):
 
 def about(features=("user__visits",), *, views=("user",), request=("user",), kind="predict", model="churn", **more):
     said = {"service": "user_v1", "version": "1"} | more
-    return About(kind, "shop", model=model, features=tuple(features), views=dict.fromkeys(views, "f"), request=tuple(request), **said)
+    return EntryContext(
+        kind, "shop", model=model, features=tuple(features), views=dict.fromkeys(views, "f"), request=tuple(request), **said
+    )
 
 
 def as_of(second, *, age=2.0, cut=0.0, commits=None, stale=False, incomplete=False):
@@ -41,7 +43,7 @@ def one(of, number, values=(3,), *, second=None, request=None, statuses=None, mo
     """A request of one row, asked `number` seconds after midnight unless `second` says otherwise."""
     second = number if second is None else second
     said = statuses or ["present"] * len(values)
-    return One(
+    return RowEntry(
         of,
         f"r{number}",
         micros(second),
@@ -59,7 +61,7 @@ def many(of, number, values, *, request, prediction, second=None):
     """A request of several rows: a list of values for each feature."""
     second = number if second is None else second
     height = len(prediction)
-    return Many(
+    return BatchEntry(
         of,
         f"r{number}",
         micros(second),
@@ -92,5 +94,5 @@ def model(*, label="left", task="binary", table=None, name="churn", features=Non
 def serve(log, features, of, number, request, second):
     """Read the features of one request as they are at `second`, and log what was answered."""
     got = features.row(request, t=micros(second))
-    log.put(One(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request"))
+    log.put(RowEntry(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request"))
     return got

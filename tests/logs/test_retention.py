@@ -8,7 +8,7 @@ import pytest
 import headwater as hw
 from headwater.cli.parser import parse
 from headwater.errors import DataError, DefinitionError
-from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.logs.outcome_journal import rolled
 from headwater.logs.retention import expire_outcomes, outcomes_kept
 from headwater.online_stores import keyspace
@@ -34,7 +34,7 @@ def days(folder, name):
 @pytest.mark.parametrize("rolled_each_day", [True, False])
 def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day, store, tmp_path):
     view = streaming_view(source={"filter": pl.col("amount") >= 0})
-    limits = Limits(**{"archive": None, "filtered": "400d", "dead_letters": None, setting: "2d"})
+    limits = IngestLimits(**{"archive": None, "filtered": "400d", "dead_letters": None, setting: "2d"})
     flow = Flow([view], store, tmp_path, limits=limits)
     for day in range(6):
         send(flow, day)
@@ -56,7 +56,7 @@ def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day,
 
 
 def test_a_stream_that_has_stopped_keeps_the_name_of_its_last_commit(store, tmp_path):
-    flow = Flow([streaming_view()], store, tmp_path, limits=Limits(archive="1d"))
+    flow = Flow([streaming_view()], store, tmp_path, limits=IngestLimits(archive="1d"))
     send(flow, 0)
     flow.intake.roll(least=1)
     flow.send([], 10 * DAY)
@@ -107,7 +107,7 @@ def test_a_bad_duration_is_refused_at_once(home, store, tmp_path):
     with pytest.raises(DefinitionError, match="outcomes: keep"), outcomes_kept(home, "soon"):
         pass
     with pytest.raises(DefinitionError, match="archive"):
-        Flow([streaming_view()], store, tmp_path, limits=Limits(archive="soon"))
+        Flow([streaming_view()], store, tmp_path, limits=IngestLimits(archive="soon"))
 
 
 def test_each_setting_is_an_option():

@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError, UsageError
-from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.materialize import materialize_view
 from headwater.monitoring.explain import explain_feature, typed_keys
 from headwater.monitoring.parity import check_view
@@ -202,7 +202,7 @@ def test_what_the_filter_of_a_stream_leaves_out(streamed, store, tmp_path, clock
 def test_filtered_rows_are_kept_as_long_as_one_says(store, tmp_path, clock):
     view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
     day = 86_400
-    flow = Flow([view], store, tmp_path, limits=Limits(filtered="2d"))
+    flow = Flow([view], store, tmp_path, limits=IngestLimits(filtered="2d"))
     for n in (1, 2, 3, 4):
         flow.send([event(float(n), n * day, n, passes=False), event(10.0 * n, n * day, n)], n * day + 1)
         flow.intake.roll(least=1)
@@ -216,7 +216,7 @@ def test_filtered_rows_are_kept_as_long_as_one_says(store, tmp_path, clock):
 @pytest.mark.parametrize("kept", [True, False])
 def test_filtered_rows_that_one_does_not_want(kept, store, tmp_path):
     view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
-    flow = Flow([view], store, tmp_path if kept else None, limits=Limits(filtered="0s" if kept else "30d"))
+    flow = Flow([view], store, tmp_path if kept else None, limits=IngestLimits(filtered="0s" if kept else "30d"))
     (made,) = flow.send([event(1.0, 10, 1, passes=False), event(2.0, 10, 2)], 20)
     assert made.counts["filtered"] == 1
     assert list(store.scan(keyspace.FILTERED)) == []

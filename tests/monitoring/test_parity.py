@@ -293,9 +293,9 @@ def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_p
     assert made.mismatches == []
     online, keys = OnlineView(view, store), pl.DataFrame({"key": range(6)})
     served = online.read(keys, micros(1010))
-    offline = parity.answer(view, view.outputs, parity.Offline(view, store, tmp_path).events(served), parity.Asked.at(keys, served, view))[
-        0
-    ]
+    offline = parity.answer(
+        view, view.outputs, parity.Offline(view, store, tmp_path).events(served), parity.OfflineRequests.at(keys, served, view)
+    )[0]
     assert not served.features[0].equals(offline)
 
 

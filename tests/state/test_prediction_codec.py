@@ -19,7 +19,7 @@ from headwater.jobs import precompute
 from headwater.models.fit import fit
 from headwater.online_stores import keyspace
 from headwater.training.label_rows import read_labels
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 from tests.online_stores.conftest import make_store  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
@@ -104,9 +104,9 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     level = levels[backtest_only(hw.Arm("ahead", model, levels[0])) is not None or seed % 2]
     ahead = level.predictions
     requests = read_labels(model.labels)
-    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), Means())
+    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), Resources())
     rest = hw.Level(level.features, hw.precomputed(ahead.freshness, keys=keys))
-    known = level_rows(model, requests, {"": rest}, Notes(), Means())[""].answered
+    known = level_rows(model, requests, {"": rest}, Notes(), Resources())[""].answered
     assert found[""].answered.all() if ahead.on_request else (found[""].answered == known).all()
     fitted = fit(model, found[""].frame.filter(found[""].answered), rows["paid"].to_numpy()[found[""].answered])
     expected = fitted.score(found[""].frame)
@@ -117,7 +117,7 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
         said, cuts = [], []
         for row in range(rows.height):
             t = int(requests.t[row])
-            job = precompute.Job(arm, fitted, "1", store, memory=random.choice([None, "4GB"]))
+            job = precompute.ScoringJob(arm, fitted, "1", store, memory=random.choice([None, "4GB"]))
             cuts.append(job.run(t).cut)
             request = {key: rows[key][row] for key in keys}
             one, many = reader.one(request, t), reader.many({key: [value] for key, value in request.items()}, 1, t)

@@ -11,7 +11,7 @@ from headwater.testing.conformance import bits
 from headwater.training import historical
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 ASKED = read_rows(pl.DataFrame({"user": [1, 2, 1, 9], "timestamp": [START + timedelta(hours=h) for h in (5, 6, 30, 31)]}), "timestamp")
@@ -56,7 +56,7 @@ def ask(tmp_path):
 
     def call(of, levels=None, rows=ASKED, cache=None):
         notes = Notes()
-        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, Means(cache=cache or hw.Cache(tmp_path / "cache")))
+        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, Resources(cache=cache or hw.Cache(tmp_path / "cache")))
         return {name: bits(frame) for name, frame in found.items()}, notes
 
     return call

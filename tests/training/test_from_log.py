@@ -11,7 +11,7 @@ from headwater.definitions.level import Level
 from headwater.errors import DataError
 from headwater.logs.outcome_journal import Outcomes
 from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import About
+from headwater.logs.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from headwater.training.from_log import NO_OUTCOME, TOO_LATE, FromLog, logged
 from tests.logs.conftest import about, at, home, many, micros, model, one, run  # noqa: F401 (fixtures)
@@ -35,7 +35,7 @@ def post(folder, *rows, of=None, keys=("user",)):
 
 def of_model(made=None, **more):
     made = made or model()
-    return About.of("predict", "shop", made.features, model=made.name, **({"version": "1"} | more))
+    return EntryContext.of("predict", "shop", made.features, model=made.name, **({"version": "1"} | more))
 
 
 def outcome(number, value, second, **more):
@@ -129,7 +129,7 @@ def test_a_request_that_came_after_its_outcome_was_known_is_left_out(tmp_path):
 
 def test_a_ranking_has_an_outcome_for_each_candidate(tmp_path):
     views = dict.fromkeys(["user"], "f")
-    of = About("rank", "shop", "user_v1", "churn", "1", features=(VISITS,), views=views, request=("user", "item"))
+    of = EntryContext("rank", "shop", "user_v1", "churn", "1", features=(VISITS,), views=views, request=("user", "item"))
     write(tmp_path, many(of, 1, [[1, 2, 3]], request={"user": [4, 4, 4], "item": ["a", "b", "c"]}, prediction=[0.3, 0.2, 0.1]))
     table = pl.DataFrame({"user": [1], "item": ["a"], "at": [at(0)], "left": [True]})
     made = model(table=table)
@@ -154,7 +154,7 @@ def test_versions_that_lack_a_feature_are_left_out_and_said(tmp_path):
 
 def test_a_model_without_predictions_takes_what_its_service_served(tmp_path):
     made = model(name="new")
-    of = About.of("features", "shop", made.features)
+    of = EntryContext.of("features", "shop", made.features)
     write(tmp_path, one(of, 1, prediction=None, how=None))
     post(tmp_path, outcome(1, True, 100))
     assert logged(made, FromLog.of(tmp_path, made), micros(1000)).features[VISITS].to_list() == [3]
@@ -188,7 +188,7 @@ def test_a_model_is_trained_on_what_was_served(tmp_path):
 
 def test_rows_of_a_level_are_those_that_were_served_at_it(tmp_path):
     made, daily = model(), Level(hw.batch("1d"))
-    fast, slow = of_model(made), About.of("predict", "shop", daily.service(made), model="churn", version="1", level="daily")
+    fast, slow = of_model(made), EntryContext.of("predict", "shop", daily.service(made), model="churn", version="1", level="daily")
     write(tmp_path, one(fast, 1), one(slow, 2), one(slow, 3))
     post(tmp_path, *(outcome(n, True, 100) for n in (1, 2, 3)))
     found = {}
@@ -236,7 +236,7 @@ def test_the_command(tmp_path, run):
         "import headwater as hw\nfrom headwater.testing.examples import churn\nproject = hw.Project('shop', [churn()])\n"
     )
     made = churn()
-    of = About.of("predict", "shop", made.features, model="churn", version="3")
+    of = EntryContext.of("predict", "shop", made.features, model="churn", version="3")
     write(tmp_path, *(one(of, n, (n, 1.5, n, None), statuses=["present", "present", "present", "empty"]) for n in range(4)))
     post(tmp_path, *(outcome(n, True, 50) for n in range(3)))
     done = run("dataset", "--from-log", tmp_path, "--output", "rows.parquet", "--as-of", LATER)

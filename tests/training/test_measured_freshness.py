@@ -12,7 +12,7 @@ from headwater.errors import DataError, DefinitionError
 from headwater.jobs.materialize import materialize_view
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import About
+from headwater.logs.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from tests.flow import frame, view_of
 from tests.logs.conftest import (
@@ -175,7 +175,7 @@ def test_a_batch_view_is_replayed_at_the_cut_that_was_served(tmp_path):
     labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
     store = hw.open_store(f"lmdb:{tmp_path}/online?size=100MB")
-    of, served, asked = About.of("predict", "project", model.features, model="model"), [], 5 * hour + 600
+    of, served, asked = EntryContext.of("predict", "project", model.features, model="model"), [], 5 * hour + 600
     materialize_view(view, store, micros(3 * hour + 1200))  # the job has not run for two hours
     with ServedLog(tmp_path) as log:
         served = serve(log, hw.OnlineFeatures(model.features, store), of, 1, {"key": 1}, asked).values

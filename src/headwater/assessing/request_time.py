@@ -40,7 +40,7 @@ from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.request_features import request_feature
 from headwater.training.requests import Requests
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 from headwater.training.train import in_time_order
 
 SHARES = (0.0, 0.01, 0.05, 0.2)
@@ -188,7 +188,7 @@ def _trial(asked: Asked) -> _Trial:
     fold = split_rows(by_list(requests, found), asked.split).folds[-1]
     wide = dataclasses.replace(model, features=_with_inputs(model.features))
     levels = {"stale": asked.stale[1], "fresh": asked.fresh[1]}
-    rows = level_rows(wide, requests, levels, Notes(), Means())
+    rows = level_rows(wide, requests, levels, Notes(), Resources())
     names = list(model.features.feature_names)
     metric = resolve([model.task_type.headline], model.task_kind)[0]
     fitter = Fitter(model, found, metric, frozenset(), {}, None, None, asked.seed)

@@ -42,7 +42,7 @@ from headwater.results.backtest_result import BacktestResult, Money, NewKeys
 from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.requests import Requests
-from headwater.training.resources import Means, Tick
+from headwater.training.resources import Resources, Tick
 from headwater.training.schema_check import check_model
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ class _Run:
         blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
         chosen = user_slices(slices, requests.frame, parts.test)
         if any(level.reads_history(self.model) for level in self.levels.values()):
-            chosen += cold_slices(self.model, requests, parts.test, cold_start, Means(self.threads, self.memory))
-        notes, means = Notes(), Means(self.threads, self.memory, self.tick)
+            chosen += cold_slices(self.model, requests, parts.test, cold_start, Resources(self.threads, self.memory))
+        notes, means = Notes(), Resources(self.threads, self.memory, self.tick)
         rows = of_levels.level_rows(self.model, requests, self.levels, notes, means)
         ranked = self._lists(requests, found, rows, parts.test, means)
         features_done = clock.stopwatch()
@@ -264,7 +264,7 @@ class _Run:
         return made | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in made}
 
     def _lists(
-        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, means: Means
+        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, means: Resources
     ) -> Mapping[str, Lists] | None:
         if found.groups is None:
             return None

@@ -21,7 +21,7 @@ from headwater.models.fit import Fitted
 from headwater.training.feature_frames import feature_frames
 from headwater.training.precomputed_rows import ahead_lists, in_turn
 from headwater.training.requests import Requests
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 _Made = tuple[pl.DataFrame, pl.DataFrame]  # group and item of each candidate, and their features
 _GROUP, _ITEM, _ROW = "__group", "__item", "__row"
@@ -56,7 +56,7 @@ class Lists:
 
 
 def lists(
-    model: Model, requests: Requests, groups: I64, levels: Mapping[str, Level], rows: Mapping[str, LevelRows], test: I64, means: Means
+    model: Model, requests: Requests, groups: I64, levels: Mapping[str, Level], rows: Mapping[str, LevelRows], test: I64, means: Resources
 ) -> dict[str, Lists]:
     """The lists of every level for the test rows, int64.
 
@@ -99,7 +99,7 @@ class _Asking:
     asks: Requests
     numbers: I64
     labelled: pl.DataFrame
-    means: Means
+    means: Resources
 
     def on_request(self, levels: Mapping[str, Level], some: I64) -> dict[str, _Made]:
         """The candidates of some lists at levels that predict on request; all levels share one pass over all that any of them finds."""

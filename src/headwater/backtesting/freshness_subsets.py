@@ -35,7 +35,7 @@ from headwater.results.estimate import LeakFinding
 from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.requests import Requests
-from headwater.training.resources import Means, Tick
+from headwater.training.resources import Resources, Tick
 
 Chosen = frozenset[str]
 """The names of the units that are fresh."""
@@ -106,7 +106,7 @@ class Mixtures:
         rows = {self.name(chosen): mixed_rows(self.model, stale, fresh, [u for u in self.units if u.name in chosen]) for chosen in new}
         levels = {self.name(chosen): self.level(chosen) for chosen in new}
         effort, groups = self.effort, self.outcomes.groups
-        means = Means(effort.threads, effort.memory)
+        means = Resources(effort.threads, effort.memory)
         ranked = None if groups is None else lists(self.model, self.requests, groups, levels, rows, self.test, means)
         trainer = Trainer(
             self._fitter, self.requests, self.parts, levels, rows, ranked, effort.refits, effort.threads, self._say, replays=False
@@ -178,7 +178,7 @@ class Mixtures:
     @cached_property
     def _ends(self) -> tuple[LevelRows, LevelRows]:
         """The features of the two levels, in one pass."""
-        means = Means(self.effort.threads, self.effort.memory, self.effort.tick)
+        means = Resources(self.effort.threads, self.effort.memory, self.effort.tick)
         found = level_rows(self.model, self.requests, {"stale": self.stale, "fresh": self.fresh}, Notes(), means)
         return found["stale"], found["fresh"]
 

@@ -31,7 +31,7 @@ from headwater.training.feature_frames import enriched_events, feature_frames
 from headwater.training.leak_checks import filter_columns, label_columns, label_known
 from headwater.training.precomputed_rows import reading
 from headwater.training.requests import Requests
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 _SAME = 0.9  # share of the labels' rows that must stand in a source's table for it to be the labels' own
 _ALONE = 0.95  # an AUC (or rank correlation) that no honest feature reaches by itself
@@ -156,7 +156,7 @@ def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, leve
         )
         for name, known in (("seen", _MINE), ("mature", _BOTH))
     ]
-    frame = feature_frames(FeatureService("audit", pair), requests, {"": Level()}, Notes(), Means(threads))[""]
+    frame = feature_frames(FeatureService("audit", pair), requests, {"": Level()}, Notes(), Resources(threads))[""]
     seen, mature = frame.get_columns()
     return np.asarray((seen > mature).to_numpy(), np.bool_)
 

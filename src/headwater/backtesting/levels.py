@@ -20,7 +20,7 @@ from headwater.results.estimate import Kind
 from headwater.training.feature_frames import feature_frames
 from headwater.training.precomputed_rows import left_out, reading, rows_of
 from headwater.training.requests import Requests
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +50,7 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
     return dict(levels)
 
 
-def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, means: Means) -> dict[str, LevelRows]:
+def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, means: Resources) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
     found = {}
@@ -67,7 +67,7 @@ def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], no
     return {name: found[name] for name in levels}
 
 
-def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, means: Means) -> LevelRows:
+def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, means: Resources) -> LevelRows:
     """What a job saw of the rows that it made a score for; the others have none, or are predicted on request."""
     made = rows_of(model, requests, level, notes, means)
     left = left_out(model, scoring)

@@ -22,7 +22,7 @@ from headwater.events.read_events import Notes
 from headwater.kernel.arrays import Bool
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import Requests
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 COLD_DAYS = 30
 
@@ -73,7 +73,7 @@ def check_cold_start(given: object) -> None:
         raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
-def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], means: Means) -> list[Slice]:
+def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], means: Resources) -> list[Slice]:
     """The requests that little is known of: of a ranking those of new items and first events; else, or if a view was named, cold keys."""
     rows = requests.take(np.flatnonzero(test))
     if model.ranking is not None and not isinstance(given, tuple):
@@ -84,7 +84,7 @@ def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple
     return [_cold("cold start", f"had fewer than {fewer} events", view, fewer, rows, means)]
 
 
-def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Means) -> list[Slice]:
+def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Resources) -> list[Slice]:
     """Relevance to items of which no event was known, and for every key but the item, lists that come with its first event."""
     views = {tuple(map(str, map(v.request_key, v.keys))): v for v in reversed(_keyed(model))}
     named = [
@@ -94,7 +94,7 @@ def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Means) -> 
     return [_cold(name, "had no event", views[keys], 1, rows, means) for name, keys in named]
 
 
-def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, means: Means) -> Slice:
+def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, means: Resources) -> Slice:
     """The rows whose key had fewer than so many events in the 30 days before them."""
     history = FeatureView(
         "history",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from headwater import permissions, settings
-from headwater.catalog.entry import Applied, Entry, Held, Key, Kind
+from headwater.catalog.entry import Applied, CatalogEntry, CatalogState, EntryKey, Kind
 from headwater.connectors import postgres
 from headwater.errors import CatalogError, UsageError
 
@@ -73,14 +73,14 @@ class Catalog:
     def __str__(self) -> str:
         return str(self._url.database) if self._sqlite else postgres.shown(self._url)
 
-    def held(self, project: str) -> Held:
+    def held(self, project: str) -> CatalogState:
         """What it holds of `project`: a consistent snapshot, even during an apply; nothing where there is no catalog yet.
 
         Raises:
             CatalogError: it cannot be read, or a newer headwater wrote it.
         """
         with self._reading() as connection:
-            return Held() if connection is None else _held(connection, project)
+            return CatalogState() if connection is None else _held(connection, project)
 
     def log(self, project: str) -> list[Applied]:
         """Every apply that changed something, the first one first."""
@@ -91,14 +91,14 @@ class Catalog:
         return [Applied(r.project, r.version, r.who, datetime.fromisoformat(r.at), tuple(json.loads(r.changes))) for r in rows]
 
     @contextmanager
-    def changing(self, project: str) -> Iterator[tuple[Held, Change]]:
+    def changing(self, project: str) -> Iterator[tuple[CatalogState, CatalogWriter]]:
         """What it holds of `project`, and its writer; no other process writes until the block ends, and an error rolls all back.
 
         Raises:
             CatalogError: another process has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
         """
         with self._writing() as connection:
-            yield _held(connection, project), Change(connection, project)
+            yield _held(connection, project), CatalogWriter(connection, project)
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection | None]:
@@ -165,13 +165,13 @@ class Catalog:
             raise CatalogError(f"the catalog {self} cannot be used: {error}") from error
 
 
-class Change:
+class CatalogWriter:
     """Writes to one project, within the transaction that has the lock."""
 
     def __init__(self, connection: sa.Connection, project: str) -> None:
         self._connection, self._project = connection, project
 
-    def put(self, entries: Sequence[Entry], version: int, at: datetime) -> None:
+    def put(self, entries: Sequence[CatalogEntry], version: int, at: datetime) -> None:
         """Write entries in place of those of their kinds and names."""
         for entry in entries:
             table = _OBJECTS.c
@@ -234,12 +234,12 @@ def _engine(url: sa.URL, wait: float) -> sa.Engine:
     return engine
 
 
-def _held(connection: sa.Connection, project: str) -> Held:
+def _held(connection: sa.Connection, project: str) -> CatalogState:
     version = connection.execute(sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)).scalar_one_or_none()
-    projects: dict[str, dict[Key, Entry]] = {project: {}}
+    projects: dict[str, dict[EntryKey, CatalogEntry]] = {project: {}}
     wanted = (_OBJECTS.c.project == project) | _OBJECTS.c.live
     for row in connection.execute(sa.select(_OBJECTS).where(wanted).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
-        entry = Entry(
+        entry = CatalogEntry(
             kind=cast("Kind", row.kind),
             name=row.name,
             fingerprint=row.fingerprint,
@@ -250,4 +250,4 @@ def _held(connection: sa.Connection, project: str) -> Held:
             applied_at=datetime.fromisoformat(row.applied_at),
         )
         projects.setdefault(row.project, {})[entry.key] = entry
-    return Held(version or 0, projects.pop(project), projects)
+    return CatalogState(version or 0, projects.pop(project), projects)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headwater.catalog.entry import Entries, Entry, Held, Key, Kind
+from headwater.catalog.entry import CatalogEntry, CatalogState, Entries, EntryKey, Kind
 from headwater.catalog.serialize import HIDDEN, is_said
 from headwater.definitions.readable import Readable
 from headwater.errors import listed
@@ -17,7 +17,7 @@ _SHOWN = 90  # characters of a value
 
 
 @dataclass(frozen=True)
-class Change(Readable):
+class DefinitionChange(Readable):
     """One definition that is added, changed or removed.
 
     Args:
@@ -34,12 +34,12 @@ class Change(Readable):
     needs_backfill: bool = False
 
     @property
-    def key(self) -> Key:
+    def key(self) -> EntryKey:
         """The kind and name of what changes."""
-        return Key(self.kind, self.name)
+        return EntryKey(self.kind, self.name)
 
 
-def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change, ...]:
+def changes(held: CatalogState, new: Entries, trained: Collection[str]) -> tuple[DefinitionChange, ...]:
     """The differences between `new` and the catalog: by kind, then by name.
 
     trained: the names of the models that were trained; what a model reads that is only defined can change without breaking it.
@@ -50,12 +50,16 @@ def changes(held: Held, new: Entries, trained: Collection[str]) -> tuple[Change,
     for key in sorted({*old, *new}, key=lambda key: (_ORDER.index(key.kind), key.name)):
         before, after = old.get(key), new.get(key)
         if after is None:
-            differences.append(Change(key.kind, key.name, "removed"))
+            differences.append(DefinitionChange(key.kind, key.name, "removed"))
         elif before is None:
-            differences.append(Change(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored))
+            differences.append(
+                DefinitionChange(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored)
+            )
         elif before.says != after.says:
             details = tuple(_details(before, after, old, new))
-            differences.append(Change(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored))
+            differences.append(
+                DefinitionChange(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored)
+            )
     reported: set[str] = set()  # a feature that a view lost is not told again of the service
     return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, reported))) for change in differences)
 
@@ -66,7 +70,7 @@ _ORDER = ("source", "view", "http", "service", "labels", "model", "level")
 # ---------------------------------------------------------------- differences
 
 
-def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
+def _details(before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries) -> Iterator[str]:
     fields = dict.fromkeys([*before.definition, *after.definition])
     for name in fields:
         old_value, new_value = before.definition.get(name), after.definition.get(name)
@@ -88,12 +92,12 @@ def _details(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterato
         yield from _of_state(before, after, old, new)
 
 
-def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterator[str]:
+def _of_state(before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries) -> Iterator[str]:
     """What follows for the stored state of a view, where its own fields do not show it."""
     if before.tiles == after.tiles:
         yield "the stored state stays"
         return
-    source = Key("source", str(after.definition["source"]))
+    source = EntryKey("source", str(after.definition["source"]))
     if before.definition["source"] == source.name and _tiles_fields(before) == _tiles_fields(after):
         fields = [] if source not in old or source not in new else _fields(old[source].definition, new[source].definition)
         yield (
@@ -105,14 +109,14 @@ def _of_state(before: Entry, after: Entry, old: Entries, new: Entries) -> Iterat
         yield "its state is rebuilt for the stream, seeded from history"
 
 
-def _tiles_fields(entry: Entry) -> list[object]:
+def _tiles_fields(entry: CatalogEntry) -> list[object]:
     features = entry.definition["features"]
     assert isinstance(features, Mapping)
     ttl = "ttl" in entry.definition
     return [entry.definition["keys"], list(features.values()), ttl, _is_batch(entry) and entry.definition["freshness"]]
 
 
-def _is_batch(entry: Entry) -> bool:
+def _is_batch(entry: CatalogEntry) -> bool:
     return str(entry.definition["freshness"]).startswith("batch")
 
 
@@ -168,7 +172,7 @@ def shown(value: object) -> str:
 # ---------------------------------------------------------------- what breaks
 
 
-def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str], reported: set[str]) -> Iterator[str]:
+def _breaking(change: DefinitionChange, held: CatalogState, new: Entries, trained: Collection[str], reported: set[str]) -> Iterator[str]:
     old = held.live.get(change.key)
     if old is None or change.kind not in ("view", "http", "service"):
         return
@@ -184,7 +188,7 @@ def _breaking(change: Change, held: Held, new: Entries, trained: Collection[str]
             yield f"{' and '.join(who)} {verb} {listed(name for name in names if lost[name] == reason)}, {reason}"
 
 
-def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
+def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
     """By full name, what becomes of the features that are no longer what they were."""
     features = old.definition["features"]
     assert isinstance(features, Mapping)
@@ -209,7 +213,7 @@ def _lost_of_view(old: Entry, new: Entry | None) -> dict[str, str]:
     return lost
 
 
-def _lost_of_http(old: Entry, new: Entry | None) -> dict[str, str]:
+def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
     """The same of what a third party is asked for."""
     features = old.definition["features"]
     assert isinstance(features, Mapping)
@@ -226,10 +230,10 @@ def _lost_of_http(old: Entry, new: Entry | None) -> dict[str, str]:
     }
 
 
-_LOST: Mapping[str, Callable[[Entry, Entry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
+_LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
 
 
-def _lost_of_service(old: Entry, new: Entry | None, reported: set[str]) -> dict[str, str]:
+def _lost_of_service(old: CatalogEntry, new: CatalogEntry | None, reported: set[str]) -> dict[str, str]:
     before = old.definition["features"]
     after = {} if new is None else new.definition["features"]
     assert isinstance(before, Mapping)
@@ -239,7 +243,7 @@ def _lost_of_service(old: Entry, new: Entry | None, reported: set[str]) -> dict[
     return {name: reason for name, reason in lost.items() if name not in reported}
 
 
-def _readers(old: Entry, held: Held, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+def _readers(old: CatalogEntry, held: CatalogState, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     """The trained models that read features of a view or service as it was: those that stay, and those of other projects that share it."""
     for key, entry in held.live.items():
         if key.kind == "model" and key in new and key.name in trained:
@@ -252,9 +256,9 @@ def _readers(old: Entry, held: Held, new: Entries, trained: Collection[str]) -> 
                     yield f"model {key.name} of project {project}", _read(entry, old, entries)
 
 
-def _read(model: Entry, old: Entry, entries: Entries) -> list[str]:
+def _read(model: CatalogEntry, old: CatalogEntry, entries: Entries) -> list[str]:
     """The full names of the features of `old` that a model reads."""
-    service = entries.get(Key("service", str(model.definition["features"])))
+    service = entries.get(EntryKey("service", str(model.definition["features"])))
     if service is None:
         return []
     reads, features = service.definition["reads"], service.definition["features"]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 Kind = Literal["source", "view", "http", "service", "labels", "model", "level"]
 
 
-class Key(NamedTuple):
+class EntryKey(NamedTuple):
     """Names are unique within their kind."""
 
     kind: Kind
@@ -19,7 +19,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """One definition of a project.
 
     `definition` is what it says, JSON-ready, naming other definitions rather than holding them; `fingerprint` is of all that it is made
@@ -37,9 +37,9 @@ class Entry:
     applied_at: datetime | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> EntryKey:
         """Its kind and name."""
-        return Key(self.kind, self.name)
+        return EntryKey(self.kind, self.name)
 
     @property
     def says(self) -> tuple[str, str | None]:
@@ -47,11 +47,11 @@ class Entry:
         return json.dumps(self.definition), self.tiles
 
 
-Entries = Mapping[Key, Entry]
+Entries = Mapping[EntryKey, CatalogEntry]
 
 
 @dataclass(frozen=True)
-class Held:
+class CatalogState:
     """What a catalog holds of one project, removed entries included, and the live entries of the other projects in it."""
 
     version: int = 0

@@ -8,8 +8,8 @@ from os import PathLike
 
 from headwater import clock
 from headwater.catalog.database import Catalog
-from headwater.catalog.diff import Change, changes
-from headwater.catalog.entry import Entry, Held
+from headwater.catalog.diff import DefinitionChange, changes
+from headwater.catalog.entry import CatalogEntry, CatalogState
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.serialize import describe
@@ -44,7 +44,7 @@ class Plan(Readable):
     project: str
     catalog: str
     version: int
-    changes: tuple[Change, ...]
+    changes: tuple[DefinitionChange, ...]
     lints: tuple[Lint, ...]
     unchanged: int
     applied: int | None = None
@@ -184,7 +184,7 @@ def apply(
     return replace(planned, applied=version if done else None, kept=kept)
 
 
-def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Entry]:
+def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, CatalogEntry]:
     """The views of a project as they were last applied, by name: what a pipeline may run, each with its `tiles` fingerprint.
 
     A view at a freshness that only a level gives it stands under `view@level`.
@@ -219,7 +219,7 @@ def _catalog(catalog: CatalogLike | None) -> Catalog:
     return catalog if isinstance(catalog, Catalog) else Catalog(catalog)
 
 
-def _plan(project: Project, catalog: Catalog, held: Held, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
+def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
     new = describe(project)
     differences = changes(held, new, frozenset(model for model, _ in registry.arms()))
     same = len(new) - sum(change.action != "removed" for change in differences)
@@ -247,9 +247,9 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
         )
 
 
-def _differs(entry: Entry, held: Entry | None) -> bool:
+def _differs(entry: CatalogEntry, held: CatalogEntry | None) -> bool:
     return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
 
 
-def _as_dict(change: Change) -> dict[str, object]:
+def _as_dict(change: DefinitionChange) -> dict[str, object]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(change).items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headwater.catalog.diff import Change
-from headwater.catalog.entry import Entries, Entry, Held, Key
+from headwater.catalog.diff import DefinitionChange
+from headwater.catalog.entry import CatalogEntry, CatalogState, Entries, EntryKey
 from headwater.definitions.freshness import Streaming
 
 
-def rebuilds(held: Held, new: Entries, differences: Sequence[Change]) -> dict[str, str]:
+def rebuilds(held: CatalogState, new: Entries, differences: Sequence[DefinitionChange]) -> dict[str, str]:
     """By the name of each view whose records are filled from archive and history by the next `headwater ingest`: why."""
     changed = {change.key: change for change in differences}
     reasons = {}
@@ -21,12 +21,12 @@ def rebuilds(held: Held, new: Entries, differences: Sequence[Change]) -> dict[st
     return reasons
 
 
-def _reason(entry: Entry, held: Held, change: Change | None, new: Entries) -> str | None:
+def _reason(entry: CatalogEntry, held: CatalogState, change: DefinitionChange | None, new: Entries) -> str | None:
     if change is not None and change.action == "added":
         return "it was applied before, and may have missed events since" if entry.key in held.entries else "it is new"
     if change is not None and change.needs_backfill:
         return "; ".join(detail for detail in change.details if detail != "the stored state stays") or "its definition changed"
-    source = Key("source", str(entry.definition["source"]))
+    source = EntryKey("source", str(entry.definition["source"]))
     before, after = (_stream(entries.get(source)) for entries in (held.live, new))
     if before == after or before is None or after is None:
         return None
@@ -35,6 +35,6 @@ def _reason(entry: Entry, held: Held, change: Change | None, new: Entries) -> st
     return f"the stream of its source {source.name} has other columns, types or formats, where the view reads them"
 
 
-def _stream(entry: Entry | None) -> Mapping[str, object] | None:
+def _stream(entry: CatalogEntry | None) -> Mapping[str, object] | None:
     stream = None if entry is None else entry.definition.get("stream")
     return stream if isinstance(stream, Mapping) else None

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from headwater.catalog.entry import Entries, Entry, Key
+from headwater.catalog.entry import CatalogEntry, Entries, EntryKey
 from headwater.definitions.base import Definition, canonical
 from headwater.definitions.columns import DTYPES, output_name
 from headwater.definitions.connectors import Table
@@ -34,20 +34,20 @@ def describe(project: Project) -> Entries:
     Raises:
         DefinitionError: two feature services or labels of one name that differ.
     """
-    by_key: dict[Key, Entry] = {}
+    by_key: dict[EntryKey, CatalogEntry] = {}
     only = replayed(project)
     entries = [
-        *(Entry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
-        *(Entry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
-        *(Entry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
+        *(CatalogEntry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
+        *(CatalogEntry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
+        *(CatalogEntry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
         *(
-            Entry("view", at_level.name, at_level.view.fingerprint, _view(at_level.view), at_level.view.tiles_fingerprint)
+            CatalogEntry("view", at_level.name, at_level.view.fingerprint, _view(at_level.view), at_level.view.tiles_fingerprint)
             for at_level in _of_levels(project)
         ),
-        *(Entry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
-        *(Entry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
-        *(Entry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
-        *(Entry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
+        *(CatalogEntry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
+        *(CatalogEntry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
+        *(CatalogEntry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
+        *(CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
     ]
     for entry in entries:
         if by_key.setdefault(entry.key, entry).fingerprint != entry.fingerprint:

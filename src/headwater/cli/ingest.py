@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headwater.definitions.project import Project
     from headwater.definitions.source import Source
     from headwater.ingestion.committed import Committed
-    from headwater.ingestion.source_ingestor import Limits
+    from headwater.ingestion.source_ingestor import IngestLimits
 
 _EVERY = 0.5  # seconds between two looks of the live line
 
@@ -28,12 +28,12 @@ _EVERY = 0.5  # seconds between two looks of the live line
 def run(given: Given, screen: Screen) -> None:
     """Ingest until told to stop."""
     project = load(given.project).project
-    from headwater.ingestion.source_ingestor import Limits
+    from headwater.ingestion.source_ingestor import IngestLimits
     from headwater.serving.process.ingest_process import ingest
 
     if given.batch < 1 or given.linger < 0:
         raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
-    limits = Limits(
+    limits = IngestLimits(
         batch=given.batch,
         linger=given.linger,
         future=given.max_future_skew,
@@ -83,7 +83,7 @@ def _announce(project: Project, given: Given, screen: Screen) -> None:
         screen.say(f"source {source.name}: {source.stream}{where}")
 
 
-def _replay(project: Project, given: Given, limits: Limits, tally: _Tally, screen: Screen) -> None:
+def _replay(project: Project, given: Given, limits: IngestLimits, tally: _Tally, screen: Screen) -> None:
     """Play histories, as `hw.replay` does."""
     start, dots, end = given.replay.partition("..")
     if not dots or not start or not end:

@@ -13,7 +13,7 @@ from headwater.cli.screen import Screen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.jobs.compact_views import Kept
+    from headwater.jobs.compact_views import CompactedView
 
 
 def compact(given: Given, screen: Screen) -> None:
@@ -33,13 +33,13 @@ def compact(given: Given, screen: Screen) -> None:
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 
 
-def _said(one: Kept) -> dict[str, object]:
+def _said(one: CompactedView) -> dict[str, object]:
     before, after = one.compaction.before, one.compaction.after
     sizes = {"records_before": before.records, "records": after.records, "bytes_before": before.bytes, "bytes": after.bytes}
     return {"view": one.view, **sizes, "tiles_before": before.tiles, "tiles": after.tiles, "busy": one.compaction.busy}
 
 
-def _table(kept: list[Kept]) -> RenderableType:
+def _table(kept: list[CompactedView]) -> RenderableType:
     from rich import box
     from rich.table import Table
 

@@ -32,10 +32,10 @@ from headwater.erasure.erase_logs import (
 )
 from headwater.erasure.erase_stream import StreamState, partitions
 from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
-from headwater.erasure.receipt import Journal, Receipt
+from headwater.erasure.receipt import ErasureJournal, Receipt
 from headwater.errors import StoreError, UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, Roller
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
 from headwater.monitoring.orphans import spelt
@@ -95,7 +95,7 @@ def erase(
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
     with opened_for(project.name, url) as mine:
         erased = _checked(project, key, mine)
-        journal = Journal.begin(project.name, erased.texts, _shown(url), home, dry_run=dry_run)
+        journal = ErasureJournal.begin(project.name, erased.texts, _shown(url), home, dry_run=dry_run)
         journal.forget_unreplaced()
         _Erasure(project, erased, mine, home, journal, wait).run()
     return journal.receipt
@@ -104,7 +104,7 @@ def erase(
 class _Erasure:
     """The steps of one erasure, in their order. Each leaves nothing to do when it is run again."""
 
-    def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: Journal, wait: float) -> None:
+    def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: ErasureJournal, wait: float) -> None:
         self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
         self.views = [dataclasses.replace(stored_view, view=placed(store, stored_view.view)) for stored_view in stored(project)]
         self.requests = request_keys(project, key)
@@ -251,7 +251,7 @@ class _Erasure:
 
     def _partition(self, acceptance: Acceptance, partition: str | None, archive: Roller) -> Mapping[str, int]:
         source = acceptance.source
-        shard = Shard(acceptance, self.store, partition)
+        shard = PartitionWriter(acceptance, self.store, partition)
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
         state = StreamState(shard, self.key, self.folder, tokens)
         if not state.archived and shard.progress.counts.get("accepted", 0):
@@ -268,7 +268,7 @@ class _Erasure:
         source = acceptance.source
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
         partition = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
-        state = StreamState(Shard(acceptance, self.store, partition), self.key, None, tokens)
+        state = StreamState(PartitionWriter(acceptance, self.store, partition), self.key, None, tokens)
         for space, roller in rollers.items():
             for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
                 rows = pl.read_parquet(path, hive_partitioning=False)

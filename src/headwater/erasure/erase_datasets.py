@@ -14,11 +14,11 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater.erasure.key_match import ErasedKey, any_matches
-from headwater.erasure.receipt import Journal, MarkedManifest
+from headwater.erasure.receipt import ErasureJournal, MarkedManifest
 from headwater.training.dataset_manifests import DATASETS, ERASED
 
 
-def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: Journal) -> int:
+def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> int:
     """Mark each known manifest with a rewritten file, or whose training set has the key; the number marked.
 
     A manifest that was moved or deleted is passed over.

@@ -17,7 +17,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import served
 from headwater.engine.checkpoint import lock
 from headwater.erasure.key_match import ErasedKey, any_matches
-from headwater.erasure.receipt import Journal
+from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import StoreError
 from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
 from headwater.logs.serving_log_files import SERVED
@@ -41,7 +41,7 @@ def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
     return list({tuple(sorted(named_key.texts.items())): named_key for named_key in keys}.values())
 
 
-def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
+def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
     """Rewrite the files of the serving log without the rows of the key."""
     for path in sorted((folder / SERVED).rglob("*.parquet")):
         if not any_matches(keys, _columns(path, keys)).any():
@@ -51,7 +51,7 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> N
         journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)))
 
 
-def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: Journal) -> None:
+def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
     """Rewrite the files of third parties' answers without those that a request of the key was given."""
     for path in sorted((folder / ANSWERS).rglob("*.parquet")):
         rows = pl.read_parquet(path, hive_partitioning=False)
@@ -73,7 +73,7 @@ def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
     return gone - stay
 
 
-def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: Journal) -> Mapping[str, int]:
+def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: ErasureJournal) -> Mapping[str, int]:
     """Remove posted outcomes of the key from the journals and files of all labels; how many.
 
     Raises:

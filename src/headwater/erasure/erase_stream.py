@@ -26,7 +26,7 @@ from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import history_before
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.dedup_index import WIDTH, words
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.orphans import spelt
@@ -42,7 +42,7 @@ _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Found:
+class StreamMatches:
     """What a partition holds of a key: rows by place, the changes that remove them, and tokens of the ids of erased change images."""
 
     rows: Mapping[str, int]
@@ -59,13 +59,13 @@ class StreamState:
         tokens: of the ids of change images that an earlier run found.
     """
 
-    def __init__(self, shard: Shard, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
+    def __init__(self, shard: PartitionWriter, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
         self.shard, self.key, self.folder, self.store = shard, key, folder, shard.store
         self.acceptance: Acceptance = shard.acceptance
         self.stream = StreamRows(self.acceptance, key)
         self.known_tokens = tokens
 
-    def find(self) -> Found:
+    def find(self) -> StreamMatches:
         """Look for the key."""
         rows: Counter[str] = Counter()
         changes: dict[bytes, bytes | None] = {}
@@ -88,9 +88,9 @@ class StreamState:
         if self.shard.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
             # a process that fills views from the archive is fenced, and restarts with the remaining rows
             changes = {keyspace.filling(self.shard.source.name, self.shard.partition): secrets.token_bytes(16), **changes}
-        return Found(+rows, changes, frozenset(self.tokens) if self.shard.corrections is not None else frozenset(), unread)
+        return StreamMatches(+rows, changes, frozenset(self.tokens) if self.shard.corrections is not None else frozenset(), unread)
 
-    def erase(self) -> Found:
+    def erase(self) -> StreamMatches:
         """Remove the matches.
 
         Raises:
@@ -112,7 +112,7 @@ class StreamState:
             f"the stream of source {self.shard.source.name!r} is written too often to be erased from; stop `headwater ingest`"
         )
 
-    def _commit(self, matches: Found) -> None:
+    def _commit(self, matches: StreamMatches) -> None:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
         shard, pairs = self.shard, iter(matches.changes.items())
         progress, erased = shard.progress, sum(int(mask.sum()) for _, mask in self.archived)

@@ -86,14 +86,14 @@ class Receipt(msgspec.Struct):
 
 
 @dataclass
-class Journal:
+class ErasureJournal:
     """A receipt that is being written, at `path`; None writes nothing, as a dry run."""
 
     receipt: Receipt
     path: Path | None
 
     @staticmethod
-    def begin(project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool) -> Journal:
+    def begin(project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool) -> ErasureJournal:
         """The journal of an unfinished erasure of this key from this store, or a new one.
 
         Raises:
@@ -103,7 +103,7 @@ class Journal:
         for path in sorted(erasures.glob("*.json")) if not dry_run else ():
             receipt = read_receipt(path)
             if receipt.finished_at is None and receipt.store == store and receipt.key_hash == _hash(receipt.salt, key):
-                return Journal(receipt, path)
+                return ErasureJournal(receipt, path)
         salt = secrets.token_hex(16)
         now = clock.now()
         receipt = Receipt(
@@ -116,7 +116,7 @@ class Journal:
             store=store,
             folder=str(folder.absolute()),
         )
-        journal = Journal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
+        journal = ErasureJournal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
         if journal.path is not None:
             permissions.own_folder(erasures)
             receipt.path = str(journal.path.absolute())

@@ -27,9 +27,9 @@ from headwater.events.read_events import Notes, Reach, read_events
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import revalidate as rejudging
 from headwater.ingestion.archive import Roller
-from headwater.ingestion.change_bootstrap import Past, images_before
-from headwater.ingestion.change_state import Corrections
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.change_bootstrap import ChangeHistory, images_before
+from headwater.ingestion.change_state import ChangeState
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Accepted, First, Logs, rejudge
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import Changes, OnlineStore, keyspace
@@ -42,18 +42,18 @@ _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
 
 
-def new_views(shard: Shard) -> list[ViewTiles]:
+def new_views(shard: PartitionWriter) -> list[ViewTiles]:
     """The views of a shard whose records are not whole, miss a commit, or are made of columns of other types."""
     return [tiles for tiles in shard.acceptance.tiles if not _is_kept(shard, tiles)]
 
 
-def _is_kept(shard: Shard, tiles: ViewTiles) -> bool:
+def _is_kept(shard: PartitionWriter, tiles: ViewTiles) -> bool:
     name = tiles.view.tiles_fingerprint
     state = read_state(shard.store, name, shard.partition)
     return state is not None and shard.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
 
 
-def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
+def seed(shard: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
     """Fill the views whose records are not whole with their past, as of `now`, microseconds; how many events each was given.
 
     logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
@@ -92,7 +92,7 @@ def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[
         token = secrets.token_bytes(16)
         shard.store.commit({keyspace.filling(shard.source.name, shard.partition): token}, _unmoved(shard))
         shard.filling = token
-    counts, past = {}, _Past(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
+    counts, past = {}, _ViewHistory(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
         state_key = keyspace.state(name, shard.partition)
@@ -107,7 +107,7 @@ def seed(shard: Shard, logs: Logs, now: int, *, replayed: bool = False) -> dict[
     return counts
 
 
-def _keep(shard: Shard, kept: Sequence[ViewTiles]) -> None:
+def _keep(shard: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
     """Have only these views count as maintained, before anything of the others is touched."""
     names = [tiles.view.tiles_fingerprint for tiles in kept]
     if not shard.progress.sequence:
@@ -129,7 +129,7 @@ def first_ids(store: OnlineStore, source: Source) -> First:
     return None if shared is None else (shared[1], until)
 
 
-def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
+def _begun(shard: PartitionWriter, archive: Roller, T: int) -> Begun | None:
     """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
     key = keyspace.begun(shard.source.name)
     stored = shard.store.get([key])[0]
@@ -145,10 +145,10 @@ def _begun(shard: Shard, archive: Roller, T: int) -> Begun | None:
 
 
 @dataclass(frozen=True)
-class _Past:
+class _ViewHistory:
     """The history before a view starts, as of T."""
 
-    shard: Shard
+    shard: PartitionWriter
     logs: Logs
     begun: Begun | None
     T: int
@@ -161,16 +161,16 @@ class _Past:
         chunks = chain((rows() for rows in history), self._archived())
         return sum(_add(self.shard, tiles, rows, self.T, self._through - left) for left, rows in zip(count(most, -1), chunks, strict=False))
 
-    def fill_with_images(self, tiles: ViewTiles, corrections: Corrections) -> int:
+    def fill_with_images(self, tiles: ViewTiles, corrections: ChangeState) -> int:
         """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
         images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
-        past = Past(corrections, images, self.T)
+        past = ChangeHistory(corrections, images, self.T)
         return sum(
             _add(self.shard, tiles, events, self.T, self._through - left, changes)
             for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
         )
 
-    def _images(self, corrections: Corrections) -> list[pl.DataFrame]:
+    def _images(self, corrections: ChangeState) -> list[pl.DataFrame]:
         """Those of the history that were known when the stream began.
 
         Raises:
@@ -260,7 +260,7 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})) -> int:
+def _add(shard: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})) -> int:
     events = events.filter(pl.col(TIME) < T)
     if not events.height and not also:
         return 0
@@ -271,7 +271,7 @@ def _add(shard: Shard, tiles: ViewTiles, events: pl.DataFrame, T: int, through: 
     return events.height
 
 
-def _clear(shard: Shard, tiles: ViewTiles) -> None:
+def _clear(shard: PartitionWriter, tiles: ViewTiles) -> None:
     end = b"" if shard.partition is None else b"\0" + shard.partition.encode()
     keys = [key for key, _ in shard.store.scan(keyspace.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
     keys += [key for key, _ in shard.store.scan(keyspace.events(tiles.view.tiles_fingerprint, shard.partition))]
@@ -279,7 +279,7 @@ def _clear(shard: Shard, tiles: ViewTiles) -> None:
         shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(shard))
 
 
-def _unmoved(shard: Shard) -> Changes:
+def _unmoved(shard: PartitionWriter) -> Changes:
     """What the store holds unless another process writes to the partition or fills its views.
 
     Raises:

@@ -11,7 +11,7 @@ from headwater.errors import DataError
 from headwater.events.change_images import folded
 from headwater.events.read_events import BEFORE
 from headwater.events.selection import IDENT, KNOWN, TIME
-from headwater.ingestion.change_state import Corrections, entries_of, latest_of, tokens_of
+from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
 from headwater.ingestion.validate import Acceptance
 from headwater.state.view_tiles import ViewTiles
 
@@ -34,13 +34,13 @@ def images_before(acceptance: Acceptance, until: int) -> pl.DataFrame:
     return images
 
 
-class Past:
+class ChangeHistory:
     """All images of the past, and the events that they state.
 
     T: events that no window reaches as of then are left out.
     """
 
-    def __init__(self, corrections: Corrections, images: pl.DataFrame, T: int) -> None:
+    def __init__(self, corrections: ChangeState, images: pl.DataFrame, T: int) -> None:
         self.corrections, self.images = corrections, images
         source = corrections.acceptance.source
         self.found = folded(images[:0], np.empty(0, np.bool_), images, source)

@@ -23,7 +23,7 @@ from headwater.events.read_events import BEFORE
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import record_outcomes as fates
 from headwater.ingestion.dedup_index import words
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
 from headwater.online_stores import OnlineStore, keyspace
@@ -36,17 +36,17 @@ _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImageBatch:
     """Images that came together, none of the future; where to say what became of each record, int8; and as what they are counted."""
 
-    records: Records
+    records: RecordBatch
     arrived: Arrived
     fates: NDArray[np.int8]
     counted: str = "accepted"
 
 
 @dataclass
-class Outcome:
+class MergedChanges:
     """What a commit makes of images.
 
     come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead letters. changes: of the store.
@@ -60,7 +60,7 @@ class Outcome:
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
 
 
-class Corrections:
+class ChangeState:
     """The events of a shard that can be taken back.
 
     name: of the shard. schema: the columns of an image.
@@ -147,10 +147,10 @@ class Corrections:
         return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
 
 
-class Change:
+class ImageMerge:
     """The images of one commit, at `now`, merged with the stored ones; later ones are held `until` their time."""
 
-    def __init__(self, corrections: Corrections, brought: Sequence[Brought], now: int, until: int) -> None:
+    def __init__(self, corrections: ChangeState, brought: Sequence[ImageBatch], now: int, until: int) -> None:
         self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
         self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in brought)])
         tokens = tokens_of(self.came[IDENT])
@@ -164,7 +164,7 @@ class Change:
         self.event_of = {token: event for event, token in self.token_of.items()}
         self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
 
-    def settle(self, number: int) -> Outcome:
+    def settle(self, number: int) -> MergedChanges:
         """What the commit makes of them; `number` is the commit's own."""
         merged = self.folded
         lost = np.flatnonzero(merged.changed & (merged.before >= 0))
@@ -173,7 +173,7 @@ class Change:
         self._move(gone, lost, None)
         self._move(come, won, b"")
         timed = pl.col(TIME).is_not_null()
-        outcome = Outcome(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
+        outcome = MergedChanges(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
         outcome.counts["corrected"] = int((merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum())
         outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
         self._part(outcome)
@@ -186,7 +186,7 @@ class Change:
             outcome.changes |= moved
         return outcome
 
-    def renewed(self, outcome: Outcome, sequence: int) -> dict[bytes, bytes | None]:
+    def renewed(self, outcome: MergedChanges, sequence: int) -> dict[bytes, bytes | None]:
         """The records of every view, complete through `sequence`, with what comes and without what goes."""
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.kept.acceptance.tiles:
@@ -217,7 +217,7 @@ class Change:
             stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
             self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
 
-    def _part(self, outcome: Outcome) -> None:
+    def _part(self, outcome: MergedChanges) -> None:
         """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
         merged, held = self.folded, self.held.height
         archived, again, older, passed = (mask[held:] for mask in _parted(merged, self.both[BEFORE].to_numpy(), held))
@@ -269,12 +269,12 @@ def entries_of(images: pl.DataFrame, merged: Folded, numbers: I64, latest: I64) 
     return {event: kept.Entry(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
 
 
-def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> Brought:
+def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> ImageBatch:
     """Images that waited for their time."""
     none = np.empty(0, np.int64)
-    records = Records([], none, none, none, {}, frame=rows)
+    records = RecordBatch([], none, none, none, {}, frame=rows)
     arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, none)
-    return Brought(records, arrived, np.zeros(rows.height, np.int8), counted)
+    return ImageBatch(records, arrived, np.zeros(rows.height, np.int8), counted)
 
 
 def tokens_of(ids: pl.Series) -> list[bytes]:

@@ -25,8 +25,8 @@ from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.record_outcomes import ACCEPTED, FILTERED, HELD, REFUSED
 from headwater.ingestion.record_outcomes import COPY as DUPLICATE
-from headwater.ingestion.source_ingestor import LEASE, Intake, Limits, streamed
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import LEASE, IngestLimits, SourceIngestor, streamed
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance
 from headwater.online_stores import OnlineStore, keyspace, opened
 from headwater.state import frame_codec
@@ -118,7 +118,7 @@ def replay_dead_letters(
     store: OnlineStore | str | None = None,
     folder: Path | None = None,
     dry_run: bool = False,
-    limits: Limits | None = None,
+    limits: IngestLimits | None = None,
 ) -> Replayed:
     """Send refused records of a source through acceptance again, as received now; each is taken in at most once.
 
@@ -135,7 +135,7 @@ def replay_dead_letters(
         UsageError: the project has no such source, or nothing streams it.
         StoreError: the store cannot be written, or another process ingests into it.
     """
-    home, limits = settings.home() if folder is None else folder, limits or Limits()
+    home, limits = settings.home() if folder is None else folder, limits or IngestLimits()
     views = {
         stored_view.name: (stored_view, views)
         for stored_view, views in streamed([stored_view.view for stored_view in stored(project)]).items()
@@ -145,7 +145,7 @@ def replay_dead_letters(
         raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
     chosen = which or DeadLetterFilter()
     with opened(store, readonly=dry_run) as mine, nullcontext() if mine.partitioned or dry_run else mine.lease(LEASE, wait=limits.wait):
-        intake = None if dry_run else Intake(origin, views[source][1], mine, home, limits)
+        intake = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
         acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.future, "future"))
         total = Replayed(source, 0, 0)
         for partition in _partitions(mine, source):
@@ -174,7 +174,7 @@ def _of_writer(store: OnlineStore, source: str, partition: str | None, folder: P
     return letters.with_columns(pl.col("replayed").fill_null(value=False)).drop("_own")
 
 
-def _taken(intake: Intake, partition: str | None, rows: pl.DataFrame) -> Replayed:
+def _taken(intake: SourceIngestor, partition: str | None, rows: pl.DataFrame) -> Replayed:
     """Commit some records, and which of them were taken in."""
     if not rows.height:
         return Replayed("", 0, 0)
@@ -200,13 +200,13 @@ def _tried(acceptance: Acceptance, rows: pl.DataFrame) -> Replayed:
     return Replayed("", 0, 0, outcomes, Counter(arrived.dead["reason"].to_list()))
 
 
-def _records(rows: pl.DataFrame) -> Records:
+def _records(rows: pl.DataFrame) -> RecordBatch:
     """Refused records as if they came now; no offset is moved."""
     names = [AGAIN + name.removeprefix(AGAIN) for name in rows[PARTITION].unique(maintain_order=True)]
     position = {name: n for n, name in enumerate(names)}
     index = np.array([position[AGAIN + name.removeprefix(AGAIN)] for name in rows[PARTITION]], np.int64)
     at = np.full(rows.height, clock.now_micros())
-    return Records(names, index, rows[OFFSET].to_numpy(), at, {}, rows["payload"].to_list())
+    return RecordBatch(names, index, rows[OFFSET].to_numpy(), at, {}, rows["payload"].to_list())
 
 
 def _sum(total: Replayed, done: Replayed, records: int, before: int) -> Replayed:

@@ -17,7 +17,7 @@ _SPANS = 24  # of the horizon: a merged block holds ids of one of these parts of
 
 
 @dataclass(frozen=True)
-class _Block:
+class _IdBlock:
     """One key of the store: the times of its first and last commit in microseconds, its bytes, how many commits made it."""
 
     key: bytes
@@ -52,7 +52,7 @@ class IdBlocks:
         self.horizon, self.read = horizon, read
         self.copied = 0
         """How many blocks have been read again to be merged so far: the work done."""
-        self._blocks: deque[_Block] = deque()
+        self._blocks: deque[_IdBlock] = deque()
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -60,7 +60,7 @@ class IdBlocks:
     def load(self, key: bytes, value: bytes) -> None:
         """Take up a block that the store holds; blocks come in the order of their commits."""
         known = _times(value)
-        self._blocks.append(_Block(key, int(known.min()), int(known.max()), len(value), len(np.unique(known))))
+        self._blocks.append(_IdBlock(key, int(known.min()), int(known.max()), len(value), len(np.unique(known))))
 
     def put(self, key: bytes, value: bytes, now: int) -> dict[bytes, bytes | None]:
         """Store the ids of a commit at `now` under a new key, and drop blocks of ids that are older than the horizon; the changes."""
@@ -69,19 +69,19 @@ class IdBlocks:
             changes[self._blocks.popleft().key] = None
         if not value:
             return changes
-        block = _Block(key, now, now, len(value), 1)
+        block = _IdBlock(key, now, now, len(value), 1)
         while others := self._to_merge(block):
             stored = self.read([other.key for other in others])
             value = b"".join([*(ids or b"" for ids in stored), value])
             changes |= dict.fromkeys(other.key for other in others)
             for _ in others:
                 self._blocks.pop()
-            block = _Block(key, others[0].first, now, len(value), block.commits + sum(other.commits for other in others))
+            block = _IdBlock(key, others[0].first, now, len(value), block.commits + sum(other.commits for other in others))
             self.copied += len(others)
         self._blocks.append(block)
         return {**changes, key: value}
 
-    def _to_merge(self, block: _Block) -> list[_Block]:
+    def _to_merge(self, block: _IdBlock) -> list[_IdBlock]:
         """The last blocks, if with a new one they become one; the oldest first."""
         if len(self._blocks) < _MERGED - 1 or self._blocks[1 - _MERGED].level != block.level:
             return []

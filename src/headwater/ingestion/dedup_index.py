@@ -18,7 +18,7 @@ WIDTH = 4  # two words of the id, when it was accepted, and a hash of what it sa
 
 
 @dataclass(frozen=True)
-class Checked:
+class DedupResult:
     """Which events are accepted, bool (n); how many of the duplicates differ from the first; and the ids to store, as bytes."""
 
     accepted: Bool
@@ -26,7 +26,7 @@ class Checked:
     block: bytes
 
 
-class Ids:
+class DedupIndex:
     """Ids accepted within `horizon` microseconds; 32 bytes an id, in a table that is at most half full."""
 
     def __init__(self, horizon: int) -> None:
@@ -34,13 +34,13 @@ class Ids:
         self._table: NDArray[np.int64] = _empty(_LEAST)
         self._count = 0
 
-    def accept(self, ids: pl.Series, content: I64, known: int | I64) -> Checked:
+    def accept(self, ids: pl.Series, content: I64, known: int | I64) -> DedupResult:
         """Events in the order in which they came, known at `known`: a copy is one whose id was accepted less than the horizon before.
 
         Args:
             ids: integers or strings, none null. content: int64 (n), a hash of each event's content. known: microseconds, of all or of each.
 
-        >>> ids = Ids(10)
+        >>> ids = DedupIndex(10)
         >>> ids.accept(pl.Series([7, 7, 8]), np.array([1, 2, 3]), known=0).accepted.tolist()
         [True, False, True]
         >>> [ids.accept(pl.Series([7]), np.array([1]), known=at).accepted.item() for at in (9, 10)]
@@ -52,7 +52,7 @@ class Ids:
         accepted = np.zeros(len(rows), np.bool_)
         added, conflicts = _accept(self._table, rows, self.horizon, accepted)
         self._count += added
-        return Checked(accepted, conflicts, rows[accepted].tobytes())
+        return DedupResult(accepted, conflicts, rows[accepted].tobytes())
 
     def load(self, block: bytes, now: int) -> None:
         """Take in what a commit kept; what was accepted a horizon ago is forgotten."""

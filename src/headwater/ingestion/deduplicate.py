@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from headwater.events.selection import IDENT, ROW
-from headwater.ingestion.dedup_index import Ids
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import Arrived, content_of, copies
 
 
@@ -23,12 +23,12 @@ class Deduplication:
     blocks: the ids that the commit is to store.
     """
 
-    ids: Ids | None
+    ids: DedupIndex | None
     now: int
     counts: Counter[str]
     blocks: list[bytes] = field(default_factory=list)
 
-    def events(self, records: Records, arrived: Arrived) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    def events(self, records: RecordBatch, arrived: Arrived) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         """The events that are no duplicates; and the others as refused rows."""
         events, ids = arrived.events, self.ids
         if ids is None or not events.height:
@@ -49,7 +49,7 @@ class Deduplication:
             return events, []
         return events.filter(accepted), [copies(records, arrived, events[ROW].filter(~accepted).to_list())]
 
-    def refused(self, records: Records, arrived: Arrived) -> pl.DataFrame:
+    def refused(self, records: RecordBatch, arrived: Arrived) -> pl.DataFrame:
         """The refused rows that are to be kept: what may be sent again, only the first time."""
         dead = arrived.dead
         if not dead.height or records.ids is None or self.ids is None:

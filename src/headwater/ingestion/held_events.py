@@ -19,7 +19,7 @@ _LARGEST = 1 << 16  # rows of a block that is merged no more
 
 
 @dataclass
-class _Block:
+class _HeldBlock:
     """The rows of one key of the store, rising by DUE; those before `start` have been released."""
 
     key: bytes
@@ -40,7 +40,7 @@ class _Block:
         return level
 
 
-class Held:
+class HeldEvents:
     """The held events of one partition writer.
 
     A block stays in the store as it is until its last event is released: an event is released by the first commit whose time is later
@@ -50,7 +50,7 @@ class Held:
     Args:
         blocks: the values of the store by key, as `put` made them. at: the time of the last commit, microseconds.
 
-    >>> held = Held({}, at=0)
+    >>> held = HeldEvents({}, at=0)
     >>> changes = held.put(b"a", pl.DataFrame({"n": [1, 2], DUE: [50, 10]}))
     >>> held.due, held.latest
     (10, 50)
@@ -64,8 +64,8 @@ class Held:
         self.latest = 0
         """No event is due later, microseconds."""
         self._order = count()
-        self._blocks: dict[bytes, _Block] = {}
-        self._heap: list[tuple[int, int, _Block]] = []
+        self._blocks: dict[bytes, _HeldBlock] = {}
+        self._heap: list[tuple[int, int, _HeldBlock]] = []
         self._spent: list[bytes] = []  # keys whose events have all been released; dropped by the next commit
         for key, value in blocks.items():
             block = _sorted(key, frame_codec.decoded(value))
@@ -115,14 +115,14 @@ class Held:
         self._keep(block)
         return {**changes, key: frame_codec.encoded(block.rows)}
 
-    def _to_merge(self, block: _Block) -> list[_Block]:
+    def _to_merge(self, block: _HeldBlock) -> list[_HeldBlock]:
         """The blocks that are of the level and schema of a new one, if they are so many that they become one."""
         if block.rows.height >= _LARGEST:
             return []
         alike = [other for other in self._blocks.values() if other.level == block.level and other.rows.schema == block.rows.schema]
         return alike if len(alike) >= _MERGED - 1 else []
 
-    def _keep(self, block: _Block) -> None:
+    def _keep(self, block: _HeldBlock) -> None:
         if block.start == len(block.due):
             self._blocks.pop(block.key, None)
             self._spent.append(block.key)
@@ -133,7 +133,7 @@ class Held:
         self.latest = max(self.latest, int(block.due[-1]))
         heapq.heappush(self._heap, (int(block.due[block.start]), next(self._order), block))
 
-    def _stale(self, due: int, _: int, block: _Block) -> bool:
+    def _stale(self, due: int, _: int, block: _HeldBlock) -> bool:
         """Whether a block was merged into another one after this entry of the heap was made."""
         return self._blocks.get(block.key) is not block or int(block.due[block.start]) != due
 
@@ -144,12 +144,12 @@ def waiting(value: bytes, at: int) -> pl.DataFrame:
     return rows.filter(pl.col(DUE) >= at)
 
 
-def _sorted(key: bytes, rows: pl.DataFrame) -> _Block:
+def _sorted(key: bytes, rows: pl.DataFrame) -> _HeldBlock:
     due = rows[DUE].to_numpy()
     if len(due) > 1 and (due[1:] < due[:-1]).any():
         order = np.argsort(due, kind="stable")
         rows, due = rows[order], due[order]
-    return _Block(key, rows, due)
+    return _HeldBlock(key, rows, due)
 
 
 def _alike(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -23,9 +23,9 @@ from headwater.definitions.streams import KafkaTopic, Pushed
 from headwater.errors import ClockError, FencedError, RecreatedError, RetentionError, UsageError
 from headwater.ingestion.clock_check import ClockCheck
 from headwater.ingestion.committed import Committed
-from headwater.ingestion.source_ingestor import LEASE, Intake, Limits, Turns, streamed
+from headwater.ingestion.source_ingestor import LEASE, IngestLimits, SourceIngestor, Turns, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
-from headwater.ingestion.sources.stream_reader import Feed, Records
+from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import scoped
 
@@ -46,11 +46,11 @@ Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, 
 
 
 @dataclass
-class _Reading:
+class _SourceReader:
     """A thread that reads one source, and what it has brought."""
 
-    intake: Intake
-    work: _Work
+    intake: SourceIngestor
+    work: _CommitQueue
     stop: threading.Event
     go: threading.Event  # clear while the wall clock is wrong, or not looked at yet: records would be given wrong times
     once: bool = False
@@ -81,7 +81,7 @@ class _Reading:
                         raise
                     _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
         except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
-            self.work.put(_Brought(self, self.generation, error=error))
+            self.work.put(_PolledBatch(self, self.generation, error=error))
 
     def _read(self, generation: int) -> None:
         """Read until stopped or reopened."""
@@ -98,11 +98,11 @@ class _Reading:
                 self.lag = feed.lag()
                 if records is not None:
                     turns, known = self.intake.turns, self._known(records, at)
-                    self.work.put(_Brought(self, generation, self.intake.decoded(records), known, turns))
+                    self.work.put(_PolledBatch(self, generation, self.intake.decoded(records), known, turns))
                     self._acknowledge(feed)
                 elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
                     idle = clock.stopwatch()
-                    self.work.put(_Brought(self, generation, None, at))
+                    self.work.put(_PolledBatch(self, generation, None, at))
                     if self.once:
                         self.stop.wait()
             if self.stop.is_set():
@@ -117,7 +117,7 @@ class _Reading:
         assigned = self.lag or not isinstance(self.intake.source.stream, KafkaTopic) or seconds > _JOINING
         return bool(assigned) and not any(self.lag.values())
 
-    def _known(self, records: Records, at: int) -> int:
+    def _known(self, records: RecordBatch, at: int) -> int:
         """What was received by then has been read, with these records."""
         behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
         if not any(self.lag.values()) or not len(records.at):
@@ -133,24 +133,24 @@ class _Reading:
     def _lose(self, error: RetentionError | RecreatedError) -> None:
         """Have the expired records counted as lost, and wait for that commit."""
         self.skipped.clear()
-        self.work.put(_Brought(self, self.generation, error=error))
+        self.work.put(_PolledBatch(self, self.generation, error=error))
         while not self.stop.is_set() and not self.skipped.wait(0.1):
             pass
 
 
 @dataclass(frozen=True)
-class _Brought:
-    """The records of one poll, read when partitions were ours as `turns` say; `known` as of `Shard.apply`. Or none; or an error."""
+class _PolledBatch:
+    """The records of one poll; `turns` are those of the partitions then; `known` as of `PartitionWriter.apply`. Or none; or an error."""
 
-    reading: _Reading
+    reading: _SourceReader
     generation: int
-    records: Records | None = None
+    records: RecordBatch | None = None
     known: int = 0
     turns: Turns = field(default_factory=dict)
     error: BaseException | None = None
 
 
-class _Work(queue.Queue[_Brought]):
+class _CommitQueue(queue.Queue[_PolledBatch]):
     """What waits for its commit, bounded by its records: many small polls may wait for a slow commit, and all go into the next one."""
 
     def _init(self, maxsize: int) -> None:
@@ -160,12 +160,12 @@ class _Work(queue.Queue[_Brought]):
     def _qsize(self) -> int:
         return self._waiting
 
-    def _put(self, item: _Brought) -> None:
+    def _put(self, item: _PolledBatch) -> None:
         super()._put(item)
         self._waiting += max(_events(item), 1)
 
-    def _get(self) -> _Brought:
-        item: _Brought = super()._get()
+    def _get(self) -> _PolledBatch:
+        item: _PolledBatch = super()._get()
         self._waiting -= max(_events(item), 1)
         return item
 
@@ -175,7 +175,7 @@ def ingest(
     store: OnlineStore,
     *,
     folder: Path | None,
-    limits: Limits | None = None,
+    limits: IngestLimits | None = None,
     receive: Receive | None = None,
     once: bool = False,
     stop: threading.Event | None = None,
@@ -201,7 +201,7 @@ def ingest(
         ConnectError: a stream does not answer.
         ClockError: the wall clock cannot be right, with `once`; without, ingestion waits until it is.
     """
-    limits, stop = limits or Limits(), stop or threading.Event()
+    limits, stop = limits or IngestLimits(), stop or threading.Event()
     sources = streamed([stored_view.view for stored_view in stored(project)])
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
@@ -216,14 +216,14 @@ def ingest(
             stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
-        intakes = [Intake(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
+        intakes = [SourceIngestor(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
         for intake in intakes:
             stack.callback(intake.close)
-        work = _Work(limits.batch)
+        work = _CommitQueue(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
         read, go = [intake for intake in intakes if intake.source not in left], threading.Event()
-        readings = stack.enter_context(_reading([_Reading(intake, work, stop, go, once) for intake in read], work, stop))
+        readings = stack.enter_context(_reading([_SourceReader(intake, work, stop, go, once) for intake in read], work, stop))
         _commits(readings, work, stop, on_commit, check)
         for intake in intakes:
             intake.roll(least=1)
@@ -232,7 +232,7 @@ def ingest(
 
 
 @contextmanager
-def _receiving(receive: Receive, intakes: Sequence[Intake], store: OnlineStore) -> Iterator[None]:
+def _receiving(receive: Receive, intakes: Sequence[SourceIngestor], store: OnlineStore) -> Iterator[None]:
     """Receive events; the store says where."""
     for intake in intakes:
         intake.inbox = Inbox(intake.source)
@@ -249,7 +249,7 @@ def _receiving(receive: Receive, intakes: Sequence[Intake], store: OnlineStore) 
 
 
 @contextmanager
-def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> Iterator[list[_Reading]]:
+def _reading(readings: list[_SourceReader], work: _CommitQueue, stop: threading.Event) -> Iterator[list[_SourceReader]]:
     """Threads that read; all have ended when the context does."""
     for reading in readings:
         reading.start()
@@ -266,7 +266,7 @@ def _reading(readings: list[_Reading], work: _Work, stop: threading.Event) -> It
                 thread.join(0.05)
 
 
-def _drain(work: _Work) -> list[_Brought]:
+def _drain(work: _CommitQueue) -> list[_PolledBatch]:
     """Empty the queue, so that no reader blocks on it."""
     batches = []
     try:
@@ -276,7 +276,9 @@ def _drain(work: _Work) -> list[_Brought]:
         return batches
 
 
-def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck) -> None:
+def _commits(
+    readings: Sequence[_SourceReader], work: _CommitQueue, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck
+) -> None:
     if readings:
         why = _refusal(check, readings, [])
         if why is not None:
@@ -295,13 +297,18 @@ def _commits(readings: Sequence[_Reading], work: _Work, stop: threading.Event, o
                 _take(reading, mine, on_commit)
 
 
-def _refusal(check: ClockCheck, readings: Sequence[_Reading], brought: Sequence[_Brought]) -> str | None:
+def _refusal(check: ClockCheck, readings: Sequence[_SourceReader], brought: Sequence[_PolledBatch]) -> str | None:
     received = max((batch.records.received for batch in brought if batch.records is not None), default=0)
     return check.refusal(max(reading.intake.committed() for reading in readings), received)
 
 
 def _wait_for_clock(
-    check: ClockCheck, readings: Sequence[_Reading], work: _Work, stop: threading.Event, brought: Sequence[_Brought], why: str
+    check: ClockCheck,
+    readings: Sequence[_SourceReader],
+    work: _CommitQueue,
+    stop: threading.Event,
+    brought: Sequence[_PolledBatch],
+    why: str,
 ) -> None:
     """Commit nothing until the wall clock is right. Then everything is read again from the stored offsets, and stamped by the right clock.
 
@@ -336,7 +343,7 @@ def _wait_for_clock(
             reading.go.set()
 
 
-def _take(reading: _Reading, brought: Sequence[_Brought], on_commit: OnCommit | None) -> None:
+def _take(reading: _SourceReader, brought: Sequence[_PolledBatch], on_commit: OnCommit | None) -> None:
     """Commit what one source has brought."""
     fresh = [batch for batch in brought if batch.error is None and batch.generation == reading.generation]
     if fresh or not brought:
@@ -352,7 +359,7 @@ def _take(reading: _Reading, brought: Sequence[_Brought], on_commit: OnCommit | 
     reading.ended |= reading.once and any(batch.records is None for batch in fresh)
 
 
-def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: int, on_commit: OnCommit | None) -> None:
+def _commit(reading: _SourceReader, records: Sequence[tuple[RecordBatch, Turns]], known: int, on_commit: OnCommit | None) -> None:
     intake = reading.intake
     try:
         commits = intake.commit(records, clock.now_micros(), known)
@@ -369,11 +376,11 @@ def _commit(reading: _Reading, records: Sequence[tuple[Records, Turns]], known: 
     intake.roll(least=intake.limits.roll, background=True)
 
 
-def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:
+def _next(work: _CommitQueue, readings: Sequence[_SourceReader]) -> list[_PolledBatch]:
     """What was brought, in order, as much as goes into a commit; nothing where a held event's time comes first."""
     now = clock.now_micros()
     dues = [due - now for reading in readings if (due := reading.intake.due()) is not None]
-    brought: list[_Brought] = []
+    brought: list[_PolledBatch] = []
     try:
         brought.append(work.get(timeout=min([_IDLE / 2, *(max(due, 0) / 1e6 + 1e-6 for due in dues)])))
         while sum(_events(batch) for batch in brought) < brought[0].reading.intake.limits.batch:
@@ -383,5 +390,5 @@ def _next(work: _Work, readings: Sequence[_Reading]) -> list[_Brought]:
     return brought
 
 
-def _events(brought: _Brought) -> int:
+def _events(brought: _PolledBatch) -> int:
     return 0 if brought.records is None else len(brought.records.offset)

@@ -26,14 +26,14 @@ from headwater.errors import FencedError
 from headwater.events.read_events import BEFORE
 from headwater.events.selection import ROW, TIME
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, stamped
-from headwater.ingestion.change_state import Brought, Change, Corrections, of_rows
+from headwater.ingestion.change_state import ChangeState, ImageBatch, ImageMerge, of_rows
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.dedup_blocks import IdBlocks
-from headwater.ingestion.dedup_index import Ids
+from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.deduplicate import Deduplication
-from headwater.ingestion.held_events import DUE, Held
+from headwater.ingestion.held_events import DUE, HeldEvents
 from headwater.ingestion.record_outcomes import ACCEPTED, COPY, FILTERED, HELD, REFUSED
-from headwater.ingestion.sources.stream_reader import Records, joined
+from headwater.ingestion.sources.stream_reader import RecordBatch, joined
 from headwater.ingestion.validate import DEAD_SCHEMA, NONE, UTC, Acceptance, Arrived
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.state import frame_codec
@@ -44,19 +44,19 @@ Also = Callable[[Sequence[NDArray[np.int8]]], Changes]  # what became of each re
 
 
 @dataclass
-class _Memory:
+class _CommittedState:
     """What a writer knows of what it has committed."""
 
     progress: Progress
     ends: dict[str, int]
     origins: dict[str, str]  # by partition, what its offset counts in, where that is known
-    ids: Ids | None
+    ids: DedupIndex | None
     blocks: IdBlocks
-    held: Held
+    held: HeldEvents
     said: bytes | None  # the progress, as it stands in the store
 
 
-class Shard:
+class PartitionWriter:
     """The part of a source's stream that one writer owns: all of it, or one partition in a store of several writers.
 
     Args:
@@ -77,7 +77,7 @@ class Shard:
         self.source = acceptance.source
         self.name = self.source.name if partition is None else f"{self.source.name}\0{partition}"
         self.place = keyspace.PROGRESS + keyspace.name(self.name)
-        self.corrections = None if self.source.changes is None else Corrections(acceptance, store, self.name, partition)
+        self.corrections = None if self.source.changes is None else ChangeState(acceptance, store, self.name, partition)
         self.abandoned, self.filling = threading.Event(), b""
         self.load()
 
@@ -95,15 +95,15 @@ class Shard:
         horizon = micros(self.source.id_horizon, "id_horizon")
         ids, blocks = None, IdBlocks(horizon, self.store.get)
         if (self.source.id_field is not None and self.corrections is None) or isinstance(self.source.stream, Pushed):
-            ids = Ids(horizon)
+            ids = DedupIndex(horizon)
             for key, value in self.store.scan(keyspace.IDS + keyspace.name(self.name)):
                 ids.load(value, progress.at)
                 blocks.load(key, value)
         if self.corrections is not None:
             self.corrections.load()
-        held = Held(dict(self.store.scan(keyspace.HELD + keyspace.name(self.name))), progress.at)
+        held = HeldEvents(dict(self.store.scan(keyspace.HELD + keyspace.name(self.name))), progress.at)
         self.blocks = {space: sum(size for _, size in self.store.sizes(space + keyspace.name(self.name))) for space in FOLDERS}
-        self._memory = _Memory(progress, ends, origins, ids, blocks, held, stored)
+        self._memory = _CommittedState(progress, ends, origins, ids, blocks, held, stored)
 
     @property
     def ends(self) -> Mapping[str, int]:
@@ -112,7 +112,7 @@ class Shard:
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """By partition, what its offset counts in, where that is known; see `Records.origins`."""
+        """By partition, what its offset counts in, where that is known; see `RecordBatch.origins`."""
         return self._memory.origins
 
     @property
@@ -153,7 +153,7 @@ class Shard:
         self.store.commit(changes, {self.place: None})
         self.load()
 
-    def apply(self, records: Sequence[Records], now: int, known: int | None = None, also: Also = lambda _: {}) -> Committed:
+    def apply(self, records: Sequence[RecordBatch], now: int, known: int | None = None, also: Also = lambda _: {}) -> Committed:
         """Commit some records, the earlier first, and release the held events that are due at `now` (microseconds).
 
         known: with these, all that was received by then has been read, microseconds; None is `now`. also: changes of the same commit.
@@ -185,10 +185,10 @@ class Shard:
             return draft.commit()
 
     @contextmanager
-    def _drafted(self, now: int, known: int, also: Also = lambda _: {}) -> Iterator[_Draft]:
+    def _drafted(self, now: int, known: int, also: Also = lambda _: {}) -> Iterator[_CommitBuilder]:
         """A commit with the held events that are due. If it fails, the state in memory is loaded again."""
         try:
-            draft = _Draft(self, max(now, self._memory.progress.at), known, also)
+            draft = _CommitBuilder(self, max(now, self._memory.progress.at), known, also)
             draft.release()
             yield draft
         except BaseException:
@@ -196,17 +196,17 @@ class Shard:
             raise
 
 
-class _Draft:
+class _CommitBuilder:
     """A commit in the making."""
 
-    def __init__(self, shard: Shard, now: int, known: int, also: Also = lambda _: {}) -> None:
+    def __init__(self, shard: PartitionWriter, now: int, known: int, also: Also = lambda _: {}) -> None:
         self.since, self.also = clock.stopwatch(), also
         self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
         self.known = max(known, self.memory.progress.known)
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
-        self.brought: list[Brought] = []
+        self.brought: list[ImageBatch] = []
         self.filtered: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # new dead letters
         self.refused: list[pl.DataFrame] = []
@@ -232,7 +232,7 @@ class _Draft:
             else:
                 self.brought.append(of_rows(due, events, "released"))
 
-    def unread(self, records: Records) -> Records:
+    def unread(self, records: RecordBatch) -> RecordBatch:
         """The records without those that were read before, also in what this was called with earlier."""
         unread = records.unread(self.ends, self.memory.progress.since)
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
@@ -240,7 +240,7 @@ class _Draft:
         self.origins |= {name: origin for name, origin in records.origins.items() if name in records.ends}
         return unread
 
-    def add(self, records: Records) -> None:
+    def add(self, records: RecordBatch) -> None:
         """Take in records."""
         arrived = self.shard.acceptance(records)
         fates = np.full(len(records.offset), REFUSED, np.int8)
@@ -257,7 +257,7 @@ class _Draft:
         if self.shard.corrections is not None:
             stated = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
             events = self._hold(arrived, arrived.events, stated, fates)
-            self.brought.append(Brought(records, replace(arrived, events=events), fates))
+            self.brought.append(ImageBatch(records, replace(arrived, events=events), fates))
             return
         events = arrived.events
         fates[arrived.kept[events[ROW].to_numpy()]] = COPY
@@ -313,7 +313,7 @@ class _Draft:
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
 
-    def _refuse(self, records: Records, arrived: Arrived) -> None:
+    def _refuse(self, records: RecordBatch, arrived: Arrived) -> None:
         """Keep what was refused."""
         if not arrived.dead.height:
             return
@@ -359,12 +359,12 @@ class _Draft:
             changes.update(zip(fetch.places, [record or None for record in updated.values()], strict=True))
         return changes
 
-    def _corrected(self, corrections: Corrections, sequence: int) -> dict[bytes, bytes | None]:
+    def _corrected(self, corrections: ChangeState, sequence: int) -> dict[bytes, bytes | None]:
         """As `_tiles`, of images; `rows` and `dead` are added to."""
         if not self.brought and not corrections.is_due(self.now):
             return {}
         until = max([self.memory.held.latest, *(int(rows[DUE].max()) for rows in self.waiting)])  # type: ignore[arg-type]
-        change = Change(corrections, self.brought, self.now, until)
+        change = ImageMerge(corrections, self.brought, self.now, until)
         outcome = change.settle(self.memory.progress.sequence + 1)
         self.counts += outcome.counts
         self.rows += [rows for rows in outcome.rows if rows.height]

@@ -23,8 +23,8 @@ from headwater.errors import UsageError
 from headwater.events.read_events import arrived
 from headwater.events.selection import KNOWN, ROW, TIME, collect
 from headwater.ingestion.committed import Committed
-from headwater.ingestion.source_ingestor import Intake, Limits
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.kernel.arrays import I64
 from headwater.online_stores import OnlineStore, opened
 
@@ -32,7 +32,7 @@ _PARTITION = "history"
 
 
 @dataclass(frozen=True)
-class Step(Readable):
+class ReplayStep(Readable):
     """A step of a replay: the clock's time in microseconds, what was committed, and the seconds that each commit took."""
 
     now: int
@@ -49,12 +49,12 @@ class Step(Readable):
 class _Tape:
     """The rows of one source's history in the order in which they were known; known: int64 (n), rising."""
 
-    intake: Intake
+    intake: SourceIngestor
     rows: pl.DataFrame
     known: I64
     place: int = 0
 
-    def until(self, now: int, most: int) -> list[Records]:
+    def until(self, now: int, most: int) -> list[RecordBatch]:
         """The rows known by `now` that have not been played, in pieces of at most `most`."""
         stop = int(np.searchsorted(self.known, now, side="right"))
         batches = []
@@ -63,7 +63,7 @@ class _Tape:
             offset = np.arange(first, last)
             frame = self.rows.slice(first, last - first)
             batches.append(
-                Records([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
+                RecordBatch([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
             )
             self.place = last
         return batches
@@ -78,8 +78,8 @@ def replay(
     step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
     folder: str | Path | None = None,
-    limits: Limits | None = None,
-) -> Iterator[Step]:
+    limits: IngestLimits | None = None,
+) -> Iterator[ReplayStep]:
     """Play the history of streaming views into a store, as ingestion would have seen it.
 
     The views begin with what was known at `start`. Then the clock goes on in steps, and each step commits what had become known by its
@@ -140,11 +140,11 @@ def replay_views(
     step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
     folder: Path | None = None,
-    limits: Limits | None = None,
-) -> Iterator[Step]:
+    limits: IngestLimits | None = None,
+) -> Iterator[ReplayStep]:
     """As `replay`; start and end are microseconds UTC."""
     stops = _stops(start, end, step)
-    limits = limits or Limits()
+    limits = limits or IngestLimits()
     tapes = [_tape(source, mine, store, folder, limits, start) for source, mine in _sources(views).items()]
     began = clock.stopwatch()
     for now in stops:
@@ -157,7 +157,7 @@ def replay_views(
             if records:
                 seconds.append(clock.stopwatch() - before)
             tape.intake.roll(least=limits.roll)
-        yield Step(now, committed, seconds)
+        yield ReplayStep(now, committed, seconds)
     for tape in tapes:
         tape.intake.commit([], end, end)
         tape.intake.roll(least=1)
@@ -192,8 +192,8 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
     return {source: tuple(named.values()) for source, named in by_source.items()}
 
 
-def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: Limits, start: int) -> _Tape:
-    intake = Intake(source, views, store, folder, limits, replayed_from=start)
+def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: IngestLimits, start: int) -> _Tape:
+    intake = SourceIngestor(source, views, store, folder, limits, replayed_from=start)
     shard = intake.shard(_PARTITION)
     if shard.progress.at > start or shard.ends:
         raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")

@@ -22,8 +22,8 @@ from headwater.definitions.streams import Pushed
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, stamped
-from headwater.ingestion.dedup_index import WIDTH, Ids
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.dedup_index import WIDTH, DedupIndex
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64, Bool
 from headwater.online_stores import Changes, keyspace
@@ -96,8 +96,8 @@ class Accepted:
         events = self.acceptance.sound_events(own) if self.acceptance.source.changes is None else self.acceptance.events_of(own)
         return events, rows[KNOWN_AT].dt.epoch("us").gather(events[ROW]).to_numpy()
 
-    def _ids(self) -> Ids:
-        ids = Ids(micros(self.acceptance.source.id_horizon, "id_horizon"))
+    def _ids(self) -> DedupIndex:
+        ids = DedupIndex(micros(self.acceptance.source.id_horizon, "id_horizon"))
         if self.first is not None and self.ordered:
             first_idents, known = self.first
             ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known)
@@ -132,7 +132,7 @@ class Accepted:
         return False
 
 
-def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
+def rejudge(shard: PartitionWriter, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
     """Have the shard go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
 
     expect: what the store holds unless another process writes to this partition.
@@ -171,7 +171,7 @@ def rejudge(shard: Shard, logs: Logs, T: int, expect: Changes, first: First = No
     return rows.height
 
 
-def _is_lost(shard: Shard, logs: Logs, changed: set[str]) -> bool:
+def _is_lost(shard: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
     """Whether something that these rules might accept was not kept, or is not judged again."""
     counts = shard.progress.counts
     left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
@@ -196,7 +196,7 @@ def _is_lost(shard: Shard, logs: Logs, changed: set[str]) -> bool:
 class _Candidates:
     """Rows that were left out or refused, judged again."""
 
-    shard: Shard
+    shard: PartitionWriter
     logs: Logs
     first: First
     T: int
@@ -255,7 +255,7 @@ class _Candidates:
 _UTC = pl.Datetime("us", "UTC")
 
 
-def _forget_images(shard: Shard, expect: Changes) -> None:
+def _forget_images(shard: PartitionWriter, expect: Changes) -> None:
     """Delete the per-event state of the old rules. The mark that views are complete goes first, so a killed run refills them."""
     shard.note(msgspec.structs.replace(shard.progress, views={}), {}, expect)
     keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in shard.store.sizes(space + keyspace.name(shard.name))]
@@ -263,7 +263,7 @@ def _forget_images(shard: Shard, expect: Changes) -> None:
         shard.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
 
 
-def _held(shard: Shard) -> dict[bytes, bytes | None]:
+def _held(shard: PartitionWriter) -> dict[bytes, bytes | None]:
     """The changes of the store that give held events the columns that the stream has today."""
     blocks = [(key, frame_codec.decoded(value)) for key, value in shard.store.scan(keyspace.HELD + keyspace.name(shard.name))]
     return {

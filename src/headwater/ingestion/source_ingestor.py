@@ -19,10 +19,10 @@ from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import seed
 from headwater.ingestion.committed import Committed
-from headwater.ingestion.partition_writer import Shard
+from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
-from headwater.ingestion.sources.stream_reader import Assigned, Feed, Records, Revoked, open_feed
+from headwater.ingestion.sources.stream_reader import Assigned, Feed, RecordBatch, Revoked, open_feed
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, placed, placed_source
@@ -35,7 +35,7 @@ LEASE = "ingest"
 
 
 @dataclass(frozen=True)
-class Limits:
+class IngestLimits:
     """How records become commits.
 
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
@@ -85,7 +85,7 @@ Turns = Mapping[str, int]
 """Partition -> how often it was given to others; records read before the last time are not to be committed."""
 
 
-class Intake:
+class SourceIngestor:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
     inbox: where its events come in, if they are pushed. filled: whether views are bootstrapped right away, where one writer has all
@@ -98,7 +98,7 @@ class Intake:
         views: Sequence[FeatureView],
         store: OnlineStore,
         folder: Path | None,
-        limits: Limits,
+        limits: IngestLimits,
         *,
         replayed_from: int | None = None,
         filled: bool = True,
@@ -122,15 +122,15 @@ class Intake:
         self._expired = -_HOUR
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
-        self._shards: dict[str | None, Shard] = {}
-        self._filling: dict[str | None, Shard] = {}  # views are being filled with their past; nothing is committed meanwhile
+        self._shards: dict[str | None, PartitionWriter] = {}
+        self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if filled and not store.partitioned:
             self.shard(None)
 
     @property
-    def shards(self) -> list[Shard]:
+    def shards(self) -> list[PartitionWriter]:
         """Those that are open."""
         return list(self._shards.values())
 
@@ -144,7 +144,7 @@ class Intake:
             return PushedFeed(self.inbox, assigned, revoked)
         return open_feed(self.source, assigned, revoked, self._origin_of)
 
-    def decoded(self, records: Records) -> Records:
+    def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""
         return replace(records, decoded=self.acceptance.decode(records.payloads)) if records.frame is None else records
 
@@ -160,7 +160,7 @@ class Intake:
                 if name in self._filling:
                     self._filling[name].abandoned.set()
 
-    def commit(self, records: Sequence[tuple[Records, Turns]], now: int, known: int | None = None) -> list[Committed]:
+    def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one shard after the other."""
         with self._lock:
             if not self.store.partitioned:
@@ -226,14 +226,14 @@ class Intake:
         if rolling is not None:
             rolling.result()
 
-    def shard(self, partition: str | None) -> Shard:
+    def shard(self, partition: str | None) -> PartitionWriter:
         """The shard that a partition's records go to; its views are filled with their past before it is given."""
         name = partition if self.store.partitioned else None
         with self._lock:
             if name in self._shards:
                 return self._shards[name]
         kept = self.folder is not None
-        shard = Shard(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
+        shard = PartitionWriter(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
         with self._lock:
             self._filling[name] = shard
         try:
@@ -247,7 +247,7 @@ class Intake:
             self._shards[name] = shard
         return shard
 
-    def _fill(self, shard: Shard) -> None:
+    def _fill(self, shard: PartitionWriter) -> None:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
         replayed = self.replayed_from is not None
         now = clock.now_micros() if self.replayed_from is None else self.replayed_from
@@ -264,7 +264,7 @@ class Intake:
         shard = self._shards.get(partition if self.store.partitioned else None)
         return "" if shard is None else shard.origins.get(partition, "")
 
-    def _apply(self, shard: Shard, records: Sequence[Records], now: int, known: int | None) -> Committed:
+    def _apply(self, shard: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
         committed = shard.apply(records, now, known)
         if self.inbox is not None:
             reasons = dict(zip(committed.dead[OFFSET].to_list(), committed.dead["reason"].to_list(), strict=True))

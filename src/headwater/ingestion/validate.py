@@ -21,7 +21,7 @@ from headwater.events.ties import declared
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.serde.deserialize import Decoded, decoder
 from headwater.ingestion.serde.record_schema import stream_schema
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.state.view_tiles import ViewTiles
 
@@ -93,7 +93,7 @@ class Acceptance:
         for tiles in self.tiles:
             tiles.update(event, 1, 0, lambda keys: [b""] * len(keys))
 
-    def __call__(self, records: Records) -> Arrived:
+    def __call__(self, records: RecordBatch) -> Arrived:
         """The events of some records."""
         if records.frame is not None:
             rows, kept, refused = records.frame, np.arange(records.frame.height), []
@@ -230,7 +230,7 @@ def _finite(series: pl.Series) -> bool:
     return int(series.max() or 0) < 2**63  # type: ignore[arg-type]
 
 
-def copies(records: Records, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:
+def copies(records: RecordBatch, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:
     """Some rows as dead letters: duplicates of accepted events, or rows rejected for another reason."""
     which = arrived.kept[list(rows)].tolist()
     payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
@@ -247,7 +247,7 @@ def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], pa
     return pl.concat([own.select("reason"), places[list(which)], own.select("payload")], how="horizontal")
 
 
-def _payload(records: Records, rows: pl.DataFrame, n: int, row: int) -> bytes | None:
+def _payload(records: RecordBatch, rows: pl.DataFrame, n: int, row: int) -> bytes | None:
     if records.frame is None:
         return records.payloads[n]
     return json.dumps(rows.drop(PARTITION, OFFSET, AT).row(row, named=True), default=str).encode()

@@ -23,14 +23,16 @@ _AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Kept:
+class CompactedView:
     """What a compaction found of a view, and left."""
 
     view: str
     compaction: Compaction
 
 
-def compact_store(project: Project, *, store: OnlineStore | str | None = None, now: int | None = None, dry_run: bool = False) -> list[Kept]:
+def compact_store(
+    project: Project, *, store: OnlineStore | str | None = None, now: int | None = None, dry_run: bool = False
+) -> list[CompactedView]:
     """Drop the keys of a project's views that no window reaches any more, and the tiles of the others that none does.
 
     Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
@@ -50,7 +52,7 @@ def compact_store(project: Project, *, store: OnlineStore | str | None = None, n
         mine = _Unwritten(opened) if dry_run else opened
         views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in stored(project)]
         there = [(name, view) for name, view in views if any(True for _ in mine.scan(keyspace.state(view.tiles_fingerprint)))]
-        return [Kept(name, _compacted(mine, view, t)) for name, view in there]
+        return [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
 
 
 class _Unwritten(Scoped):

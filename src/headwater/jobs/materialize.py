@@ -104,7 +104,7 @@ def materialize_view(
         runs = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
         for T, K in cuts:
             if before is None or T > before.T:
-                runs.append(_Run(view, store, T, K, state, memory, tick).publish())
+                runs.append(_MaterializeRun(view, store, T, K, state, memory, tick).publish())
                 state = read_state(store, view.tiles_fingerprint)
                 before = runs[-1].cut
     return _together(runs)
@@ -116,7 +116,7 @@ def _together(runs: Sequence[Materialized]) -> Materialized:
     return Materialized(runs[0].view, runs[-1].cut, runs[0].before, events, keys, runs[-1].left_out)
 
 
-class _Run:
+class _MaterializeRun:
     """One cut of one view."""
 
     def __init__(

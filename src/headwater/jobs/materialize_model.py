@@ -15,7 +15,7 @@ from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import parse_moment
 from headwater.errors import UsageError
-from headwater.jobs.precompute import Job, Scored, Sink, Which
+from headwater.jobs.precompute import KeySelection, Scored, ScoringJob, Sink
 from headwater.jobs.sinks import ScoreFiles, ScoreTable
 from headwater.models.compatibility import check
 from headwater.models.fit import Fitted
@@ -82,7 +82,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     variant = Arm(AS_DEFINED, arm) if isinstance(arm, Model) else arm
     if active is not None and keys is not None:
         raise UsageError("give active= or keys=: a list of keys is scored whole")
-    which = Which(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
+    which = KeySelection(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
         sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
@@ -92,7 +92,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
         check(variant.model, variant.level, served)
         version, served = version or served.version, served.fitted
     with opened(store) as mine:
-        return Job(variant, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
+        return ScoringJob(variant, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
 
 
 def named(fitted: Fitted) -> str:

@@ -39,7 +39,7 @@ from headwater.state.view_state import schema_bytes
 from headwater.state.view_tiles import key_bytes
 from headwater.training.precomputed_rows import ahead_lists, ahead_rows, known_rows
 from headwater.training.requests import Requests
-from headwater.training.resources import Means, Tick
+from headwater.training.resources import Resources, Tick
 
 ITEMS, SCORES = "items", "scores"
 """The columns of a ranking's lists."""
@@ -68,7 +68,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Which:
+class KeySelection:
     """The keys to score: all that are known; those with an event in the last `active`; or only those `listed`."""
 
     active: int | None = None
@@ -102,7 +102,7 @@ class Scored(Readable):
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """Scores of one arm by one fitted model, into one store.
 
     sinks: where else the scores of each cut go. memory: the limit for computing features and parts; None is no limit.
@@ -112,7 +112,7 @@ class Job:
     fitted: Fitted
     version: str
     store: OnlineStore
-    which: Which = Which()
+    which: KeySelection = KeySelection()
     sinks: tuple[Sink, ...] = ()
     memory: Size | None = None
     threads: int | None = None
@@ -141,9 +141,9 @@ class Job:
                 last = None if done is None else done.cut
                 again = number == 0 and last is not None and last.T == T and last.version != self.version
                 if last is None or last.T < T or again:
-                    done = _Run(self, T, K).publish(before, None)
+                    done = _ScoringRun(self, T, K).publish(before, None)
                 elif last.T == T and not all(sink.holds(last) for sink in self.sinks):
-                    done = _Run(self, T, K).publish(before, last)
+                    done = _ScoringRun(self, T, K).publish(before, last)
             assert done is not None
             return done
 
@@ -179,10 +179,10 @@ class Job:
             )
 
 
-class _Run:
+class _ScoringRun:
     """One cut."""
 
-    def __init__(self, job: Job, T: int, K: int) -> None:
+    def __init__(self, job: ScoringJob, T: int, K: int) -> None:
         schedule = job.scoring.freshness.schedule
         assert schedule is not None
         self.job, self.T, self.K = job, T, K
@@ -246,7 +246,7 @@ class _Run:
     def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The keys that have a score, SEEN, and their scores or lists."""
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        means = Means(self.job.threads, self.job.memory)
+        means = Resources(self.job.threads, self.job.memory)
         if not self.job.names:
             return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, means))), means)
         rows = ahead_rows(self.model, requests, self.level, self.notes, means)
@@ -254,7 +254,7 @@ class _Run:
         scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
         return keys.filter(known).with_columns(pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names))
 
-    def _lists(self, keys: pl.DataFrame, means: Means) -> pl.DataFrame:
+    def _lists(self, keys: pl.DataFrame, means: Resources) -> pl.DataFrame:
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
         lists_ahead = ahead_lists(self.model, requests, self.level, self.notes, means)
         score = self.job.fitted.score(self._input(lists_ahead.frame))

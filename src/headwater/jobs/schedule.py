@@ -30,7 +30,7 @@ _NAP: Final = 30.0  # seconds at most, since a machine may sleep meanwhile
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """What a job made of a view or of a model's predictions; or why it failed, and in how many seconds it is tried again."""
 
     name: str
@@ -39,7 +39,7 @@ class Done:
     again: float = 0.0
 
 
-class _Job:
+class _ScheduledJob:
     """Something to make at every cut of a freshness."""
 
     def __init__(self, name: str, batch: Batch, make: Callable[[], Materialized | Scored]) -> None:
@@ -47,16 +47,16 @@ class _Job:
         self.due = 0
         self._wait = _FIRST
 
-    def run(self) -> Done:
+    def run(self) -> JobResult:
         begun = clock.now_micros()
         try:
             outcome = self._make()
         except Exception as error:  # noqa: BLE001 (a job that fails must not stop the others)
             again, self._wait = self._wait, min(2 * self._wait, _LONGEST)
             self.due = clock.now_micros() + round(again * 1e6)
-            return Done(self.name, error=error, again=again)
+            return JobResult(self.name, error=error, again=again)
         self._wait, self.due = _FIRST, due_after(self._batch, begun)
-        return Done(self.name, outcome)
+        return JobResult(self.name, outcome)
 
 
 def schedule(
@@ -67,7 +67,7 @@ def schedule(
     memory: Size | None = None,
     trust: bool = False,
     stop: threading.Event,
-) -> Iterator[Done]:
+) -> Iterator[JobResult]:
     """Make everything that is due, views before the predictions that may read them, and wait for the next; until `stop` is set.
 
     A job that fails is tried again, later each time, and holds up no other one. Predictions are made by the version of the model that is
@@ -107,13 +107,15 @@ def _views(project: Project) -> list[Stored]:
         return []
 
 
-def _of_view(stored_view: Stored, store: OnlineStore, memory: Size | None) -> _Job:
+def _of_view(stored_view: Stored, store: OnlineStore, memory: Size | None) -> _ScheduledJob:
     schedule = stored_view.view.freshness.schedule
     assert schedule is not None
-    return _Job(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, present(store.server_time), memory=memory))
+    return _ScheduledJob(
+        stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, present(store.server_time), memory=memory)
+    )
 
 
-def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:
+def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _ScheduledJob:
     assert arm.scoring is not None
     assert arm.scoring.freshness.schedule is not None
 
@@ -122,4 +124,4 @@ def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Siz
         fitted = registry.open(arm.model, arm.name, trust=trust)
         return materialize_model(arm, fitted, store=store, memory=memory)
 
-    return _Job(f"{arm.model.name} at {arm.name}", arm.scoring.freshness.schedule, make)
+    return _ScheduledJob(f"{arm.model.name} at {arm.name}", arm.scoring.freshness.schedule, make)

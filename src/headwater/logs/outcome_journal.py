@@ -32,7 +32,7 @@ from headwater.definitions.readable import cut
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.ingestion.archive import durable, file_name, span
-from headwater.logs.outcome_rows import SEQUENCE, Checked, Rules, rules
+from headwater.logs.outcome_rows import SEQUENCE, CheckedOutcome, Rules, rules
 
 OUTCOMES: Final = "outcomes"
 JOURNAL = "journal.sqlite"
@@ -65,10 +65,10 @@ class Added:
 
 
 @dataclass
-class _Batch:
+class _OutcomeBatch:
     """The rows of one call, when it came, and what became of them."""
 
-    rows: Sequence[Checked]
+    rows: Sequence[CheckedOutcome]
     now: int
     accepted: int = 0
     corrections: int = 0
@@ -114,7 +114,7 @@ class Outcomes:
         self._rules: Rules = rules(labels, keys)
         self._remember = micros(remember, "outcomes: remember")
         self._lock = threading.Lock()
-        self._waiting: deque[_Batch] = deque()
+        self._waiting: deque[_OutcomeBatch] = deque()
         try:
             permissions.own_folder(self.place.parent)
             permissions.make_folder(self.place)
@@ -154,7 +154,7 @@ class Outcomes:
         now = clock.now_micros()
         checked = [self._rules.check(row, now) for row in rows]
         refused = tuple((index, outcome_or_error) for index, outcome_or_error in enumerate(checked) if isinstance(outcome_or_error, str))
-        mine = _Batch([outcome_or_error for outcome_or_error in checked if isinstance(outcome_or_error, Checked)], now)
+        mine = _OutcomeBatch([outcome_or_error for outcome_or_error in checked if isinstance(outcome_or_error, CheckedOutcome)], now)
         if mine.rows:
             self._waiting.append(mine)
             with self._lock:
@@ -209,7 +209,7 @@ class Outcomes:
             for batch in batches:
                 batch.error, batch.settled = failed, True
 
-    def _add(self, row: Checked, now: int) -> tuple[bool, bool]:
+    def _add(self, row: CheckedOutcome, now: int) -> tuple[bool, bool]:
         """Whether the row is new, and whether it differs from what was known."""
         known = self._journal.execute(
             "SELECT outcome, known_at FROM outcomes WHERE identity = ? ORDER BY known_at, sequence", (row.identity,)

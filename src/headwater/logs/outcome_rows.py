@@ -28,7 +28,7 @@ _UTC = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedOutcome:
     """A row that can be kept: `identity` and `outcome` as JSON, known_at in microseconds, None where it does not say."""
 
     identity: str
@@ -48,7 +48,7 @@ class Rules:
     schema: Mapping[str, pl.DataType]
     label: str
 
-    def check(self, row: object, now: int) -> Checked | str:
+    def check(self, row: object, now: int) -> CheckedOutcome | str:
         """The row as it is kept, or why it cannot be; now: in microseconds."""
         if not isinstance(row, Mapping):
             return f"it is {type(row).__name__}; send an object"
@@ -62,7 +62,7 @@ class Rules:
                 raise DataError("its known_at lies in the future")
             if known is not None and request_time is not None and known < request_time:
                 raise DataError("its known_at is before its timestamp, when the request asked")
-            return Checked(identity, self._outcome(row.get("outcome")), known)
+            return CheckedOutcome(identity, self._outcome(row.get("outcome")), known)
         except HeadwaterError as error:
             return str(error)
 

@@ -32,7 +32,7 @@ from headwater.errors import UsageError
 from headwater.ingestion.archive import durable
 from headwater.logs import serving_log_rows as made_of
 from headwater.logs.serving_log_files import SERVED, day_folder, prune
-from headwater.logs.serving_log_rows import AT, About, Entry, Many
+from headwater.logs.serving_log_rows import AT, BatchEntry, Entry, EntryContext
 
 FULL: Final = "the disk is slower than the requests"
 UNWRITABLE: Final = "no file could be written"
@@ -67,7 +67,7 @@ class Counts:
 class _Segment:
     """Rows of one layout and one day that are not in a file yet: frames, whose they are, how many entries and bytes."""
 
-    about: About
+    about: EntryContext
     frames: list[pl.DataFrame] = field(default_factory=list)
     entries: int = 0
     size: int = 0
@@ -88,10 +88,10 @@ class ServedLog:
         UsageError: a sample outside 0 to 1.
 
     >>> import tempfile
-    >>> about = About("features", "shop", service="user_v1", features=("visits",), request=("user",))
+    >>> about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with ServedLog(folder) as log:
-    ...         log.put(made_of.One(about, "r1", 1714521600000000, {"user": 7}, [3], bytes([0]), []))
+    ...         log.put(made_of.RowEntry(about, "r1", 1714521600000000, {"user": 7}, [3], bytes([0]), []))
     ...     print(log.counts().written, len(list(Path(folder).rglob("*.parquet"))))
     1 1
     """
@@ -151,7 +151,7 @@ class ServedLog:
         """
         if self._limit != _WHOLE and not self.wants(entry.id):
             return
-        size += entry.about.weight * (entry.height if type(entry) is Many else 1)
+        size += entry.about.weight * (entry.height if type(entry) is BatchEntry else 1)
         with self._lock:
             self._taken += 1
             if self._closed:

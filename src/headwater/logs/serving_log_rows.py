@@ -25,7 +25,7 @@ from headwater.kernel.arrays import F64, I64
 
 Kind = Literal["features", "predict", "rank"]
 AsOf = tuple[int, int, Mapping[str | None, int], bool, bool]
-"""T, K, the last commit that counts by partition, and whether the values are stale: as `online.read_versions.Moment`."""
+"""T, K, the last commit that counts by partition, and whether the values are stale: as `online.read_versions.ReadVersion`."""
 
 PREFIX = "headwater_"
 REQUEST, ROW, AT = f"{PREFIX}request", f"{PREFIX}row", f"{PREFIX}at"
@@ -39,7 +39,7 @@ SLICE = 1024  # rows per batch of columns: a column costs some microseconds, how
 
 
 @dataclass(frozen=True, eq=False)
-class About:
+class EntryContext:
     """What all requests that are answered in one way share; made once.
 
     Args:
@@ -77,14 +77,14 @@ class About:
         level: str | None = None,
         schema: Mapping[str, pl.DataType] | None = None,
         stages: Sequence[str] = (),
-    ) -> About:
+    ) -> EntryContext:
         """From a service's definition, with fields that the server adds."""
         views = {view.name: view.tiles_fingerprint for view in service.views}
         names, request = service.feature_names, tuple(service.needed_by())
-        return About(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
+        return EntryContext(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
 
     @cached_property
-    def bare(self) -> About:
+    def bare(self) -> EntryContext:
         """The same, of an answer that no feature was read for: a default, or a precomputed prediction."""
         return replace(self, features=(), views={})
 
@@ -111,7 +111,7 @@ class About:
         return [*columns, pl.lit(json.dumps(dict(self.views)), pl.String).alias(VIEWS)]
 
 
-class One(NamedTuple):
+class RowEntry(NamedTuple):
     """A request of one row as it was answered.
 
     id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each feature. statuses: a byte a feature, its
@@ -120,7 +120,7 @@ class One(NamedTuple):
     where features were asked for. seconds: that the answer took, and of them those of each of `about.stages`.
     """
 
-    about: About
+    about: EntryContext
     id: str
     t: int
     request: Mapping[str, object]
@@ -134,13 +134,13 @@ class One(NamedTuple):
     stages: Mapping[str, float] = {}
 
 
-class Many(NamedTuple):
-    """A request of n rows as it was answered: as `One`, but its columns, values, statuses and predictions are n long.
+class BatchEntry(NamedTuple):
+    """A request of n rows as it was answered: as `RowEntry`, but its columns, values, statuses and predictions are n long.
 
     height: n. how, age: n long too, or one for all.
     """
 
-    about: About
+    about: EntryContext
     id: str
     t: int
     request: Mapping[str, Sequence[object]]
@@ -155,18 +155,18 @@ class Many(NamedTuple):
     stages: Mapping[str, float] = {}
 
 
-Entry = One | Many
+Entry = RowEntry | BatchEntry
 
 
-def frames(entries: Sequence[Entry]) -> Iterator[tuple[About, int, pl.DataFrame, int]]:
+def frames(entries: Sequence[Entry]) -> Iterator[tuple[EntryContext, int, pl.DataFrame, int]]:
     """The entries as frames of some thousand rows, statuses still as places: whose it is, the day since 1970, the frame, its entries."""
     groups: dict[tuple[int, int, bool], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault((id(entry.about), entry.t // DAY, isinstance(entry, Many)), []).append(entry)
+        groups.setdefault((id(entry.about), entry.t // DAY, isinstance(entry, BatchEntry)), []).append(entry)
     for (_, day, many), group in groups.items():
         about = group[0].about
         for batch in _parts(group):
-            columns = _of_many(about, cast("list[Many]", batch)) if many else _of_ones(about, cast("list[One]", batch))
+            columns = _of_many(about, cast("list[BatchEntry]", batch)) if many else _of_ones(about, cast("list[RowEntry]", batch))
             yield about, day, _frame(about, columns), len(batch)
 
 
@@ -176,7 +176,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     rows = 0
     for entry in entries:
         batch.append(entry)
-        rows += entry.height if isinstance(entry, Many) else 1
+        rows += entry.height if isinstance(entry, BatchEntry) else 1
         if rows >= SLICE:
             yield batch
             batch, rows = [], 0
@@ -184,7 +184,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def readable(frame: pl.DataFrame, about: About) -> pl.DataFrame:
+def readable(frame: pl.DataFrame, about: EntryContext) -> pl.DataFrame:
     """The frame with statuses as words."""
     return frame.with_columns(status_series(status_name(name), frame[status_name(name)].to_numpy()) for name in about.features)
 
@@ -206,7 +206,7 @@ class _Columns:
     took: F64
 
 
-def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
+def _of_ones(about: EntryContext, entries: Sequence[RowEntry]) -> _Columns:
     n, width = len(entries), len(about.features)
     _, ids, t, request, values, statuses, moments, prediction, how, age, seconds, stages = zip(*entries, strict=True)
     return _Columns(
@@ -224,7 +224,7 @@ def _of_ones(about: About, entries: Sequence[One]) -> _Columns:
     )
 
 
-def _of_many(about: About, entries: Sequence[Many]) -> _Columns:
+def _of_many(about: EntryContext, entries: Sequence[BatchEntry]) -> _Columns:
     width, heights = len(about.features), [entry.height for entry in entries]
     every, nothing = range(len(entries)), [[None] * n for n in heights]
 
@@ -266,7 +266,7 @@ def _turned(rows: Sequence[Sequence[T]], width: int) -> Iterator[list[T]]:
     return (list(map(itemgetter(n), rows)) for n in range(width))
 
 
-def _frame(about: About, columns: _Columns) -> pl.DataFrame:
+def _frame(about: EntryContext, columns: _Columns) -> pl.DataFrame:
     series = [pl.Series(REQUEST, columns.ids, pl.String), pl.Series(ROW, columns.rows, pl.Int32)]
     series.append(pl.Series(AT, columns.t, pl.Int64).cast(pl.Datetime("us", "UTC")))
     features = set(about.features)

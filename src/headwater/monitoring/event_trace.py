@@ -23,11 +23,11 @@ from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
 from headwater.ingestion.change_bootstrap import images_before
 from headwater.ingestion.change_state import OLDER, PASSED
-from headwater.ingestion.dedup_index import Ids
-from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS
-from headwater.online.feature_reader import OnlineView, Served
+from headwater.online.feature_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.training.feature_frames import tables
 
@@ -38,7 +38,7 @@ _NOTHING = "corrected: it takes an event back, or changes nothing"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EventTrace:
     """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: gaps in the archive."""
 
     view: FeatureView
@@ -46,7 +46,7 @@ class Evidence:
     folder: Path | None
     notes: Counter[str] = field(default_factory=Counter)
 
-    def of(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
+    def of(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
         """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
         if self.view.freshness.scheduled or self.store is None:
             return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
@@ -62,7 +62,7 @@ class Evidence:
         whole = pl.concat([*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)], how="diagonal_relaxed").drop(ROW)
         return whole.filter(mine).with_row_index(ROW)
 
-    def _of_images(self, served: Served, past: int) -> pl.DataFrame:
+    def _of_images(self, served: ViewValues, past: int) -> pl.DataFrame:
         """As `of`, of every key: a change may have moved an event here, or away."""
         source, parts = self.view.source, self._kept(keyspace.ARCHIVE, served)
         if past:
@@ -77,7 +77,7 @@ class Evidence:
         judged = judged.join(superseded, on="__n", how="left", maintain_order="left").with_columns(why, pl.col("__ok") & ~timeless)
         return judged.drop("__n", BEFORE)
 
-    def _of_history(self, keys: Mapping[str, object], served: Served) -> pl.DataFrame:
+    def _of_history(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
         columns = sorted(self.view.read_columns - set(self.view.keys))
         enriched = tables(served.moment.T, FAR, Notes())
         enriched.read(self.view.source, {*self.view.keys, *columns}, None)
@@ -101,7 +101,7 @@ class Evidence:
             every = every.with_columns(pl.col(GONE).fill_null(LASTS))
         return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
 
-    def _kept(self, space: bytes, served: Served) -> list[pl.DataFrame]:
+    def _kept(self, space: bytes, served: ViewValues) -> list[pl.DataFrame]:
         """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
         accepted, frames = space == keyspace.ARCHIVE, []
         filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
@@ -129,14 +129,14 @@ class Evidence:
         if source.id_field is None or source.changes is not None:
             return events
         judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
-        ids = Ids(micros(source.id_horizon, "id_horizon"))
+        ids = DedupIndex(micros(source.id_horizon, "id_horizon"))
         first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
         copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
         copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
         why = pl.when(copy).then(pl.lit("duplicate: " + COPY)).otherwise("__why")
         return events.with_columns(why.alias("__why"), (pl.col("__ok") & ~copy).alias("__ok"))
 
-    def _refused(self, served: Served) -> list[pl.DataFrame]:
+    def _refused(self, served: ViewValues) -> list[pl.DataFrame]:
         """What was left out as copies, or refused."""
         acceptance, frames = self._acceptance(self.view.source), []
         for partition in self._partitions() if self.view.source.stream is not None else []:
@@ -155,7 +155,7 @@ class Evidence:
         return frames
 
     def _acceptance(self, source: Source) -> Acceptance:
-        return Acceptance(source, (self.view,), micros(Limits().future, "future"))
+        return Acceptance(source, (self.view,), micros(IngestLimits().future, "future"))
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         assert self.store is not None

@@ -25,10 +25,10 @@ from headwater.ingestion.archive_columns import broken_files_named
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import as_of
 from headwater.kernel.tile_ladder import ALL
-from headwater.monitoring.event_trace import Evidence
-from headwater.monitoring.parity import Asked, answer
-from headwater.online.feature_reader import OnlineView, Served
-from headwater.online.read_versions import Moment, newest
+from headwater.monitoring.event_trace import EventTrace
+from headwater.monitoring.parity import OfflineRequests, answer
+from headwater.online.feature_reader import OnlineView, ViewValues
+from headwater.online.read_versions import ReadVersion, newest
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.state.view_tiles import key_bytes
@@ -113,13 +113,13 @@ def explain_feature(
     online = None if store is None else OnlineView(view, store)
     served = _served(view, online, keys, t, now=at is None)
     T, K = served.moment.T, served.moment.K
-    evidence = Evidence(view, store, folder)
+    evidence = EventTrace(view, store, folder)
     with broken_files_named(folder, bottom_of(view.source).name):
         events = evidence.of(keys, served)
     judged = _judged(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
-    recomputed = answer(view, view.outputs, rows, Asked.at(frame, served, view))
+    recomputed = answer(view, view.outputs, rows, OfflineRequests.at(frame, served, view))
     index = [f.name for f in view.outputs].index(chosen.name)
     offline, status = recomputed[index][0], str(recomputed[len(view.outputs) + index][0])
     mine = served.features[index][0] if served.features else None
@@ -223,15 +223,15 @@ def _view_of(project: Project, feature: str) -> FeatureView:
 _NO_TILES = pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "events": pl.Int64})
 
 
-def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> Served:
+def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> ViewValues:
     """The value served now, or the T and K of another time."""
     if online is not None and now:
         frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
         return online.read(frame, t)
     if view.freshness.scheduled:
         (T,), (K,) = as_of(view.freshness, np.array([t]))
-        return Served([], [], Moment(int(T), int(K), {}, stale=False))
-    return Served([], [], Moment(t, t, {None: _FAR}, stale=False))
+        return ViewValues([], [], ReadVersion(int(T), int(K), {}, stale=False))
+    return ViewValues([], [], ReadVersion(t, t, {None: _FAR}, stale=False))
 
 
 def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:

@@ -38,12 +38,12 @@ from headwater.ingestion.archive_columns import as_today, broken_files_named
 from headwater.ingestion.bootstrap import first_ids, history_before
 from headwater.ingestion.change_bootstrap import images_before
 from headwater.ingestion.revalidate import Accepted
-from headwater.ingestion.source_ingestor import Limits
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.orphans import Stray, strays
-from headwater.online.feature_reader import OnlineView, Served
+from headwater.online.feature_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.training.feature_frames import tables
@@ -168,7 +168,7 @@ class Offline:
         """The columns that the view's features read, without its keys."""
         return sorted(self.view.read_columns - set(self.view.keys))
 
-    def events(self, served: Served) -> pl.DataFrame:
+    def events(self, served: ViewValues) -> pl.DataFrame:
         """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
         if self.view.freshness.scheduled:
             return self.history(served.moment.T, served.moment.T, served.moment.K)
@@ -188,7 +188,7 @@ class Offline:
 
         commits: by partition, the last commit that counts, and what says when an event of the archive was known.
         """
-        acceptance = Acceptance(self.view.source, (self.view,), micros(Limits().future, "future"))
+        acceptance = Acceptance(self.view.source, (self.view,), micros(IngestLimits().future, "future"))
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
@@ -218,7 +218,7 @@ class Offline:
 
 
 @dataclass(frozen=True)
-class Asked:
+class OfflineRequests:
     """Rows that ask offline for what was served: the view's keys, and T and K of each: int64 (rows)."""
 
     keys: pl.DataFrame
@@ -226,14 +226,14 @@ class Asked:
     K: I64
 
     @staticmethod
-    def at(keys: pl.DataFrame, served: Served, view: FeatureView) -> Asked:
+    def at(keys: pl.DataFrame, served: ViewValues, view: FeatureView) -> OfflineRequests:
         """Rows that ask as of one read version; every event that a stream had stored was known."""
         moment = served.moment
         T, K = (np.full(keys.height, time) for time in (moment.T, view.freshness.known_by(moment.T, moment.K)))
-        return Asked(keys, T, K)
+        return OfflineRequests(keys, T, K)
 
 
-def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, requests: Asked) -> list[pl.Series]:
+def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, requests: OfflineRequests) -> list[pl.Series]:
     """Features of a view, then their statuses, recomputed from its events."""
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
     query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
@@ -265,7 +265,7 @@ def check_view(
     drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)
     events = offline.events(served)
-    requests = Asked.at(drawn, served, offline.view)
+    requests = OfflineRequests.at(drawn, served, offline.view)
     recomputed = answer(offline.view, view.outputs, events, requests)
     values, statuses = recomputed[: len(view.outputs)], recomputed[len(view.outputs) : 2 * len(view.outputs)]
     mismatches: list[Mismatch] = []
@@ -309,7 +309,7 @@ def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, m
     return [(keys, records) for keys, records in orphans if tuple(keys.values()) not in named]
 
 
-def _of_strays(online: OnlineView, stray: Sequence[Stray], recomputed: Sequence[pl.Series], served: Served) -> list[Mismatch]:
+def _of_strays(online: OnlineView, stray: Sequence[Stray], recomputed: Sequence[pl.Series], served: ViewValues) -> list[Mismatch]:
     """Their values that are not those of the null key, the last of `recomputed`."""
     view = online.view.root
     K = view.freshness.known_by(served.moment.T, served.moment.K)
@@ -368,7 +368,7 @@ def _items(value: object) -> list[tuple[object, object]] | None:
     return None
 
 
-def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, requests: Asked) -> F64:
+def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, requests: OfflineRequests) -> F64:
     """The scale of rounding errors: the sum of the sizes of the added values; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))

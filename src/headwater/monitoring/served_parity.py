@@ -28,7 +28,7 @@ from headwater.ingestion.archive import SEQUENCE
 from headwater.kernel.arrays import I64, Bool
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
-from headwater.monitoring.parity import Asked, Mismatch, Offline, Parity, agree, answer, same_values, sizes
+from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, agree, answer, same_values, sizes
 from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
@@ -166,7 +166,7 @@ class _Served:
     def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
         offline = Offline(placed(self.store, view.root), self.store, self.folder)
         events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
-        requests = Asked(self._keys(view, rows), T, chain.K)
+        requests = OfflineRequests(self._keys(view, rows), T, chain.K)
         features = self.service.needed[view.name]
         recomputed = answer(view.root, features, events, requests)
         mismatches: list[Mismatch] = []

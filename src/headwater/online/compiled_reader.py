@@ -17,7 +17,7 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.errors import DataError, StoreError, nearest
 from headwater.events.keys import check_types
 from headwater.kernel.arrays import I64
-from headwater.online.read_versions import FALLBACK, REFRESH, Heads, Moment, falls_back
+from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, VersionReader, falls_back
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import read_plan, tile_kernels
 from headwater.state.read_kernels import answer, answer_one
@@ -31,7 +31,7 @@ class UnusualKeyError(Exception):
     """A key that only the general way knows what to do with."""
 
 
-class Answers(NamedTuple):
+class FeatureVectors(NamedTuple):
     """Features of n keys.
 
     values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
@@ -40,23 +40,23 @@ class Answers(NamedTuple):
 
     values: list[list[object]]
     statuses: list[bytes]
-    moments: list[Moment]
+    moments: list[ReadVersion]
 
 
-class Answer(NamedTuple):
-    """Features of one key: as `Answers`, without the lists."""
+class FeatureVector(NamedTuple):
+    """Features of one key: as `FeatureVectors`, without the lists."""
 
     values: list[object]
     statuses: bytes
-    moments: list[Moment]
+    moments: list[ReadVersion]
 
 
 @dataclass(frozen=True)
-class Part:
+class CompiledView:
     """A view that the compiled loops can read: its versions, record layout, requested features, and key encoding."""
 
     view: FeatureView
-    heads: Heads
+    heads: VersionReader
     tiles: ViewTiles
     made: tuple[read_plan.Made, ...]
     encode: tuple[Encode, ...]
@@ -78,13 +78,13 @@ class Part:
         return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
 
 
-def part_of(view: FeatureView, heads: Heads, tiles: ViewTiles, names: Sequence[str]) -> Part | None:
+def part_of(view: FeatureView, heads: VersionReader, tiles: ViewTiles, names: Sequence[str]) -> CompiledView | None:
     """The view as loops read it, its features of these names; None where only the general way can."""
     compiled = read_plan.made_of(tiles, names)
     encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
     if compiled is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
         return None
-    return Part(view, heads, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
+    return CompiledView(view, heads, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Layout:
     """
 
     heads: list[bytes]
-    groups: list[tuple[Heads, int, int]]
+    groups: list[tuple[VersionReader, int, int]]
     group: list[int]
     begins: list[bytes]
     ends: list[Sequence[bytes]]
@@ -113,7 +113,7 @@ class _Layout:
         """Whether besides it is of one column."""
         return self.plain and len(self.keys) == len(self.begins)
 
-    def regroup(self, views: Sequence[Heads]) -> None:
+    def regroup(self, views: Sequence[VersionReader]) -> None:
         """Recompute the groups from the heads of each view: versions may have come to differ between views that read the same keys."""
         spans = [self.groups[group][1:] for group in self.group]
         known: dict[object, int] = {}
@@ -124,10 +124,10 @@ class _Layout:
                 self.groups.append((heads, *span))
 
 
-class Quick:
+class CompiledReader:
     """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
 
-    def __init__(self, store: OnlineStore, parts: Sequence[Part], names: Sequence[str]) -> None:
+    def __init__(self, store: OnlineStore, parts: Sequence[CompiledView], names: Sequence[str]) -> None:
         self.store, self.parts, self.names = store, parts, names
         at = {
             f"{view_part.view.name}__{compiled.feature.name}": (v, n)
@@ -140,7 +140,7 @@ class Quick:
         self._known: tuple[float, _Layout] | None = None
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
 
-    def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+    def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
         """The features of `count` keys, asked for at t.
 
         Raises:
@@ -148,7 +148,7 @@ class Quick:
             StoreError: a view that is not whole in the store.
         """
         if not self.parts:
-            return Answers([], [], [])
+            return FeatureVectors([], [], [])
         plan, out, nulls, moments = self._answer(*self._found(request, count), count, t)
         words, status_codes, gone = _cut(plan, out, count)
         floats = words.view(np.float64)
@@ -159,12 +159,12 @@ class Quick:
             places, rows = np.nonzero(gone)
             for index, row in zip(places.tolist(), rows.tolist(), strict=True):
                 columns[index][row] = None
-        return Answers(columns, [row.tobytes() for row in status_codes], moments)
+        return FeatureVectors(columns, [row.tobytes() for row in status_codes], moments)
 
-    def one(self, request: Mapping[str, object], t: int) -> Answer:
+    def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one key, which is not null."""
         if not self.parts:
-            return Answer([], b"", [])
+            return FeatureVector([], b"", [])
         layout = self._layout()
         if layout.single:
             stored = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
@@ -180,7 +180,7 @@ class Quick:
         for _ in range(nulls):
             index = null.index(1, index + 1)
             values[index] = None
-        return Answer(values, cast("bytes", statuses), moments)
+        return FeatureVector(values, cast("bytes", statuses), moments)
 
     def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
@@ -194,7 +194,9 @@ class Quick:
                 wanted += [begin + key for key in keys]  # type: ignore[operator]
         return layout, self.store.get(wanted)
 
-    def _answer(self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int) -> tuple[read_plan.Plan, I64, int, list[Moment]]:
+    def _answer(
+        self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int
+    ) -> tuple[read_plan.Plan, I64, int, list[ReadVersion]]:
         """The words of the answers (see `answer`), and how many are null."""
         if stored[: len(layout.heads)] != self._lacking[0]:
             self._lacking = self._lacks(layout, stored)
@@ -227,7 +229,7 @@ class Quick:
         return list(stored[: len(layout.heads)]), lacking if any(lacking) else []
 
     def _chosen(
-        self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[Moment], count: int
+        self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[ReadVersion], count: int
     ) -> tuple[Sequence[bytes | None], read_plan.Plan]:
         """The records that count, where that is to be chosen, and the plan for as many of each key."""
         at = len(layout.heads)
@@ -240,7 +242,7 @@ class Quick:
             sizes.append(len(chosen) // max(count, 1))
         return records, self._planned(tuple(sizes))
 
-    def _fall_back(self, plan: read_plan.Plan, out: I64, count: int, moments: Sequence[Moment]) -> int:
+    def _fall_back(self, plan: read_plan.Plan, out: I64, count: int, moments: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
         old = [
@@ -346,7 +348,7 @@ _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
 _ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
 
 
-class Keys:
+class KeyEncoder:
     """Key columns encoded as record keys: integers and strings directly, other types by frames.
 
     Raises:

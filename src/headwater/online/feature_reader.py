@@ -20,10 +20,10 @@ from headwater.errors import DataError, RebuiltError, StaleError, StoreError
 from headwater.events import statuses as asides
 from headwater.events.keys import check_types
 from headwater.kernel.arrays import I64
-from headwater.online.compiled_reader import Answer, Answers, Quick, UnusualKeyError, part_of
-from headwater.online.read_versions import FALLBACK, Heads, Moment, falls_back, heads_of
-from headwater.online.request_evaluator import Plain, UnusualValueError
-from headwater.online.value_details import Said, details_of, warn_stale
+from headwater.online.compiled_reader import CompiledReader, FeatureVector, FeatureVectors, UnusualKeyError, part_of
+from headwater.online.read_versions import FALLBACK, ReadVersion, VersionReader, falls_back, heads_of
+from headwater.online.request_evaluator import RequestFeatureEvaluator, UnusualValueError
+from headwater.online.value_details import ValueDetails, details_of, warn_stale
 from headwater.online_stores import OnlineStore, keyspace, opened
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.state.view_state import State, read_state, read_stream
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Served:
+class ViewValues:
     """The values of a view for n rows, at one read version: features and their statuses."""
 
     features: list[pl.Series]
     statuses: list[pl.Series]
-    moment: Moment
+    moment: ReadVersion
 
 
 @dataclass
@@ -78,20 +78,20 @@ class OnlineView:
         return ViewTiles(self.view.root, self.state.dtypes)
 
     @cached_property
-    def heads(self) -> Heads:
+    def heads(self) -> VersionReader:
         """As of when its records are."""
         return heads_of(self.view, self.store)
 
-    def moment(self, t: int) -> Moment:
+    def moment(self, t: int) -> ReadVersion:
         """As of when values that are asked for at `t` are; raises what `read` does."""
         return self._moment(self.store.get(self.heads.look()[0]), t)
 
-    def _moment(self, stored: Sequence[bytes | None], t: int) -> Moment:
+    def _moment(self, stored: Sequence[bytes | None], t: int) -> ReadVersion:
         lacks = self.heads.lacks(stored)
         moment = self.heads.moment(stored, t)
         return moment._replace(incomplete=True) if lacks else moment
 
-    def read(self, keys: pl.DataFrame, t: int) -> Served:
+    def read(self, keys: pl.DataFrame, t: int) -> ViewValues:
         """The values for rows with these keys, asked for at `t`, microseconds.
 
         Raises:
@@ -110,14 +110,14 @@ class OnlineView:
         grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
         features, statuses = self.tiles.values(grouped, np.full(count, moment.T), np.full(count, known))
         rows = pl.Series(index)
-        served = Served([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], moment)
+        served = ViewValues([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], moment)
         if not falls_back(self.view, moment):
             return served
         fallback = asides.status_series("", np.full(keys.height, FALLBACK))
-        return Served([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], moment)
+        return ViewValues([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], moment)
 
     def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
-        """Where the records of some keys stand, key after key; `ends` as `Heads.look` gives them."""
+        """Where the records of some keys stand, key after key; `ends` as `VersionReader.look` gives them."""
         begin = keyspace.records(self.view.tiles_fingerprint)
         return [begin + key + end for key in keyspace.shortened(keys) for end in ends]
 
@@ -226,8 +226,8 @@ class OnlineFeatures:
         check_request(self.service, frame.columns)
         t = clock.now_micros() if at is None else parse_moment(at, "at")
         values: dict[str, pl.Series] = {}
-        beside: dict[str, Said] = {}
-        moments: dict[str, tuple[FeatureView, Moment]] = {}
+        beside: dict[str, ValueDetails] = {}
+        moments: dict[str, tuple[FeatureView, ReadVersion]] = {}
         self._add_fetched(frame, values, beside)
         for view in self.service.views:
             served = self._read(view, _keys(view, frame, values), t)
@@ -243,7 +243,7 @@ class OnlineFeatures:
             warn_stale(moments, t)
         return pl.DataFrame(columns)
 
-    def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answer:
+    def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> FeatureVector:
         """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
 
         `said` has the statuses of third-party values, by feature name, where the caller knows them.
@@ -256,16 +256,18 @@ class OnlineFeatures:
         if self._plain is not None:
             try:
                 answer = self._quick.one(request, t)
-                return answer if self._alone else Answer(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+                return answer if self._alone else FeatureVector(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
             except RebuiltError:
                 self._reopen()
                 return self.row(request, t=t)
             except (KeyError, UnusualKeyError, UnusualValueError):
                 pass  # the general way knows what to say
         values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
-        return Answer([column[0] for column in values], b"".join(statuses), moments)
+        return FeatureVector([column[0] for column in values], b"".join(statuses), moments)
 
-    def rows(self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> Answers:
+    def rows(
+        self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None
+    ) -> FeatureVectors:
         """As `row`, of requests whose keys and fields stand in columns."""
         if said:
             answers = self.rows(request, t=t)
@@ -275,25 +277,25 @@ class OnlineFeatures:
             raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
         return self._rows(request, sizes.pop(), clock.now_micros() if t is None else t)
 
-    def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+    def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
         try:
             return self._answered(request, count, t)
         except RebuiltError:
             self._reopen()
             return self._answered(request, count, t)
 
-    def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> Answers:
+    def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
         quick = self._quick
         try:
             got = quick.read(request, count, t)
         except (KeyError, UnusualKeyError):
             check_request(self.service, list(request))
-            got, quick = Answers([], [], []), Quick(self.store, [], [])
+            got, quick = FeatureVectors([], [], []), CompiledReader(self.store, [], [])
         if self._plain is not None and quick is self._quick:
             if self._alone:
                 return got
             try:
-                return Answers(*self._plain.many(request, got.values, got.statuses, count), got.moments)
+                return FeatureVectors(*self._plain.many(request, got.values, got.statuses, count), got.moments)
             except KeyError:
                 check_request(self.service, list(request))
             except UnusualValueError:
@@ -317,9 +319,9 @@ class OnlineFeatures:
             if name not in columns:
                 columns[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
         values, statuses = zip(*(columns[name] for name in self.names), strict=True)
-        return Answers(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+        return FeatureVectors(list(values), list(statuses), [moments[view.name] for view in self.service.views])
 
-    def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> Served:
+    def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> ViewValues:
         try:
             return self.views[view.name].read(keys, t)
         except RebuiltError:
@@ -334,12 +336,12 @@ class OnlineFeatures:
 
     def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
         """What third parties have answered and its statuses; added to `series`."""
-        beside: dict[str, Said] = {}
+        beside: dict[str, ValueDetails] = {}
         self._add_fetched(frame, series, beside)
         codes_of = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
         return {name: (series[name].to_list(), codes) for name, codes in codes_of.items()}
 
-    def _add_fetched(self, frame: pl.DataFrame, values: dict[str, pl.Series], beside: dict[str, Said]) -> None:
+    def _add_fetched(self, frame: pl.DataFrame, values: dict[str, pl.Series], beside: dict[str, ValueDetails]) -> None:
         """Add what third parties have answered, and the statuses."""
         for http in self.service.http_features:
             for name, series in fetched(http, frame):
@@ -359,7 +361,7 @@ class OnlineFeatures:
                 values[function.name] = request_feature(function, frame, inputs)
 
     @cached_property
-    def _quick(self) -> Quick:
+    def _quick(self) -> CompiledReader:
         """The views that loops can read."""
         parts = []
         for view in self.service.views:
@@ -367,16 +369,16 @@ class OnlineFeatures:
             view_part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
             parts += [] if view_part is None else [view_part]
         read_names = [f"{view_part.view.name}__{compiled.feature.name}" for view_part in parts for compiled in view_part.made]
-        return Quick(
+        return CompiledReader(
             self.store,
             parts,
             [*(name for name in self.names if name in read_names), *(name for name in read_names if name not in self.names)],
         )
 
     @cached_property
-    def _plain(self) -> Plain | None:
+    def _plain(self) -> RequestFeatureEvaluator | None:
         """The evaluator of request features, where compiled loops read all views."""
-        return Plain(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
+        return RequestFeatureEvaluator(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
 
     @cached_property
     def _alone(self) -> bool:

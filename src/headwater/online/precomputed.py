@@ -11,7 +11,7 @@ from headwater.definitions.prediction_types import How
 from headwater.definitions.served_views import fingerprint, scoring_of
 from headwater.errors import StaleError, StoreError
 from headwater.kernel.batch_cuts import Due
-from headwater.online.compiled_reader import Keys
+from headwater.online.compiled_reader import KeyEncoder
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
 from headwater.state.prediction_codec import Items, ScoredCut, Scores
@@ -20,7 +20,7 @@ Value = float | tuple[float, ...] | Items
 """A score, one for each class, or a list in order with the score of each item."""
 
 
-class Found(NamedTuple):
+class PrecomputedPrediction(NamedTuple):
     """The precomputed prediction of one request.
 
     value: None where there is none. how: `precomputed`, or how a request without a score is answered: `on_request` or `default`.
@@ -35,8 +35,8 @@ class Found(NamedTuple):
     stale: bool
 
 
-class FoundMany(NamedTuple):
-    """As `Found`, for many requests: a value and a `how` for each; all are of one cut."""
+class PrecomputedPredictions(NamedTuple):
+    """As `PrecomputedPrediction`, for many requests: a value and a `how` for each; all are of one cut."""
 
     values: list[Value | None]
     how: list[How]
@@ -63,12 +63,12 @@ class MadeAhead:
         self._due = Due(schedule)
         self._head_bytes: bytes | None = None
         self._held: Scores | None = None
-        self._keys: Keys | None = None
+        self._keys: KeyEncoder | None = None
 
     def __repr__(self) -> str:
         return f"MadeAhead({self.arm}, {self.scoring.freshness})"
 
-    def one(self, request: Mapping[str, object], t: int | None = None) -> Found:
+    def one(self, request: Mapping[str, object], t: int | None = None) -> PrecomputedPrediction:
         """The precomputed prediction of one request at t: microseconds, None is now.
 
         Raises:
@@ -90,11 +90,11 @@ class MadeAhead:
             return self.one(request, t)  # keys are of other types now
         cut, stale = self._moment(t)
         if cut is None:
-            return Found(None, self.scoring.otherwise, None, 0.0, stale)
+            return PrecomputedPrediction(None, self.scoring.otherwise, None, 0.0, stale)
         value = None if stale and self.scoring.on_stale == "null" else _value(pair[cut.number % 2], cut)
-        return Found(value, self.scoring.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
+        return PrecomputedPrediction(value, self.scoring.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
 
-    def many(self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None) -> FoundMany:
+    def many(self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None) -> PrecomputedPredictions:
         """As `one`, of `count` requests whose keys stand in columns."""
         t = clock.now_micros() if t is None else t
         if self._keys is None:
@@ -106,18 +106,18 @@ class MadeAhead:
             return self.many(requests, count, t)
         cut, stale = self._moment(t)
         if cut is None:
-            return FoundMany([None] * count, [self.scoring.otherwise] * count, None, 0.0, stale)
+            return PrecomputedPredictions([None] * count, [self.scoring.otherwise] * count, None, 0.0, stale)
         none = stale and self.scoring.on_stale == "null"
         values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
         how: list[How] = [self.scoring.otherwise if value is None else "precomputed" for value in values]
-        return FoundMany(values, how, cut, (t - cut.K) / 1e6, stale)
+        return PrecomputedPredictions(values, how, cut, (t - cut.K) / 1e6, stale)
 
     def _hear(self, head: bytes | None) -> bool:
         """Take up what the store says of the scores; whether keys are looked up as before."""
         before, self._head_bytes, self._held = self._held, head, prediction_codec.decoded(head)
         if self._held is None or (before is not None and before.schema == self._held.schema):
             return True
-        self._keys = Keys(self._held.dtypes, f"the prediction of model {self.arm.model.name!r}")
+        self._keys = KeyEncoder(self._held.dtypes, f"the prediction of model {self.arm.model.name!r}")
         return False
 
     def _moment(self, t: int) -> tuple[ScoredCut | None, bool]:

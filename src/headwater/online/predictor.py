@@ -13,7 +13,7 @@ from headwater.definitions.prediction_types import How, Score
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.kernel.arrays import F64
 from headwater.models.hot_reload import Reloading
-from headwater.online.compiled_reader import Answer, Answers
+from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Scorer(Protocol):
         ...
 
 
-class Beside(NamedTuple):
+class ThirdPartyValues(NamedTuple):
     """What third parties have answered for some rows: values and statuses by the names of their features.
 
     ages: by third party, the seconds since the oldest of its answers; none where all are fallback values. seconds: that asking took.
@@ -50,10 +50,12 @@ class Beside(NamedTuple):
     ages: Mapping[str, float] = {}
     seconds: float = 0.0
 
-    def take(self, rows: Sequence[int]) -> Beside:
+    def take(self, rows: Sequence[int]) -> ThirdPartyValues:
         """What they said of some of the rows."""
         values = {name: [column[n] for n in rows] for name, column in self.values.items()}
-        return Beside(values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages, self.seconds)
+        return ThirdPartyValues(
+            values, {name: bytes([codes[n] for n in rows]) for name, codes in self.statuses.items()}, self.ages, self.seconds
+        )
 
 
 class Predicted(NamedTuple):
@@ -67,23 +69,23 @@ class Predicted(NamedTuple):
     age: float
 
 
-class One(NamedTuple):
+class RequestPrediction(NamedTuple):
     """The prediction for one request, the features that it is made of (None where none were read), and the seconds each stage took.
 
     version: of the model that made it.
     """
 
     predicted: Predicted
-    features: Answer | None
+    features: FeatureVector | None
     stages: Mapping[str, float]
     version: str
 
 
-class Many(NamedTuple):
-    """As `One`, for many requests. rows: those that features were read for, where others were precomputed; None is all."""
+class BatchPrediction(NamedTuple):
+    """As `RequestPrediction`, for many requests. rows: those that features were read for, where others were precomputed; None is all."""
 
     predicted: list[Predicted]
-    features: Answers | None
+    features: FeatureVectors | None
     stages: Mapping[str, float]
     version: str
     rows: Sequence[int] | None = None
@@ -107,7 +109,7 @@ class Predictor:
         places = [index for index, name in enumerate(features.names) if name in trained]
         self._places = None if len(places) == len(features.names) else places
 
-    def one(self, request: Mapping[str, object], *, t: int | None = None, beside: Beside | None = None) -> One:
+    def one(self, request: Mapping[str, object], *, t: int | None = None, beside: ThirdPartyValues | None = None) -> RequestPrediction:
         """The prediction for one request, asked for at t: microseconds, None is now.
 
         Precomputed, if there is one; else on request, where that is the fallback; else the model's default.
@@ -130,15 +132,21 @@ class Predictor:
         try:
             precomputed = self.ahead.one(request, t)
         except StaleError:
-            return One(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
+            return RequestPrediction(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
         if precomputed.value is not None and precomputed.cut is not None:
-            return One(Predicted(_plain(precomputed.value), "precomputed", precomputed.age), None, stages, precomputed.cut.version)
+            return RequestPrediction(
+                Predicted(_plain(precomputed.value), "precomputed", precomputed.age), None, stages, precomputed.cut.version
+            )
         if precomputed.how == "default":
-            return One(Predicted(self._cold(), "default", 0.0), None, stages, "" if precomputed.cut is None else precomputed.cut.version)
+            return RequestPrediction(
+                Predicted(self._cold(), "default", 0.0), None, stages, "" if precomputed.cut is None else precomputed.cut.version
+            )
         return self._now(request, t, beside, stages)
 
-    def many(self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: Beside | None = None) -> Many:
+    def many(
+        self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: ThirdPartyValues | None = None
+    ) -> BatchPrediction:
         """As `prediction`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
         if self.ahead is None:
@@ -148,7 +156,7 @@ class Predictor:
         try:
             precomputed = self.ahead.many(requests, count, t)
         except StaleError:
-            return Many([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
+            return BatchPrediction([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
         predictions = [
             Predicted(_plain(value), "precomputed", precomputed.age)
@@ -161,11 +169,11 @@ class Predictor:
         version = "" if precomputed.cut is None else precomputed.cut.version
         rows = [n for n, prediction in enumerate(predictions) if prediction is None]
         if not rows:
-            return Many([prediction for prediction in predictions if prediction is not None], None, stages, version)
+            return BatchPrediction([prediction for prediction in predictions if prediction is not None], None, stages, version)
         remaining = {name: [column[n] for n in rows] for name, column in requests.items()}
         own = self._many_now(remaining, t, None if beside is None else beside.take(rows), stages)
         instead = iter(own.predicted)
-        return Many(
+        return BatchPrediction(
             [next(instead) if prediction is None else prediction for prediction in predictions],
             own.features,
             own.stages,
@@ -173,36 +181,40 @@ class Predictor:
             rows,
         )
 
-    def _now(self, request: Mapping[str, object], t: int, beside: Beside | None, stages: Mapping[str, float]) -> One:
+    def _now(
+        self, request: Mapping[str, object], t: int, beside: ThirdPartyValues | None, stages: Mapping[str, float]
+    ) -> RequestPrediction:
         """A prediction on request."""
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
             answer = read_one(self.features, request, t, beside)
         except StaleError:
-            return One(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
+            return RequestPrediction(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
         value = scorer.one(answer.values if self._places is None else [answer.values[index] for index in self._places])
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         if beside is not None:
             took["third party"] = beside.seconds
-        return One(Predicted(value, "on_request", _age(answer, t, beside)), answer, took, scorer.version)
+        return RequestPrediction(Predicted(value, "on_request", _age(answer, t, beside)), answer, took, scorer.version)
 
-    def _many_now(self, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None, stages: Mapping[str, float]) -> Many:
+    def _many_now(
+        self, requests: Mapping[str, Sequence[object]], t: int, beside: ThirdPartyValues | None, stages: Mapping[str, float]
+    ) -> BatchPrediction:
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
             answers = read_many(self.features, requests, t, beside)
         except StaleError:
             count = len(next(iter(requests.values())))
-            return Many([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
+            return BatchPrediction([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
         age = _age(answers, t, beside)
         predictions = [Predicted(value, "on_request", age) for value in self._scores(scorer, answers.values)]
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
         if beside is not None:
             took["third party"] = beside.seconds
-        return Many(predictions, answers, took, scorer.version)
+        return BatchPrediction(predictions, answers, took, scorer.version)
 
     def _scorer(self) -> Scorer:
         if isinstance(self.scorer, Reloading):
@@ -245,7 +257,7 @@ class Predictor:
         return self.model.default
 
 
-def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, beside: Beside | None) -> Answer:
+def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, beside: ThirdPartyValues | None) -> FeatureVector:
     """The features of one request, with what third parties have answered."""
     if beside is None:
         return features.row(request, t=t)
@@ -253,7 +265,9 @@ def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, be
     return features.row({**request, **answered}, t=t, said=beside.statuses)
 
 
-def read_many(features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, beside: Beside | None) -> Answers:
+def read_many(
+    features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, beside: ThirdPartyValues | None
+) -> FeatureVectors:
     """Those of many."""
     return features.rows(requests, t=t) if beside is None else features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
 
@@ -262,6 +276,6 @@ def _plain(value: Value) -> Score:
     return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
 
 
-def _age(answer: Answer | Answers, t: int, beside: Beside | None) -> float:
+def _age(answer: FeatureVector | FeatureVectors, t: int, beside: ThirdPartyValues | None) -> float:
     own = max((t - moment.K for moment in answer.moments), default=0) / 1e6
     return own if beside is None else max(own, *beside.ages.values(), 0.0)

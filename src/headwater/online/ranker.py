@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 from headwater import clock
 from headwater.definitions.prediction_types import How
 from headwater.errors import DataError
-from headwater.online.compiled_reader import Answers
+from headwater.online.compiled_reader import FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.precomputed import MadeAhead
-from headwater.online.predictor import Beside, Many, Predicted, Predictor
+from headwater.online.predictor import BatchPrediction, Predicted, Predictor, ThirdPartyValues
 from headwater.state.prediction_codec import Items
 
 MOST_CANDIDATES = 10_000
@@ -27,7 +27,7 @@ class Order(NamedTuple):
 
     items: list[tuple[object, Predicted]]
     rows: Sequence[int]
-    features: Answers | None
+    features: FeatureVectors | None
     candidates: int
     stages: Mapping[str, float]
     version: str
@@ -87,7 +87,7 @@ class Ranker:
         count = len(own[self.item])
         return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
 
-    def order(self, proposed: Proposed, k: int, *, t: int, beside: Beside | None = None) -> Order:
+    def order(self, proposed: Proposed, k: int, *, t: int, beside: ThirdPartyValues | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
         if proposed.order is not None:
             return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
@@ -138,9 +138,11 @@ class Ranker:
         return {self.item: list(every)[:MOST_CANDIDATES]}
 
 
-def _taken(scored: Many, rows: Sequence[int]) -> Answers | None:
+def _taken(scored: BatchPrediction, rows: Sequence[int]) -> FeatureVectors | None:
     """The features of some rows."""
     if scored.features is None:
         return None
     values, statuses, moments = scored.features
-    return Answers([[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments)
+    return FeatureVectors(
+        [[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments
+    )

@@ -25,7 +25,7 @@ REFRESH = 1.0
 """Seconds after which a reader looks for new partitions."""
 
 
-class Moment(NamedTuple):
+class ReadVersion(NamedTuple):
     """What values are as of: T, by what was known at K, int64 microseconds.
 
     sequences: by partition (None where there is one writer), the last commit that counts; none in a batch view.
@@ -41,7 +41,7 @@ class Moment(NamedTuple):
     incomplete: bool = False
 
 
-class Heads(Protocol):
+class VersionReader(Protocol):
     """The version keys that are read of a store together with the records of a view."""
 
     @property
@@ -53,7 +53,7 @@ class Heads(Protocol):
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
+    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         """The version to read at request time t, given the values of the keys. `lacks` checks each view for missing commits before.
 
         Raises:
@@ -69,18 +69,18 @@ class Heads(Protocol):
         """
         ...
 
-    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:
         """Of the records of some keys, key after key, those that count: as many for each."""
         ...
 
 
-def heads_of(view: FeatureView, store: OnlineStore) -> Heads:
+def heads_of(view: FeatureView, store: OnlineStore) -> VersionReader:
     """What says as of when a view's records are."""
-    return BatchHeads(view) if view.freshness.scheduled else StreamHeads(view, store)
+    return CutVersionReader(view) if view.freshness.scheduled else StreamVersionReader(view, store)
 
 
 @dataclass
-class StreamHeads:
+class StreamVersionReader:
     """The progress of a source's stream, of each partition where several processes write."""
 
     view: FeatureView
@@ -108,7 +108,7 @@ class StreamHeads:
             self._looked = now
         return self._found
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
+    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
         previous, (latest, known, sequences) = self._said
         if values != previous:
@@ -119,7 +119,7 @@ class StreamHeads:
             self._said = list(values), (latest, known, sequences)
         T = max(t, latest)
         stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
-        return Moment(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
+        return ReadVersion(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
 
     def lacks(self, values: Sequence[bytes | None]) -> bool:
         self._whole()
@@ -129,7 +129,7 @@ class StreamHeads:
         self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
         return not self._covered(progress)
 
-    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:  # noqa: ARG002 (as `Heads`)
+    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:  # noqa: ARG002 (as `VersionReader`)
         return list(records)
 
     def _covered(self, progress: Sequence[Progress]) -> bool:
@@ -163,7 +163,7 @@ class StreamHeads:
 
 
 @dataclass
-class BatchHeads:
+class CutVersionReader:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
@@ -173,13 +173,13 @@ class BatchHeads:
     def like(self) -> object:
         return self.view.tiles_fingerprint, self.view.freshness
 
-    def lacks(self, values: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `Heads`)
+    def lacks(self, values: Sequence[bytes | None]) -> bool:  # noqa: ARG002 (as `VersionReader`)
         return False  # every cut is made of the history
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         return (keyspace.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> Moment:
+    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         if values[0] != self._said[0]:
             self._said = values[0], decoded(values[0])
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
@@ -189,16 +189,16 @@ class BatchHeads:
             raise StoreError(
                 f"feature view {self.view.name!r} has no whole cut in the online store yet; run `headwater materialize {self.view.name}`"
             )
-        return Moment(cut.T, cut.K, _NONE, bool(due != cut.T))
+        return ReadVersion(cut.T, cut.K, _NONE, bool(due != cut.T))
 
-    def chosen(self, records: Sequence[bytes | None], moment: Moment) -> list[bytes | None]:
+    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:
         return [newest(records[i : i + 2], moment.T) for i in range(0, len(records), 2)]
 
 
 FALLBACK = STATUSES.index("fallback")
 
 
-def falls_back(view: FeatureView, moment: Moment) -> bool:
+def falls_back(view: FeatureView, moment: ReadVersion) -> bool:
     """Whether no value of the view is served, since they are older than promised, or incomplete.
 
     Raises:

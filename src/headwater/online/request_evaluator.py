@@ -64,7 +64,7 @@ class _Function:
         return returned(self.feature, values).to_list()
 
 
-class Plain:
+class RequestFeatureEvaluator:
     """The features of a service that are not read from its views.
 
     `found` are those, in the order of `names`; what third parties have answered stands in a request, under the names of the features.

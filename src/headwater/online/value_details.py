@@ -12,13 +12,13 @@ from headwater.definitions.base import StaleWarning, stack_level
 from headwater.definitions.durations import rounded
 from headwater.definitions.feature_view import FeatureView
 from headwater.events import statuses
-from headwater.online.read_versions import Moment
+from headwater.online.read_versions import ReadVersion
 
-Said = tuple[pl.Series, int, bool, bool]
+ValueDetails = tuple[pl.Series, int, bool, bool]
 """Details of a feature: its statuses, its age in microseconds, whether it is stale, and whether it is incomplete."""
 
 
-def details_of(series: pl.Series, details: Said | None) -> list[pl.Series]:
+def details_of(series: pl.Series, details: ValueDetails | None) -> list[pl.Series]:
     """The columns of details of one feature."""
     name = series.name
     nothing = statuses.status_series("", series.is_null().cast(pl.Int64).to_numpy()), 0, False, False
@@ -31,7 +31,7 @@ def details_of(series: pl.Series, details: Said | None) -> list[pl.Series]:
     ]
 
 
-def warn_stale(served: Mapping[str, tuple[FeatureView, Moment]], t: int) -> None:
+def warn_stale(served: Mapping[str, tuple[FeatureView, ReadVersion]], t: int) -> None:
     """Warn once of all views whose values, asked for at t, are older than promised and served all the same.
 
     Warns:

@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.events.statuses import STATUSES
-from headwater.online.compiled_reader import Answers
+from headwater.online.compiled_reader import FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.precomputed import MadeAhead
-from headwater.online.predictor import Beside, Predictor
+from headwater.online.predictor import Predictor, ThirdPartyValues
 from headwater.online.ranker import Proposed, Ranker
 from headwater.serving.http.request_schema import Reader, Row
 from headwater.serving.http.response_encoder import FeatureWriter
@@ -38,7 +38,7 @@ class Side(NamedTuple):
     writer: FeatureWriter
 
 
-def told(writer: FeatureWriter, answers: Answers, beside: Beside | None, t: int) -> list[dict[str, FeatureValue]]:
+def told(writer: FeatureWriter, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[dict[str, FeatureValue]]:
     """Feature values of each row, by feature name."""
     moments = writer.moments(answers.moments, beside, t)
     ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in moments]

@@ -23,7 +23,7 @@ from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.monitoring.explain import Explanation, explain
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.precomputed import MadeAhead
-from headwater.online.predictor import Beside, Predictor, Scorer, read_many
+from headwater.online.predictor import Predictor, Scorer, ThirdPartyValues, read_many
 from headwater.online.ranker import Ranker
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
@@ -333,7 +333,7 @@ class Service:
         """Whether the fitted model of a level is loaded, or not needed."""
         return (model, level) in self._fit
 
-    def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> Beside | None:
+    def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> ThirdPartyValues | None:
         """Third-party values of rows; None where the service has no third-party features."""
         if not self.services[service].features.http_features:
             return None

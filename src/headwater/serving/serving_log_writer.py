@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import About, Entry, Kind, Many, One
-from headwater.online.compiled_reader import Answer, Answers
+from headwater.logs.serving_log_rows import BatchEntry, Entry, EntryContext, Kind, RowEntry
+from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.http.handlers import Ready, Said
 from headwater.serving.service import Service
@@ -28,7 +28,7 @@ class Recorder:
 
     def __init__(self, log: ServedLog, service: Service) -> None:
         self.log, self._service = log, service
-        self._about: dict[tuple[Kind, str, str | None, str | None], About] = {}
+        self._about: dict[tuple[Kind, str, str | None, str | None], EntryContext] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Metrics of the log: the collector interface of prometheus_client."""
@@ -41,18 +41,18 @@ class Recorder:
         yield entries
         yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
 
-    def put(self, kind: Kind, name: str, level: str | None, id: str, t: int, ready: Ready, result: Said, seconds: float) -> None:  # noqa: A002 (as `One`)
+    def put(self, kind: Kind, name: str, level: str | None, id: str, t: int, ready: Ready, result: Said, seconds: float) -> None:  # noqa: A002 (as `RowEntry`)
         """Add a result."""
         about = self._of(kind, name, level, result.version)
         for entry in _entries(about, id, t, ready, result, seconds):
             self.log.put(entry, len(result.body))
 
-    def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> About:
+    def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> EntryContext:
         known = self._about.get((kind, name, level, version))
         if known is None:
             model = next(one for one in self._service.project.models if name == (one.features.name if kind == "features" else one.name))
             service = self._service.project.arm(model.name, level).service
-            known = About.of(
+            known = EntryContext.of(
                 kind,
                 self._service.project.name,
                 service,
@@ -65,19 +65,21 @@ class Recorder:
         return known
 
 
-def _entries(about: About, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
+def _entries(about: EntryContext, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     if result.order is not None:
         return _ranked(about, id, t, ready, result, seconds)
     features = result.found
     if ready.row is not None:
         value, how, age = result.predicted[0] if result.predicted else (None, None, None)
-        if isinstance(features, Answer):
+        if isinstance(features, FeatureVector):
             return [
-                One(about, id, t, ready.row, features.values, features.statuses, features.moments, value, how, age, seconds, result.stages)
+                RowEntry(
+                    about, id, t, ready.row, features.values, features.statuses, features.moments, value, how, age, seconds, result.stages
+                )
             ]
-        return [One(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
+        return [RowEntry(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
     every = range(ready.height)
-    if not isinstance(features, Answers):
+    if not isinstance(features, FeatureVectors):
         return [_many(about.bare, id, t, ready.columns, None, result.predicted, every, seconds, result.stages)]
     if result.of is None:
         return [_many(about, id, t, ready.columns, features, result.predicted, every, seconds, result.stages)]
@@ -88,7 +90,7 @@ def _entries(about: About, id: str, t: int, ready: Ready, result: Said, seconds:
     ]
 
 
-def _ranked(about: About, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `One`)
+def _ranked(about: EntryContext, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     """The entry of a ranking: the returned items with their features."""
     order, proposed = result.order, ready.proposed
     assert order is not None
@@ -113,21 +115,21 @@ def _ranked(about: About, id: str, t: int, ready: Ready, result: Said, seconds: 
     ]
 
 
-def _many(  # noqa: PLR0913, PLR0917 (as `Many`)
-    about: About,
-    id: str,  # noqa: A002 (as `Many`)
+def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
+    about: EntryContext,
+    id: str,  # noqa: A002 (as `BatchEntry`)
     t: int,
     columns: Mapping[str, Sequence[object]],
-    features: Answers | None,
+    features: FeatureVectors | None,
     predicted: Sequence[Predicted],
     rows: Sequence[int],
     seconds: float,
     stages: Mapping[str, float],
-) -> Many:
+) -> BatchEntry:
     """The entry of some rows of a request, with the features of those rows."""
     chosen = [predicted[n] for n in rows] if predicted else None
     values, statuses, moments = ([], [], []) if features is None else features
-    return Many(
+    return BatchEntry(
         about,
         id,
         t,

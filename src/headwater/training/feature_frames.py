@@ -27,7 +27,7 @@ from headwater.kernel.as_of import NEVER, as_of
 from headwater.training.enrichment import NOTHING, Tables, first_read
 from headwater.training.request_features import request_feature, request_field, third_party
 from headwater.training.requests import Requests
-from headwater.training.resources import USUAL, Means
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 
 def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
@@ -53,7 +53,7 @@ def feature_frames(
     requests: Requests,
     levels: Mapping[str, Level],
     notes: Notes,
-    means: Means = USUAL,
+    means: Resources = DEFAULT_RESOURCES,
     *,
     statuses: bool = False,
 ) -> dict[str, pl.DataFrame]:
@@ -76,7 +76,7 @@ def enriched_events(source: Source) -> Requests:
     return tables(NOTHING, NOTHING, Notes()).asking(source)
 
 
-def tables(last: int, known: int, notes: Notes, means: Means = USUAL) -> Tables:
+def tables(last: int, known: int, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> Tables:
     """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
 
     def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
@@ -91,7 +91,7 @@ class _Call:
 
     tables: Tables
     notes: Notes
-    means: Means
+    means: Resources
     statuses: bool = False
     known: bool = False
 
@@ -99,7 +99,7 @@ class _Call:
 def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
     check_request(service, requests.frame.columns)
     values_by_level: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
-    work = _Work(requests, levels, values_by_level, call)
+    work = _FeatureRun(requests, levels, values_by_level, call)
     pending = list(service.views_in_history)
     while pending:
         first = next(v for v in pending if _ready(v, values_by_level))
@@ -164,7 +164,7 @@ def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
-class _Work:
+class _FeatureRun:
     """What every view of one set of rows shares."""
 
     requests: Requests

@@ -21,7 +21,7 @@ from headwater.events.statuses import status_name
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests, read_rows
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
@@ -94,7 +94,7 @@ def get_historical_features(
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
     notes = Notes(Counter(requests.left_out))
-    values = feature_frames(service, requests, {"": level or Level()}, notes, Means(threads, memory), statuses=statuses)[""]
+    values = feature_frames(service, requests, {"": level or Level()}, notes, Resources(threads, memory), statuses=statuses)[""]
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)

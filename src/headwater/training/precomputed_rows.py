@@ -22,17 +22,17 @@ from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.as_of import as_of
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import Requests
-from headwater.training.resources import USUAL, Means
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 
-class AheadRows(NamedTuple):
+class PrecomputedRows(NamedTuple):
     """The features that a job knows of rows, and which of the rows it has a score for: bool (rows)."""
 
     frame: pl.DataFrame
     known: Bool
 
 
-class AheadLists(NamedTuple):
+class PrecomputedLists(NamedTuple):
     """What a job puts in order: candidates one list after another, each list's as they were found.
 
     row: int64 (candidates), the position of the row whose list it is. item: the candidates. frame: their features.
@@ -87,17 +87,19 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
     return by_key
 
 
-def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
+def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
     """What a job sees of these requests at the cut that each would be answered from; keys without an event by then have no score."""
     return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, means)
 
 
-def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> Bool:
+def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> Bool:
     """Which of these requests a job has a score for: bool (rows), as `ahead_rows` says."""
     return _with_known(model, [], requests, level, notes, means).known
 
 
-def _with_known(model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Means) -> AheadRows:
+def _with_known(
+    model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Resources
+) -> PrecomputedRows:
     by_key = keyed_views(model, _scoring(model, level))
     views, fresh, cut = reading(model, level, requests.t)
     keyed = {v.name: v for views_of_key in by_key.values() for v in views_of_key}
@@ -114,10 +116,10 @@ def _with_known(model: Model, members: Sequence[Member], requests: Requests, lev
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in views_of_key) for views_of_key in by_key.values())
     )
-    return AheadRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
+    return PrecomputedRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
 
 
-def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadRows:
+def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
     """The feature rows behind the predictions for requests, at a level with precomputed scores.
 
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
@@ -135,10 +137,10 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means:
         else now[name].zip_with(~known, now[name].clear(len(known)))
         for name in now.columns
     ]
-    return AheadRows(pl.DataFrame(columns), job_rows.known)
+    return PrecomputedRows(pl.DataFrame(columns), job_rows.known)
 
 
-def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, means: Means = USUAL) -> AheadLists:
+def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedLists:
     """The lists that a job puts in order, one for each request: candidates found as of the cut, each once, where it first stands.
 
     Raises:
@@ -158,7 +160,7 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
     pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
     members = members_ahead(model, _scoring(model, level))
     frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, means)[""]
-    return AheadLists(row, pairs["item"], frame)
+    return PrecomputedLists(row, pairs["item"], frame)
 
 
 def in_turn(lists_frame: pl.DataFrame) -> pl.DataFrame:

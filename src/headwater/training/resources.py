@@ -13,7 +13,7 @@ Tick = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Means:
+class Resources:
     """Threads (every core where None), memory (unlimited where None), progress, and a cache of computed features."""
 
     threads: int | None = None
@@ -22,5 +22,5 @@ class Means:
     cache: Cache | None = None
 
 
-USUAL = Means()
+DEFAULT_RESOURCES = Resources()
 """Every core, unlimited memory, no progress and no cache."""

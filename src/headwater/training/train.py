@@ -35,7 +35,7 @@ from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.precomputed_rows import rows_of
 from headwater.training.requests import Requests
-from headwater.training.resources import Means, Tick
+from headwater.training.resources import Resources, Tick
 from headwater.training.schema_check import check_model
 
 
@@ -143,7 +143,7 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
     notes = Notes()
-    means, at = Means(threads, memory, tick, cache), level or Level()
+    means, at = Resources(threads, memory, tick, cache), level or Level()
     scoring = at.scoring(model)
     if scoring is None:
         features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]

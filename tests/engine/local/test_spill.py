@@ -24,7 +24,7 @@ from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.requests import read_rows
-from headwater.training.resources import Means
+from headwater.training.resources import Resources
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
@@ -55,7 +55,7 @@ def _both(view, rows, **more):
     found = []
     for memory in (None, AMPLE):
         notes = Notes()
-        frames = feature_frames(as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, Means(memory=memory, **more))
+        frames = feature_frames(as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, Resources(memory=memory, **more))
         found.append((conformance.bits(frames[""]), notes.left_out))
     return found
 
@@ -147,7 +147,7 @@ def test_levels_and_aliases_share_a_split(split):
     split(4, 300)
     found = []
     for memory in (None, AMPLE):
-        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), Means(memory=memory))
+        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), Resources(memory=memory))
         found.append({name: conformance.bits(frame) for name, frame in frames.items()})
     assert found[0] == found[1]
     assert len({str(bits) for bits in found[0].values()}) == 3
@@ -448,7 +448,7 @@ def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
     stopped("bucket", 4)
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
     requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
-    feature_frames(as_service(view), requests, {"": hw.Level()}, Notes(), Means(memory=AMPLE, tick=lambda *step: seen.append(step)))
+    feature_frames(as_service(view), requests, {"": hw.Level()}, Notes(), Resources(memory=AMPLE, tick=lambda *step: seen.append(step)))
     assert seen[-1] == ("view", len(requests.t), len(requests.t))
 
 
@@ -573,7 +573,7 @@ def test_progress(split):
         read_rows(asked, "timestamp"),
         {"": hw.Level()},
         Notes(),
-        Means(memory=AMPLE, tick=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
+        Resources(memory=AMPLE, tick=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
     )
     assert list(seen) == ["reading events", "view"]
     for steps in seen.values():

@@ -18,12 +18,12 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.errors import HeadwaterError
 from headwater.events.selection import ROW, TIME
 from headwater.ingestion.serde.schema_registry import asked
-from headwater.ingestion.sources.stream_reader import Records
+from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance
 from headwater.results.measurement import Missing, Number, Reading, measured
 
 if TYPE_CHECKING:
-    from headwater.ingestion.sources.kafka_inspect import Look
+    from headwater.ingestion.sources.kafka_inspect import TopicSample
 
 _FAR = 2**61
 _STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
@@ -39,7 +39,7 @@ class Tail:
 
     events: pl.DataFrame
     total: int
-    seen: Look
+    seen: TopicSample
 
     @property
     def where(self) -> str:
@@ -63,7 +63,7 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     names = [str(p) for p in sorted(seen.first)]
     place = np.searchsorted(sorted(seen.first), seen.partition)
     acceptance = Acceptance(source, tuple(views), _FAR)
-    arrived = Records(names, place, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
+    arrived = RecordBatch(names, place, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
     decoded = acceptance.decode(arrived.payloads)
     rows = decoded.frame.with_columns(
         pl.Series(PARTITION, [names[i] for i in place[decoded.rows].tolist()], pl.String),
@@ -115,7 +115,7 @@ def of_view(view: FeatureView, found: Tail) -> dict[str, Reading]:
     }
 
 
-def retention(seen: Look) -> float:
+def retention(seen: TopicSample) -> float:
     """How long the topic keeps its records, in seconds; infinite if it never deletes them by age."""
     given = int(seen.settings.get("retention.ms", "-1"))
     return math.inf if given < 0 else given / 1000

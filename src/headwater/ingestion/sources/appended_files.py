@@ -15,7 +15,7 @@ from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Records, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, RecordBatch, Revoked
 from headwater.settings import in_project
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class FileFeed:
         self._turn = 0
         self._find()
 
-    def poll(self, most: int, timeout: float) -> Records | None:
+    def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""
         since = clock.stopwatch()
         while True:
@@ -93,7 +93,7 @@ class FileFeed:
             self._ends[path] = known.get(path, 0)
             self._check_beginning(path, self._ends[path])
 
-    def _read(self, most: int) -> Records | None:
+    def _read(self, most: int) -> RecordBatch | None:
         """The complete lines that come next in one file; the files take turns, so that none waits for another."""
         paths = sorted(self._ends)
         for n in range(len(paths)):
@@ -104,7 +104,7 @@ class FileFeed:
                 self._ends[path] = end
                 at = round(clock.now().timestamp() * 1e6)
                 nought = np.zeros(len(lines), np.int64)
-                return Records([path], nought, np.array(starts, dtype=np.int64), nought + at, {path: end}, lines)
+                return RecordBatch([path], nought, np.array(starts, dtype=np.int64), nought + at, {path: end}, lines)
         return None
 
     def _lines(self, path: str, most: int) -> tuple[list[bytes | None], list[int], int]:

@@ -21,7 +21,7 @@ from headwater import clock
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import BusyError, UsageError
-from headwater.ingestion.sources.stream_reader import Assigned, Records, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, RecordBatch, Revoked
 
 PARTITION: Final = "pushed"
 _WAITING: Final = 100_000  # events
@@ -38,7 +38,7 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _PushedBatch:
     payloads: Sequence[bytes]
     key: str | None
     at: int
@@ -57,8 +57,8 @@ class Inbox:
     def __init__(self, source: Source, most: int = _WAITING) -> None:
         assert isinstance(source.stream, Pushed)
         self.source, self.stream, self.most = source, source.stream, most
-        self._waiting: deque[_Batch] = deque()
-        self._taken: deque[tuple[int, _Batch]] = deque()  # the offset of the first event of each
+        self._waiting: deque[_PushedBatch] = deque()
+        self._taken: deque[tuple[int, _PushedBatch]] = deque()  # the offset of the first event of each
         self._events = self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -81,7 +81,7 @@ class Inbox:
             )
         if len(payloads) > self.most:
             raise UsageError(f"{len(payloads):,} events in one request; send at most {self.most:,}")
-        batch = _Batch(payloads, key, clock.now_micros(), sum(map(len, payloads)))
+        batch = _PushedBatch(payloads, key, clock.now_micros(), sum(map(len, payloads)))
         with self._changed:
             if self._closed:
                 raise BusyError("ingestion is stopping; send it again")
@@ -92,9 +92,9 @@ class Inbox:
             self._changed.notify()
         return batch.settled
 
-    def take(self, most: int, timeout: float, first: int) -> list[_Batch]:
+    def take(self, most: int, timeout: float, first: int) -> list[_PushedBatch]:
         """The batches that wait, of `most` events if the first one is not larger; their events have offsets from `first` on."""
-        taken: list[_Batch] = []
+        taken: list[_PushedBatch] = []
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
             events = 0
@@ -137,12 +137,12 @@ class Inbox:
         for batch in left:
             _resolve(batch, BusyError("ingestion stopped before these events were committed; send them again"))
 
-    def _count(self, batch: _Batch, sign: int) -> None:
+    def _count(self, batch: _PushedBatch, sign: int) -> None:
         self._events += sign * len(batch.payloads)
         self._bytes += sign * batch.size
 
 
-def _resolve(batch: _Batch, outcome: Settled | BusyError) -> None:
+def _resolve(batch: _PushedBatch, outcome: Settled | BusyError) -> None:
     if not batch.settled.set_running_or_notify_cancel():
         return  # the sender has gone
     if isinstance(outcome, Settled):
@@ -158,7 +158,7 @@ class PushedFeed:
         self._inbox, self._revoked = inbox, revoked
         self._next = assigned([PARTITION]).get(PARTITION, 0)
 
-    def poll(self, most: int, timeout: float) -> Records | None:
+    def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""
         batches = self._inbox.take(most, timeout, self._next)
         if not batches:
@@ -166,7 +166,7 @@ class PushedFeed:
         payloads = [payload for batch in batches for payload in batch.payloads]
         sizes = [len(batch.payloads) for batch in batches]
         first, self._next = self._next, self._next + len(payloads)
-        return Records(
+        return RecordBatch(
             [PARTITION],
             np.zeros(len(payloads), np.int64),
             np.arange(first, self._next),
@@ -193,7 +193,7 @@ class PushedFeed:
         self._revoked([PARTITION])
 
 
-def _ids(batch: _Batch) -> pl.Series:
+def _ids(batch: _PushedBatch) -> pl.Series:
     if batch.key is None:
         return pl.Series([None] * len(batch.payloads), dtype=pl.String)
     return pl.Series([f"key\0{batch.key}\0{n}" for n in range(len(batch.payloads))], dtype=pl.String)

@@ -23,7 +23,7 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, DataError, DefinitionError, FencedError, HeadwaterError, RecreatedError, RetentionError, nearest
 from headwater.ingestion.sources.kafka_assignment import Lookup, origin, parts_of
 from headwater.ingestion.sources.kafka_client import ALL_DOWN, DEFAULTS, FIXED, HOPELESS, PASSING, PATIENCE, TopicIds, ck, settings_of
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Records, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, RecordBatch, Revoked
 from headwater.kernel.arrays import I64
 
 _LOG = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class KafkaFeed:
             self._consumer.close()
             raise
 
-    def poll(self, most: int, timeout: float) -> Records | None:
+    def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""
         self._take_up(timeout)
         messages, self._unconfirmed = self._unconfirmed or self._consumer.consume(most, 0), []
@@ -131,7 +131,7 @@ class KafkaFeed:
 
     # ---- records
 
-    def _records(self, messages: Sequence[ck.Message], at: I64) -> Records:
+    def _records(self, messages: Sequence[ck.Message], at: I64) -> RecordBatch:
         n = len(messages)
         number = np.fromiter(map(ck.Message.partition, messages), np.int64, n)
         offset = np.fromiter(map(ck.Message.offset, messages), np.int64, n)
@@ -161,7 +161,7 @@ class KafkaFeed:
             offset = offset + np.array([self._shift[p] for p in here.tolist()], np.int64)[index]
         ends = {str(p): self._ends[p] + self._shift[p] for p in moved}
         origins = {str(p): self._origins[p] for p in moved if self._origins[p]}
-        return Records([str(p) for p in here.tolist()], index, offset, at, ends, payloads, origins=origins)
+        return RecordBatch([str(p) for p in here.tolist()], index, offset, at, ends, payloads, origins=origins)
 
     def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which records are to be read: not those of a partition that was lost while they were fetched, nor those that came before."""

@@ -20,7 +20,7 @@ _BATCH = 10_000
 
 
 @dataclass(frozen=True)
-class Look:
+class TopicSample:
     """What was seen of a topic.
 
     settings: as its broker says. first, last: the first offset and the one after the last, by partition. The last records that were read
@@ -47,7 +47,7 @@ class Look:
         return all(begins[p] <= self.first[p] or self.first[p] == self.last[p] for p in self.first)
 
 
-def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
+def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
     """Read the last `records` of a topic, then what comes for `watch` seconds.
 
     Raises:
@@ -82,4 +82,4 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> Look:
     rows.sort(key=lambda row: row[:2])
     number, offset, stamp, came = (np.array([row[i] for row in rows], np.int64) for i in (0, 1, 2, 5))
     first, last = ({p: bound[i] for p, bound in bounds.items()} for i in (0, 1))
-    return Look(settings, first, last, number, offset, stamp, [row[3] for row in rows], [row[4] for row in rows], came, watch)
+    return TopicSample(settings, first, last, number, offset, stamp, [row[3] for row in rows], [row[4] for row in rows], came, watch)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Assigned = Callable[[Sequence[str]], Mapping[str, int]]
 Revoked = Callable[[Sequence[str]], None]
 OriginOf = Callable[[str], str]
-"""What the known offset of a partition counts in, as `Records.origins` gave it; "" where nothing is known."""
+"""What the known offset of a partition counts in, as `RecordBatch.origins` gave it; "" where nothing is known."""
 
 _FEEDS: Final[Mapping[str, str]] = {
     "KafkaTopic": "headwater.ingestion.sources.kafka",
@@ -30,7 +30,7 @@ _FEEDS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Records:
+class RecordBatch:
     """The n records of one poll; each partition's stand in the order of their offsets. n may be 0, where only `ends` moved.
 
     partitions: names unique in the stream, such as "3" (Kafka) or a file's path. partition: int64 (n), index into partitions.
@@ -56,7 +56,7 @@ class Records:
     origins: Mapping[str, str] = field(default_factory=dict)
     received: int = 0
 
-    def take(self, index: I64) -> Records:
+    def take(self, index: I64) -> RecordBatch:
         """Some of the records, by position; `ends` stay."""
         return replace(
             self,
@@ -69,13 +69,13 @@ class Records:
             decoded=None if self.decoded is None else self.decoded.take(index, len(self.offset)),
         )
 
-    def unread(self, ends: Mapping[str, int], since: int) -> Records:
+    def unread(self, ends: Mapping[str, int], since: int) -> RecordBatch:
         """Those whose offsets are not below the ones that are to be read next, and that were not received before `since`."""
         floor = np.array([ends.get(name, -1) for name in self.partitions], np.int64)[self.partition]
         fresh = (self.offset >= floor) & (self.at >= since)
         return self if fresh.all() else self.take(np.flatnonzero(fresh))
 
-    def of(self, partition: str) -> Iterator[Records]:
+    def of(self, partition: str) -> Iterator[RecordBatch]:
         """Those of one partition; nothing where it does not move."""
         if partition not in self.ends:
             return
@@ -87,7 +87,7 @@ class Records:
         )  # origins stay: those of others are not looked at
 
 
-def joined(polls: Sequence[Records]) -> list[Records]:
+def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
     """Polls merged into one, the earlier first, where that is safe: a small poll costs as much as a large one.
 
     Polls with ids are acknowledged separately, and undecoded polls are left as they are.
@@ -97,7 +97,7 @@ def joined(polls: Sequence[Records]) -> list[Records]:
     position = {name: n for n, name in enumerate(dict.fromkeys(name for poll in polls for name in poll.partitions))}
     mine = [np.array([position[name] for name in poll.partitions], np.int64)[poll.partition] for poll in polls]
     return [
-        Records(
+        RecordBatch(
             list(position),
             np.concatenate(mine),
             np.concatenate([poll.offset for poll in polls]),
@@ -113,7 +113,7 @@ def joined(polls: Sequence[Records]) -> list[Records]:
 class Feed(Protocol):
     """An open stream. It is polled from one thread; it says when it calls the callbacks of `open_feed`."""
 
-    def poll(self, most: int, timeout: float) -> Records | None:
+    def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """What there is, at most `most` records; waits up to `timeout` seconds for the first, and gives None if nothing came.
 
         Raises:

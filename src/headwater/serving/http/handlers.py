@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from headwater import clock
 from headwater.errors import DataError
-from headwater.online.compiled_reader import Answer, Answers
-from headwater.online.predictor import Beside, Many, Predicted, read_many, read_one
+from headwater.online.compiled_reader import FeatureVector, FeatureVectors
+from headwater.online.predictor import BatchPrediction, Predicted, ThirdPartyValues, read_many, read_one
 from headwater.online.ranker import Order, Proposed
 from headwater.serving.endpoints import propose
 from headwater.serving.http.request_schema import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
@@ -48,7 +48,7 @@ class Said(NamedTuple):
 
     body: bytes
     rows: int
-    found: Answer | Answers | None = None
+    found: FeatureVector | FeatureVectors | None = None
     predicted: Sequence[Predicted] = ()
     version: str | None = None
     stages: Mapping[str, float] = {}
@@ -84,7 +84,7 @@ def read_features(service: Service, name: str, body: Asked, t: int) -> Ready:  #
     return _ready(service.open(name, body.level).reader, name, body)
 
 
-def features(service: Service, name: str, body: Asked, t: int, request: Ready, beside: Beside | None) -> Said:
+def features(service: Service, name: str, body: Asked, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
     """`POST /v1/features/{service}`."""
     begin = clock.stopwatch()
     online, _, writer = service.open(name, body.level)
@@ -108,7 +108,7 @@ def read_prediction(service: Service, name: str, body: AskedPrediction, t: int) 
     return _ready(side.reader, "" if ahead else side.predictor.model.features.name, body)
 
 
-def predict(service: Service, name: str, body: AskedPrediction, t: int, request: Ready, beside: Beside | None) -> Said:
+def predict(service: Service, name: str, body: AskedPrediction, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
     """`POST /v1/predict/{model}`."""
     predictor, _, _, writer = service.side(name, body.level)
     if request.row is not None:
@@ -139,7 +139,7 @@ def read_ranking(service: Service, name: str, body: AskedRanking, t: int) -> Rea
     return Ready("" if proposed.order is not None else of, None, proposed.columns, proposed.height, proposed)
 
 
-def rank(service: Service, name: str, body: AskedRanking, t: int, request: Ready, beside: Beside | None) -> Said:
+def rank(service: Service, name: str, body: AskedRanking, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
     """`POST /v1/rank/{model}`."""
     assert request.proposed is not None
     ranker = service.ranker(name, body.level)
@@ -174,7 +174,7 @@ def _ready(reader: Reader, name: str, body: Asked | AskedPrediction) -> Ready:
     return Ready(name, None, columns, len(next(iter(columns.values()))) if columns else size(body))
 
 
-def _stages(begin: float, read: float, beside: Beside | None) -> dict[str, float]:
+def _stages(begin: float, read: float, beside: ThirdPartyValues | None) -> dict[str, float]:
     stages = {"read": read - begin, "write": clock.stopwatch() - read}
     return stages if beside is None else {**stages, "third party": beside.seconds}
 
@@ -188,7 +188,7 @@ def _tail(body: AskedPrediction | AskedRanking, stages: Mapping[str, float]) -> 
     return b',"timing":' + timing(stages) + b"}" if body.timing else b"}"
 
 
-def _parts(writer: FeatureWriter, many: Many, beside: Beside | None, t: int) -> list[bytes]:
+def _parts(writer: FeatureWriter, many: BatchPrediction, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
     """Predictions with their features; precomputed ones have none."""
     feature_jsons = [b""] * len(many.predicted)
     if many.features is not None:
@@ -198,7 +198,7 @@ def _parts(writer: FeatureWriter, many: Many, beside: Beside | None, t: int) -> 
     return [b"%b%b}" % (predicted(prediction), features) for prediction, features in zip(many.predicted, feature_jsons, strict=True)]
 
 
-def _rows(writer: FeatureWriter, answers: Answers, beside: Beside | None, t: int) -> list[bytes]:
+def _rows(writer: FeatureWriter, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
     """The features of each row, as JSON."""
     rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
     moments = writer.moments(answers.moments, beside, t)

@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from headwater.events.statuses import STATUSES
-from headwater.online.compiled_reader import Answer, Answers
+from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.predictor import Beside, Predicted
-from headwater.online.read_versions import Moment
+from headwater.online.predictor import Predicted, ThirdPartyValues
+from headwater.online.read_versions import ReadVersion
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOL: Final = (b"false", b"true")
@@ -64,12 +64,12 @@ class FeatureWriter:
         self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
         self._words: dict[bytes, bytes] = {}
 
-    def moments(self, moments: Sequence[Moment], beside: Beside | None, t: int) -> list[Moment]:
+    def moments(self, moments: Sequence[ReadVersion], beside: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
         """The read version of each view, then of each third party; the request time where a third party has no values."""
         ages = {} if beside is None else beside.ages
-        return [*moments, *(Moment(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
+        return [*moments, *(ReadVersion(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 
-    def one(self, answer: Answer, t: int) -> bytes:
+    def one(self, answer: FeatureVector, t: int) -> bytes:
         """The features of one row, in full form."""
         return b'%b"%b","features":%b}' % (
             self._head,
@@ -77,42 +77,42 @@ class FeatureWriter:
             self.features(answer.values, answer.statuses, answer.moments, t),
         )
 
-    def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[Moment], t: int) -> bytes:
+    def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[ReadVersion], t: int) -> bytes:
         """A JSON object with an object a feature."""
-        ends = [*self._ends(moments, t), _end(Moment(t, t, {}, stale=False), t)]
+        ends = [*self._ends(moments, t), _end(ReadVersion(t, t, {}, stale=False), t)]
         parts = [
             b"%b%b,%b" % (key, encode(value), ends[of][status])
             for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
         ]
         return b"{" + b",".join(parts) + b"}"
 
-    def rows(self, answers: Answers, t: int) -> bytes:
+    def rows(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in full form, row by row."""
         pairs = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
         rows = b",".join(self.features(values, statuses, answers.moments, t) for values, statuses in pairs)
         return b'%b"%b","rows":[%b]}' % (self._head, moment_text(t).encode(), rows)
 
-    def columns(self, answers: Answers, t: int) -> bytes:
+    def columns(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in full form, each with the values and statuses of all rows."""
         parts = []
-        ends = [*answers.moments, Moment(t, t, {}, stale=False)]
+        ends = [*answers.moments, ReadVersion(t, t, {}, stale=False)]
         for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
             T, K, _, stale, incomplete = ends[of]
             shared = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
             parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **shared}))
         return b'%b"%b","features":{%b}}' % (self._head, moment_text(t).encode(), b",".join(parts))
 
-    def compact(self, answer: Answer, t: int) -> bytes:
+    def compact(self, answer: FeatureVector, t: int) -> bytes:
         """The features of one row, in compact form."""
         statuses = self._words.get(answer.statuses)
         return self._compact % (t, statuses or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
 
-    def compact_many(self, answers: Answers, t: int) -> bytes:
+    def compact_many(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in compact form: `values` and `statuses` have an array a feature."""
         statuses = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
         return self._compact % (t, statuses, self._shared(answers.moments, t), encode(answers.values))
 
-    def _shared(self, moments: Sequence[Moment], t: int) -> bytes:
+    def _shared(self, moments: Sequence[ReadVersion], t: int) -> bytes:
         """The fields given once a view; views of one source mostly share a read version."""
         parts, last, text = [], None, b""
         for name, moment in zip(self._views, moments, strict=True):
@@ -132,7 +132,7 @@ class FeatureWriter:
                 self._words[statuses] = words
         return words
 
-    def _ends(self, moments: Sequence[Moment], t: int) -> list[list[bytes]]:
+    def _ends(self, moments: Sequence[ReadVersion], t: int) -> list[list[bytes]]:
         """For each view, the fields after a value, by its status."""
         known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
         ends = []
@@ -154,7 +154,7 @@ def timing(stages: Mapping[str, float]) -> bytes:
     return encode({name: round(seconds * 1000, 4) for name, seconds in stages.items()})
 
 
-def _end(moment: Moment, t: int) -> list[bytes]:
+def _end(moment: ReadVersion, t: int) -> list[bytes]:
     end = b',"stale":%b,"incomplete":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
         _BOOL[moment.stale],
         _BOOL[moment.incomplete],

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater.online.predictor import Beside
+from headwater.online.predictor import ThirdPartyValues
 from headwater.serving.http.auth import Scope
 from headwater.serving.http.handlers import Ready, Said
 from headwater.serving.service import Service
@@ -17,7 +17,7 @@ from headwater.serving.service import Service
 Read: TypeAlias = Callable[[Service, str, Any, int], Ready]
 
 
-Answer: TypeAlias = Callable[[Service, str, Any, int, Ready, Beside | None], Said]
+Answer: TypeAlias = Callable[[Service, str, Any, int, Ready, ThirdPartyValues | None], Said]
 
 
 Take: TypeAlias = Callable[[Service, str, Any], Said]

@@ -12,7 +12,7 @@ from headwater import clock
 from headwater.definitions.source import Source
 from headwater.errors import UsageError
 from headwater.ingestion.committed import Committed
-from headwater.jobs.schedule import Done
+from headwater.jobs.schedule import JobResult
 
 _TOTALS: Final = {
     "records": "records read",
@@ -42,7 +42,7 @@ class JobMetrics:
             "headwater_job_last_success_timestamp_seconds", "time of the last successful run of a job", ["job"], registry=self.registry
         )
 
-    def done(self, done: Done) -> None:
+    def done(self, done: JobResult) -> None:
         """Count a run of a job."""
         self._failures.labels(done.name).inc(done.error is not None)
         self._successes.labels(done.name).inc(done.error is None)

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from headwater.events.statuses import STATUSES
 from headwater.kernel.arrays import I64
-from headwater.online.compiled_reader import Answer
+from headwater.online.compiled_reader import FeatureVector
 from headwater.serving.http.handlers import Said
 
 _BOUNDS: Final = (
@@ -71,7 +71,7 @@ class RouteNumbers:
         """Count a handler's result."""
         self.rows += result.rows
         features = result.found
-        if type(features) is Answer:
+        if type(features) is FeatureVector:
             self._patterns[features.statuses] += 1
         elif features is not None:
             for codes in cast("list[bytes]", features.statuses):

@@ -19,7 +19,7 @@ from headwater.errors import UsageError
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.ingest import OnCommit
 from headwater.ingestion.ingest import ingest as run
-from headwater.ingestion.source_ingestor import Limits, streamed
+from headwater.ingestion.source_ingestor import IngestLimits, streamed
 from headwater.online_stores import OnlineStore, open_store
 from headwater.online_stores.ownership import scoped
 
@@ -39,7 +39,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     store: OnlineStore | str | None = None,
     *,
     folder: str | PathLike[str] | None = None,
-    limits: Limits | None = None,
+    limits: IngestLimits | None = None,
     http: str | None = HTTP,
     tokens: str | PathLike[str] | None = None,
     metrics_port: int | None = None,
@@ -74,7 +74,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         UsageError: no view is streaming, the catalog has other definitions, or an address is in use.
         DefinitionError: a streaming view whose source has no stream.
         StoreError: the store cannot be written, belongs to another project, or another process ingests into it.
-        RetentionError: a stream no longer has the next record; `Limits(accept_loss=True)` skips it.
+        RetentionError: a stream no longer has the next record; `IngestLimits(accept_loss=True)` skips it.
         ConnectError: a stream does not respond.
     """
     if not allow_unapplied:

@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from headwater.definitions.project import Project
-from headwater.online.predictor import Beside
+from headwater.online.predictor import ThirdPartyValues
 from headwater.serving.third_party.call_result import BUCKETS, Called
 from headwater.serving.third_party.fetcher import OnAnswer, ThirdParty
 from headwater.serving.third_party.latency_budget import Deadline, LatencyLimit
@@ -83,10 +83,10 @@ class Parties:
         yield from (rows, calls, seconds, breaker, late, cut)
 
 
-def beside(called: Called, seconds: float) -> Beside:
+def beside(called: Called, seconds: float) -> ThirdPartyValues:
     """The third-party values that a prediction takes. seconds: duration of the calls."""
     known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
-    return Beside(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
+    return ThirdPartyValues(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
 
 
 class Asking:
@@ -98,7 +98,7 @@ class Asking:
         self._thread = threading.Thread(target=self._loop.run_forever, name="third parties", daemon=True)
         self._thread.start()
 
-    def ask(self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, model: str | None) -> Beside:
+    def ask(self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, model: str | None) -> ThirdPartyValues:
         """The third-party values of `count` rows, within the latency budget of a model."""
         limit = None if model is None else self._parties.limits.get(model)
         due = Deadline() if limit is None else limit.start()
