@@ -402,7 +402,7 @@ def test_a_model_refuses_a_map_and_says_what_to_do():
 
 def test_a_float_is_no_secondary_key():
     view = _payments([1.0, 2.0, None], features=[hw.count().by("amount")])
-    with pytest.raises(DataError, match=r"source 'payments': 'amount' is a secondary key and a float; .* cast it to integers or texts"):
+    with pytest.raises(DataError, match=r"source 'payments': 'amount' is a secondary key and a float; .* cast it to integers or strings"):
         hw.get_historical_features(view, pl.DataFrame({"card": [1], "timestamp": [NOON]}))
 
 

@@ -15,7 +15,7 @@ from headwater.aggregations.approx_percentile import PERCENTILES
 from headwater.aggregations.base import Finish
 from headwater.aggregations.count_distinct import DISTINCT
 from headwater.kernel.arrays import NOTHING, Asks, Column, Events
-from headwater.kernel.hashes import mixed, of_texts
+from headwater.kernel.hashes import hashes_of_strings, mixed
 from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing.examples import value_of
 
@@ -111,8 +111,8 @@ def test_hashes_are_the_same_everywhere():
     golden = np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     assert mixed(golden.view(np.int64)).view(np.uint64).tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     fnv = {"": 0xCBF29CE484222325, "a": 0xAF63DC4C8601EC8C, "foobar": 0x85944171F73967E8}
-    assert of_texts(pl.Series(list(fnv))).tolist() == mixed(np.array(list(fnv.values()), np.uint64).view(np.int64)).tolist()
-    assert of_texts(pl.Series(["é", "foobar"]))[1] == of_texts(pl.Series(["foobar"]))[0]
+    assert hashes_of_strings(pl.Series(list(fnv))).tolist() == mixed(np.array(list(fnv.values()), np.uint64).view(np.int64)).tolist()
+    assert hashes_of_strings(pl.Series(["é", "foobar"]))[1] == hashes_of_strings(pl.Series(["foobar"]))[0]
 
 
 def test_a_text_has_the_same_hash_whatever_other_texts_there_are():

@@ -301,7 +301,7 @@ BAD = {
     "levels without names": (model, {"levels": [LEVELS["daily"]]}, UsageError, "levels is a mapping from names to Levels"),
     "a freshness as level": (model, {"levels": {"live": hw.on_request()}}, UsageError, r"level 'live' is .*; wrap a freshness in hw.Level"),
     "a naive split": (model, {"split": "2024-03-20T00:00"}, UsageError, 'which has no time zone; add its offset, such as ".*\\+00:00"'),
-    "a split that is no moment": (model, {"split": "20 March"}, UsageError, "split is '20 March'; write a moment as ISO 8601"),
+    "a split that is no moment": (model, {"split": "20 March"}, UsageError, "split is '20 March'; write a timestamp as ISO 8601"),
     "a split that is a number": (model, {"split": 3}, UsageError, "split is 3; give an ISO 8601 text or a tz-aware datetime"),
     "a lift of an unknown metric": (model, {"min_lift": {"acu": 0.1}}, UsageError, "min_lift names 'acu', .*did you mean 'auc'?"),
     "a lift below 0": (model, {"min_lift": -0.1}, UsageError, "min_lift of the headline metric is -0.1; give 0 or more"),

@@ -71,7 +71,7 @@ def test_a_row_that_tests_and_later_trains_is_described_as_a_test_row():
         ({"folds": 0}, DefinitionError, "folds=0"),
         ({"folds": 1.5}, DefinitionError, "folds=1.5"),
         ({"train": "1d", "gap": "1d"}, DefinitionError, "leaves nothing to train on"),
-        ({"train": "some"}, DefinitionError, "write a whole number and a unit"),
+        ({"train": "some"}, DefinitionError, "write an integer and a unit"),
         ({"start": "2024-03-08"}, UsageError, "has no time zone"),
     ],
 )

@@ -61,14 +61,14 @@ def test_two_shares_or_half_lives_of_one_column_are_two_features():
 @pytest.mark.parametrize(
     ("write", "says"),
     [
-        (lambda: hw.top_k("x", k=0), r"top_k\(\): k is 0; give a whole number from 1"),
-        (lambda: hw.last_n("x", k=2.5), r"last_n\(\): k is 2.5; give a whole number"),
-        (lambda: hw.first_n("x", k=True), r"first_n\(\): k is True; give a whole number"),
-        (lambda: hw.collect_set("x", max_size=-1), r"collect_set\(\): max_size is -1; give a whole number"),
+        (lambda: hw.top_k("x", k=0), r"top_k\(\): k is 0; give an integer from 1"),
+        (lambda: hw.last_n("x", k=2.5), r"last_n\(\): k is 2.5; give an integer"),
+        (lambda: hw.first_n("x", k=True), r"first_n\(\): k is True; give an integer"),
+        (lambda: hw.collect_set("x", max_size=-1), r"collect_set\(\): max_size is -1; give an integer"),
         (lambda: hw.approx_percentile("x", q=95), r"q is 95; give a share from 0 to 1 .* such as 0.95"),
         (lambda: hw.approx_percentile("x", q=float("nan")), r"q is nan; give a share"),
         (lambda: hw.approx_percentile("x", q=1 / 3), r"at most six decimals"),
-        (lambda: hw.decayed_sum("x", half_life="soon"), r"decayed_sum\(\): half_life is 'soon'; write a whole number and a unit"),
+        (lambda: hw.decayed_sum("x", half_life="soon"), r"decayed_sum\(\): half_life is 'soon'; write an integer and a unit"),
         (lambda: hw.decayed_mean("x", half_life="0s"), r"half_life is '0s'; give a positive duration"),
         (lambda: hw.var("x", ddof=2), r"ddof is 2; give 1 for the sample's"),
         (hw.mode, r"mode\(\) needs a column"),
@@ -92,7 +92,7 @@ def test_what_is_refused_at_definition(write, says):
         (hw.rate("x"), "a", r"rate\(\) takes numbers or booleans"),
         (hw.ratio("x", "x"), "a", r"ratio\(\) takes numbers or booleans"),
         (hw.fraction("x"), 1, r"fraction\(\) takes a column of booleans, and the column is Int64; make one in the source's select"),
-        (hw.top_k("x", k=2), [1], r"the column 'x' is List\(Int64\); features are made of"),
+        (hw.top_k("x", k=2), [1], r"the column 'x' is List\(Int64\); features are computed from"),
     ],
     ids=lambda v: v.function if hasattr(v, "function") else None,
 )

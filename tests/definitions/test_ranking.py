@@ -76,7 +76,7 @@ def test_rankings_are_equal_by_what_they_say():
         (lambda: hw.Ranking("request", None), "item=None"),
         (lambda: hw.Ranking("item", "item"), "both group and item"),
         (lambda: hw.Ranking("request", "item", POPULAR["top_k_item_1d"]), "give a list of features"),
-        (lambda: hw.Ranking("request", "item", [POPULAR]), "is no candidate"),
+        (lambda: hw.Ranking("request", "item", [POPULAR]), "is not a candidate"),
         (lambda: hw.Ranking("request", "item", [view(features=[hw.last("item")])["last_item_1d"]]), "which gives no list"),
         (lambda: hw.Ranking("request", "item", [view(features=[hw.count().by("user")])["count_by_user_1d"]]), "which gives no list"),
         (lambda: hw.Ranking("request", "item", [view("i", ["item"])["top_k_item_1d"]]), "the item that it should propose"),

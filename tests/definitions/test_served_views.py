@@ -68,7 +68,7 @@ def test_an_arm_is_a_model_at_a_level():
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda m: hw.Arm(" ", m), "an arm is named ' '; give it a text"),
+        (lambda m: hw.Arm(" ", m), "an arm is named ' '; give it a string"),
         (lambda m: hw.Arm("live", "model"), "arm 'live': model is 'model'; give a Model"),
         (lambda m: hw.Arm("live", m, HOURLY), r"arm 'live': level is Batch.*; wrap a freshness in hw.Level"),
         (lambda m: hw.Project("p", [m], {"live": HOURLY}), r"arm 'live': level is Batch.*; wrap a freshness in hw.Level"),
@@ -126,7 +126,7 @@ ENRICHED = hw.FeatureView(
         (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"])), None),  # the job reads the history
         (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request")), "cannot be queried"),
         (VIEW, hw.Level(hw.measured(["1s"]), predictions=hw.precomputed(HOURLY, keys=["key"])), "is how a backtest asks"),
-        (VIEW, hw.Level(predictions=hw.precomputed(hw.streaming("1m"), keys=["key"])), "a job makes them at cuts"),
+        (VIEW, hw.Level(predictions=hw.precomputed(hw.streaming("1m"), keys=["key"])), "a job computes them at cuts"),
     ],
 )
 def test_what_only_a_backtest_can_replay(view, level, says):

@@ -31,7 +31,7 @@ SCHEMA = {"card": str, "at": datetime}
         (lambda: hw.kafka("t", schema={1: str}), "the schema gives 1 the type"),
         (lambda: hw.kafka("t", options={"enable.auto.commit": "true"}), "'enable.auto.commit', which headwater decides"),
         (lambda: hw.kafka("t", options={"group.id": "g"}), "give group="),
-        (lambda: hw.kafka("t", options={"linger.ms": 5}), "'linger.ms' is 5; give a text"),
+        (lambda: hw.kafka("t", options={"linger.ms": 5}), "'linger.ms' is 5; give a string"),
         (lambda: hw.kafka("t", format="avro"), "needs either registry=.* or avro="),
         (lambda: hw.kafka("t", format="avro", avro="a.avsc", registry="http://r"), "needs either registry="),
         (lambda: hw.kafka("t", format="protobuf"), "needs either registry=.* or message="),

@@ -316,7 +316,7 @@ def fee(amount: float) -> float:
     ("made", "error", "says"),
     [
         (lambda: hw.Arm("now", model_of(total(EVENTS))), UsageError, "at level 'now' is predicted on request; give the level predictions="),
-        (lambda: arm_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job makes them at cuts"),
+        (lambda: arm_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job computes them at cuts"),
         (
             lambda: hw.Arm(
                 "x", model_of(v := total(EVENTS)), hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"]), known_after={v.source: "1h"})

@@ -216,7 +216,7 @@ def test_offsets_that_are_forgotten_while_records_are_not(forgotten, opening):
         assert records_of(store) == {record(2)}
         commit(store, 3, 2)
     for _ in range(5 * (forgotten - 1)):
-        with pytest.raises(LostError, match="has lost offsets, which records count upon"):
+        with pytest.raises(LostError, match="has lost offsets that records depend on"):
             opening().mend(OWN)
         with pytest.raises(FencedError):
             commit(opening(), 2, 1)

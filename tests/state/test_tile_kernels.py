@@ -53,7 +53,7 @@ def batches(aggregation, random):
     found = case(random, [aggregation], late=False, changes=False)
     source = replace(found.view.source, known_after="0s", window_on="timestamp", id_field=random.choice([None, "id"]))
     view = replace(found, view=replace(found.view, source=source)).readable()
-    columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})
+    columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns)})
     events = read_events(view.source, view.keys, columns, Reach(None, _FAR, _FAR), [], Notes())
     count, now = random.choice([1, 2, 5]), -_FAR
     of = pl.Series([random.randrange(count) for _ in range(events.height)], dtype=pl.Int64)

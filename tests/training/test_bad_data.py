@@ -190,9 +190,9 @@ WRONG = {
     "lists": (
         lambda: _ask(_view([hw.last("x")], history=_history(x=pl.concat_list("amount")))),
         "source 'pay'",
-        "the column 'x' is List(Float64); features are made of numbers, booleans, times and texts",
+        "the column 'x' is List(Float64); features are computed from numbers, booleans, times and strings",
     ),
-    "bytes": (lambda: _ask(_view([hw.last("x")], history=_history(x=b"a"))), "the column 'x' is Binary; features are made of"),
+    "bytes": (lambda: _ask(_view([hw.last("x")], history=_history(x=b"a"))), "the column 'x' is Binary; features are computed from"),
     "beyond int64": (
         lambda: _ask(_view([hw.sum("x")], history=_history(x=pl.lit(2**63, pl.UInt64)))),
         "the column 'x' holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select",
@@ -226,7 +226,7 @@ WRONG = {
     "a float as a key": (
         lambda: _ask(rows=ROWS.with_columns(pl.col("user").cast(pl.Float64))),
         "source 'pay': the key 'user' is a float (Int64 in the source, Float64 in the requests)",
-        "cast both to integers or texts",
+        "cast both to integers or strings",
     ),
     "a column named like a feature": (
         lambda: _ask(rows=ROWS.with_columns(user__count_1d=1)),
@@ -410,7 +410,7 @@ def test_later_timestamps_without_a_selection_are_a_leak(rules, minutes, share):
         "source 'pay' (test_data.py:",
         f"({by})",
         f"'paid' (in {share} of rows)",
-        "Name with select= what is known at the event time; two moments of one table are two sources",
+        "Name with select= the columns known at the event time; two times of one table are two sources",
     ]
     assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
     assert "birthday" not in str(caught.value)

@@ -108,7 +108,7 @@ WRONG = {
         "mean() over source 'clicks': there is no column 'prise'; did you mean 'price'?",
     ),
     "a column of text": (over(hw.mean("page")), "feature view 'user'", "mean() takes numbers or booleans, and the column is String"),
-    "a column of lists": (over(hw.last("tags")), "feature view 'user'", "is List(String); features are made of"),
+    "a column of lists": (over(hw.last("tags")), "feature view 'user'", "is List(String); features are computed from"),
     "a share of numbers": (over(hw.fraction("price")), "feature view 'user'", "fraction() takes a column of booleans"),
     "where": (over(hw.count(where="piad")), "feature view 'user'", "no column 'piad'; did you mean 'paid'?"),
     "where, of numbers": (over(hw.count(where="price")), "feature view 'user'", "where='price' of count() takes a column of booleans"),

@@ -30,7 +30,7 @@ class Part:
     """One array of a state, of int64 or float64.
 
     entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
-    column: whose values these are, so that texts among them can be told to a state of other events. ident: ids of events, likewise.
+    column: the source column of the values, so that strings can be coded again for another state. ident: ids of events, likewise.
     op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`; so that compiled loops do as `merge`
     does.
     counts: where the number is how many events count for this; states that hold the same number share it where they are stored.

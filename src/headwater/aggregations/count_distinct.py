@@ -3,7 +3,7 @@
 HyperLogLog: Flajolet, Fusy, Gandouet and Meunier (2007); 64-bit hashes and sparse registers as Heule, Nunkesser and Hall (2013);
 the estimate of Ertl (2017), which needs no tables of bias. The standard error is 1.04 / sqrt(4096) = 1.6 %. Up to 512 values the hashes
 themselves are kept, which take as much room as the registers would. The hash is SplitMix64's (Steele, Lea and Flood, 2014) of the
-value's 64 bits, which no two values share, or of a text (`kernel/hashes.py`): the same everywhere. Estimates are made of whole
+value's 64 bits, which no two values share, or of a string (`kernel/hashes.py`): the same everywhere. Estimates are made of whole
 numbers, square roots and products only, so they too are the same everywhere. The libraries for it take values one by one.
 
 State: (sizes, whether exact, entries), ragged: sorted hashes, or sorted register * 64 + rank.
@@ -64,9 +64,9 @@ class _Distinct:
         return Column(out)
 
 
-def _hashes(values: Values, of_texts: I64 | None) -> I64:
-    if of_texts is not None:
-        return of_texts[values.astype(np.int64)] if len(of_texts) else np.zeros(len(values), np.int64)
+def _hashes(values: Values, hashes_of_strings: I64 | None) -> I64:
+    if hashes_of_strings is not None:
+        return hashes_of_strings[values.astype(np.int64)] if len(hashes_of_strings) else np.zeros(len(values), np.int64)
     return mixed(plain(values).view(np.int64))
 
 

@@ -146,7 +146,7 @@ class _Ranges:
 
 
 def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
-    """The events at these positions, all of which count for `by`, as those of new keys that begin at `starts`."""
+    """The events at these positions, which all count for `by`, regrouped under new keys that begin at `starts`."""
     columns = {name: column.take(index) for name, column in events.columns.items()}
     columns |= {name: replace(columns[name], valid=None) for name in by.columns}
     ident = events.ident[index] if len(events.ident) else events.ident

@@ -1,4 +1,4 @@
-"""min and max, of numbers, times, booleans and texts. State: (n, the extreme)."""
+"""min and max, of numbers, times, booleans and strings. State: (n, the extreme)."""
 
 from __future__ import annotations
 

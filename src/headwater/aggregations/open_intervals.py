@@ -1,6 +1,6 @@
 """open_count and open_age: a queue. State: (open events, the sum of T minus their times in microseconds).
 
-That state is of one T. What is stored for any later one is every event with its end: (sizes, time, end), ragged.
+That state holds for one T. The stored state, which holds for any later T, is every event with its end: (sizes, time, end), ragged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Opens:
 
 
 class _Queues:
-    """What is stored: every event that is stored is known."""
+    """The stored state. Every stored event is known."""
 
     def ranges(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(Use((), use.where), spans)

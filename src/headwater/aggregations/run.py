@@ -20,7 +20,7 @@ from headwater.kernel.layer import Layer, Seen, Spans, Use, seen
 from headwater.kernel.result_buffer import WIDTH, Sheet
 from headwater.kernel.sorting import each
 
-_CHUNK = 1 << 18  # events and asks a thread takes at once: their arrays stay near the processor's cache
+_CHUNK = 1 << 18  # events and requests of one chunk of a thread: its arrays fit into the processor's cache
 _FEATURES = 24  # with more features than these, a thread takes fewer events and asks, so that its memory stays the same
 
 
@@ -100,7 +100,7 @@ def aggregate(
 
 
 class _Place:
-    """Where the answers to one set of asks come together, of whatever task and in whatever order; `kinds`: answers to none."""
+    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request."""
 
     def __init__(self, kinds: Sequence[Answers], count: int) -> None:
         self._kinds = kinds

@@ -1,6 +1,6 @@
 """sum and mean. State: (n, total, and for integers the total as float64).
 
-An integer total wraps around in int64; the float64 total beside it is off by far less than 2^63, so the wrapped one is exact
+An integer total wraps around in int64; the float64 total is off by far less than 2^63, so the wrapped one is exact
 iff the two are close. Otherwise the sum has left int64: null.
 """
 

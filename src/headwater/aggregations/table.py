@@ -35,9 +35,9 @@ class Entry:
         null: the status of a value that is null although events count.
         adds: where floats are added up, so that two orders may differ in the last bits, what sets the size of that difference.
         stored: the family whose states are stored, where those of `family` are of one T.
-        hashes: whether texts must be hashes, and not places in a sorted list.
+        hashes: whether strings must be hashes, and not places in a sorted list.
         keeps_values: whether its state keeps every value that was seen.
-        compares: whether it compares texts letter by letter, and keeps one whole.
+        compares: whether it compares strings letter by letter, and keeps one whole.
         read: how compiled loops read its stored state; None where plain numpy reads it.
     """
 

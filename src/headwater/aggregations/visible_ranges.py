@@ -16,7 +16,7 @@ from headwater.kernel.layer import Derived, Layer, Use
 
 I32 = NDArray[np.int32]
 
-_PLACES = 1 << 22  # ranges held at once: asks go in slices, so memory stays bounded however many there are and however late events are
+_PLACES = 1 << 22  # ranges in memory: requests go in slices, so memory stays bounded for any number of requests and layers of late events
 _LEAST = 1024  # asks in a slice: each begins with all the events of its first window
 
 
@@ -87,7 +87,7 @@ def _coded(layer: Layer, use: Use) -> tuple[I32, Values]:
     at = valid if len(valid) else slice(None)
     if len(counted) and counted.dtype == np.int64:
         low, high = int(counted.min()), int(counted.max())
-        if high - low < 2 * len(counted) + 64:  # such as booleans and most texts: no sort needed
+        if high - low < 2 * len(counted) + 64:  # such as booleans and most strings: no sort needed
             codes[at] = counted - low
             return codes, np.arange(low, high + 1)
     distinct, inverse = np.unique(counted, return_inverse=True)

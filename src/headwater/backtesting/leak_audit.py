@@ -230,7 +230,7 @@ def _follows(offset: I64) -> bool:
 def _value_columns(view: FeatureView) -> set[str]:
     """What the view reads from an event beside its keys; an `until` is masked by time, so it tells nothing early."""
     names = {c for a in view.features if not a.facts.queue for c in a.columns}
-    return names.union(*(a.beside for a in view.features))
+    return names.union(*(a.extra_columns for a in view.features))
 
 
 def _carried(model: Model) -> frozenset[str]:

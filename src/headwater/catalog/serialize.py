@@ -129,7 +129,7 @@ def _view(view: FeatureView) -> dict[str, object]:
         alias_of=None if view.base is None else view.root.name,
         request_keys={k: _said(v) for k, v in view.request_keys.items()} or None,
         events=_hash(_events(view.source, frozenset(view.keys))),
-        made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.beside}))) for f in view.outputs},
+        made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns}))) for f in view.outputs},
     )
 
 

@@ -32,7 +32,7 @@ def scan(table: Table) -> pl.LazyFrame:
 
 
 def with_file(table: Files, column: str) -> pl.LazyFrame:
-    """The table with one column more, which says of which file each row is.
+    """The table with one more column, the file of each row.
 
     Raises:
         DataError, ConnectError: as `scan`.

@@ -18,7 +18,7 @@ ENDING = ".csv"
 def scan(spec: CsvFiles, *, file: str | None = None) -> pl.LazyFrame:
     """The files as a lazy frame; ISO 8601 date-times become timestamps.
 
-    file: the name of a column that says of which file a row is.
+    file: the name of an added column with the file of each row.
     """
     read = partial(pl.scan_csv, try_parse_dates=True, infer_schema_length=10_000, include_file_paths=file)
     try:

@@ -21,9 +21,11 @@ def found(path: str, ending: str) -> list[str]:
         else [str(settings.in_project(name)) for name in named(path)]
     )
     if not names:
-        beside = [p.name for p in local_path.parent.iterdir()] if local_path.parent.is_dir() else []
+        siblings = [p.name for p in local_path.parent.iterdir()] if local_path.parent.is_dir() else []
         where = (
-            f"in {local_path.parent}: {nearest(local_path.name, beside)}" if beside else f"the folder {local_path.parent} does not exist"
+            f"in {local_path.parent}: {nearest(local_path.name, siblings)}"
+            if siblings
+            else f"the folder {local_path.parent} does not exist"
         )
         raise DataError(f"no file at {path}; {where if local_path.parent.is_dir() else 'its folder does not exist'}")
     if all(Path(name).stat().st_size == 0 for name in names):
@@ -32,7 +34,7 @@ def found(path: str, ending: str) -> list[str]:
 
 
 def named(path: str) -> list[str]:
-    """The file of that name, or what the glob finds, sorted; as `path` names them, so the same from whatever folder a command is run."""
+    """The file of that name, or what the glob finds, sorted; as `path` names them, so they do not depend on the working folder."""
     local_path = settings.in_project(path)
     if local_path.is_file():
         return [path]

@@ -18,7 +18,7 @@ ENDING = ".parquet"
 def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
     """The files as a lazy frame, so that columns, partitions and row groups that are not needed are not read.
 
-    file: the name of a column that says of which file a row is.
+    file: the name of an added column with the file of each row.
     """
     if spec.is_remote:
         return remote.scan(spec, partial(pl.scan_parquet, include_file_paths=file), ENDING)

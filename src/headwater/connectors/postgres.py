@@ -28,7 +28,7 @@ def with_driver(url: sa.URL) -> sa.URL:
 
 
 def engine(text: str, *, wait: float = 30) -> sa.Engine:
-    """What opens connections to a database, each anew; seconds to wait for one.
+    """An engine that opens a new connection each time; `wait`: seconds to wait for one.
 
     Raises:
         UsageError: another kind of URL.
@@ -73,7 +73,7 @@ def shown(url: sa.URL) -> str:
 
 
 def read_only(text: str, statement_timeout: float) -> sa.Engine:
-    """As `engine`, for whoever only looks: every transaction is read-only and no statement takes longer than so many seconds."""
+    """As `engine`, read-only: every transaction is read-only, and a statement is cancelled after so many seconds."""
     read_only_engine = engine(text, wait=10)
 
     @sa.event.listens_for(read_only_engine, "begin")

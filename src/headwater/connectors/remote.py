@@ -61,9 +61,9 @@ def resolved(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
-    """A hash of the rows of each file, in order, and how many there are; nobody but the store could tell of the bytes.
+    """A hash of the rows of each file, in order, and their number; only the store knows the bytes.
 
-    frame: the table with a column of that name, which says of which file a row is.
+    frame: the table with a column of that name, the file of each row.
     """
     hashes: dict[str, tuple[hashlib._Hash, int]] = {}
     try:
@@ -84,7 +84,7 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:
-    """Categories as their texts: their numbers are of one process."""
+    """Categories as strings: their codes differ between processes."""
     return rows.with_columns(pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if isinstance(dtype, pl.Categorical))
 
 

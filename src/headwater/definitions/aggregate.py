@@ -38,7 +38,7 @@ class Aggregation(Definition):
 
         Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events that count, in that order: the
         `max_keys` latest, the latest last. What a key maps to is made of all its events in the window. Events where `column` is null do
-        not count. Texts, whole numbers, booleans and times can be keys.
+        not count. Strings, integers, booleans and times can be keys.
 
         Raises:
             DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not from 1 to 1000; a second `by`.
@@ -63,8 +63,8 @@ class Aggregation(Definition):
         return f"{self.function}({', '.join(parts)})" + ("" if self.secondary is None else f".by({self.secondary.column!r})")
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """The columns that it reads beside those of the function: of `where=` and of the secondary key."""
+    def extra_columns(self) -> tuple[str, ...]:
+        """The columns that it reads in addition to those of the function: of `where=` and of the secondary key."""
         secondary = None if self.secondary is None else self.secondary.column
         return tuple(c for c in (self.where, secondary) if c is not None)
 
@@ -80,7 +80,7 @@ class Aggregation(Definition):
 
     def __post_init__(self) -> None:
         subject = f"{self.function}()"
-        for column in (*self.columns, *self.beside):
+        for column in (*self.columns, *self.extra_columns):
             if not isinstance(column, str):
                 raise DefinitionError(
                     f"{subject}: {column!r} is not a column name; make a column with the source's select, and name it here"
@@ -103,7 +103,7 @@ def made(
 ) -> Aggregation:
     """An aggregation whose windows are checked; `more` are its other fields."""
     if isinstance(windows, str):
-        raise DefinitionError(f'{function}(): windows is the text {windows!r}; give a list, such as ["{windows}"]')
+        raise DefinitionError(f'{function}(): windows is the string {windows!r}; give a list, such as ["{windows}"]')
     if windows is not None and not isinstance(windows, Sequence):
         raise DefinitionError(f"{function}(): windows is {windows!r}; give a list of durations and windows")
     sized = None if windows is None else tuple(as_window(w, None) for w in windows)

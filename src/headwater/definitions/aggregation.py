@@ -293,7 +293,7 @@ def decayed_mean(
 def rate(*columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None) -> Aggregation:
     """Events, or the sum of each column named, per second of the window's length: float64, 0 when there are none.
 
-    The length is the window's own, whatever its hop. A lifetime has none and is refused.
+    The length is that of the window, not of its hop. A lifetime has no length and is refused.
 
     >>> from headwater.testing.examples import value_of
     >>> value_of(rate(), window="10m", page=["a"] * 6), value_of(rate("amount"), window="10m", amount=[300, 600])

@@ -8,7 +8,7 @@ from headwater.errors import DefinitionError
 def check_size(function: str, parameter: str, value: int) -> int:
     """How many, from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
-        raise DefinitionError(f"{function}(): {parameter} is {value!r}; give a whole number from 1 to 100000")
+        raise DefinitionError(f"{function}(): {parameter} is {value!r}; give an integer from 1 to 100000")
     return value
 
 

@@ -16,10 +16,10 @@ AS_DEFINED = "as defined"
 
 @dataclass(frozen=True, eq=False)
 class Arm(Definition):
-    """A model at a level: what is served, and what an experiment compares.
+    """A model at a level: a served variant, or one side of an experiment.
 
     Args:
-        name: any text that is not blank, such as "live".
+        name: any string that is not blank, such as "live".
         model: which model.
         level: how fresh its features and predictions are; as defined where it is left out.
 
@@ -38,7 +38,7 @@ class Arm(Definition):
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
-            raise DefinitionError(f"an arm is named {self.name!r}; give it a text, such as 'live'")
+            raise DefinitionError(f"an arm is named {self.name!r}; give it a string, such as 'live'")
         if not isinstance(self.model, Model):
             raise DefinitionError(f"arm {self.name!r}: model is {self.model!r}; give a Model")
         if not isinstance(self.level, Level):
@@ -51,13 +51,13 @@ class Arm(Definition):
 
     @property
     def services(self) -> tuple[FeatureService, ...]:
-        """All that is read to answer a request, as fresh as the level says: what candidates are found in, if any are, and the features."""
+        """The services read to answer a request, at the level's freshness: the retrieval of candidates, if any, and the features."""
         retrieval = self.level.retrieval(self.model)
         return (self.service,) if retrieval is None else (retrieval, self.service)
 
     @property
     def scoring(self) -> Precomputed | None:
-        """How predictions are made ahead; None where they are made on request."""
+        """How predictions are precomputed; None where they are computed on request."""
         return self.level.scoring(self.model)
 
     def __str__(self) -> str:

@@ -90,12 +90,12 @@ class Definition(Readable, metaclass=Spelled):
 
     @property
     def site(self) -> str:
-        """`file.py:line` of the definition, or an empty text."""
+        """`file.py:line` of the definition, or an empty string."""
         return str(self.__dict__.get("_site", ""))
 
 
 def canonical(value: object) -> object:
-    """`value` as JSON-ready lists, texts and numbers that say all of it and nothing else.
+    """`value` as JSON-ready lists, strings and numbers: equal values give equal JSON, and different values different JSON.
 
     >>> canonical({"b": (1, 2), "a": None})
     {'a': None, 'b': [1, 2]}

@@ -1,4 +1,4 @@
-"""What a source or labels select from a table: column names and row-wise polars expressions."""
+"""Selections from a table, for sources and labels: column names and row-wise polars expressions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "boo
 
 
 def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
-    """Refuse what is not a name or an expression, gives a name twice, or looks beyond its own row."""
+    """Refuse items that are not names or expressions, repeated names, and expressions that are not row-wise."""
     if isinstance(select, str):
-        raise DefinitionError(f"{subject}: select is the text {select!r}; give a list, such as [{select!r}]")
+        raise DefinitionError(f"{subject}: select is the string {select!r}; give a list, such as [{select!r}]")
     seen: set[str] = set()
     for item in select or ():
         if not isinstance(item, str) and not is_expr(item):

@@ -94,7 +94,7 @@ class Connector(Definition):
     is_remote = False  # whether `state` cannot say that a table changed, so that nothing of it is cached
 
     def scan(self) -> pl.LazyFrame:
-        """The rows, as a lazy frame: what is not asked for need not be read.
+        """The rows, as a lazy frame: columns and rows that are not needed are not read.
 
         Raises:
             DataError: nothing is there, or it cannot be read.
@@ -126,11 +126,11 @@ def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] 
         path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`, `abfss://`, `http(s)://`, `file://`.
             The URL of a folder ends with `/`. Over HTTP there are neither folders nor globs.
         storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}`.
-            What is left out comes from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). It is no part of
-            fingerprints and manifests, but for an endpoint or account name, and is never shown.
+            Missing options come from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). They are not part of
+            fingerprints and manifests, except an endpoint or account name, and are never shown.
 
     Raises:
-        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are none.
+        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are not a mapping.
 
     >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
     ParquetFiles(s3://shop/payments/*.parquet)

@@ -32,7 +32,7 @@ def micros(value: Duration, subject: str) -> int:
         match = re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value) if isinstance(value, str) else None
         if match is None:
             raise DefinitionError(
-                f'{subject} is {value!r}; write a whole number and a unit such as "500ms", "10m", "1h" or "30d", or give a timedelta'
+                f'{subject} is {value!r}; write an integer and a unit such as "500ms", "10m", "1h" or "30d", or give a timedelta'
             )
         number = int(match[1]) * _UNITS[match[2]]
     if not 0 <= number <= 100 * 366 * DAY:

@@ -1,4 +1,4 @@
-"""Enriched sources: how they are made, changed, and seen through to the tables below."""
+"""Enriched sources: `enrich`, changes to their bases, and the table columns behind them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def enrich(
     >>> hw.get_historical_features(view, asked)["rated_card__count_where_large_1d"].to_list()
     [1]
     """
-    # Where the base says by a rule when events are known, that is no earlier than the event, so all that counts for it was known
+    # A rule for when the base's events are known is never earlier than the event, so all that counts for it was known
     # by then: the rule holds for the enriched source too. Where a column says it, the later of both is in a column of its own.
     check_name(name, "a source")
     if not isinstance(source, Source):
@@ -92,12 +92,12 @@ def enrich(
 
 
 def known_column(name: str) -> str:
-    """Where it stands when the events of an enriched source are known, if a column of its base says when the base's are."""
+    """The column with the known time of enriched events, for a base with `known_at_field`."""
     return f"{name}__known_at"
 
 
 def _check(source: Source, subject: str) -> None:
-    """Refuse what only the columns of the base can reveal, where its selection names them."""
+    """Check names against the columns of the base, where its selection names them."""
     enriched = source.history
     assert isinstance(enriched, Enriched)
     have = enriched.base.columns
@@ -118,7 +118,7 @@ def _check(source: Source, subject: str) -> None:
 
 
 def lacking(source: Source, column: str, who: Sequence[str], have: frozenset[str]) -> str:
-    """What is wrong where the events lack a column that a view or a request feature needs."""
+    """The error message for events that lack a column that a view or a request feature needs."""
     base = _base(source)
     return (
         f"source {source.name!r}: the events of source {base.name!r} have no column {column!r}, which {', '.join(who)} needs; "
@@ -127,7 +127,7 @@ def lacking(source: Source, column: str, who: Sequence[str], have: frozenset[str
 
 
 def clashing(source: Source, column: str) -> str:
-    """What is wrong where a column of the events is named like a feature."""
+    """The error message for a column of the events that is named like a feature."""
     return (
         f"source {source.name!r}: the column {column!r} of source {_base(source).name!r} is named like a feature; rename it in that source's "
         "select, so that neither shadows the other"

@@ -73,7 +73,7 @@ class FeatureService(Definition):
     def views(self) -> tuple[FeatureView, ...]:
         """Every view that is read, those that only feed a request feature or a key included; feeding views first.
 
-        Not those over the history of third-party features, which nobody reads online: see `views_in_history`.
+        Views over the history of third-party features are not included, since they are not read online: see `views_in_history`.
         """
         return tuple(view for view in self.views_in_history if view.third_party is None)
 
@@ -163,7 +163,7 @@ class FeatureService(Definition):
 
     @cached_property
     def not_in_training(self) -> tuple[str, ...]:
-        """The features that no history supplies: of third parties without one, and what is made of these."""
+        """The features without training values: those of third parties without a history, and request features computed from them."""
         kept = {id(member) for member in self._kept}
         return tuple(name for member in self.features if id(member) not in kept for name in names_of(member))
 

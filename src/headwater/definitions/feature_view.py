@@ -117,7 +117,7 @@ class FeatureView(Definition):
         check_freshness(self.freshness, f"{subject}: freshness")
         for sequence, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
             if isinstance(sequence, str):
-                raise DefinitionError(f"{subject}: {label} is the text {sequence!r}; give a list, such as [{sequence!r}]")
+                raise DefinitionError(f"{subject}: {label} is the string {sequence!r}; give a list, such as [{sequence!r}]")
             if sequence is not None and not isinstance(sequence, Sequence):
                 raise DefinitionError(f"{subject}: {label} is {sequence!r}; give a list of them")
         if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
@@ -176,7 +176,7 @@ class FeatureView(Definition):
 
         What a model was trained on and what it is served agree where it does: the tables and streams behind the source may be others.
         """
-        read = frozenset(self.keys).union(*((*f.columns, *f.aggregation.beside) for f in features))
+        read = frozenset(self.keys).union(*((*f.columns, *f.aggregation.extra_columns) for f in features))
         filled = {
             key: (of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature]) if isinstance(of, FeatureRef) else of)
             for key, of in self.request_keys.items()
@@ -188,7 +188,7 @@ class FeatureView(Definition):
     @property
     def read_columns(self) -> frozenset[str]:
         """The columns of the source that its keys and features are made of."""
-        return frozenset(self.keys).union(*((*a.columns, *a.beside) for a in self.features))
+        return frozenset(self.keys).union(*((*a.columns, *a.extra_columns) for a in self.features))
 
     @property
     def root(self) -> FeatureView:
@@ -239,7 +239,7 @@ class FeatureView(Definition):
         return self._but(request_keys=request_keys)
 
     def _but(self, **fields: object) -> FeatureView:
-        """A copy; what it says was checked when it was written, and made anew it would warn anew."""
+        """A copy with other fields. It is not checked again, since that would repeat the warnings."""
         copied = copy.copy(self)
         for name in ("fingerprint", "tiles_fingerprint"):
             copied.__dict__.pop(name, None)
@@ -296,7 +296,7 @@ class FeatureView(Definition):
             )
         known = self.source.columns
         for aggregation in self.features:
-            for column in (*aggregation.columns, *aggregation.beside):
+            for column in (*aggregation.columns, *aggregation.extra_columns):
                 if known is not None and column not in known and not (aggregation.facts.queue and column in aggregation.columns):
                     raise DefinitionError(
                         f"{subject}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
@@ -318,7 +318,7 @@ class FeatureView(Definition):
 
 
 def _reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
-    """What a source says about its events, as far as it bears on `columns`: the whole chain below where it is enriched."""
+    """The fields of a source that decide the values of `columns`, through every base of an enriched source."""
     fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
     identity = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
     own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
@@ -332,7 +332,7 @@ def _reading(source: Source, columns: frozenset[str], *, without_history: bool, 
 
 
 def _state(feature: Feature) -> tuple[object, ...]:
-    """What is kept for a feature, whatever it is named."""
+    """The definition of a feature's stored state, which does not include its name."""
     aggregation = feature.aggregation
     return (
         aggregation.function,

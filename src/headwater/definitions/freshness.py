@@ -52,7 +52,7 @@ class FreshnessBase(Definition):
         return None
 
     def known_by(self, T: _T, K: _T) -> _T:
-        """By when a thing that a store holds must have been known: K of a cut; whatever a stream has stored was known at T."""
+        """The knowledge cutoff of stored values: K of a cut; all that a stream has stored was known at T."""
         return K if self.scheduled else T
 
     @property
@@ -62,7 +62,7 @@ class FreshnessBase(Definition):
 
     @classmethod
     def wrote(cls, written: str) -> bool:
-        """Whether a text is what a freshness of this kind says, `written`.
+        """Whether a string is what a freshness of this kind says, `written`.
 
         >>> Streaming.wrote(streaming("2s").written), Streaming.wrote(batch("1d").written)
         (True, False)
@@ -242,7 +242,7 @@ def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: D
     """
     step = micros(every, "batch(every=)")
     if step == 0 or (DAY % step if step < DAY else step % DAY):
-        raise DefinitionError(f'batch(every={every!r}) must divide a day or be a whole number of days, such as "15m", "1h", "1d" or "7d"')
+        raise DefinitionError(f'batch(every={every!r}) must divide a day or be a number of whole days, such as "15m", "1h", "1d" or "7d"')
     match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
     if match is None:
         raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
@@ -275,7 +275,7 @@ def on_request() -> OnRequest:
 def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> Measured:
     """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
 
-    The draw depends on t, `seed` and how many ages there are alone, so it is the same in whatever order the rows come; and views with as
+    The draw depends on t, `seed` and how many ages there are alone, so it does not depend on the order of the rows; and views with as
     many ages, those of the same requests in the same order, are as old together as they were there.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a definition needs to know of each function of aggregations; how a function is computed stands in `aggregations.table`."""
+"""The properties of each aggregation function that definitions depend on; `aggregations.table` has how each is computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Function:
         needs_length: whether it divides by the length of its window, so that a lifetime is refused.
         skips_null: whether an event does not count where any of several columns is null; a single column's nulls never count.
         per_column: whether it makes a feature of each column of one row.
-        queue: whether its column says when an event ended: nobody need select it, and that it is null is known as well.
+        queue: whether its column holds the end of each event: it need not be selected, and a null means that the event is open.
     """
 
     gives: Gives

@@ -1,4 +1,4 @@
-"""Features that a third party is asked for over HTTP, at the moment of a request."""
+"""Features that a third party returns over HTTP during a request."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, eq=False)
 class HttpFeatures(ThirdParty):
-    """Features that a third party is asked for over HTTP, at the moment of a request: `ip["score"]` is one of them.
+    """Features that a third party returns over HTTP during a request: `ip["score"]` is one of them.
 
-    Without a fault of its own: a call that is slow, fails or answers what it should not costs its features, never the prediction.
+    A call that is slow, fails or returns an invalid response loses its features, never the prediction.
 
     Args:
         name: letters, digits and single underscores; the features are named `name__column`.
-        url: where to ask. `{field}` is put in from the request, quoted; what has no place in it goes into the query, or with POST into
+        url: the endpoint. `{field}` is replaced by the request's field, quoted; other fields go into the query, or with POST into
             the body, a JSON object.
-        request: fields of the request that the third party is told, and their types: float, int, str, bool or datetime.
+        request: the request's fields that are sent to the third party, and their types: float, int, str, bool or datetime.
         response: columns and their types; a column is the field of that name of the answer, a JSON object. ("risk.scores.0", float) says
             where else it stands: names, and places in lists, from the outside in.
-        timeout: how long an answer may take, repetitions included.
-        cache: how old an answer may be that is given again.
+        timeout: the time limit of a response, retries included.
+        cache: the maximum age of a cached response.
         headers: sent with every call; secrets as `env("NAME")`. They are in no fingerprint, log or error.
-        fallback: the value of a column where there is no answer; null for a column that is not named.
-        history: earlier answers: a source with the request's fields, the columns, and as its event time when each was there. It supplies
-            training values: of the same request fields, the latest answer before the request. None: "not in training".
+        fallback: the value of a column without a response; null for columns that are not named.
+        history: earlier responses: a source with the request's fields, the columns, and each response's time as event time. It supplies
+            training values: the latest response to the same request fields before the request. None: "not in training".
         method: "GET" or "POST".
         idempotent: whether a call may be repeated; None is true of GET alone.
-        retries: how often a call that broke off is repeated, within what is left of `timeout`.
-        stale_while_revalidate: how much older than `cache` an answer may be that is given at once while a new one is fetched.
-        cache_entries: how many answers are kept.
-        concurrency: how many calls may be under way at once, in each process; others wait, within `timeout`.
-        breaker: how long nobody is asked after half of the last calls failed; then one call tries. None asks always.
+        retries: how often a broken call is repeated, within `timeout`.
+        stale_while_revalidate: how much older than `cache` a response may be that is returned immediately while a new one is fetched.
+        cache_entries: how many responses are cached.
+        concurrency: how many calls may run concurrently in each process; others wait, within `timeout`.
+        breaker: how long no call is made after half of the last calls failed; then one call is tried. None always calls.
 
     Raises:
-        DefinitionError: a url that is none or that holds a secret, a type or a knob that does not exist, a history that lacks a column.
+        DefinitionError: an invalid url, or one that holds a secret; an unknown type or option; a history that lacks a column.
 
     >>> import headwater as hw
     >>> ip = HttpFeatures("ip", url="https://ip.example/v1/{ip_address}", request={"ip_address": str}, response={"score": float})
@@ -167,10 +167,10 @@ class HttpFeatures(ThirdParty):
     def _check_headers(self, subject: str) -> None:
         for name, value in self.headers.items():
             if not isinstance(name, str) or not _HEADER.fullmatch(name):
-                raise DefinitionError(f"{subject}: {name!r} is no name of a header")
+                raise DefinitionError(f"{subject}: {name!r} is not a header name")
             if not isinstance(value, str | Env) or (isinstance(value, str) and not (value.isascii() and value.isprintable())):
                 raise DefinitionError(
-                    f"{subject}: the header {name!r} is neither a text of one line nor hw.env('NAME')"
+                    f"{subject}: the header {name!r} is neither a string of one line nor hw.env('NAME')"
                 )  # its value is not said
         object.__setattr__(self, "headers", dict(self.headers))
 
@@ -194,7 +194,7 @@ class HttpFeatures(ThirdParty):
         for name, least, most in (("retries", 0, 10), ("cache_entries", 1, 10_000_000), ("concurrency", 1, 10_000)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise DefinitionError(f"{subject}: {name} is {value!r}; give a whole number from {least} to {most}")
+                raise DefinitionError(f"{subject}: {name} is {value!r}; give an integer from {least} to {most}")
         if self.idempotent not in (None, True, False):
             raise DefinitionError(f"{subject}: idempotent is {self.idempotent!r}; give True if a call may be repeated, or leave it out")
         if self.cache == "0s" and self.stale_while_revalidate != "0s":
@@ -212,7 +212,7 @@ class HttpFeatures(ThirdParty):
 
 
 def fits(value: object, dtype: type) -> bool:
-    """Whether a value is of a type, as an answer or a request may hold it: finite, and within int64; a whole number is a float too.
+    """Whether a value is of a type, as a response or a request may hold it: finite, and within int64; an integer is a float too.
 
     >>> fits(1, float), fits(True, int), fits(float("nan"), float)
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Labels: when a prediction is asked for, what the outcome was, and when that was known."""
+"""Labels: the time of each request, its outcome, and when the outcome was known."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], wi
             'outcome() takes a source and an aggregation, such as outcome(clicks, hw.count(), keys=["request"], within="30m")'
         )
     if isinstance(keys, str):
-        raise DefinitionError(f"outcome(): keys is the text {keys!r}; give a list, such as [{keys!r}]")
+        raise DefinitionError(f"outcome(): keys is the string {keys!r}; give a list, such as [{keys!r}]")
     if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
         raise DefinitionError(
             f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
@@ -129,7 +129,7 @@ class Labels(Definition):
         if self.known_at_field is None and self.known_after is None:
             raise DefinitionError(
                 f"{subject} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "
-                "Without it, a model would be trained on outcomes that nobody had yet."
+                "Without it, a model would be trained on outcomes that were not known yet."
             )
         if self.known_after is not None:
             check_known(self.known_at_field, self.known_after, subject)

@@ -1,4 +1,4 @@
-"""A level: how fresh each view is, and whether predictions are made ahead. It travels whole, from backtest to production."""
+"""A level: how fresh each view is, and whether predictions are precomputed. One value for backtest and production."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Level(Definition):
             itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
             at every level: it is part of what these events say. So do third-party features, which are asked for with the request,
             unless they are named: `{ip: never()}`.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead, `on_request()` for scores made when they are asked for. None
+        predictions: `precomputed(freshness, keys=)` for precomputed scores, `on_request()` for scores computed by the request. None
             leaves them as the model defines.
         known_after: for some sources, how soon after their event time events are known instead; for labels, how soon after the
             request outcomes are known, so that their rows train earlier or later. A model whose label is an outcome(...) of a
@@ -113,7 +113,7 @@ class Level(Definition):
         return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
     def scoring(self, model: Model) -> Precomputed | None:
-        """How the model's predictions are made ahead at this level; None where they are made on request."""
+        """How the model's predictions are precomputed at this level; None where they are computed on request."""
         predictions = model.predictions if self.predictions is None else self.predictions
         return predictions if isinstance(predictions, Precomputed) else None
 
@@ -138,7 +138,7 @@ class Level(Definition):
         return tuple(name for member in members_ahead(model, scoring) for name in names_of(member))
 
     def retrieval(self, model: Model) -> FeatureService | None:
-        """What a ranking's candidates are found in, as fresh as this level says; None where each request brings its own.
+        """The service that a ranking's candidates are retrieved from, at this level's freshness; None where each request brings its own.
 
         Raises:
             UsageError: as `service`.
@@ -156,7 +156,7 @@ class Level(Definition):
         return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
-        """`batch` or `real-time`, by the one-hour rule; predictions made ahead are no fresher than their cut."""
+        """`batch` or `real-time`, by the one-hour rule; precomputed predictions are as old as their cut."""
         scoring = self.scoring(model)
         if scoring is not None:
             return kind_of([scoring.freshness])
@@ -168,7 +168,7 @@ class Level(Definition):
         kinds = set(by_view.values())
         words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in by_view.items())
         scoring = self.scoring(model)
-        ahead = "" if scoring is None else f"; predictions made ahead {scoring.freshness} for {', '.join(scoring.keys)}"
+        ahead = "" if scoring is None else f"; predictions precomputed {scoring.freshness} for {', '.join(scoring.keys)}"
         soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
         return (words or "no view is read") + ahead + soon
 
@@ -182,7 +182,7 @@ def _named(definition: object) -> object:
 
 
 def _check_labels(labels: Labels, soon: str) -> None:
-    """Refuse an outcome that would be known before its horizon has passed."""
+    """Refuse an outcome that would be known before the end of its horizon."""
     if isinstance(labels.label, Outcome) and _micros(soon, "known_after") < labels.label.horizon:
         raise DefinitionError(
             f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "

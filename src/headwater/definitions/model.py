@@ -1,4 +1,4 @@
-"""A model: what it reads, what it is trained on, and how its predictions are made."""
+"""A model: its features, its labels, its task, and when its predictions are computed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Precomputed(Definition):
-    """Predictions made at a cut for keys known by then; see `precomputed`."""
+    """Predictions computed at a cut for the keys known by then; see `precomputed`."""
 
     freshness: Freshness
     keys: tuple[str, ...]
@@ -53,7 +53,7 @@ class Precomputed(Definition):
 def precomputed(
     freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
 ) -> Precomputed:
-    """Scores made for every key known at the cut, and looked up when a request comes.
+    """Scores computed for every key known at the cut, and looked up by the request.
 
     A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
     no score.
@@ -87,12 +87,12 @@ class Model(Definition):
         name: letters, digits and single underscores.
         features: the feature service that it reads.
         labels: what it is trained and judged on.
-        task: "binary" (a label of 0 and 1, or of booleans), "multiclass" (a label of texts or whole numbers), "regression", or
+        task: "binary" (a label of 0 and 1, or of booleans), "multiclass" (a label of strings or integers), "regression", or
             `Ranking(group, item, candidates)`.
         estimator: anything with scikit-learn's fit and predict; None takes LightGBM's, or scikit-learn's histogram gradient
             boosting where LightGBM does not load (a regression is fitted to the absolute error by the one, the squared one by the other).
             A fitted one is replayed and never trained again.
-        predictions: `precomputed(freshness, keys=)` for scores made ahead; None, or `on_request()`, for scores made when asked for.
+        predictions: `precomputed(freshness, keys=)` for precomputed scores; None, or `on_request()`, for scores computed by the request.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
 
@@ -143,7 +143,7 @@ class Model(Definition):
 
     @property
     def task_type(self) -> TaskType:
-        """What others ask of the task."""
+        """The properties of the task."""
         return TASKS[self.task.kind if isinstance(self.task, Ranking) else self.task]
 
     @property
@@ -153,7 +153,7 @@ class Model(Definition):
 
     @cached_property
     def services(self) -> tuple[FeatureService, ...]:
-        """What is read to answer a request: the features, and before them what candidates are found in, if the model retrieves any."""
+        """The services read to answer a request: the features, preceded by the retrieval of candidates if the model has one."""
         retrieval = None if self.ranking is None else self.ranking.retrieval
         return (self.features,) if retrieval is None else (retrieval, self.features)
 
@@ -169,7 +169,7 @@ class Model(Definition):
 
 
 def _check_columns(ranking: Ranking, labels: Labels, subject: str) -> None:
-    """Refuse a ranking by columns that the labels do not select; what a table holds without a `select` only its rows say."""
+    """Refuse a ranking by columns that the labels do not select; without a `select`, the columns are checked when the table is read."""
     if labels.select is None:
         return
     known = {labels.timestamp_field, *(output_name(item) for item in labels.select)}
@@ -182,7 +182,7 @@ def _check_columns(ranking: Ranking, labels: Labels, subject: str) -> None:
 
 
 def check_predictions(predictions: object, subject: str) -> None:
-    """Refuse what says neither how predictions are made ahead, nor that they are made on request."""
+    """Refuse `predictions` that are neither `precomputed(...)` nor `on_request()`."""
     if predictions is not None and not (isinstance(predictions, Precomputed) or predictions == on_request()):
         raise DefinitionError(
             f"{subject}: predictions is {predictions!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"

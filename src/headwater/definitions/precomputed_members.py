@@ -1,4 +1,4 @@
-"""What can be known of a model before a request comes: the views of some keys alone, and what is made of them."""
+"""The members of a model's service that can be precomputed for given keys: views of these keys, and features computed from them."""
 
 from __future__ import annotations
 

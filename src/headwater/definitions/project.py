@@ -26,11 +26,11 @@ class Project(Definition):
     Args:
         name: letters, digits and single underscores.
         models: at least one.
-        levels: named levels, which every model is served at beside what it defines, as far as they can be served; a backtest from the
+        levels: named levels. Every model is served at each of them that can be served, besides its own definition; a backtest from the
             command line compares them, and the usual ladder where none are given.
 
     Raises:
-        DefinitionError: two models, views or sources that share a name and are not the same; a level that is none.
+        DefinitionError: two models, views or sources that share a name and differ; a level that is not a Level.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Project(Definition):
         if AS_DEFINED in self.levels:
             raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
         for level_name, level in self.levels.items():
-            Arm(level_name, self.models[0], level)  # which refuses what is none
+            Arm(level_name, self.models[0], level)  # which checks the type of the level
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")

@@ -25,7 +25,7 @@ class Ranking(Definition):
             each request brings its own candidates.
 
     Raises:
-        DefinitionError: no column names, one column for both, or a candidate that is no list or is looked up by the item.
+        DefinitionError: no column names, one column for both, or a candidate that is not a list or is looked up by the item.
 
     >>> import headwater as hw, polars as pl
     >>> clicks = hw.Source("clicks", history=pl.DataFrame({"item": ["a"], "at": [0]}), timestamp_field="at")
@@ -66,12 +66,14 @@ class Ranking(Definition):
 
     @cached_property
     def retrieval(self) -> FeatureService | None:
-        """What is read to find candidates, as a feature service; None where each request brings its own."""
+        """The feature service that candidates are retrieved from; None where each request brings its own."""
         return FeatureService("candidates", self.candidates) if self.candidates else None
 
     def _check_candidate(self, candidate: object) -> None:
         if not isinstance(candidate, FeatureRef):
-            raise DefinitionError(f'Ranking: {candidate!r} is no candidate; give features that are lists, such as popular["top_k_item_1d"]')
+            raise DefinitionError(
+                f'Ranking: {candidate!r} is not a candidate; give features that are lists, such as popular["top_k_item_1d"]'
+            )
         aggregation = feature_of(candidate).aggregation
         subject = f"Ranking: the candidate {candidate.name!r}"
         if not aggregation.facts.gives_list:  # which cannot be split into a map
@@ -82,7 +84,7 @@ class Ranking(Definition):
             )
         if self.item in _asked_for(candidate.view):
             raise DefinitionError(
-                f"{subject} is looked up by {self.item!r}, the item that it should propose; key it by what is known before, such as the user, or "
+                f"{subject} is looked up by {self.item!r}, the item that it should propose; key it by a column that the request has, such as the user, or "
                 "alias its view with keys={...}"
             )
 

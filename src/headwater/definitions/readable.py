@@ -1,4 +1,4 @@
-"""The repr of definitions and results: a few lines of at most 100 columns, whatever they hold."""
+"""The repr of definitions and results: at most 12 lines of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -118,14 +118,14 @@ def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> 
 def _fields(value: object) -> list[str]:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return []
-    texts = []
+    field_texts = []
     for number, field in enumerate(f for f in dataclasses.fields(value) if f.repr):
         mine = getattr(value, field.name)
         if _left_out(field, mine):
             continue
         field_text = "..." if field.name in _SECRET and isinstance(mine, str) else brief(mine)
-        texts.append(field_text if number == 0 else f"{field.name}={field_text}")
-    return texts
+        field_texts.append(field_text if number == 0 else f"{field.name}={field_text}")
+    return field_texts
 
 
 def _left_out(field: dataclasses.Field[object], value: object) -> bool:
@@ -139,5 +139,5 @@ def _left_out(field: dataclasses.Field[object], value: object) -> bool:
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most `most` characters."""
+    """A string of at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."

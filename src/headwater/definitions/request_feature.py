@@ -65,7 +65,7 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
     >>> cents.fields, cents(1.5)
     ({'amount': <class 'float'>}, 150)
 
-    A feature of features, the z-score of now against 30 days; of one value there is no deviation, and of equal ones it is 0:
+    A feature of features, the z-score of now against 30 days; a single value has no deviation, and equal values have a deviation of 0:
 
     >>> import headwater as hw, polars as pl
     >>> from datetime import datetime, UTC

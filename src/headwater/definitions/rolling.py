@@ -43,7 +43,7 @@ def rolling(
     train: Duration | Literal["all"] = "all",
     gap: Duration = "0s",
 ) -> Rolling:
-    """Splits at `start`, `start + every`, and so on: each fold is trained anew, and tested until the next split.
+    """Splits at `start`, `start + every`, and so on: each fold trains a new model, and tests it until the next split.
 
     A row trains at a fold if it asked before the split (not longer than `train` before it, and not within `gap` of it) and its
     outcome was known by then. With `folds=1` this is a single split with an end, a length of training and a gap.
@@ -57,7 +57,7 @@ def rolling(
 
     Raises:
         DefinitionError: a duration or a number of folds that cannot be.
-        UsageError: a start that is no moment.
+        UsageError: a start that is not a timestamp.
 
     Source: Tashman, "Out-of-sample tests of forecasting accuracy", 2000 (rolling origin).
 
@@ -68,7 +68,7 @@ def rolling(
     if step == 0:
         raise DefinitionError('rolling(every=) must be longer than nothing, such as "7d"')
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
-        raise DefinitionError(f"rolling(folds={folds!r}): give a whole number of at least 1")
+        raise DefinitionError(f"rolling(folds={folds!r}): give an integer of at least 1")
     back = None if train == "all" else micros(train, "rolling(train=)")
     if back is not None and back <= behind:
         raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")

@@ -32,5 +32,5 @@ def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
     if not isinstance(column, str):
         raise DefinitionError(f"{function}().by({column!r}) is not a column name; make a column with the source's select, and name it here")
     if isinstance(max_keys, bool) or not isinstance(max_keys, int) or not 1 <= max_keys <= MOST_KEYS:
-        raise DefinitionError(f"{function}().by({column!r}): max_keys is {max_keys!r}; give a whole number from 1 to {MOST_KEYS}")
+        raise DefinitionError(f"{function}().by({column!r}): max_keys is {max_keys!r}; give an integer from 1 to {MOST_KEYS}")
     return SecondaryKey(column, max_keys)

@@ -1,4 +1,4 @@
-"""What of a project is served: its models at each level that can be, and the views that are kept for them."""
+"""The served part of a project: each model at each level that can be served, and the views that are stored for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stored:
 def backtest_only(arm: Arm) -> str | None:
     """Why nothing can serve an arm, so that only a backtest replays it; None where it can be served.
 
-    Where predictions are made ahead, a job reads the history, and no view has to be kept, unless predictions on request stand in.
+    Where predictions are precomputed, a job reads the history, and no view has to be kept, unless predictions on request stand in.
     """
     soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
     if soon:
@@ -50,7 +50,7 @@ def backtest_only(arm: Arm) -> str | None:
         return f"{other[0]}: a request asks them when it comes"
     scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
     if scoring is not None and not scoring.freshness.scheduled:
-        return f"its predictions are made ahead {scoring.freshness}, and a job makes them at cuts: precomputed(hw.batch(...))"
+        return f"its predictions are precomputed {scoring.freshness}, and a job computes them at cuts: precomputed(hw.batch(...))"
     if scoring is not None and not scoring.on_request:
         unmade = (view for view in views if not view.freshness.servable)
         return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
@@ -108,7 +108,7 @@ def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str
 
 
 def _unfed(view: FeatureView) -> str | None:
-    """What a view lacks that its values would be made of."""
+    """The stream or history that a view lacks, as a message; None where it lacks nothing."""
     source = view.source
     if view.freshness.streamed and bottom_of(source).stream is None:
         return f"view {view.name} would be streaming, and source {source.name} has no stream"
@@ -136,7 +136,7 @@ def fingerprint(arm: Arm, namespace: str = "") -> str:
 
 
 def scoring_of(arm: Arm) -> Precomputed:
-    """How an arm's predictions are made ahead.
+    """How an arm's predictions are precomputed.
 
     Raises:
         UsageError: they are made on request, or only a backtest can make them.

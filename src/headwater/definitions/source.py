@@ -52,8 +52,8 @@ class Source(Definition):
         history: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface;
             `enrich` puts computed events here.
         stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
-            where there is no history. What features say does not depend on it, so it is no part of the fingerprint.
-        select: what is known at the event time: column names and row-wise polars expressions. None takes every column, and is
+            where there is no history. Feature values do not depend on it, so the fingerprint does not either.
+        select: the columns known at the event time: column names and row-wise polars expressions. None takes every column, and is
             refused where the table has timestamps later than the event is known at.
         filter: a row-wise polars expression over the table's columns; rows where it is not true are left out.
         known_at_field: the column with the time from which the event could be read.
@@ -61,9 +61,9 @@ class Source(Definition):
         window_on: "timestamp", or "known_at" to place events in windows by when they became known.
         id_field: the column that identifies an event; a copy known less than `id_horizon` after an accepted one is dropped.
         id_horizon: see `id_field`.
-        changes: the column of booleans that makes rows images of events that change, told apart by `id_field`: true for the image
+        changes: the column of booleans that makes each row a change image of the event with its `id_field`: true for the image
             before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
-            which states the event anew. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
+            which replaces the event. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
         timezone: the IANA zone of naive timestamps, and of the days of a time that is a Date: it is the last microsecond of its day.
 
     Raises:
@@ -149,7 +149,7 @@ class Source(Definition):
         return enriched
 
     def stored_as(self, name: str) -> Source:
-        """This source under the name by which an online store keeps it."""
+        """This source, renamed to its name in an online store."""
         stored_source = copy.copy(self)
         stored_source.__dict__.pop("fingerprint", None)
         object.__setattr__(stored_source, "name", _StoredName(name))

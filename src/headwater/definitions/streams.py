@@ -31,7 +31,7 @@ _OWN = {
     "auto.offset.reset": "start=",
     "enable.auto.commit": "nothing: the online store holds the offsets",
     "enable.auto.offset.store": "nothing: the online store holds the offsets",
-    "enable.partition.eof": "nothing: it is how headwater learns that records which nobody reads have been passed",
+    "enable.partition.eof": "nothing: headwater uses it to notice skipped records, such as those of aborted transactions",
     "isolation.level": "nothing: aborted transactions are never read",
 }
 
@@ -153,11 +153,11 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
         format: "json" (an object a record), "avro" or "protobuf".
         schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime, date); None takes those of the
             source's history. Fields that a record lacks are null; those that the schema does not name are not read.
-        timestamps: how a record writes the moments that the schema says: "iso" for ISO 8601 texts, or the unit of a number since 1970
+        timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or the unit of a number since 1970
             in UTC. Avro's and Protobuf's own timestamps are read as what they are.
         registry: the URL of a schema registry of the Confluent kind, or `Registry(url, user=..., password=...)`.
-        avro: the path of an Avro schema (.avsc) that all records are written with, where there is no registry.
-        message: the path of a set of Protobuf descriptors and the full name of the message type, where there is no registry.
+        avro: the path of an Avro schema (.avsc) that all records are written with; use it without a registry.
+        message: the path of a set of Protobuf descriptors and the full name of the message type; use it without a registry.
         start: where to begin in a topic that no offset is known of. Partitions that a topic grows later begin at their beginning.
         options: further settings of librdkafka, such as `security.protocol`; secrets as `env("NAME")`.
 
@@ -177,7 +177,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
         if name in _OWN:
             raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
         if not isinstance(value, str | Env):
-            raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a text, or env('NAME')")
+            raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
     descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
     _check_formats(format, registry, avro, descriptor, subject)
     return KafkaTopic(
@@ -235,7 +235,7 @@ def appended(
 
 
 def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
-    """Refuse what is no stream, and one whose columns nothing says."""
+    """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
     if not isinstance(stream, KafkaTopic | Pushed | AppendedFiles):
         raise DefinitionError(f"{subject}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
     if stream.schema is None and not has_history:

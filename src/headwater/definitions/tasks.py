@@ -1,4 +1,4 @@
-"""The tasks of models: all that models, metrics, splits, serving and reports ask of one."""
+"""The tasks of models, as properties that models, metrics, splits, serving and reports use."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 from headwater.plugins import Rows
 
 TaskName = Literal["binary", "multiclass", "regression"]
-"""The tasks that are written as a text: `Model(task="binary")`."""
+"""The tasks that are written as a string: `Model(task="binary")`."""
 
 
 @dataclass(frozen=True)
 class TaskType:
-    """One task. Ask it what is so, and not what it is called.
+    """One task, as properties. Other code tests the properties, never the name.
 
     Args:
         name: in one word.
@@ -21,7 +21,7 @@ class TaskType:
         estimator: which of LightGBM's estimators learns it by default.
         objective: LightGBM's; None where it chooses by the number of classes.
         positives: the outcome is 0 or 1. Both must be there; thresholds, curves, costs and the positive rate are of the rows of 1.
-        classes: the label is one of several classes, a text or a whole number; a score is one number for each.
+        classes: the label is one of several classes, a string or an integer; a score is one number for each.
         values: scores are in the unit of the label.
         lists: rows are the candidates of lists, and a score only orders within one; the definition is a `Ranking`.
     """
@@ -52,7 +52,7 @@ TASKS = Rows({row.name: row for row in _ROWS})
 
 
 def written() -> tuple[str, ...]:
-    """The tasks that are written as a text; of the others the definition says more.
+    """The tasks that are written as a string; of the others the definition says more.
 
     >>> written()
     ('binary', 'multiclass', 'regression')

@@ -1,4 +1,4 @@
-"""Moments: tz-aware datetimes and ISO 8601 texts as microseconds UTC, and back."""
+"""Timestamps: tz-aware datetimes and ISO 8601 strings as microseconds UTC, and back."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_moment(value: str | datetime, subject: str) -> int:
-    """A moment as int64 microseconds UTC; a naive one is refused."""
+    """A timestamp as int64 microseconds UTC; a naive one is refused."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise UsageError(f'{subject} is {value!r}; write a moment as ISO 8601, such as "2013-09-01T00:00-04:00"') from error
+            raise UsageError(f'{subject} is {value!r}; write a timestamp as ISO 8601, such as "2013-09-01T00:00-04:00"') from error
     if not isinstance(value, datetime):
         raise UsageError(f"{subject} is {value!r}; give an ISO 8601 text or a tz-aware datetime")
     if value.tzinfo is None:
         raise UsageError(f'{subject} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999
-        raise UsageError(f"{subject} is {value.isoformat()}; give a moment of the years {_FIRST_YEAR} to {_LAST_YEAR}")
+        raise UsageError(f"{subject} is {value.isoformat()}; give a timestamp of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return (value - EPOCH) // timedelta(microseconds=1)
 
 

@@ -1,4 +1,4 @@
-"""Which texts are URLs of tables, and what such a URL may say."""
+"""URLs of tables: which strings are URLs, and which URLs are allowed."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def place(path: str) -> str:
 
 
 def checked_options(options: object) -> dict[str, object]:
-    """The options of a storage: texts, numbers, booleans or `env(name)` by name. No message holds a value.
+    """The options of a storage: strings, numbers, booleans or `env(name)` by name. No message holds a value.
 
     Raises:
-        DefinitionError: they are no such mapping.
+        DefinitionError: they are not such a mapping.
     """
     from headwater.definitions.streams import Env
 
@@ -80,17 +80,17 @@ def checked_options(options: object) -> dict[str, object]:
         return {}
     if not isinstance(options, Mapping):
         raise DefinitionError(
-            f"storage_options is {type(options).__name__}; give a mapping of names to texts, such as "
+            f"storage_options is {type(options).__name__}; give a mapping of names to strings, such as "
             '{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}'
         )
     for name, value in options.items():
         if not isinstance(name, str) or not isinstance(value, str | int | Env):
-            raise DefinitionError(f"storage_options: {name!r} has a {type(value).__name__}; give a text, a number, or hw.env(name)")
+            raise DefinitionError(f"storage_options: {name!r} has a {type(value).__name__}; give a string, a number, or hw.env(name)")
     return dict(options)
 
 
 def store_of(options: Mapping[str, object]) -> str:
-    """Which store a URL is of, where the options say it: what tells tables apart beside the URL, and is no secret.
+    """The store that the options name: what identifies a table besides its URL, without secrets.
 
     Raises:
         DefinitionError: an endpoint that holds a password.

@@ -65,7 +65,7 @@ def _enriched(project: _Views) -> Iterator[Finding]:
             yield (
                 view,
                 f"its source {view.source.name} is enriched, and chained views are computed from history alone",
-                "Give it hw.batch(...), or aggregate the events without features beside them",
+                "Give it hw.batch(...), or aggregate the events without enriching them",
             )
 
 

@@ -1,4 +1,4 @@
-"""A folder of work that outlives its process: whoever starts the same work again goes on where it was left.
+"""A folder of work that outlives its process: the same work, started again, continues where it stopped.
 
 Files appear in it by being renamed, so one that is there is whole. One process at a time works in it.
 """
@@ -50,14 +50,14 @@ def workplace(query: str, state: str) -> Iterator[Path]:
             raise
         why = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror).lower()
         raise UsageError(
-            f"the work folder {root} cannot be written: {why}. Make room, or name another place with HEADWATER_HOME; what is done is kept "
+            f"the work folder {root} cannot be written: {why}. Make room, or name another folder with HEADWATER_HOME; finished steps are kept "
             "there, and the same call goes on from it"
         ) from error
 
 
 @contextmanager
 def renamed(path: Path) -> Iterator[Path]:
-    """A path to write to; what is written there (a file or a folder) appears at `path` when all is written."""
+    """A path to write to; the file or folder written there is renamed to `path` when it is complete."""
     draft = path.with_name(path.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     try:

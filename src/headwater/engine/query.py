@@ -42,7 +42,7 @@ class Request:
 class Query:
     """Features of one source and set of keys.
 
-    also: columns to read beside those of the features.
+    also: columns to read in addition to those of the features.
     retained: the windows of the whole view, where statuses are asked for too: a value is missing if none of them holds an event.
     known: whether to say when the last event that counts became known.
     """
@@ -63,11 +63,11 @@ class Query:
     @property
     def columns(self) -> list[str]:
         """The source's columns that are read, sorted."""
-        return sorted({*self.also, *(c for f in self.features for c in (*f.columns, *f.aggregation.beside))})
+        return sorted({*self.also, *(c for f in self.features for c in (*f.columns, *f.aggregation.extra_columns))})
 
 
-def told_apart(features: Sequence[Feature]) -> set[str]:
-    """The columns whose texts need a hash each."""
+def hashed_columns(features: Sequence[Feature]) -> set[str]:
+    """The columns whose distinct strings are hashed."""
     return {c for f in features if TABLE[f.aggregation.function].hashes for c in f.columns}
 
 
@@ -88,7 +88,7 @@ Finish = Callable[[list[Answers], I64], list[Answers]]
 
 
 def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
-    """What the kernel is asked for, and how its columns become the features and what is said beside them.
+    """The features to ask of the kernel, and the function that turns its columns into features, statuses and known times.
 
     A ttl asks for the age of the last event of each feature too, statuses for counts.
     """
@@ -113,7 +113,7 @@ def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
 
 
 def wanted_of(feature: Feature) -> Wanted:
-    """What the kernel is asked for to make a feature."""
+    """The kernel's form of a feature."""
     a = feature.aggregation
     by = None if a.secondary is None else By(asides.counted(feature), a.secondary.max_keys)
     return Wanted(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)

@@ -1,4 +1,4 @@
-"""Images beside one another: what each event says now, what it said before, and until when."""
+"""Merge change images per event: the current version, the version before, and when each version ended."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Folded:
 
 
 def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> Folded:
-    """What comes of images, by the rule that history is read by: an event is as its images of the last known time say, in any order.
+    """Merge change images per event, as history is read: the images with the latest known time win, in any order.
 
     Args:
         held: of each event the images of the last time known of it: keys, columns, TIME, IDENT, KNOWN, BEFORE.
         holds: bool (held), which of them say what holds.
         came: more images, of the same columns.
         source: whose.
-        read: the columns that views read, by which an event is `changed` or not; None is all.
+        read: the columns that views read, which decide whether an event is `changed`; None is all.
     """
     both = pl.concat([held, came])
     if not both.height:
@@ -87,7 +87,7 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
 def ended(images: pl.DataFrame, source: Source, order: str) -> pl.DataFrame:
     """The versions of images that became known in this `order`, a column of int64, each with GONE: KNOWN of what took it back.
 
-    So several moments of the order may be one for whoever asks by KNOWN. Without versions that have no time.
+    Several values of the order may share one KNOWN. Versions without a time are left out.
     """
     keep, gone = versions_of(images.with_columns(pl.col(order).alias(KNOWN)).drop(order), source)
     ends = images.select(IDENT, pl.col(order), pl.col(KNOWN).alias(GONE)).unique()

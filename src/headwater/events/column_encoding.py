@@ -13,14 +13,14 @@ from headwater.aggregations.table import TABLE
 from headwater.definitions.feature_view import Feature
 from headwater.errors import DataError
 from headwater.kernel.arrays import Column, Lists
-from headwater.kernel.hashes import of_texts
+from headwater.kernel.hashes import hashes_of_strings
 
 
 @dataclass(frozen=True)
 class Coded:
     """How a column of the source stands in the kernel, and how to turn it back.
 
-    dtype: the polars dtype of the source's column. words: for texts, the sorted distinct texts that the codes number.
+    dtype: the polars dtype of the source's column. words: for strings, the sorted distinct strings that the codes number.
     """
 
     dtype: pl.DataType
@@ -41,7 +41,7 @@ def check_values(series: pl.Series, subject: str) -> None:
     elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
         raise DataError(f"{subject} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
     elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(f"{subject} is {dtype}; features are made of numbers, booleans, times and texts")
+        raise DataError(f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings")
 
 
 def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
@@ -59,9 +59,9 @@ def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
         return series.to_physical().cast(pl.Int64), Coded(dtype)
     if dtype == pl.Null:
         return series.cast(pl.Float64), Coded(pl.Float64())
-    texts = series.cast(pl.String)
-    words = texts.unique().drop_nulls().sort()
-    return texts.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
+    strings = series.cast(pl.String)
+    words = strings.unique().drop_nulls().sort()
+    return strings.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
 
 
 def to_kernel(series: pl.Series) -> Column:
@@ -73,7 +73,7 @@ def to_kernel(series: pl.Series) -> Column:
 
 def hashed(column: Column, coded: Coded) -> Column:
     """The column with a hash of each text that its codes number."""
-    return column if coded.words is None else replace(column, hashes=of_texts(coded.words))
+    return column if coded.words is None else replace(column, hashes=hashes_of_strings(coded.words))
 
 
 def check_accepts(function: str, dtype: pl.DataType, subject: str) -> None:
@@ -135,10 +135,10 @@ def check_secondary(values: pl.Series, subject: str) -> None:
     if values.dtype.is_decimal():
         raise DataError(
             f"{subject} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
-            f"source's select, such as ({_times(values)}).cast(pl.Int64), or a text"
+            f"source's select, such as ({_times(values)}).cast(pl.Int64), or a string"
         )
     if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
-        raise DataError(f"{subject} is a secondary key and a float; floats that look equal may differ, so cast it to integers or texts")
+        raise DataError(f"{subject} is a secondary key and a float; floats that look equal may differ, so cast it to integers or strings")
 
 
 def _times(values: pl.Series) -> str:

@@ -82,7 +82,7 @@ def _dense(events: pl.DataFrame, key: str, request_keys: Sequence[pl.Series]) ->
         near = pl.col(key).is_between(low, high)
         if events.select(near.sum()).item() < _FEW * events.height:
             events = events.filter(near)
-        else:  # a few events of a key that nobody asks for cost less than a copy of all others
+        else:  # a few events of keys that are not requested cost less than a copy of all others
             code = pl.when(near).then(code).otherwise(size + 1)
     return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in request_keys], size + 2
 
@@ -94,7 +94,7 @@ def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str)
     if mine.is_float() or theirs.is_float():
         raise DataError(
             f"{subject}: the key {name!r} is a float ({mine} in the source, {theirs} in the requests); floats that look equal may differ, so cast "
-            "both to integers or texts"
+            "both to integers or strings"
         )
     if _common(mine) != _common(theirs):
         raise DataError(

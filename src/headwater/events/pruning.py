@@ -1,6 +1,6 @@
 """Predicates on the columns of a table as they lie, so that files and row groups without an event in reach are not read.
 
-They let through all that can matter and a little more: what counts is decided afterwards, on exact moments. A file tells the least
+They let through all rows that can matter and a few more; exact timestamps decide afterwards. A file records the least
 and the greatest value of a column in that column's own type, so a limit is written in its unit and zone. Rows whose value is null
 pass, since they are counted; a file that holds one is read.
 """
@@ -45,6 +45,6 @@ def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.
 
 
 def _in_unit(moment: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
-    """A moment as a literal of this type, moved by the least step of a coarser unit."""
+    """A time as a literal of this type, moved by the least step of a coarser unit."""
     number = moment // 1000 + beyond if dtype.time_unit == "ms" else (moment + beyond) * (1000 if dtype.time_unit == "ns" else 1)
     return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)

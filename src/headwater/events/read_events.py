@@ -115,7 +115,7 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     if source.select is None:
         refuse_later_timestamps(source, chosen, time, known, subject)
     at = time
-    if source.window_on == "known_at":  # a row without an event time is no event, here as everywhere
+    if source.window_on == "known_at":  # a row without an event time is not an event, here as everywhere
         at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
     wanted += [at.alias(TIME)]
@@ -213,7 +213,7 @@ def called(source: Source) -> str:
 def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str], *, known: bool = False) -> pl.LazyFrame:
     """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
 
-    Whatever is wrong with a row's values is left to the caller; windows go by the event time. `known`: with KNOWN, by the source's rule,
+    Invalid values of a row are left to the caller; windows use the event time. `known`: with KNOWN, by the source's rule,
     and BEFORE where events can be taken back.
 
     Raises:
@@ -271,9 +271,9 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
         raise LeakError(
             f"{subject} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
-            f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those moments would "
+            f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those times would "
             "leak into training data. "
-            "Name with select= what is known at the event time; two moments of one table are two sources."
+            "Name with select= the columns known at the event time; two times of one table are two sources."
         )
 
 

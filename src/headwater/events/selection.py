@@ -30,7 +30,7 @@ class Selected:
 
 
 def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], subject: str) -> Selected:
-    """The table filtered and selected; `own` are columns kept beside the selection where the table has them.
+    """The table filtered and selected; `own` are columns kept in addition to the selection where the table has them.
 
     Raises:
         DataError: a column that the table does not have, with the nearest name.
@@ -65,7 +65,7 @@ def column(name: str, schema: pl.Schema, subject: str) -> pl.DataType:
 def moment(name: str, schema: pl.Schema, timezone: str | None, subject: str, *, days: bool = False, from_call: bool = False) -> pl.Expr:
     """A timestamp column as int64 microseconds UTC.
 
-    days: whether it may be a Date: what is dated by its day is known at the end of that day, its last microsecond in `timezone`.
+    days: whether it may be a Date: a day is known at its end, its last microsecond in `timezone`.
     from_call: whether the table is an argument of a call, and not of a definition with `select=`; the errors say what to do there.
 
     Raises:

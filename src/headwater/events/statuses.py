@@ -1,4 +1,4 @@
-"""What is said of a feature beside its value: its status, and when the last event that it counts became known."""
+"""The details of a feature's value: its status, and when the last event that it counts became known."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def last_known(features: Sequence[Feature]) -> Iterator[Wanted]:
 def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64) -> Column:
     """When the last of all inputs became known: int64 (l), NEVER where nothing is counted.
 
-    Of a queue, K: that an event ended is an input too, or that nobody said so by then.
+    For a queue it is K: an end that was known by K, or the lack of one, is an input too.
     """
     last = np.full(len(K), NEVER)
     for feature, answers in zip(features, known_answers, strict=True):

@@ -1,4 +1,4 @@
-"""Ties: several rows with one id and one known time, of which one counts.
+"""Ties: several rows with one id and one known time; one of them counts.
 
 Which one is decided by the event time and every column that the source declares, in the order of their names, never by the columns that a
 view or a call reads. Reading reads no more than it needs: the other columns are read only where rows that tie differ in what was read.
@@ -29,7 +29,7 @@ def declared(source: Source, table: Collection[str]) -> list[str]:
 
 
 def tie_columns(source: Source, schema: pl.Schema, time: pl.Expr, read: Collection[str]) -> list[pl.Expr]:
-    """What decides ties, for rows of this schema: the event time, the declared columns, and then what is read but not declared."""
+    """The columns that decide ties, for rows of this schema: the event time, the declared columns, then other columns that are read."""
     names = declared(source, schema)
     names += sorted(set(read) - {*names, ROW})
     order = [time, *(_comparable(name, schema[name]) for name in names)]
@@ -38,7 +38,7 @@ def tie_columns(source: Source, schema: pl.Schema, time: pl.Expr, read: Collecti
 
 @dataclass(frozen=True)
 class Compared:
-    """Rows that may share ids, beside one another.
+    """Rows that may share ids, encoded to be compared.
 
     events: the rows, with IDENT, TIME, and KNOWN where a column says.
     ident: int64 (n), a number for each id. known: int64 (n), microseconds.
@@ -86,7 +86,7 @@ class Compared:
 
     @cached_property
     def exact(self) -> I64:
-        """A hash, int64 (n), of all that decides where rows carry it; else of what is read."""
+        """A hash, int64 (n), of the columns that decide ties, where rows carry them; else of the columns that are read."""
         if TIE not in self.events.columns:
             return self.content
         whole = _hashed(_deciding(self.events))
@@ -120,7 +120,7 @@ def _deciding(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column in a form that has an order: NaN as null, categories as texts, nested values as JSON."""
+    """A column in a form that has an order: NaN as null, categories as strings, nested values as JSON."""
     if dtype.is_float():
         return pl.col(name).fill_nan(None)
     if dtype in (pl.Categorical, pl.Enum):

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64, Bool
-from headwater.kernel.hashes import mixed, of_texts
+from headwater.kernel.hashes import hashes_of_strings, mixed
 
 _LEAST = 1 << 12
 _FREE = np.iinfo(np.int64).min
@@ -81,7 +81,7 @@ def words(ids: pl.Series) -> tuple[I64, I64]:
         whole = ids.cast(pl.Int64).to_numpy() if ids.dtype != pl.UInt64 else ids.reinterpret(signed=True).to_numpy()
         return whole, mixed(whole)
     texts = ids.cast(pl.String)
-    return of_texts(texts), of_texts("\0" + texts)
+    return hashes_of_strings(texts), hashes_of_strings("\0" + texts)
 
 
 def _empty(size: int) -> NDArray[np.int64]:

@@ -55,7 +55,7 @@ class Sink(Protocol):
     """A further destination of scores. Its contents are replaced atomically; a cut is visible as soon as it is written."""
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raise an error where these columns and `BESIDE` do not fit, before anything is scored."""
+        """Raise an error where these columns and `SCORE_COLUMNS` do not fit, before anything is scored."""
         ...
 
     def holds(self, cut: ScoredCut) -> bool:
@@ -172,7 +172,7 @@ class ScoringJob:
                 f"model {self.arm.model.name!r} was trained on {', '.join(more[:5])}, which a job that scores ahead for {list(self.scoring.keys)} "
                 f"does not know; train it at this level: headwater train --level {self.arm.name!r}"
             )
-        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.BESIDE} & {*self.scoring.keys}
+        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.SCORE_COLUMNS} & {*self.scoring.keys}
         if clash:
             raise UsageError(
                 f"precomputed(keys={list(self.scoring.keys)}): {min(clash)!r} is also the name of a column that is written with the keys; rename it"

@@ -19,9 +19,9 @@ from headwater.connectors import postgres
 from headwater.definitions.readable import Readable
 from headwater.engine.checkpoint import renamed
 from headwater.errors import ConnectError, DataError
-from headwater.state.prediction_codec import BESIDE, ScoredCut
+from headwater.state.prediction_codec import SCORE_COLUMNS, ScoredCut
 
-_ABOUT = dict(zip(BESIDE, ("TIMESTAMPTZ", "TIMESTAMPTZ", "TIMESTAMPTZ", "TEXT"), strict=True))
+_ABOUT = dict(zip(SCORE_COLUMNS, ("TIMESTAMPTZ", "TIMESTAMPTZ", "TIMESTAMPTZ", "TEXT"), strict=True))
 
 _TYPES: Mapping[type[pl.DataType], str] = {
     pl.String: "TEXT",
@@ -37,7 +37,7 @@ _TYPES: Mapping[type[pl.DataType], str] = {
 
 @dataclass(frozen=True)
 class ScoreTable(Readable):
-    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `BESIDE`.
+    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `SCORE_COLUMNS`.
 
     One transaction replaces the rows, so a reader sees those of the cut before until all of the next are there, and never waits.
     The table is created where it does not exist; objects that depend on it (views, grants, indexes) stay.
@@ -70,9 +70,9 @@ class ScoreTable(Readable):
         """
         with self._told(), self._engine.connect() as connection:
             have = self._columns(connection)
-        if have and have != {*columns, *BESIDE}:
+        if have and have != {*columns, *SCORE_COLUMNS}:
             raise DataError(
-                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *BESIDE]}; name another table with "
+                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *SCORE_COLUMNS]}; name another table with "
                 "--table, or drop this one"
             )
 
@@ -159,7 +159,7 @@ class ScoreFiles:
             draft.mkdir()
             for number, frame in enumerate(frames):
                 moments = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
-                about = [value.alias(name) for value, name in zip([*moments, pl.lit(cut.version)], BESIDE, strict=True)]
+                about = [value.alias(name) for value, name in zip([*moments, pl.lit(cut.version)], SCORE_COLUMNS, strict=True)]
                 frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
             shutil.rmtree(path, ignore_errors=True)  # the same cut, by another version of the model
 

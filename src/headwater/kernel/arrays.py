@@ -22,8 +22,8 @@ LASTS = np.iinfo(np.int64).max
 class Column:
     """One value an event (or an answer a row): float64 or int64, and where it is not null.
 
-    Booleans are 0 and 1, times microseconds, texts their rank among the sorted distinct texts. `valid` None: none is null.
-    `hashes`: for texts, a hash of each of the distinct ones, where something asks for it.
+    Booleans are 0 and 1, times microseconds, strings their rank among the sorted distinct strings. `valid` None: none is null.
+    `hashes`: for strings, a hash of each distinct one, where a function needs it.
     """
 
     values: Values
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Lists:
-    """A list, or a map, for each of l answers, of which neighbours often share one.
+    """A list, or a map, for each of l answers, neighbours often share one.
 
     of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order afterwards.
     starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is null.

@@ -32,7 +32,7 @@ def due_after(batch: Batch, t: int) -> int:
 
 @dataclass
 class Due:
-    """The cut that is to be read at a moment, T in microseconds; for many moments that seldom cross a cut."""
+    """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut."""
 
     batch: Batch
     _T: int = 0
@@ -45,9 +45,9 @@ class Due:
             self._T = _last(self.batch, t)[0]
             low, high = t, t + _longest(self.batch)
             while high - low > 1:
-                moments = np.unique(np.linspace(low, high, 1000).astype(np.int64))
-                later = int(np.argmax(as_of(self.batch, moments)[0] > self._T))
-                low, high = int(moments[later - 1]), int(moments[later])
+                samples = np.unique(np.linspace(low, high, 1000).astype(np.int64))
+                later = int(np.argmax(as_of(self.batch, samples)[0] > self._T))
+                low, high = int(samples[later - 1]), int(samples[later])
             self._from, self._until = self._T + self.batch.delay, high
         return self._T
 

@@ -2,7 +2,7 @@
 
 Van Herk's and Gil and Werman's two-sided running fold (1992, 1993): within blocks as long as the window, running folds from
 the left and from the right; a window is the end of one block and the beginning of the next. Nothing is ever subtracted, so cents
-beside billions stay right, and a value depends only on the events that count, not on what else is in the history.
+added to billions stay right, and a value depends only on the events that count, not on what else is in the history.
 
 All take values (n) and `Ranges`, and write out (l). Where few events are asked for in all, they walk the range instead, adding in the
 very same order: from the left in a block's beginning, from the right in its end, and from the left inside one block, as if it began

@@ -25,16 +25,16 @@ def mixed(bits: I64) -> I64:
     return (z ^ (z >> np.uint64(31))).view(np.int64)
 
 
-def of_texts(texts: pl.Series) -> I64:
+def hashes_of_strings(strings: pl.Series) -> I64:
     """A hash of each text: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes, mixed; int64 (n). None may be null.
 
     >>> import polars as pl
-    >>> of_texts(pl.Series(["a", ""])) == mixed(np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64))
+    >>> hashes_of_strings(pl.Series(["a", ""])) == mixed(np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64))
     array([ True,  True])
     """
-    ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
-    out = np.empty(len(texts), np.uint64)
-    _fnv(np.frombuffer("".join(texts.to_list()).encode(), np.uint8), ends, out)
+    ends = np.cumsum(strings.str.len_bytes().to_numpy(), dtype=np.int64)
+    out = np.empty(len(strings), np.uint64)
+    _fnv(np.frombuffer("".join(strings.to_list()).encode(), np.uint8), ends, out)
     return mixed(out.view(np.int64))
 
 

@@ -1,10 +1,10 @@
-"""Late and corrected events: split the events of each key into layers, in each of which known order, and gone order, is event order.
+"""Late and corrected events: split the events of each key into layers. Within a layer, known order and gone order are event order.
 
 In such a layer, what a request may see is one range, so one kernel serves events in order, late ones and those that are taken back
 alike; the partial results of the layers are merged, as those of tiles are. An event that lasts goes to the first layer of its like
 whose last known time is not later, which needs the fewest layers that exist (the greedy cover of Dilworth's theorem): one where nothing
 is late. One that is taken back goes to the first layer of its like where neither the last known nor the last gone time is later; with
-two times to keep in order, the first that fits is no longer proven to need the fewest. They come in layers of their own, behind the
+two times to keep in order, first fit is not proven to need the fewest layers. They come in layers of their own, behind the
 others: an event that lasts would close a layer to all that are gone, and most events last.
 """
 
@@ -23,7 +23,7 @@ def layers(events: Events) -> Iterator[Events]:
     """The events as layers in known order (and gone order), all with the same keys; `row` says where each event was.
 
     A single layer is the events themselves. Where something is gone, the first layer is of what lasts, even if that is nothing, so
-    that partial results are merged in the same order whatever keys are taken together.
+    that partial results are merged in the same order for any grouping of keys.
     """
     if len(events.known) == 0:
         yield events
@@ -70,7 +70,7 @@ def _assign(starts, known, gone, lasts, layer):  # type: ignore[no-untyped-def]
     """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how many there are of both."""
     lasting, fleeting = 0, 0
     last = np.empty(64, np.int64)  # the last known time of each layer, falling from layer to layer
-    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)  # of each layer of what is taken back
+    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)  # of each layer of retracted events
     for key in range(len(starts) - 1):
         used, taken = 0, 0
         for i in range(starts[key], starts[key + 1]):

@@ -101,7 +101,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Seen:
-    """What sets of asks see of a layer, whatever the window: the events begin:stop of their key. All int64.
+    """The ranges begin:stop of a layer that are visible to sets of requests before a window is applied. All int64.
 
     asks: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
     """

@@ -1,6 +1,6 @@
 """States as rows of numbers: two of them become one, and many become one, in compiled loops.
 
-A row is int64 words; a float64 stands in its word bit by bit. What is to be done with each column is a program: int64 (k, 3), rows of
+A row is int64 words; a float64 stands in its word bit by bit. How each column is merged is a program: int64 (k, 3), rows of
 (operation, column, whether float64). SOME, LESS and MORE columns of one state follow a row (PICK, their first column, how many): of two
 states one is taken whole, the one that is there and goes before by the columns in turn.
 """
@@ -19,7 +19,7 @@ ADD, LEAST, GREATEST = folds.ADD, folds.LEAST, folds.GREATEST
 MOMENTS = 3
 """Three columns: n, mean and sum of squared deviations."""
 SOME, LESS, MORE = 4, 5, 6
-"""Of a state that is taken whole: whether it is there; a column by which the lesser, or the greater, goes before."""
+"""Operations of a state that is taken whole: presence; a column whose lesser, or greater, value wins."""
 PICK = 7
 """Goes before the columns of such a state."""
 

@@ -31,7 +31,7 @@ _PATIENCE = 32  # moves an entry before settling gives up, for a sort that compa
 
 
 def each(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
-    """`work` on each part, at once where there are threads; results in the order of the parts."""
+    """`work` on each piece, concurrently if there are threads; results in the order of the pieces."""
     if len(parts) < 2 or threads < 2:
         return [work(piece) for piece in parts]
     with ThreadPoolExecutor(threads) as pool:

@@ -2,7 +2,7 @@
 
 A window begins at a multiple of its hop. So events in one hop stay together for that window, and once the tails of all windows with
 finer hops have passed, tiles of theirs are merged into a coarser one: every event is in exactly one tile, and a key has as few of
-them as its windows allow. Whatever no window reaches any more is gone, unless a lifetime keeps it in one last tile.
+them as its windows allow. Tiles that no window reaches any more are dropped, unless a lifetime keeps them in one last tile.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ladder:
         return tuple(sorted(set(steps)))
 
     def cuts(self, T: int) -> I64:
-        """Before which time tiles of each step may end, as of T; then that of the lifetime's tile, then what is gone: int64 (steps + 2)."""
+        """The latest end of tiles of each step, as of T; then that of the lifetime's tile, then of dropped events: int64 (steps + 2)."""
         tails = [(w.hop, _tail(w, T)) for w in self.windows]
         bounds = [min((tail for hop, tail in tails if hop % step), default=_NEVER) for step in self.steps]
         last = min((tail for _, tail in tails), default=_NEVER)

@@ -75,11 +75,11 @@ def _quick(fitted: Fitted) -> Callable[[array[float]], Score] | None:
         return None
     row = estimator.row
     outputs = estimator.booster.num_model_per_iteration()
-    told_apart = isinstance(estimator, LightGbmClasses)
+    hashed_columns = isinstance(estimator, LightGbmClasses)
     if fitted.task.classes and outputs == len(fitted.classes):
         return lambda values: list(row(values))
     if fitted.task.classes:
-        return (lambda values: _both(row(values)[0])) if told_apart and outputs == 1 else None
+        return (lambda values: _both(row(values)[0])) if hashed_columns and outputs == 1 else None
     strange = isinstance(estimator, LightGbmClasses) and (fitted.task.values or estimator.classes_.tolist() != [0, 1])
     if outputs != 1 or strange:
         return None

@@ -55,11 +55,11 @@ class OnlineStore(Protocol):
         ...
 
     def commit(self, changes: Changes, expect: Changes) -> None:
-        """Make all changes at once, and durable, if the keys of `expect` hold just that.
+        """Make all changes atomically and durably, if the keys of `expect` hold the expected values.
 
         Raises:
             FencedError: they hold something else; nothing was changed.
-            StoreError: there is no room, or the store cannot be written; nothing was changed.
+            StoreError: the disk is full, or the store cannot be written; nothing was changed.
         """
         ...
 
@@ -94,13 +94,13 @@ class OnlineStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 @contextmanager
 def opened(store: OnlineStore | str | None, *, readonly: bool = False, for_requests: bool = False) -> Iterator[OnlineStore]:
-    """An online store that was given as such, by its URL, or not at all: then that of the settings. It is closed if it was opened here."""
+    """The given online store, one opened by its URL, or by default that of the settings. It is closed if it was opened here."""
     if store is not None and not isinstance(store, str):
         yield store
         return
@@ -117,7 +117,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
             `unix://`, `redis+cluster://host:port`.
-        readonly: refuse to write; fails where there is no store yet.
+        readonly: refuse to write; fails where no store exists yet.
         for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
 
     Raises:

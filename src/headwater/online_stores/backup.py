@@ -1,4 +1,4 @@
-"""Backups of online stores: folders that are LMDB stores themselves, whatever the store was."""
+"""Backups of online stores: folders that are LMDB stores themselves, for every kind of store."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_restorable(backup: Path, url: str) -> None:
     """Raise what `restore` would raise before it writes; nothing is written.
 
     Raises:
-        StoreError: there is no backup, or the store at `url` is not empty or of another kind.
+        StoreError: the backup is missing, or the store at `url` is not empty or of another kind.
     """
     source = open_store(f"lmdb:{backup}", readonly=True)
     target = None

@@ -1,4 +1,4 @@
-"""What the keys of an online store mean: the first byte says which space a key is of."""
+"""The keyspace of an online store: the first byte of a key is its space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 FORMAT_KEY = b"mformat"
 FORMAT, OLDER = b"2", b"1"
-"""What this version writes, and what it reads besides: there no view is known to be whole, so ingestion fills each again."""
+"""The format that this version writes, and an older one that it reads: there no view is known to be whole, so ingestion fills each."""
 OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
 SEQUENCE = b"msequence"
@@ -16,7 +16,7 @@ SEQUENCE = b"msequence"
 RECEIVER = b"mreceiver"
 """The address at which the process that ingests receives pushed events."""
 RECEIVER_SECRET = b"mreceiver secret"
-"""What a process that forwards events proves to have read the store with."""
+"""The secret with which a process that forwards events proves that it can read the store."""
 
 NOWHERE = b"n"
 """A key that never holds anything."""
@@ -24,7 +24,7 @@ NOWHERE = b"n"
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
-"""Of events that can be taken back: their last images by id, where they stand in a view by key and time, and when they are let go."""
+"""For events that can be retracted: their last images by id, their keys in a view by key and time, and when they are dropped."""
 _LONGEST = 400
 
 
@@ -34,46 +34,46 @@ def name(text: str) -> bytes:
 
 
 def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
-    """Where the record of a key stands; `tiles` is the fingerprint of what is stored."""
+    """The store's key of the record of a view's key; `tiles` is the view's tiles fingerprint."""
     return places(tiles, [key], partition)[0]
 
 
 def places(tiles: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
-    """Where the records of some keys stand."""
+    """The store's keys of the records of some keys."""
     begin, end = records(tiles), b"" if partition is None else b"\0" + partition.encode()
     keys = shortened(keys)
     return [begin + key + end for key in keys] if end else [begin + key for key in keys]
 
 
 def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
-    """Keys of a view as they stand in those of the store: those that are too long by their hash."""
+    """Keys of a view as part of the store's keys: a key that is too long is replaced by its beginning and a hash."""
     if not keys or max(map(len, keys)) <= _LONGEST:
         return keys
     return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
 
 
 def records(tiles: str) -> bytes:
-    """What the keys of all records of one view begin with."""
+    """The prefix of the keys of all records of a view."""
     return RECORD + bytes.fromhex(tiles)
 
 
 def state(tiles: str, partition: str | None = None) -> bytes:
-    """Where it stands what is stored of a view; in a store of several writers, what is stored of a partition's part of it."""
+    """The key of a view's stored state; in a store of several writers, of a partition's part of it."""
     return STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
 
 
 def begun(source: str) -> bytes:
-    """Where it stands what a source's stream began with."""
+    """The key of the start of a source's stream."""
     return STATE + b"source" + name(source)
 
 
 def offset(source: str, partition: str) -> bytes:
-    """Where the offset stands from which a partition is to be read on."""
+    """The key of the offset from which a partition is read on."""
     return OFFSET + name(source) + partition.encode()
 
 
 def origin(source: str, partition: str) -> bytes:
-    """Key of what the offset of a partition counts in (Kafka: the topic's id); see `Records.origins`."""
+    """The key of the identity of what a partition's offset counts in (Kafka: the topic's id); see `Records.origins`."""
     return ORIGIN + name(source) + partition.encode()
 
 
@@ -88,12 +88,12 @@ def filling(source: str, partition: str) -> bytes:
 
 
 def events(tiles: str, partition: str | None = None) -> bytes:
-    """What begins the places of a view's events (of one partition, in a store of several writers)."""
+    """The prefix of the keys of a view's events (of one partition, in a store of several writers)."""
     return EVENT + bytes.fromhex(tiles) + (b"" if partition is None else hashlib.sha256(partition.encode()).digest()[:8])
 
 
 def block(space: bytes, source: str, sequence: int) -> bytes:
-    """Where what a commit left in `space` stands."""
+    """The key of a commit's block in `space`."""
     return space + name(source) + struct.pack(">Q", sequence)
 
 
@@ -103,7 +103,7 @@ def sequence_of(key: bytes) -> int:
 
 
 def number(value: int) -> bytes:
-    """A whole number as the value of a key."""
+    """An integer as the value of a key."""
     return struct.pack("<q", value)
 
 

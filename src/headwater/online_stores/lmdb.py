@@ -23,7 +23,7 @@ from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OLDER
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
-_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of a scan that are read at once, at most but for the last value
+_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
 _T = TypeVar("_T")
 
 
@@ -191,7 +191,7 @@ class LmdbStore:
             self.close()
             raise StoreError(
                 f"the online store in {self.folder} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version that "
-                "wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
+                "wrote it, or rebuild it from the archive (see `headwater materialize` and the page on operations)"
             )
 
 

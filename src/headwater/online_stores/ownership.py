@@ -37,13 +37,13 @@ def owner(store: OnlineStore) -> str | None:
 
 
 def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: bool = False) -> OnlineStore:
-    """A store as a project sees it; one that nobody has written to becomes its own, where it is to `write`.
+    """A store as a project sees it; a store that was never written to becomes the project's own, if it is to `write`.
 
     Args:
         store: an online store.
         project: the project's name.
         write: claim the store, or a place in it.
-        shared: where it belongs to another project, keep own data beside that one's; said once, it holds for every later call.
+        shared: where the store belongs to another project, keep this project's data in it too; given once, it holds for every later call.
 
     Raises:
         StoreError: the store belongs to another project, and is not shared.
@@ -97,7 +97,7 @@ def claim(store: OnlineStore, source: Source) -> None:
 
 
 def placed_source(store: OnlineStore, source: Source) -> Source:
-    """The source under the name by which the store keeps it; itself where that is its own."""
+    """The source, renamed to its name in the store; itself where the names are equal."""
     name, address = store.namespace + source.name, _address(source.stream)
     first = None if address is None else store.get([_place(store, source)])[0]
     if address is not None and first is not None and first != address.encode():

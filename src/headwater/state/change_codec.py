@@ -1,4 +1,4 @@
-"""The last images of events that can be taken back, as bytes; and where their events stand, by key and time.
+"""The last change images of events that can be retracted, as bytes; and the keys of their events, by key and time.
 
 An image is a map from columns to plain values, so that one column more makes none of them unreadable. A place holds nothing, its key says
 all: the view, a hash of its key, the event time and the event's token. So the events of a tile are one stretch of places.
@@ -24,7 +24,7 @@ _SHIFT = 1 << 63
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of an event.
+    """The stored state of an event that can be retracted.
 
     latest: the last moment at which an image may say that it happened, microseconds: while a window reaches it, an old one could do harm.
     holds: which of the images says what holds, -1 where none does. images: those of the last known time.
@@ -74,7 +74,7 @@ def places(stem: bytes, keys: Sequence[bytes], number: I64, at: I64, tokens: Seq
 
 
 def stretch(stem: bytes, key: bytes, first: int, last: int) -> tuple[bytes, bytes, bytes]:
-    """What the places of a key's events at times in [first, last) begin with, the least of them, and what is greater than all of them."""
+    """The range of the store's keys of a key's events at times in [first, last): common prefix, first key, and end (exclusive)."""
     begin, final, end = (stem + _hash(key) + _time(at) for at in (first, last - 1, last))
     alike = next((n for n, (a, b) in enumerate(zip(begin, final, strict=True)) if a != b), len(begin))
     return begin[:alike], begin, end

@@ -59,14 +59,14 @@ def size_of(store: OnlineStore, tiles: str) -> Size:
 
 
 def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compaction:
-    """Drop the records of a stream's view of which no tile is live as of T, and write the rest with the tiles that are.
+    """Drop the records of a stream's view without a live tile as of T, and write the others with their live tiles.
 
     Safe while events are ingested: a record changes only if it is as it was read, and one that is written meanwhile is left alone. Values
     as of T or later stay as they are. The keys of all records are held in memory.
 
     Args:
         store: where they are.
-        tiles: the fingerprint of what is stored.
+        tiles: the view's tiles fingerprint.
         records: how it is written.
         T: int64 microseconds; nothing is asked for, or ingested, as of an earlier time afterwards.
     """

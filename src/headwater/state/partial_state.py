@@ -32,7 +32,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored for the features `wanted` of a view, and how they are made of it.
+    """The stored partial states of the features `wanted` of a view, and how values are computed from them.
 
     kinds: of each column that is read, whether its values are int64. ended_after: as of `Events`.
     """

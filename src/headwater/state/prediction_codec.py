@@ -1,4 +1,4 @@
-"""Predictions made ahead as a store holds them: a record for each key, and beside them the cuts that are whole.
+"""The stored form of precomputed predictions: a record for each key, and the cuts that are complete.
 
 A record: two words of eight bytes, little-endian, FORMAT and the number of the run that wrote it; then the scores, eight bytes each, or of
 a ranking the items and their scores as MessagePack. Each key has room for the records of two runs, so that those of one can be written
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 SLOTS = (b"\0000", b"\0001")
-"""What the places of a key's two records end with."""
+"""The suffixes of the store's keys of a key's two records."""
 
-BESIDE = ("cut", "known_until", "published_at", "model_version")
-"""The columns that stand beside the scores of a key, wherever they are written as a table."""
+SCORE_COLUMNS = ("cut", "known_until", "published_at", "model_version")
+"""The columns that a table of scores has besides the keys and the scores."""
 
 Items = tuple[list[str | int], list[float]]
-"""A list in order: what stands in it, and the score of each."""
+"""A ranked list: its items, and the score of each."""
 
 _HEAD = struct.Struct("<qq")
 _FORMAT = struct.pack("<q", tile_kernels.FORMAT)
@@ -70,8 +70,8 @@ class Scores(msgspec.Struct, frozen=True):
     def cut(self, due: int) -> ScoredCut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None where none is.
 
-        A run that is writing takes the room of the cut before last, which nobody should read any more then. Whoever does, by a clock that
-        is behind, gets the next.
+        A run that is writing takes the room of the cut before last, which is not due to be read any more. A reader whose clock
+        is behind gets the next cut.
         """
         if not self.cuts:
             return None
@@ -86,12 +86,12 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 def place(fingerprint: str) -> bytes:
-    """Where it stands what is stored of predictions."""
+    """The key of the stored state of predictions."""
     return keyspace.STATE + b"scores" + bytes.fromhex(fingerprint)
 
 
 def read_scores(store: OnlineStore, fingerprint: str) -> Scores | None:
-    """What is stored of predictions; None where nothing is."""
+    """The stored state of predictions; None where there is none."""
     return decoded(store.get([place(fingerprint)])[0])
 
 

@@ -1,4 +1,4 @@
-"""Which views are read by compiled loops alone, and the plan by which the loops answer them."""
+"""Views that compiled loops alone can read, and the plan that the loops follow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from headwater.state.view_tiles import ViewTiles
 
 @dataclass(frozen=True)
 class Made:
-    """A feature as loops make it: how, of which columns; whether it is a float; and what makes the user's value of the number, if any."""
+    """A feature for compiled loops: how, from which columns; whether it is a float; and the conversion to the user's value, if any."""
 
     feature: Feature
     how: tuple[int, int, int, int, int]

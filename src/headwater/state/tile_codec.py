@@ -1,9 +1,9 @@
 """A record: the tiles of one key of a view as bytes.
 
-Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of texts p; the starts of the tiles (n); then the
+Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of strings p; the starts of the tiles (n); then the
 arrays of the slots' states, in order, those that several slots share once: n numbers, or as many entries as the slot's sizes say; where
-each text ends (p); and the texts in UTF-8, filled up to a whole word. A text stands in the arrays as its place among the record's own
-texts, which are sorted.
+each string ends (p); and the strings in UTF-8, padded to a whole word. Arrays hold a string as its position among the
+record's own sorted strings.
 
 `through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
 """
@@ -32,10 +32,10 @@ _NONE = pl.Series(dtype=pl.String)
 
 @dataclass(frozen=True)
 class Records:
-    """How the tiles of a view are written. texts: the columns that hold texts; ids: whether ids are texts."""
+    """How the tiles of a view are written. strings: the columns that hold strings; ids: whether ids are strings."""
 
     stored: Stored
-    texts: frozenset[str]
+    strings: frozenset[str]
     ids: bool = False
 
     @cached_property
@@ -54,20 +54,20 @@ class Records:
 
     @cached_property
     def _layout(self) -> I64:
-        """Of each array of a record: whether it has one number an entry, holds texts, is the sizes of entries; int64 (arrays, 3)."""
+        """For each array of a record: whether it has one number an entry, holds strings, holds the sizes of entries; int64 (arrays, 3)."""
         layout: list[tuple[int, int, int]] = []
         for slot, columns in zip(self.stored.slots, self.columns, strict=True):
             ragged = any(field.entry for field in slot.parts)
             for index, (field, column) in enumerate(zip(slot.parts, columns, strict=True)):
                 if column < len(layout):
                     continue
-                text = field.column in self.texts or (field.ident and self.ids)
+                text = field.column in self.strings or (field.ident and self.ids)
                 layout.append((int(field.entry), int(text), int(ragged and index == 0)))
         return np.array(layout, np.int64).reshape(-1, 3)
 
     @cached_property
     def how(self) -> I64 | None:
-        """The program (see `kernel.merge_program`) by which rows of these states are merged; None where that takes more than loops over
+        """The program (see `kernel.merge_program`) that merges rows of these states; None where that takes more than loops over
         numbers.
         """
         if self._layout[:, :2].any() or any(field.op is None for slot in self.stored.slots for field in slot.parts):
@@ -84,7 +84,7 @@ class Records:
         return any(field.ident for slot in self.stored.slots for field in slot.parts)
 
     def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
-        """What `load`, `Stored.merge` and `dump` make of records and new tiles, to the bit, in one walk; where `how` is not None."""
+        """`load`, `Stored.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
         assert self.how is not None
         ladder, count = self.stored.ladder, len(records)
         words, at = _joined(records)
@@ -97,9 +97,9 @@ class Records:
         return _cut(out[: out_at[-1]], out_at)
 
     def load(self, records: Sequence[bytes], also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
-        """The tiles of records, keyed by their positions; what each is complete through, int64; and the texts.
+        """The tiles of records, keyed by their positions; what each is complete through, int64; and the strings.
 
-        Texts stand in the tiles as places among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
+        Tiles hold a string as its position among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
 
         Raises:
             StoreError: a record of another format.
@@ -115,10 +115,10 @@ class Records:
         texts_at = np.zeros(len(records), np.int64)
         tile_kernels.load(words, at, layout, base[:-1].copy(), key, start, flat, texts_at)
         arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
-        known = self._texts(words, at, texts_at) if layout[:, 1].any() else _Texts(_NONE, np.zeros(len(records) + 1, np.int64))
-        sorted_words = pl.concat([known.texts, also]).unique().sort()
-        if layout[:, 1].any() and len(known.texts):
-            rank = known.texts.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
+        known = self._strings(words, at, texts_at) if layout[:, 1].any() else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
+        sorted_words = pl.concat([known.strings, also]).unique().sort()
+        if layout[:, 1].any() and len(known.strings):
+            rank = known.strings.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
             for column, of in self._text_arrays(arrays, key):
                 tile_kernels.translate(arrays[column], of, known.begins, rank)
         return Tiles(key, start, self._states(arrays)), through, sorted_words
@@ -163,7 +163,7 @@ class Records:
         return [by_column[c].view(np.int64) for c in range(len(by_column))]
 
     def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
-        """Each array that holds texts, and the key of each of its values."""
+        """Each array that holds strings, and the key of each of its values."""
         sizes = key
         for column, (entry, text, first) in enumerate(self._layout.tolist()):
             if first:
@@ -183,8 +183,8 @@ class Records:
                 ends[column, 1:] = sizes
         return ends
 
-    def _texts(self, words: I64, at: I64, texts_at: I64) -> _Texts:
-        """The texts of all records one after the other, and where each record's begin."""
+    def _strings(self, words: I64, at: I64, texts_at: I64) -> _StringPool:
+        """The strings of all records one after the other, and where each record's begin."""
         data, strings, begins = words.tobytes(), [], [0]
         for start, stop, first in zip(at[:-1].tolist(), at[1:].tolist(), texts_at.tolist(), strict=True):
             if stop > start:
@@ -194,7 +194,7 @@ class Records:
                     strings.append(data[begin : (first + count) * 8 + end].decode())
                     begin = (first + count) * 8 + end
             begins.append(len(strings))
-        return _Texts(pl.Series(strings, dtype=pl.String), np.array(begins))
+        return _StringPool(pl.Series(strings, dtype=pl.String), np.array(begins))
 
 
 def _joined(records: Sequence[bytes]) -> tuple[I64, I64]:
@@ -218,15 +218,15 @@ def _cut(words: I64, at: I64) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class _Texts:
-    texts: pl.Series
+class _StringPool:
+    strings: pl.Series
     begins: I64
 
 
 def _pooled(arrays: Sequence[tuple[I64, I64]], count: int) -> tuple[I64, list[I64]]:
-    """The texts that each key uses, as key * count + code, sorted; and arrays of codes (each with its keys) as places in its key's.
+    """The strings that each key uses, as key * count + code, sorted; and arrays of codes (each with its keys) as positions in its key's.
 
-    A code that is none (nothing has a least text) stays.
+    A code that stands for no string (the least of nothing) stays.
     """
     if not arrays:
         return NOTHING, []

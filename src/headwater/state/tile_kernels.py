@@ -66,7 +66,7 @@ def load(words, at, layout, next_at, key, start, flat, texts_at):  # type: ignor
 
 @nb.njit(nogil=True, cache=True)
 def translate(codes, of, begins, rank):  # type: ignore[no-untyped-def]
-    """Places among a record's own texts as places among all."""
+    """Positions among a record's own strings as positions among all."""
     for i in range(len(codes)):
         r = of[i]
         if 0 <= codes[i] < begins[r + 1] - begins[r]:

@@ -1,4 +1,4 @@
-"""What a store says of a view's records: whether they are whole, and as of when."""
+"""The stored state of a view's records: whether they are complete, and as of when."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class State(msgspec.Struct, frozen=True):
     def cut(self, due: int) -> Cut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None where none is whole.
 
-        A cut that is being written takes the room of the one before last, which nobody should read any more then. Whoever does, by a
-        clock that is behind, gets the next.
+        A cut that is being written takes the room of the one before last, which is not due to be read any more. A reader whose clock
+        is behind gets the next cut.
         """
         if not self.cuts:
             return None
@@ -89,7 +89,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 def read_state(store: OnlineStore, tiles: str, partition: str | None = None) -> State | None:
-    """What is stored of a view, or of a partition's part of it; None where nothing is."""
+    """The stored state of a view, or of a partition's part of it; None where there is none."""
     return decoded(store.get([keyspace.state(tiles, partition)])[0])
 
 
@@ -132,7 +132,7 @@ def read_progress(value: bytes | None) -> Progress:
 
 
 def read_parts(store: OnlineStore, tiles: str) -> dict[bytes, State]:
-    """What is stored of each partition's part of a streaming view; by b"" where there is one writer."""
+    """The stored state of each partition's part of a streaming view; by b"" where there is one writer."""
     if not store.partitioned:
         state = read_state(store, tiles)
         return {} if state is None else {b"": state}
@@ -152,7 +152,7 @@ def misses(tiles: str, parts: Mapping[bytes, State], progress: Mapping[bytes, Pr
 
 
 def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
-    """What is stored of a streaming view: in a store of several writers, whole when the part of each partition is."""
+    """The stored state of a streaming view: in a store of several writers, complete when the part of each partition is."""
     return merged(store, read_parts(store, tiles), source)
 
 

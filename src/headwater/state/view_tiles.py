@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.engine.query import Query, told_apart, wanted_by
+from headwater.engine.query import Query, hashed_columns, wanted_by
 from headwater.errors import DataError
 from headwater.events import statuses as asides
 from headwater.events.column_encoding import Coded, check_accepts, check_secondary, decode, encode, to_kernel
 from headwater.events.selection import IDENT, TIME
 from headwater.kernel.arrays import I64, NOTHING, Column, Events
-from headwater.kernel.hashes import of_texts
+from headwater.kernel.hashes import hashes_of_strings
 from headwater.kernel.sorting import numbered, order_of, tied
 from headwater.kernel.tile_ladder import GONE, among
 from headwater.online_stores import OnlineStore, keyspace
@@ -32,7 +32,7 @@ Standing = Callable[[list[Stretch]], pl.DataFrame]
 """What stands in some stretches: events by the columns of `ViewTiles.schema` and TIME, in any order."""
 
 _NO_WORDS = pl.Series(dtype=pl.String)
-_FEW = 2_000  # events, of which a loop codes the texts as soon as polars does; and it wakes up no other thread
+_FEW = 2_000  # events up to which a loop codes strings as fast as polars does; and it wakes up no other thread
 
 
 class Fetched:
@@ -69,9 +69,9 @@ class ViewTiles:
         """How tiles are written."""
         coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
         kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
-        texts = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
+        strings = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
         stored = Stored(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
-        return Records(stored, texts, IDENT in self.schema and not self.schema[IDENT].is_integer())
+        return Records(stored, strings, IDENT in self.schema and not self.schema[IDENT].is_integer())
 
     def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
         """Whether records made of columns of these types are read the same way; those of other views do not matter."""
@@ -108,8 +108,8 @@ class ViewTiles:
                 words = whole[names[0]].to_list()
                 number_of = {word: n for n, word in enumerate(sorted(set(words)))}
                 return whole, np.fromiter(map(number_of.__getitem__, words), np.int64, len(words)), [word.encode() for word in number_of]
-            texts = whole[names[0]].unique().sort()
-            return whole, whole[names[0]].cast(pl.Enum(texts)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(texts.to_frame())
+            strings = whole[names[0]].unique().sort()
+            return whole, whole[names[0]].cast(pl.Enum(strings)).to_physical().cast(pl.Int64).to_numpy(), key_bytes(strings.to_frame())
         distinct = whole.select(names).unique().sort(names).with_row_index("__number")
         codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
         return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
@@ -132,15 +132,15 @@ class ViewTiles:
         if self.records.how is not None:
             new = self.records.stored.of_events(self._arrays(events, number, len(keys), _NO_WORDS), T)
             return dict(zip(keys, self.records.add(fetch(keys), new, T, through), strict=True))
-        texts = self._texts(events)
-        old, _, words = self.records.load(fetch(keys), texts)
+        strings = self._strings(events)
+        old, _, words = self.records.load(fetch(keys), strings)
         new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
         tiles = self.records.stored.merge(old, new, T)
         records = self.records.dump(tiles, np.full(len(keys), through), words)
         return dict(zip(keys, records, strict=True))
 
     def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> dict[bytes, bytes]:
-        """As `update` by the events `come`, and without those `gone`: tiles that hold one of these are made anew of what stands in them.
+        """As `update` with the events `come`, and without those `gone`: tiles that hold a gone event are recomputed from their events.
 
         Nothing is taken out of a state: of most none can be, and cents would not be left of what a billion is taken from.
 
@@ -148,7 +148,7 @@ class ViewTiles:
             come: as of `update`.
             gone: events that tiles hold, of the same columns.
             T, through, fetch: as of `update`.
-            standing: gives what stands, `come` among it and `gone` not.
+            standing: gives the events that are in force, `come` included and `gone` not.
         """
         lost, number, keys = self.keyed(gone)
         ladder = self.records.stored.ladder
@@ -165,7 +165,7 @@ class ViewTiles:
         torn = (number[origin == 2], start[origin == 2])
         counted = (origin == 1) | ((origin == 0) & ~among(number, start, *torn))
         events = every.filter(pl.Series(counted)).drop("_part")
-        old, _, words = self.records.load(fetch(keys), self._texts(events))
+        old, _, words = self.records.load(fetch(keys), self._strings(events))
         new = self.records.stored.of_events(self._arrays(events, number[counted], len(keys), words), T)
         tiles = self.records.stored.merge(self.records.stored.without(old, *torn, T), new, T)
         records = self.records.dump(tiles, np.full(len(keys), through), words)
@@ -190,15 +190,15 @@ class ViewTiles:
         statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, status_codes, strict=True)]
         return features, statuses
 
-    def _texts(self, events: pl.DataFrame) -> pl.Series:
-        """The distinct texts of all columns that hold some."""
-        names = [*self.records.texts, *([IDENT] if self.records.ids and self.records.idents else [])]
+    def _strings(self, events: pl.DataFrame) -> pl.Series:
+        """The distinct strings of all columns that hold some."""
+        names = [*self.records.strings, *([IDENT] if self.records.ids and self.records.idents else [])]
         parts = [events[name].cast(pl.String).unique() for name in names]
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
     def coded(self, name: str, words: pl.Series = _NO_WORDS) -> Coded:
         how = encode(pl.Series(dtype=self.schema[name]))[1]
-        return Coded(how.dtype, words) if name in self.records.texts else how
+        return Coded(how.dtype, words) if name in self.records.strings else how
 
     def _arrays(self, events: pl.DataFrame, number: I64, keys: int, words: pl.Series) -> Events:
         """The events in the order of (key, time, id)."""
@@ -216,16 +216,16 @@ class ViewTiles:
                 ids = events[IDENT].cast(pl.String).cast(coding).to_physical() if self.records.ids else events[IDENT]
                 ident = ids.cast(pl.Int64).to_numpy()[order]
         columns = {}
-        hashes = of_texts(words) if self.records.texts and told_apart(self.view.outputs) else None
+        hashes = hashes_of_strings(words) if self.records.strings and hashed_columns(self.view.outputs) else None
         for name in self.query.columns:
             series = events[name].cast(self.schema[name])
-            if name in self.records.texts:
+            if name in self.records.strings:
                 codes = series.cast(pl.String).cast(coding)
                 values = codes.to_physical().cast(pl.Int64) if len(words) else codes.is_null().cast(pl.Int64).replace(1, None)
             else:
                 values = encode(series)[0]
             columns[name] = to_kernel(values).take(order)
-            if name in self.records.texts and hashes is not None:
+            if name in self.records.strings and hashes is not None:
                 columns[name] = replace(columns[name], hashes=hashes)
         return Events(starts, t, NOTHING, 0, ident, columns, ended_after=self.view.source.delay)
 
@@ -240,7 +240,7 @@ def key_bytes(keys: pl.DataFrame) -> list[bytes]:
     for series in keys:
         dtype = series.dtype
         if dtype.is_float():
-            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or texts")
+            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or strings")
         if dtype in (pl.String, pl.Categorical, pl.Enum):
             parts.append([text.encode() for text in series.cast(pl.String).to_list()])
         elif dtype == pl.UInt64:

@@ -77,7 +77,7 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
     """
     own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
     names = sorted(({name for row in events for name in row} if source.columns is None else source.columns) - own)
-    beside = {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.beside))} - {*names}
+    beside = {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns))} - {*names}
     names += sorted(beside)  # such as the `until` of a queue, which need not be selected
     if source.changes is not None:
         idents = dict.fromkeys(row[str(source.id_field)] for row in events)

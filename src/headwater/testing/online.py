@@ -78,7 +78,7 @@ def online_is_offline(aggregation: Aggregation, random: Random) -> None:
 def ingested(given: Case, T: int, random: Random) -> OnlineFeatures:
     """The view over a store that has taken in all events before T in some batches, of some partitions; its last commit was at T at most."""
     view = given.readable()
-    columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.beside)})
+    columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns)})
     events = read_events(view.source, view.keys, columns, Reach(None, _FAR, _FAR), [], Notes()).filter(pl.col(TIME) < T)
     store = Kept(partitioned=random.random() < 0.5)
     tiles = ViewTiles(view, events.schema)

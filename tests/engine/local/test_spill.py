@@ -183,7 +183,7 @@ def test_a_key_with_half_of_all_events_is_cut_in_time(split, monkeypatch):
 def test_what_cannot_be_cut_is_said(split, windows, rules):
     table, asked, _ = _world(5)
     split(2, 400)
-    with pytest.warns(HeadwaterWarning, match="there is room for 400"):
+    with pytest.warns(HeadwaterWarning, match="the budget allows 400"):
         whole, parts = _both(_view(table, windows=windows, **rules), asked)
     assert parts == whole
 

@@ -14,7 +14,7 @@ from headwater.aggregations.base import Answers
 from headwater.aggregations.run import aggregate
 from headwater.definitions.feature_view import Feature
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
-from headwater.engine.query import Query, Request, reach_of, told_apart, wanted_by
+from headwater.engine.query import Query, Request, hashed_columns, reach_of, wanted_by
 from headwater.events import statuses as asides
 from headwater.events.column_encoding import Coded, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
@@ -23,7 +23,7 @@ from headwater.events.selection import KNOWN
 from headwater.kernel.arrays import I64, Asks, Column
 from headwater.kernel.sorting import each, order_of, take
 
-_COLUMNS = 16  # of the source, whose arrays are held at once
+_COLUMNS = 16  # of the source, whose arrays are in memory together
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def answer(
     """
     cores = threads or settings.threads()
     table = under_value_names(events, query.keys, query.columns)
-    del events  # what is no longer needed is given back, here and below: this is what takes the most memory
+    del events  # memory that is not needed any more is freed, here and below: this is the largest part of it
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
     key_frames = list({id(r.keys): r.keys for r in requests}.values())
@@ -91,7 +91,7 @@ def answer(
     groups = _groups(query.features)
     for number, features in enumerate(groups):
         group_query, last = replace(query, features=features, also=()), number == len(groups) - 1
-        columns, codes = sorted_columns(table, group_query.columns, told_apart(features), order, cores)
+        columns, codes = sorted_columns(table, group_query.columns, hashed_columns(features), order, cores)
         if last:
             del table
         events_of = replace(ordered, columns=columns)
@@ -131,11 +131,11 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
 
 
 def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
-    """Features that are computed at once: those of so many columns that their arrays do not take much more memory than the table."""
+    """Features that are computed together: of so many columns that their arrays do not take much more memory than the table."""
     groups: list[list[Feature]] = [[]]
     columns: set[str] = set()
     for feature in features:
-        mine = {*feature.columns, *feature.aggregation.beside}
+        mine = {*feature.columns, *feature.aggregation.extra_columns}
         if groups[-1] and len(columns | mine) > _COLUMNS:
             groups.append([])
             columns = set()

@@ -10,8 +10,8 @@ import polars as pl
 
 from headwater.events.selection import KNOWN
 
-_KERNEL = 16  # bytes an event that sorting and folding need beside the columns: they work in chunks, but for a key with many events
-_SPARE = 0.6  # of what is free is planned with: hashes do not deal evenly, and allocators keep much from one bucket to the next
+_KERNEL = 16  # bytes an event that sorting and folding need besides the columns: they work in chunks, except for a key with many events
+_SPARE = 0.6  # share of the free memory that is used: hashes do not split evenly, and allocators keep memory from one bucket to the next
 _FINER = 2  # times as many buckets as would do if keys were alike
 _MOST = 512  # buckets; each is a file that is open during the split
 _INTERPRETER = 300_000_000  # bytes, where the system does not tell
@@ -19,7 +19,7 @@ _INTERPRETER = 300_000_000  # bytes, where the system does not tell
 
 @dataclass(frozen=True)
 class Plan:
-    """How many buckets events are split into, and how many events are held at once."""
+    """How many buckets events are split into, and how many events fit into memory."""
 
     buckets: int
     capacity: int
@@ -37,11 +37,11 @@ def resident() -> int:
 
 
 def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
-    """What an event takes while its bucket is worked on: the frame, its sorted columns, codes and orders; texts as long as the sample's."""
-    texts = [name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)]
-    long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in texts)  # type: ignore[misc]
-    read = 8 * sample.width + 8 * len(texts) + int(long)
-    coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(texts)
+    """The bytes of an event while its bucket is computed: frame, sorted columns, codes and orders; strings as long as the sample's."""
+    string_columns = [name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)]
+    long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in string_columns)  # type: ignore[misc]
+    read = 8 * sample.width + 8 * len(string_columns) + int(long)
+    coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(string_columns)
     return read + read // 2 + coded + _KERNEL  # half of it for what was read and is not yet given back to the system
 
 

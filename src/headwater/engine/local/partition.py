@@ -15,7 +15,7 @@ from headwater import permissions
 from headwater.errors import DataError, read_error
 
 BUCKET = "__bucket"
-_GROUP = 1 << 18  # rows that are written, and later read or passed over, at once
+_GROUP = 1 << 18  # rows of a row group, which is written, and later read or skipped, as one
 _STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": True}
 
 
@@ -29,7 +29,7 @@ def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
 
 
 def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, tick: Callable[[int], None] | None = None) -> None:
-    """Write the rows of each bucket into files of its own under `folder`, in their order; `tick` is told of rows as they pass.
+    """Write the rows of each bucket into files of its own under `folder`, in their order; `tick` gets the number of rows of each batch.
 
     Raises:
         DataError: the rows cannot be read; `subject` names them.

@@ -42,14 +42,14 @@ def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) ->
 
 
 def sorted_columns(
-    table: pl.DataFrame, names: Sequence[str], told_apart: Collection[str], order: I64, threads: int
+    table: pl.DataFrame, names: Sequence[str], hashed_columns: Collection[str], order: I64, threads: int
 ) -> tuple[dict[str, Column], dict[str, Coded]]:
-    """Columns of values in this order, as the kernel takes them; and how to turn them back. `told_apart`: with a hash of each text."""
+    """Columns of values in this order, as the kernel takes them; and how to turn them back. `hashed_columns`: with a hash of each text."""
     columns, codes = {}, {}
     for name in names:
         values, codes[name] = encode(table[value_name(name)])
         columns[name] = taken(to_kernel(values), order, threads)
-        if name in told_apart:
+        if name in hashed_columns:
             columns[name] = hashed(columns[name], codes[name])
     return columns, codes
 

@@ -1,7 +1,7 @@
 """History larger than memory: split by key into buckets on disk, one bucket in memory at a time.
 
 A bucket is what `local.answer` takes: the events of some keys, all of those that any request can reach. So every value has the same
-bits as in one piece. What is done lies in a `workplace`, so a run that was stopped goes on where it was.
+bits as in one piece. Finished steps are in a `workplace`, so a stopped run continues where it was.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_eve
 from headwater.events.selection import IDENT, KNOWN, TIME, collect
 from headwater.kernel.arrays import I64
 
-_SAMPLE = 10_000  # rows at the beginning that tell how long texts are, and whether most keys are asked for
-_LEAST = 300_000_000  # bytes that the split takes, whatever its size: rows on their way from files to files
+_SAMPLE = 10_000  # rows at the beginning that tell how long strings are, and whether most keys are asked for
+_LEAST = 300_000_000  # bytes that a split of any size takes: rows on their way from files to files
 _MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
@@ -53,10 +53,10 @@ def compute(
 ) -> list[list[pl.Series]]:
     """`local.compute` within `memory` bytes: in one piece where that fits, else in buckets of keys.
 
-    The requests and their answers are held in memory beside the events; where they alone need more, a warning says so.
+    The requests and their answers are in memory with the events; where they alone need more, a warning says so.
 
     Args:
-        memory: how much the process may hold, in bytes; None: whatever it takes.
+        memory: how much the process may hold, in bytes; None: no limit.
         reading: called, while the history is split, with rows read and rows to read.
         query, requests, notes, threads, tick: see `local.compute`.
 
@@ -78,7 +78,7 @@ def compute(
     if free < (_LEAST if plan.buckets > 1 else 0):
         warnings.warn(
             f"memory={size_text(memory)} may not be held: this process, the rows asked for and their answers take {size_text(memory - free)}, and "
-            f"splitting a history some {size_text(_LEAST)} more. Ask for fewer rows at once, or give more memory",
+            f"splitting a history some {size_text(_LEAST)} more. Request fewer rows in a call, or give more memory",
             HeadwaterWarning,
             stacklevel=2,
         )
@@ -92,7 +92,7 @@ def compute(
 
 
 def _beside(query: Query, requests: Sequence[Request]) -> int:
-    """The bytes that answers and the orders of requests take, beside whatever events are held.
+    """The bytes that answers and the orders of requests take, without the events.
 
     Every answer once, and those of one set of requests twice, as they are put into row order.
     """
@@ -184,7 +184,7 @@ class _Work:
         return list({id(r.keys): r for r in self.requests}.values())
 
     def _parts(self) -> Iterator[_Part]:
-        """The buckets that are asked for; one with more events than fit at once in slices of time, where windows are bounded."""
+        """The buckets with requests. A bucket with too many events for memory is split into slices of time, where windows are bounded."""
         bucket = self._hash() % self.plan.buckets
         dealt: dict[int, list[I64]] = {}
         for r in self._asking():
@@ -235,7 +235,7 @@ class _Work:
 
 
 def _both(rows: Sequence[I64], chosen: Sequence[I64]) -> tuple[I64, ...]:
-    """Positions of positions; sets that share both share what is made of them."""
+    """Positions of positions; sets that share both share the result."""
     combined: dict[tuple[int, int], I64] = {}
     for mine, picked in zip(rows, chosen, strict=True):
         combined.setdefault((id(mine), id(picked)), mine[picked])
@@ -268,7 +268,7 @@ def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[i
 
 
 def _query_print(query: Query, requests: Sequence[Request]) -> str:
-    """What is asked: the definitions, and every request."""
+    """A fingerprint of the definitions and every request."""
     digest = hashlib.sha256()
     seen: dict[int, int] = {}
     for r in requests:
@@ -299,7 +299,7 @@ def _versions() -> list[str]:
 
 
 def _print(identity: object) -> str:
-    """16 hexadecimal digits of what is said."""
+    """16 hexadecimal digits of a hash of `identity`."""
     return hashlib.sha256(json.dumps(canonical(identity), sort_keys=True).encode()).hexdigest()[:16]
 
 

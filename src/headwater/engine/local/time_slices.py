@@ -1,4 +1,4 @@
-"""Events of a few keys that are too many at once: their requests in slices of time, each with the events that it reaches.
+"""A bucket with too many events for memory: its requests in slices of time, each with the events that it reaches.
 
 A value depends on the events that count and on nothing else, so a slice that holds all of those gives the same bits. Not so where a
 column says when events were known: late events are added up in an order that all events of the key decide, so those stay together;
@@ -37,7 +37,7 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
     """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
 
     Args:
-        files: the bucket's events. capacity: how many events are held at once.
+        files: the bucket's events. capacity: how many events fit into memory.
     """
     subject = f"source {query.source.name!r}"
     events = int(collect(pl.scan_parquet(files).select(pl.len()), subject, streaming=True).item()) if files else 0
@@ -58,8 +58,8 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
                 break
     if least > capacity:
         warnings.warn(
-            f"{subject}: memory= cannot be held: one key or a few of one bucket have {least:,} events that are needed at once, and there is room for "
-            f"{capacity:,}. {'Shorter windows reach fewer' if apart else 'Events with a known_at_field stay together'}; give more memory",
+            f"{subject}: memory= will be exceeded: one key or a few of one bucket have {least:,} events that are needed in memory at the same time, and "
+            f"the budget allows {capacity:,}. {'Shorter windows need fewer' if apart else 'Events with a known_at_field stay together'}; give more memory",
             HeadwaterWarning,
             stacklevel=2,
         )

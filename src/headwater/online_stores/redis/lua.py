@@ -1,4 +1,4 @@
-"""What runs inside Redis, where it is atomic: scripts in Lua, and how what they are given is packed.
+"""The Lua scripts that run atomically inside Redis, and the packing of their arguments.
 
 With P the store's prefix, the server holds
     {P}:state, {P}:order      every key but records: a hash, and the same keys in order
@@ -10,7 +10,7 @@ With P the store's prefix, the server holds
     {P:00}:meta, {P}:marks    on a cluster: how many commits a group has seen, and how many it must have seen
     {P}:turns, {P}:done       on a cluster, by partition: the last turn to commit that was given, 'N ID', and the N of the last one used
     {P:00}:undo               on a cluster, by partition: the turn of the last commit here, the N before, and what its records were then
-What is between braces decides on the slot.
+The part between braces decides the slot.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ return {'ok', redis.call('HINCRBY', meta, 'n', 1), outrun}
 TURN = Script(
     _COMMON
     + """
--- Take a partition from whoever wrote it. KEYS: {P}. ARGV: epoch, partition, ID. Answers ok with a turn and the number of the last that was
+-- Take a partition over from its last writer. KEYS: {P}. ARGV: epoch, partition, ID. Returns ok, a turn, and the number of the last turn that was
 -- used: records of later ones may be there.
 local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
 if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
@@ -269,7 +269,7 @@ UNDO = Script(
     _COMMON
     + """
 -- Make the records of one group what they were before a commit that was never made. KEYS: {P:00}. ARGV: partition, and what TURN answered.
--- Whoever has another turn writes no more here. That the last commit here began after one that nobody knows of cannot be undone.
+-- A writer with another turn writes no more here. A last commit here that began after an unknown commit cannot be undone.
 local meta, undo = KEYS[1] .. ':meta', KEYS[1] .. ':undo'
 if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
 local kept = last(undo, ARGV[1])

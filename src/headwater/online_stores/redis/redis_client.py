@@ -67,7 +67,7 @@ def _options(url_options: Mapping[str, str], where: str) -> Options:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", prefix):
         raise UsageError(f"prefix={prefix!r} of {where}: use letters, digits, '.', '_' and '-'")
     if not replicas.isdecimal():
-        raise UsageError(f"replicas={replicas!r} of {where}: give a whole number")
+        raise UsageError(f"replicas={replicas!r} of {where}: give an integer")
     return Options(where, prefix.encode(), int(replicas), _seconds(url_options, "timeout", "10s"))
 
 
@@ -116,7 +116,7 @@ class _Standalone:
 
 
 class _Cluster:
-    """The masters of a cluster, each asked for what is in its slots; `make` finds out who they are."""
+    """The masters of a cluster; each call goes to the master of its slot. `make` connects and discovers them."""
 
     cluster = True
 

@@ -1,30 +1,30 @@
-"""The online store of several machines: Redis or Valkey, where each part of a key is written by the owner of its partition.
+"""The online store for several machines: Redis or Valkey. The owner of a partition writes that partition's records.
 
-What is guaranteed
-- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also beside other writers.
-- On a cluster a commit is first the records, each group of them at once, then the rest in one script. A crash between the two leaves
-  records that are ahead of the offsets. Each group therefore keeps what the records of a partition's last commit were before, and `mend`
-  makes them that again if the commit was never made: whatever is read next, and however it is cut into commits, nothing counts twice.
-  A partition's commits take turns: one begins only when the one before is made or undone, and only by the writer that mended last, so
-  nobody adds to half of a commit, and nobody who was fenced writes another half later.
-- A commit whose answer was lost is looked up, and made once.
-- A writer learns of every commit of its own that a server lost. A commit is of an *epoch*: a time during which no server was restarted or
-  replaced (by its replication id, which is new then). The first to find another server begins a new epoch and notes how many commits are
-  left; every other writer is refused until it has compared that with the last commit that it made. If one is missing, `LostError`;
-  otherwise it goes on, and the commit that was refused is made.
-- On a standalone server what is left is the state after an earlier commit, so opening the store again and going on from its offsets is
-  exact. On a cluster, where one master may have lost what another counts upon, each group of records counts its commits, and the rest
-  holds how many it must have; fewer is a `LostError` for everybody, until the store is made anew.
+Guaranteed
+- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also with concurrent writers.
+- On a cluster a commit first writes the records, each group atomically, then the rest in one script. A crash between the two leaves
+  records that are ahead of the offsets. Each group therefore keeps the values that its records had before the partition's last commit.
+  `mend` restores them if the commit was not completed, so nothing counts twice, however the events are split into commits afterwards.
+  A partition's commits take turns: a commit begins only when the one before is completed or undone, and only by the writer that mended
+  last. So no writer adds to half of a commit, and a fenced writer cannot write another half later.
+- A commit without a response is looked up, and made once.
+- A writer learns of each of its commits that a server lost. Every commit belongs to an *epoch*: a time during which no server was
+  restarted or replaced (which its replication id shows). The first writer to find another server begins a new epoch and notes how many
+  commits are left. Every other writer is refused until it has compared that with its last commit. If a commit is missing, it raises
+  `LostError`; otherwise it continues, and the refused commit is made.
+- On a standalone server a loss leaves the state after an earlier commit, so opening the store again and continuing from its offsets is
+  exact. On a cluster one master may have lost commits that another one depends on. Each group of records counts its commits, and the
+  rest holds how many it must have; fewer is a `LostError` for every writer, until the store is rebuilt.
 
-What is not
-- A commit is as durable as the server is set up to make it: `appendfsync always` outlives a power failure, `everysec` may lose a second,
-  and replicas lag, unless `replicas=` waits for them. What is lost then is found, as above, not prevented.
-- A server that was restarted empty before a writer was started anew looks like a store that was never made.
-- Reads see a commit at once, but on a cluster not all of it at the same moment; and `scan` of records is in no order.
-- On a cluster a record is dropped whatever it is complete through; a commit that drops records should expect what they held.
+Not guaranteed
+- A commit is as durable as the server's configuration: `appendfsync always` outlives a power failure, `everysec` may lose a second,
+  and replicas lag, unless `replicas=` waits for them. Such a loss is found, as above, not prevented.
+- A server that restarted empty before a writer was restarted looks like a store that was never made.
+- Reads see a commit immediately, but on a cluster not all of it at the same time; `scan` of records has no order.
+- On a cluster a record is dropped without regard to what it is complete through; a commit that drops records should expect their values.
 - On a cluster only a commit that expects one offset is undone: that of a partition's writer. Half of any other stays until it is made
   again.
-- What a record was before a partition's last commit is kept until its next in that group: no more than one commit of each partition.
+- The values of records before a partition's last commit are kept until its next commit in that group: one commit of each partition.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class RedisStore:
         return f"RedisStore({self._options.prefix.decode(errors='replace')!r})"
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `OnlineStore`; one round trip to each server; on a cluster, of one moment for each."""
+        """See `OnlineStore`; one round trip to each server; on a cluster, of one time for each."""
         if not keys:
             return []
         names = [key for key in keys if not key.startswith(RECORD)]
@@ -124,7 +124,7 @@ class RedisStore:
             first = b"(" + flat[-2]
 
     def commit(self, changes: Changes, expect: Changes) -> None:
-        """See `OnlineStore`; when a server was replaced, finds out first whether it holds all that this writer wrote.
+        """See `OnlineStore`; when a server was replaced, first checks that it holds every commit of this writer.
 
         Raises:
             LostError: it does not; nothing was written, and this store writes no more.
@@ -133,7 +133,7 @@ class RedisStore:
             raise StoreError(f"{self._options.where} was opened to be read only; open it for writing")
         state, records = scripts.parted(self._options.prefix, changes, expect)
         if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
-            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; commit less at once")
+            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; make smaller commits")
         with self._lock:
             name = secrets.token_hex(8).encode()
             for _ in range(_ATTEMPTS):
@@ -233,7 +233,7 @@ class RedisStore:
         return int(seconds_and_micros[0]) * 1_000_000 + int(seconds_and_micros[1])
 
     def size(self) -> int:
-        """Bytes of memory: of what is not records as the server estimates it, of records the mean of a thousand times their number."""
+        """Bytes of memory: of records, the mean of a sample times their number; of all other keys, the server's estimate."""
         names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks", b":turns", b":done")]
         total = sum(used or 0 for used in self._servers.run([Call(name, ("MEMORY", "USAGE", name)) for name in names]))
         sample: list[bytes] = []
@@ -245,7 +245,7 @@ class RedisStore:
         return total + (sum(used) * seen // len(used) if used else 0)
 
     def backup(self, to: Path) -> None:
-        """See `OnlineStore`; the state is of one moment, records are those of then or complete through more.
+        """See `OnlineStore`; the state is of one time; records are of that time or complete through more.
 
         So going on from the offsets of a backup is exact if nothing was committed while it was made.
         """
@@ -273,7 +273,7 @@ class RedisStore:
                 yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
     def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes, name: bytes) -> list[Any]:
-        """A commit on a cluster. What is expected is looked at before anything is written, and again in each script."""
+        """A commit on a cluster. Expected values are checked before anything is written, and again in each script."""
         offsets = [key for key in expect if key.startswith(OFFSET)]
         own = offsets[0] if len(offsets) == 1 else None
         last = b"" if own is None else self._turns.get(own, b"")
@@ -304,13 +304,13 @@ class RedisStore:
         return reply
 
     def _lost_offsets(self, offset: bytes, turn: bytes) -> None:
-        """Records are of a later turn than this one. Others may have had it; if nobody did, a server has forgotten it."""
+        """Handle records of a later turn than this one: another writer may have had that turn; otherwise a server has lost it."""
         (now,) = self._servers.run([Call(self._base, ("HGET", self._base + b":turns", offset))])
         if now == turn:
-            raise LostError(f"{self._options.where} has lost offsets, which records count upon. {_REBUILD}")
+            raise LostError(f"{self._options.where} has lost offsets that records depend on. {_REBUILD}")
 
     def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None, turn: tuple[bytes, ...] = ()) -> list[Any]:
-        """The script that makes a commit, and what became of it if no answer comes."""
+        """Run the commit script; if no answer comes, look up whether the commit was made."""
         self._count += 1
         args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks, turn), *records)
         try:
@@ -338,7 +338,7 @@ class RedisStore:
         return not all(self._servers.run([Call(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
 
     def _accept(self) -> None:
-        """Go on with groups on other servers. The new epoch has begun: whoever has not seen it cannot mark what is lost as there."""
+        """Continue with groups on other servers. The new epoch has begun, so writers of older ones cannot mark lost commits as present."""
         (flat,) = self._servers.run([Call(self._base, ("HGETALL", self._base + b":marks"))])
         marks = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
         tags = scripts.groups(self._options.prefix)
@@ -346,7 +346,7 @@ class RedisStore:
         short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
         if short:
             raise LostError(
-                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records, which offsets count upon. {_REBUILD}"
+                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records that offsets depend on. {_REBUILD}"
             )
 
     def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
@@ -379,13 +379,13 @@ class RedisStore:
         elif stored_format not in (None, OLDER, FORMAT):
             raise StoreError(
                 f"the online store in {self._options.where} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version "
-                "that wrote it, or make it anew from the archive (see `headwater materialize` and the page on operations)"
+                "that wrote it, or rebuild it from the archive (see `headwater materialize` and the page on operations)"
             )
 
 
 _REOPEN = "Nothing was written. Open the store again, and go on from the offsets that it holds"
 _REBUILD = (
-    "Nothing was written. Give the store an empty database or another prefix=, and make it anew from the archive "
+    "Nothing was written. Give the store an empty database or another prefix=, and rebuild it from the archive "
     "(see `headwater materialize` and the page on operations)"
 )
 
