@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.measure import ROOT, clean
 from bench.serving import _nothing, free_port
-from headwater.serving.process.uvicorn_server import Door, serving
+from headwater.serving.process.uvicorn_server import ServerOptions, serving
 
 TOKEN = "token"
 
@@ -32,7 +32,7 @@ def work(fd: str) -> None:
         count[0] += 1
         await app(scope, read, send)
 
-    with serving(counted, "127.0.0.1", 0, door=Door(fd=int(fd))):
+    with serving(counted, "127.0.0.1", 0, options=ServerOptions(fd=int(fd))):
         print("ready", flush=True)
         for _ in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)

@@ -17,10 +17,10 @@ from headwater.errors import HeadwaterError, UsageError
 from headwater.settings import completing, has_home, project_folder
 
 if TYPE_CHECKING:
-    from headwater.serving.process.supervisor_link import Leash
+    from headwater.serving.process.supervisor_link import SupervisorLink
 
 
-def main(argv: Sequence[str] | None = None, *, supervised: Leash | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None = None) -> int:
     """Run one command, and return its exit code: 0, 1 where data or definitions are wrong, 2 where the call is, 130 after Ctrl-C.
 
     supervised: what ties this process to the one that supervises it, if one does.

@@ -4,12 +4,12 @@ import os
 import sys
 
 from headwater.cli import main
-from headwater.serving.process.supervisor_link import Leash
+from headwater.serving.process.supervisor_link import SupervisorLink
 
 if __name__ == "__main__":
-    own, *door = map(int, sys.argv[2].split(","))
-    leash = Leash(own, door=door[0] if door else None, grace=float(sys.argv[1]))
-    code = main(sys.argv[3:], supervised=leash)
+    own, *listener = map(int, sys.argv[2].split(","))
+    link = SupervisorLink(own, listener=listener[0] if listener else None, grace=float(sys.argv[1]))
+    code = main(sys.argv[3:], supervised=link)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

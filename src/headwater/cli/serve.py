@@ -18,7 +18,7 @@ from headwater.cli.signals import stopped
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
-    from headwater.serving.process.child_process import Wanted
+    from headwater.serving.process.child_process import ProcessSpec
 
 
 def run(given: Given, screen: Screen) -> None:
@@ -90,19 +90,19 @@ def _supervise(given: Given, screen: Screen) -> None:
     host, port = address(given.listen)
     tokens = options.tokens_file(given)
     check_bind(host, tokens if given.tokens is not None or tokens.exists() else None)
-    wanted = list(_wanted(given, workers))
-    with closing(open_listener(host, port)) as door:
-        screen.say(f"{', '.join(one.name for one in wanted)} at http://{given.listen}; ready when /readyz says so")
+    specs = list(_specs(given, workers))
+    with closing(open_listener(host, port)) as listener:
+        screen.say(f"{', '.join(one.name for one in specs)} at http://{given.listen}; ready when /readyz says so")
         notifier = Notifier(settings.notify_socket())
-        code = Supervisor(wanted, door=door, say=screen.say, timeouts=timeouts, notifier=notifier).run()
+        code = Supervisor(specs, listener=listener, say=screen.say, timeouts=timeouts, notifier=notifier).run()
     if code:
         raise UsageError("a process was called wrongly; what it said stands above")
     screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
 
 
-def _wanted(given: Given, workers: int) -> Iterator[Wanted]:
+def _specs(given: Given, workers: int) -> Iterator[ProcessSpec]:
     """The command lines of the processes; those that fill the store first."""
-    from headwater.serving.process.child_process import Wanted
+    from headwater.serving.process.child_process import ProcessSpec
 
     store = [f"{flag}={value}" for flag, value in (("--store", given.store), ("--data-dir", given.data_dir)) if value is not None]
     common = [f"--project={given.project}", *store, *(["--debug"] if given.debug else [])]
@@ -110,9 +110,9 @@ def _wanted(given: Given, workers: int) -> Iterator[Wanted]:
     trust = ["--allow-pickle"] if given.allow_pickle else []
     tokens = [f"--tokens={given.tokens}"] if given.tokens is not None else []
     if given.ingest is not None:
-        yield Wanted("ingest", ["ingest", *common, *tokens, *shlex.split(given.ingest)])
+        yield ProcessSpec("ingest", ["ingest", *common, *tokens, *shlex.split(given.ingest)])
     if given.materialize is not None:
-        yield Wanted("materialize", ["materialize", "--watch", "--all", *common, *models, *trust, *shlex.split(given.materialize)])
+        yield ProcessSpec("materialize", ["materialize", "--watch", "--all", *common, *models, *trust, *shlex.split(given.materialize)])
     levels = [f"--level={name}" for name in given.level]
     forward = [f"--forward-to={host}" for host in given.forward_to]
     logs = [
@@ -124,7 +124,7 @@ def _wanted(given: Given, workers: int) -> Iterator[Wanted]:
     ]
     own = [f"--listen={given.listen}", *logs, *models, *trust, *levels, *tokens, *forward]
     for n in range(workers):
-        yield Wanted(f"worker {n + 1}", ["serve", *common, *own], worker=True)
+        yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *own], worker=True)
 
 
 COMMAND = Verb(

@@ -14,31 +14,33 @@ from headwater.online.precomputed import MadeAhead
 from headwater.online.predictor import Predictor, ThirdPartyValues
 from headwater.online.ranker import Proposed, Ranker
 from headwater.serving.http.request_schema import Reader, Row
-from headwater.serving.http.response_encoder import FeatureWriter
+from headwater.serving.http.response_encoder import ResponseEncoder
 from headwater.serving.http.response_schema import FeatureValue
 
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
 """One row, or several."""
 
 
-class Open(NamedTuple):
+class FeatureEndpoint(NamedTuple):
     """A feature service at a level: its online reader, request parser and response encoder."""
 
     features: OnlineFeatures
     reader: Reader
-    writer: FeatureWriter
+    writer: ResponseEncoder
 
 
-class Side(NamedTuple):
+class ModelVariant(NamedTuple):
     """A model at a level: predictor, precomputed predictions, request parser and response encoder."""
 
     predictor: Predictor
     ahead: MadeAhead | None
     reader: Reader
-    writer: FeatureWriter
+    writer: ResponseEncoder
 
 
-def told(writer: FeatureWriter, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[dict[str, FeatureValue]]:
+def feature_values(
+    writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int
+) -> list[dict[str, FeatureValue]]:
     """Feature values of each row, by feature name."""
     moments = writer.moments(answers.moments, beside, t)
     ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in moments]

@@ -20,7 +20,7 @@ _AGAIN: Final = 5.0  # seconds until a failed load is tried again
 _LOG: Final = logging.getLogger(__name__)
 
 
-class Loads:
+class LoadedModels:
     """Loads models on first use. Threads may share one.
 
     Args:

@@ -53,7 +53,7 @@ def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
     return find
 
 
-def given(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
+def in_memory(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
     """Fitted models in memory, by the names of their models."""
 
     def find(arm: Arm) -> Scorer:

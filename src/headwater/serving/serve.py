@@ -15,10 +15,10 @@ from headwater.online_stores import OnlineStore
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.app import App
 from headwater.serving.http.auth import check_bind
-from headwater.serving.metrics.multiprocess import SharedNumbers
+from headwater.serving.metrics.multiprocess import MultiprocessMetrics
 from headwater.serving.process.ingest_process import address
-from headwater.serving.process.supervisor_link import Leash
-from headwater.serving.process.uvicorn_server import Door, serving
+from headwater.serving.process.supervisor_link import SupervisorLink
+from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from headwater.serving.service import Service
 from headwater.serving.third_party.fetcher import OnAnswer
 from headwater.training.train import Trained
@@ -45,7 +45,7 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     now: Callable[[], int] = clock.now_micros,
     folder: str | Path | None = None,
     trust: bool = False,
-    supervised: Leash | None = None,
+    supervised: SupervisorLink | None = None,
 ) -> Iterator[str]:
     """Serve a project over HTTP while the context lasts, as `headwater serve` does; yields the URL.
 
@@ -90,9 +90,11 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
                 yield url
             return
         app.others = supervised.others
-        shared = SharedNumbers(supervised, app.numbers.collect)
+        shared = MultiprocessMetrics(supervised, app.numbers.collect)
         app.metrics, app.beat = shared.text, shared.beat
-        door = Door(supervised.door, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2, begun=supervised.answer_pings)
-        with serving(app, host, port, closing=app.close, door=door) as url:
+        options = ServerOptions(
+            supervised.listener, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2, begun=supervised.answer_pings
+        )
+        with serving(app, host, port, closing=app.close, options=options) as url:
             supervised.watch(app.readiness.reasons)
             yield url

@@ -28,23 +28,23 @@ from headwater.online.ranker import Ranker
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
 from headwater.online_stores.redis.commands import UnansweredError
-from headwater.serving.endpoints import Open, Rows, Side, columns_of, propose, told
+from headwater.serving.endpoints import FeatureEndpoint, ModelVariant, Rows, columns_of, feature_values, propose
 from headwater.serving.http.request_schema import Reader, key_types, moments_of
-from headwater.serving.http.response_encoder import FeatureWriter
+from headwater.serving.http.response_encoder import ResponseEncoder
 from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
-from headwater.serving.loaded_models import Key, Loads
-from headwater.serving.model_loader import given, in_folder
-from headwater.serving.third_party.third_party_clients import Asking
+from headwater.serving.loaded_models import Key, LoadedModels
+from headwater.serving.model_loader import in_folder, in_memory
+from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.state.prediction_codec import read_scores
 from headwater.training.train import Trained
 
 
-class _Mine(threading.local):
+class _ThreadState(threading.local):
     """State of one thread: readers and predictors cache their last read, and are not shared between threads."""
 
     def __init__(self) -> None:
-        self.open: dict[Key, Open] = {}
-        self.sides: dict[Key, Side] = {}
+        self.open: dict[Key, FeatureEndpoint] = {}
+        self.variants: dict[Key, ModelVariant] = {}
         self.rankers: dict[Key, Ranker] = {}
 
 
@@ -81,8 +81,8 @@ class Service:
         self.project = project
         self._folder = settings.home() if folder is None else Path(folder)
         kept = settings.home() / "models" if models is None else models
-        scorers = given(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), trust=trust)
-        self._loads, self._fit = Loads(scorers), set[Key]()
+        scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), trust=trust)
+        self._loads, self._fit = LoadedModels(scorers), set[Key]()
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
@@ -92,8 +92,8 @@ class Service:
         self._warm: set[Key] = set()
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
-        self._asking: Asking | None = None
-        self._mine = _Mine()
+        self._asking: BlockingThirdPartyClients | None = None
+        self._state = _ThreadState()
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +125,7 @@ class Service:
         columns = columns_of(reader, rows)
         third_party = self._asked(service, columns, t, None)
         answers = read_many(online, columns, t, third_party)
-        return Features(service, level, clock.moment(t), told(writer, answers, third_party, t))
+        return Features(service, level, clock.moment(t), feature_values(writer, answers, third_party, t))
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -135,15 +135,15 @@ class Service:
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        side, t = self.side(model, level), _moment(at)
-        columns = columns_of(side.reader, rows)
-        third_party = self._asked(side.predictor.model.features.name, columns, t, model)
-        predictions = side.predictor.many(columns, t=t, beside=third_party)
+        variant, t = self.variant(model, level), _moment(at)
+        columns = columns_of(variant.reader, rows)
+        third_party = self._asked(variant.predictor.model.features.name, columns, t, model)
+        predictions = variant.predictor.many(columns, t=t, beside=third_party)
         features_by_row: list[dict[str, FeatureValue] | None] = [None] * len(predictions.predicted)
         if features and predictions.features is not None:
             own = third_party if third_party is None or predictions.rows is None else third_party.take(predictions.rows)
             indices = range(len(features_by_row)) if predictions.rows is None else predictions.rows
-            for n, values in zip(indices, told(side.writer, predictions.features, own, t), strict=True):
+            for n, values in zip(indices, feature_values(variant.writer, predictions.features, own, t), strict=True):
                 features_by_row[n] = values
         pairs = zip(predictions.predicted, features_by_row, strict=True)
         results = [Prediction(score.value, score.how, score.age, values) for score, values in pairs]
@@ -174,12 +174,12 @@ class Service:
         """
         ranker, t = self.ranker(model, level), _moment(at)
         service = ranker.predictor.model.features.name
-        proposed = propose(ranker, self.side(model, level).reader, row, candidates, t)
+        proposed = propose(ranker, self.variant(model, level).reader, row, candidates, t)
         third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
         order = ranker.order(proposed, k, t=t, beside=third_party)
         features_by_item: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
-            features_by_item = told(self.side(model, level).writer, order.features, third_party, t)
+            features_by_item = feature_values(self.variant(model, level).writer, order.features, third_party, t)
         items = [
             RankedItem(item, cast("float", predicted.value), of)
             for (item, predicted), of in zip(order.items, features_by_item, strict=True)
@@ -220,7 +220,7 @@ class Service:
             for level in self.levels:
                 for model in self.project.models:
                     reasons += _failures(
-                        partial(self._check, model, level), partial(self._fitted, model, level), partial(self.side, model.name, level)
+                        partial(self._check, model, level), partial(self._fitted, model, level), partial(self.variant, model.name, level)
                     )
                     if model.ranking is not None:
                         reasons += _failures(partial(self.ranker, model.name, level))
@@ -228,20 +228,20 @@ class Service:
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
 
-    def open(self, service: str, level: str | None) -> Open:
+    def open(self, service: str, level: str | None) -> FeatureEndpoint:
         """A feature service at a level, cached for this thread.
 
         Raises:
             UsageError: an unknown service or level, or one for backtests only.
             StoreError: a view that is not in the online store.
         """
-        known = self._mine.open.get((service, level))
+        known = self._state.open.get((service, level))
         if known is None:
             features = self._features(service, level)
-            known = self._mine.open[service, level] = Open(features, Reader.of(features), FeatureWriter(features, level))
+            known = self._state.open[service, level] = FeatureEndpoint(features, Reader.of(features), ResponseEncoder(features, level))
         return known
 
-    def side(self, model: str, level: str | None) -> Side:
+    def variant(self, model: str, level: str | None) -> ModelVariant:
         """A model at a level, cached for this thread.
 
         Raises:
@@ -249,17 +249,17 @@ class Service:
             ModelError: a fitted model that is missing or incompatible.
             StoreError: a required view that is not in the online store.
         """
-        known = self._mine.sides.get((model, level))
+        known = self._state.variants.get((model, level))
         if known is None:
-            known = self._mine.sides[model, level] = self._side(model, level)
+            known = self._state.variants[model, level] = self._variant(model, level)
         return known
 
-    def _side(self, model: str, level: str | None) -> Side:
+    def _variant(self, model: str, level: str | None) -> ModelVariant:
         arm = self._arm(model, level)
         scoring, service = arm.scoring, arm.model.features.name
         if scoring is None:
             opened = self.open(service, level)
-            return Side(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
+            return ModelVariant(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
         precomputed = MadeAhead(arm, self.store)
         if scoring.on_request:
             opened = self.open(service, level)
@@ -268,9 +268,9 @@ class Service:
         else:
             features, known = self._features(service, level), {}
             held = read_scores(self.store, fingerprint(arm, self.store.namespace))
-            writer, dtypes = FeatureWriter(features, level), {} if held is None else held.dtypes
+            writer, dtypes = ResponseEncoder(features, level), {} if held is None else held.dtypes
         known = {**known, **{key: ["the precomputed prediction"] for key in scoring.keys}}
-        return Side(
+        return ModelVariant(
             self._predictor(arm, features, precomputed),
             precomputed,
             Reader(model, known, scoring.keys, dtypes, moments_of(features)),
@@ -296,20 +296,20 @@ class Service:
 
     def ranker(self, model: str, level: str | None) -> Ranker:
         """A ranking model at a level, cached for this thread."""
-        known = self._mine.rankers.get((model, level))
+        known = self._state.rankers.get((model, level))
         if known is None:
-            side, arm = self.side(model, level), self._arm(model, level)
+            variant, arm = self.variant(model, level), self._arm(model, level)
             if arm.model.ranking is None:
                 raise UsageError(f"model {model!r} is not a ranking model: its task is {arm.model.task!r}; allowed: hw.Ranking")
             retrieval = arm.level.retrieval(arm.model)
-            known = Ranker(side.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), side.ahead)
-            self._mine.rankers[model, level] = known
+            known = Ranker(variant.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), variant.ahead)
+            self._state.rankers[model, level] = known
         return known
 
     def lane(self) -> Service:
         """A copy of the service for another thread: it shares the store and loaded models, and has its own readers."""
         service = copy.copy(self)
-        service.__dict__ |= {"_stack": ExitStack(), "_mine": _Mine(), "_asking": None}
+        service.__dict__ |= {"_stack": ExitStack(), "_state": _ThreadState(), "_asking": None}
         return service
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -339,7 +339,7 @@ class Service:
             return None
         with self._lock:
             if self._asking is None:
-                self._asking = Asking(self.project)
+                self._asking = BlockingThirdPartyClients(self.project)
                 self._stack.callback(self._asking.close)
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
 

@@ -10,7 +10,7 @@ from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import BatchEntry, Entry, EntryContext, Kind, RowEntry
 from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
-from headwater.serving.http.handlers import Ready, Said
+from headwater.serving.http.handlers import HandlerResult, ParsedRequest
 from headwater.serving.service import Service
 
 _STAGES: Mapping[Kind, tuple[str, ...]] = {
@@ -20,7 +20,7 @@ _STAGES: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
-class Recorder:
+class ServingLogWriter:
     """Adds results to a serving log; one in each process.
 
     A request with some precomputed predictions has two entries, since those have no features.
@@ -41,10 +41,20 @@ class Recorder:
         yield entries
         yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
 
-    def put(self, kind: Kind, name: str, level: str | None, id: str, t: int, ready: Ready, result: Said, seconds: float) -> None:  # noqa: A002 (as `RowEntry`)
+    def put(
+        self,
+        kind: Kind,
+        name: str,
+        level: str | None,
+        request_id: str,
+        t: int,
+        ready: ParsedRequest,
+        result: HandlerResult,
+        seconds: float,
+    ) -> None:
         """Add a result."""
         about = self._of(kind, name, level, result.version)
-        for entry in _entries(about, id, t, ready, result, seconds):
+        for entry in _entries(about, request_id, t, ready, result, seconds):
             self.log.put(entry, len(result.body))
 
     def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> EntryContext:
@@ -65,10 +75,10 @@ class Recorder:
         return known
 
 
-def _entries(about: EntryContext, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: HandlerResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     if result.order is not None:
         return _ranked(about, id, t, ready, result, seconds)
-    features = result.found
+    features = result.features
     if ready.row is not None:
         value, how, age = result.predicted[0] if result.predicted else (None, None, None)
         if isinstance(features, FeatureVector):
@@ -90,7 +100,7 @@ def _entries(about: EntryContext, id: str, t: int, ready: Ready, result: Said, s
     ]
 
 
-def _ranked(about: EntryContext, id: str, t: int, ready: Ready, result: Said, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: HandlerResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     """The entry of a ranking: the returned items with their features."""
     order, proposed = result.order, ready.proposed
     assert order is not None

@@ -19,7 +19,7 @@ from headwater.cli import main
 from headwater.errors import UsageError
 from headwater.serving.http.app import App
 from headwater.serving.http.auth import SCOPES, Access, Denied, TokenFile, check_bind
-from headwater.serving.http.body import Clock
+from headwater.serving.http.body import BodyTimeouts
 from headwater.serving.http.route import Route
 from headwater.serving.http.routes import ROUTES
 from headwater.serving.process.uvicorn_server import serving
@@ -335,7 +335,7 @@ def test_tokens_on_the_command_line(tmp_path, capsys):
 def test_a_slow_body_is_ended(store):
     with Service(PROJECT, store, models=MODELS) as service:
         app = App(service)
-        app._reading = Clock(0.3)
+        app._reading = BodyTimeouts(0.3)
         with serving(app, "127.0.0.1", port := free_port(), closing=app.close), socket.create_connection(("127.0.0.1", port)) as slow:
             slow.settimeout(10)
             slow.sendall(b'POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"row"')

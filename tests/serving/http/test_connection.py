@@ -17,14 +17,14 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
 from headwater.errors import UsageError
-from headwater.serving.http.connection import Connection, Limits
-from headwater.serving.process.uvicorn_server import Door, serving
+from headwater.serving.http.connection import Connection, ConnectionLimits
+from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from tests.serving.world import free_port
 
 HOST = b"Host: here\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n"
-QUICK = Limits(header_seconds=0.5, idle_seconds=0.5, write_seconds=0.5)
+QUICK = ConnectionLimits(header_seconds=0.5, idle_seconds=0.5, write_seconds=0.5)
 
 
 async def echo(scope, read, send):
@@ -58,9 +58,9 @@ async def echo(scope, read, send):
 
 
 @contextlib.contextmanager
-def server(limits=None, **door):
+def server(limits=None, **options):
     port = free_port()
-    with serving(echo, "127.0.0.1", port, door=Door(limits=limits or Limits(), **door)):
+    with serving(echo, "127.0.0.1", port, options=ServerOptions(limits=limits or ConnectionLimits(), **options)):
         yield port
 
 
@@ -268,7 +268,7 @@ def test_a_client_that_does_not_read_its_answer_is_ended(quick):
 
 
 def test_connections_without_a_request_give_way_to_others():
-    with server(Limits(connections=50)) as port, contextlib.ExitStack() as stack:
+    with server(ConnectionLimits(connections=50)) as port, contextlib.ExitStack() as stack:
         busy = stack.enter_context(connect(port))
         busy.sendall(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
         for n in range(400):
@@ -295,7 +295,7 @@ def test_four_thousand_silent_connections_block_nobody():
 
 
 def test_requests_at_once_are_limited():
-    with server(Limits(requests=2)) as port, contextlib.ExitStack() as stack:
+    with server(ConnectionLimits(requests=2)) as port, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connect(port)) for _ in range(2)]
         for one in slow:
             one.sendall(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -331,7 +331,7 @@ def test_no_request_is_lost_when_a_server_ends(kept):
                         last = not kept or b"connection: close" in said
 
     threads = [threading.Thread(target=hammer) for _ in range(4)]
-    with serving(echo, "127.0.0.1", port, door=Door(drain=0.3)):
+    with serving(echo, "127.0.0.1", port, options=ServerOptions(drain=0.3)):
         for one in threads:
             one.start()
         time.sleep(0.5)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from headwater.serving.http.asgi import Refused
-from headwater.serving.http.body import BodyBudget, Clock, read_body
+from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
 from tests.serving.apart import served_apart
 
 FEATURES, RANK, FEED = "/v1/features/churn_v1", "/v1/rank/feed", "/v1/features/feed_v1"
@@ -111,7 +111,7 @@ def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
 
     async def run():
         try:
-            return len(await read_body(reading(*parts, more=more), {}, Clock(), budget, 20))
+            return len(await read_body(reading(*parts, more=more), {}, BodyTimeouts(), budget, 20))
         except Refused as error:
             return error.status if error.again is None else (error.status, error.again)
 

@@ -18,7 +18,7 @@ from headwater.errors import DataError, StoreError
 from headwater.online_stores import open_store
 from headwater.online_stores.redis.commands import UnansweredError
 from headwater.serving.http.asgi import Refused
-from headwater.serving.http.worker_pool import Lanes
+from headwater.serving.http.worker_pool import WorkerPool
 from headwater.serving.service import Service
 from tests.ingestion.world import wait_until
 from tests.online_stores.servers import serving as redis_serving
@@ -153,7 +153,7 @@ def test_a_latency_budget_is_the_deadline(redis_server):
 
 
 class Far:
-    """What Lanes need of a service whose store is across the network, or not."""
+    """What a WorkerPool needs of a service whose store is across the network, or not."""
 
     def __init__(self, partitioned=True):
         self.store = self
@@ -177,7 +177,7 @@ def test_what_waits_is_bounded_and_refused_immediately():
     hold = threading.Event()
 
     async def run():
-        lanes = Lanes(Far(), lanes=2, waiting=3)
+        lanes = WorkerPool(Far(), lanes=2, waiting=3)
         under_way = [asyncio.create_task(outcome(lanes.run(lambda _: hold.wait(20), until=soon()))) for _ in range(5)]
         await asyncio.sleep(0.05)
         refused = await outcome(lanes.run(lambda _: True, until=soon()))
@@ -202,7 +202,7 @@ def test_a_deadline_passes_while_a_request_waits_or_is_under_way():
     hold = threading.Event()
 
     async def run():
-        lanes = Lanes(Far(), lanes=1)
+        lanes = WorkerPool(Far(), lanes=1)
         found = await asyncio.gather(*(outcome(lanes.run(lambda _: hold.wait(20), until=soon(0.2))) for _ in range(2)))
         hold.set()
         assert await lanes.run(lambda _: "after", until=soon()) == "after"
@@ -217,7 +217,7 @@ def test_a_deadline_passes_while_a_request_waits_or_is_under_way():
 
 def test_work_of_a_store_on_this_machine_is_waited_for():
     async def run():
-        lanes = Lanes(Far(partitioned=False), lanes=1)
+        lanes = WorkerPool(Far(partitioned=False), lanes=1)
         found = await lanes.run(lambda _: time.sleep(0.3) or "all", until=soon(0.1))
         lanes.close()
         return found
@@ -233,7 +233,7 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while():
         raise UnansweredError("no answer")
 
     async def run():
-        lanes = Lanes(Far())
+        lanes = WorkerPool(Far())
         first = [await outcome(lanes.run(silent, until=soon())) for _ in range(30)]
         open_for = len(asked)
         wrong = 0

@@ -32,7 +32,7 @@ def shop(tmp_path_factory):
         made.stop(signal.SIGKILL if made.process.poll() is None else signal.SIGTERM)
 
 
-class Asking:
+class BlockingThirdPartyClients:
     """Threads that ask for predictions, one after the other on connections that are kept, until they are told to stop."""
 
     def __init__(self, url, *, threads=4, pause=0.004, retries=0):
@@ -94,7 +94,7 @@ def test_numbers_are_those_of_all_workers(shop):
 
 def test_a_worker_that_is_killed_is_replaced_and_its_requests_are_asked_again(shop):
     before = shop.children(" serve ")
-    with Asking(shop.url, retries=3) as asking:
+    with BlockingThirdPartyClients(shop.url, retries=3) as asking:
         shop.until(lambda: len(asking.took) > 100, "answers")
         usual, count = asking.p99(), len(asking.took)
         ready = shop.said().count("is ready after")
@@ -110,7 +110,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_requests_are_asked_again(sh
 
 
 def test_another_version_becomes_current_and_no_request_is_dropped(shop):
-    with Asking(shop.url) as asking:
+    with BlockingThirdPartyClients(shop.url) as asking:
         shop.until(lambda: len(asking.versions) > 50, "answers")
         shop.registry.promote(2, "churn")
         shop.until(lambda: asking.versions[-40:] == ["2"] * 40, "the new version from every worker")
@@ -121,7 +121,7 @@ def test_another_version_becomes_current_and_no_request_is_dropped(shop):
 
 def test_workers_are_replaced_one_after_the_other_and_no_request_is_dropped(shop):
     before = shop.children(" serve ")
-    with Asking(shop.url) as asking:
+    with BlockingThirdPartyClients(shop.url) as asking:
         shop.until(lambda: len(asking.versions) > 100, "answers")
         usual, count = asking.p99(), len(asking.took)
         shop.process.send_signal(signal.SIGHUP)

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headwater.serving.http.app import App
-from headwater.serving.http.readiness_probe import Readiness
+from headwater.serving.http.readiness_probe import ReadinessProbe
 from headwater.serving.process import periodic
-from headwater.serving.process.periodic import Repeated
+from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.process.uvicorn_server import serving
 from headwater.serving.service import Service
 from tests.serving.world import MODELS, PROJECT, free_port
@@ -21,7 +21,7 @@ from tests.serving.world import MODELS, PROJECT, free_port
 def test_a_loop_goes_on_after_errors_and_waits_longer_after_each(monkeypatch, caplog):
     monkeypatch.setattr(periodic, "_LONGEST", 0.02)
     errors = [FileNotFoundError("a folder"), MemoryError(), ZeroDivisionError("of ours")]
-    repeated, done = Repeated(), []
+    repeated, done = PeriodicTasks(), []
 
     async def work():
         if errors:
@@ -74,7 +74,7 @@ def test_readiness_is_looked_at_once_a_second_in_one_lane(store, monkeypatch):
             return made
 
         monkeypatch.setattr(service, "lane", lane)
-        readiness = Readiness(service)
+        readiness = ReadinessProbe(service)
         assert readiness.fresh() is None
         threads = [threading.Thread(target=readiness.reasons) for _ in range(8)]
         for one in threads:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from headwater.serving.metrics.process_metrics import Family, ProcessMetrics, Value
+from headwater.serving.metrics.process_metrics import MetricValues, ProcessMetrics, SampleValue
 from headwater.serving.process import child_process
-from headwater.serving.process.child_process import Timeouts, Wanted
+from headwater.serving.process.child_process import ProcessSpec, Timeouts
 from headwater.serving.process.supervisor import Supervisor
 from headwater.serving.process.systemd import Notifier
 
@@ -28,9 +28,9 @@ class Watched:
         self.job = folder / "job"
         self.be("ready")
         self.job.write_text("dies")
-        wanted = [Wanted(f"job {n}", [str(self.job)]) for n in range(jobs)]
-        wanted += [Wanted(f"worker {n}", [str(self.mode)], worker=True) for n in range(workers)]
-        self.supervisor = Supervisor(wanted, door=None, say=self.said.append)
+        specs = [ProcessSpec(f"job {n}", [str(self.job)]) for n in range(jobs)]
+        specs += [ProcessSpec(f"worker {n}", [str(self.mode)], worker=True) for n in range(workers)]
+        self.supervisor = Supervisor(specs, listener=None, say=self.said.append)
         self.wait(**timeouts)
 
     def __enter__(self):
@@ -56,7 +56,7 @@ class Watched:
             assert time.monotonic() < end, f"no {what}: {self.said}"
 
     def workers(self):
-        return [place.child for place in self.supervisor._places if place.wanted.worker]
+        return [place.child for place in self.supervisor._slots if place.spec.worker]
 
     def ready(self):
         self.until(lambda: all(one is not None and one.ready for one in self.workers()), "readiness")
@@ -197,10 +197,10 @@ def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
 
 def test_metrics_of_processes_are_added_up_by_kind():
     def told(total, now):
-        counter = Family("done", "things done", "counter", [Value("done_total", {"route": "/a"}, total)])
-        gauge = Family("lag", "what is left", "gauge", [Value("lag", {}, now)])
-        bins = [Value("s_bucket", {"le": "+Inf"}, total), Value("s_sum", {}, total), Value("s_count", {}, total)]
-        return [counter, gauge, Family("s", "seconds", "histogram", bins)]
+        counter = MetricValues("done", "things done", "counter", [SampleValue("done_total", {"route": "/a"}, total)])
+        gauge = MetricValues("lag", "what is left", "gauge", [SampleValue("lag", {}, now)])
+        bins = [SampleValue("s_bucket", {"le": "+Inf"}, total), SampleValue("s_sum", {}, total), SampleValue("s_count", {}, total)]
+        return [counter, gauge, MetricValues("s", "seconds", "histogram", bins)]
 
     metrics = ProcessMetrics()
     metrics.update("worker-1", 1, told(3, 7), labels={"worker": "worker-1"})

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 
-from headwater.serving.third_party.fetcher import ThirdParty
+from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 
 
 class Party:
@@ -134,7 +134,7 @@ def ask(features, *addresses, **more):
     """What the features are for these addresses: (third party, one request at a time)."""
 
     async def run():
-        third = ThirdParty(features if isinstance(features, list) else [features])
+        third = ThirdPartyFetcher(features if isinstance(features, list) else [features])
         try:
             return await third.get({"ip_address": list(addresses)}, len(addresses), **more), third
         finally:

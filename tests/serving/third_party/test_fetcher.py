@@ -6,8 +6,8 @@ import time
 import pytest
 
 from headwater.events.statuses import STATUSES
-from headwater.serving.third_party.circuit_breaker import Breaker
-from headwater.serving.third_party.fetcher import ThirdParty
+from headwater.serving.third_party.circuit_breaker import CircuitBreaker
+from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 from tests.serving.third_party.parties import ask, closes, hangs, in_turn, says
 
 pytestmark = pytest.mark.alone
@@ -25,15 +25,15 @@ class Clock:
 
 
 def run(features, steps, **more):
-    """Runs a coroutine function of a ThirdParty and `get`, which asks it for addresses and gives (values, statuses, where from)."""
+    """Runs a coroutine function of a ThirdPartyFetcher and `get`, which asks it for addresses and gives (values, statuses, where from)."""
 
     async def all_steps():
-        third = ThirdParty(features if isinstance(features, list) else [features], **more)
+        third = ThirdPartyFetcher(features if isinstance(features, list) else [features], **more)
 
         async def get(*addresses, **how):
             called = await third.get({"ip_address": list(addresses)}, len(addresses), **how)
             statuses = [STATUSES[code] for code in called.statuses["ip__score"]]
-            return called.values["ip__score"], statuses, dict(called.asked["ip"].rows)
+            return called.values["ip__score"], statuses, dict(called.contacts["ip"].rows)
 
         try:
             return await steps(third, get)
@@ -101,7 +101,7 @@ def test_a_stale_answer_is_given_while_a_new_one_is_fetched(party, ip):
         await get("a")
         clock.at += 90
         stale = [await get("a") for _ in range(3)]
-        await until(lambda: third.tallies["ip"].calls["answered"] == 2)
+        await until(lambda: third.counts["ip"].calls["answered"] == 2)
         fresh = await get("a")
         clock.at += 121
         return stale, fresh, await get("a")
@@ -120,7 +120,7 @@ def test_a_stale_answer_stands_in_while_the_third_party_fails(party, ip):
         await get("a")
         clock.at += 90
         first = await get("a")
-        await until(lambda: third.tallies["ip"].calls["status 503"] == 1)
+        await until(lambda: third.counts["ip"].calls["status 503"] == 1)
         return first, await get("a")
 
     found = run(ip(cache="1m", stale_while_revalidate="1m", retries=0), steps, now=clock)
@@ -194,7 +194,7 @@ def test_what_is_cut_off_is_there_for_the_next(party, ip):
 
     async def steps(third, get):
         first = await get("a", seconds=0.01)
-        await until(lambda: third.tallies["ip"].calls["answered"] == 1)
+        await until(lambda: third.counts["ip"].calls["answered"] == 1)
         return first, await get("a", seconds=0.01)
 
     first, second = run(ip(cache="1m"), steps)
@@ -207,8 +207,8 @@ def test_what_nobody_waits_for_and_nobody_keeps_is_ended(party, ip):
 
     async def steps(third, get):
         await get("a", seconds=0.02)
-        await until(lambda: third.tallies["ip"].calls["cut off"] == 1)
-        return third._parties[0].flights, third.tallies["ip"].rows
+        await until(lambda: third.counts["ip"].calls["cut off"] == 1)
+        return third._parties[0].flights, third.counts["ip"].rows
 
     flights, rows = run(ip(timeout="60s"), steps)
     assert flights == {}
@@ -229,7 +229,7 @@ def test_third_parties_are_asked_at_once(party, ip):
     assert time.monotonic() - start < 1.4, "eight calls of 0.2 s each, one after the other"
     assert [called.values[f"{http.name}__score"] for http in others] == [[0.5, 0.5]] * 4
     assert party.most == 8
-    assert all(0.2 <= called.asked[http.name].seconds < 1.4 for http in others)
+    assert all(0.2 <= called.contacts[http.name].seconds < 1.4 for http in others)
 
 
 def test_a_slow_third_party_does_not_hold_up_what_a_quick_one_says(party, ip):
@@ -239,8 +239,8 @@ def test_a_slow_third_party_does_not_hold_up_what_a_quick_one_says(party, ip):
     party.behaviour = behave
     called, _ = ask([ip(), ip(name="slow", url=f"{party.url}/slow")], "a", seconds=0.1)
     assert called.values == {"ip__score": [0.5], "slow__score": [None]}
-    assert called.asked["ip"].seconds < called.asked["slow"].seconds
-    assert called.asked["slow"].reasons == {"cut off": 1}
+    assert called.contacts["ip"].seconds < called.contacts["slow"].seconds
+    assert called.contacts["slow"].reasons == {"cut off": 1}
 
 
 # ---------------------------------------------------------------- repeated
@@ -262,7 +262,7 @@ def test_what_broke_off_is_repeated_where_that_is_safe(party, ip, failure, more,
     called, third = ask(ip(**more), "a")
     assert called.values["ip__score"] == [0.5 if calls == 2 else None]
     assert len(party.calls) == calls
-    assert third.tallies["ip"].repeated == calls - 1
+    assert third.counts["ip"].repeated == calls - 1
 
 
 @pytest.mark.parametrize("status", ["400 Bad", "401 Who", "429 Slow down", "500 Oh"])
@@ -294,7 +294,7 @@ def test_no_more_calls_than_places(party, ip):
 def test_who_finds_no_place_in_time_goes_without_and_blames_nobody(party, ip):
     party.behaviour = says({"score": 0.5}, after=0.2)
     called, third = ask(ip(concurrency=1, timeout="300ms"), *map(str, range(20)))
-    assert called.asked["ip"].reasons == {"no place": 18, "timeout": 1}
+    assert called.contacts["ip"].reasons == {"no place": 18, "timeout": 1}
     assert third.states() == {"ip": "closed"}
 
 
@@ -316,38 +316,38 @@ def test_a_pool_survives_many_calls_that_are_cut_off(party, ip):
 
 def test_a_breaker_opens_after_half_of_the_calls_failed_and_lets_one_try():
     clock = Clock()
-    breaker = Breaker(1.0, now=clock)
+    breaker = CircuitBreaker(1.0, now=clock)
 
     def calls(*succeeded):
         for one in succeeded:
             assert breaker.allows()
-            breaker.told(succeeded=one)
+            breaker.record(succeeded=one)
 
     calls(*[True] * 20, *[False] * 9)
     assert breaker.state == "closed"
     calls(False)
     assert (breaker.state, breaker.allows()) == ("open", False)
-    breaker.told(succeeded=True)  # a call from before
+    breaker.record(succeeded=True)  # a call from before
     assert breaker.state == "open"
     clock.at += 1.0
     assert breaker.state == "half-open"
     assert [breaker.allows() for _ in range(3)] == [True, False, False]
-    breaker.told(succeeded=False)
+    breaker.record(succeeded=False)
     assert (breaker.state, breaker.allows()) == ("open", False)
     clock.at += 1.0
     assert breaker.allows()
-    breaker.untold()  # it was given up: another may try
+    breaker.release()  # it was given up: another may try
     assert [breaker.allows() for _ in range(2)] == [True, False]
-    breaker.told(succeeded=True)
+    breaker.record(succeeded=True)
     assert (breaker.state, breaker.allows()) == ("closed", True)
     calls(*[False] * 9)
     assert breaker.state == "closed", "what was before it opened counts no more"
 
 
 def test_a_breaker_that_never_opens():
-    breaker = Breaker(None)
+    breaker = CircuitBreaker(None)
     for _ in range(100):
-        breaker.told(succeeded=False)
+        breaker.record(succeeded=False)
     assert breaker.allows()
 
 
@@ -361,7 +361,7 @@ def test_a_third_party_that_fails_is_left_alone_and_asked_again(party, ip):
         party.behaviour = says({"score": 0.5})
         closed = await get("x")
         clock.at += 1.0
-        return failing, closed, await get("y"), third.states(), third.tallies["ip"].rows["fallback: open"]
+        return failing, closed, await get("y"), third.states(), third.counts["ip"].rows["fallback: open"]
 
     failing, closed, again, states, rows = run(ip(retries=0), steps, now=clock)
     assert failing == 10
@@ -450,7 +450,7 @@ def test_a_defect_costs_the_features_and_never_the_prediction(party, ip):
         raise RuntimeError("a defect")
 
     async def steps(third, get):
-        return await get("a"), third.tallies["ip"].calls
+        return await get("a"), third.counts["ip"].calls
 
     found, calls = run(ip(), steps, on_answer=fail)
     assert found == ([None], ["fallback"], {"fallback": 1})

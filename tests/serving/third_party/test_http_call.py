@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.events.statuses import STATUSES
-from headwater.serving.third_party.fetcher import ThirdParty
+from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 from tests.serving.third_party.parties import (
     ask,
     closes,
@@ -63,7 +63,7 @@ def test_a_post_holds_the_fields_in_its_body(party, ip):
 def test_a_field_that_would_ask_for_another_page_is_not_sent(party, ip, address):
     called, third = ask(ip(url=party.url + "/v1/{ip_address}/risk"), address)
     assert words(called) == ["fallback"]
-    assert third.tallies["ip"].calls == {"unfit field": 1}
+    assert third.counts["ip"].calls == {"unfit field": 1}
     assert party.calls == []
 
 
@@ -95,7 +95,7 @@ def test_a_secret_comes_from_the_environment_and_goes_nowhere_else(party, ip, mo
     _, third = ask(features, "10.9.8.7")
     assert party.headers[0]["authorization"] == "Bearer hunter2"
     assert party.headers[0]["x-plan"] == "gold"
-    said = caplog.text + repr(features) + repr(vars(third.tallies["ip"])) + features.fingerprint
+    said = caplog.text + repr(features) + repr(vars(third.counts["ip"])) + features.fingerprint
     assert "hunter2" not in said
     assert "10.9.8.7" not in caplog.text, "what users ask about stands in a log"
 
@@ -108,13 +108,13 @@ def test_a_secret_is_no_part_of_the_fingerprint(ip):
 def test_a_secret_that_lacks_is_said_before_anything_is_served(ip, monkeypatch):
     monkeypatch.delenv("IP_TOKEN", raising=False)
     with pytest.raises(UsageError, match="IP_TOKEN is not set"):
-        ThirdParty([ip(headers={"Authorization": hw.env("IP_TOKEN")})])
+        ThirdPartyFetcher([ip(headers={"Authorization": hw.env("IP_TOKEN")})])
 
 
 def test_a_secret_that_would_be_two_headers_is_refused_unsaid(ip, monkeypatch):
     monkeypatch.setenv("IP_TOKEN", "hunter2\r\nX-Admin: 1")
     with pytest.raises(UsageError, match="IP_TOKEN holds characters") as told:
-        ThirdParty([ip(headers={"Authorization": hw.env("IP_TOKEN")})])
+        ThirdPartyFetcher([ip(headers={"Authorization": hw.env("IP_TOKEN")})])
     assert "hunter2" not in str(told.value)
 
 
@@ -158,7 +158,7 @@ def test_a_third_party_that_knows_nothing_is_no_failure(party, ip, status):
     party.behaviour = says(b"", status=status)
     called, third = ask(ip(fallback={"score": 0.9}, cache="1h"), "a")
     assert (called.values["ip__score"], words(called)) == ([None], ["missing"])
-    assert third.tallies["ip"].calls == {"nothing": 1}
+    assert third.counts["ip"].calls == {"nothing": 1}
 
 
 LIES = {
@@ -196,9 +196,9 @@ def test_an_answer_that_cannot_be_used_is_a_fallback_with_a_reason(party, ip, be
     assert called.values == {"ip__score": [0.9]}
     assert words(called) == ["fallback"]
     assert called.ages == {"ip": [None]}
-    assert called.asked["ip"].reasons == {reason: 1}
-    assert third.tallies["ip"].calls == {reason: 1}
-    assert third.tallies["ip"].rows == {"fallback": 1, f"fallback: {reason}": 1}
+    assert called.contacts["ip"].reasons == {reason: 1}
+    assert third.counts["ip"].calls == {reason: 1}
+    assert third.counts["ip"].rows == {"fallback": 1, f"fallback: {reason}": 1}
 
 
 def test_a_redirect_is_not_followed(party, ip):
@@ -210,7 +210,7 @@ def test_a_redirect_is_not_followed(party, ip):
 def test_nobody_there_is_a_fallback(party, ip):
     called, third = ask(ip(url="http://127.0.0.1:1/risk", retries=0), "a")
     assert words(called) == ["fallback"]
-    assert third.tallies["ip"].calls == {"no connection": 1}
+    assert third.counts["ip"].calls == {"no connection": 1}
 
 
 def test_a_lie_about_the_length_does_not_spoil_the_next_answer(party, ip):
@@ -222,7 +222,7 @@ def test_a_lie_about_the_length_does_not_spoil_the_next_answer(party, ip):
 
 def _get(features, columns):
     async def run():
-        third = ThirdParty([features])
+        third = ThirdPartyFetcher([features])
         try:
             return await third.get(columns, 1)
         finally:

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from headwater.serving.third_party.fetcher import ThirdParty
-from headwater.serving.third_party.latency_budget import Deadline, LatencyLimit, Pace
+from headwater.serving.third_party.fetcher import ThirdPartyFetcher
+from headwater.serving.third_party.latency_budget import Deadline, DurationQuantile, LatencyLimit
 from tests.figures import figure
 from tests.serving.third_party.parties import hangs, says
 from tests.serving.third_party.test_fetcher import Clock
@@ -43,7 +43,7 @@ def test_a_deadline_counts_from_when_the_request_arrived():
 
 
 def test_the_pace_follows_what_is_measured():
-    pace = Pace()
+    pace = DurationQuantile()
     assert pace.worst(0.008) == 0.008
     pace.add(0.003)
     assert pace.worst(0.008) == 0.008, "one is no measure"
@@ -57,7 +57,7 @@ def test_the_pace_follows_what_is_measured():
     for _ in range(512):
         pace.add(0.003)
     assert pace.worst(0.008) == 0.003, "what is long ago is forgotten"
-    rng, pace = np.random.default_rng(0), Pace()
+    rng, pace = np.random.default_rng(0), DurationQuantile()
     times = rng.gamma(4, 0.001, 2_000)
     late = 0
     for seconds in times:
@@ -115,13 +115,13 @@ def works(seconds):
 
 
 def requests(features, count, *, limit, work):
-    """Of some requests that ask for features and then work, the seconds that each took; the ThirdParty; and how late the machine is.
+    """Of some requests that ask for features and then work, the seconds that each took; the ThirdPartyFetcher; and how late the machine is.
 
     That is, before each request, by how much a sleep of 5 ms and as much work exceed their time.
     """
 
     async def run():
-        third = ThirdParty(features)
+        third = ThirdPartyFetcher(features)
         took, late = [], []
         try:
             for number in range(count):
@@ -153,7 +153,7 @@ def test_an_answer_comes_in_time_although_a_third_party_hangs(party, ip):
         f"a third party that hangs, budget 80 ms, 5 ms of work after it: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {limit.late} of {len(took)} late; "
         f"the machine itself wakes up late by {np.quantile(machine, 0.99) * 1000:.1f} ms (p99)"
     )
-    assert limit.cut_off == len(took) == third.tallies["ip"].rows["fallback: cut off"]
+    assert limit.cut_off == len(took) == third.counts["ip"].rows["fallback: cut off"]
     assert np.quantile(took, 0.9) <= BUDGET + np.quantile(machine, 0.9), "the rest had no time left"
     assert p50 >= 38, "less than half of the budget was left to third parties"
 
@@ -171,7 +171,7 @@ def test_what_is_asked_and_kept_costs_little(party, ip):
     party.behaviour = says({"score": 0.5})
 
     async def run():
-        third = ThirdParty([ip(cache="1h")])
+        third = ThirdPartyFetcher([ip(cache="1h")])
         took = {"fetched": [], "kept": []}
         try:
             for again in ("fetched", "kept"):
@@ -181,7 +181,7 @@ def test_what_is_asked_and_kept_costs_little(party, ip):
                     took[again].append(time.perf_counter() - start)
         finally:
             await third.close()
-        return {name: float(np.median(seconds)) * 1e6 for name, seconds in took.items()}, third.tallies["ip"].rows
+        return {name: float(np.median(seconds)) * 1e6 for name, seconds in took.items()}, third.counts["ip"].rows
 
     found, rows = asyncio.run(run())
     figure(f"one row: fetched {found['fetched']:.0f} us (with the server on the same cores), kept {found['kept']:.0f} us")

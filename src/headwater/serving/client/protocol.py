@@ -134,9 +134,9 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
 def failure(reply: Reply) -> HeadwaterError:
     """The error of a response."""
     try:
-        body = msgspec.json.decode(reply.body, type=_Said)
+        body = msgspec.json.decode(reply.body, type=_ErrorBody)
     except msgspec.DecodeError:  # a proxy's page
-        body = _Said(f"the service responded with status {reply.status}")
+        body = _ErrorBody(f"the service responded with status {reply.status}")
     number = body.request_id or reply.headers.get("x-request-id")
     kind = _KINDS.get(body.kind or "", _STATUSES.get(reply.status, HeadwaterError))
     error = kind(body.error)
@@ -215,7 +215,7 @@ def health() -> Call[Health]:
     return Call("GET", "/readyz", read, good=(200, 503))
 
 
-class _Said(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     error: str
     request_id: str | None = None
     kind: str | None = None

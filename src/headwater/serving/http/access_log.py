@@ -16,7 +16,7 @@ _AT_ONCE: Final = 4096  # bytes; all but names are ASCII
 _MOST: Final = 100_000  # lines that wait for a slow reader
 
 
-class Line(NamedTuple):
+class AccessLine(NamedTuple):
     """A line of the log. at: time of the response, microseconds. failed: class and code location of an unexpected error."""
 
     at: int
@@ -39,14 +39,14 @@ class RequestLog:
 
     def __init__(self, out: TextIO | None, *, sample: float = 1.0) -> None:
         self._out, self._step, self._owed = out, sample, 0.0
-        self._lines: deque[Line] = deque()
+        self._lines: deque[AccessLine] = deque()
         self.dropped = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
         if out is not None:
             self._thread.start()
 
-    def put(self, line: Line) -> None:
+    def put(self, line: AccessLine) -> None:
         """Add a line, unless the sample leaves it out."""
         if self._out is None:
             return
@@ -95,7 +95,7 @@ def _parts(texts: Iterable[str]) -> Iterator[str]:
     yield "".join(held)
 
 
-def _text(line: Line) -> str:
+def _text(line: AccessLine) -> str:
     """The line as JSON; ids, routes and names have no character that JSON escapes."""
     name = f',"name":"{line.name}"' if line.name else ""
     failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""

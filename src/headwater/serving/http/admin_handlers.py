@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from headwater.serving.http.auth import Access
-    from headwater.serving.http.readiness_probe import Readiness
+    from headwater.serving.http.readiness_probe import ReadinessProbe
     from headwater.serving.http.route import Route
     from headwater.serving.service import Service
 
@@ -29,7 +29,7 @@ class ServiceApp(Protocol):
 
     service: Service
     access: Access
-    readiness: Readiness
+    readiness: ReadinessProbe
     others: Callable[[], list[str]]
     metrics: Callable[[], Awaitable[bytes]]
 

@@ -7,45 +7,60 @@ from typing import Final
 
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
-from headwater.serving.http.access_log import Line, RequestLog
-from headwater.serving.http.handlers import Ready, Said
-from headwater.serving.metrics.request_metrics import Numbers, RouteNumbers
-from headwater.serving.serving_log_writer import Recorder
+from headwater.serving.http.access_log import AccessLine, RequestLog
+from headwater.serving.http.handlers import HandlerResult, ParsedRequest
+from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
+from headwater.serving.serving_log_writer import ServingLogWriter
 
 _MOST: Final = 64  # requests in a batch
 _LATEST: Final = 0.05  # seconds until an incomplete batch is processed
 
 
-class Call:
+class RequestContext:
     """The state of one request, from its arrival to its records in metrics and logs.
 
     id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of its route. failed: class and code
     location of an unexpected error. ended: time of the response on the monotonic clock. Of prediction routes: request time `t` and level.
     """
 
-    __slots__ = ("ended", "failed", "id", "kind", "level", "name", "numbers", "ready", "route", "rows", "said", "seconds", "status", "t")
+    __slots__ = (
+        "ended",
+        "failed",
+        "id",
+        "kind",
+        "level",
+        "name",
+        "numbers",
+        "request",
+        "result",
+        "route",
+        "rows",
+        "seconds",
+        "status",
+        "t",
+    )
 
-    def __init__(self, number: bytes, numbers: RouteNumbers) -> None:
+    def __init__(self, number: bytes, numbers: RouteMetrics) -> None:
         self.id, self.numbers = number, numbers
         self.route = self.name = self.failed = ""
         self.status, self.rows, self.t = 200, 0, 0
         self.kind: Kind = "features"
         self.level: str | None = None
-        self.ready: Ready | None = None
-        self.said: Said | None = None
+        self.request: ParsedRequest | None = None
+        self.result: HandlerResult | None = None
         self.seconds = self.ended = 0.0
 
 
-class Ledger:
+class PostResponseQueue:
     """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time."""
 
-    def __init__(self, numbers: Numbers, log: RequestLog, recorder: Recorder | None) -> None:
+    def __init__(self, numbers: RequestMetrics, log: RequestLog, recorder: ServingLogWriter | None) -> None:
         self._log, self._recorder = log, recorder
-        self._waiting: list[Call] = []
+        self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
         numbers.before(self.settle)
 
-    def put(self, call: Call) -> None:
+    def put(self, call: RequestContext) -> None:
         """Add a request that has been answered."""
         self._waiting.append(call)
         if len(self._waiting) >= _MOST:
@@ -61,14 +76,14 @@ class Ledger:
         waiting, self._waiting = self._waiting, []
         now, ended = clock.now_micros(), clock.stopwatch()
         for call in waiting:
-            result, number = call.said, call.id.decode("ascii")
+            result, number = call.result, call.id.decode("ascii")
             if result is not None:
                 call.numbers.answer(result)
-                if self._recorder is not None and call.ready is not None:
-                    self._recorder.put(call.kind, call.name, call.level, number, call.t, call.ready, result, call.seconds)
+                if self._recorder is not None and call.request is not None:
+                    self._recorder.put(call.kind, call.name, call.level, number, call.t, call.request, result, call.seconds)
             call.numbers.request(call.status, call.seconds)
             at = now - round((ended - call.ended) * 1e6)
-            self._log.put(Line(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+            self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
 
     def close(self) -> None:
         """Record all that wait, and write the log."""

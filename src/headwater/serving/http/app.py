@@ -16,26 +16,26 @@ from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import Kind
 from headwater.serving.http import handlers
 from headwater.serving.http.access_log import RequestLog
-from headwater.serving.http.after_response import Call, Ledger
+from headwater.serving.http.after_response import PostResponseQueue, RequestContext
 from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
-from headwater.serving.http.body import BodyBudget, Clock, read_body
-from headwater.serving.http.error_responses import CLIENT_GONE, answered
+from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
+from headwater.serving.http.error_responses import CLIENT_GONE, error_response
 from headwater.serving.http.event_proxy import Forwarder
-from headwater.serving.http.handlers import Ready, Said
-from headwater.serving.http.readiness_probe import Readiness
+from headwater.serving.http.handlers import HandlerResult, ParsedRequest
+from headwater.serving.http.readiness_probe import ReadinessProbe
 from headwater.serving.http.request_schema import parser
 from headwater.serving.http.route import Route
 from headwater.serving.http.routes import ROUTES
-from headwater.serving.http.worker_pool import DEADLINE, Lanes, ModelLoads
-from headwater.serving.metrics.request_metrics import Numbers, RouteNumbers
-from headwater.serving.process.periodic import Repeated
+from headwater.serving.http.worker_pool import DEADLINE, ModelLoads, WorkerPool
+from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
+from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.service import Service
-from headwater.serving.serving_log_writer import Recorder
+from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.third_party.fetcher import OnAnswer
 from headwater.serving.third_party.latency_budget import Deadline
-from headwater.serving.third_party.third_party_clients import Parties, beside
+from headwater.serving.third_party.third_party_clients import ThirdPartyClients, third_party_values
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class _Bound(NamedTuple):
     name: str
     decode: Callable[[bytes], Any]
     page: Asgi | None
-    numbers: RouteNumbers
+    numbers: RouteMetrics
     waits: bool  # calls third parties, or a store across the network
     kind: Kind
 
@@ -85,23 +85,23 @@ class App:
         routes: tuple[Route, ...] = ROUTES,
         forward_to: Collection[str] = (),
     ) -> None:
-        self.service, self.routes, self.numbers = service, routes, Numbers()
-        self.parties = Parties(service.project, on_answer=on_answer)
-        self.numbers.also(self.parties.collect)
+        self.service, self.routes, self.numbers = service, routes, RequestMetrics()
+        self.third_parties = ThirdPartyClients(service.project, on_answer=on_answer)
+        self.numbers.also(self.third_parties.collect)
         self.access = Access(tokens)
         self.others: Callable[[], list[str]] = list
         self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
-        self.beat, self.readiness, self.repeated = _nothing, Readiness(service), Repeated()
+        self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
         self.numbers.also(self.repeated.collect)
-        recorder = None if served is None else Recorder(served, service)
+        recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
         self._now = now
-        self._ledger = Ledger(self.numbers, log or RequestLog(None), recorder)
+        self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder)
         self._paths = _bound(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
-        self._lanes, self._loads = Lanes(service), ModelLoads(service)
-        self._reading, self._bodies = Clock(), BodyBudget()
+        self._lanes, self._loads = WorkerPool(service), ModelLoads(service)
+        self._reading, self._bodies = BodyTimeouts(), BodyBudget()
         self._refreshing: list[asyncio.Task[None]] | None = None
         self._forwarder = Forwarder(service.store, forward_to)
         self._ids = RequestIds()
@@ -118,7 +118,7 @@ class App:
             ]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         number = self._ids.of(headers)
-        call = Call(number, self._lost_numbers)
+        call = RequestContext(number, self._lost_numbers)
         data = b""
         try:
             bound = self._allowed(scope, headers, call)
@@ -137,14 +137,14 @@ class App:
                     more.append((b"retry-after", b"%d" % result.again))
                 await send({"type": "http.response.start", "status": result.status, "headers": more})
                 await send({"type": "http.response.body", "body": result.body})
-                call.said = result
+                call.result = result
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
             await self._refuse(send, error, call)
         finally:
             self._bodies.give(len(data))
         call.ended = clock.stopwatch()
         call.seconds = call.ended - begin
-        self._ledger.put(call)
+        self._post_response.put(call)
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may see details such as reasons."""
@@ -160,8 +160,8 @@ class App:
         self._lanes.close()
         self._loads.close()
         await self._forwarder.close()
-        await self.parties.close()
-        self._ledger.close()
+        await self.third_parties.close()
+        self._post_response.close()
 
     async def _refresh(self) -> None:
         """Load new versions of models."""
@@ -174,7 +174,7 @@ class App:
     async def _own_metrics(self) -> bytes:
         return self.numbers.text()
 
-    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: Call) -> _Bound:
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> _Bound:
         """The route of a request, after the check of its token.
 
         Raises:
@@ -195,7 +195,7 @@ class App:
             raise self._lost(scope["method"], scope["path"])
         return bound
 
-    def _near(self, bound: _Bound, body: Any, call: Call) -> Said | None:  # noqa: ANN401 (as the route says)
+    def _near(self, bound: _Bound, body: Any, call: RequestContext) -> HandlerResult | None:  # noqa: ANN401 (as the route says)
         """The result computed on the event loop; None where it needs a thread, the network or a model load."""
         route = bound.route
         if bound.waits or route.read is None or route.answer is None or handlers.size(body) > _INLINE:
@@ -204,10 +204,10 @@ class App:
             return None
         t = call.t = self._now()
         call.level = body.level
-        ready = call.ready = route.read(self.service, bound.name, body, t)
+        ready = call.request = route.read(self.service, bound.name, body, t)
         return route.answer(self.service, bound.name, body, t, ready, None)
 
-    async def _far(self, bound: _Bound, body: Any, call: Call, begin: float) -> Said:  # noqa: ANN401 (as the route says)
+    async def _far(self, bound: _Bound, body: Any, call: RequestContext, begin: float) -> HandlerResult:  # noqa: ANN401 (as the route says)
         """The result computed in worker threads, with calls of third parties."""
         route, name = bound.route, bound.name
         if route.takes is not None:
@@ -218,7 +218,7 @@ class App:
         assert answers is not None
         t = call.t = self._now()
         call.level = body.level
-        limit = self.parties.limits.get(name)
+        limit = self.third_parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
         until = begin + (DEADLINE if due.budget is None else due.budget)
         if bound.kind != "features" and not self.service.is_loaded(name, body.level):
@@ -226,18 +226,18 @@ class App:
         far = handlers.size(body) > _INLINE or self.service.store.partitioned
         run = partial(self._lanes.run, until=until) if far else self._here
 
-        def begun(service: Service) -> tuple[Ready, Said | None]:
+        def begun(service: Service) -> tuple[ParsedRequest, HandlerResult | None]:
             ready = reads(service, name, body, t)
-            return ready, None if self.parties.asks(ready.service) else answers(service, name, body, t, ready, None)
+            return ready, None if self.third_parties.asks(ready.service) else answers(service, name, body, t, ready, None)
 
         ready, result = await run(begun)
-        call.ready = ready
+        call.request = ready
         if result is not None:
             return result
         due.lap("request")
-        called = await self.parties.ask(ready.service, ready.told(), ready.height, t=t, limit=limit, due=due)
+        called = await self.third_parties.ask(ready.service, ready.as_columns(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
-        third_party = beside(called, due.stages["third party"])
+        third_party = third_party_values(called, due.stages["third party"])
         result = await run(lambda service: answers(service, name, body, t, ready, third_party))
         due.lap("answer")
         if limit is not None:
@@ -247,10 +247,10 @@ class App:
     async def _here(self, work: Callable[[Service], T]) -> T:
         return work(self.service)
 
-    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> Said:
+    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> HandlerResult:
         """The response of the ingestion process."""
         status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
-        return Said(body, 0, status=status, again=again)
+        return HandlerResult(body, 0, status=status, again=again)
 
     async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
         """Run a page's handler; the status of its response."""
@@ -267,9 +267,9 @@ class App:
         await page(scope, read, sent)
         return status
 
-    async def _refuse(self, send: Send, error: Exception, call: Call) -> None:
+    async def _refuse(self, send: Send, error: Exception, call: RequestContext) -> None:
         """Send the response for an error."""
-        status, headers, body, call.failed = answered(error, call.id)
+        status, headers, body, call.failed = error_response(error, call.id)
         call.status = status
         if status == CLIENT_GONE:
             return
@@ -292,14 +292,14 @@ def _nothing() -> None:
     """The periodic hook of a service with one process."""
 
 
-def _bound(service: Service, routes: tuple[Route, ...], numbers: Numbers) -> dict[tuple[str, str], _Bound]:
+def _bound(service: Service, routes: tuple[Route, ...], numbers: RequestMetrics) -> dict[tuple[str, str], _Bound]:
     """Routes by method and path."""
     with_third_parties = {
         name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)
     }
     routes_by_path: dict[tuple[str, str], _Bound] = {}
     for route in routes:
-        decode = parser(Any if route.asked is None else route.asked)
+        decode = parser(Any if route.body is None else route.body)
         page = None if route.page is None else request_response(route.page)
         for name in [""] if route.names is None else route.names(service):
             routes_by_path[route.method, route.begin + name] = _Bound(

@@ -43,7 +43,7 @@ class BodyBudget:
         self.used -= size
 
 
-class Clock:
+class BodyTimeouts:
     """Cancels reads that take too long: checked once a second, so that a fast read costs nearly nothing."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
@@ -88,7 +88,7 @@ class Clock:
             self._watch = self._loop.call_later(min(1.0, self._seconds / 4), self._look)
 
 
-async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: Clock, budget: BodyBudget, largest: int = LARGEST) -> bytes:
+async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: BodyTimeouts, budget: BodyBudget, largest: int = LARGEST) -> bytes:
     """The body of a request; the caller returns its size to the budget after the response.
 
     Raises:

@@ -48,7 +48,7 @@ def _open_files() -> int:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """Limits of client connections and request headers.
 
     connections: open ones, at most the process's limit of open files; beyond it, those idle for longest are closed.
@@ -74,7 +74,7 @@ class Connections(ServerState):
     waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self.limits, self.leaving = limits, False
         self.most = min(limits.connections, max(_open_files() - _OTHER_FILES, _OTHER_FILES))
@@ -98,7 +98,7 @@ class Connections(ServerState):
             connection.shutdown()
 
 
-class _Answering(RequestResponseCycle):
+class _ResponseCycle(RequestResponseCycle):
     """The response to a request; header and body are written together where the body is one message."""
 
     _start: ASGISendEvent | None = None
@@ -248,7 +248,7 @@ class Connection(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["http_version"] = version
         before = self.cycle
-        self.cycle = _Answering(
+        self.cycle = _ResponseCycle(
             scope=scope,
             transport=self.transport,
             flow=self.flow,

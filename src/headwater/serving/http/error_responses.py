@@ -27,7 +27,7 @@ CLIENT_GONE: Final = 499
 _LONGEST: Final = 2_000  # characters of an error message, which may quote what a client sent
 
 
-def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
+def status_and_message(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
     """Status, message and extra headers for an error."""
     match error:
         case Denied():
@@ -51,7 +51,7 @@ def told(error: Exception) -> tuple[int, str, list[tuple[bytes, bytes]]]:
             return 500, "", []
 
 
-class Answer(NamedTuple):
+class AsgiResponse(NamedTuple):
     """A response. failed: for status 500, class and code location of the error, for the log only."""
 
     status: int
@@ -60,9 +60,9 @@ class Answer(NamedTuple):
     failed: str
 
 
-def answered(error: Exception, request_id: bytes) -> Answer:
+def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
     """The response for an error: the message of a client error; for any other, only the request id."""
-    status, message, more = told(error)
+    status, message, more = status_and_message(error)
     message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
     failed = ""
     if status == 500:
@@ -73,7 +73,7 @@ def answered(error: Exception, request_id: bytes) -> Answer:
         content["kind"] = type(error).__name__
     body = msgspec.json.encode(content)
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
-    return Answer(status, headers, body, failed)
+    return AsgiResponse(status, headers, body, failed)
 
 
 def where(error: Exception) -> str:

@@ -23,8 +23,8 @@ from headwater.ingestion.sources.http_inbox import Inbox, Settled
 from headwater.online_stores import keyspace
 from headwater.serving.http.asgi import JSON, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http.auth import Access, Denied, is_loopback
-from headwater.serving.http.body import BodyBudget, Clock, read_body
-from headwater.serving.http.error_responses import CLIENT_GONE, Answer, answered
+from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
+from headwater.serving.http.error_responses import CLIENT_GONE, AsgiResponse, error_response
 from headwater.serving.process.uvicorn_server import serving
 
 ROUTE: Final = "/v1/events/"
@@ -49,7 +49,7 @@ class Receiver:
 
     def __init__(self, inboxes: Mapping[str, Inbox], secret: bytes, access: Access | None) -> None:
         self._inboxes, self._secret, self._access = inboxes, secret, access
-        self._reading, self._bodies = Clock(), BodyBudget()
+        self._reading, self._bodies = BodyTimeouts(), BodyBudget()
         self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
@@ -65,9 +65,9 @@ class Receiver:
             data = await read_body(read, headers, self._reading, self._bodies)
             status, body = await _taken(inbox, key, data)
             response_headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", number)]
-            answer = Answer(status, response_headers, body, "")
+            answer = AsgiResponse(status, response_headers, body, "")
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
-            answer = answered(error, number)
+            answer = error_response(error, number)
             if answer.failed:
                 _LOG.error("request %s failed: %s", number.decode(), answer.failed)
         finally:
@@ -124,7 +124,7 @@ async def _taken(inbox: Inbox, key: str | None, data: bytes) -> tuple[int, bytes
         settled = await asyncio.wrap_future(inbox.put(payloads, key))
     except UsageError as error:
         raise Refused(400, str(error)) from error
-    return (422 if len(settled.reasons) == len(payloads) else 200), msgspec.json.encode(told(settled))
+    return (422 if len(settled.reasons) == len(payloads) else 200), msgspec.json.encode(event_outcomes(settled))
 
 
 def source_of(scope: Scope) -> str:
@@ -167,7 +167,7 @@ def split(data: bytes) -> list[bytes]:
     return events
 
 
-def told(settled: Settled) -> dict[str, object]:
+def event_outcomes(settled: Settled) -> dict[str, object]:
     """The outcomes of a request's events, as the body of the response."""
     count = np.bincount(settled.fates, minlength=REFUSED + 1).tolist()
     refused: Sequence[Mapping[str, object]] = [{"index": n, "reason": why} for n, why in sorted(settled.reasons.items())]

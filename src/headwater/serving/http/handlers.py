@@ -13,15 +13,15 @@ from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.predictor import BatchPrediction, Predicted, ThirdPartyValues, read_many, read_one
 from headwater.online.ranker import Order, Proposed
 from headwater.serving.endpoints import propose
-from headwater.serving.http.request_schema import AnyAsked, Asked, AskedPrediction, AskedRanking, Reader, Row
-from headwater.serving.http.response_encoder import FeatureWriter, encode, moment_text, predicted, timing
+from headwater.serving.http.request_schema import AnyRequest, FeaturesRequest, PredictionRequest, RankingRequest, Reader, Row
+from headwater.serving.http.response_encoder import ResponseEncoder, encode, moment_text, predicted, timing
 from headwater.serving.service import Service
 
 MOST_ROWS = 10_000
 """Rows in one request."""
 
 
-class Ready(NamedTuple):
+class ParsedRequest(NamedTuple):
     """A parsed request.
 
     service: the feature service to read; empty for none. row: of a request for one row; else `columns`, with `height` rows.
@@ -34,12 +34,12 @@ class Ready(NamedTuple):
     height: int
     proposed: Proposed | None = None
 
-    def told(self) -> Mapping[str, Sequence[object]]:
+    def as_columns(self) -> Mapping[str, Sequence[object]]:
         """The request as columns."""
         return self.columns if self.row is None else {name: [value] for name, value in self.row.items()}
 
 
-class Said(NamedTuple):
+class HandlerResult(NamedTuple):
     """The result of a handler: response body, number of rows, and details for metrics and logs.
 
     features: of one row or many. predicted: the predictions. version: of the model. stages: seconds by stage. again: Retry-After,
@@ -48,7 +48,7 @@ class Said(NamedTuple):
 
     body: bytes
     rows: int
-    found: FeatureVector | FeatureVectors | None = None
+    features: FeatureVector | FeatureVectors | None = None
     predicted: Sequence[Predicted] = ()
     version: str | None = None
     stages: Mapping[str, float] = {}
@@ -58,13 +58,13 @@ class Said(NamedTuple):
     order: Order | None = None
 
 
-def size(body: AnyAsked) -> int:
+def size(body: AnyRequest) -> int:
     """The number of rows of a request.
 
     Raises:
         DataError: no rows, too many, or rows in two forms; or columns of different lengths.
     """
-    if isinstance(body, AskedRanking):
+    if isinstance(body, RankingRequest):
         return _checked(1 if body.candidates is None else len(body.candidates), "candidates")
     forms = (body.row is not UNSET) + (body.rows is not UNSET) + (body.columns is not UNSET)
     if forms != 1:
@@ -79,12 +79,14 @@ def size(body: AnyAsked) -> int:
     return 1
 
 
-def read_features(service: Service, name: str, body: Asked, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
+def read_features(service: Service, name: str, body: FeaturesRequest, t: int) -> ParsedRequest:  # noqa: ARG001 (as `Work`)
     """Parse the rows of `POST /v1/features/{service}`."""
     return _ready(service.open(name, body.level).reader, name, body)
 
 
-def features(service: Service, name: str, body: Asked, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
+def features(
+    service: Service, name: str, body: FeaturesRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+) -> HandlerResult:
     """`POST /v1/features/{service}`."""
     begin = clock.stopwatch()
     online, _, writer = service.open(name, body.level)
@@ -93,24 +95,26 @@ def features(service: Service, name: str, body: Asked, t: int, request: Ready, b
         read = clock.stopwatch()
         versioned = answer if beside is None else answer._replace(moments=writer.moments(answer.moments, beside, t))
         content = writer.compact(versioned, t) if body.compact else writer.one(versioned, t)
-        return Said(content, 1, answer, stages=_stages(begin, read, beside))
+        return HandlerResult(content, 1, answer, stages=_stages(begin, read, beside))
     answers = read_many(online, request.columns, t, beside)
     read = clock.stopwatch()
     form = writer.compact_many if body.compact else writer.columns if body.rows is UNSET else writer.rows
     content = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
-    return Said(content, request.height, answers, stages=_stages(begin, read, beside))
+    return HandlerResult(content, request.height, answers, stages=_stages(begin, read, beside))
 
 
-def read_prediction(service: Service, name: str, body: AskedPrediction, t: int) -> Ready:  # noqa: ARG001 (as `Work`)
+def read_prediction(service: Service, name: str, body: PredictionRequest, t: int) -> ParsedRequest:  # noqa: ARG001 (as `Work`)
     """Parse the rows of `POST /v1/predict/{model}`."""
-    side = service.side(name, body.level)
-    ahead = side.ahead is not None and not side.ahead.scoring.on_request
-    return _ready(side.reader, "" if ahead else side.predictor.model.features.name, body)
+    variant = service.variant(name, body.level)
+    ahead = variant.ahead is not None and not variant.ahead.scoring.on_request
+    return _ready(variant.reader, "" if ahead else variant.predictor.model.features.name, body)
 
 
-def predict(service: Service, name: str, body: AskedPrediction, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
+def predict(
+    service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
-    predictor, _, _, writer = service.side(name, body.level)
+    predictor, _, _, writer = service.variant(name, body.level)
     if request.row is not None:
         prediction, answer, stages, version = predictor.one(request.row, t=t, beside=beside)
         feature_json = b""
@@ -122,24 +126,26 @@ def predict(service: Service, name: str, body: AskedPrediction, t: int, request:
             feature_json,
             _tail(body, stages),
         )
-        return Said(content, 1, answer, (prediction,), version, stages)
+        return HandlerResult(content, 1, answer, (prediction,), version, stages)
     many = predictor.many(request.columns, t=t, beside=beside)
     predictions = b",".join(
         _parts(writer, many, beside, t) if body.features else [predicted(prediction) + b"}" for prediction in many.predicted]
     )
     content = b'%b,"predictions":[%b]%b' % (_head(name, many.version, body.level, t), predictions, _tail(body, many.stages))
-    return Said(content, len(many.predicted), many.features, many.predicted, many.version, many.stages, of=many.rows)
+    return HandlerResult(content, len(many.predicted), many.features, many.predicted, many.version, many.stages, of=many.rows)
 
 
-def read_ranking(service: Service, name: str, body: AskedRanking, t: int) -> Ready:
+def read_ranking(service: Service, name: str, body: RankingRequest, t: int) -> ParsedRequest:
     """Parse `POST /v1/rank/{model}`, and retrieve the candidates."""
     ranker = service.ranker(name, body.level)
-    of, reader = ranker.predictor.model.features.name, service.side(name, body.level).reader
+    of, reader = ranker.predictor.model.features.name, service.variant(name, body.level).reader
     proposed = propose(ranker, reader, body.row, body.candidates, t)
-    return Ready("" if proposed.order is not None else of, None, proposed.columns, proposed.height, proposed)
+    return ParsedRequest("" if proposed.order is not None else of, None, proposed.columns, proposed.height, proposed)
 
 
-def rank(service: Service, name: str, body: AskedRanking, t: int, request: Ready, beside: ThirdPartyValues | None) -> Said:
+def rank(
+    service: Service, name: str, body: RankingRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+) -> HandlerResult:
     """`POST /v1/rank/{model}`."""
     assert request.proposed is not None
     ranker = service.ranker(name, body.level)
@@ -147,31 +153,33 @@ def rank(service: Service, name: str, body: AskedRanking, t: int, request: Ready
     answers = order.features
     item_jsons = [b'{"item":%b,"score":%b' % (encode(item), encode(prediction.value)) for item, prediction in order.items]
     if body.features and answers is not None:
-        writer = service.side(name, body.level).writer
+        writer = service.variant(name, body.level).writer
         item_jsons = [
             b'%b,"features":%b' % (item_json, row) for item_json, row in zip(item_jsons, _rows(writer, answers, beside, t), strict=True)
         ]
     about = b'"how":"%b","age":%.6f,"candidates":%d' % (order.how.encode(), order.age, order.candidates)
     items = b",".join(item_json + b"}" for item_json in item_jsons)
     content = b'%b,%b,"items":[%b]%b' % (_head(name, order.version, body.level, t), about, items, _tail(body, order.stages))
-    return Said(content, order.candidates, answers, [prediction for _, prediction in order.items], order.version, order.stages, order=order)
+    return HandlerResult(
+        content, order.candidates, answers, [prediction for _, prediction in order.items], order.version, order.stages, order=order
+    )
 
 
-def outcomes(service: Service, name: str, body: Row | list[Row]) -> Said:
+def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResult:
     """`POST /v1/outcomes/{labels}`; the result is returned after the outcomes are on disk."""
     rows = [body] if isinstance(body, dict) else body
     _checked(len(rows), "outcomes")
     added = service.outcomes(name, rows)
     refused = [{"index": index, "reason": why} for index, why in added.refused]
     content = {"accepted": added.accepted, "copies": added.copies, "corrections": added.corrections, "refused": refused}
-    return Said(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
+    return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
 
 
-def _ready(reader: Reader, name: str, body: Asked | AskedPrediction) -> Ready:
+def _ready(reader: Reader, name: str, body: FeaturesRequest | PredictionRequest) -> ParsedRequest:
     if type(body.row) is dict:
-        return Ready(name, reader.row(body.row), {}, 1)
+        return ParsedRequest(name, reader.row(body.row), {}, 1)
     columns = reader.rows(cast("list[Row]", body.rows)) if body.columns is UNSET else reader.columns(body.columns)
-    return Ready(name, None, columns, len(next(iter(columns.values()))) if columns else size(body))
+    return ParsedRequest(name, None, columns, len(next(iter(columns.values()))) if columns else size(body))
 
 
 def _stages(begin: float, read: float, beside: ThirdPartyValues | None) -> dict[str, float]:
@@ -184,11 +192,11 @@ def _head(name: str, version: str, level: str | None, t: int) -> bytes:
     return b'{"model":%b,"version":%b,"level":%b,"at":"%b"' % (encode(name), encode(version), encode(level), moment_text(t).encode())
 
 
-def _tail(body: AskedPrediction | AskedRanking, stages: Mapping[str, float]) -> bytes:
+def _tail(body: PredictionRequest | RankingRequest, stages: Mapping[str, float]) -> bytes:
     return b',"timing":' + timing(stages) + b"}" if body.timing else b"}"
 
 
-def _parts(writer: FeatureWriter, many: BatchPrediction, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
+def _parts(writer: ResponseEncoder, many: BatchPrediction, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
     """Predictions with their features; precomputed ones have none."""
     feature_jsons = [b""] * len(many.predicted)
     if many.features is not None:
@@ -198,7 +206,7 @@ def _parts(writer: FeatureWriter, many: BatchPrediction, beside: ThirdPartyValue
     return [b"%b%b}" % (predicted(prediction), features) for prediction, features in zip(many.predicted, feature_jsons, strict=True)]
 
 
-def _rows(writer: FeatureWriter, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
+def _rows(writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
     """The features of each row, as JSON."""
     rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
     moments = writer.moments(answers.moments, beside, t)

@@ -11,7 +11,7 @@ from headwater.serving.service import Service
 _FRESH: Final = 1.0  # seconds for which a result is cached
 
 
-class Readiness:
+class ReadinessProbe:
     """The readiness of a service. Threads may share one.
 
     Args:

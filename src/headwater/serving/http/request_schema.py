@@ -20,7 +20,7 @@ Row = dict[str, Scalar]
 Columns = dict[str, list[Scalar]]
 
 
-class Asked(msgspec.Struct, forbid_unknown_fields=True):
+class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request for features, with one of `row`, `rows` and `columns`.
 
     level: one of the project's levels; None uses each view's own freshness. compact: arrays instead of an object a feature.
@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     compact: bool = False
 
 
-class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
+class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request for predictions. features: return the features of each prediction. timing: return the time of each stage."""
 
     row: Row | UnsetType = UNSET
@@ -44,7 +44,7 @@ class AskedPrediction(msgspec.Struct, forbid_unknown_fields=True):
     timing: bool = False
 
 
-class AskedRanking(msgspec.Struct, forbid_unknown_fields=True):
+class RankingRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request to rank candidates.
 
     row: the fields that all candidates share. candidates: items, or objects with the item and its own fields; None uses those that the
@@ -62,7 +62,7 @@ class AskedRanking(msgspec.Struct, forbid_unknown_fields=True):
 Rows = Row | list[Row]
 """One row, or several."""
 
-AnyAsked = Asked | AskedPrediction | AskedRanking
+AnyRequest = FeaturesRequest | PredictionRequest | RankingRequest
 
 
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
@@ -88,7 +88,7 @@ def parser(kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (as msgspec has
         DataError: it has another type; the message has the nearest field and the allowed form.
         msgspec.DecodeError, UnicodeDecodeError: it is not JSON.
 
-    >>> parser(Asked)(b'{"rows": {"user": 1}}')
+    >>> parser(FeaturesRequest)(b'{"rows": {"user": 1}}')
     Traceback (most recent call last):
     headwater.errors.DataError: Expected `array`, got `object` - at `$.rows`; give a list of rows, or one row as `row`
     """

@@ -38,7 +38,7 @@ def _second(second: int) -> str:
     return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class FeatureWriter:
+class ResponseEncoder:
     """Encodes the features of one service at one level.
 
     In full form, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
@@ -105,11 +105,16 @@ class FeatureWriter:
     def compact(self, answer: FeatureVector, t: int) -> bytes:
         """The features of one row, in compact form."""
         statuses = self._words.get(answer.statuses)
-        return self._compact % (t, statuses or self._told(answer.statuses), self._shared(answer.moments, t), encode(answer.values))
+        return self._compact % (
+            t,
+            statuses or self._encode_statuses(answer.statuses),
+            self._shared(answer.moments, t),
+            encode(answer.values),
+        )
 
     def compact_many(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in compact form: `values` and `statuses` have an array a feature."""
-        statuses = b"[" + b",".join(self._told(codes) for codes in answers.statuses) + b"]"
+        statuses = b"[" + b",".join(self._encode_statuses(codes) for codes in answers.statuses) + b"]"
         return self._compact % (t, statuses, self._shared(answers.moments, t), encode(answers.values))
 
     def _shared(self, moments: Sequence[ReadVersion], t: int) -> bytes:
@@ -123,7 +128,7 @@ class FeatureWriter:
             parts.append(name + text)
         return b",".join(parts)
 
-    def _told(self, statuses: bytes) -> bytes:
+    def _encode_statuses(self, statuses: bytes) -> bytes:
         """Statuses as an array of names; frequent patterns are cached."""
         words = self._words.get(statuses)
         if words is None:

@@ -11,16 +11,16 @@ from starlette.responses import Response
 
 from headwater.online.predictor import ThirdPartyValues
 from headwater.serving.http.auth import Scope
-from headwater.serving.http.handlers import Ready, Said
+from headwater.serving.http.handlers import HandlerResult, ParsedRequest
 from headwater.serving.service import Service
 
-Read: TypeAlias = Callable[[Service, str, Any, int], Ready]
+Read: TypeAlias = Callable[[Service, str, Any, int], ParsedRequest]
 
 
-Answer: TypeAlias = Callable[[Service, str, Any, int, Ready, ThirdPartyValues | None], Said]
+Answer: TypeAlias = Callable[[Service, str, Any, int, ParsedRequest, ThirdPartyValues | None], HandlerResult]
 
 
-Take: TypeAlias = Callable[[Service, str, Any], Said]
+Take: TypeAlias = Callable[[Service, str, Any], HandlerResult]
 
 
 Page: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -40,7 +40,7 @@ class Route:
     scope: Scope | None
     summary: str
     names: Callable[[Service], Iterable[str]] | None = None
-    asked: Any = None
+    body: Any = None
     read: Read | None = None
     answer: Answer | None = None
     page: Page | None = None

@@ -7,7 +7,7 @@ from typing import Final
 
 from headwater.definitions.streams import Pushed
 from headwater.serving.http import admin_handlers, handlers
-from headwater.serving.http.request_schema import Asked, AskedPrediction, AskedRanking, Rows
+from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Rows
 from headwater.serving.http.route import Route
 from headwater.serving.service import Service
 
@@ -44,7 +44,7 @@ ROUTES: Final = (
         "read",
         "Features of one row or several",
         services,
-        Asked,
+        FeaturesRequest,
         handlers.read_features,
         handlers.features,
     ),
@@ -54,7 +54,7 @@ ROUTES: Final = (
         "predict",
         "Predictions for one row or several",
         models,
-        AskedPrediction,
+        PredictionRequest,
         handlers.read_prediction,
         handlers.predict,
     ),
@@ -64,7 +64,7 @@ ROUTES: Final = (
         "predict",
         "The best candidates of a request",
         rankings,
-        AskedRanking,
+        RankingRequest,
         handlers.read_ranking,
         handlers.rank,
     ),

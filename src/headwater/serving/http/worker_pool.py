@@ -14,7 +14,7 @@ from headwater.errors import HeadwaterError, StoreError
 from headwater.online_stores.redis.commands import UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.service import Service
-from headwater.serving.third_party.circuit_breaker import Breaker
+from headwater.serving.third_party.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _LANES: Final = 8  # threads
 _PAUSE: Final = 1.0  # seconds until a store that does not respond is tried again
 
 
-class Lanes:
+class WorkerPool:
     """Threads for requests with many rows, or with a store across the network.
 
     Args:
@@ -41,7 +41,7 @@ class Lanes:
         self._idle = lanes
         self._most, self._waiters = waiting, deque[asyncio.Future[None]]()
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
-        self._breaker = Breaker(_PAUSE if self._remote else None)
+        self._breaker = CircuitBreaker(_PAUSE if self._remote else None)
 
     async def run(self, work: Callable[[Service], T], *, until: float) -> T:
         """Run `work` with the service in a thread, and return its result.
@@ -91,9 +91,9 @@ class Lanes:
             raise
         finally:
             if answered is None:
-                self._breaker.untold()
+                self._breaker.release()
             else:
-                self._breaker.told(succeeded=answered)
+                self._breaker.record(succeeded=answered)
         return result
 
     async def _turn(self, until: float) -> None:

@@ -50,7 +50,7 @@ class JobMetrics:
             self._at.labels(done.name).set(clock.now_micros() / 1e6)
 
 
-class Metrics:
+class IngestMetrics:
     """The metrics of ingestion in one process; `committed` is an `OnCommit`."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Metrics:
         self._partitions[source.name] = set(lag)
 
     @contextmanager
-    def served(self, port: int) -> Iterator[Metrics]:
+    def served(self, port: int) -> Iterator[IngestMetrics]:
         """Serve the metrics at 127.0.0.1 while the context lasts.
 
         Raises:

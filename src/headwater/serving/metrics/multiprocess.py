@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from headwater import clock
 from headwater.serving.http.asgi import Refused
 from headwater.serving.metrics.process_metrics import families
-from headwater.serving.process.supervisor_link import Leash, Told
+from headwater.serving.process.supervisor_link import ChildMessage, SupervisorLink
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -18,7 +18,7 @@ _EVERY: Final = 2.0  # seconds
 _PATIENCE: Final = 5.0  # seconds to wait for the supervisor
 
 
-class SharedNumbers:
+class MultiprocessMetrics:
     """Metrics of a worker process and, through the supervisor, of all processes.
 
     Args:
@@ -26,8 +26,8 @@ class SharedNumbers:
         own: returns the metrics of this process; called on its event loop.
     """
 
-    def __init__(self, leash: Leash, own: Callable[[], Iterable[Metric]]) -> None:
-        self._leash, self._own = leash, own
+    def __init__(self, link: SupervisorLink, own: Callable[[], Iterable[Metric]]) -> None:
+        self._link, self._own = link, own
         self._sent = 0.0
 
     def beat(self) -> None:
@@ -37,7 +37,7 @@ class SharedNumbers:
 
     def send(self) -> None:
         """Send the current metrics to the supervisor."""
-        self._leash.tell(Told(metrics=families(self._own())))
+        self._link.tell(ChildMessage(metrics=families(self._own())))
         self._sent = clock.stopwatch()
 
     async def text(self) -> bytes:
@@ -48,6 +48,6 @@ class SharedNumbers:
         """
         self.send()
         try:
-            return (await asyncio.wait_for(asyncio.wrap_future(self._leash.scrape()), _PATIENCE)).encode()
+            return (await asyncio.wait_for(asyncio.wrap_future(self._link.scrape()), _PATIENCE)).encode()
         except TimeoutError:
             raise Refused(503, f"the supervisor did not return metrics within {_PATIENCE:.0f} s", again=5) from None

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 _COUNTED: Final = frozenset(("counter", "histogram", "summary"))
 
 
-class Value(msgspec.Struct, array_like=True):
+class SampleValue(msgspec.Struct, array_like=True):
     """A sample of a metric: its name, labels and number."""
 
     name: str
@@ -20,44 +20,44 @@ class Value(msgspec.Struct, array_like=True):
     value: float
 
 
-class Family(msgspec.Struct, array_like=True):
+class MetricValues(msgspec.Struct, array_like=True):
     """A metric with all its samples."""
 
     name: str
     documentation: str
     type: str
-    values: list[Value]
+    values: list[SampleValue]
 
 
-def families(metrics: Iterable[Metric]) -> list[Family]:
+def families(metrics: Iterable[Metric]) -> list[MetricValues]:
     """Metrics of prometheus_client in the form sent to another process, without `_created` samples."""
     return [
-        Family(
+        MetricValues(
             metric.name,
             metric.documentation,
             metric.type,
-            [Value(s.name, s.labels, s.value) for s in metric.samples if not s.name.endswith("_created")],
+            [SampleValue(s.name, s.labels, s.value) for s in metric.samples if not s.name.endswith("_created")],
         )
         for metric in metrics
     ]
 
 
-class _Place:
+class _ProcessGroup:
     """Metrics of the processes of one name: the sum of ended ones, and those running, by process id."""
 
     def __init__(self) -> None:
-        self.ended: dict[str, Family] = {}
-        self.running: dict[int, list[Family]] = {}
+        self.ended: dict[str, MetricValues] = {}
+        self.running: dict[int, list[MetricValues]] = {}
 
 
 class ProcessMetrics:
     """The metrics of all children.
 
-    >>> one = [Family("done", "requests done", "counter", [Value("done_total", {}, 3.0)])]
+    >>> sample = [MetricValues("done", "requests done", "counter", [SampleValue("done_total", {}, 3.0)])]
     >>> metrics = ProcessMetrics()
-    >>> metrics.update("worker-1", 1, one, labels={"worker": "worker-1"})
+    >>> metrics.update("worker-1", 1, sample, labels={"worker": "worker-1"})
     >>> metrics.end("worker-1", 1)
-    >>> metrics.update("worker-1", 2, one, labels={"worker": "worker-1"})
+    >>> metrics.update("worker-1", 2, sample, labels={"worker": "worker-1"})
     >>> print(metrics.text().decode())
     # HELP done_total requests done
     # TYPE done_total counter
@@ -65,24 +65,24 @@ class ProcessMetrics:
     """
 
     def __init__(self) -> None:
-        self._places: defaultdict[str, _Place] = defaultdict(_Place)
+        self._groups: defaultdict[str, _ProcessGroup] = defaultdict(_ProcessGroup)
         self._labels: dict[str, dict[str, str]] = {}
 
-    def update(self, name: str, process: int, families: list[Family], *, labels: dict[str, str]) -> None:
+    def update(self, name: str, process: int, families: list[MetricValues], *, labels: dict[str, str]) -> None:
         """Set the metrics of a running process. labels: added to its samples."""
-        self._places[name].running[process] = families
+        self._groups[name].running[process] = families
         self._labels[name] = labels
 
     def end(self, name: str, process: int) -> None:
         """Keep the counters of an ended process, and drop its gauges."""
-        place = self._places[name]
+        place = self._groups[name]
         counted = [family for family in place.running.pop(process, []) if family.type in _COUNTED]
         place.ended = _sum([list(place.ended.values()), counted])
 
     def text(self, more: Iterable[Metric] = ()) -> bytes:
         """All metrics, and those of `more`, in Prometheus text format."""
         metrics: dict[str, Metric] = {sample.name: sample for sample in more}
-        for name, processes in self._places.items():
+        for name, processes in self._groups.items():
             for family in _sum([list(processes.ended.values()), *processes.running.values()]).values():
                 metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 for sample in family.values:
@@ -102,10 +102,10 @@ class _Collected:
         return self._metrics
 
 
-def _sum(sources: Iterable[list[Family]]) -> dict[str, Family]:
+def _sum(sources: Iterable[list[MetricValues]]) -> dict[str, MetricValues]:
     """Metrics by name: counters of equal labels are added up; of gauges, the last one counts."""
-    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], Value]] = {}
-    heads: dict[str, Family] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], SampleValue]] = {}
+    heads: dict[str, MetricValues] = {}
     for families in sources:
         for family in families:
             heads[family.name] = family
@@ -113,5 +113,5 @@ def _sum(sources: Iterable[list[Family]]) -> dict[str, Family]:
             for sample in family.values:
                 key = sample.name, tuple(sorted(sample.labels.items()))
                 before = lines[key].value if key in lines and family.type in _COUNTED else 0.0
-                lines[key] = Value(sample.name, sample.labels, before + sample.value)
-    return {name: Family(name, heads[name].documentation, heads[name].type, list(lines.values())) for name, lines in values.items()}
+                lines[key] = SampleValue(sample.name, sample.labels, before + sample.value)
+    return {name: MetricValues(name, heads[name].documentation, heads[name].type, list(lines.values())) for name, lines in values.items()}

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from headwater.events.statuses import STATUSES
 from headwater.kernel.arrays import I64
 from headwater.online.compiled_reader import FeatureVector
-from headwater.serving.http.handlers import Said
+from headwater.serving.http.handlers import HandlerResult
 
 _BOUNDS: Final = (
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -39,14 +39,14 @@ class _Latency:
         self._counts += np.bincount(np.searchsorted(_BOUNDS, seconds), minlength=len(_BOUNDS) + 1)
         self._total += float(seconds.sum())
 
-    def told(self) -> tuple[list[tuple[str, float]], float]:
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulative counts by bound, and the sum, as in Prometheus."""
         self.fold()
         bounds = (*map(str, _BOUNDS), "+Inf")
         return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._total
 
 
-class RouteNumbers:
+class RouteMetrics:
     """The counters of one route."""
 
     __slots__ = ("_patterns", "_statuses", "how", "latency", "requests", "rows", "stages")
@@ -67,10 +67,10 @@ class RouteNumbers:
         if self.requests[status] % _FOLD == 0:
             self.fold()
 
-    def answer(self, result: Said) -> None:
+    def answer(self, result: HandlerResult) -> None:
         """Count a handler's result."""
         self.rows += result.rows
-        features = result.found
+        features = result.features
         if type(features) is FeatureVector:
             self._patterns[features.statuses] += 1
         elif features is not None:
@@ -90,21 +90,21 @@ class RouteNumbers:
         self._patterns.clear()
 
 
-class Numbers:
+class RequestMetrics:
     """The counters of one process, added to by its event loop alone."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._routes: dict[str, RouteNumbers] = {}
+        self._routes: dict[str, RouteMetrics] = {}
         self._statuses = np.zeros(len(STATUSES), np.int64)
         self._more: list[Callable[[], Iterable[Metric]]] = []
         self._before: Callable[[], None] = lambda: None
         self._registry.register(self)
 
-    def route(self, path: str) -> RouteNumbers:
+    def route(self, path: str) -> RouteMetrics:
         """The counters of a route."""
         if path not in self._routes:
-            self._routes[path] = RouteNumbers(self._statuses)
+            self._routes[path] = RouteMetrics(self._statuses)
         return self._routes[path]
 
     def before(self, settle: Callable[[], None]) -> None:
@@ -137,9 +137,9 @@ class Numbers:
             rows.add_metric([path], route.rows)
             for how_name, count in route.how.items():
                 how.add_metric([path, how_name], count)
-            latency.add_metric([path], *route.latency.told())
+            latency.add_metric([path], *route.latency.cumulative())
             for stage, stage_latency in route.stages.items():
-                stages.add_metric([path, stage], *stage_latency.told())
+                stages.add_metric([path, stage], *stage_latency.cumulative())
         for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
             statuses.add_metric([word], count)
         yield from (requests, rows, statuses, how, latency, stages)

@@ -13,7 +13,7 @@ import msgspec
 
 from headwater import clock
 from headwater.errors import HeadwaterError
-from headwater.serving.process.supervisor_link import Heard, Lines, Told
+from headwater.serving.process.supervisor_link import ChildMessage, LineSplitter, SupervisorMessage
 
 _CHILD: Final = ("-m", "headwater.cli.child")
 _PING: Final = 1.0  # seconds between two pings of a worker
@@ -21,7 +21,7 @@ _UNSENT: Final = 1 << 23  # bytes queued for a child that does not read; further
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProcessSpec:
     """A process to run: its name, and its headwater command line. worker: whether it serves requests."""
 
     name: str
@@ -49,19 +49,19 @@ class Child:
         OSError: the process cannot be started.
     """
 
-    def __init__(self, wanted: Wanted, door: socket.socket | None, grace: float) -> None:
-        self.wanted, self.since = wanted, clock.stopwatch()
+    def __init__(self, spec: ProcessSpec, listener: socket.socket | None, grace: float) -> None:
+        self.spec, self.since = spec, clock.stopwatch()
         self.reasons: list[str] | None = None
         self.heard: list[str] = []
         self.killed_at: float | None = None
         self.pinged: float | None = None  # time of an unanswered ping
         self.answered = self.since
-        self._lines, self._unsent, self._pings = Lines(), bytearray(), 0
+        self._lines, self._unsent, self._pings = LineSplitter(), bytearray(), 0
         self.socket, theirs = socket.socketpair()
-        shared = [theirs.fileno()] + ([door.fileno()] if door is not None and wanted.worker else [])
+        shared = [theirs.fileno()] + ([listener.fileno()] if listener is not None and spec.worker else [])
         try:
             self.process = subprocess.Popen(  # noqa: S603 (our own command line)
-                [sys.executable, *_CHILD, str(grace), ",".join(map(str, shared)), *wanted.argv],
+                [sys.executable, *_CHILD, str(grace), ",".join(map(str, shared)), *spec.argv],
                 pass_fds=shared,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # signals of the terminal reach only the supervisor
@@ -79,16 +79,16 @@ class Child:
 
     def tell(self, others: list[str]) -> None:
         if others != self.heard:
-            self.send(Heard(others=others))
+            self.send(SupervisorMessage(others=others))
             self.heard = others
 
     def ping(self, now: float) -> None:
         """Ping its event loop, unless a ping is unanswered."""
         if self.pinged is None and now - self.answered > _PING:
             self.pinged, self._pings = now, self._pings + 1
-            self.send(Heard(ping=self._pings))
+            self.send(SupervisorMessage(ping=self._pings))
 
-    def send(self, heard: Heard) -> None:
+    def send(self, heard: SupervisorMessage) -> None:
         if len(self._unsent) < _UNSENT:
             self._unsent += msgspec.json.encode(heard) + b"\n"
         self.flush()
@@ -103,10 +103,10 @@ class Child:
         except OSError:  # it has ended, which the supervisor detects
             self._unsent.clear()
 
-    def read(self) -> list[Told]:
+    def read(self) -> list[ChildMessage]:
         """The messages received since the last read."""
         try:
-            messages = [msgspec.json.decode(line, type=Told) for line in self._lines.cut(self.socket.recv(1 << 18))]
+            messages = [msgspec.json.decode(line, type=ChildMessage) for line in self._lines.cut(self.socket.recv(1 << 18))]
         except (OSError, msgspec.MsgspecError, HeadwaterError):  # it has ended or sends invalid messages: the timeouts handle it
             return []
         for message in messages:

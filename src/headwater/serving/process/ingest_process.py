@@ -25,7 +25,7 @@ from headwater.online_stores.ownership import scoped
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike
-    from headwater.serving.process.supervisor_link import Leash
+    from headwater.serving.process.supervisor_link import SupervisorLink
 
 HTTP = "127.0.0.1:8321"
 
@@ -48,7 +48,7 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     allow_unapplied: bool = False,
     stop: threading.Event | None = None,
     on_commit: OnCommit | None = None,
-    supervised: Leash | None = None,
+    supervised: SupervisorLink | None = None,
     shared: bool = False,
 ) -> None:
     """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
@@ -83,10 +83,10 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
     with ExitStack() as stack:
         callbacks = [on_commit] if on_commit is not None else []
         if metrics_port is not None or supervised is not None:
-            from headwater.serving.metrics.ingest_metrics import Metrics
+            from headwater.serving.metrics.ingest_metrics import IngestMetrics
             from headwater.serving.metrics.process_metrics import families
 
-            metrics = Metrics()
+            metrics = IngestMetrics()
             callbacks.append(metrics.committed)
             if metrics_port is not None:
                 stack.enter_context(metrics.served(metrics_port))

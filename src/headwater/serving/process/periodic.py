@@ -14,7 +14,7 @@ _LOG: Final = logging.getLogger("headwater.serving")
 _LONGEST: Final = 60.0  # seconds, the longest backoff
 
 
-class Repeated:
+class PeriodicTasks:
     """Periodic tasks that survive errors. failures: count by task."""
 
     def __init__(self) -> None:

@@ -17,8 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from headwater import clock
 from headwater.serving.metrics.process_metrics import ProcessMetrics
-from headwater.serving.process.child_process import Child, Timeouts, Wanted
-from headwater.serving.process.supervisor_link import Heard
+from headwater.serving.process.child_process import Child, ProcessSpec, Timeouts
+from headwater.serving.process.supervisor_link import SupervisorMessage
 from headwater.serving.process.systemd import Notifier
 
 Say = Callable[[str], None]
@@ -32,11 +32,11 @@ _CALLED_WRONGLY: Final = 2
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class _Place:
+class _ProcessSlot:
     """The slot of a process: its current child, its replacement, and its restarts."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
         self.child: Child | None = None
         self.next: Child | None = None  # the replacement, until it is ready
         self.deaths, self.all_deaths = 0, 0  # since the last reset, and in total
@@ -61,7 +61,7 @@ class Supervisor:
     ingestion are in the metrics.
 
     Args:
-        processes: the processes to run.
+        specs: the processes to run.
         listener: a listening socket that the workers share: while one is being replaced, the others accept its connections.
         say: receives log messages.
         timeouts: of child processes.
@@ -69,26 +69,26 @@ class Supervisor:
 
     def __init__(
         self,
-        wanted: Sequence[Wanted],
+        specs: Sequence[ProcessSpec],
         *,
-        door: socket.socket | None,
+        listener: socket.socket | None,
         say: Say,
         timeouts: Timeouts | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._places = [_Place(spec) for spec in wanted]
-        self._door, self._say, self._timeouts = door, say, timeouts or Timeouts()
+        self._slots = [_ProcessSlot(spec) for spec in specs]
+        self._listener, self._say, self._timeouts = listener, say, timeouts or Timeouts()
         self._selector = selectors.DefaultSelector()
         self._metrics = ProcessMetrics()
         self._notifier = notifier or Notifier(None)
         self._leaving: list[Child] = []  # replaced, and stopping
-        self._told = 0  # stop signals received
-        self._rolling: deque[_Place] = deque()
+        self._stop_signals = 0  # stop signals received
+        self._rolling: deque[_ProcessSlot] = deque()
 
     def run(self) -> int:
         """Run until a signal; the exit code: 0, or that of a child with a usage error."""
         with self._signals():
-            while not self._told:
+            while not self._stop_signals:
                 code = self._turn()
                 if code is not None:
                     self._say("stopping: a restart would fail the same way")
@@ -100,17 +100,17 @@ class Supervisor:
 
     def roll(self) -> None:
         """Replace the workers, one at a time."""
-        self._rolling.extend(slot for slot in self._places if slot.wanted.worker and slot not in self._rolling)
+        self._rolling.extend(slot for slot in self._slots if slot.spec.worker and slot not in self._rolling)
 
     def unready(self) -> list[str]:
         """Reasons why the service as a whole is not ready, in sentences."""
-        return ["the service is stopping"] if self._told else []
+        return ["the service is stopping"] if self._stop_signals else []
 
     def _turn(self) -> int | None:
         """One iteration of the main loop; an exit code ends the service."""
         for key, _ in self._selector.select(_LOOK):
             self._hear(key.data)
-        for slot in self._places:
+        for slot in self._slots:
             code = self._look_at(slot)
             if code is not None:
                 return code
@@ -119,7 +119,7 @@ class Supervisor:
         others, now = self.unready(), clock.stopwatch()
         for child in self._children():
             child.tell(others)
-            if child.wanted.worker and child.reasons is not None:
+            if child.spec.worker and child.reasons is not None:
                 child.ping(now)
             child.flush()
         self._notifier.alive(now)
@@ -130,24 +130,24 @@ class Supervisor:
         before = child.ready
         for message in child.read():
             if message.metrics is not None:
-                name = child.wanted.name.replace(" ", "-")
-                self._metrics.update(name, child.process.pid, message.metrics, labels={"worker": name} if child.wanted.worker else {})
+                name = child.spec.name.replace(" ", "-")
+                self._metrics.update(name, child.process.pid, message.metrics, labels={"worker": name} if child.spec.worker else {})
             if message.scrape:
-                child.send(Heard(metrics=self._metrics.text(self._own_metrics()).decode()))
+                child.send(SupervisorMessage(metrics=self._metrics.text(self._own_metrics()).decode()))
         if child.ready and not before:
-            self._say(f"{child.wanted.name} is ready after {clock.stopwatch() - child.since:.1f} s")
+            self._say(f"{child.spec.name} is ready after {clock.stopwatch() - child.since:.1f} s")
 
     def _own_metrics(self) -> list[Metric]:
         """Metrics of the child processes."""
         up = GaugeMetricFamily("headwater_process_up", "whether a process of the service runs", labels=["process"])
         deaths = CounterMetricFamily("headwater_process_deaths", "number of times that a process ended", labels=["process"])
-        for slot in self._places:
-            name = slot.wanted.name.replace(" ", "-")
+        for slot in self._slots:
+            name = slot.spec.name.replace(" ", "-")
             up.add_metric([name], float(slot.child is not None))
             deaths.add_metric([name], slot.all_deaths)
         return [up, deaths]
 
-    def _look_at(self, slot: _Place) -> int | None:
+    def _look_at(self, slot: _ProcessSlot) -> int | None:
         """Check a slot: start or restart its child; an exit code for a usage error."""
         self._look_at_next(slot)
         child, now = slot.child, clock.stopwatch()
@@ -158,7 +158,7 @@ class Supervisor:
         if child.process.poll() is None:
             if why := self._silent(child, now):
                 child.process.kill()  # its end is handled in the next iteration
-                self._say(f"{child.wanted.name} {why}; killing it")
+                self._say(f"{child.spec.name} {why}; killing it")
                 child.killed_at = math.inf
             elif now - child.since > _LONG:
                 slot.deaths, slot.wait = 0, _FIRST
@@ -170,10 +170,10 @@ class Supervisor:
         wait = slot.died()
         if slot.next is not None:  # the replacement takes over now
             slot.child, slot.next = slot.next, None
-        self._say(f"{slot.wanted.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s")
+        self._say(f"{slot.spec.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s")
         return None
 
-    def _look_at_next(self, slot: _Place) -> None:
+    def _look_at_next(self, slot: _ProcessSlot) -> None:
         """Check a replacement: ready, late, or ended."""
         if slot.next is None:
             return
@@ -189,7 +189,7 @@ class Supervisor:
                 self._tell_to_end(before)
                 self._leaving.append(before)
 
-    def _end_roll(self, slot: _Place, why: str) -> None:
+    def _end_roll(self, slot: _ProcessSlot, why: str) -> None:
         """Abandon the replacement of workers; the old ones stay."""
         assert slot.next is not None
         slot.next.process.kill()
@@ -197,11 +197,11 @@ class Supervisor:
         self._forget(slot.next)
         slot.next = None
         self._rolling.clear()
-        self._say(f"error: the new {slot.wanted.name} {why}; the old one stays, and no other worker is replaced")
+        self._say(f"error: the new {slot.spec.name} {why}; the old one stays, and no other worker is replaced")
 
     def _silent(self, child: Child, now: float) -> str | None:
         """Why a running worker counts as hung; None where it does not."""
-        if not child.wanted.worker or child.killed_at is not None:
+        if not child.spec.worker or child.killed_at is not None:
             return None
         if child.reasons is None:
             late = now - child.since > self._timeouts.start
@@ -211,26 +211,26 @@ class Supervisor:
 
     def _roll(self) -> None:
         """Start the next replacement of a worker."""
-        if self._rolling and not self._leaving and all(slot.next is None for slot in self._places):
+        if self._rolling and not self._leaving and all(slot.next is None for slot in self._slots):
             slot = self._rolling.popleft()
             if slot.child is not None:
                 slot.next = self._start(slot)
                 if slot.next is None:
                     self._rolling.clear()
 
-    def _start(self, slot: _Place) -> Child | None:
+    def _start(self, slot: _ProcessSlot) -> Child | None:
         """Start a process; None where the operating system refuses, which counts as a death."""
         try:
-            child = Child(slot.wanted, self._door, self._timeouts.grace)
+            child = Child(slot.spec, self._listener, self._timeouts.grace)
         except OSError as error:
             reason = f"could not be started: {error.strerror or error}"
-            self._say(f"error: {slot.wanted.name} {reason}; retry in {slot.died():.1f} s")
+            self._say(f"error: {slot.spec.name} {reason}; retry in {slot.died():.1f} s")
             return None
         self._selector.register(child.socket, selectors.EVENT_READ, child)
         return child
 
     def _children(self) -> Iterator[Child]:
-        for slot in self._places:
+        for slot in self._slots:
             yield from (child for child in (slot.child, slot.next) if child is not None)
         yield from self._leaving
 
@@ -241,8 +241,8 @@ class Supervisor:
     def _gone(self, child: Child) -> bool:
         """Whether a stopping child has ended; one that takes too long is killed."""
         if child.process.poll() is None:
-            if child.killed_at is not None and (clock.stopwatch() > child.killed_at or self._told > 1):
-                self._say(f"{child.wanted.name} does not end; killing it")
+            if child.killed_at is not None and (clock.stopwatch() > child.killed_at or self._stop_signals > 1):
+                self._say(f"{child.spec.name} does not end; killing it")
                 child.process.kill()
                 child.process.wait()
             else:
@@ -252,23 +252,23 @@ class Supervisor:
 
     def _forget(self, child: Child) -> None:
         self._hear(child)
-        self._metrics.end(child.wanted.name.replace(" ", "-"), child.process.pid)
+        self._metrics.end(child.spec.name.replace(" ", "-"), child.process.pid)
         self._selector.unregister(child.socket)
         child.socket.close()
 
     def _end(self) -> None:
         """Stop all children, the workers first."""
-        self._told = max(self._told, 1)
+        self._stop_signals = max(self._stop_signals, 1)
         self._notifier.stopping()
         for child in self._children():
             child.tell(self.unready())
         every = list(self._children())
-        for group in ([one for one in every if one.wanted.worker], [one for one in every if not one.wanted.worker]):
+        for group in ([one for one in every if one.spec.worker], [one for one in every if not one.spec.worker]):
             for child in group:
                 if child.killed_at is None:
                     self._tell_to_end(child)
-            if self._door is not None:
-                self._door.close()
+            if self._listener is not None:
+                self._listener.close()
             while group := [child for child in group if not self._gone(child)]:
                 for key, _ in self._selector.select(_LOOK):
                     self._hear(key.data)
@@ -282,7 +282,7 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self.roll()
             else:
-                self._told += 1
+                self._stop_signals += 1
 
         before = {one: signal.signal(one, told) for one in _SIGNALS}
         try:

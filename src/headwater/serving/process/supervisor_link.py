@@ -17,7 +17,7 @@ import msgspec
 
 from headwater import clock
 from headwater.errors import HeadwaterError
-from headwater.serving.metrics.process_metrics import Family
+from headwater.serving.metrics.process_metrics import MetricValues
 
 _UNREADY: Final = 0.25  # seconds between two readiness checks while not ready
 _READY: Final = 2.0
@@ -25,7 +25,7 @@ _LONGEST: Final = 1 << 24  # bytes of a line
 _WAITING: Final = 8  # messages queued for the supervisor; beyond it, metrics are dropped
 
 
-class Told(msgspec.Struct, omit_defaults=True):
+class ChildMessage(msgspec.Struct, omit_defaults=True):
     """A message of a child to the supervisor.
 
     reasons: why it is not ready; empty once it is. pong: the number of a ping, sent by its event loop. metrics: its current metrics.
@@ -34,11 +34,11 @@ class Told(msgspec.Struct, omit_defaults=True):
 
     reasons: list[str] | None = None
     pong: int | None = None
-    metrics: list[Family] | None = None
+    metrics: list[MetricValues] | None = None
     scrape: bool = False
 
 
-class Heard(msgspec.Struct, omit_defaults=True):
+class SupervisorMessage(msgspec.Struct, omit_defaults=True):
     """A message of the supervisor to a child. others: why the rest of the service is not ready. metrics: of all children, as text."""
 
     others: list[str] | None = None
@@ -46,7 +46,7 @@ class Heard(msgspec.Struct, omit_defaults=True):
     metrics: str | None = None
 
 
-class Lines:
+class LineSplitter:
     """Splits received bytes into lines."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Lines:
     def cut(self, data: bytes) -> list[bytes]:
         r"""The complete lines.
 
-        >>> lines = Lines()
+        >>> lines = LineSplitter()
         >>> lines.cut(b"one\ntw"), lines.cut(b"o\n\n")
         ([b'one'], [b'two', b''])
         """
@@ -70,7 +70,7 @@ class Lines:
         return whole
 
 
-class Leash:
+class SupervisorLink:
     """The child's side of the link.
 
     When the supervisor ends for any reason, the child stops as after SIGTERM, so that no child is orphaned.
@@ -81,14 +81,14 @@ class Leash:
         grace: seconds that the child may take to stop.
     """
 
-    def __init__(self, fd: int, *, door: int | None = None, grace: float = 10.0) -> None:
-        self.door, self.grace = door, grace
+    def __init__(self, fd: int, *, listener: int | None = None, grace: float = 10.0) -> None:
+        self.listener, self.grace = listener, grace
         self._socket = socket.socket(fileno=fd)
         self._others: list[str] = []
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: int | None = None  # a ping received before there was an event loop
-        self._sending: SimpleQueue[Told] = SimpleQueue()
+        self._sending: SimpleQueue[ChildMessage] = SimpleQueue()
         self._scrapes: list[Future[str]] = []
         self._lock = threading.Lock()
         for name, work in (("listen", self._listen), ("send", self._send)):
@@ -98,7 +98,7 @@ class Leash:
         """Reasons why the rest of the service is not ready, in sentences."""
         return self._others
 
-    def tell(self, message: Told) -> None:
+    def tell(self, message: ChildMessage) -> None:
         """Queue a message to the supervisor; never blocks."""
         if message.metrics is None or self._sending.qsize() < _WAITING:
             self._sending.put(message)
@@ -113,25 +113,25 @@ class Leash:
         if self._early is not None:
             self._ping(self._early)
 
-    def report(self, collect: Callable[[], list[Family]], every: float = 2.0) -> None:
+    def report(self, collect: Callable[[], list[MetricValues]], every: float = 2.0) -> None:
         """Start a thread that sends this process's metrics to the supervisor."""
 
         def work() -> None:
             while True:
-                self.tell(Told(metrics=collect()))
+                self.tell(ChildMessage(metrics=collect()))
                 if self._stop.wait(every):
-                    self.tell(Told(metrics=collect()))
+                    self.tell(ChildMessage(metrics=collect()))
                     return
 
         threading.Thread(target=work, name="metrics", daemon=True).start()
 
     def scrape(self) -> Future[str]:
         """A future of the metrics of all children, in Prometheus text format."""
-        wanted: Future[str] = Future()
+        metrics: Future[str] = Future()
         with self._lock:
-            self._scrapes.append(wanted)
-        self.tell(Told(scrape=True))
-        return wanted
+            self._scrapes.append(metrics)
+        self.tell(ChildMessage(scrape=True))
+        return metrics
 
     def let_go(self) -> None:
         """Stop the threads that report."""
@@ -142,7 +142,7 @@ class Leash:
         while True:
             current = unready()
             if current != reasons:
-                self.tell(Told(reasons=current))
+                self.tell(ChildMessage(reasons=current))
                 reasons = current
             if self._stop.wait(_UNREADY if reasons else _READY):
                 return
@@ -153,26 +153,26 @@ class Leash:
                 self._socket.sendall(msgspec.json.encode(self._sending.get()) + b"\n")
 
     def _listen(self) -> None:
-        lines = Lines()
+        lines = LineSplitter()
         with contextlib.suppress(OSError):
             while data := self._socket.recv(1 << 16):
                 for line in lines.cut(data):
-                    self._hear(msgspec.json.decode(line, type=Heard))
+                    self._hear(msgspec.json.decode(line, type=SupervisorMessage))
         os.kill(os.getpid(), signal.SIGTERM)
         until = clock.stopwatch() + self.grace + 1
         while clock.stopwatch() < until:
             threading.Event().wait(0.1)
         os._exit(1)
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: SupervisorMessage) -> None:
         if heard.others is not None:
             self._others = heard.others
         if heard.ping is not None:
             self._ping(heard.ping)
         if heard.metrics is not None:
             with self._lock:
-                wanted, self._scrapes = self._scrapes, []
-            for waiter in wanted:
+                waiters, self._scrapes = self._scrapes, []
+            for waiter in waiters:
                 with contextlib.suppress(Exception):  # the waiting request was cancelled
                     waiter.set_result(heard.metrics)
 
@@ -181,4 +181,4 @@ class Leash:
             self._early = number
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended, and so will the process
-            self._loop.call_soon_threadsafe(self.tell, Told(pong=number))
+            self._loop.call_soon_threadsafe(self.tell, ChildMessage(pong=number))

@@ -18,12 +18,12 @@ class Notifier:
 
     def __init__(self, address: str | None) -> None:
         self._address = None if not address else "\0" + address[1:] if address.startswith("@") else address
-        self._told = -_EVERY
+        self._sent_at = -_EVERY
 
     def alive(self, now: float) -> None:
         """Send READY and WATCHDOG, at most once a second. now: seconds of a monotonic clock."""
-        if self._address is not None and now - self._told >= _EVERY:
-            self._told = now
+        if self._address is not None and now - self._sent_at >= _EVERY:
+            self._sent_at = now
             self._send(b"READY=1\nWATCHDOG=1")
 
     def stopping(self) -> None:

@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.serving.http.asgi import App
-from headwater.serving.http.connection import Connection, Connections, Limits
+from headwater.serving.http.connection import Connection, ConnectionLimits, Connections
 
 _BACKLOG: Final = 2048
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
@@ -29,7 +29,7 @@ Closing = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Door:
+class ServerOptions:
     """Startup and shutdown of a server.
 
     fd: a shared listening socket; None opens one. drain: seconds before shutdown in which every response has `Connection: close`, so
@@ -40,19 +40,19 @@ class Door:
     fd: int | None = None
     drain: float = 0.0
     grace: float = 2.0
-    limits: Limits = field(default_factory=Limits)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     begun: Callable[[asyncio.AbstractEventLoop], None] | None = None
 
 
 @contextmanager
-def serving(app: App, host: str, port: int, *, closing: Closing | None = None, door: Door = Door()) -> Iterator[str]:
+def serving(app: App, host: str, port: int, *, closing: Closing | None = None, options: ServerOptions = ServerOptions()) -> Iterator[str]:
     """Serve `app` while the context lasts, then call `closing`; yields the URL.
 
     Raises:
         UsageError: the address is in use, or not one of this machine.
     """
-    listener = open_listener(host, port) if door.fd is None else socket.socket(fileno=door.fd)
-    thread = _Thread(app, listener, closing, door)
+    listener = open_listener(host, port) if options.fd is None else socket.socket(fileno=options.fd)
+    thread = _ServerThread(app, listener, closing, options)
     thread.start()
     thread.begun.wait()
     try:
@@ -84,12 +84,12 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
 
 
-class _Thread(threading.Thread):
-    def __init__(self, app: App, listener: socket.socket, closing: Closing | None, door: Door) -> None:
+class _ServerThread(threading.Thread):
+    def __init__(self, app: App, listener: socket.socket, closing: Closing | None, options: ServerOptions) -> None:
         super().__init__(name="http", daemon=True)
         self.begun = threading.Event()
         self.error: BaseException | None = None
-        self._app, self._listener, self._closing, self._door = app, listener, closing, door
+        self._app, self._listener, self._closing, self._options = app, listener, closing, options
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave = asyncio.Event()
 
@@ -125,7 +125,7 @@ class _Thread(threading.Thread):
             server_header=False,
         )
         config.load()
-        state = Connections(self._door.limits)
+        state = Connections(self._options.limits)
 
         def connection() -> Connection:
             return Connection(config, state, {}, loop)
@@ -133,12 +133,12 @@ class _Thread(threading.Thread):
         self._listener.settimeout(0)
         server = await loop.create_server(connection, sock=self._listener.dup(), backlog=_BACKLOG)
         sweeping = loop.create_task(_sweep(state))
-        if self._door.begun is not None:
-            self._door.begun(loop)
+        if self._options.begun is not None:
+            self._options.begun(loop)
         self.begun.set()
         await self._leave.wait()
         state.leaving = True
-        await asyncio.sleep(self._door.drain)  # requests are answered as before, with Connection: close
+        await asyncio.sleep(self._options.drain)  # requests are answered as before, with Connection: close
         server.close()
         await self._accept_rest(connection)
         await self._finish(state)
@@ -158,7 +158,7 @@ class _Thread(threading.Thread):
 
     async def _finish(self, state: Connections) -> None:
         """Wait for responses in progress, and close every connection."""
-        until = clock.stopwatch() + self._door.grace
+        until = clock.stopwatch() + self._options.grace
         while True:
             state.close_idle()
             await asyncio.sleep(0)

@@ -12,7 +12,7 @@ BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0
 
 
 @dataclass
-class Tally:
+class CallCounts:
     """Counters of one third party since the start of the process.
 
     rows: requested rows by origin of their values: kept, stale, fetched, or fallback. calls: by outcome: answered, nothing (no data), or
@@ -32,7 +32,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Contact:
+class CallSummary:
     """The calls of one request to one third party: rows by origin of their values, and seconds until they were complete.
 
     reasons: rows with fallback values, by reason.
@@ -44,7 +44,7 @@ class Contact:
 
 
 @dataclass(frozen=True)
-class Called:
+class ThirdPartyResult:
     """The third-party features of rows.
 
     values, statuses: by feature name; for each row a value, and an index into `events.statuses.STATUSES` as a byte. ages: by third party,
@@ -54,9 +54,9 @@ class Called:
     values: dict[str, list[object]]
     statuses: dict[str, bytes]
     ages: dict[str, list[float | None]]
-    asked: dict[str, Contact]
+    contacts: dict[str, CallSummary]
 
     @property
     def cut_off(self) -> bool:
         """Whether a call was cut off by the latency budget."""
-        return any(contact.reasons.get("cut off", 0) > 0 for contact in self.asked.values())
+        return any(contact.reasons.get("cut off", 0) > 0 for contact in self.contacts.values())

@@ -12,7 +12,7 @@ _LAST: Final = 20  # calls in the window
 _LEAST: Final = 10  # calls before the breaker may open
 
 
-class Breaker:
+class CircuitBreaker:
     """A circuit breaker, closed at first.
 
     It opens when at least half of the last 20 calls failed (from 10 calls on). After `pause` seconds one call is allowed: if it succeeds
@@ -45,7 +45,7 @@ class Breaker:
         self._trying = True
         return True
 
-    def told(self, *, succeeded: bool) -> None:
+    def record(self, *, succeeded: bool) -> None:
         """Record the outcome of a call."""
         if self._until is not None:
             if self._trying:  # a call from before the breaker opened does not count
@@ -57,7 +57,7 @@ class Breaker:
         if self._pause is not None and len(self._last) >= _LEAST and self._last.count(False) * 2 >= len(self._last):
             self._until = self._opened()
 
-    def untold(self) -> None:
+    def release(self) -> None:
         """End a call that neither succeeded nor failed."""
         self._trying = False
 

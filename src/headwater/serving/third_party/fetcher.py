@@ -23,9 +23,9 @@ from headwater.definitions.durations import SECOND, micros
 from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import DataError
 from headwater.events.statuses import MISSING, PRESENT, STATUSES
-from headwater.serving.third_party.call_result import Called, Contact, Tally
-from headwater.serving.third_party.circuit_breaker import Breaker
-from headwater.serving.third_party.http_call import Caller, CallError, Columns, Fields, Places
+from headwater.serving.third_party.call_result import CallCounts, CallSummary, ThirdPartyResult
+from headwater.serving.third_party.circuit_breaker import CircuitBreaker
+from headwater.serving.third_party.http_call import CallError, Columns, Fields, PartyConnections, ThirdPartyCaller
 
 FALLBACK: Final = STATUSES.index("fallback")
 _PAUSE: Final = 0.05  # share of the timeout: the longest pause before the first retry; doubled for each next one
@@ -34,7 +34,7 @@ OnAnswer = Callable[[HttpFeatures, Fields, Columns, int], None]
 """Called with each response of a third party: request fields, columns, and t of the request that it was fetched for, microseconds."""
 
 
-class ThirdParty:
+class ThirdPartyFetcher:
     """Fetches the third-party features of a feature service; one in each process and event loop. `counts`: by third party.
 
     Args:
@@ -52,12 +52,14 @@ class ThirdParty:
         definitions = list(features)
         self._now = now
         verify = httpx.create_ssl_context(trust_env=False)
-        self._parties = [_Party(http, Caller(http), Places(http.concurrency, verify), on_answer, now) for http in definitions]
-        self.tallies = {party.http.name: party.tally for party in self._parties}
+        self._parties = [
+            _PartyClient(http, ThirdPartyCaller(http), PartyConnections(http.concurrency, verify), on_answer, now) for http in definitions
+        ]
+        self.counts = {party.http.name: party.counts for party in self._parties}
 
     async def get(
         self, request: Mapping[str, Sequence[object]], count: int, *, seconds: float | None = None, t: int | None = None
-    ) -> Called:
+    ) -> ThirdPartyResult:
         """The features of `count` rows, given as columns of request fields.
 
         Args:
@@ -82,7 +84,7 @@ class ThirdParty:
         finally:
             for look in looks:
                 look.leave()
-        called = Called({}, {}, {}, {})
+        called = ThirdPartyResult({}, {}, {}, {})
         for look in looks:
             look.add_to(called)
         return called
@@ -98,7 +100,7 @@ class ThirdParty:
 
 
 async def _wait(
-    looks: Sequence[_Look], pending: set[asyncio.Task[_Kept | str]], left: float | None, start: float, now: Callable[[], float]
+    looks: Sequence[_Lookup], pending: set[asyncio.Task[_CachedResponse | str]], left: float | None, start: float, now: Callable[[], float]
 ) -> None:
     """Wait until all calls are done or the time is over; record for each third party when its calls were done."""
     until = None if left is None else now() + left
@@ -117,7 +119,7 @@ async def _wait(
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CachedResponse:
     """A cached response, and when it arrived on the monotonic clock."""
 
     columns: Columns
@@ -125,29 +127,31 @@ class _Kept:
 
 
 @dataclass
-class _Flight:
+class _CallInProgress:
     """A call in progress, and the number of requests that wait for it."""
 
-    task: asyncio.Task[_Kept | str]
+    task: asyncio.Task[_CachedResponse | str]
     waiting: int = 0
 
 
-class _Party:
+class _PartyClient:
     """One third party: its cached responses, calls in progress, circuit breaker and connections."""
 
-    def __init__(self, http: HttpFeatures, caller: Caller, places: Places, on_answer: OnAnswer | None, now: Callable[[], float]) -> None:
+    def __init__(
+        self, http: HttpFeatures, caller: ThirdPartyCaller, places: PartyConnections, on_answer: OnAnswer | None, now: Callable[[], float]
+    ) -> None:
         self.http, self.caller, self.now = http, caller, now
-        self.tally = Tally()
-        self.breaker = Breaker(None if http.breaker is None else micros(http.breaker, "breaker") / SECOND, now=now)
+        self.counts = CallCounts()
+        self.breaker = CircuitBreaker(None if http.breaker is None else micros(http.breaker, "breaker") / SECOND, now=now)
         self.fresh = micros(http.cache, "cache") / SECOND
         self.oldest = http.oldest / SECOND
-        self.flights: dict[Fields, _Flight] = {}
+        self.flights: dict[Fields, _CallInProgress] = {}
         self._timeout = micros(http.timeout, "timeout") / SECOND
-        self._kept: OrderedDict[Fields, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Fields, _CachedResponse] = OrderedDict()
         self._calling: set[Fields] = set()
         self._places, self._on_answer = places, on_answer
 
-    def look(self, request: Mapping[str, Sequence[object]], count: int) -> _Look:
+    def look(self, request: Mapping[str, Sequence[object]], count: int) -> _Lookup:
         """The lookups of rows, with cached responses.
 
         Raises:
@@ -159,9 +163,9 @@ class _Party:
         if any(len(request[name]) != count for name in self.http.request):
             raise DataError(f"the columns that third-party features {self.http.name!r} needs hold other than {count} values")
         rows = [self.caller.fields(values) for values in zip(*(request[name] for name in self.http.request), strict=True)]
-        return _Look(self, rows, {fields: kept for fields in set(rows) if fields is not None and (kept := self.kept(fields))})
+        return _Lookup(self, rows, {fields: kept for fields in set(rows) if fields is not None and (kept := self.kept(fields))})
 
-    def kept(self, fields: Fields) -> _Kept | None:
+    def kept(self, fields: Fields) -> _CachedResponse | None:
         """A cached response that has not expired; None where there is none."""
         cached = self._kept.get(fields)
         if cached is None:
@@ -172,16 +176,16 @@ class _Party:
         self._kept.move_to_end(fields)
         return cached
 
-    def fly(self, fields: Fields, t: int) -> _Flight | None:
+    def fly(self, fields: Fields, t: int) -> _CallInProgress | None:
         """The call for these fields, in progress or new; None where the breaker is open."""
         flight = self.flights.get(fields)
         if flight is None:
             if not self.breaker.allows():
                 return None
-            flight = self.flights[fields] = _Flight(asyncio.create_task(self._fetch(fields, t)))
+            flight = self.flights[fields] = _CallInProgress(asyncio.create_task(self._fetch(fields, t)))
         return flight
 
-    def leave(self, fields: Fields, flight: _Flight) -> None:
+    def leave(self, fields: Fields, flight: _CallInProgress) -> None:
         """Stop waiting for a call; a call without waiters is cancelled, unless its response would be cached."""
         flight.waiting -= 1
         if not flight.waiting and not self.fresh and not flight.task.done():
@@ -198,15 +202,15 @@ class _Party:
                 await task
         await self._places.close()
 
-    async def _fetch(self, fields: Fields, t: int) -> _Kept | str:
+    async def _fetch(self, fields: Fields, t: int) -> _CachedResponse | str:
         """The response, or the reason of a failure; a task, so it raises nothing."""
         start, recorded = self.now(), False
         try:
             columns = await self._answered(fields, start)
             recorded = True
-            self.breaker.told(succeeded=True)
-            self.tally.calls["nothing" if all(value is None for value in columns) else "answered"] += 1
-            kept = _Kept(columns, self.now())
+            self.breaker.record(succeeded=True)
+            self.counts.calls["nothing" if all(value is None for value in columns) else "answered"] += 1
+            kept = _CachedResponse(columns, self.now())
             self._keep(fields, kept)
             if self._on_answer is not None:
                 self._on_answer(self.http, fields, columns, t)
@@ -214,25 +218,25 @@ class _Party:
         except CallError as error:
             recorded = True
             if error.against:
-                self.breaker.told(succeeded=False)
+                self.breaker.record(succeeded=False)
             else:
-                self.breaker.untold()
-            self.tally.calls[error.reason] += 1
+                self.breaker.release()
+            self.counts.calls[error.reason] += 1
             return error.reason
         except asyncio.CancelledError:
             if fields in self._calling and self.now() - start >= self._timeout / 2:  # a shorter call says nothing about the third party
                 recorded = True
-                self.breaker.told(succeeded=False)
-            self.tally.calls["cut off"] += 1
+                self.breaker.record(succeeded=False)
+            self.counts.calls["cut off"] += 1
             raise
         except Exception as error:  # noqa: BLE001 (a prediction does not fail for an optional feature; the class is counted)
-            self.tally.calls[type(error).__name__] += 1
+            self.counts.calls[type(error).__name__] += 1
             return type(error).__name__
         finally:
             if not recorded:
-                self.breaker.untold()
+                self.breaker.release()
             self._calling.discard(fields)
-            self.tally.took(self.now() - start)
+            self.counts.took(self.now() - start)
             flight = self.flights.get(fields)
             if flight is not None and flight.task is asyncio.current_task():
                 del self.flights[fields]
@@ -256,13 +260,13 @@ class _Party:
                         pause = random.uniform(0, _PAUSE * self._timeout * 2**number)  # noqa: S311 (spreads load)
                         if not error.again or self.now() - start + pause >= self._timeout:
                             raise
-                    self.tally.repeated += 1
+                    self.counts.repeated += 1
                     await asyncio.sleep(pause)
                 return await self.caller.call(fields, over)
         except TimeoutError:
             raise CallError(reason, against=reason == "timeout") from None
 
-    def _keep(self, fields: Fields, kept: _Kept) -> None:
+    def _keep(self, fields: Fields, kept: _CachedResponse) -> None:
         if self.fresh:
             self._kept[fields] = kept
             self._kept.move_to_end(fields)
@@ -271,13 +275,13 @@ class _Party:
 
 
 @dataclass
-class _Look:
+class _Lookup:
     """The lookups of one request at one third party: the fields of each row (None: a null field, no call), and cached responses."""
 
-    party: _Party
+    party: _PartyClient
     rows: list[Fields | None]
-    kept: dict[Fields, _Kept]
-    flights: dict[Fields, _Flight] = field(default_factory=dict)
+    kept: dict[Fields, _CachedResponse]
+    flights: dict[Fields, _CallInProgress] = field(default_factory=dict)
     reasons: dict[Fields, str] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -309,7 +313,7 @@ class _Look:
                 self.kept[fields] = done
             self.party.leave(fields, flight)
 
-    def add_to(self, called: Called) -> None:
+    def add_to(self, called: ThirdPartyResult) -> None:
         """Add the features of the rows, in order."""
         http, now = self.party.http, self.party.now()
         fallback = tuple(http.fallback.values())
@@ -341,6 +345,6 @@ class _Look:
             called.values[name] = list(column)
             called.statuses[name] = bytes(MISSING if c == PRESENT and v is None else c for c, v in zip(codes, column, strict=True))
         called.ages[http.name] = ages
-        called.asked[http.name] = Contact(rows, self.seconds, reasons)
-        self.party.tally.rows.update(rows)
-        self.party.tally.rows.update({f"fallback: {reason}": n for reason, n in reasons.items()})
+        called.contacts[http.name] = CallSummary(rows, self.seconds, reasons)
+        self.party.counts.rows.update(rows)
+        self.party.counts.rows.update({f"fallback: {reason}": n for reason, n in reasons.items()})

@@ -47,7 +47,7 @@ class CallError(Exception):
         self.reason, self.again, self.against = reason, again, against
 
 
-class Places:
+class PartyConnections:
     """A limited number of connections to one third party; further calls wait.
 
     Each connection is an httpcore pool of its own, closed after a call that fails or is cancelled: a shared pool leaks a connection whose
@@ -77,7 +77,7 @@ class Places:
             await self._idle.pop().aclose()
 
 
-class Caller:
+class ThirdPartyCaller:
     """Calls one third party; secrets are read by the constructor.
 
     Raises:

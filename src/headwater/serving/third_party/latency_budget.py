@@ -51,7 +51,7 @@ class Deadline:
         self._cut = now
 
 
-class Pace:
+class DurationQuantile:
     """A rolling quantile of durations: the 99.5th percentile of the last 512."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class LatencyLimit:
         self.budget = None if budget is None else micros(budget, "latency_budget") / SECOND
         self.late = self.cut_off = 0
         self._now = now
-        self._rest = Pace()
+        self._rest = DurationQuantile()
 
     def start(self, since: float | None = None) -> Deadline:
         """The deadline of a request that arrives now, or that arrived at `since` on the clock."""

@@ -11,14 +11,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from headwater.definitions.project import Project
 from headwater.online.predictor import ThirdPartyValues
-from headwater.serving.third_party.call_result import BUCKETS, Called
-from headwater.serving.third_party.fetcher import OnAnswer, ThirdParty
+from headwater.serving.third_party.call_result import BUCKETS, ThirdPartyResult
+from headwater.serving.third_party.fetcher import OnAnswer, ThirdPartyFetcher
 from headwater.serving.third_party.latency_budget import Deadline, LatencyLimit
 
 _STATES: Final = ("closed", "half-open", "open")
 
 
-class Parties:
+class ThirdPartyClients:
     """Clients of the third parties of a project; for one event loop.
 
     Args:
@@ -31,7 +31,7 @@ class Parties:
 
     def __init__(self, project: Project, *, on_answer: OnAnswer | None = None) -> None:
         asking = {model.features.name: model.features.http_features for model in project.models if model.features.http_features}
-        self._of = {name: ThirdParty(features, on_answer=on_answer) for name, features in asking.items()}
+        self._of = {name: ThirdPartyFetcher(features, on_answer=on_answer) for name, features in asking.items()}
         self.limits = {model.name: LatencyLimit(model.latency_budget) for model in project.models if model.latency_budget is not None}
 
     def asks(self, service: str) -> bool:
@@ -40,7 +40,7 @@ class Parties:
 
     async def ask(
         self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, limit: LatencyLimit | None, due: Deadline
-    ) -> Called:
+    ) -> ThirdPartyResult:
         """The third-party features of `count` rows.
 
         Raises:
@@ -65,7 +65,7 @@ class Parties:
             "headwater_third_party_breaker", "1 for the state of a circuit breaker", labels=["service", "party", "state"]
         )
         for service, fetcher in self._of.items():
-            for party, tally in fetcher.tallies.items():
+            for party, tally in fetcher.counts.items():
                 for origin, count in tally.rows.items():
                     rows.add_metric([service, party, origin], count)
                 for outcome, count in tally.calls.items():
@@ -83,17 +83,17 @@ class Parties:
         yield from (rows, calls, seconds, breaker, late, cut)
 
 
-def beside(called: Called, seconds: float) -> ThirdPartyValues:
+def third_party_values(called: ThirdPartyResult, seconds: float) -> ThirdPartyValues:
     """The third-party values that a prediction takes. seconds: duration of the calls."""
     known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
     return ThirdPartyValues(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
 
 
-class Asking:
+class BlockingThirdPartyClients:
     """Blocking clients of third parties: their event loop runs in a thread."""
 
     def __init__(self, project: Project) -> None:
-        self._parties = Parties(project)
+        self._parties = ThirdPartyClients(project)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="third parties", daemon=True)
         self._thread.start()
@@ -104,7 +104,7 @@ class Asking:
         due = Deadline() if limit is None else limit.start()
         waiting = self._parties.ask(service, request, count, t=t, limit=limit, due=due)
         called = asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
-        return beside(called, due.spent())
+        return third_party_values(called, due.spent())
 
     def close(self) -> None:
         """Cancel all calls, and end the thread."""
