@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.aggregations import run
-from headwater.aggregations.base import By, Finish, Sweeping
+from headwater.aggregations.base import FinalizeContext, GroupBy, SweepingFunction
 from headwater.aggregations.table import TABLE, family
 from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DataError
-from headwater.kernel.arrays import NOTHING, Asks, Column, Events
+from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing import cases, conformance
 from headwater.testing.cases import BASE
@@ -287,17 +287,17 @@ def test_every_map_obeys(law, random):
 def test_parts_of_one_moment_merge_by_id_then_value(split, max_keys):
     """Five events of one time, dealt into two parts in every way; by (id, category) 20 comes before 30, and 10 is last."""
     category, ident, amount = np.array([30, 20, 10, 10, 30]), np.array([1, 3, 1, 4, 3]), np.array([1, 2, 4, 8, 16])
-    by = family("sum", {}, By(Use(("c", "x")), max_keys))
+    by = family("sum", {}, GroupBy(Use(("c", "x")), max_keys))
 
     def state(rows):
         rows = rows[np.lexsort((category[rows], ident[rows]))]
         columns = {"c": Column(category[rows]), "x": Column(amount[rows])}
         events = Events(np.array([0, len(rows)]), np.full(len(rows), 5), NOTHING, 0, ident[rows], columns)
-        asks = Asks(np.array([0, 1]), np.array([9]), np.array([9]))
+        asks = RequestTimes(np.array([0, 1]), np.array([9]), np.array([9]))
         return by.ranges(Use(("x",)), spans(Layer(events), asks, LIFETIME)), events
 
     left, right = np.arange(5)[(split >> np.arange(5)) & 1 == 1], np.arange(5)[(split >> np.arange(5)) & 1 == 0]
-    how = Finish("sum", {}, np.array([9]), state(np.arange(5))[1], Use(("x",)), LIFETIME)
+    how = FinalizeContext("sum", {}, np.array([9]), state(np.arange(5))[1], Use(("x",)), LIFETIME)
     found = by.finish(by.merge(state(left)[0], state(right)[0]), how)
     assert found.items.tolist() == [20, 30, 10][-max_keys:]
     assert found.values.values.tolist() == [2, 17, 12][-max_keys:]
@@ -307,8 +307,8 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
     columns = {"c": Column(np.arange(100)), "x": Column(np.arange(100))}
     events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, columns)
     T = np.repeat(np.array([50, 100]), 1000)
-    wanted = run.Wanted("sum", Use(("x",)), hw.window("lifetime"), by=By(Use(("c", "x")), 40))
-    ((found,),) = run.aggregate(events, [Asks(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
+    wanted = run.FeatureSpec("sum", Use(("x",)), hw.window("lifetime"), by=GroupBy(Use(("c", "x")), 40))
+    ((found,),) = run.aggregate(events, [RequestTimes(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
     assert len(found.items) == len(found.values.values) == 80
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
@@ -316,8 +316,8 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
 def test_each_of_several_sets_of_asks_gets_its_own_maps():
     columns = {"c": Column(np.array([3, 1, 2, 1])), "x": Column(np.array([1, 2, 4, 8]))}
     events = Events(np.array([0, 4]), np.arange(4), NOTHING, 0, NOTHING, columns)
-    asks = [Asks(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
-    wanted = run.Wanted("sum", Use(("x",)), LIFETIME, by=By(Use(("c", "x")), 2))
+    asks = [RequestTimes(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
+    wanted = run.FeatureSpec("sum", Use(("x",)), LIFETIME, by=GroupBy(Use(("c", "x")), 2))
     maps = []
     for (part,) in run.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2):
         pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
@@ -353,7 +353,7 @@ def test_names(feature, name):
 
 def test_the_functions_that_can_be_split_are_those_with_states_of_one_size():
     made = {a.function: a for a in cases.aggregations()}
-    swept = {f for f in TABLE if isinstance(family(f, dict(made[f].params)), Sweeping)}
+    swept = {f for f in TABLE if isinstance(family(f, dict(made[f].params)), SweepingFunction)}
     assert (
         set(TABLE) - swept - {"latest", "open_count", "open_age"}
         == {f for f, facts in FUNCTIONS.items() if facts.splits}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.aggregations.approx_percentile import PERCENTILES
-from headwater.aggregations.base import Finish
+from headwater.aggregations.base import FinalizeContext
 from headwater.aggregations.count_distinct import DISTINCT
-from headwater.kernel.arrays import NOTHING, Asks, Column, Events
+from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.hashes import hashes_of_strings, mixed
 from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing.examples import value_of
@@ -27,11 +27,11 @@ def state(family, values, hashes=None):
     """The state of one key's values."""
     n = len(values)
     events = Events(np.array([0, n]), np.arange(n), NOTHING, 0, NOTHING, {"x": Column(np.asarray(values), None, hashes)})
-    return family.ranges(USE, spans(Layer(events), Asks(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME))
+    return family.ranges(USE, spans(Layer(events), RequestTimes(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME))
 
 
 def finished(family, made, **params):
-    return family.finish(made, Finish("", params, np.array([0]), None, USE, LIFETIME)).values[0]
+    return family.finish(made, FinalizeContext("", params, np.array([0]), None, USE, LIFETIME)).values[0]
 
 
 def distinct(values):

@@ -104,7 +104,7 @@ def test_a_history_by_url_is_worked_on_in_parts(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
     table = hw.parquet(s3.put("parts/events.parquet", EVENTS), storage_options=s3.options)
     monkeypatch.setattr(spill, "planned", lambda *_: spill.Plan(2, 1_000))
-    monkeypatch.setattr(spill._Work, "answers", _stopped)
+    monkeypatch.setattr(spill._SpillJob, "answers", _stopped)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(KeyboardInterrupt):

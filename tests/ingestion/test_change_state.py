@@ -430,5 +430,5 @@ def test_a_replay_shows_what_training_says(store, tmp_path):
 
 
 def test_images_survive_being_written():
-    made = change_codec.Entry(5, 0, [{"a": 1, "b": None, "c": float("inf"), "d": "é"}])
+    made = change_codec.EventImages(5, 0, [{"a": 1, "b": None, "c": float("inf"), "d": "é"}])
     assert change_codec.decoded(change_codec.encoded(made)) == made

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from headwater.definitions.durations import Window
 from headwater.kernel import bounds, folds
-from headwater.kernel.arrays import LASTS, NOTHING, Asks, Events
+from headwater.kernel.arrays import LASTS, NOTHING, Events, RequestTimes
 from headwater.kernel.late_events import layers
 
 WINDOWS = [Window(None), Window(40, 10), Window(12, 1), Window(20, 5, offset=5), Window(None, 10, offset=10)]
@@ -24,7 +24,7 @@ def made(random, n, *, delays, lives):
     starts = np.searchsorted(key, np.arange(4))
     T = np.sort(np.array([[random.randrange(160) for _ in range(20)] for _ in range(3)], np.int64)).ravel()
     K = T - np.array([random.choice([0, 0, 3, 30, -5]) for _ in T], np.int64)
-    return Events(starts, t, known, 0, NOTHING, {}, gone=gone), Asks(np.arange(4) * 20, T, K)
+    return Events(starts, t, known, 0, NOTHING, {}, gone=gone), RequestTimes(np.arange(4) * 20, T, K)
 
 
 def visible(events, asks, window, j):
@@ -80,7 +80,7 @@ def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block()
     """A fold walks such ranges: a history whose events are all deleted in the end would take the square of its length."""
     t = np.arange(1000) * 10
     events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, gone=t + 1 + 2000)
-    asks = Asks(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
+    asks = RequestTimes(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
     _, layer = layers(events)
     lo, hi = bounds.spans(layer, asks, Window(None))
     block = bounds.blocks(layer, Window(None))

@@ -13,7 +13,7 @@ from headwater.online.feature_reader import OnlineView
 from headwater.online_stores import open_store
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.online_stores.redis import lua as scripts
-from headwater.online_stores.redis.commands import Call
+from headwater.online_stores.redis.commands import RedisCall
 from headwater.testing.stores import record
 from tests.flow import Flow, at, micros, streaming_view
 
@@ -206,10 +206,10 @@ def test_offsets_that_are_forgotten_while_records_are_not(forgotten, opening):
     for to in (1, 2, 3):
         if to == 4 - forgotten:
             names = [store._base + end for end in (b":state", b":turns", b":done")]
-            kept = [store._servers.run([Call(name, ("DUMP", name))])[0] for name in names]
+            kept = [store._servers.run([RedisCall(name, ("DUMP", name))])[0] for name in names]
         commit(store, to, None if to == 1 else to - 1)
     for name, value in zip(names, kept, strict=True):
-        store._servers.run([Call(name, ("RESTORE", name, 0, value, "REPLACE"))])
+        store._servers.run([RedisCall(name, ("RESTORE", name, 0, value, "REPLACE"))])
     if forgotten == 1:
         store = opening()
         store.mend(OWN)

@@ -17,7 +17,7 @@ from headwater.online_stores.backup import restore, restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis import redis_store
-from headwater.online_stores.redis.commands import Call
+from headwater.online_stores.redis.commands import RedisCall
 from headwater.testing.stores import record
 from tests.online_stores.servers import Proxy, Server, clustered, free_port, serving, whole
 
@@ -273,15 +273,15 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
     """It may still lie in a buffer when its writer has looked it up."""
     with serving(tmp_path) as server, opened(server.url) as store:
         state, _ = scripts.parted(b"headwater", {KEY: number(1)}, {})
-        late = Call(store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed()))
-        assert store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 7))]) == [[b"not"]]
+        late = RedisCall(store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed()))
+        assert store._servers.run([RedisCall(store._base, scripts.RESOLVE, (store._writer, 7))]) == [[b"not"]]
         assert store._servers.run([late]) == [[b"late"]]
         assert offset(store) == 0
         store._count = 7
         store.commit({KEY: number(2)}, {})
         assert store._servers.run([late]) == [[b"late"]]
         assert offset(store) == 2
-        (found,) = store._servers.run([Call(store._base, scripts.RESOLVE, (store._writer, 8))])
+        (found,) = store._servers.run([RedisCall(store._base, scripts.RESOLVE, (store._writer, 8))])
         assert found == [b"ok", store._n, 0]
 
 

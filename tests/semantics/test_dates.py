@@ -9,7 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.events.selection import moment
+from headwater.events.selection import timestamp_micros
 from headwater.monitoring.parity import check_view
 from headwater.online.feature_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
@@ -33,7 +33,7 @@ ZONES = [
 def test_every_day_ends_when_the_clocks_show_the_next(zone):
     """Also where they skip midnight, show it twice, or leave out a day."""
     days = pl.date_range(date(1990, 1, 1), date(2035, 12, 31), eager=True).alias("day")
-    found = days.to_frame().select(moment("day", pl.Schema({"day": pl.Date}), zone, "", days=True)).to_series()
+    found = days.to_frame().select(timestamp_micros("day", pl.Schema({"day": pl.Date}), zone, "", days=True)).to_series()
     assert found.to_list() == [end_of_day(day, zone) for day in days]
     assert (found.diff().drop_nulls() >= 0).all()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.engine.local import spill
-from headwater.engine.local.memory import Plan
+from headwater.engine.local.memory import BucketPlan
 from headwater.monitoring.parity import check_view
 from headwater.online.feature_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
@@ -96,7 +96,7 @@ def test_any_subset_of_the_features_says_the_same(rule, random):
 @pytest.mark.parametrize("seed", range(3))
 def test_in_buckets_from_files_as_in_memory(rule, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(spill, "planned", lambda *_: Plan(3, 1_000))
+    monkeypatch.setattr(spill, "planned", lambda *_: BucketPlan(3, 1_000))
     rows = rows_of(Random(seed), 60)
     table_of(rows[:25]).write_parquet(tmp_path / "1.parquet")
     table_of(rows[25:]).write_parquet(tmp_path / "2.parquet")

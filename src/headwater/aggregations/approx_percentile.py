@@ -14,9 +14,9 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Answers, Finish, Kinds, Part, State
+from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.sliding import stretch
-from headwater.aggregations.visible_ranges import I32, Sight
+from headwater.aggregations.visible_ranges import I32, VisibleRanges
 from headwater.kernel.arrays import F64, I64, Column, Values
 from headwater.kernel.layer import Layer, Spans, Use
 
@@ -35,10 +35,10 @@ class _Percentiles:
         buckets, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, buckets, counts, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part(entry=True), Part(entry=True)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finish(self, state: State, how: Finish) -> Answers:
+    def finish(self, state: State, how: FinalizeContext) -> Answers:
         sizes, buckets, counts = state
         ends = np.cumsum(sizes)
         total = np.concatenate([[0], np.cumsum(counts)])
@@ -51,7 +51,7 @@ class _Percentiles:
         )
         return Column(_middles(rank_buckets), nonempty)
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
         codes, buckets = sight.whole.derive(("buckets", use), lambda: _coded(sight.whole, use))
         out = np.full(len(sight.lo), -1, np.int64)
         _slide(codes[sight.order], len(buckets), _millionths(how), sight.lo, sight.hi, out)
@@ -81,11 +81,11 @@ def _coded(layer: Layer, use: Use) -> tuple[I32, I64]:
     return codes, distinct
 
 
-def _millionths(how: Finish) -> int:
+def _millionths(how: FinalizeContext) -> int:
     return round(float(how.params["q"]) * _MILLION)
 
 
-def _rank(n: I64, how: Finish) -> I64:
+def _rank(n: I64, how: FinalizeContext) -> I64:
     """The rank, from 1, of the least value that the share q of n values does not exceed."""
     return np.maximum(1, -(-(n * _millionths(how)) // _MILLION))
 

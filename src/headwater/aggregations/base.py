@@ -13,20 +13,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.aggregations.visible_ranges import Sight
+from headwater.aggregations.visible_ranges import VisibleRanges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
-from headwater.kernel.arrays import I64, Column, Events, Lists
+from headwater.kernel.arrays import I64, Column, Events, ListColumn
 from headwater.kernel.layer import Spans, Use
 
 State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]
 """Partial results; the states of l asks (or tiles)."""
 
-Answers = Column | Lists
+Answers = Column | ListColumn
 
 
 @dataclass(frozen=True)
-class Part:
+class StateField:
     """One array of a state, of int64 or float64.
 
     entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
@@ -49,7 +49,7 @@ Kinds = Mapping[str, bool]
 
 
 @dataclass(frozen=True)
-class By:
+class GroupBy:
     """A secondary key: `use`'s first column, over the events that count for `use`; a map of its `max_keys` latest values at most."""
 
     use: Use
@@ -57,7 +57,7 @@ class By:
 
 
 @dataclass(frozen=True)
-class Finish:
+class FinalizeContext:
     """What a value is made with: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
 
     function: str
@@ -70,7 +70,7 @@ class Finish:
     K: I64 | None = None  # of states that were stored: by when a thing must be known; None is T
 
 
-class Family(Protocol):
+class AggregateFunction(Protocol):
     """Functions that share a partial result.
 
     Laws, which the conformance suite holds every family to: `merge` is associative, and merging the states of any split of the
@@ -85,22 +85,22 @@ class Family(Protocol):
         """The states of both parts together, entry by entry."""
         ...
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         """What each array of a state holds, so that states can be stored."""
         ...
 
-    def finish(self, state: State, how: Finish) -> Answers:
+    def finish(self, state: State, how: FinalizeContext) -> Answers:
         """The values (l)."""
         ...
 
 
 @runtime_checkable
-class Sweeping(Family, Protocol):
+class SweepingFunction(AggregateFunction, Protocol):
     """A family that answers all layers of some events in one walk: a window that slides, events coming in and going out.
 
     Law: `sweep` gives, bit by bit, what `finish` makes of the layers' merged `ranges`.
     """
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
         """The values (l) of asks that see `sight`."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
 from headwater.kernel.merge_program import ADD
@@ -15,10 +15,10 @@ class _Counts:
     def merge(self, left: State, right: State) -> State:
         return (left[0] + right[0],)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return (Part(op=ADD, counts=use),)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return (StateField(op=ADD, counts=use),)
 
-    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[0])
 
 

@@ -18,9 +18,9 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Answers, Finish, Kinds, Part, State
+from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.sliding import stretch
-from headwater.aggregations.visible_ranges import Sight, plain
+from headwater.aggregations.visible_ranges import VisibleRanges, plain
 from headwater.kernel.arrays import I64, Bool, Column, Values
 from headwater.kernel.hashes import mixed
 from headwater.kernel.layer import Spans, Use
@@ -44,10 +44,10 @@ class _Distinct:
         hashed = np.concatenate([np.repeat(side[1] == 1, cast("I64", side[0])) for side in (left, right)])
         return _state(rows, cast("I64", entries), hashed, cast("I64", left[1] * right[1]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part(), Part(entry=True)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(), StateField(), StateField(entry=True)
 
-    def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
         sizes, exact, entries = cast("tuple[I64, I64, I64]", state)
         out, ends = sizes.copy(), np.cumsum(sizes)
         for row in np.flatnonzero(exact == 0):
@@ -56,7 +56,7 @@ class _Distinct:
             out[row] = _estimate(registers)
         return Column(out)
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
         codes, values = sight.coded(use)
         hashes = _hashes(values, sight.whole.events.columns[use.columns[0]].hashes)
         out = np.zeros(len(sight.lo), np.int64)

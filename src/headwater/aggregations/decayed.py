@@ -13,7 +13,7 @@ from typing import cast
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel.arrays import F64, I64, Column
 from headwater.kernel.layer import Spans, Use
 
@@ -35,10 +35,10 @@ class _Decays:
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
             return n + k, last, total * a + more * b, weight * a + heavier * b
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part(), Part(whole=False), Part(whole=False)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(), StateField(), StateField(whole=False), StateField(whole=False)
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         n, last, total, weight = state
         if how.function == "decayed_mean":
             return Column(total / np.where(n > 0, weight, 1.0), n > 0)

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.definitions.durations import SECOND
 from headwater.kernel import folds
 from headwater.kernel.arrays import NOTHING, Column, Events, Values
@@ -18,7 +18,7 @@ from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.merge_program import LESS, MORE, SOME
 
 
-class _Edges:
+class _FirstLast:
     def __init__(self, *, newest: bool, whole_row: bool = False) -> None:
         self.newest, self.whole_row = newest, whole_row
 
@@ -51,15 +51,15 @@ class _Edges:
             equal &= a == b
         return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         names = use.columns if self.whole_row else use.columns[:1]
         op = MORE if self.newest else LESS
-        values = [Part(kinds[name], column=name, op=op) for name in names]
+        values = [StateField(kinds[name], column=name, op=op) for name in names]
         if self.whole_row:
-            values = [field for value in values for field in (Part(op=op), value)]
-        return Part(op=op), Part(ident=True, op=op), *(values or [Part(op=op)]), Part(op=SOME)
+            values = [field for value in values for field in (StateField(op=op), value)]
+        return StateField(op=op), StateField(ident=True, op=op), *(values or [StateField(op=op)]), StateField(op=SOME)
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         nonempty = state[-1] > 0
         if how.function == "since_last":
             return Column(np.where(nonempty, how.T - state[0], 0) / SECOND, nonempty)
@@ -101,6 +101,6 @@ def _parts(events: Events, columns: tuple[str, ...]) -> list[Values]:
     return compared_columns
 
 
-NEWEST = _Edges(newest=True)
-OLDEST = _Edges(newest=False)
-NEWEST_ROW = _Edges(newest=True, whole_row=True)
+NEWEST = _FirstLast(newest=True)
+OLDEST = _FirstLast(newest=False)
+NEWEST_ROW = _FirstLast(newest=True, whole_row=True)

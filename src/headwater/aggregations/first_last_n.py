@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.base import Answers, Finish, Kinds, Part, State
+from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.event_order import in_time
-from headwater.aggregations.visible_ranges import Sight, plain
-from headwater.kernel.arrays import I64, Lists
+from headwater.aggregations.visible_ranges import VisibleRanges, plain
+from headwater.kernel.arrays import I64, ListColumn
 from headwater.kernel.layer import Spans, Use
 
 
 @dataclass(frozen=True)
-class _Recent:
+class _FirstLastN:
     newest: bool
     k: int
     distinct: bool
@@ -31,21 +31,21 @@ class _Recent:
         t, ident, values = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return self._kept(rows, t, ident, values, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return Part(), Part(entry=True), Part(entry=True, ident=True), Part(kinds[name], entry=True, column=name)
+        return StateField(), StateField(entry=True), StateField(entry=True, ident=True), StateField(kinds[name], entry=True, column=name)
 
-    def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
-        return Lists(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])
+    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
+        return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
         events = sight.whole.events
         rank = in_time(sight.whole, use.columns[0])
         if self.distinct:
             codes, values = sight.coded(use)
             ranks = (rank if self.newest else len(rank) - 1 - rank)[sight.order]
             lists = sliding.best(sight, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest)
-            return Lists(lists.of, lists.starts, values[lists.items])
+            return ListColumn(lists.of, lists.starts, values[lists.items])
         values = np.empty_like(events.columns[use.columns[0]].values)
         values[rank] = plain(events.columns[use.columns[0]].values)
         if self.newest:  # the smallest code is the first listed
@@ -53,7 +53,7 @@ class _Recent:
         valid = sight.whole.valid(use)
         codes = (np.where(valid, rank, -1) if len(valid) else rank).astype(np.int32)[sight.order]
         lists = sliding.best(sight, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
-        return Lists(lists.of, lists.starts, values[lists.items])
+        return ListColumn(lists.of, lists.starts, values[lists.items])
 
     def _kept(self, rows: I64, t: ragged.Entries, ident: ragged.Entries, values: ragged.Entries, count: int) -> State:
         if self.distinct:
@@ -71,11 +71,11 @@ class _Recent:
         return np.minimum(sizes, self.k), t[order][few], ident[order][few], values[order][few]
 
 
-def first_n(k: int, distinct: bool) -> _Recent:
+def first_n(k: int, distinct: bool) -> _FirstLastN:
     """The family of `first_n(k=, distinct=)`."""
-    return _Recent(newest=False, k=k, distinct=distinct)
+    return _FirstLastN(newest=False, k=k, distinct=distinct)
 
 
-def last_n(k: int, distinct: bool) -> _Recent:
+def last_n(k: int, distinct: bool) -> _FirstLastN:
     """The family of `last_n(k=, distinct=)`."""
-    return _Recent(newest=True, k=k, distinct=distinct)
+    return _FirstLastN(newest=True, k=k, distinct=distinct)

@@ -17,21 +17,21 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.base import Answers, By, Family, Finish, Kinds, Part, State
+from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, GroupBy, Kinds, State, StateField
 from headwater.aggregations.event_order import in_time
-from headwater.aggregations.visible_ranges import I32, Sight, coded, plain
-from headwater.kernel.arrays import I64, NOTHING, Asks, Column, Events, Lists, Values
+from headwater.aggregations.visible_ranges import I32, VisibleRanges, coded, plain
+from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes, Values
 from headwater.kernel.bounds import seek
 from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.sorting import order_of
 
 
 @dataclass(frozen=True)
-class Maps:
+class GroupedFunction:
     """The family of `inner`'s functions by a secondary key."""
 
-    inner: Family
-    by: By
+    inner: AggregateFunction
+    by: GroupBy
 
     def ranges(self, use: Use, spans: Spans) -> State:
         events = spans.layer.events
@@ -64,13 +64,13 @@ class Maps:
             target[at] = new
         return ragged.sizes_of(rows[first_rows], len(left[0])), *out
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = self.by.use.columns[0]
         inner = self.inner.parts(Use(use.columns), kinds)
-        own = Part(), Part(kinds[name], entry=True, column=name), Part(entry=True), Part(entry=True, ident=True)
+        own = StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True), StateField(entry=True, ident=True)
         return *own, *(replace(field, entry=True, counts=None) for field in inner)
 
-    def finish(self, state: State, how: Finish) -> Answers:
+    def finish(self, state: State, how: FinalizeContext) -> Answers:
         sizes, category, t, ident, *inner = state
         rows = ragged.rows_of(cast("I64", sizes))
         order = np.lexsort((category, ident, t, rows))
@@ -78,9 +78,9 @@ class Maps:
         kept = tuple(array[order] for array in inner)
         values = self._values(kept, how, how.T[rows[order]])
         starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
-        return Lists(np.arange(len(sizes)), starts, category[order], values=values)
+        return ListColumn(np.arange(len(sizes)), starts, category[order], values=values)
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
         groups = _groups(sight, self.by.use)
         pairs = sight.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(sight, groups, self.by.max_keys, how.T))
         T = how.T[pairs.ask]
@@ -93,18 +93,18 @@ class Maps:
             for array, both, alone in zip(state, joined, more, strict=True):
                 array[of] = np.where(nonempty[of], both, alone)
             nonempty[of] = True
-        return Lists(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
+        return ListColumn(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
 
-    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: Finish) -> State:
-        asks = Asks(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
+    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: FinalizeContext) -> State:
+        asks = RequestTimes(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
         return self.inner.ranges(Use(use.columns), Spans(layer, asks, how.window, ranges.lo, ranges.hi))
 
-    def _values(self, state: State, how: Finish, T: I64) -> Column:
+    def _values(self, state: State, how: FinalizeContext, T: I64) -> Column:
         return cast("Column", self.inner.finish(state, replace(how, T=T, use=Use(how.use.columns))))
 
 
 @dataclass(frozen=True)
-class _Groups:
+class _CategoryGroups:
     """The events that count, in g groups: one for each category of each key, by key and category.
 
     use: the events that count, its columns without those that are never null. categories: (g). layers: the events of each layer in
@@ -123,10 +123,10 @@ class _Groups:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class _RequestPairs:
     """The maps of a sight as p pairs of an ask and a group; neighbours that see the same at the same T share a map.
 
-    of, starts: as of `Lists`. ask, group: int64 (p). ranges: of each layer.
+    of, starts: as of `ListColumn`. ask, group: int64 (p). ranges: of each layer.
     """
 
     of: I64
@@ -154,13 +154,13 @@ def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
     return Events(starts, events.t[index], NOTHING, events.delay, ident, columns, row, events.ended_after)
 
 
-def _groups(sight: Sight, by: Use) -> _Groups:
+def _groups(sight: VisibleRanges, by: Use) -> _CategoryGroups:
     columns = sight.whole.events.columns
     use = Use((by.columns[0], *(name for name in by.columns[1:] if columns[name].valid is not None)), by.where)
     return sight.whole.derive(("groups", use), lambda: _made(sight, use))
 
 
-def _made(sight: Sight, use: Use) -> _Groups:
+def _made(sight: VisibleRanges, use: Use) -> _CategoryGroups:
     whole = sight.whole
     events = whole.events
     codes, values = coded(whole, use)
@@ -181,10 +181,10 @@ def _made(sight: Sight, use: Use) -> _Groups:
         layers.append(Layer(_grouped(events, rows[mine], np.searchsorted(group[mine], ends), use)))
         places.append(at[mine])
     rank = in_time(whole, use.columns[0])[sight.order]
-    return _Groups(use, values[codes[rows[fresh]]], layers, places, group_of, rank, near)
+    return _CategoryGroups(use, values[codes[rows[fresh]]], layers, places, group_of, rank, near)
 
 
-def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
+def _pairs(sight: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I64) -> _RequestPairs:
     lists = sliding.best(sight, groups.group, len(groups.categories), sliding.NEWEST, max_keys, groups.rank, groups.near, flip=True)
     fresh = ragged.fresh(lists.of, T)
     asks = np.flatnonzero(fresh)
@@ -198,7 +198,7 @@ def _pairs(sight: Sight, groups: _Groups, max_keys: int, T: I64) -> _Pairs:
         _ranges(layer.events.starts, at, ask, group, sight.lo[:, depth], sight.hi[:, depth], lo, hi)
         seen = np.flatnonzero(hi > lo) if depth else np.arange(len(ask))
         ranges.append(_Ranges(seen, lo[seen], hi[seen]) if depth else _Ranges(seen, lo, hi))
-    return _Pairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
+    return _RequestPairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel import folds
 from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
@@ -26,11 +26,11 @@ class _Extremes:
         join = np.minimum if self.op == folds.LEAST else np.maximum
         return left[0] + right[0], join(left[1], right[1])
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return Part(op=ADD, counts=use), Part(kinds[name], column=name, op=self.op)
+        return StateField(op=ADD, counts=use), StateField(kinds[name], column=name, op=self.op)
 
-    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1], state[0] > 0)
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.event_order import in_time
 from headwater.kernel import folds
 from headwater.kernel.arrays import I64, Column, Values
@@ -17,7 +17,7 @@ from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.merge_program import LESS, MORE, SOME
 
 
-class _By:
+class _MinMaxBy:
     def __init__(self, *, greatest: bool) -> None:
         self.greatest = greatest
 
@@ -41,12 +41,18 @@ class _By:
             equal &= a == b
         return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         column, by = use.columns
-        first = Part(kinds[by], column=by, op=MORE if self.greatest else LESS)
-        return Part(op=SOME), first, Part(op=MORE), Part(ident=True, op=MORE), Part(kinds[column], column=column, op=MORE)
+        first = StateField(kinds[by], column=by, op=MORE if self.greatest else LESS)
+        return (
+            StateField(op=SOME),
+            first,
+            StateField(op=MORE),
+            StateField(ident=True, op=MORE),
+            StateField(kinds[column], column=column, op=MORE),
+        )
 
-    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[4], state[0] > 0)
 
     def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:
@@ -64,5 +70,5 @@ class _By:
         return (np.where(valid, score, -1) if len(valid) else score), position
 
 
-LEAST = _By(greatest=False)
-GREATEST = _By(greatest=True)
+LEAST = _MinMaxBy(greatest=False)
+GREATEST = _MinMaxBy(greatest=True)

@@ -12,9 +12,9 @@ from typing import cast
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.base import Answers, Finish, Kinds, Part, State
-from headwater.aggregations.visible_ranges import Sight, plain
-from headwater.kernel.arrays import I64, Column, Lists, Values
+from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.visible_ranges import VisibleRanges, plain
+from headwater.kernel.arrays import I64, Column, ListColumn, Values
 from headwater.kernel.layer import Spans, Use
 
 
@@ -29,21 +29,21 @@ class _Frequent:
         values, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, values, counts, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return Part(), Part(kinds[name], entry=True, column=name), Part(entry=True)
+        return StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True)
 
-    def finish(self, state: State, how: Finish) -> Answers:
+    def finish(self, state: State, how: FinalizeContext) -> Answers:
         sizes, values, counts = state
         rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
         order = np.lexsort((values, -counts, rows))
         kept = ragged.places(sizes) < _wanted(how)  # type: ignore[arg-type]
-        return _answers(Lists(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), how)
+        return _answers(ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), how)
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
         codes, values = sight.coded(use)
         lists = sliding.best(sight, codes, len(values), sliding.COUNT, _wanted(how))
-        return _answers(Lists(lists.of, lists.starts, values[lists.items]), how)
+        return _answers(ListColumn(lists.of, lists.starts, values[lists.items]), how)
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ class _Smallest:
         rows = ragged.rows_of_both(left, right)
         return self._kept(rows, np.concatenate([left[1], right[1]]), len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return Part(), Part(kinds[name], entry=True, column=name)
+        return StateField(), StateField(kinds[name], entry=True, column=name)
 
-    def finish(self, state: State, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
-        return Lists(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
+    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
+        return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
 
-    def sweep(self, use: Use, sight: Sight, how: Finish) -> Answers:  # noqa: ARG002 (the family's signature)
+    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
         codes, values = sight.coded(use)
         lists = sliding.best(sight, codes, len(values), sliding.PRESENCE, self.max_size)
-        return Lists(lists.of, lists.starts, values[lists.items])
+        return ListColumn(lists.of, lists.starts, values[lists.items])
 
     def _kept(self, rows: I64, values: ragged.Entries, count: int) -> State:
         sizes, values, _ = ragged.counted(rows, values, np.ones(len(rows), np.int64), count)
@@ -76,11 +76,11 @@ class _Smallest:
         return np.minimum(sizes, self.max_size), values[few]
 
 
-def _wanted(how: Finish) -> int:
+def _wanted(how: FinalizeContext) -> int:
     return int(how.params["k"]) if how.function == "top_k" else 1
 
 
-def _answers(lists: Lists, how: Finish) -> Answers:
+def _answers(lists: ListColumn, how: FinalizeContext) -> Answers:
     """The lists, or for mode the one value in each."""
     if how.function == "top_k":
         return lists

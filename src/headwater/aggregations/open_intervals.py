@@ -9,7 +9,7 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.definitions.durations import SECOND
 from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
@@ -17,7 +17,7 @@ from headwater.kernel.layer import Spans, Use
 _OPEN = np.iinfo(np.int64).max
 
 
-class _Opens:
+class _OpenIntervals:
     def ranges(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         until = events.columns[use.columns[0]]
@@ -31,17 +31,17 @@ class _Opens:
     def merge(self, left: State, right: State) -> State:
         return left[0] + right[0], left[1] + right[1]
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part()
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(), StateField()
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         count, age = state
         if how.function == "open_count":
             return Column(count)
         return Column(age / np.maximum(count, 1) / SECOND, count > 0)
 
 
-class _Queues:
+class _StoredIntervals:
     """The stored state. Every stored event is known."""
 
     def ranges(self, use: Use, spans: Spans) -> State:
@@ -57,17 +57,17 @@ class _Queues:
         t, ends = (np.concatenate([a, b])[order] for a, b in zip(left[1:], right[1:], strict=True))
         return left[0] + right[0], t, ends
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(), Part(entry=True), Part(entry=True)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
         T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
         still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
         np.add.at(age, rows, (T - t)[still])
-        return OPENS.finish((count, age), how)
+        return OPEN_INTERVALS.finish((count, age), how)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -85,5 +85,5 @@ def _open(t, until, known, delay, ended_after, started, T, K, lo, hi, count, age
             age[j] += T[j] - t[i]
 
 
-OPENS = _Opens()
-QUEUES = _Queues()
+OPEN_INTERVALS = _OpenIntervals()
+STORED_INTERVALS = _StoredIntervals()

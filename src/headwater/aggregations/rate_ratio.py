@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.count import COUNTS
 from headwater.aggregations.sum_mean import SUMS
 from headwater.definitions.durations import SECOND
@@ -31,10 +31,10 @@ class _Rates(_Added):
     def ranges(self, use: Use, spans: Spans) -> State:
         return (SUMS if use.columns else COUNTS).ranges(use, spans)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         return (SUMS if use.columns else COUNTS).parts(use, kinds)
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         assert how.window.length is not None, "refused at definition"
         return Column((_total(state) if how.use.columns else state[0]) / (how.window.length / SECOND))
 
@@ -44,10 +44,10 @@ class _Fractions(_Added):
         true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
         return spans.counted(Use((), use.where)), true
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(op=ADD, counts=Use((), use.where)), Part(op=ADD)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return StateField(op=ADD, counts=Use((), use.where)), StateField(op=ADD)
 
-    def finish(self, state: State, how: Finish) -> Column:  # noqa: ARG002 (the family's signature)
+    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
 
 
@@ -56,10 +56,10 @@ class _Ratios(_Added):
         above, below = (SUMS.ranges(Use((name,), use.where), spans) for name in use.columns)
         return *above, *below
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         return tuple(field for name in use.columns for field in SUMS.parts(Use((name,), use.where), kinds))
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2
         above, below = _total(state[:split]), _total(state[split:])
         with np.errstate(over="ignore", invalid="ignore"):

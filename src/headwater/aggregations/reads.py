@@ -17,7 +17,7 @@ WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredColumns:
     """What a value is read of.
 
     columns: of the record, those that hold the state. whole: whether the feature's column is int64, and not float64.
@@ -39,82 +39,82 @@ class Read:
     real: bool
 
 
-How = Callable[[Stored], Read]
+How = Callable[[StoredColumns], Read]
 
 
-def number(of: Stored) -> Read:
+def number(of: StoredColumns) -> Read:
     """The state's first number itself."""
     return Read((WHOLE, of.columns[0]), real=False)
 
 
-def total(of: Stored) -> Read:
+def total(of: StoredColumns) -> Read:
     """A sum, of state (n, total, and for integers the total as a float)."""
     return Read((SUM, *_rough(of.columns)), real=False) if of.whole else Read((REAL, of.columns[1]), real=True)
 
 
-def mean(of: Stored) -> Read:
+def mean(of: StoredColumns) -> Read:
     """A sum over its number of values."""
     return Read((MEAN, of.columns[0], *_rough(of.columns)), real=True)
 
 
-def extreme(of: Stored) -> Read:
+def extreme(of: StoredColumns) -> Read:
     """A value, of state (n, value)."""
     return _kept(of, 1, 0)
 
 
-def edge(of: Stored) -> Read:
+def edge(of: StoredColumns) -> Read:
     """The value of an event, of state (time, id, value, whether there is one)."""
     return _kept(of, 2, -1)
 
 
-def by(of: Stored) -> Read:
+def by(of: StoredColumns) -> Read:
     """The value of the event where another column is least or greatest."""
     return _kept(of, 4, 0)
 
 
-def latest(of: Stored) -> Read:
+def latest(of: StoredColumns) -> Read:
     """One column of a row, null where it was null there."""
     c, at = of.columns, 2 + 2 * of.output
     return Read((LATEST, c[at + 1], c[-1], c[at]), real=not of.whole)
 
 
-def since(of: Stored) -> Read:
+def since(of: StoredColumns) -> Read:
     """Seconds from an event to T."""
     return Read((SINCE, of.columns[0], of.columns[-1]), real=True)
 
 
-def deviation(of: Stored) -> Read:
+def deviation(of: StoredColumns) -> Read:
     """The root of a variance, of state (n, mean, squares)."""
     return _spread(DEVIATION, of)
 
 
-def variance(of: Stored) -> Read:
+def variance(of: StoredColumns) -> Read:
     """Squares of differences from the mean over n - ddof."""
     return _spread(VARIANCE, of)
 
 
-def rate(of: Stored) -> Read:
+def rate(of: StoredColumns) -> Read:
     """A number of events, or a sum, per second of the window."""
     assert of.window.length is not None
     return Read((RATE, *(_rough(of.columns) if of.use.columns else (of.columns[0], -2)), of.window.length), real=True)
 
 
-def fraction(of: Stored) -> Read:
+def fraction(of: StoredColumns) -> Read:
     """The second number of a state over its first."""
     return Read((FRACTION, of.columns[0], of.columns[1]), real=True)
 
 
-def ratio(of: Stored) -> Read:
+def ratio(of: StoredColumns) -> Read:
     """A sum over another; `whole` of the first column says where the second begins."""
     cut = 3 if of.whole else 2
     return Read((RATIO, *_rough(of.columns[:cut]), *_rough(of.columns[cut:])), real=True)
 
 
-def _kept(of: Stored, value: int, count: int) -> Read:
+def _kept(of: StoredColumns, value: int, count: int) -> Read:
     return Read((KEPT, of.columns[value], of.columns[count]), real=not of.whole)
 
 
-def _spread(opcode: int, of: Stored) -> Read:
+def _spread(opcode: int, of: StoredColumns) -> Read:
     return Read((opcode, of.columns[0], of.columns[2], int(of.params["ddof"])), real=True)
 
 

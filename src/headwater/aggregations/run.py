@@ -9,15 +9,15 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.base import Answers, By, Family, Finish, State, Sweeping
+from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, GroupBy, State, SweepingFunction
 from headwater.aggregations.table import family
-from headwater.aggregations.visible_ranges import sights
+from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
-from headwater.kernel.arrays import I64, NOTHING, Asks, Column, Events, Lists
+from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers, reached
-from headwater.kernel.layer import Layer, Seen, Spans, Use, seen
-from headwater.kernel.result_buffer import WIDTH, Sheet
+from headwater.kernel.layer import KnownRanges, Layer, Spans, Use, seen
+from headwater.kernel.result_buffer import WIDTH, ResultBuffer
 from headwater.kernel.sorting import each
 
 _CHUNK = 1 << 18  # events and requests of one chunk of a thread: its arrays fit into the processor's cache
@@ -25,7 +25,7 @@ _FEATURES = 24  # with more features than these, a thread takes fewer events and
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureSpec:
     """One feature: a function of what `use` names, over one window, of all events or for each value of a secondary key (`by`).
 
     `output` picks among several results.
@@ -36,7 +36,7 @@ class Wanted:
     window: Window
     params: tuple[tuple[str, Parameter], ...] = ()
     output: int = 0
-    by: By | None = None
+    by: GroupBy | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Task:
     """
 
     events: Events
-    asks: tuple[Asks, ...]
+    asks: tuple[RequestTimes, ...]
     at: tuple[tuple[int, int], ...]
     features: Sequence[int]
     ticks: bool = True
@@ -60,8 +60,8 @@ class _Task:
 
 def aggregate(
     events: Events,
-    asks: Sequence[Asks],
-    wanted: Sequence[Wanted],
+    asks: Sequence[RequestTimes],
+    wanted: Sequence[FeatureSpec],
     rows: Sequence[I64],
     threads: int,
     tick: Callable[[int], None] | None = None,
@@ -81,7 +81,7 @@ def aggregate(
     """
     everything = range(len(wanted))
     kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks), everything), wanted)
-    out = [_Place(kinds, len(a.T)) for a in asks]
+    out = [_AnswerBuffer(kinds, len(a.T)) for a in asks]
 
     def work(task: _Task) -> None:
         task_answers = _run(task, [wanted[i] for i in task.features])
@@ -99,16 +99,16 @@ def aggregate(
     return [buffer.whole(index, threads) for buffer, index in zip(out, rows, strict=True)]
 
 
-class _Place:
+class _AnswerBuffer:
     """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request."""
 
     def __init__(self, kinds: Sequence[Answers], count: int) -> None:
         self._kinds = kinds
         numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
         blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
-        self._sheets = [(block, Sheet([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
+        self._sheets = [(block, ResultBuffer([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
         self._cells = {i: (sheet, column_index) for block, sheet in self._sheets for column_index, i in enumerate(block)}
-        self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, Lists)}
+        self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)}
 
     def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
         """The answers of some features from position `first` on."""
@@ -127,11 +127,11 @@ class _Place:
             for i, column in zip(block, columns, strict=True):
                 out[i] = column
         for i, lists in self._lists.items():
-            out[i] = Lists.join([lists[first] for first in sorted(lists)]).take(rows)
+            out[i] = ListColumn.join([lists[first] for first in sorted(lists)]).take(rows)
         return out
 
 
-def _shared(tasks: Sequence[_Task], wanted: Sequence[Wanted], threads: int) -> list[_Task]:
+def _shared(tasks: Sequence[_Task], wanted: Sequence[FeatureSpec], threads: int) -> list[_Task]:
     """The tasks with the heaviest first; those of more than their share, such as of a key with half of all events, window by window."""
     share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
     by_window: dict[Window, list[int]] = {}
@@ -146,7 +146,7 @@ def _shared(tasks: Sequence[_Task], wanted: Sequence[Wanted], threads: int) -> l
     return sorted(shared_tasks, key=lambda task: -task.load)
 
 
-def _tasks(events: Events, asks: Sequence[Asks], features: Sequence[int]) -> list[_Task]:
+def _tasks(events: Events, asks: Sequence[RequestTimes], features: Sequence[int]) -> list[_Task]:
     """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
     chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
     request_starts = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
@@ -160,7 +160,7 @@ def _tasks(events: Events, asks: Sequence[Asks], features: Sequence[int]) -> lis
     return tasks
 
 
-def _cut(events: Events, asks: list[tuple[Asks, int]], features: Sequence[int], most: int) -> list[_Task]:
+def _cut(events: Events, asks: list[tuple[RequestTimes, int]], features: Sequence[int], most: int) -> list[_Task]:
     pieces = max(1, *(-(-len(a.T) // most) for a, _ in asks))
     tasks = []
     for piece in range(pieces):
@@ -171,13 +171,13 @@ def _cut(events: Events, asks: list[tuple[Asks, int]], features: Sequence[int], 
     return tasks
 
 
-def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
+def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
     """The columns of one task, its sets of asks one after the other."""
     T = np.concatenate([a.T for a in task.asks])
-    states: dict[tuple[Window, Family, Use], State] = {}
+    states: dict[tuple[Window, AggregateFunction, Use], State] = {}
     families = [family(w.function, dict(w.params), w.by) for w in wanted]
     keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
-    folded = [key for key in keys if not isinstance(key[1], Sweeping)]
+    folded = [key for key in keys if not isinstance(key[1], SweepingFunction)]
     parts = []
     for depth, events in enumerate(layers(task.events)):
         layer = Layer(events)
@@ -195,19 +195,19 @@ def _run(task: _Task, wanted: Sequence[Wanted]) -> list[Answers]:
                 if of == window:
                     states[key] = _merged(states.get(key), made_by.ranges(use, hit_spans), index, made_by)
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
-    hows = [Finish(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
-    swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, Sweeping)}
+    hows = [FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
+    swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, SweepingFunction)}
     for window, breadth in dict.fromkeys(_sliding(wanted[i]) for i in swept):
-        for a, b, sight in sights(whole, parts, task.asks, window, breadth):
+        for a, b, sight in visible_ranges(whole, parts, task.asks, window, breadth):
             for i, answers in swept.items():
                 if _sliding(wanted[i]) == (window, breadth):
-                    answers.append(cast("Sweeping", families[i]).sweep(wanted[i].use, sight, replace(hows[i], T=T[a:b])))
+                    answers.append(cast("SweepingFunction", families[i]).sweep(wanted[i].use, sight, replace(hows[i], T=T[a:b])))
     return [
         _joined(swept[i]) if i in swept else families[i].finish(states[w.window, families[i], w.use], hows[i]) for i, w in enumerate(wanted)
     ]
 
 
-def _sliding(w: Wanted) -> tuple[Window, int]:
+def _sliding(w: FeatureSpec) -> tuple[Window, int]:
     """What features that are swept together share: a window, and the breadth of an ask (a pair of ask and category has a state too)."""
     return w.window, 1 if w.by is None else 4 * w.by.max_keys
 
@@ -216,11 +216,11 @@ def _joined(slices: list[Answers]) -> Answers:
     """The answers of slices, one after the other."""
     if len(slices) == 1:
         return slices[0]
-    lists, columns = [f for f in slices if isinstance(f, Lists)], [f for f in slices if isinstance(f, Column)]
-    return Lists.join(lists) if lists else Column.join(columns)
+    lists, columns = [f for f in slices if isinstance(f, ListColumn)], [f for f in slices if isinstance(f, Column)]
+    return ListColumn.join(lists) if lists else Column.join(columns)
 
 
-def _seen(layer: Layer, asks: Sequence[Asks], *, everywhere: bool) -> tuple[Seen, I64] | None:
+def _seen(layer: Layer, asks: Sequence[RequestTimes], *, everywhere: bool) -> tuple[KnownRanges, I64] | None:
     """What all sets of asks see of one layer, and which asks these are (empty: all); None where no key has events in it."""
     if everywhere:
         return seen(layer, asks), NOTHING
@@ -239,10 +239,10 @@ def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
     if len(index) == 0:
         return spans, index
     hit = spans.hi > spans.lo
-    return replace(spans, asks=Asks(NOTHING, spans.asks.T[hit], spans.asks.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]), index[hit]
+    return replace(spans, asks=RequestTimes(NOTHING, spans.asks.T[hit], spans.asks.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]), index[hit]
 
 
-def _merged(state: State | None, more: State, index: I64, by: Family) -> State:
+def _merged(state: State | None, more: State, index: I64, by: AggregateFunction) -> State:
     if state is None:
         return more
     joined = by.merge(tuple(array[index] for array in state), more)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.visible_ranges import I32, Sight
-from headwater.kernel.arrays import I64, NOTHING, Lists
+from headwater.aggregations.visible_ranges import I32, VisibleRanges
+from headwater.kernel.arrays import I64, NOTHING, ListColumn
 
 COUNT, PRESENCE, NEWEST = 0, 1, 2
 _NO_I32: I32 = np.empty(0, np.int32)
 
 
 def best(
-    sight: Sight, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
-) -> Lists:
+    sight: VisibleRanges, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
+) -> ListColumn:
     """The `k` codes of the greatest score for each ask, the smaller code first among equals; `flip`: in reverse.
 
     Args:
@@ -36,7 +36,7 @@ def best(
     if near is None:
         near = NOTHING if score != NEWEST else _near(codes, ranks)
     items, lists = _slide(codes, ranks, near, kinds, score, k, flip, sight.lo, sight.hi, of, starts)
-    return Lists(of, starts[: lists + 1].copy(), items)
+    return ListColumn(of, starts[: lists + 1].copy(), items)
 
 
 def _near(codes: I32, ranks: I64) -> I64:

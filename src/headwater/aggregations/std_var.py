@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel import folds, merge_program
 from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
@@ -22,10 +22,14 @@ class _Moments:
             centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
             return n + k, centre, square + more + apart * apart * (n * k / total)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:  # noqa: ARG002 (the family's signature)
-        return Part(op=merge_program.MOMENTS), Part(whole=False, op=merge_program.MOMENTS), Part(whole=False, op=merge_program.MOMENTS)
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+        return (
+            StateField(op=merge_program.MOMENTS),
+            StateField(whole=False, op=merge_program.MOMENTS),
+            StateField(whole=False, op=merge_program.MOMENTS),
+        )
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         n, _, square = state
         freedom = n - int(how.params["ddof"])
         variance = square / np.maximum(freedom, 1)

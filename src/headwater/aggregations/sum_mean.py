@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.aggregations.base import Finish, Kinds, Part, State
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel import folds
 from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
@@ -29,11 +29,11 @@ class _Sums:
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
             return tuple(a + b for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[Part, ...]:
+    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         whole = kinds[use.columns[0]]
-        return Part(op=ADD, counts=use), Part(whole, op=ADD), *([Part(whole=False, op=ADD)] if whole else [])
+        return StateField(op=ADD, counts=use), StateField(whole, op=ADD), *([StateField(whole=False, op=ADD)] if whole else [])
 
-    def finish(self, state: State, how: Finish) -> Column:
+    def finish(self, state: State, how: FinalizeContext) -> Column:
         n, total = state[0], state[1]
         exact = None
         if len(state) == 3:

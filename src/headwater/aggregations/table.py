@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from headwater.aggregations import reads
-from headwater.aggregations.base import By, Family
+from headwater.aggregations.base import AggregateFunction, GroupBy
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.plugins import Rows
@@ -76,8 +76,8 @@ _ROWS = (
     Entry("last", "first_last:NEWEST", "any", read=reads.edge),
     Entry("latest", "first_last:NEWEST_ROW", "any", read=reads.latest),
     Entry("since_last", "first_last:NEWEST", "any", read=reads.since),
-    Entry("open_count", "open_intervals:OPENS", "time", 0, stored="open_intervals:QUEUES"),
-    Entry("open_age", "open_intervals:OPENS", "time", null="empty", stored="open_intervals:QUEUES"),
+    Entry("open_count", "open_intervals:OPEN_INTERVALS", "time", 0, stored="open_intervals:STORED_INTERVALS"),
+    Entry("open_age", "open_intervals:OPEN_INTERVALS", "time", null="empty", stored="open_intervals:STORED_INTERVALS"),
     Entry("var", "std_var:MOMENTS", "number", adds="variance", read=reads.variance),
     Entry("first_n", "first_last_n:first_n", "any", (), shape=("k", "distinct")),
     Entry("last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct")),
@@ -98,22 +98,22 @@ _ROWS = (
 TABLE = Rows({row.name: row for row in _ROWS})
 
 
-def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
+def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None) -> AggregateFunction:
     """The family that makes `function`, `by` a secondary key; its kernels are loaded now. Equal where the states are the same."""
     if by is not None:
-        maps = importlib.import_module("headwater.aggregations.grouped")
-        return cast("Family", maps.Maps(family(function, params), by))
+        grouped = importlib.import_module("headwater.aggregations.grouped")
+        return cast("AggregateFunction", grouped.GroupedFunction(family(function, params), by))
     return _load(TABLE[function].family, function, params)
 
 
-def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: By | None = None) -> Family:
+def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None) -> AggregateFunction:
     """The family whose states are stored for `function`: they can be finished at any T."""
     stored = TABLE[function].stored
     return family(function, params, by) if stored is None or by is not None else _load(stored, function, params)
 
 
-def _load(path: str, function: str, params: Mapping[str, Parameter]) -> Family:
+def _load(path: str, function: str, params: Mapping[str, Parameter]) -> AggregateFunction:
     entry = TABLE[function]
     module, _, name = path.partition(":")
     implementation = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
-    return cast("Family", implementation(**{p: params[p] for p in entry.shape}) if entry.shape else implementation)
+    return cast("AggregateFunction", implementation(**{p: params[p] for p in entry.shape}) if entry.shape else implementation)

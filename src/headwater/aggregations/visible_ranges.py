@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headwater.definitions.durations import Window
 from headwater.kernel import bounds
-from headwater.kernel.arrays import I64, Asks, Values
+from headwater.kernel.arrays import I64, RequestTimes, Values
 from headwater.kernel.layer import Derived, Layer, Use
 
 I32 = NDArray[np.int32]
@@ -21,7 +21,7 @@ _LEAST = 1024  # asks in a slice: each begins with all the events of its first w
 
 
 @dataclass(frozen=True)
-class Sight:
+class VisibleRanges:
     """The events that each of l asks sees, in d layers.
 
     whole: all events (n). order: int64 (n), their positions in `whole`, layer after layer.
@@ -58,9 +58,9 @@ def coded(layer: Layer, use: Use) -> tuple[I32, Values]:
     return layer.derive(("codes", use), lambda: _coded(layer, use))
 
 
-def sights(
-    whole: Layer, parts: Sequence[Layer], asks: Sequence[Asks], window: Window, breadth: int = 1
-) -> Iterator[tuple[int, int, Sight]]:
+def visible_ranges(
+    whole: Layer, parts: Sequence[Layer], asks: Sequence[RequestTimes], window: Window, breadth: int = 1
+) -> Iterator[tuple[int, int, VisibleRanges]]:
     """Slices of all asks, set after set: where each begins and ends, and what it sees; at least one.
 
     breadth: how many times the room of its own range an ask needs at most.
@@ -76,7 +76,7 @@ def sights(
             for depth, layer in enumerate(parts):
                 a, b = bounds.spans(layer.events, few, window)
                 lo[:, depth], hi[:, depth] = a + begins[depth], b + begins[depth]
-            yield begin, begin + len(few.T), Sight(whole, order, lo, hi, begins)
+            yield begin, begin + len(few.T), VisibleRanges(whole, order, lo, hi, begins)
             begin += len(few.T)
 
 

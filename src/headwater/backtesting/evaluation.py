@@ -15,7 +15,7 @@ from headwater.backtesting.split import Split
 from headwater.backtesting.verdicts import min_lifts, paired
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import moment_text
+from headwater.definitions.timestamps import timestamp_text
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Beside, Blocks, Metric, curves
 from headwater.results.backtest_result import FoldResult, LevelResult, SliceResult
@@ -69,8 +69,8 @@ class Judge:
             values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
             found.append(
                 FoldResult(
-                    split=moment_text(fold.at),
-                    until=moment_text(int(self.t[mask].max())),
+                    split=timestamp_text(fold.at),
+                    until=timestamp_text(int(self.t[mask].max())),
                     train_rows=self.scores[freshest].trained[number],
                     test_rows=int(mask.sum()),
                     values={

@@ -16,7 +16,7 @@ from headwater.backtesting.fitting import Fit, Fitter
 from headwater.backtesting.split import Fold, Split
 from headwater.definitions.durations import DAY
 from headwater.definitions.level import Level
-from headwater.definitions.timestamps import moment_text
+from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.fit import Fitted, check_classes
@@ -172,7 +172,7 @@ class Trainer:
         return float(y[train].mean() if fitted.in_units_of_label else fitted.score(level.frame[learnable]).mean())
 
     def _check(self, name: str, fold: Fold, train: int, learnable: I64) -> None:
-        where = f"level {name!r}" + (f", split {moment_text(fold.at)}" if len(self.split.folds) > 1 else "")
+        where = f"level {name!r}" + (f", split {timestamp_text(fold.at)}" if len(self.split.folds) > 1 else "")
         if not train:
             raise DataError(f"{where}: no outcome is known by then, so nothing trains; give outcomes sooner, or split later")
         if not len(learnable):

@@ -24,7 +24,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.definitions.tasks import TASKS, TaskType
 from headwater.events.read_events import Notes
-from headwater.events.selection import collect, moment, selected
+from headwater.events.selection import collect, selected, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.results.estimate import LeakFinding
 from headwater.training.feature_frames import enriched_events, feature_frames
@@ -198,7 +198,7 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     kept = selected(labels.data, labels.select, None, raw, of_labels)
     times = [
         label_known(labels, kept.schema).alias("label_known"),
-        moment(labels.timestamp_field, kept.schema, labels.timezone, of_labels).alias("asked"),
+        timestamp_micros(labels.timestamp_field, kept.schema, labels.timezone, of_labels).alias("asked"),
     ]
     row_of = collect(theirs.select(common), of_labels).hash_rows(seed=1).rename("row")
     keyed = pl.DataFrame([row_of, *collect(kept.frame.select(times), of_labels)]).unique("row", keep="first")
@@ -212,7 +212,7 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     table, found = table.filter(is_there), found.filter(is_there)
     own = [c for c in (source.timestamp_field, source.known_at_field) if c]
     chosen = selected(Frame(table), source.select, None, own, what)
-    event = moment(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True)
+    event = timestamp_micros(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True)
     at = collect(chosen.frame.select(event.alias("at")), what)["at"]
     known = (at + source.delay).fill_null(_LATE)
     both = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater.definitions.durations import DAY, SECOND
 from headwater.definitions.rolling import Rolling
-from headwater.definitions.timestamps import EPOCH, moment_text, parse_moment
+from headwater.definitions.timestamps import EPOCH, parse_timestamp, timestamp_text
 from headwater.errors import UsageError
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.backtest_result import TimeSplit
@@ -57,7 +57,7 @@ def split_rows(requests: Requests, split: str | datetime | Rolling | None) -> Sp
     """
     assert requests.known_at is not None
     folds = _rolling(requests.t, split) if isinstance(split, Rolling) else [_single(requests.t, split)]
-    span = f"the rows ask from {moment_text(int(requests.t.min()))} to {moment_text(int(requests.t.max()))}"
+    span = f"the rows ask from {timestamp_text(int(requests.t.min()))} to {timestamp_text(int(requests.t.max()))}"
     for fold in folds:
         _check(fold, requests.known_at, span)
     train = np.logical_or.reduce([fold.train(requests.known_at) for fold in folds])
@@ -70,7 +70,7 @@ def split_rows(requests: Requests, split: str | datetime | Rolling | None) -> Sp
 
 
 def _single(t: I64, split: str | datetime | None) -> Fold:
-    at = int(np.quantile(t, 0.75, method="higher")) if split is None else parse_moment(split, "split")
+    at = int(np.quantile(t, 0.75, method="higher")) if split is None else parse_timestamp(split, "split")
     return Fold(at, t < at, t >= at)
 
 
@@ -83,7 +83,7 @@ def _rolling(t: I64, rolling: Rolling) -> list[Fold]:
 
 
 def _check(fold: Fold, known_at: I64, span: str) -> None:
-    where = f"split {moment_text(fold.at)}"
+    where = f"split {timestamp_text(fold.at)}"
     if not fold.test.any():
         raise UsageError(f"{where} leaves no row to test on; {span}")
     if not fold.asked.any():
@@ -101,9 +101,9 @@ def describe(requests: Requests, split: Split) -> TimeSplit:
     delay = (requests.known_at - t) / SECOND
     quantiles = dict(zip(("p50", "p90", "p99", "max"), np.quantile(delay, [0.5, 0.9, 0.99, 1.0]).tolist(), strict=True))
     return TimeSplit(
-        train_start=moment_text(int(t[split.train].min())),
-        split=moment_text(split.at),
-        test_end=moment_text(int(t[split.test].max())),
+        train_start=timestamp_text(int(t[split.train].min())),
+        split=timestamp_text(split.at),
+        test_end=timestamp_text(int(t[split.test].max())),
         train_rows=int(split.train.sum()),
         test_rows=int(split.test.sum()),
         left_out=dict(split.left_out),

@@ -20,7 +20,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.definitions.request_feature import RequestField
-from headwater.definitions.served_views import Stored, replayed, stored
+from headwater.definitions.served_views import StoredView, replayed, stored
 from headwater.definitions.source import Source
 from headwater.errors import DefinitionError
 
@@ -69,7 +69,7 @@ _PLURAL = {
 }
 
 
-def _of_levels(project: Project) -> list[Stored]:
+def _of_levels(project: Project) -> list[StoredView]:
     """The views at a freshness that only levels give them."""
     return [stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.name]
 

@@ -186,9 +186,9 @@ def moment(text: str | None, flag: str) -> datetime | None:
     """The moment that an option names."""
     if text is None:
         return None
-    from headwater.definitions.timestamps import EPOCH, parse_moment
+    from headwater.definitions.timestamps import EPOCH, parse_timestamp
 
-    return EPOCH + timedelta(microseconds=parse_moment(text, flag))
+    return EPOCH + timedelta(microseconds=parse_timestamp(text, flag))
 
 
 def wait_until(due: int, stop: threading.Event) -> None:

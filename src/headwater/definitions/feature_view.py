@@ -53,7 +53,7 @@ class FeatureRef(Definition):
         return f"{self.view.name}__{self.feature}"
 
 
-class ThirdParty(Definition):
+class ThirdPartyFeatures(Definition):
     """Features of a third party, as their view over recorded responses knows them. `HttpFeatures` is its one implementation."""
 
     name: str
@@ -104,7 +104,9 @@ class FeatureView(Definition):
     on_incomplete: Literal["null", "value", "refuse"] = field(default="null", metadata={"fingerprint": "given"})
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
-    third_party: ThirdParty | None = field(default=None, metadata={"fingerprint": "given"})  # whose recorded responses the source has
+    third_party: ThirdPartyFeatures | None = field(
+        default=None, metadata={"fingerprint": "given"}
+    )  # whose recorded responses the source has
 
     is_placed: ClassVar[bool] = False
 

@@ -15,7 +15,7 @@ from headwater.definitions.aggregation import latest
 from headwater.definitions.base import check_name
 from headwater.definitions.columns import DTYPES
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdParty
+from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures
 from headwater.definitions.freshness import on_request
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Env
@@ -27,7 +27,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, eq=False)
-class HttpFeatures(ThirdParty):
+class HttpFeatures(ThirdPartyFeatures):
     """Features that a third party returns over HTTP during a request: `ip["score"]` is one of them.
 
     A call that is slow, fails or returns an invalid response loses its features, never the prediction.

@@ -9,7 +9,7 @@ from typing import Literal
 from headwater.definitions.base import Definition
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.spelling import spelled
-from headwater.definitions.timestamps import moment_text, parse_moment
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DefinitionError
 
 
@@ -31,7 +31,7 @@ class Rolling(Definition):
     def __str__(self) -> str:
         back = "all before" if self.train is None else f"the {text(self.train)} before"
         gap = f" but the last {text(self.gap)}" if self.gap else ""
-        return f"{self.folds} folds of {text(self.every)} from {moment_text(self.start)}, each trained on {back}{gap}"
+        return f"{self.folds} folds of {text(self.every)} from {timestamp_text(self.start)}, each trained on {back}{gap}"
 
 
 @spelled
@@ -72,4 +72,4 @@ def rolling(
     back = None if train == "all" else micros(train, "rolling(train=)")
     if back is not None and back <= behind:
         raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
-    return Rolling(parse_moment(start, "rolling(start)"), step, folds, back, behind)
+    return Rolling(parse_timestamp(start, "rolling(start)"), step, folds, back, behind)

@@ -20,7 +20,7 @@ from headwater.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredView:
     """A view, not an alias, at a freshness that something is served at, and the names of the levels that read it so."""
 
     view: FeatureView
@@ -73,7 +73,7 @@ def replayed(project: Project) -> Mapping[str, Mapping[str, str]]:
     return reasons
 
 
-def stored(project: Project) -> tuple[Stored, ...]:
+def stored(project: Project) -> tuple[StoredView, ...]:
     """The views that plan, apply, ingest, materialize and status work on: each as defined, and at each other freshness of a level.
 
     A view at a freshness has tiles of its own; levels that are equally fresh share them. Streams that lag differently share theirs too,
@@ -85,20 +85,20 @@ def stored(project: Project) -> tuple[Stored, ...]:
             for view in (view for service in arm.services for view in service.views_within):
                 names = levels.setdefault(view.root, [])
                 names.extend([] if arm.name in names else [arm.name])
-    by_fingerprint: dict[str, Stored] = {}
+    by_fingerprint: dict[str, StoredView] = {}
     for view, names in levels.items():
-        by_fingerprint.setdefault(view.tiles_fingerprint, Stored(view, tuple(names)))
+        by_fingerprint.setdefault(view.tiles_fingerprint, StoredView(view, tuple(names)))
     return tuple(by_fingerprint.values())
 
 
-def chosen(every: Iterable[Stored], names: Sequence[str], unknown: Callable[[str], str]) -> list[Stored]:
+def chosen(every: Iterable[StoredView], names: Sequence[str], unknown: Callable[[str], str]) -> list[StoredView]:
     """Those of these names, in their order: `user` is the view at each freshness, `user@live` at one; all of them where none is named.
 
     Raises:
         UsageError: a name that none has; `unknown` makes the message of it, which the nearest name is added to.
     """
     every = list(every)
-    selected: dict[str, Stored] = {}
+    selected: dict[str, StoredView] = {}
     for name in names:
         mine = [stored_view for stored_view in every if name in (stored_view.name, stored_view.view.name)]
         if not mine:

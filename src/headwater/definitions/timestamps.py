@@ -10,7 +10,7 @@ _FIRST_YEAR, _LAST_YEAR = 1000, 9000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def parse_moment(value: str | datetime, subject: str) -> int:
+def parse_timestamp(value: str | datetime, subject: str) -> int:
     """A timestamp as int64 microseconds UTC; a naive one is refused."""
     if isinstance(value, str):
         try:
@@ -26,6 +26,6 @@ def parse_moment(value: str | datetime, subject: str) -> int:
     return (value - EPOCH) // timedelta(microseconds=1)
 
 
-def moment_text(t: int) -> str:
+def timestamp_text(t: int) -> str:
     """Microseconds as ISO 8601 in UTC, to the second."""
     return (EPOCH + timedelta(microseconds=t)).isoformat(timespec="seconds")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.aggregations.base import Answers, By
-from headwater.aggregations.run import Wanted
+from headwater.aggregations.base import Answers, GroupBy
+from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
@@ -87,7 +87,7 @@ Finish = Callable[[list[Answers], I64], list[Answers]]
 """The kernel's columns, and K of the asks -> one column for each series of `compute`."""
 
 
-def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
+def wanted_by(query: Query) -> tuple[list[FeatureSpec], Finish]:
     """The features to ask of the kernel, and the function that turns its columns into features, statuses and known times.
 
     A ttl asks for the age of the last event of each feature too, statuses for counts.
@@ -95,7 +95,7 @@ def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
     features = query.features
     values = [wanted_of(f) for f in features]
     limit = query.expires_after
-    ages = [] if limit is None else [Wanted("since_last", asides.counted(f), f.window) for f in features]
+    ages = [] if limit is None else [FeatureSpec("since_last", asides.counted(f), f.window) for f in features]
     counts = asides.counts(features, query.retained) if query.retained else []
     known = list(asides.last_known(features)) if query.known else []
 
@@ -112,11 +112,11 @@ def wanted_by(query: Query) -> tuple[list[Wanted], Finish]:
     return [*values, *ages, *counts, *known], finish
 
 
-def wanted_of(feature: Feature) -> Wanted:
+def wanted_of(feature: Feature) -> FeatureSpec:
     """The kernel's form of a feature."""
     a = feature.aggregation
-    by = None if a.secondary is None else By(asides.counted(feature), a.secondary.max_keys)
-    return Wanted(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
+    by = None if a.secondary is None else GroupBy(asides.counted(feature), a.secondary.max_keys)
+    return FeatureSpec(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
 
 
 def _old(age: Answers, limit: int) -> Bool:

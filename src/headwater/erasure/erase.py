@@ -16,7 +16,7 @@ import polars as pl
 
 from headwater import settings
 from headwater.definitions.project import Project
-from headwater.definitions.served_views import Stored, fingerprint, served, stored
+from headwater.definitions.served_views import StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.engine.checkpoint import lock
@@ -165,7 +165,7 @@ class _Erasure:
 
     # ------------------------------------------------------------ the online store
 
-    def _batch_view(self, stored_view: Stored) -> Mapping[str, int]:
+    def _batch_view(self, stored_view: StoredView) -> Mapping[str, int]:
         """Drop the records of a batch view by the key."""
         view = stored_view.view
         state = read_state(self.store, view.tiles_fingerprint)

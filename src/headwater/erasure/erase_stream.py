@@ -33,7 +33,7 @@ from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
-from headwater.state.view_state import Begun, read_progress, read_state
+from headwater.state.view_state import StreamStart, read_progress, read_state
 from headwater.state.view_tiles import ViewTiles
 
 _ROWS = 200_000
@@ -188,7 +188,7 @@ class StreamState:
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
         begun = self.store.get([keyspace.begun(self.shard.source.name)])[0]
-        start = None if begun is None else msgspec.msgpack.decode(begun, type=Begun)
+        start = None if begun is None else msgspec.msgpack.decode(begun, type=StreamStart)
         if start is not None and start.partition == self.shard.partition and self.shard.source.history is not None:
             past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
@@ -238,7 +238,7 @@ class StreamState:
         erased_tokens |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
         return erased_tokens
 
-    def _entries(self) -> Iterator[tuple[bytes, kept.Entry]]:
+    def _entries(self) -> Iterator[tuple[bytes, kept.EventImages]]:
         assert self.shard.corrections is not None
         begin = self.shard.corrections.image
         for image_key, value in self.store.scan(begin):

@@ -19,7 +19,7 @@ ANOTHER = "__another"
 
 
 @dataclass(frozen=True)
-class Folded:
+class MergedImages:
     """Images of some events: the n that were held first, then those that came.
 
     event: int64 (n), the number of the event that each is of, from 0. last: bool (n), those of their event's last known time, without
@@ -37,7 +37,7 @@ class Folded:
     changed: Bool
 
 
-def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> Folded:
+def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> MergedImages:
     """Merge change images per event, as history is read: the images with the latest known time win, in any order.
 
     Args:
@@ -50,7 +50,7 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
     both = pl.concat([held, came])
     if not both.height:
         none, no = np.empty(0, np.int64), np.empty(0, np.bool_)
-        return Folded(none, no, no, no, none, none, no)
+        return MergedImages(none, no, no, no, none, none, no)
     before, fresh = both[BEFORE].to_numpy(), np.arange(both.height) >= held.height
     images = compared(both.drop(BEFORE), source, before=before)
     event, known, tie_order, content = images.ident, images.known, images.place, images.content
@@ -71,7 +71,7 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
     was[event[: held.height][holds]] = np.flatnonzero(holds)
     after[event[now]] = now
     changed = np.where((was >= 0) & (after >= 0), says[was] != says[after], was != after)
-    return Folded(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
+    return MergedImages(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
 
 
 def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:

@@ -12,12 +12,12 @@ from headwater.aggregations.base import Answers
 from headwater.aggregations.table import TABLE
 from headwater.definitions.feature_view import Feature
 from headwater.errors import DataError
-from headwater.kernel.arrays import Column, Lists
+from headwater.kernel.arrays import Column, ListColumn
 from headwater.kernel.hashes import hashes_of_strings
 
 
 @dataclass(frozen=True)
-class Coded:
+class ColumnEncoding:
     """How a column of the source stands in the kernel, and how to turn it back.
 
     dtype: the polars dtype of the source's column. words: for strings, the sorted distinct strings that the codes number.
@@ -44,24 +44,24 @@ def check_values(series: pl.Series, subject: str) -> None:
         raise DataError(f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings")
 
 
-def encode(series: pl.Series) -> tuple[pl.Series, Coded]:
+def encode(series: pl.Series) -> tuple[pl.Series, ColumnEncoding]:
     """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
     dtype = series.dtype
     if dtype.is_float() or dtype.is_decimal():
         floats = series.cast(pl.Float64)
         nans = len(floats) > 0 and bool(np.isnan(floats.to_numpy()).any())  # or nulls, which numpy does not tell from them
-        return floats.fill_nan(None) if nans else floats, Coded(pl.Float64() if dtype.is_decimal() else dtype)
+        return floats.fill_nan(None) if nans else floats, ColumnEncoding(pl.Float64() if dtype.is_decimal() else dtype)
     if dtype.is_integer() or dtype == pl.Boolean:
-        return series.cast(pl.Int64), Coded(dtype)
+        return series.cast(pl.Int64), ColumnEncoding(dtype)
     if isinstance(dtype, pl.Datetime):
-        return series.dt.cast_time_unit("us").to_physical(), Coded(pl.Datetime("us", dtype.time_zone))
+        return series.dt.cast_time_unit("us").to_physical(), ColumnEncoding(pl.Datetime("us", dtype.time_zone))
     if dtype.is_temporal():
-        return series.to_physical().cast(pl.Int64), Coded(dtype)
+        return series.to_physical().cast(pl.Int64), ColumnEncoding(dtype)
     if dtype == pl.Null:
-        return series.cast(pl.Float64), Coded(pl.Float64())
+        return series.cast(pl.Float64), ColumnEncoding(pl.Float64())
     strings = series.cast(pl.String)
     words = strings.unique().drop_nulls().sort()
-    return strings.cast(pl.Enum(words)).to_physical().cast(pl.Int64), Coded(pl.String(), words)
+    return strings.cast(pl.Enum(words)).to_physical().cast(pl.Int64), ColumnEncoding(pl.String(), words)
 
 
 def to_kernel(series: pl.Series) -> Column:
@@ -71,7 +71,7 @@ def to_kernel(series: pl.Series) -> Column:
     return Column(series.fill_null(0).to_numpy(), series.is_not_null().to_numpy())
 
 
-def hashed(column: Column, coded: Coded) -> Column:
+def hashed(column: Column, coded: ColumnEncoding) -> Column:
     """The column with a hash of each text that its codes number."""
     return column if coded.words is None else replace(column, hashes=hashes_of_strings(coded.words))
 
@@ -146,9 +146,9 @@ def _times(values: pl.Series) -> str:
     return f"pl.col({values.name.removeprefix('__v_')!r}) * {10**scale}"
 
 
-def decode(answers: Answers, function: str, coded: Coded | None, name: str, secondary: Coded | None = None) -> pl.Series:
+def decode(answers: Answers, function: str, coded: ColumnEncoding | None, name: str, secondary: ColumnEncoding | None = None) -> pl.Series:
     """Answers as the polars series that users see; `coded` is of the function's column, `secondary` of the keys of maps."""
-    if isinstance(answers, Lists):
+    if isinstance(answers, ListColumn):
         return _lists(answers, function, coded, name, secondary)
     series = pl.Series(name, answers.values)
     if answers.valid is not None:
@@ -156,7 +156,7 @@ def decode(answers: Answers, function: str, coded: Coded | None, name: str, seco
     return _meant(series, coded) if TABLE[function].definition.gives == "same" else series
 
 
-def _lists(lists: Lists, function: str, coded: Coded | None, name: str, secondary: Coded | None) -> pl.Series:
+def _lists(lists: ListColumn, function: str, coded: ColumnEncoding | None, name: str, secondary: ColumnEncoding | None) -> pl.Series:
     """Every list (or map) once, those of one length as the rows of an array; then the answers out of these."""
     sizes = np.diff(lists.starts)
     order = np.argsort(sizes, kind="stable")
@@ -184,7 +184,7 @@ def _lists(lists: Lists, function: str, coded: Coded | None, name: str, secondar
     return every.gather(of if lists.valid is None else of.set(pl.Series(~lists.valid), None))
 
 
-def _meant(series: pl.Series, coded: Coded | None) -> pl.Series:
+def _meant(series: pl.Series, coded: ColumnEncoding | None) -> pl.Series:
     """Values of the kernel as those of the source's column."""
     name = series.name
     if coded is None:

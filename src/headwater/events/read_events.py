@@ -13,8 +13,8 @@ from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.errors import DataError, LeakError
 from headwater.events.pruning import about, key_range
-from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, moment, selected
-from headwater.events.ties import TIE, Compared, compared, tie_columns
+from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, selected, timestamp_micros
+from headwater.events.ties import TIE, TieCandidates, compared, tie_columns
 from headwater.kernel.arrays import LASTS, Bool
 from headwater.kernel.duplicates import accepted
 from headwater.kernel.sorting import perhaps_repeated
@@ -86,7 +86,7 @@ class Scan:
             rows = _without_copies(self._resolved(rows), self.source, notes)
         return rows.filter(self.within)
 
-    def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, Compared | None]:
+    def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, TieCandidates | None]:
         """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
         suspects = _compared(rows, self.source)
         if suspects[1] is None or self.whole is None:
@@ -110,8 +110,12 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     """
     subject = called(source)
     chosen = _chosen(source, keys, columns)
-    time = moment(source.timestamp_field, chosen.schema, source.timezone, subject, days=True)
-    known = None if source.known_at_field is None else moment(source.known_at_field, chosen.schema, source.timezone, subject, days=True)
+    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, subject, days=True)
+    known = (
+        None
+        if source.known_at_field is None
+        else timestamp_micros(source.known_at_field, chosen.schema, source.timezone, subject, days=True)
+    )
     if source.select is None:
         refuse_later_timestamps(source, chosen, time, known, subject)
     at = time
@@ -158,7 +162,7 @@ def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | Non
 
 def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
     dtype = schema[name]
-    assert isinstance(dtype, pl.Datetime | pl.Date)  # `moment` has refused the others
+    assert isinstance(dtype, pl.Datetime | pl.Date)  # `timestamp_micros` has refused the others
     return dtype
 
 
@@ -221,14 +225,14 @@ def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: S
     """
     chosen = _chosen(source, keys, columns, also)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
-    time = moment(source.timestamp_field, chosen.schema, source.timezone, called(source), days=True)
+    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, called(source), days=True)
     wanted.append(time.alias(TIME))
     if source.id_field is not None:
         column(source.id_field, chosen.schema, called(source))
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if known:
         field = source.known_at_field
-        named = None if field is None else moment(field, chosen.schema, source.timezone, called(source), days=True)
+        named = None if field is None else timestamp_micros(field, chosen.schema, source.timezone, called(source), days=True)
         wanted.append((time + source.delay if named is None else named).alias(KNOWN))
         if source.changes is not None:
             wanted.append(flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
@@ -264,7 +268,7 @@ def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, kno
         return
     by = time + source.delay if known is None else known
     zone = source.timezone or "UTC"
-    parts = [(moment(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others]
+    parts = [(timestamp_micros(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others]
     shares = collect(chosen.frame.select(parts), subject, streaming=True).row(0, named=True)
     later = {n: s for n, s in shares.items() if s}
     if later:
@@ -297,7 +301,7 @@ def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[s
     return events
 
 
-def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
+def _without_copies(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes) -> pl.DataFrame:
     events, suspect, ties = resolved
     if ties is None:
         return events
@@ -313,7 +317,7 @@ def _without_copies(resolved: tuple[pl.DataFrame, Bool, Compared | None], source
     return events.filter(pl.Series(~suspect))
 
 
-def _versions(resolved: tuple[pl.DataFrame, Bool, Compared | None], source: Source, notes: Notes) -> pl.DataFrame:
+def _versions(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes) -> pl.DataFrame:
     """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
     images, suspect, ties = resolved
     before = images[BEFORE].to_numpy()
@@ -331,7 +335,7 @@ def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop([name for name in rows.columns if name.startswith(TIE)])
 
 
-def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, Compared | None]:
+def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates | None]:
     """Whether each row may share its id with another, bool (n); and those that may, compared: None where none does.
 
     Raises:

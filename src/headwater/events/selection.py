@@ -62,7 +62,9 @@ def column(name: str, schema: pl.Schema, subject: str) -> pl.DataType:
     return schema[name]
 
 
-def moment(name: str, schema: pl.Schema, timezone: str | None, subject: str, *, days: bool = False, from_call: bool = False) -> pl.Expr:
+def timestamp_micros(
+    name: str, schema: pl.Schema, timezone: str | None, subject: str, *, days: bool = False, from_call: bool = False
+) -> pl.Expr:
     """A timestamp column as int64 microseconds UTC.
 
     days: whether it may be a Date: a day is known at its end, its last microsecond in `timezone`.

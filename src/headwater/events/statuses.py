@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from headwater.aggregations.base import Answers
-from headwater.aggregations.run import Wanted
+from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import Window
 from headwater.definitions.feature_view import Feature
 from headwater.events.selection import KNOWN
-from headwater.kernel.arrays import I64, Bool, Column, Events, Lists, Values
+from headwater.kernel.arrays import I64, Bool, Column, Events, ListColumn, Values
 from headwater.kernel.as_of import NEVER
 from headwater.kernel.layer import Use
 
@@ -40,14 +40,14 @@ def counted(feature: Feature) -> Use:
     return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
 
 
-def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[Wanted]:
+def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[FeatureSpec]:
     """What statuses are made of: how many events each feature counts, then how many there are in each window."""
-    return [Wanted("count", counted(f), f.window) for f in features] + [Wanted("count", Use(), w) for w in windows]
+    return [FeatureSpec("count", counted(f), f.window) for f in features] + [FeatureSpec("count", Use(), w) for w in windows]
 
 
 def finite(value: Answers) -> tuple[Answers, Bool | None]:
     """A float that has left float64 as null; and which have, bool (l), None where none has. Values of maps are made null too."""
-    if isinstance(value, Lists):
+    if isinstance(value, ListColumn):
         return (value if value.values is None else replace(value, values=cast("Column", finite(value.values)[0]))), None
     if value.values.dtype != np.float64:
         return value, None
@@ -92,11 +92,11 @@ def with_known(events: Events) -> Events:
     return replace(events, columns={**events.columns, KNOWN: Column(known)})
 
 
-def last_known(features: Sequence[Feature]) -> Iterator[Wanted]:
+def last_known(features: Sequence[Feature]) -> Iterator[FeatureSpec]:
     """For each feature, when the last event that it counts became known, of events `with_known`."""
     for feature in features:
         use = counted(feature)
-        yield Wanted("max", Use((KNOWN, *use.columns), use.where), feature.window)
+        yield FeatureSpec("max", Use((KNOWN, *use.columns), use.where), feature.window)
 
 
 def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64) -> Column:

@@ -37,7 +37,7 @@ def tie_columns(source: Source, schema: pl.Schema, time: pl.Expr, read: Collecti
 
 
 @dataclass(frozen=True)
-class Compared:
+class TieCandidates:
     """Rows that may share ids, encoded to be compared.
 
     events: the rows, with IDENT, TIME, and KNOWN where a column says.
@@ -93,7 +93,7 @@ class Compared:
         return np.where(self.events[TIE].fill_null(value=False).to_numpy(), whole, self.content)
 
 
-def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None, read: Sequence[str] | None = None) -> Compared:
+def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None, read: Sequence[str] | None = None) -> TieCandidates:
     """Rows to be compared.
 
     Args:
@@ -107,7 +107,7 @@ def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None
     names = [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)] if read is None else [TIME, *read]
     content = events.select(_comparable(name, events.schema[name]) for name in names)
     stated = np.ones(events.height, np.bool_) if before is None else ~before
-    return Compared(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
+    return TieCandidates(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
 
 
 def _deciding(events: pl.DataFrame) -> pl.DataFrame:

@@ -34,7 +34,7 @@ from headwater.ingestion.revalidate import Accepted, First, Logs, rejudge
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.online_stores.ownership import has_moved
-from headwater.state.view_state import Begun, State, encoded, read_state, schema_bytes
+from headwater.state.view_state import State, StreamStart, encoded, read_state, schema_bytes
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach, reach
 
@@ -124,24 +124,24 @@ def first_ids(store: OnlineStore, source: Source) -> First:
     value = store.get([keyspace.begun(source.name)])[0]
     if value is None or source.id_field is None or source.changes is not None:
         return None
-    until = msgspec.msgpack.decode(value, type=Begun).until
+    until = msgspec.msgpack.decode(value, type=StreamStart).until
     shared = overlap(source, until)
     return None if shared is None else (shared[1], until)
 
 
-def _begun(shard: PartitionWriter, archive: Roller, T: int) -> Begun | None:
+def _begun(shard: PartitionWriter, archive: Roller, T: int) -> StreamStart | None:
     """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
     key = keyspace.begun(shard.source.name)
     stored = shard.store.get([key])[0]
     if stored is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
         try:
-            shard.store.commit({key: msgspec.msgpack.encode(Begun(T, shard.partition))}, {key: None})
+            shard.store.commit({key: msgspec.msgpack.encode(StreamStart(T, shard.partition))}, {key: None})
         except LostError:
             raise
         except FencedError:
             pass  # another partition came first
         stored = shard.store.get([key])[0]
-    return None if stored is None else msgspec.msgpack.decode(stored, type=Begun)
+    return None if stored is None else msgspec.msgpack.decode(stored, type=StreamStart)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class _ViewHistory:
 
     shard: PartitionWriter
     logs: Logs
-    begun: Begun | None
+    begun: StreamStart | None
     T: int
     replayed: bool
 

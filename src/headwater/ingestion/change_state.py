@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headwater.events.change_images import Folded, folded
+from headwater.events.change_images import MergedImages, folded
 from headwater.events.read_events import BEFORE
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import record_outcomes as fates
@@ -28,7 +28,7 @@ from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
-from headwater.state.view_tiles import Fetched, Stretch, ViewTiles
+from headwater.state.view_tiles import RecordFetcher, Stretch, ViewTiles
 
 OLDER = "a change that a later one of the same event came before"
 PASSED = "a change that a later one in the same commit replaced"
@@ -85,7 +85,7 @@ class ChangeState:
         stem = keyspace.events(tiles.view.tiles_fingerprint, self.partition)
         return kept.places(stem, keys, number, keyed[TIME].to_numpy(), [tokens[row] for row in keyed["_token"].to_list()])
 
-    def entry(self, events: Iterable[tuple[bytes, kept.Entry]]) -> dict[bytes, bytes | None]:
+    def entry(self, events: Iterable[tuple[bytes, kept.EventImages]]) -> dict[bytes, bytes | None]:
         """What the store is to hold of events, by their tokens."""
         return {self.image + token: kept.encoded(entry) for token, entry in events}
 
@@ -138,7 +138,7 @@ class ChangeState:
                 elif key not in self.due:
                     bisect.insort(self.due, key)
 
-    def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.Entry]:
+    def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.EventImages]:
         """The stored entry of each event that has one."""
         stored = self.store.get([self.image + token for token in tokens])
         return {token: kept.decoded(value) for token, value in zip(tokens, stored, strict=True) if value is not None}
@@ -190,7 +190,7 @@ class ImageMerge:
         """The records of every view, complete through `sequence`, with what comes and without what goes."""
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.kept.acceptance.tiles:
-            fetch = Fetched(self.kept.store, tiles.view, self.kept.partition)
+            fetch = RecordFetcher(self.kept.store, tiles.view, self.kept.partition)
             records = tiles.renew(outcome.come, outcome.gone, self.now, sequence, fetch, partial(self.standing, tiles))
             changes.update(zip(fetch.places, [record or None for record in records.values()], strict=True))
         return changes
@@ -233,7 +233,7 @@ class ImageMerge:
                     outcome.dead.append(copies(batch.records, batch.arrived, rows[which[mine]].tolist(), why))
         outcome.counts["copies"], outcome.counts["superseded"] = int(again.sum()), int((older | passed).sum())
 
-    def _written(self) -> dict[bytes, kept.Entry]:
+    def _written(self) -> dict[bytes, kept.EventImages]:
         """The entries to store, by token, of events whose latest image is in this commit."""
         merged, held = self.folded, self.held.height
         fresh = np.zeros(len(merged.before), np.bool_)
@@ -246,14 +246,14 @@ class ImageMerge:
         return {self.token_of[event]: entry for event, entry in entries.items()}
 
 
-def latest_of(images: pl.DataFrame, merged: Folded) -> I64:
+def latest_of(images: pl.DataFrame, merged: MergedImages) -> I64:
     """Of each event the greatest event time or known time that an image of it said, int64 (events)."""
     latest = np.full(len(merged.before), np.iinfo(np.int64).min)
     np.maximum.at(latest, merged.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
     return latest
 
 
-def entries_of(images: pl.DataFrame, merged: Folded, numbers: I64, latest: I64) -> dict[int, kept.Entry]:
+def entries_of(images: pl.DataFrame, merged: MergedImages, numbers: I64, latest: I64) -> dict[int, kept.EventImages]:
     """The entries to store of some events, by event number."""
     mine = np.zeros(len(latest), np.bool_)
     mine[numbers] = True
@@ -266,7 +266,7 @@ def entries_of(images: pl.DataFrame, merged: Folded, numbers: I64, latest: I64) 
     holds = np.where(after >= 0, rank[after] - starts, -1)
     images_by_row, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
     parts = zip(*(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True)
-    return {event: kept.Entry(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
+    return {event: kept.EventImages(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
 
 
 def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> ImageBatch:
@@ -282,7 +282,7 @@ def tokens_of(ids: pl.Series) -> list[bytes]:
     return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
 
 
-def _parted(merged: Folded, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
+def _parted(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
     """Which images are archived, duplicates, older than the stored ones, and superseded in this commit; bool (n) each.
 
     Where what was held still holds, none is archived that differs: history would take it for taken back.

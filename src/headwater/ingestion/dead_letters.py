@@ -19,7 +19,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import OLDER, PASSED
@@ -75,9 +75,9 @@ class DeadLetterFilter(Readable):
         if self.reason is not None:
             selected = selected.filter(pl.col("reason").str.contains(self.reason, literal=True))
         if self.since is not None:
-            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") >= parse_moment(self.since, "since"))
+            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") >= parse_timestamp(self.since, "since"))
         if self.until is not None:
-            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") < parse_moment(self.until, "until"))
+            selected = selected.filter(pl.col(KNOWN_AT).dt.epoch("us") < parse_timestamp(self.until, "until"))
         return selected.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else selected
 
 

@@ -38,7 +38,7 @@ from headwater.ingestion.validate import DEAD_SCHEMA, NONE, UTC, Acceptance, Arr
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.state import frame_codec
 from headwater.state.view_state import Progress, read_progress
-from headwater.state.view_tiles import Fetched
+from headwater.state.view_tiles import RecordFetcher
 
 Also = Callable[[Sequence[NDArray[np.int8]]], Changes]  # what became of each record -> what else the commit is to change
 
@@ -354,7 +354,7 @@ class _CommitBuilder:
         self._count(events[TIME])
         changes: dict[bytes, bytes | None] = {}
         for tiles in self.shard.acceptance.tiles:
-            fetch = Fetched(self.shard.store, tiles.view, self.shard.partition)
+            fetch = RecordFetcher(self.shard.store, tiles.view, self.shard.partition)
             updated = tiles.update(events, self.now, sequence, fetch)
             changes.update(zip(fetch.places, [record or None for record in updated.values()], strict=True))
         return changes

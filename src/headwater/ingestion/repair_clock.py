@@ -29,7 +29,7 @@ from headwater.kernel.arrays import I64
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.state import frame_codec
-from headwater.state.view_state import Begun, Progress
+from headwater.state.view_state import Progress, StreamStart
 
 _AT_ONCE = 100  # blocks in one commit
 
@@ -128,8 +128,8 @@ class _Repair:
         changes |= self._ids(acceptance)
         begun = self.store.get([keyspace.begun(self.source)])[0]
         if begun is not None:
-            old = msgspec.msgpack.decode(begun, type=Begun)
-            changes[keyspace.begun(self.source)] = msgspec.msgpack.encode(Begun(min(old.until, now), old.partition))
+            old = msgspec.msgpack.decode(begun, type=StreamStart)
+            changes[keyspace.begun(self.source)] = msgspec.msgpack.encode(StreamStart(min(old.until, now), old.partition))
         there = {tiles: self.store.get([keyspace.state(tiles, self.partition)])[0] for tiles in views}
         changes |= {keyspace.state(tiles, self.partition): None for tiles in there if whole}
         self.store.commit(changes, {self.key: self.value})

@@ -18,7 +18,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
 from headwater.events.read_events import arrived
 from headwater.events.selection import KNOWN, ROW, TIME, collect
@@ -108,7 +108,7 @@ def replay(
     2024-05-01 11:00:00+00:00 5
     2024-05-01 12:00:00+00:00 6
     """
-    first, last = parse_moment(start, "start"), parse_moment(end, "end")
+    first, last = parse_timestamp(start, "start"), parse_timestamp(end, "end")
     with opened(store) as mine:
         yield from replay_views(
             views, mine, start=first, end=last, step=step, speed=speed, folder=None if folder is None else Path(folder), limits=limits
@@ -127,7 +127,7 @@ def span(text: str, subject: str) -> tuple[datetime, datetime]:
     start, dots, end = text.partition("..")
     if not dots:
         raise UsageError(f"{subject} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
-    first, last = (clock.moment(parse_moment(at, subject)) for at in (start, end))
+    first, last = (clock.moment(parse_timestamp(at, subject)) for at in (start, end))
     return first, last
 
 

@@ -15,7 +15,7 @@ from headwater.errors import FencedError
 from headwater.online.feature_reader import OnlineView
 from headwater.online.read_versions import newest
 from headwater.online_stores import Changes, OnlineStore, keyspace
-from headwater.online_stores.ownership import Scoped, opened_for, placed
+from headwater.online_stores.ownership import ScopedStore, opened_for, placed
 from headwater.state.compaction import Compaction, Size, compact, shrunk
 from headwater.state.view_state import Progress
 
@@ -55,7 +55,7 @@ def compact_store(
         return [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
 
 
-class _Unwritten(Scoped):
+class _Unwritten(ScopedStore):
     """A store whose commits change nothing."""
 
     def __init__(self, store: OnlineStore) -> None:

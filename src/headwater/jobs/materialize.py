@@ -24,9 +24,9 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import Stored, chosen, stored
+from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import moment_text, parse_moment
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local.partition import bucket_files, hash_of, split
 from headwater.errors import DataError, UsageError
@@ -38,7 +38,7 @@ from headwater.kernel.batch_cuts import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
-from headwater.state.view_state import Cut, Making, State, encoded, read_state, schema_bytes
+from headwater.state.view_state import Cut, CutInProgress, State, encoded, read_state, schema_bytes
 from headwater.state.view_tiles import ViewTiles
 from headwater.training.feature_frames import tables
 
@@ -151,17 +151,17 @@ class _MaterializeRun:
         self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
         return Materialized(self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out))
 
-    def _of(self, folder: Path | None) -> Making:
+    def _of(self, folder: Path | None) -> CutInProgress:
         """Write the records of all parts, from the first that is not done."""
         parts, dealt = self._parts(folder)
         was = self.state.making
-        done = was if was is not None and (was.T, was.dealt) == (self.T, dealt) else Making(self.T, dealt)
+        done = was if was is not None and (was.T, was.dealt) == (self.T, dealt) else CutInProgress(self.T, dealt)
         self._say(making=done)
         for number in range(done.parts, len(parts)):
             if self.tick is not None:
                 self.tick(self.view.name, number, len(parts))
             events, keys = self._add(collect(parts[number], f"source {self.source.name!r}"))
-            done = Making(self.T, dealt, number + 1, done.events + events, done.keys + keys)
+            done = CutInProgress(self.T, dealt, number + 1, done.events + events, done.keys + keys)
             self._say(making=done)
         return done
 
@@ -337,7 +337,7 @@ def materialize(
     """
     wanted = batch_views(project, views)
     with opened_for(project.name, store, write=True, shared=shared) as mine:
-        t = present(mine.server_time) if at is None else parse_moment(at, "at")
+        t = present(mine.server_time) if at is None else parse_timestamp(at, "at")
         runs = [
             replace(materialize_view(stored_view.view, mine, t, memory=memory, tick=tick), view=stored_view.name) for stored_view in wanted
         ]
@@ -345,7 +345,7 @@ def materialize(
     return runs
 
 
-def _warn_later(wanted: Sequence[Stored], runs: Sequence[Materialized], t: int) -> None:
+def _warn_later(wanted: Sequence[StoredView], runs: Sequence[Materialized], t: int) -> None:
     """Warn where nothing was done, since the store's cut is later than the ones of a job at t."""
     later = [
         m
@@ -353,16 +353,16 @@ def _warn_later(wanted: Sequence[Stored], runs: Sequence[Materialized], t: int) 
         if m.done_before and max(T for T, _ in cuts_at(stored_view.view, t)) < m.cut.T
     ]
     if later:
-        listed = "; ".join(f"{m.view!r} has the cut {moment_text(m.cut.T)}" for m in later)
+        listed = "; ".join(f"{m.view!r} has the cut {timestamp_text(m.cut.T)}" for m in later)
         warnings.warn(
-            f"nothing was done for at={moment_text(t)}: {listed}, which is later, and a store does not go back. Values as of an earlier time are "
+            f"nothing was done for at={timestamp_text(t)}: {listed}, which is later, and a store does not go back. Values as of an earlier time are "
             "those of get_historical_features",
             HeadwaterWarning,
             stacklevel=stack_level(),
         )
 
 
-def batch_views(project: Project, names: Sequence[str] = ()) -> list[Stored]:
+def batch_views(project: Project, names: Sequence[str] = ()) -> list[StoredView]:
     """The batch views of a project, without aliases, or those of these names.
 
     Raises:

@@ -13,7 +13,7 @@ from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
 from headwater.jobs.precompute import KeySelection, Scored, ScoringJob, Sink
 from headwater.jobs.sinks import ScoreFiles, ScoreTable
@@ -70,12 +70,12 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
         StoreError: the store cannot be written, or another run is under way. ConnectError: the database cannot.
 
     >>> import headwater as hw
-    >>> from headwater.definitions.timestamps import parse_moment
+    >>> from headwater.definitions.timestamps import parse_timestamp
     >>> from headwater.testing.examples import churn, scoring, temporary_store
     >>> arm, fitted = scoring(churn(), hw.precomputed(hw.batch("1d", delay="4h"), keys=["user"]))
     >>> with temporary_store() as store:
     ...     made = hw.materialize_model(arm, fitted, store=store, at="2024-05-10T04:00Z")
-    ...     found = hw.MadeAhead(arm, store).one({"user": 5}, parse_moment("2024-05-10T09:00Z", "at"))
+    ...     found = hw.MadeAhead(arm, store).one({"user": 5}, parse_timestamp("2024-05-10T09:00Z", "at"))
     >>> made.cut.keys, found.how, found.age / 3600
     (6, 'precomputed', 9.0)
     """
@@ -86,7 +86,7 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
         sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
-    t = clock.now_micros() if at is None else parse_moment(at, "at")
+    t = clock.now_micros() if at is None else parse_timestamp(at, "at")
     served = ModelRegistry().open(variant.model, variant.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
         check(variant.model, variant.level, served)

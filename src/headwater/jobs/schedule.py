@@ -13,7 +13,7 @@ from headwater.definitions.arm import Arm
 from headwater.definitions.freshness import Batch
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.project import Project
-from headwater.definitions.served_views import Stored, served
+from headwater.definitions.served_views import StoredView, served
 from headwater.errors import UsageError
 from headwater.ingestion.clock_check import present
 from headwater.jobs.materialize import Materialized, batch_views, materialize_view
@@ -100,14 +100,14 @@ def schedule(
         stop.wait(min(max(left, 0.0), _NAP))
 
 
-def _views(project: Project) -> list[Stored]:
+def _views(project: Project) -> list[StoredView]:
     try:
         return batch_views(project)
     except UsageError:
         return []
 
 
-def _of_view(stored_view: Stored, store: OnlineStore, memory: Size | None) -> _ScheduledJob:
+def _of_view(stored_view: StoredView, store: OnlineStore, memory: Size | None) -> _ScheduledJob:
     schedule = stored_view.view.freshness.schedule
     assert schedule is not None
     return _ScheduledJob(

@@ -48,7 +48,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Lists:
+class ListColumn:
     """A list, or a map, for each of l answers, neighbours often share one.
 
     of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order afterwards.
@@ -62,27 +62,27 @@ class Lists:
     valid: Bool | None = None
     values: Column | None = None
 
-    def take(self, index: I64) -> Lists:
+    def take(self, index: I64) -> ListColumn:
         """The answers at these positions."""
-        return Lists(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index], self.values)
+        return ListColumn(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index], self.values)
 
-    def slice(self, start: int, stop: int) -> Lists:
+    def slice(self, start: int, stop: int) -> ListColumn:
         """The answers between two positions, with the lists that they use; `of` must not fall."""
         valid = None if self.valid is None else self.valid[start:stop]
         first, last = (int(self.of[start]), int(self.of[stop - 1])) if start < stop else (0, -1)
         a, b = int(self.starts[first]), int(self.starts[last + 1])
         values = None if self.values is None else self.values.slice(a, b)
-        return Lists(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid, values)
+        return ListColumn(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid, values)
 
     @staticmethod
-    def join(parts: Sequence[Lists]) -> Lists:
+    def join(parts: Sequence[ListColumn]) -> ListColumn:
         """Parts one after the other, none of them with nulls; at least one."""
         lists = np.cumsum([0, *(len(p.starts) - 1 for p in parts)])
         items = np.cumsum([0, *(len(p.items) for p in parts)])
         starts = [p.starts[:-1] + begin for p, begin in zip(parts, items[:-1], strict=True)]
         of = [p.of + begin for p, begin in zip(parts, lists[:-1], strict=True)]
         values = [p.values for p in parts if p.values is not None]
-        return Lists(
+        return ListColumn(
             np.concatenate(of),
             np.concatenate([*starts, items[-1:]]),
             np.concatenate([p.items for p in parts]),
@@ -122,7 +122,7 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Asks:
+class RequestTimes:
     """Requests sorted by (key, T), l of them for m keys, as T and K of one freshness.
 
     starts: int64 (m + 1), as for events. T, K: int64 (l), microseconds UTC.
@@ -132,11 +132,11 @@ class Asks:
     T: I64
     K: I64
 
-    def keys(self, first: int, last: int) -> Asks:
+    def keys(self, first: int, last: int) -> RequestTimes:
         """The requests of the keys first to last - 1, without a copy."""
         a, b = int(self.starts[first]), int(self.starts[last])
-        return Asks(self.starts[first : last + 1] - a, self.T[a:b], self.K[a:b])
+        return RequestTimes(self.starts[first : last + 1] - a, self.T[a:b], self.K[a:b])
 
-    def part(self, first: int, last: int) -> Asks:
+    def part(self, first: int, last: int) -> RequestTimes:
         """The requests at positions first to last - 1, for the same keys."""
-        return Asks(np.clip(self.starts, first, last) - first, self.T[first:last], self.K[first:last])
+        return RequestTimes(np.clip(self.starts, first, last) - first, self.T[first:last], self.K[first:last])

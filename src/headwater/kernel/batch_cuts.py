@@ -31,7 +31,7 @@ def due_after(batch: Batch, t: int) -> int:
 
 
 @dataclass
-class Due:
+class CutLookup:
     """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut."""
 
     batch: Batch

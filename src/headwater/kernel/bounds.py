@@ -9,19 +9,19 @@ import numba as nb
 import numpy as np
 
 from headwater.definitions.durations import Window
-from headwater.kernel.arrays import I64, Asks, Events
+from headwater.kernel.arrays import I64, Events, RequestTimes
 
 LIFETIME = -1
 
 
-def seen(events: Events, asks: Asks) -> tuple[I64, I64]:
+def seen(events: Events, asks: RequestTimes) -> tuple[I64, I64]:
     """For each ask, the range of events of its key that happened before T and are known, and not gone, by K: int64 (l) both."""
     begin, stop = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
     _seen(events.starts, events.t, events.known, events.gone, events.delay, asks.starts, asks.T, asks.K, begin, stop)
     return begin, stop
 
 
-def within(events: Events, asks: Asks, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
+def within(events: Events, asks: RequestTimes, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
     """For each ask, the events lo:hi that the window counts of those that are `seen`; hi == lo where it counts none: int64 (l) both."""
     lo, hi = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
     length = LIFETIME if window.length is None else window.length
@@ -29,7 +29,7 @@ def within(events: Events, asks: Asks, window: Window, begin: I64, stop: I64) ->
     return lo, hi
 
 
-def spans(events: Events, asks: Asks, window: Window) -> tuple[I64, I64]:
+def spans(events: Events, asks: RequestTimes, window: Window) -> tuple[I64, I64]:
     """`within` of what is `seen`: for one window."""
     return within(events, asks, window, *seen(events, asks))
 

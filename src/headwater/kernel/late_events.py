@@ -16,7 +16,7 @@ from dataclasses import replace
 import numba as nb
 import numpy as np
 
-from headwater.kernel.arrays import I64, LASTS, NOTHING, Asks, Events
+from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, RequestTimes
 
 
 def layers(events: Events) -> Iterator[Events]:
@@ -43,7 +43,7 @@ def layers(events: Events) -> Iterator[Events]:
         yield _taken(events, order[end - size : end], key, lasts=depth < lasting)
 
 
-def reached(layer: Events, asks: Asks) -> tuple[Asks, I64] | None:
+def reached(layer: Events, asks: RequestTimes) -> tuple[RequestTimes, I64] | None:
     """The asks of the keys that have events in this layer, and where they stood; None where there are none."""
     wanted = np.diff(layer.starts) > 0
     counts = np.where(wanted, np.diff(asks.starts), 0)
@@ -54,7 +54,7 @@ def reached(layer: Events, asks: Asks) -> tuple[Asks, I64] | None:
         return asks, NOTHING
     starts = np.concatenate([[0], np.cumsum(counts)])
     index = np.arange(total) + np.repeat(asks.starts[:-1] - starts[:-1], counts)
-    return Asks(starts, asks.T[index], asks.K[index]), index
+    return RequestTimes(starts, asks.T[index], asks.K[index]), index
 
 
 def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:

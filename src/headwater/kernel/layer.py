@@ -10,7 +10,7 @@ import numpy as np
 
 from headwater.definitions.durations import Window
 from headwater.kernel import bounds
-from headwater.kernel.arrays import F64, I64, NOTHING, Asks, Bool, Events, Values
+from headwater.kernel.arrays import F64, I64, NOTHING, Bool, Events, RequestTimes, Values
 from headwater.kernel.folds import Ranges
 
 Derived = TypeVar("Derived")
@@ -75,7 +75,7 @@ class Spans:
     """The ranges of one window: for ask j, the events lo[j]:hi[j] of `layer`. All int64 (l)."""
 
     layer: Layer
-    asks: Asks
+    asks: RequestTimes
     window: Window
     lo: I64
     hi: I64
@@ -100,14 +100,14 @@ class Spans:
 
 
 @dataclass(frozen=True)
-class Seen:
+class KnownRanges:
     """The ranges begin:stop of a layer that are visible to sets of requests before a window is applied. All int64.
 
     asks: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
     """
 
     layer: Layer
-    asks: Sequence[Asks]
+    asks: Sequence[RequestTimes]
     T: I64
     K: I64
     at: I64
@@ -120,17 +120,17 @@ class Seen:
             bounds.within(self.layer.events, ask_set, window, self.begin[a:b], self.stop[a:b])
             for ask_set, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
         ]
-        return Spans(self.layer, Asks(NOTHING, self.T, self.K), window, *(_joined(arrays) for arrays in zip(*parts, strict=True)))
+        return Spans(self.layer, RequestTimes(NOTHING, self.T, self.K), window, *(_joined(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def seen(layer: Layer, asks: Sequence[Asks]) -> Seen:
+def seen(layer: Layer, asks: Sequence[RequestTimes]) -> KnownRanges:
     """What at least one set of asks sees of a layer."""
     begin, stop = zip(*(bounds.seen(layer.events, ask_set) for ask_set in asks), strict=True)
     at = np.cumsum([0, *(len(ask_set.T) for ask_set in asks)])
-    return Seen(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
+    return KnownRanges(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
 
 
-def spans(layer: Layer, asks: Asks, window: Window) -> Spans:
+def spans(layer: Layer, asks: RequestTimes, window: Window) -> Spans:
     """The ranges of one window for one set of asks."""
     return seen(layer, [asks]).spans(window)
 

@@ -13,7 +13,7 @@ from headwater.kernel.arrays import I64, Column, Values
 WIDTH = 8  # columns of 8 bytes in 64
 
 
-class Sheet:
+class ResultBuffer:
     """Up to `WIDTH` columns of `count` numbers, written piece by piece, from any thread.
 
     Args:

@@ -26,7 +26,7 @@ _NEVER = 2**61
 
 
 @dataclass(frozen=True)
-class Ladder:
+class TileLadder:
     """The sizes of tiles for these windows, in microseconds."""
 
     windows: tuple[Window, ...]
@@ -36,7 +36,7 @@ class Ladder:
         """Tile sizes, rising, each a divisor of the next; empty where there are only lifetimes.
 
         >>> from headwater.definitions.durations import window
-        >>> [step // 1_000_000 for step in Ladder((window("1d"), window("10m"), window("1h"))).steps]
+        >>> [step // 1_000_000 for step in TileLadder((window("1d"), window("10m"), window("1h"))).steps]
         [10, 60, 600]
         """
         steps: list[int] = []
@@ -64,7 +64,7 @@ class Ladder:
         None of the times is GONE.
 
         >>> from headwater.definitions.durations import window
-        >>> first, last = Ladder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
+        >>> first, last = TileLadder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
         >>> first // 1_000_000, last // 1_000_000
         (array([   0, 3590]), array([  60, 3600]))
         """
@@ -98,9 +98,9 @@ def among(key: I64, start: I64, some_key: I64, some_start: I64) -> Bool:
     return np.isin(number[: len(key)], number[len(key) :])
 
 
-def of_windows(windows: Sequence[Window]) -> Ladder:
+def of_windows(windows: Sequence[Window]) -> TileLadder:
     """The ladder of these windows."""
-    return Ladder(tuple(dict.fromkeys(windows)))
+    return TileLadder(tuple(dict.fromkeys(windows)))
 
 
 def _tail(window: Window, T: int) -> int:

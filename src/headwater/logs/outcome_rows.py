@@ -13,7 +13,7 @@ import polars as pl
 
 from headwater.definitions.durations import SECOND
 from headwater.definitions.labels import Labels
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, HeadwaterError, nearest
 from headwater.events.selection import selected
 
@@ -141,4 +141,4 @@ def _moment(value: object, name: str) -> int | None:
         return None
     if not isinstance(value, str | datetime):
         raise DataError(f"its {name} is {value!r}; send a time as ISO 8601 with an offset, such as '2024-05-01T12:00:00Z'")
-    return parse_moment(value, f"its {name}")
+    return parse_timestamp(value, f"its {name}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from headwater import settings
-from headwater.definitions.timestamps import EPOCH, parse_moment
+from headwater.definitions.timestamps import EPOCH, parse_timestamp
 from headwater.errors import DataError, nearest
 from headwater.logs.serving_log_rows import AT
 
@@ -122,4 +122,4 @@ def _days(root: Path) -> list[tuple[date, Path]]:
 
 
 def _moment(moment: datetime | str, option: str) -> datetime:
-    return EPOCH + timedelta(microseconds=parse_moment(moment, option))
+    return EPOCH + timedelta(microseconds=parse_timestamp(moment, option))

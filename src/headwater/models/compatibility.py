@@ -10,7 +10,7 @@ from headwater.definitions.durations import DAY, HOUR, text
 from headwater.definitions.freshness import Batch, Freshness, from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import moment_text
+from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import as_of
@@ -153,7 +153,7 @@ def staler(trained: Freshness, served: Freshness) -> str:
         return ""
     at = int(behind.argmax())
     which = 0 if theirs[0][at] - mine[0][at] > 0 else 1
-    return f"at {moment_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against {text(int(t[at] - theirs[which][at]))}"
+    return f"at {timestamp_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against {text(int(t[at] - theirs[which][at]))}"
 
 
 def _published(batch: Batch) -> I64:

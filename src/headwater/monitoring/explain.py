@@ -16,7 +16,7 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
 from headwater.events.read_events import GONE, Notes, arrived
@@ -168,7 +168,7 @@ def explain(
     view = _view_of(project, feature)
     home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
-        return explain_feature(view, feature, keys, mine, home, at=None if at is None else parse_moment(at, "at"))
+        return explain_feature(view, feature, keys, mine, home, at=None if at is None else parse_timestamp(at, "at"))
 
 
 def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> dict[str, object]:

@@ -26,8 +26,8 @@ from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import Stored, chosen, stored
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.served_views import StoredView, chosen, stored
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.engine.local import compute
 from headwater.engine.query import Query, Request
 from headwater.events.change_images import ended, in_force
@@ -135,7 +135,7 @@ def parity(
     """
     there = [stored_view for stored_view in stored(project) if stored_view.view.freshness.stored]
     wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
-    t = None if at is None else parse_moment(at, "at")
+    t = None if at is None else parse_timestamp(at, "at")
     home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
         comparisons = []
@@ -145,7 +145,7 @@ def parity(
         return comparisons
 
 
-def _told_if_ahead(comparison: Parity, stored_view: Stored, at: int | None) -> Parity:
+def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:
     """With the view's name; and a note where the store is ahead of the clock, so that values are of a time that has not come."""
     ahead = comparison.K - (clock.now_micros() if at is None else at) > getattr(stored_view.view.freshness, "lag", 0)
     return dataclasses.replace(comparison, view=stored_view.name, notes={**comparison.notes, **({AHEAD: comparison.rows} if ahead else {})})

@@ -17,9 +17,9 @@ from headwater.definitions.arm import Arm
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import Stored, backtest_only, fingerprint, scoring_of, served, stored
+from headwater.definitions.served_views import StoredView, backtest_only, fingerprint, scoring_of, served, stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
@@ -133,7 +133,7 @@ def status(
     user current 1800.0 2
     user stale 5400.0 2
     """
-    t = clock.now_micros() if at is None else parse_moment(at, "at")
+    t = clock.now_micros() if at is None else parse_timestamp(at, "at")
     home = settings.home() if folder is None else Path(folder)
     with opened_for(project.name, store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source, home)]
@@ -159,7 +159,7 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
     return statuses
 
 
-def _view(store: OnlineStore, stored_view: Stored, t: int) -> ViewStatus:
+def _view(store: OnlineStore, stored_view: StoredView, t: int) -> ViewStatus:
     view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
     for record_key, record in store.scan(keyspace.records(view.tiles_fingerprint)):

@@ -58,7 +58,7 @@ class CompiledView:
     view: FeatureView
     heads: VersionReader
     tiles: ViewTiles
-    made: tuple[read_plan.Made, ...]
+    made: tuple[read_plan.CompiledFeature, ...]
     encode: tuple[Encode, ...]
 
     @cached_property
@@ -135,7 +135,7 @@ class CompiledReader:
             for n, compiled in enumerate(view_part.made)
         }
         self._order = [at[name] for name in names]
-        self._plans: dict[tuple[int, ...], read_plan.Plan] = {}
+        self._plans: dict[tuple[int, ...], read_plan.ReadPlan] = {}
         self._may_fall_back = any(view_part.view.on_stale != "previous" for view_part in parts)
         self._known: tuple[float, _Layout] | None = None
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
@@ -196,7 +196,7 @@ class CompiledReader:
 
     def _answer(
         self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int
-    ) -> tuple[read_plan.Plan, I64, int, list[ReadVersion]]:
+    ) -> tuple[read_plan.ReadPlan, I64, int, list[ReadVersion]]:
         """The words of the answers (see `answer`), and how many are null."""
         if stored[: len(layout.heads)] != self._lacking[0]:
             self._lacking = self._lacks(layout, stored)
@@ -230,7 +230,7 @@ class CompiledReader:
 
     def _chosen(
         self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[ReadVersion], count: int
-    ) -> tuple[Sequence[bytes | None], read_plan.Plan]:
+    ) -> tuple[Sequence[bytes | None], read_plan.ReadPlan]:
         """The records that count, where that is to be chosen, and the plan for as many of each key."""
         at = len(layout.heads)
         records: list[bytes | None] = []
@@ -242,7 +242,7 @@ class CompiledReader:
             sizes.append(len(chosen) // max(count, 1))
         return records, self._planned(tuple(sizes))
 
-    def _fall_back(self, plan: read_plan.Plan, out: I64, count: int, moments: Sequence[ReadVersion]) -> int:
+    def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, moments: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
         old = [
@@ -275,11 +275,11 @@ class CompiledReader:
         return layout
 
     @cached_property
-    def _plain(self) -> read_plan.Plan:
+    def _plain(self) -> read_plan.ReadPlan:
         """The plan for one record of each key in each view."""
         return self._planned((1,) * len(self.parts))
 
-    def _planned(self, sizes: tuple[int, ...]) -> read_plan.Plan:
+    def _planned(self, sizes: tuple[int, ...]) -> read_plan.ReadPlan:
         known = self._plans.get(sizes)
         if known is None:
             known = read_plan.plan(
@@ -289,7 +289,7 @@ class CompiledReader:
         return known
 
 
-def _cut(plan: read_plan.Plan, out: I64, count: int) -> tuple[I64, U8, U8]:
+def _cut(plan: read_plan.ReadPlan, out: I64, count: int) -> tuple[I64, U8, U8]:
     """The answers' values, statuses, and which are null; all (features, keys)."""
     size = len(plan.reals) * count
     tail = out[size:].view(np.uint8)

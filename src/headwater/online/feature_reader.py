@@ -15,7 +15,7 @@ import polars as pl
 from headwater import clock
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, RebuiltError, StaleError, StoreError
 from headwater.events import statuses as asides
 from headwater.events.keys import check_types
@@ -224,7 +224,7 @@ class OnlineFeatures:
         else:
             frame = as_frame(rows, "rows")
         check_request(self.service, frame.columns)
-        t = clock.now_micros() if at is None else parse_moment(at, "at")
+        t = clock.now_micros() if at is None else parse_timestamp(at, "at")
         values: dict[str, pl.Series] = {}
         beside: dict[str, ValueDetails] = {}
         moments: dict[str, tuple[FeatureView, ReadVersion]] = {}

@@ -10,7 +10,7 @@ from headwater.definitions.arm import Arm
 from headwater.definitions.prediction_types import How
 from headwater.definitions.served_views import fingerprint, scoring_of
 from headwater.errors import StaleError, StoreError
-from headwater.kernel.batch_cuts import Due
+from headwater.kernel.batch_cuts import CutLookup
 from headwater.online.compiled_reader import KeyEncoder
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
@@ -60,7 +60,7 @@ class MadeAhead:
         assert schedule is not None
         self._fingerprint = fingerprint(arm, store.namespace)
         self._head, self._begin = prediction_codec.place(self._fingerprint), keyspace.records(self._fingerprint)
-        self._due = Due(schedule)
+        self._due = CutLookup(schedule)
         self._head_bytes: bytes | None = None
         self._held: Scores | None = None
         self._keys: KeyEncoder | None = None

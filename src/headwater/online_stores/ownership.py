@@ -17,7 +17,7 @@ from headwater.errors import FencedError, StoreError
 from headwater.online_stores import OnlineStore, keyspace, opened
 
 
-class Scoped:
+class ScopedStore:
     """A store as one project sees it; `namespace` is what the names of its sources begin with there."""
 
     def __init__(self, store: OnlineStore, namespace: str) -> None:
@@ -48,7 +48,7 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
     Raises:
         StoreError: the store belongs to another project, and is not shared.
     """
-    if isinstance(store, Scoped):
+    if isinstance(store, ScopedStore):
         return store
     belongs, mark = owner(store), keyspace.SHARED + keyspace.name(project)
     if belongs is None and write:
@@ -58,7 +58,7 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
             return scoped(store, project, write=write, shared=shared)
         belongs = project
     if belongs in (None, project):
-        return Scoped(store, "")
+        return ScopedStore(store, "")
     if store.get([mark])[0] is None:
         if not shared:
             raise StoreError(
@@ -68,7 +68,7 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
             )
         if write:
             store.commit({mark: b""}, {})
-    return Scoped(store, f"{project}.")
+    return ScopedStore(store, f"{project}.")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import backtest_only, fingerprint
-from headwater.definitions.timestamps import parse_moment
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.monitoring.explain import Explanation, explain
@@ -380,7 +380,7 @@ class Service:
 
 
 def _moment(at: datetime | str | None) -> int:
-    return clock.now_micros() if at is None else parse_moment(at, "at")
+    return clock.now_micros() if at is None else parse_timestamp(at, "at")
 
 
 def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ TOKEN = 16
 _SHIFT = 1 << 63
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class EventImages(msgspec.Struct, frozen=True, array_like=True):
     """The stored state of an event that can be retracted.
 
     latest: the last moment at which an image may say that it happened, microseconds: while a window reaches it, an old one could do harm.
@@ -35,14 +35,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     images: list[Plain]
 
 
-def encoded(entry: Entry) -> bytes:
+def encoded(entry: EventImages) -> bytes:
     """An entry as the value of its key."""
     return msgspec.msgpack.encode(entry)
 
 
-def decoded(value: bytes) -> Entry:
+def decoded(value: bytes) -> EventImages:
     """What `encoded` made."""
-    return msgspec.msgpack.decode(value, type=Entry)
+    return msgspec.msgpack.decode(value, type=EventImages)
 
 
 def plain(frame: pl.DataFrame) -> list[Plain]:

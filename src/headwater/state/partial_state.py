@@ -10,13 +10,13 @@ from typing import cast
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Answers, Family, Finish, Kinds, Part, State
-from headwater.aggregations.run import Wanted
+from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import stored_family
 from headwater.definitions.durations import Window
-from headwater.kernel.arrays import I64, NOTHING, Asks, Column, Events
+from headwater.kernel.arrays import I64, NOTHING, Column, Events, RequestTimes
 from headwater.kernel.layer import Layer, Spans, Use
-from headwater.kernel.tile_ladder import GONE, Ladder, among, groups, interleaved, of_windows
+from headwater.kernel.tile_ladder import GONE, TileLadder, among, groups, interleaved, of_windows
 
 _WHOLE = Window(None)
 
@@ -25,24 +25,24 @@ _WHOLE = Window(None)
 class Slot:
     """A state that features share: a family over what it reads."""
 
-    family: Family
+    family: AggregateFunction
     use: Use
-    parts: tuple[Part, ...]
+    parts: tuple[StateField, ...]
 
 
 @dataclass(frozen=True)
-class Stored:
+class TileAggregator:
     """The stored partial states of the features `wanted` of a view, and how values are computed from them.
 
     kinds: of each column that is read, whether its values are int64. ended_after: as of `Events`.
     """
 
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[FeatureSpec, ...]
     kinds: Kinds
     ended_after: int = 0
 
     @cached_property
-    def ladder(self) -> Ladder:
+    def ladder(self) -> TileLadder:
         """The sizes of tiles."""
         return of_windows([w.window for w in self.wanted])
 
@@ -92,7 +92,7 @@ class Stored:
 
     def answers(self, tiles: Tiles, keys: int, T: I64, K: I64) -> list[Answers]:
         """The value of each of `wanted` for each key as of its own T and K, int64 (keys)."""
-        states: dict[tuple[Window, Family, Use], State] = {}
+        states: dict[tuple[Window, AggregateFunction, Use], State] = {}
         of = tiles.key
         for window in dict.fromkeys(w.window for w in self.wanted):
             counted = (tiles.start >= self.ladder.begin(window, T)[of]) & (tiles.start < self.ladder.end(window, T)[of])
@@ -108,16 +108,16 @@ class Stored:
         none = Events(np.zeros(1, np.int64), NOTHING, NOTHING, 0, NOTHING, self.columns, ended_after=self.ended_after)
         answers = []
         for w in self.wanted:
-            how = Finish(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
+            how = FinalizeContext(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
             answers.append(self._family(w).finish(states[w.window, self._family(w), w.use], how))
         return answers
 
-    def _family(self, w: Wanted) -> Family:
+    def _family(self, w: FeatureSpec) -> AggregateFunction:
         return stored_family(w.function, dict(w.params), w.by)
 
     def _states(self, layer: Layer, lo: I64, hi: I64) -> tuple[State, ...]:
         none = np.zeros(len(lo), np.int64)
-        spans = Spans(layer, Asks(none, none, none), _WHOLE, lo, hi)
+        spans = Spans(layer, RequestTimes(none, none, none), _WHOLE, lo, hi)
         return tuple(_typed(slot, slot.family.ranges(slot.use, spans)) for slot in self.slots)
 
     def _merged(self, slot: Slot, state: State, in_group: I64) -> State:

@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.aggregations.base import Family
-from headwater.aggregations.reads import Stored
-from headwater.aggregations.run import Wanted
+from headwater.aggregations.base import AggregateFunction
+from headwater.aggregations.reads import StoredColumns
+from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE, stored_family
 from headwater.definitions.feature_view import Feature
 from headwater.engine.query import wanted_of
@@ -25,7 +25,7 @@ from headwater.state.view_tiles import ViewTiles
 
 
 @dataclass(frozen=True)
-class Made:
+class CompiledFeature:
     """A feature for compiled loops: how, from which columns; whether it is a float; and the conversion to the user's value, if any."""
 
     feature: Feature
@@ -34,15 +34,15 @@ class Made:
     meant: Callable[[object], object] | None
 
 
-def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[Made, ...] | None:
+def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[CompiledFeature, ...] | None:
     """How the features of these names of a view are made by loops, in the view's order; None where that takes more than loops."""
     if tiles.records.how is None:
         return None
     readings = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
-    return None if None in readings else tuple(cast("list[Made]", readings))
+    return None if None in readings else tuple(cast("list[CompiledFeature]", readings))
 
 
-def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
+def _made(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
     wanted = wanted_of(feature)
     if wanted.by is not None:
         return None
@@ -51,9 +51,9 @@ def _made(tiles: ViewTiles, feature: Feature) -> Made | None:
     entry = TABLE[wanted.function]
     if entry.read is None:
         return None
-    read = entry.read(Stored(columns, of, wanted.use, dict(wanted.params), wanted.window, wanted.output))
+    read = entry.read(StoredColumns(columns, of, wanted.use, dict(wanted.params), wanted.window, wanted.output))
     how = (*read.words, *(-1,) * (5 - len(read.words)))
-    return Made(feature, how, read.real, _meant(tiles, feature) if entry.definition.gives == "same" else None)  # type: ignore[arg-type]
+    return CompiledFeature(feature, how, read.real, _meant(tiles, feature) if entry.definition.gives == "same" else None)  # type: ignore[arg-type]
 
 
 def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
@@ -68,18 +68,18 @@ def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | N
     return lambda value: decode(Column(np.array([value], np.int64)), function, coded, "").item()
 
 
-def _columns(tiles: ViewTiles, wanted: Wanted) -> tuple[int, ...]:
+def _columns(tiles: ViewTiles, wanted: FeatureSpec) -> tuple[int, ...]:
     """The columns of a record that hold the state which `wanted` is made of."""
     return _column_map(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use]
 
 
-def _column_map(tiles: ViewTiles) -> dict[tuple[Family, Use], tuple[int, ...]]:
+def _column_map(tiles: ViewTiles) -> dict[tuple[AggregateFunction, Use], tuple[int, ...]]:
     slots = tiles.records.stored.slots
     return {(slot.family, slot.use): columns for slot, columns in zip(slots, tiles.records.columns, strict=True)}
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReadPlan:
     """What `state.read_kernels.answer` goes by, for some views with so many records a key.
 
     words: the plan. reals: of each feature, whether it is a float. meant: by place, what makes the user's value of a number.
@@ -106,7 +106,7 @@ class Plan:
         return struct.Struct(f"={''.join('d' if real else 'q' for real in self.reals)}{size}s{size}s").unpack_from
 
 
-def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence[tuple[int, int]]) -> Plan:
+def plan(views: Sequence[tuple[ViewTiles, Sequence[CompiledFeature], int]], order: Sequence[tuple[int, int]]) -> ReadPlan:
     """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
     places = {at: cell for cell, at in enumerate(order)}
     words: list[int] = [len(views), *(0 for _ in views)]
@@ -115,10 +115,10 @@ def plan(views: Sequence[tuple[ViewTiles, Sequence[Made], int]], order: Sequence
         words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
     readings = [views[view][1][n] for view, n in order]
     meant = tuple((cell, reading.meant) for cell, reading in enumerate(readings) if reading.meant is not None)
-    return Plan(np.array(words, np.int64), tuple(reading.real for reading in readings), meant)
+    return ReadPlan(np.array(words, np.int64), tuple(reading.real for reading in readings), meant)
 
 
-def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: Sequence[int]) -> list[int]:
+def _section(tiles: ViewTiles, features: Sequence[CompiledFeature], records: int, places: Sequence[int]) -> list[int]:
     how = tiles.records.how
     assert how is not None
     windows = list(dict.fromkeys(feature.window for feature in tiles.view.outputs))  # all of them say whether there is any event
@@ -126,16 +126,16 @@ def _section(tiles: ViewTiles, features: Sequence[Made], records: int, places: S
     for state, columns in zip(tiles.records.stored.nothing, tiles.records.columns, strict=True):
         nothing |= {column: int(array.view(np.int64)[0]) for array, column in zip(state, columns, strict=True)}
     limit = -1 if tiles.view.expires_after is None else tiles.view.expires_after
-    everything = _columns(tiles, Wanted("count", Use(), windows[0]))[0]
+    everything = _columns(tiles, FeatureSpec("count", Use(), windows[0]))[0]
     section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
     section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
     section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
     for reading, cell in zip(features, places, strict=True):
         use, window = statuses.counted(reading.feature), reading.feature.window
-        age = _columns(tiles, Wanted("since_last", use, window)) if limit >= 0 else (0, 0)
+        age = _columns(tiles, FeatureSpec("since_last", use, window)) if limit >= 0 else (0, 0)
         word = TABLE[reading.feature.aggregation.function].null
         kind, *operands = reading.how
-        counted = _columns(tiles, Wanted("count", use, window))[0]
+        counted = _columns(tiles, FeatureSpec("count", use, window))[0]
         null = -1 if word == "present" else statuses.STATUSES.index(word)
         section += [kind, windows.index(window), *operands, int(reading.real), counted, cell, null, age[0], age[-1]]
     return section

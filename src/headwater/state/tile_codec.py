@@ -25,7 +25,7 @@ from headwater.kernel import merge_program
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.kernel.layer import Use
 from headwater.state import tile_kernels
-from headwater.state.partial_state import Stored, Tiles
+from headwater.state.partial_state import TileAggregator, Tiles
 
 _NONE = pl.Series(dtype=pl.String)
 
@@ -34,7 +34,7 @@ _NONE = pl.Series(dtype=pl.String)
 class Records:
     """How the tiles of a view are written. strings: the columns that hold strings; ids: whether ids are strings."""
 
-    stored: Stored
+    stored: TileAggregator
     strings: frozenset[str]
     ids: bool = False
 
@@ -84,7 +84,7 @@ class Records:
         return any(field.ident for slot in self.stored.slots for field in slot.parts)
 
     def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
-        """`load`, `Stored.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
+        """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
         assert self.how is not None
         ladder, count = self.stored.ladder, len(records)
         words, at = _joined(records)

@@ -19,7 +19,7 @@ class Cut(msgspec.Struct, frozen=True):
     events: int = 0
 
 
-class Making(msgspec.Struct, frozen=True):
+class CutInProgress(msgspec.Struct, frozen=True):
     """A cut that is being written: its T, how its events are dealt into parts, and how many parts, events and keys are done."""
 
     T: int
@@ -49,7 +49,7 @@ class State(msgspec.Struct, frozen=True):
     exact_from: int = 0
     complete_from: int = 0
     coverage: str = ""
-    making: Making | None = None
+    making: CutInProgress | None = None
 
     def cut(self, due: int) -> Cut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None where none is whole.
@@ -81,7 +81,7 @@ def dtypes_of(schema: bytes) -> Mapping[str, pl.DataType]:
     return dict(pl.read_ipc_stream(io.BytesIO(schema)).schema)
 
 
-class Begun(msgspec.Struct, frozen=True):
+class StreamStart(msgspec.Struct, frozen=True):
     """The history that a source's stream goes on from: its events before `until`, microseconds, in the part of one partition."""
 
     until: int

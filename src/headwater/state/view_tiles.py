@@ -13,14 +13,14 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.engine.query import Query, hashed_columns, wanted_by
 from headwater.errors import DataError
 from headwater.events import statuses as asides
-from headwater.events.column_encoding import Coded, check_accepts, check_secondary, decode, encode, to_kernel
+from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, decode, encode, to_kernel
 from headwater.events.selection import IDENT, TIME
 from headwater.kernel.arrays import I64, NOTHING, Column, Events
 from headwater.kernel.hashes import hashes_of_strings
 from headwater.kernel.sorting import numbered, order_of, tied
 from headwater.kernel.tile_ladder import GONE, among
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.partial_state import Stored
+from headwater.state.partial_state import TileAggregator
 from headwater.state.tile_codec import Records
 
 Fetch = Callable[[list[bytes]], list[bytes]]
@@ -35,7 +35,7 @@ _NO_WORDS = pl.Series(dtype=pl.String)
 _FEW = 2_000  # events up to which a loop codes strings as fast as polars does; and it wakes up no other thread
 
 
-class Fetched:
+class RecordFetcher:
     """Reads the records of a view's keys, and remembers where they stand."""
 
     def __init__(self, store: OnlineStore, view: FeatureView, partition: str | None) -> None:
@@ -70,7 +70,7 @@ class ViewTiles:
         coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
         kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
         strings = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
-        stored = Stored(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
+        stored = TileAggregator(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
         return Records(stored, strings, IDENT in self.schema and not self.schema[IDENT].is_integer())
 
     def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
@@ -196,9 +196,9 @@ class ViewTiles:
         parts = [events[name].cast(pl.String).unique() for name in names]
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
-    def coded(self, name: str, words: pl.Series = _NO_WORDS) -> Coded:
+    def coded(self, name: str, words: pl.Series = _NO_WORDS) -> ColumnEncoding:
         how = encode(pl.Series(dtype=self.schema[name]))[1]
-        return Coded(how.dtype, words) if name in self.records.strings else how
+        return ColumnEncoding(how.dtype, words) if name in self.records.strings else how
 
     def _arrays(self, events: pl.DataFrame, number: I64, keys: int, words: pl.Series) -> Events:
         """The events in the order of (key, time, id)."""

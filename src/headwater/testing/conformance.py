@@ -20,15 +20,15 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.aggregations.base import Answers, Family, Finish, State, Sweeping
+from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, State, SweepingFunction
 from headwater.aggregations.table import TABLE, family
-from headwater.aggregations.visible_ranges import sights
+from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
 from headwater.engine.query import wanted_of
 from headwater.events.column_encoding import encode, hashed, to_kernel
-from headwater.kernel.arrays import I64, LASTS, NOTHING, Asks, Events, Lists
+from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers
 from headwater.kernel.layer import Layer, spans
 from headwater.testing.cases import SCHEMA, Case, case
@@ -120,14 +120,14 @@ def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
     events, asks = _late(given, random)
     for feature in given.view.outputs:
         made_by, use = _family(feature), wanted_of(feature).use
-        if not isinstance(made_by, Sweeping):
+        if not isinstance(made_by, SweepingFunction):
             continue
         parts = [Layer(part) for part in layers(events)]
         state = made_by.ranges(use, spans(parts[0], asks, feature.window))
         for part in parts[1:]:
             state = made_by.merge(state, made_by.ranges(use, spans(part, asks, feature.window)))
         how = _how(feature, events, asks)
-        ((_, _, sight),) = sights(Layer(events), parts, [asks], feature.window)
+        ((_, _, sight),) = visible_ranges(Layer(events), parts, [asks], feature.window)
         swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finish(state, how))
         assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {given}"
 
@@ -155,13 +155,13 @@ def _bits(value: object) -> object:
     return value.hex() if isinstance(value, float) else value
 
 
-def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[Feature, Events, Asks, list[Events]]]:
+def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[Feature, Events, RequestTimes, list[Events]]]:
     """Every feature with one key's events in known order, requests, and the events dealt out to so many parts."""
     given = case(random, [aggregation], late=False)
     given = replace(given, view=replace(given.view, source=replace(given.view.source, id_field=random.choice([None, "id"]))))
     whole = _events(given)
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
-    asks = Asks(np.array([0, len(T)]), T, T)
+    asks = RequestTimes(np.array([0, len(T)]), T, T)
     dealt = np.array([random.randrange(parts) for _ in range(len(whole.t))], np.int64)
     return [(f, whole, asks, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in given.view.outputs]
 
@@ -185,22 +185,22 @@ def _taken(events: Events, index: I64) -> Events:
     return Events(np.array([0, len(index)]), events.t[index], NOTHING, 0, ident, columns, row=index)
 
 
-def _late(given: Case, random: Random) -> tuple[Events, Asks]:
+def _late(given: Case, random: Random) -> tuple[Events, RequestTimes]:
     """The events of key 1 with the times they were known and (some) taken back, and requests whose K lies anywhere near T."""
     events = _events(given.with_events([e for e in given.events if e["known"] is not None and e["at"] is not None]))
     known = events.t + np.array([random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64)
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
     K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
     gone = np.array([k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS for k in known.tolist()], np.int64)
-    return replace(events, known=known, gone=gone if random.random() < 0.7 else NOTHING), Asks(np.array([0, len(T)]), T, K)
+    return replace(events, known=known, gone=gone if random.random() < 0.7 else NOTHING), RequestTimes(np.array([0, len(T)]), T, K)
 
 
-def _family(feature: Feature) -> Family:
+def _family(feature: Feature) -> AggregateFunction:
     wanted = wanted_of(feature)
     return family(wanted.function, dict(wanted.params), wanted.by)
 
 
-def _state(feature: Feature, events: Events, asks: Asks) -> State:
+def _state(feature: Feature, events: Events, asks: RequestTimes) -> State:
     return _family(feature).ranges(wanted_of(feature).use, spans(Layer(events), asks, feature.window))
 
 
@@ -208,17 +208,17 @@ def _copy(state: State) -> State:
     return tuple(part.copy() for part in state)
 
 
-def _finish(feature: Feature, state: State, events: Events, asks: Asks) -> Answers:
+def _finish(feature: Feature, state: State, events: Events, asks: RequestTimes) -> Answers:
     return _family(feature).finish(state, _how(feature, events, asks))
 
 
-def _how(feature: Feature, events: Events, asks: Asks) -> Finish:
+def _how(feature: Feature, events: Events, asks: RequestTimes) -> FinalizeContext:
     wanted = wanted_of(feature)
-    return Finish(wanted.function, dict(wanted.params), asks.T, events, wanted.use, feature.window, feature.column)
+    return FinalizeContext(wanted.function, dict(wanted.params), asks.T, events, wanted.use, feature.window, feature.column)
 
 
 def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
-    if isinstance(column, Lists):
+    if isinstance(column, ListColumn):
         items = column.items.tolist()
         if column.values is not None:
             items = [each for pair in zip(items, _values(column.values), strict=True) for each in pair]

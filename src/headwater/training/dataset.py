@@ -21,7 +21,7 @@ from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import EPOCH, parse_moment
+from headwater.definitions.timestamps import EPOCH, parse_timestamp
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.training.dataset_manifests import erasure_of, remember_manifest
@@ -104,7 +104,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     True
     """
     path = _checked(settings.on_disk(output, "the output"))
-    limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
+    limit = EPOCH + timedelta(microseconds=parse_timestamp(until or clock.now(), "until"))
     kept = Cache.usual() if cache is True else cache or None
     log = None if from_log is None else FromLog.of(from_log, model)
     rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept, from_log=log)

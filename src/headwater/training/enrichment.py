@@ -26,7 +26,7 @@ from headwater.definitions.source import Source
 from headwater.engine.query import Request, reach_of
 from headwater.errors import DataError, nearest
 from headwater.events.read_events import Notes, Reach, no_events, read_events
-from headwater.events.selection import KNOWN, moment, selected
+from headwater.events.selection import KNOWN, selected, timestamp_micros
 from headwater.kernel.as_of import as_of, earliest
 from headwater.training.requests import Requests
 
@@ -130,7 +130,7 @@ class Tables:
         else:
             events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
         context = f"source {base.name!r}"
-        t = events.select(moment(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
+        t = events.select(timestamp_micros(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
         if t.null_count():  # only where windows go by when events are known
             self._notes.leave_out(f"{context}: no {base.timestamp_field}", t.null_count())
             events, t = events.filter(t.is_not_null()), t.drop_nulls()

@@ -18,7 +18,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import moment_text
+from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
 from headwater.kernel.arrays import I64
@@ -112,7 +112,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     left_out[NO_OUTCOME] += len(known) - len(chosen)
     if not len(chosen):
         raise DataError(
-            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {moment_text(until)}; left out: {dict(+left_out)}"
+            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {timestamp_text(until)}; left out: {dict(+left_out)}"
         )
     rows, label, known = rows[chosen], label[chosen], known[chosen]
     own = _own(model, rows)

@@ -14,7 +14,7 @@ from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.memory_sizes import Size
-from headwater.definitions.timestamps import moment_text
+from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError
 from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
@@ -111,7 +111,7 @@ def _warn_empty(requests: Requests, notes: Notes) -> None:
     """Warn of sources that had no event for any of the rows."""
     empty = [name for name, events in notes.events.items() if not events]
     if empty and len(requests.t):
-        times = " to ".join(moment_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
+        times = " to ".join(timestamp_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
         message = (
             f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
             f"are empty. The rows ask at {times}: compare their times and keys with those of the events"

@@ -15,7 +15,7 @@ from headwater.engine.local.spill import compute
 from headwater.engine.query import Query, Request, reach_of
 from headwater.errors import DataError
 from headwater.events.read_events import Notes
-from headwater.events.selection import collect, column, moment, selected
+from headwater.events.selection import collect, column, selected, timestamp_micros
 from headwater.training.requests import ASKED_AT, Requests
 
 LABEL = "__label"
@@ -45,14 +45,14 @@ def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = F
     chosen = selected(labels.data, labels.select, labels.filter, own, context)
     if labels.weight:
         weight_column(labels.weight, chosen.schema, context)
-    request_time = moment(labels.timestamp_field, chosen.schema, labels.timezone, context).alias(ASKED_AT)
+    request_time = timestamp_micros(labels.timestamp_field, chosen.schema, labels.timezone, context).alias(ASKED_AT)
     columns = [request_time]
     if isinstance(labels.label, str):
         columns.append(outcome_column(labels.label, chosen.schema, context, strings=strings).alias(LABEL))
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
-            else moment(str(labels.known_at_field), chosen.schema, labels.timezone, context, days=True)
+            else timestamp_micros(str(labels.known_at_field), chosen.schema, labels.timezone, context, days=True)
         )
     else:
         known = pl.col(ASKED_AT) + labels.maturity

@@ -16,7 +16,7 @@ from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.errors import LeakError
-from headwater.events.selection import collect, moment, selected
+from headwater.events.selection import collect, selected, timestamp_micros
 
 
 def refuse_label_columns(model: Model) -> None:
@@ -80,7 +80,9 @@ def _known_earlier(source: Source, labels: Labels) -> float:
     theirs = selected(
         labels.data, labels.select, None, [c for c in (labels.timestamp_field, labels.known_at_field) if c], f"labels {labels.name!r}"
     )
-    known = moment(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, context, days=True) + source.delay
+    known = (
+        timestamp_micros(source.known_at_field or source.timestamp_field, mine.schema, source.timezone, context, days=True) + source.delay
+    )
     both = pl.concat(
         [
             collect(mine.frame.select(known.alias("mine")), context),
@@ -95,8 +97,8 @@ def label_known(labels: Labels, schema: pl.Schema) -> pl.Expr:
     """When each label is known, int64 microseconds UTC; null for never."""
     context = f"labels {labels.name!r}"
     if labels.maturity is not None:
-        return moment(labels.timestamp_field, schema, labels.timezone, context) + labels.maturity
-    return moment(str(labels.known_at_field), schema, labels.timezone, context, days=True)
+        return timestamp_micros(labels.timestamp_field, schema, labels.timezone, context) + labels.maturity
+    return timestamp_micros(str(labels.known_at_field), schema, labels.timezone, context, days=True)
 
 
 def _rule(source: Source) -> str:

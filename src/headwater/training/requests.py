@@ -14,7 +14,7 @@ from headwater.connectors.frame import to_polars
 from headwater.definitions.connectors import ArrowFrame, as_table
 from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest
-from headwater.events.selection import collect, moment
+from headwater.events.selection import collect, timestamp_micros
 from headwater.kernel.arrays import I64
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
             f"rows: there is no column {timestamp_field!r} with the time each row asks at; {nearest(timestamp_field, frame.columns)}. Say which "
             f"it is, such as timestamp_field={near[0]!r}"
         )
-    t = frame.lazy().select(moment(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]
+    t = frame.lazy().select(timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]
     if t.null_count():
         raise DataError(
             f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs the time it asks at. Filter them out first"

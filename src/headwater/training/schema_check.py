@@ -21,7 +21,7 @@ from headwater.errors import DataError, DefinitionError, nearest
 from headwater.events.column_encoding import check_accepts, check_secondary, check_values, check_where, feature_dtype
 from headwater.events.keys import check_types
 from headwater.events.read_events import called, flag
-from headwater.events.selection import moment
+from headwater.events.selection import timestamp_micros
 from headwater.ingestion.serde.record_schema import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of
@@ -98,7 +98,7 @@ class _Check:
         columns = self.found.selected(raw, source.select, source.filter, own, context)
         for name in (source.timestamp_field, source.known_at_field):
             if name is not None and self.found.look(columns, name, context):
-                self.found.attempt(context, moment, name, columns.schema, source.timezone, context, days=True)
+                self.found.attempt(context, timestamp_micros, name, columns.schema, source.timezone, context, days=True)
         if source.id_field is not None:
             self.found.look(columns, source.id_field, context)
         if source.changes is not None and self.found.look(columns, source.changes, context):
@@ -176,7 +176,9 @@ class _Check:
             self.found.attempt(context, weight_column, labels.weight, columns.schema, context)
         for name in times:
             if self.found.look(columns, name, context):
-                self.found.attempt(context, moment, name, columns.schema, labels.timezone, context, days=name == labels.known_at_field)
+                self.found.attempt(
+                    context, timestamp_micros, name, columns.schema, labels.timezone, context, days=name == labels.known_at_field
+                )
         if isinstance(label, str):
             if self.found.look(columns, label, context):
                 self.found.attempt(context, outcome_column, label, columns.schema, context, strings=strings)

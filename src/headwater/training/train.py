@@ -17,7 +17,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import EPOCH, moment_text, parse_moment
+from headwater.definitions.timestamps import EPOCH, parse_timestamp, timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import I64, Bool
@@ -128,20 +128,20 @@ def training_set(
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
-        rows_of_log = logged(model, from_log, parse_moment(until or clock.now(), "until"), level, memory)
+        rows_of_log = logged(model, from_log, parse_timestamp(until or clock.now(), "until"), level, memory)
         return TrainingSet(rows_of_log.requests, rows_of_log.features, rows_of_log.left_out, {}, served_by=rows_of_log.versions)
     check_model(model)
     refuse_label_columns(model)
     requests = read_labels(model.labels, memory, strings=model.task_type.classes)
     assert requests.known_at is not None
-    limit = parse_moment(until or clock.now(), "until")
+    limit = parse_timestamp(until or clock.now(), "until")
     known = requests.known_at <= limit
     left_out = Counter(requests.left_out)
     if not known.all():
         left_out["outcome not known by then"] += int((~known).sum())
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
-        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {moment_text(limit)}; take a later time")
+        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take a later time")
     notes = Notes()
     means, at = Resources(threads, memory, tick, cache), level or Level()
     scoring = at.scoring(model)
@@ -192,7 +192,7 @@ def train(  # noqa: PLR0913 (all but the model have a default)
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
-    limit = EPOCH + timedelta(microseconds=parse_moment(until or clock.now(), "until"))
+    limit = EPOCH + timedelta(microseconds=parse_timestamp(until or clock.now(), "until"))
     log = None if from_log is None else FromLog.of(from_log, model)
     if log is None:
         check_model(model, fitted=True)
@@ -208,7 +208,7 @@ def train(  # noqa: PLR0913 (all but the model have a default)
     fitted = _fitted(model, rows, known, order, seed, threads)
     metrics = {"training": measure(fitted, known, fitted.score(rows.features))}
     if holdout is not None:
-        metrics["holdout"] = _held_out(model, rows, known, parse_moment(holdout, "holdout"), seed, threads)
+        metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), seed, threads)
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
     return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
@@ -228,8 +228,8 @@ def _held_out(model: Model, rows: TrainingSet, known: Outcomes, start: int, seed
     late = np.flatnonzero(rows.requests.t >= start)
     if not early.any() or not len(late):
         raise DataError(
-            f"model {model.name!r}: {moment_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the rows ask "
-            f"from {moment_text(int(rows.requests.t.min()))} to {moment_text(int(rows.requests.t.max()))}"
+            f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the rows ask "
+            f"from {timestamp_text(int(rows.requests.t.min()))} to {timestamp_text(int(rows.requests.t.max()))}"
         )
     fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, threads)
     return measure(fitted, known.take(late), fitted.score(rows.features[late]))

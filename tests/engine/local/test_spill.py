@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.definitions.base import HeadwaterWarning
 from headwater.engine.local import compute, spill
-from headwater.engine.local.memory import Plan, resident
+from headwater.engine.local.memory import BucketPlan, resident
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
@@ -44,7 +44,7 @@ def split(monkeypatch):
     """Whatever the size, split into so many buckets, and hold so many events at once."""
 
     def into(count, capacity=1_000_000, everyone=0.7):
-        monkeypatch.setattr(spill, "planned", lambda *_: Plan(count, capacity))
+        monkeypatch.setattr(spill, "planned", lambda *_: BucketPlan(count, capacity))
         monkeypatch.setattr(spill, "_MOST", everyone)
 
     return into
@@ -69,7 +69,7 @@ def test_random_cases(random, late):
     case = cases.case(random, late=late)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", HeadwaterWarning)
-        patch.setattr(spill, "planned", lambda *_: Plan(random.choice([2, 3, 7]), random.choice([1, 3, 1000])))
+        patch.setattr(spill, "planned", lambda *_: BucketPlan(random.choice([2, 3, 7]), random.choice([1, 3, 1000])))
         patch.setattr(spill, "_MOST", random.choice([0.0, 2.0]))
         whole, parts = _both(case.readable(), case.asked)
         assert parts == whole, case

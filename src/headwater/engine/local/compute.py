@@ -16,11 +16,11 @@ from headwater.definitions.feature_view import Feature
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
 from headwater.engine.query import Query, Request, hashed_columns, reach_of, wanted_by
 from headwater.events import statuses as asides
-from headwater.events.column_encoding import Coded, check_accepts, check_secondary, check_values, check_where, decode
+from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
 from headwater.events.read_events import Notes, called, no_events, read_events
 from headwater.events.selection import KNOWN
-from headwater.kernel.arrays import I64, Asks, Column
+from headwater.kernel.arrays import I64, Column, RequestTimes
 from headwater.kernel.sorting import each, order_of, take
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
@@ -85,9 +85,12 @@ def answer(
         if at not in roles:
             roles[at] = _role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
     chosen = [roles[id(r.keys), id(r.t)] for r in requests]
-    asks = [Asks(role.starts, take(r.T, role.order, cores), take(r.K, role.order, cores)) for r, role in zip(requests, chosen, strict=True)]
+    asks = [
+        RequestTimes(role.starts, take(r.T, role.order, cores), take(r.K, role.order, cores))
+        for r, role in zip(requests, chosen, strict=True)
+    ]
     ordered, order = sort_events(table, keys, query.source, cores)
-    parts: list[list[_Part]] = []
+    parts: list[list[_FeatureGroup]] = []
     groups = _groups(query.features)
     for number, features in enumerate(groups):
         group_query, last = replace(query, features=features, also=()), number == len(groups) - 1
@@ -145,7 +148,7 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _FeatureGroup:
     """Some features of one set of requests; their statuses, and when the last event that counts became known, where asked for."""
 
     features: list[pl.Series]
@@ -153,7 +156,7 @@ class _Part:
     known: I64 | None
 
 
-def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, Coded], threads: int) -> _Part:
+def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, ColumnEncoding], threads: int) -> _FeatureGroup:
     def series_of(of: tuple[Feature, Answers]) -> pl.Series:
         feature, column = of
         coded = codes.get(feature.columns[feature.column]) if feature.columns else None
@@ -164,10 +167,10 @@ def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, Coded], 
     detail_columns = [column.values for column in columns[len(series) :] if isinstance(column, Column)]
     coded_statuses = zip(query.features, detail_columns, strict=False) if query.retained else ()
     statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in coded_statuses]
-    return _Part(series, statuses, cast("I64", detail_columns[-1]) if query.known else None)
+    return _FeatureGroup(series, statuses, cast("I64", detail_columns[-1]) if query.known else None)
 
 
-def _whole(parts: Sequence[_Part]) -> list[pl.Series]:
+def _whole(parts: Sequence[_FeatureGroup]) -> list[pl.Series]:
     known = [part.known for part in parts if part.known is not None]
     latest = [pl.Series(KNOWN, np.maximum.reduce(known))] if known else []
     return [*(s for part in parts for s in part.features), *(s for part in parts for s in part.statuses), *latest]

@@ -18,7 +18,7 @@ _INTERPRETER = 300_000_000  # bytes, where the system does not tell
 
 
 @dataclass(frozen=True)
-class Plan:
+class BucketPlan:
     """How many buckets events are split into, and how many events fit into memory."""
 
     buckets: int
@@ -45,11 +45,11 @@ def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
     return read + read // 2 + coded + _KERNEL  # half of it for what was read and is not yet given back to the system
 
 
-def planned(events: int, each: int, free: int) -> Plan:
+def planned(events: int, each: int, free: int) -> BucketPlan:
     """A plan for so many events of so many bytes each, in so much memory.
 
     >>> planned(1_000_000, 100, 50_000_000)
     Plan(buckets=8, capacity=300000)
     """
     capacity = max(int(free * _SPARE) // each, 1)
-    return Plan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)
+    return BucketPlan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)

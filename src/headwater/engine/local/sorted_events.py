@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.source import Source
-from headwater.events.column_encoding import Coded, encode, hashed, to_kernel
+from headwater.events.column_encoding import ColumnEncoding, encode, hashed, to_kernel
 from headwater.events.keys import CODE
 from headwater.events.read_events import GONE
 from headwater.events.selection import IDENT, KNOWN, TIME
@@ -43,7 +43,7 @@ def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) ->
 
 def sorted_columns(
     table: pl.DataFrame, names: Sequence[str], hashed_columns: Collection[str], order: I64, threads: int
-) -> tuple[dict[str, Column], dict[str, Coded]]:
+) -> tuple[dict[str, Column], dict[str, ColumnEncoding]]:
     """Columns of values in this order, as the kernel takes them; and how to turn them back. `hashed_columns`: with a hash of each text."""
     columns, codes = {}, {}
     for name in names:

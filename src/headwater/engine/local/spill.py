@@ -26,7 +26,7 @@ from headwater.definitions.base import HeadwaterWarning, canonical
 from headwater.definitions.memory_sizes import size_text
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local import compute as local
-from headwater.engine.local.memory import Plan, bytes_an_event, planned, resident
+from headwater.engine.local.memory import BucketPlan, bytes_an_event, planned, resident
 from headwater.engine.local.partition import BUCKET, bucket_files, hash_of, split
 from headwater.engine.local.time_slices import sliced
 from headwater.engine.query import Query, Request, reach_of
@@ -87,7 +87,7 @@ def compute(
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
     local.answer(query, nothing, [Request(r.keys.clear(), r.t[:0], r.T[:0], r.K[:0]) for r in requests])  # refuse now what must be
     with workplace(_query_print(query, requests), _print([before, memory, _versions()])) as folder:
-        work = _Work(query, requests, scan, sample, folder, plan, threads).split(events, before, notes, reading)
+        work = _SpillJob(query, requests, scan, sample, folder, plan, threads).split(events, before, notes, reading)
         return work.answers(notes, tick)
 
 
@@ -101,7 +101,7 @@ def _beside(query: Query, requests: Sequence[Request]) -> int:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _WorkUnit:
     """Some keys' requests, or those of one slice of time: which rows of each set of requests, and what they reach."""
 
     name: str
@@ -111,16 +111,16 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _SpillJob:
     query: Query
     requests: Sequence[Request]
     scan: Scan
     sample: pl.DataFrame
     folder: Path
-    plan: Plan
+    plan: BucketPlan
     threads: int | None
 
-    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> _Work:
+    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> _SpillJob:
         """Deal the events into buckets, unless that is done, and then by the plan it was done by; note what was left out."""
         done = read_json(self.folder / "split.json")
         if done is None:
@@ -132,11 +132,11 @@ class _Work:
             write_json(self.folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
             notes.leave_out(reason, rows)
-        return replace(self, plan=Plan(cast("int", done["buckets"]), cast("int", done["capacity"])))
+        return replace(self, plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])))
 
     def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
         """The features of every request, part by part; parts that are done are not done again."""
-        done: list[_Part] = []
+        done: list[_WorkUnit] = []
         for unit in self._parts():
             folder = self.folder / "answers" / unit.name
             if not folder.exists():
@@ -183,7 +183,7 @@ class _Work:
     def _asking(self) -> list[Request]:
         return list({id(r.keys): r for r in self.requests}.values())
 
-    def _parts(self) -> Iterator[_Part]:
+    def _parts(self) -> Iterator[_WorkUnit]:
         """The buckets with requests. A bucket with too many events for memory is split into slices of time, where windows are bounded."""
         bucket = self._hash() % self.plan.buckets
         dealt: dict[int, list[I64]] = {}
@@ -196,27 +196,27 @@ class _Work:
             if not any(map(len, rows)):
                 continue
             bucket_requests = taken(self.requests, rows)
-            whole = _Part(str(number), number, rows)
+            whole = _WorkUnit(str(number), number, rows)
             files = self._files(number)
             slices = sliced(self.query, bucket_requests, files, self.plan.capacity)
             if len(slices) < 2:
                 yield whole
                 continue
             for i, time_slice in enumerate(slices):
-                yield _Part(f"{number}.{i}", number, _both(rows, time_slice.rows), time_slice.reach)
+                yield _WorkUnit(f"{number}.{i}", number, _both(rows, time_slice.rows), time_slice.reach)
 
     def _files(self, bucket: int) -> list[Path]:
         places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
         return bucket_files(places, bucket)
 
-    def _events(self, unit: _Part, notes: Notes) -> pl.DataFrame:
+    def _events(self, unit: _WorkUnit, notes: Notes) -> pl.DataFrame:
         events = _read(self._files(unit.bucket), None, unit.reach)
         if events is None:
             return self.scan.frame.collect_schema().to_frame()
         notes.events[self.query.source.name] += events.height
         return events
 
-    def _answer(self, unit: _Part, folder: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
+    def _answer(self, unit: _WorkUnit, folder: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
         unit_requests = taken(self.requests, unit.rows)
         answers = local.answer(self.query, self._events(unit, notes), unit_requests, threads=self.threads, tick=tick)
         permissions.make_folder(folder.parent)
@@ -225,7 +225,7 @@ class _Work:
             for of, series in enumerate(answers):
                 pl.DataFrame(series).write_ipc(permissions.create(draft / f"{of}.arrow"))
 
-    def _in_row_order(self, units: Sequence[_Part], of: int) -> list[pl.Series]:
+    def _in_row_order(self, units: Sequence[_WorkUnit], of: int) -> list[pl.Series]:
         rows = np.concatenate([unit.rows[of] for unit in units])
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))

@@ -26,14 +26,14 @@ _SPANS = 4096  # in which events are counted
 
 
 @dataclass(frozen=True)
-class Slice:
+class TimeSlice:
     """Which requests of each set, and the events that they reach."""
 
     rows: tuple[I64, ...]
     reach: Reach | None
 
 
-def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacity: int) -> list[Slice]:
+def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacity: int) -> list[TimeSlice]:
     """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
 
     Args:
@@ -45,7 +45,7 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
         return []
     whole = reach_of(requests, query.windows)
     apart = query.source.known_at_field is None or query.source.window_on == "known_at"
-    best: list[Slice] = []
+    best: list[TimeSlice] = []
     least = events
     if apart and whole is not None and whole.first is not None:
         starts, before = _counted(files, whole.first, whole.last, subject)
@@ -66,7 +66,7 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
     return best
 
 
-def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[Slice]:
+def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[TimeSlice]:
     """Slices of equal length of the request times; sets that share times share their cuts."""
     times = {id(r.t): r.t for r in requests}
     low = min(int(t.min()) for t in times.values() if len(t))
@@ -79,7 +79,7 @@ def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[Slice]:
         chosen = tuple(rows[id(r.t)] for r in requests)
         if any(map(len, chosen)):
             within = [Request(r.keys, r.t[c], r.T[c], r.K[c]) for r, c in zip(requests, chosen, strict=True)]
-            slices.append(Slice(chosen, reach_of(within, query.windows)))
+            slices.append(TimeSlice(chosen, reach_of(within, query.windows)))
     return slices
 
 

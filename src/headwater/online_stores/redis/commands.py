@@ -17,7 +17,7 @@ class UnansweredError(StoreError):
 
 
 @dataclass(frozen=True)
-class Options:
+class RedisOptions:
     """What a URL says. where: for messages; timeout: seconds."""
 
     where: str
@@ -27,7 +27,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Call:
+class RedisCall:
     """A command, or a script with its arguments, for the server that has `key` (the only key of a script)."""
 
     key: bytes
@@ -40,7 +40,7 @@ class Servers(Protocol):
 
     cluster: bool
 
-    def run(self, calls: Sequence[Call], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """The answers to calls, one round trip for each server; again while it cannot be reached, unless `once`.
 
         durable: wait for replicas; atomic: all that a server answers is of one moment.

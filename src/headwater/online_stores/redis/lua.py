@@ -41,7 +41,7 @@ class Script:
 
 
 @dataclass
-class Part:
+class GroupCommit:
     """What a commit expects and changes within one slot."""
 
     held: list[bytes] = field(default_factory=list)
@@ -72,16 +72,16 @@ def groups(prefix: bytes) -> list[bytes]:
     return [b"{%b:%02x}" % (prefix, number) for number in range(GROUPS)]
 
 
-def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[Part, dict[bytes, Part]]:
+def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[GroupCommit, dict[bytes, GroupCommit]]:
     """What concerns the state, and what each group of records."""
-    state = Part()
-    records: dict[bytes, Part] = {}
+    state = GroupCommit()
+    records: dict[bytes, GroupCommit] = {}
 
-    def place(key: bytes) -> tuple[Part, bytes]:
+    def place(key: bytes) -> tuple[GroupCommit, bytes]:
         if not key.startswith(RECORD):
             return state, key
         tag = group(prefix, key)
-        return records.setdefault(tag, Part()), tag + key
+        return records.setdefault(tag, GroupCommit()), tag + key
 
     for key, value in expect.items():
         target, name = place(key)
@@ -92,9 +92,9 @@ def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[Part, dict
     return state, records
 
 
-def blobs(parts: Mapping[bytes, Part]) -> Iterator[bytes]:
+def blobs(parts: Mapping[bytes, GroupCommit]) -> Iterator[bytes]:
     """The parts packed together, in pieces that a server takes."""
-    joined, size = Part(), 0
+    joined, size = GroupCommit(), 0
     for group_commit in parts.values():
         joined.held += group_commit.held
         joined.absent += group_commit.absent
@@ -103,7 +103,7 @@ def blobs(parts: Mapping[bytes, Part]) -> Iterator[bytes]:
         size += sum(map(len, group_commit.put)) + sum(map(len, group_commit.held))
         if size > _BLOB:
             yield joined.packed()
-            joined, size = Part(), 0
+            joined, size = GroupCommit(), 0
     yield joined.packed()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from headwater import clock
 from headwater.definitions.durations import micros
 from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
-from headwater.online_stores.redis.commands import Argument, Call, Options, Servers, UnansweredError
+from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
 from headwater.online_stores.redis.lua import Script
 from headwater.online_stores.redis.redis_store import RedisStore
 
@@ -62,20 +62,20 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _options(url_options: Mapping[str, str], where: str) -> Options:
+def _options(url_options: Mapping[str, str], where: str) -> RedisOptions:
     prefix, replicas = url_options.get("prefix", "headwater"), url_options.get("replicas", "0")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", prefix):
         raise UsageError(f"prefix={prefix!r} of {where}: use letters, digits, '.', '_' and '-'")
     if not replicas.isdecimal():
         raise UsageError(f"replicas={replicas!r} of {where}: give an integer")
-    return Options(where, prefix.encode(), int(replicas), _seconds(url_options, "timeout", "10s"))
+    return RedisOptions(where, prefix.encode(), int(replicas), _seconds(url_options, "timeout", "10s"))
 
 
 def _seconds(url_options: Mapping[str, str], name: str, otherwise: str) -> float:
     return micros(url_options.get(name, otherwise), name) / 1e6
 
 
-def _connect(url: str, more: Mapping[str, str], options: Options) -> Servers:
+def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Servers:
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if kind not in ("", "cluster") or (kind and scheme == "unix"):
@@ -95,16 +95,16 @@ class _Standalone:
 
     cluster = False
 
-    def __init__(self, client: redis.Redis, options: Options) -> None:
+    def __init__(self, client: redis.Redis, options: RedisOptions) -> None:
         self._client, self.options = client, options
 
-    def run(self, calls: Sequence[Call], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """See `Servers`."""
         return _persistently(lambda: _answers(self._client, calls, self.options, durable=durable, atomic=atomic), self.options, once=once)
 
     def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
-        return self.run([Call(b"", command)])
+        return self.run([RedisCall(b"", command)])
 
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
         """See `Servers`."""
@@ -120,11 +120,11 @@ class _Cluster:
 
     cluster = True
 
-    def __init__(self, make: Callable[[], RedisCluster], options: Options) -> None:
+    def __init__(self, make: Callable[[], RedisCluster], options: RedisOptions) -> None:
         self.options = options
         self._client = _persistently(make, options)
 
-    def run(self, calls: Sequence[Call], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """See `Servers`. Nodes are asked one after the other; calls that a node has not answered yet are made again elsewhere."""
         answers: dict[int, Any] = {}
 
@@ -158,7 +158,7 @@ class _Cluster:
         return [node.redis_connection for node in self._client.nodes_manager.get_nodes_by_server_type("primary")]
 
 
-def _answers(client: redis.Redis, calls: Sequence[Call], options: Options, *, durable: bool, atomic: bool) -> list[Any]:
+def _answers(client: redis.Redis, calls: Sequence[RedisCall], options: RedisOptions, *, durable: bool, atomic: bool) -> list[Any]:
     """One round trip for every so many calls, and one more where the server does not know a script."""
     answers: list[Any] = []
     for start in range(0, len(calls), _AT_ONCE):
@@ -176,14 +176,16 @@ def _answers(client: redis.Redis, calls: Sequence[Call], options: Options, *, du
     return answers
 
 
-def _command(call: Call, *, by_name: bool) -> tuple[Argument, ...]:
+def _command(call: RedisCall, *, by_name: bool) -> tuple[Argument, ...]:
     if not isinstance(call.command, Script):
         return call.command
     start = ("EVALSHA", call.command.sha) if by_name else ("EVAL", call.command.text)
     return (*start, 1, call.key, *call.args)
 
 
-def _trip(client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: Options, *, durable: bool, atomic: bool) -> list[Any]:
+def _trip(
+    client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: RedisOptions, *, durable: bool, atomic: bool
+) -> list[Any]:
     durable = durable and options.replicas > 0
     if len(commands) == 1 and not durable:
         try:
@@ -210,7 +212,7 @@ def _ask(client: redis.Redis, *command: Argument) -> Any:  # noqa: ANN401, as th
     return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
-def _scan(client: redis.Redis, pattern: bytes, options: Options) -> Iterator[list[bytes]]:
+def _scan(client: redis.Redis, pattern: bytes, options: RedisOptions) -> Iterator[list[bytes]]:
     cursor = 0
     while True:
         cursor, keys = _persistently(partial(_ask, client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000), options)
@@ -219,7 +221,7 @@ def _scan(client: redis.Redis, pattern: bytes, options: Options) -> Iterator[lis
             return
 
 
-def _persistently(make: Callable[[], _T], options: Options, *, once: bool = False, refresh: Callable[[], object] = lambda: None) -> _T:
+def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], object] = lambda: None) -> _T:
     """What `make` returns; while the server cannot be reached, again for as long as the timeout says, unless `once`."""
     until = clock.stopwatch() + options.timeout
     while True:

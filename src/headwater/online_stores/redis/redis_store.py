@@ -46,8 +46,8 @@ from headwater.online_stores import Changes
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OFFSET, OLDER, RECORD
 from headwater.online_stores.redis import lua as scripts
-from headwater.online_stores.redis.commands import Argument, Call, Options, Servers, UnansweredError
-from headwater.online_stores.redis.lua import Part
+from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
+from headwater.online_stores.redis.lua import GroupCommit
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
@@ -64,7 +64,7 @@ class RedisStore:
     partitioned = True
     namespace = ""
 
-    def __init__(self, servers: Servers, options: Options, *, readonly: bool = False) -> None:
+    def __init__(self, servers: Servers, options: RedisOptions, *, readonly: bool = False) -> None:
         self.outrun = 0
         self._servers, self._options, self._readonly = servers, options, readonly
         self._base = b"{%b}" % options.prefix
@@ -93,9 +93,9 @@ class RedisStore:
         for key in keys:
             if key.startswith(RECORD):
                 records.setdefault(self._group(key) if self._servers.cluster else b"", []).append(key)
-        calls = [Call(tag, ("MGET", *(self._group(key) + key for key in group_keys))) for tag, group_keys in records.items()]
+        calls = [RedisCall(tag, ("MGET", *(self._group(key) + key for key in group_keys))) for tag, group_keys in records.items()]
         if names:
-            calls.append(Call(self._base, ("HMGET", self._base + b":state", *names)))
+            calls.append(RedisCall(self._base, ("HMGET", self._base + b":state", *names)))
         answers = self._servers.run(calls, atomic=not self._servers.cluster)
         values_by_key: dict[bytes, bytes | None] = {}
         for group_keys, values in zip([*records.values(), names], answers, strict=False):
@@ -117,7 +117,7 @@ class RedisStore:
         first, last = _bounds(prefix)
         page = (-1, _LARGEST << 8) if whole else (_AT_ONCE, _PAGE_BYTES)
         while True:
-            (flat,) = self._servers.run([Call(self._base, scripts.SCAN, (first, last, reply_kind, *page))])
+            (flat,) = self._servers.run([RedisCall(self._base, scripts.SCAN, (first, last, reply_kind, *page))])
             yield from zip(flat[::2], flat[1::2], strict=True)
             if not flat or whole:
                 return
@@ -161,17 +161,17 @@ class RedisStore:
         with self._lock:
             name = secrets.token_hex(8).encode()
             for _ in range(_ATTEMPTS):
-                (reply,) = self._servers.run([Call(self._base, scripts.TURN, (self._epoch, offset, name))])
+                (reply,) = self._servers.run([RedisCall(self._base, scripts.TURN, (self._epoch, offset, name))])
                 if reply[0] == b"ok":
                     _, turn, done = reply
                     tags = scripts.groups(self._options.prefix)
-                    answers = self._servers.run([Call(tag, scripts.UNDO, (offset, turn, done)) for tag in tags], durable=True)
+                    answers = self._servers.run([RedisCall(tag, scripts.UNDO, (offset, turn, done)) for tag in tags], durable=True)
                     if any(answer[0] == b"ahead" for answer in answers):
                         self._lost_offsets(offset, turn)
                         continue
                     if all(answer[0] == b"ok" for answer in answers):
                         marks = {tag: answer[1] for tag, answer in zip(tags, answers, strict=True)}
-                        reply = self._final(Part(), [], marks, (offset, turn))
+                        reply = self._final(GroupCommit(), [], marks, (offset, turn))
                         if reply[0] == b"ok":
                             self._turns[offset] = turn
                             return
@@ -189,7 +189,7 @@ class RedisStore:
             moved = self._servers.cluster and not self._readonly and self._moved()
             mode = "read" if self._readonly else "write"
             args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
-            (answer,) = self._servers.run([Call(self._base, scripts.ENTER, args)])
+            (answer,) = self._servers.run([RedisCall(self._base, scripts.ENTER, args)])
             if answer[0] == b"none":
                 raise StoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
             if answer[0] == b"emptied":
@@ -208,9 +208,9 @@ class RedisStore:
         """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
         key, token = self._base + b":lease:" + name.encode(), f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}"
         until = clock.stopwatch() + wait
-        while self._servers.run([Call(key, ("SET", key, token, "NX", "PX", int(_LEASE * 1000)))])[0] is None:
+        while self._servers.run([RedisCall(key, ("SET", key, token, "NX", "PX", int(_LEASE * 1000)))])[0] is None:
             if clock.stopwatch() >= until:
-                holder = self._servers.run([Call(key, ("GET", key))])[0]
+                holder = self._servers.run([RedisCall(key, ("GET", key))])[0]
                 who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
                 raise StoreError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
             time.sleep(_LEASE_POLL)
@@ -222,12 +222,12 @@ class RedisStore:
         finally:
             stop.set()
             renewal.join()
-            self._quietly(Call(key, scripts.RELEASE, (token,)))
+            self._quietly(RedisCall(key, scripts.RELEASE, (token,)))
 
     def server_time(self) -> int | None:
         """See `OnlineStore`; a server that does not answer says so at the next commit."""
         try:
-            (seconds_and_micros,) = self._servers.run([Call(self._base, ("TIME",))], once=True)
+            (seconds_and_micros,) = self._servers.run([RedisCall(self._base, ("TIME",))], once=True)
         except StoreError:
             return None
         return int(seconds_and_micros[0]) * 1_000_000 + int(seconds_and_micros[1])
@@ -235,13 +235,13 @@ class RedisStore:
     def size(self) -> int:
         """Bytes of memory: of records, the mean of a sample times their number; of all other keys, the server's estimate."""
         names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks", b":turns", b":done")]
-        total = sum(used or 0 for used in self._servers.run([Call(name, ("MEMORY", "USAGE", name)) for name in names]))
+        total = sum(used or 0 for used in self._servers.run([RedisCall(name, ("MEMORY", "USAGE", name)) for name in names]))
         sample: list[bytes] = []
         seen = 0
         for keys in self._servers.scan(self._pattern(RECORD)):
             seen += len(keys)
             sample += keys[: max(0, _SAMPLE - len(sample))]
-        used = [n for n in self._servers.run([Call(key, ("MEMORY", "USAGE", key)) for key in sample]) if n] if sample else []
+        used = [n for n in self._servers.run([RedisCall(key, ("MEMORY", "USAGE", key)) for key in sample]) if n] if sample else []
         return total + (sum(used) * seen // len(used) if used else 0)
 
     def backup(self, to: Path) -> None:
@@ -272,7 +272,7 @@ class RedisStore:
                 batch = keys[start : start + _AT_ONCE]
                 yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
-    def _spread(self, state: Part, records: dict[bytes, Part], expect: Changes, name: bytes) -> list[Any]:
+    def _spread(self, state: GroupCommit, records: dict[bytes, GroupCommit], expect: Changes, name: bytes) -> list[Any]:
         """A commit on a cluster. Expected values are checked before anything is written, and again in each script."""
         offsets = [key for key in expect if key.startswith(OFFSET)]
         own = offsets[0] if len(offsets) == 1 else None
@@ -284,11 +284,11 @@ class RedisStore:
             if value != expect[key]:
                 return [b"held", key]
         mine = () if own is None else (own, last, name)
-        (begun,) = self._servers.run([Call(self._base, scripts.BEGIN, (self._epoch, state.packed(), *mine))])
+        (begun,) = self._servers.run([RedisCall(self._base, scripts.BEGIN, (self._epoch, state.packed(), *mine))])
         if begun[0] != b"ok":
             return list(begun)
         turn: tuple[bytes, ...] = () if own is None else (own, begun[1])
-        calls = [Call(tag, scripts.GROUP, (group_commit.packed(), *turn, *begun[2:])) for tag, group_commit in records.items()]
+        calls = [RedisCall(tag, scripts.GROUP, (group_commit.packed(), *turn, *begun[2:])) for tag, group_commit in records.items()]
         answers = self._servers.run(calls, durable=True)
         if own is not None and any(answer[0] == b"ahead" for answer in answers):
             self._lost_offsets(own, begun[1])
@@ -305,19 +305,21 @@ class RedisStore:
 
     def _lost_offsets(self, offset: bytes, turn: bytes) -> None:
         """Handle records of a later turn than this one: another writer may have had that turn; otherwise a server has lost it."""
-        (now,) = self._servers.run([Call(self._base, ("HGET", self._base + b":turns", offset))])
+        (now,) = self._servers.run([RedisCall(self._base, ("HGET", self._base + b":turns", offset))])
         if now == turn:
             raise LostError(f"{self._options.where} has lost offsets that records depend on. {_REBUILD}")
 
-    def _final(self, state: Part, records: list[bytes], marks: dict[bytes, int] | None = None, turn: tuple[bytes, ...] = ()) -> list[Any]:
+    def _final(
+        self, state: GroupCommit, records: list[bytes], marks: dict[bytes, int] | None = None, turn: tuple[bytes, ...] = ()
+    ) -> list[Any]:
         """Run the commit script; if no answer comes, look up whether the commit was made."""
         self._count += 1
         args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks, turn), *records)
         try:
-            (answer,) = self._servers.run([Call(self._base, scripts.COMMIT, args)], once=True, durable=True)
+            (answer,) = self._servers.run([RedisCall(self._base, scripts.COMMIT, args)], once=True, durable=True)
         except UnansweredError:
             try:
-                (answer,) = self._servers.run([Call(self._base, scripts.RESOLVE, (self._writer, self._count))])
+                (answer,) = self._servers.run([RedisCall(self._base, scripts.RESOLVE, (self._writer, self._count))])
             except UnansweredError as error:
                 raise StoreError(
                     f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
@@ -335,14 +337,14 @@ class RedisStore:
 
     def _moved(self) -> bool:
         """Whether a group of records is on another server than it was, or a new one."""
-        return not all(self._servers.run([Call(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
+        return not all(self._servers.run([RedisCall(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
 
     def _accept(self) -> None:
         """Continue with groups on other servers. The new epoch has begun, so writers of older ones cannot mark lost commits as present."""
-        (flat,) = self._servers.run([Call(self._base, ("HGETALL", self._base + b":marks"))])
+        (flat,) = self._servers.run([RedisCall(self._base, ("HGETALL", self._base + b":marks"))])
         marks = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
         tags = scripts.groups(self._options.prefix)
-        left = self._servers.run([Call(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags])
+        left = self._servers.run([RedisCall(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags])
         short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
         if short:
             raise LostError(
@@ -351,9 +353,9 @@ class RedisStore:
 
     def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
         while not stop.wait(_LEASE / 3):
-            self._quietly(Call(key, scripts.RENEW, (token, int(_LEASE * 1000))))
+            self._quietly(RedisCall(key, scripts.RENEW, (token, int(_LEASE * 1000))))
 
-    def _quietly(self, call: Call) -> None:
+    def _quietly(self, call: RedisCall) -> None:
         """A lease that cannot be renewed or released expires; the next commit says why."""
         try:
             self._servers.run([call], once=True)
