@@ -57,6 +57,7 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
     *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
     *(
         "headwater.ingestion.sources.kafka",
+        "headwater.ingestion.sources.kafka_clock",
         "headwater.ingestion.sources.kafka_inspect",
         "headwater.ingestion.sources.kafka_assignment",
         "headwater.ingestion.sources.kafka_client",

@@ -42,6 +42,7 @@ def run(given: Given, screen: Screen) -> None:
         archive=given.keep_archive,
         dead_letters=given.keep_dead_letters,
         max_clock_jump=given.max_clock_jump,
+        broker_clock=not given.no_broker_clock,
     )
     tally = _Tally(screen)
     if given.replay is not None:
@@ -207,6 +208,10 @@ COMMAND = Verb(
             metavar="DURATION",
             default="5m",
             help="commit nothing while the wall clock is off by more than this (default: {default})",
+        ),
+        switch(
+            "--no-broker-clock",
+            help="do not compare the wall clock with those of Kafka's brokers; otherwise a record a minute goes to the topic __headwater_clock",
         ),
         option(
             "--keep-filtered",

@@ -33,6 +33,7 @@ from headwater.errors import DataError, UsageError
 from headwater.events.read_events import GONE, Notes, Reach, Scan, arrived, scan_events, timeless
 from headwater.events.selection import IDENT, KNOWN, TIME, collect
 from headwater.ingestion.clock_check import present
+from headwater.jobs.last_commit import last_commit
 from headwater.kernel.arrays import LASTS
 from headwater.kernel.batch_cuts import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
@@ -323,7 +324,8 @@ def materialize(
         UsageError: a name that no batch view has.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
-        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server.
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
+            behind its last commit.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
@@ -337,7 +339,7 @@ def materialize(
     """
     wanted = batch_views(project, views)
     with opened_for(project.name, store, write=True, shared=shared) as mine:
-        t = present(mine.server_time) if at is None else parse_timestamp(at, "at")
+        t = present(mine.server_time, last_commit(project, mine)) if at is None else parse_timestamp(at, "at")
         runs = [
             replace(materialize_view(stored_view.view, mine, t, memory=memory, tick=tick), view=stored_view.name) for stored_view in wanted
         ]

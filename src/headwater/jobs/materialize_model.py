@@ -8,13 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater import clock, settings
+from headwater import settings
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
+from headwater.ingestion.clock_check import present
+from headwater.jobs.last_commit import last_published
 from headwater.jobs.precompute import KeySelection, Scored, ScoringJob, Sink
 from headwater.jobs.sinks import ScoreFiles, ScoreTable
 from headwater.models.compatibility import check
@@ -65,6 +67,8 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
         tick: called with the current step, the amount done, and the total.
 
     Raises:
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
+            behind what it holds.
         UsageError: predictions on request, or that only a backtest can make.
         DataError: a history that cannot be read, no fitted model, or one that reads what a job does not know, or fresher features.
         StoreError: the store cannot be written, or another run is under way. ConnectError: the database cannot.
@@ -86,12 +90,12 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
         sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
-    t = clock.now_micros() if at is None else parse_timestamp(at, "at")
     served = ModelRegistry().open(variant.model, variant.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
         check(variant.model, variant.level, served)
         version, served = version or served.version, served.fitted
     with opened(store) as mine:
+        t = present(mine.server_time, last_published(variant, mine)) if at is None else parse_timestamp(at, "at")
         return ScoringJob(variant, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
 
 

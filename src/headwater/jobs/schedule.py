@@ -16,6 +16,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, served
 from headwater.errors import UsageError
 from headwater.ingestion.clock_check import present
+from headwater.jobs.last_commit import last_commit
 from headwater.jobs.materialize import Materialized, batch_views, materialize_view
 from headwater.jobs.materialize_model import materialize_model
 from headwater.jobs.precompute import Scored
@@ -85,9 +86,13 @@ def schedule(
         UsageError: the project has nothing to make.
     """
     store = scoped(store, project.name, write=True)
-    jobs = [_of_view(stored_view, store, memory) for stored_view in _views(project)]
+
+    def now() -> int:
+        return present(store.server_time, last_commit(project, store))
+
+    jobs = [_of_view(stored_view, store, memory, now) for stored_view in _views(project)]
     registry = ModelRegistry(models)
-    jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]
+    jobs += [_of_model(arm, store, registry, memory, now, trust=trust) for arm in served(project) if arm.scoring is not None]
     if not jobs:
         raise UsageError(
             f"project {project.name!r} has no batch view, and no model with precomputed predictions: there is nothing to schedule"
@@ -107,20 +112,20 @@ def _views(project: Project) -> list[StoredView]:
         return []
 
 
-def _of_view(stored_view: StoredView, store: OnlineStore, memory: Size | None) -> _ScheduledJob:
+def _of_view(stored_view: StoredView, store: OnlineStore, memory: Size | None, now: Callable[[], int]) -> _ScheduledJob:
     schedule = stored_view.view.freshness.schedule
     assert schedule is not None
-    return _ScheduledJob(
-        stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, present(store.server_time), memory=memory)
-    )
+    return _ScheduledJob(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, now(), memory=memory))
 
 
-def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _ScheduledJob:
+def _of_model(
+    arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, now: Callable[[], int], *, trust: bool
+) -> _ScheduledJob:
     assert arm.scoring is not None
     assert arm.scoring.freshness.schedule is not None
 
     def make() -> Scored:
-        present(store.server_time)
+        now()
         fitted = registry.open(arm.model, arm.name, trust=trust)
         return materialize_model(arm, fitted, store=store, memory=memory)
 

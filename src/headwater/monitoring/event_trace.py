@@ -21,6 +21,7 @@ from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived, re
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
+from headwater.ingestion.bootstrap import first_ids
 from headwater.ingestion.change_bootstrap import images_before
 from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.dedup_index import DedupIndex
@@ -126,10 +127,13 @@ class EventTrace:
     def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
         source = self.view.source
-        if source.id_field is None or source.changes is not None:
+        if source.id_field is None or source.changes is not None or self.store is None or not events.height:
             return events
         judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
         ids = DedupIndex(micros(source.id_horizon, "id_horizon"))
+        history = first_ids(self.store, source)
+        if history is not None:
+            ids.accept(history[0], np.zeros(len(history[0]), np.int64), history[1])
         first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
         copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
         copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
