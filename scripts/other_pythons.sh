@@ -5,7 +5,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-core='tests/logs tests/cli tests/kernel tests/semantics tests/aggregations tests/engine tests/state tests/models'
+core='tests/logs tests/definitions tests/kernel tests/online tests/catalog tests/cli/test_models.py tests/cli/test_calls.py'
 versions='3.12 3.13 3.14'
 
 find_python() {
@@ -27,7 +27,8 @@ for version in $versions; do
     echo "Python $version: $python"
     venv=build/ci/venv-$version
     rm -rf "$venv"
-    PYTHON=$python VENV=$venv sh scripts/bootstrap.sh dev
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . pytest pytest-xdist hypothesis
     # shellcheck disable=SC2086 # $core is several folders
-    "$venv/bin/python" -m pytest -q -n 2 $core
+    HEADWATER_NO_SKIPS=0 "$venv/bin/python" -m pytest -q -n 2 $core # without any extra: what needs one is skipped
 done

@@ -14,6 +14,14 @@ from typing import Final
 from headwater.errors import UsageError
 
 
+def share_processors() -> None:
+    """Let threads of OpenMP (LightGBM, scikit-learn) wait without spinning, unless OMP_WAIT_POLICY is set; before these are loaded.
+
+    Spinning threads take processors from those that they wait for: where other processes compute, training takes many times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def threads() -> int:
     """How many threads the kernels use: HEADWATER_THREADS, else every core."""
     given = os.environ.get("HEADWATER_THREADS", "")

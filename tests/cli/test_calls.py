@@ -1,6 +1,7 @@
 """How the command line answers calls, right and wrong: exit codes, one paragraph, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from headwater.cli import main
 from headwater.cli.parser import VERBS
 
 HELP_SECONDS = 0.3  # of processor time, the interpreter's own included; 0.08 on an idle machine
@@ -232,3 +234,12 @@ def test_dataset_makes_an_earlier_training_set_again(folder, run):
     assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--level", "instant"), 1, "another level")
     assert fails(run("dataset", "--output", "x.parquet", "--reproduce", "rows.manifest.json", "--as-of", "2024-02-01T00:00Z"), 2, "--as-of")
     assert (folder / ".headwater" / "cache").is_dir()
+
+
+def test_threads_of_openmp_wait_without_spinning_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert main(["help"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert main(["help"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

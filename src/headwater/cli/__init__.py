@@ -14,7 +14,7 @@ from headwater.cli.parser import complete, parse
 from headwater.cli.screen import Screen
 from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
-from headwater.settings import completing, has_home, project_folder
+from headwater.settings import completing, has_home, project_folder, share_processors
 
 if TYPE_CHECKING:
     from headwater.serving.process.supervisor_link import SupervisorLink
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
     >>> main(["backtst"])
     2
     """
+    share_processors()
     if shell := completing():
         return complete(shell)
     given = list(sys.argv[1:] if argv is None else argv)
