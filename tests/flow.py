@@ -96,8 +96,8 @@ class Flow:
     """A stream that a test writes: views over a store, and records of one partition."""
 
     def __init__(self, views, store, folder, *, limits=None, **more):
-        self.intake = SourceIngestor(views[0].source, views, store, folder, limits or IngestLimits(), **more)
-        self.offset = self.intake.shard("0").ends.get("0", 0)
+        self.ingestor = SourceIngestor(views[0].source, views, store, folder, limits or IngestLimits(), **more)
+        self.offset = self.ingestor.writer("0").ends.get("0", 0)
 
     def send(self, events, now, partition="0", known=None):
         """Commit records at `now`, in seconds; each a mapping whose times are seconds. All that came by `known` has been read then."""
@@ -106,6 +106,6 @@ class Flow:
         offsets = np.arange(self.offset, self.offset + n)
         payloads = [json.dumps(e).encode() for e in events]
         self.offset += n
-        self.intake.shard(partition)
+        self.ingestor.writer(partition)
         records = RecordBatch([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
-        return self.intake.commit([(records, dict(self.intake.turns))], micros(now), None if known is None else micros(known))
+        return self.ingestor.commit([(records, dict(self.ingestor.turns))], micros(now), None if known is None else micros(known))

@@ -46,7 +46,7 @@ def ingest(home, _outside):
     with closing(hw.open_store(f"lmdb:{home}/online?size=1GB")) as store:
         flow = Flow([view], store, home)
         flow.send([{"key": 1, "at": 5, "amount": 1.0}, {"key": 1, "at": 6, "amount": -1.0}, {"key": None, "at": 5, "amount": 1.0}], 10)
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
         with store.lease("ingest", wait=1):
             pass
         materialize_view(view_of(frame([(1, 10, 1.0)]), freshness=hw.batch("1h"), name="daily"), store, micros(3600))

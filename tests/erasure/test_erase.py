@@ -72,7 +72,7 @@ def fill(store, folder, views, users, *, roll=True):
     for n in range(3):
         flow.send(sent[n * third : (n + 1) * third if n < 2 else None], 100 + n)
         if n == 0 and roll:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
     return flow
 
 
@@ -135,7 +135,7 @@ def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path
         if not store.partitioned:
             for view in views:
                 assert check_view(view, store, tmp_path / "data", at=micros(second)).mismatches == []
-        flow.intake._shards.clear()  # as a process that is started again
+        flow.ingestor._writers.clear()  # as a process that is started again
         again = flow.send([event(gone, "a", 10, 5.0), event(gone, "a", 5000, 1.0)], second)  # two ids that were seen before
         assert (again[-1].counts["accepted"], again[-1].counts["held"]) == (1, 1)
         assert again[-1].counts.get("copies", 0) == 0
@@ -149,7 +149,7 @@ def test_no_trace_of_a_text_key_is_left(roll, make_store, tmp_path):
     with closing(make_store()) as store:
         flow = fill(store, folder, views, [MARK, "b", "c"], roll=roll)
         if roll:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
         assert any(MARK in text for text in texts(store, folder))
         receipt = erase(project(views), {"user": MARK}, store=store, folder=folder)
         assert [text[:200] for text in texts(store, folder) if MARK in text] == []
@@ -178,7 +178,7 @@ def test_a_writer_elsewhere_is_fenced_and_goes_on(make_store, tmp_path):
             erase(project(views), {"user": 7}, store=other, folder=tmp_path / "data")
         with pytest.raises(FencedError):
             flow.send([event(8, "a", 50, 1.0)], 104)
-        flow.intake.forget(["0"])
+        flow.ingestor.forget(["0"])
         flow.offset -= 1  # it reads on from what the store holds
         assert flow.send([event(8, "a", 50, 1.0)], 104)[-1].counts["accepted"] == 1
         assert values(store, views[:1], [7, 8], 104)["by_user"][0] == [0, 0, 7, 7]
@@ -219,7 +219,7 @@ def corrected(make, folder, users, mark):
 
     first = [image(user, n, 10 + n, float(n), 10 + n) for n, user in enumerate([mark, "b", mark, "c", "b"]) if user in users]
     flow.send(first, 100)
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     second = [(mark, image("b", 2, 12, 9.0, 101)), ("c", image("c", 3, 13, 3.0, 101, before=True))]
     flow.send([one for user, one in second if user in users], 102)
     return views, flow
@@ -236,7 +236,7 @@ def test_change_images_of_a_key(make_store, tmp_path):
             mine, theirs = (OnlineView(view, s).read(asked, micros(103)).features for s in (store, never))
             assert [s.to_list() for s in mine] == [s.to_list() for s in theirs]
         assert [text[:200] for text in texts(store, tmp_path / "data") if MARK in text] == []
-        flow.intake._shards.clear()
+        flow.ingestor._writers.clear()
         flow.send([], 200)
 
 
@@ -254,7 +254,7 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
     def filled(name):
         store = hw.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")
         flow = fill(store, tmp_path / f"{name}-data", views, [MARK, "b", "c"])
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
         with hw.ServedLog(tmp_path / f"{name}-data") as log:
             serve(log, MARK)
         return store
@@ -318,7 +318,7 @@ def shop(tmp_path, home):
     with closing(hw.open_store(f"lmdb:{home}/online")) as store:
         flow = Flow([scope["view"]], store, home)
         flow.send([{"user": u, "amount": 1.0, "id": f"{u}{s}", "at": s} for s in range(5) for u in (MARK, "b")], 100)
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     return ["erase", "--project", str(tmp_path / "features.py"), "--key", f"user={MARK}"]
 
 
@@ -498,7 +498,7 @@ def test_a_store_that_is_not_there_gives_no_receipt(tmp_path):
 def test_an_archive_whose_store_was_emptied(tmp_path):
     views = views_of(str)
     with closing(hw.open_store(f"lmdb:{tmp_path}/first?size=1GB")) as store:
-        fill(store, tmp_path / "data", views, [MARK, "b"]).intake.roll(least=1)
+        fill(store, tmp_path / "data", views, [MARK, "b"]).ingestor.roll(least=1)
     with closing(hw.open_store(f"lmdb:{tmp_path}/second?size=1GB")) as store:
         assert erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "data").rows["archive"] == 6
         assert [text[:200] for text in texts(store, tmp_path / "data") if MARK in text] == []
@@ -508,7 +508,7 @@ def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
     views = views_of(int)
     flow = Flow(views, store, tmp_path, limits=IngestLimits())
     flow.send([event(7, "a", 10, 1.0), {**event(7, "a", 11, 1.0), "amount": "many"}, {"user": [7]}], 100)
-    flow.intake.commit([(_raw(flow, [b"\xff", b"{", b'{"user": 7, "amount": {"of": 1}}']), dict(flow.intake.turns))], micros(101))
+    flow.ingestor.commit([(_raw(flow, [b"\xff", b"{", b'{"user": 7, "amount": {"of": 1}}']), dict(flow.ingestor.turns))], micros(101))
     receipt = erase(project(views), {"user": 7}, store=store, folder=tmp_path)
     assert receipt.rows["dead_letters"] == 2
     (why,) = [one.why for one in receipt.not_searched if one.place == "dead letters of events"]

@@ -59,12 +59,12 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
         flow = Flow([view], store, tmp_path)  # anew
         flow.send([{"key": 1, "at": n, "amount": 1.0}, {"key": 2, "at": n, "amount": -1.0 if n else 1.0}, {"key": "bad"}], 10)
     sizes = {space: sum(len(block) for _, block in store.scan(space)) for space in FOLDERS}
-    assert sizes == flow.intake.shard(None).blocks
+    assert sizes == flow.ingestor.writer(None).blocks
     assert 0 < sizes[keyspace.FILTERED] < sizes[keyspace.ARCHIVE]
-    flow.intake.roll(least=sizes[keyspace.ARCHIVE])
+    flow.ingestor.roll(least=sizes[keyspace.ARCHIVE])
     kept = {space: any(True for _ in store.scan(space)) for space in FOLDERS}
     assert kept == {space: size < sizes[keyspace.ARCHIVE] for space, size in sizes.items()}
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     assert [block for space in FOLDERS for block in store.scan(space)] == []
 
 
@@ -91,13 +91,13 @@ def test_commits_go_on_while_a_file_is_made(store, tmp_path, slow):
     begun, go = slow
     flow = Flow([streaming_view()], store, tmp_path)
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-    flow.intake.roll(least=1, aside=True)
+    flow.ingestor.roll(least=1, aside=True)
     assert begun.wait(30)
     flow.send([{"key": 1, "at": 2, "amount": 2.0}], 11)
-    flow.intake.roll(least=1, aside=True)  # the first one is not done
+    flow.ingestor.roll(least=1, aside=True)  # the first one is not done
     assert amounts(tmp_path) == []
     go.set()
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     assert amounts(tmp_path) == [1.0, 2.0]
     assert list(store.scan(keyspace.ARCHIVE)) == []
 
@@ -106,12 +106,12 @@ def test_what_goes_wrong_aside_is_raised_by_the_next_call(store, tmp_path):
     flow = Flow([streaming_view()], store, tmp_path)
     (tmp_path / "archive").write_text("in the way")
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-    flow.intake.roll(least=1, aside=True)
-    flow.intake.close()
+    flow.ingestor.roll(least=1, aside=True)
+    flow.ingestor.close()
     with pytest.raises(StoreError, match="Nothing is lost"):
-        flow.intake.roll(least=1, aside=True)
+        flow.ingestor.roll(least=1, aside=True)
     (tmp_path / "archive").unlink()
-    Flow([streaming_view()], store, tmp_path).intake.roll(least=1)
+    Flow([streaming_view()], store, tmp_path).ingestor.roll(least=1)
     assert amounts(tmp_path) == [1.0]
 
 
@@ -125,9 +125,9 @@ def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
     with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
         flow = Flow([streaming_view()], store, tmp_path)
         flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-        flow.intake.roll(least=1, aside=True)
+        flow.ingestor.roll(least=1, aside=True)
         assert begun.wait(30)
-        giving = threading.Thread(target=flow.intake.forget, args=(["0"],))
+        giving = threading.Thread(target=flow.ingestor.forget, args=(["0"],))
         giving.start()
         giving.join(0.2)
         assert giving.is_alive()
@@ -135,7 +135,7 @@ def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
         giving.join(30)
         assert not giving.is_alive()
         assert amounts(tmp_path) == [1.0]
-        assert flow.intake.shards == []
+        assert flow.ingestor.writers == []
 
 
 def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch):

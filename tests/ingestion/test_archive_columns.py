@@ -22,7 +22,7 @@ def kept(store, folder, schema=WHOLE, *, roll=True):
     flow = Flow([view], store, folder)
     flow.send(EVENTS, 100)
     if roll:
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     return view, flow
 
 

@@ -59,13 +59,13 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
     for n in range(0, 40, 4):
         flow.send(events(range(n, n + 4)), n + 4, partition=str(n % 3 if either.partitioned else 0))
         if rolled:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
     monkeypatch.setattr(rejudging, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
     for partition in ("0", "1", "2") if either.partitioned else ("0",):
-        both.intake.shard(partition)
+        both.ingestor.writer(partition)
     assert [v[:1] for v in values(old, either, 40)] == [v[:1] for v in values(new, either, 40)]
     both.offset = 1000
     both.send(events(range(40, 44)), 45)
@@ -88,7 +88,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
             values(new, store, 11)
         said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(11)).views}
         assert said == {"view": "current", "new": "filling"}
-        both.intake.shard("1")
+        both.ingestor.writer("1")
         assert values(new, store, 11) == values(old, store, 11)
 
 
@@ -105,12 +105,12 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         def interrupted(*given):
             parts.append(1)
             if len(parts) == 3:
-                other.shard("0")
+                other.writer("0")
             return add(*given)
 
         monkeypatch.setattr(seeding, "_add", interrupted)
         with pytest.raises(FencedError):
-            first.shard("0")
+            first.writer("0")
         assert len(parts) == 3 + 5
         assert values(new, store, 21) == values(old, store, 21)
 
@@ -121,19 +121,19 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
         monkeypatch.setattr(rejudging, "ROWS", 4)
-        intake, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), seeding._add, []
+        ingestor, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), seeding._add, []
 
         def revoked(*given):
             parts.append(1)
-            intake.forget(["0"])
+            ingestor.forget(["0"])
             return add(*given)
 
         monkeypatch.setattr(seeding, "_add", revoked)
         with pytest.raises(FencedError, match="was given to another process"):
-            intake.shard("0")
-        assert (len(parts), intake.shards) == (1, [])
+            ingestor.writer("0")
+        assert (len(parts), ingestor.writers) == (1, [])
         monkeypatch.setattr(seeding, "_add", add)
-        assert intake.shard("0") in intake.shards
+        assert ingestor.writer("0") in ingestor.writers
         assert values(new, store, 21) == values(old, store, 21)
 
 
@@ -146,14 +146,14 @@ def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, c
     first = Flow(views[:1], either, tmp_path)
     parts = ("0", "1") if either.partitioned else ("0",)
     for partition in parts:
-        first.intake.shard(partition)
+        first.ingestor.writer(partition)
     first.send(events(range(5, 20), ids=True), 25, partition=parts[0])  # ten of them are in the history too
     first.send(events(range(20, 30), ids=True), 35, partition=parts[-1])
     assert values(views[0], either, 40)[0][0] == expected
     clock(45)
     both = Flow(views, either, tmp_path)
     for partition in parts:
-        both.intake.shard(partition)
+        both.ingestor.writer(partition)
     for view in views:
         assert values(view, either, 50)[0][0] == expected
         assert check_view(view, either, tmp_path, at=micros(50)).mismatches == []
@@ -177,7 +177,7 @@ def test_an_archive_that_lost_events_makes_a_new_view_incomplete(store, tmp_path
     old, new = streaming_view(), streaming_view(name="new")
     flow = Flow([old], store, tmp_path)
     flow.send(events(range(10)), 20)
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     pl.read_parquet(path).head(9).write_parquet(path)
     clock(30)
@@ -222,8 +222,8 @@ def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
     view = streaming_view()
     Flow([view], store, tmp_path).send(events(range(10)), 20)
     monkeypatch.setattr("headwater.ingestion.bootstrap._clear", lambda *_: pytest.fail("seeded again"))
-    intake = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
-    assert isinstance(intake.shard(None), PartitionWriter)
+    ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
+    assert isinstance(ingestor.writer(None), PartitionWriter)
 
 
 def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path, clock):
@@ -237,7 +237,7 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
         values(views[0], either, 30)
     assert values(views[1], either, 30) == before
     clock(30)
-    Flow(views, either, tmp_path).intake.shard("0")
+    Flow(views, either, tmp_path).ingestor.writer("0")
     assert values(views[0], either, 30) == values(views[1], either, 30) == before
     with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
         hw.forget(project, ["vieww"], store=either)
@@ -252,10 +252,10 @@ def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, c
         for n in range(3):
             flow.send(events(range(10 * n, 10 * n + 10)), 10 * n + 10)
             if n + 1 == rolled:
-                flow.intake.roll(least=1)
+                flow.ingestor.roll(least=1)
             if n == 1:
                 store.backup(tmp_path / "backup")
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
         expected = values(view, store, 40)
     with closing(hw.open_store(f"lmdb:{tmp_path}/backup?size=1GB")) as store:
         with pytest.raises(StoreError, match="holds events up to commit 3, and the online store has made 2"):
@@ -266,7 +266,7 @@ def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, c
         flow = Flow([view], store, tmp_path)
         assert flow.offset == 20
         flow.send(events(range(20, 30)), 35)
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
         assert values(view, store, 40) == expected
         assert check_view(view, store, tmp_path, at=micros(40)).mismatches == []
 
@@ -278,7 +278,7 @@ def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path,
     with closing(hw.open_store(f"lmdb:{tmp_path}/lost?size=1GB")) as store:
         flow = Flow([first], store, tmp_path / "old")
         flow.send(events(range(20), ids=True), 25)
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     clock(30)
     again = streaming_view(SUMS, schema=WITH_ID, source=source | {"history": hw.parquet(tmp_path / "old" / "archive" / "events")})
     with closing(hw.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:

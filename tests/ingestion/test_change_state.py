@@ -104,7 +104,7 @@ def test_a_change(commits, restarts, store, tmp_path, clock):
     flow = Flow([view], store, tmp_path)
     for records, expected in commits:
         if restarts:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
             flow = reopened(view, store, tmp_path)
             flow.offset += len(sent)
         flow.send(records, now)
@@ -112,8 +112,8 @@ def test_a_change(commits, restarts, store, tmp_path, clock):
         now += 1
         assert sums(view, store, now) == expected
         assert check_view(view, store, tmp_path, at=micros(now)).mismatches == []
-    fates = flow.send(sent, now)[0].fates[0]
-    assert set(fates.tolist()) == {COPY}
+    record_outcomes = flow.send(sent, now)[0].record_outcomes[0]
+    assert set(record_outcomes.tolist()) == {COPY}
     assert sums(view, store, now) == expected
 
 
@@ -166,7 +166,7 @@ def test_an_event_of_the_future_waits_with_all_that_is_said_of_it(changes, then,
     view = view_with()
     flow = Flow([view], store, tmp_path)
     made = flow.send([after(10, 5.0, second=100)], 50)[0]
-    assert made.fates[0].tolist() == [HELD]
+    assert made.record_outcomes[0].tolist() == [HELD]
     assert sums(view, store, 51) == [0, 0]
     flow = reopened(view, store, tmp_path)
     if not together:
@@ -178,7 +178,7 @@ def test_an_event_of_the_future_waits_with_all_that_is_said_of_it(changes, then,
     flow.send([], 201)
     assert sums(view, store, 202) == then
     assert check_view(view, store, tmp_path, at=micros(202)).mismatches == []
-    assert flow.intake.due() is None
+    assert flow.ingestor.due() is None
     (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(202)).streams
     assert stream.archived == stream.counts.get("accepted", 0) + stream.counts.get("released", 0)
 
@@ -269,7 +269,7 @@ def test_what_is_put_aside_says_why(store, tmp_path, clock):
     view = view_with()
     flow = Flow([view], store, tmp_path)
     made = flow.send([after(10, 5.0), after(20, 7.0), after(20, 7.0)], 30)[0]
-    assert made.fates[0].tolist() == [ACCEPTED, ACCEPTED, COPY]
+    assert made.record_outcomes[0].tolist() == [ACCEPTED, ACCEPTED, COPY]
     flow.send([after(15, 6.0)], 40)
     kept = refused(store, project_of(view), "events", tmp_path)
     assert sorted(kept["reason"]) == sorted([OLDER, PASSED, "a copy of an event that was accepted before"])
@@ -315,7 +315,7 @@ def test_training_on_the_archive_sees_what_was_served(store, tmp_path, clock):
         now = 60 + 10 * n
         flow.send(records, now)
         served.append(sums(view, store, now + 5))
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     archive = hw.parquet(str(tmp_path / "archive" / "events"))
     rules = {"known_at_field": "headwater_known_at", "id_field": "id", "changes": "gone", "select": ["key", "amount", "id", "gone"]}
     source = hw.Source("trained", history=archive, timestamp_field="at", **rules)
@@ -359,7 +359,7 @@ def test_a_view_that_comes_later_can_take_back_what_was_there(rolled, either, tm
     flow.send([after(n, 2.0**n, ident=f"e{n}", second=n) for n in range(6)], 20)
     flow.send([after(10, 100.0, ident="e1"), before(10, ident="e2"), after(10, 50.0, ident="f", second=60)], 30)
     if rolled:
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     clock(70)  # an event is due, and no commit has taken it in yet
     both = Flow([old, new], either, tmp_path)
     both.offset = 1000
@@ -403,10 +403,10 @@ def test_a_history_and_several_partitions_are_refused_where_each_writes_its_own(
     view = view_with(source={"history": history(after(10, 5.0)), "select": ["key", "amount"]})
     clock(100)
     with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
-        intake = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
-        intake.shard("0")
+        ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
+        ingestor.writer("0")
         with pytest.raises(DefinitionError, match="several partitions in a store of several writers"):
-            intake.shard("1")
+            ingestor.writer("1")
 
 
 def test_a_replay_shows_what_training_says(store, tmp_path):

@@ -213,7 +213,7 @@ def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, ro
     flow.send([{"key": 1, "at": 5000, "amount": 100.0}], 21)
     flow.send([{"key": 1, "at": 22, "amount": 101.0}], YEAR)
     if rolled:
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     clock(30)
     value, stale = counted(either, view, 30)
     assert stale

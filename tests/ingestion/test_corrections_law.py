@@ -1,4 +1,4 @@
-"""Random images of events through a shard into a real store: what is online is what the naive reference says of all that was sent.
+"""Random images of events through a writer into a real store: what is online is what the naive reference says of all that was sent.
 
 In any order, with copies, ties and restarts, for every aggregation; and parity finds nothing.
 """
@@ -90,14 +90,14 @@ class World:
 
     def open(self):
         self.store = open_store(self.url)
-        self.intake = SourceIngestor(
+        self.ingestor = SourceIngestor(
             self.view.source, [self.view], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
         )
         if self.store.partitioned:
-            self.intake.shard("0")
+            self.ingestor.writer("0")
 
     def restart(self, _):
-        self.intake.roll(least=1)
+        self.ingestor.roll(least=1)
         self.store.close()
         self.open()
 
@@ -137,13 +137,13 @@ class World:
         n = len(rows)
         end = self.offset + n
         records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": end}, payloads)
-        self.intake.commit([(records, dict(self.intake.turns))], self.now)
+        self.ingestor.commit([(records, dict(self.ingestor.turns))], self.now)
         self.offset = end
         self.sent += rows
 
     def ask(self, _):
         self.now += 1  # a commit is a moment of its own
-        self.intake.commit([], self.now)  # what was held and is due
+        self.ingestor.commit([], self.now)  # what was held and is due
         served = OnlineView(self.view, self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
         known = [row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now]  # the others wait for their time
         model = [{**row, **{n: None if row[n] is None else moment(row[n]) for n in TIMES}} for row in known]

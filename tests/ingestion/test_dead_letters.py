@@ -44,7 +44,7 @@ def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, ro
     flow.send([event(n, 200_000.0) for n in range(1, 6)], 3)  # more than a day ahead: refused
     flow.send([event(0), event(9, amount="bad")], 4)  # a duplicate, and one that is no event
     if rolled:
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     assert count(either, view, 5) == 1
     clock(200_001)
     tried = replay_dead_letters(project, "events", store=either, folder=tmp_path, dry_run=True)

@@ -63,7 +63,7 @@ def lose(flow, second, records=5, how="retention"):
         flow.offset += records
     else:
         error = RecreatedError("the topic", {"0": "new"}, was="old", now="new")
-    flow.intake.skip(error, micros(second))
+    flow.ingestor.skip(error, micros(second))
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["archive", "no archive"])

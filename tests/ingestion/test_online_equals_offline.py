@@ -1,4 +1,4 @@
-"""Random streams through a shard into a real store: at any moment, online values are what the naive reference says of all that was sent."""
+"""Random streams through a writer into a real store: online values always equal the naive reference over all that was sent."""
 
 import json
 import tempfile
@@ -98,12 +98,12 @@ class World:
 
     def open(self):
         self.store = open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
-        self.intake = SourceIngestor(
+        self.ingestor = SourceIngestor(
             source(self.ids), [VIEWS[self.ids]], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
         )
 
     def restart(self, _):
-        self.intake.roll(least=1)
+        self.ingestor.roll(least=1)
         self.store.close()
         self.open()
 
@@ -125,14 +125,14 @@ class World:
         n = len(rows)
         end = first + n
         records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": end}, payloads)
-        self.intake.commit([(records, {})], self.now)
+        self.ingestor.commit([(records, {})], self.now)
         if fresh:
             self.offset = end
             self.sent += [row for row in rows if row["at"] - self.now <= 10 * SECOND]
             self.known += [self.now] * (len(self.sent) - len(self.known))
 
     def ask(self, _):
-        self.intake.commit([], self.now)  # what was held and is due
+        self.ingestor.commit([], self.now)  # what was held and is due
         served = OnlineView(VIEWS[self.ids], self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
         model = [{**row, "at": moment(row["at"]), "known": moment(known)} for row, known in zip(self.sent, self.known, strict=True)]
         answers = evaluate(MODELS[self.ids], model, [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]])

@@ -141,10 +141,10 @@ def test_a_source_whose_views_take_long_to_fill_holds_no_other_up(store, tmp_pat
         topics.write(f"s{number}", sent[f"s{number}"], chance)
     filled, committed, stop, seed = threading.Event(), threading.Event(), threading.Event(), source_ingestor.seed
 
-    def slowly(shard, *more, **options):
-        if shard.source.name == "s0":
+    def slowly(writer, *more, **options):
+        if writer.source.name == "s0":
             assert filled.wait(20), "no other source was committed"
-        return seed(shard, *more, **options)
+        return seed(writer, *more, **options)
 
     def on_commit(source, _made, lag):
         if source.name == "s2" and not any(lag.values()):

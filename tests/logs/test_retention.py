@@ -39,10 +39,10 @@ def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day,
     for day in range(6):
         send(flow, day)
         if rolled_each_day:
-            flow.intake.roll(least=1)
-    flow.intake._expired -= 3601  # an hour has passed
+            flow.ingestor.roll(least=1)
+    flow.ingestor._expired -= 3601  # an hour has passed
     flow.send([], 6 * DAY)  # nothing came, and nothing is rolled
-    flow.intake.roll(least=1 << 60)
+    flow.ingestor.roll(least=1 << 60)
     kept = days(tmp_path, SETTINGS[setting])
     others = [days(tmp_path, name) for name in SETTINGS.values() if name != SETTINGS[setting]]
     if rolled_each_day:
@@ -58,14 +58,14 @@ def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day,
 def test_a_stream_that_has_stopped_keeps_the_name_of_its_last_commit(store, tmp_path):
     flow = Flow([streaming_view()], store, tmp_path, limits=IngestLimits(archive="1d"))
     send(flow, 0)
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     flow.send([], 10 * DAY)
-    flow.intake._expired -= 3601
-    flow.intake.roll(least=1)
+    flow.ingestor._expired -= 3601
+    flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     assert pl.read_parquet(path, hive_partitioning=False).height == 0
     send(flow, 11)
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     assert days(tmp_path, "archive") == ["05-12"]
 
 

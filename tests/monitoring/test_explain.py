@@ -173,7 +173,7 @@ def test_each_reason_of_a_streaming_view(streamed, store, tmp_path, clock):
     flow.send([event(2.0, CUT - 10, 2), event(4.0, CUT + 3, 4)], CUT + 2)
     for roll in (False, True):
         if roll:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
         past = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path, at=micros(CUT + 1))
         assert (reasons(past), past.online, past.offline) == (STREAMED | {2.0: "late"}, None, 6.0)
     flow.send([], CUT + 4)
@@ -189,7 +189,7 @@ def test_what_the_filter_of_a_stream_leaves_out(streamed, store, tmp_path, clock
     clock(CUT + 1)
     for rolled in (False, True):
         if rolled:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
         found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path)
         whys = {r["amount"]: r["why"] for r in found.events.to_dicts() if r["why"] == "filtered: the source's filter leaves it out"}
         assert (set(whys), found.online, found.offline) == ({8.0, 31.0}, 6.0, 6.0)
@@ -205,7 +205,7 @@ def test_filtered_rows_are_kept_as_long_as_one_says(store, tmp_path, clock):
     flow = Flow([view], store, tmp_path, limits=IngestLimits(filtered="2d"))
     for n in (1, 2, 3, 4):
         flow.send([event(float(n), n * day, n, passes=False), event(10.0 * n, n * day, n)], n * day + 1)
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
     clock(4 * day + 1)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
     assert {r["amount"] for r in found.events.to_dicts() if r["why"].startswith("filtered")} == {2.0, 3.0, 4.0}

@@ -55,7 +55,7 @@ def test_what_is_equal_is_equal(streamed, store, tmp_path):
     view, flow = streamed
     made = check_view(view, store, tmp_path, at=micros(110))
     assert (made.rows, made.values, made.events, made.mismatches) == (3, 6, 3, [])
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     assert found(view, store, tmp_path) == []
 
 
@@ -80,7 +80,7 @@ def test_an_event_that_the_archive_lost(rolled, streamed, store, tmp_path):
     view, flow = streamed
     flow.send(events_of([(1, 40, 8.0)]), 101)
     if rolled:
-        flow.intake.roll(least=1)
+        flow.ingestor.roll(least=1)
         (path,) = (tmp_path / "archive").rglob("*.parquet")
         pl.read_parquet(path).filter(pl.col("amount") != 8.0).write_parquet(path)
     else:
@@ -94,7 +94,7 @@ def test_an_event_that_the_archive_lost(rolled, streamed, store, tmp_path):
 
 def test_an_event_that_the_archive_has_and_the_store_never_had(streamed, store, tmp_path):
     view, flow = streamed
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     rows = pl.read_parquet(path)
     pl.concat([rows, rows.tail(1).with_columns(key=pl.lit(9, pl.Int64))]).write_parquet(path)
@@ -140,8 +140,8 @@ def test_keys_of_all_types_are_spelt_out(store, tmp_path):
         for place, record in store.scan(keyspace.records(view.tiles_fingerprint))
     }
     store.commit(moved, {})
-    strays = [m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches]
-    assert sorted(strays, key=lambda k: k["word"]) == sorted(events.select(list(keys)).to_dicts(), key=lambda k: k["word"])
+    orphaned_records = [m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches]
+    assert sorted(orphaned_records, key=lambda k: k["word"]) == sorted(events.select(list(keys)).to_dicts(), key=lambda k: k["word"])
 
 
 def test_a_batch_view_is_compared_at_its_cut(store, tmp_path):
@@ -199,7 +199,7 @@ def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
     flow.send(rows[11:], 60)
     made = check_view(view, store, tmp_path, at=micros(70))
     assert made.mismatches == []
-    flow.intake.roll(least=1)
+    flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     table = pl.read_parquet(path)
     table.with_columns(pl.when(pl.col("word") == "c").then(pl.lit("d")).otherwise("word").alias("word")).write_parquet(path)
@@ -219,7 +219,7 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
             while not stop.is_set():
                 n += 1
                 flow.send(events_of([(n % 300, 1000 + n / 100, 0.1), (n, 1000 + n / 100, 7.5)]), 9000)  # all commits at one moment
-                flow.intake.roll(least=20_000)
+                flow.ingestor.roll(least=20_000)
                 commits[0] = n
         except BaseException as error:  # noqa: BLE001 (told below)
             errors.append(error)

@@ -72,7 +72,7 @@ def test_each_row_is_compared_at_the_commit_it_was_read_at(streamed):
         for key in (0, 1, 2, 9, None):
             streamed.serve(10 * n + 3, key=key)
         if n == 5:
-            streamed.flow.intake.roll(least=1)
+            streamed.flow.ingestor.roll(least=1)
     (made,) = streamed.compared()
     assert (made.view, made.rows, made.values, made.mismatches, dict(made.notes)) == ("view", 60, 180, [], {})
     assert made.events == 24
@@ -113,7 +113,7 @@ def test_a_status_that_was_served_wrong(streamed):
 def test_an_event_that_the_archive_lost(streamed, tmp_path):
     streamed.flow.send(events_of([(1, 10, 1.5), (1, 20, 2.0)]), 100)
     streamed.serve(110, key=1)
-    streamed.flow.intake.roll(least=1)
+    streamed.flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     pl.read_parquet(path).filter(pl.col("amount") != 2.0).write_parquet(path)
     assert {feature for feature, *_ in streamed.found()} == {"view__count_1h", "view__sum_amount_1h", "view__last_n_amount_1h"}

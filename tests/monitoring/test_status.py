@@ -68,7 +68,7 @@ def test_what_became_of_records_is_counted(store, tmp_path, clock):
     flow.send([event(1), {"key": 3}, {"key": "x", "at": 8}], 21)
     for rolled in (False, True):
         if rolled:
-            flow.intake.roll(least=1)
+            flow.ingestor.roll(least=1)
         (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(30)).streams
         assert (stream.source, stream.partition, stream.commits, stream.held, stream.archived) == ("events", None, 2, 1, 3)
         assert (stream.counts["accepted"], stream.counts["late"], stream.counts["records"]) == (3, 1, 8)

@@ -22,8 +22,8 @@ def test_an_event_that_is_held_is_released_by_its_owner_alone(kind, request):
         first = Flow([view], stores[0], None)
         first.send([{"key": 1, "amount": 2.0, "at": 5}, {"key": 1, "amount": 3.0, "at": 50}], now=10)
         second = Flow([view], stores[1], None)  # the first is stopped meanwhile, and then goes on as if nothing had been
-        second.intake.commit([], micros(100))
+        second.ingestor.commit([], micros(100))
         with pytest.raises(FencedError):
-            first.intake.commit([], micros(100))
+            first.ingestor.commit([], micros(100))
         served = OnlineView(view, stores[1]).read(pl.DataFrame({"key": [1]}), micros(101))
         assert [column.to_list() for column in served.features] == [[2], [5.0]]

@@ -36,7 +36,7 @@ def served(tmp_path_factory):
     views = list({model.features.name: model.features.views[0] for model in MODELS}.values())
     flow, times = Flow(views, made, None), [LOST + 1]
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 2)
-    flow.intake.skip(RetentionError("the topic", "0", wanted=1, first=9), micros(LOST))
+    flow.ingestor.skip(RetentionError("the topic", "0", wanted=1, first=9), micros(LOST))
     flow.offset = 9
     flow.send([], LOST + 1)
     models = {model.name: Sum() for model in MODELS}

@@ -194,9 +194,9 @@ class _Run:
         chosen = user_slices(slices, requests.frame, parts.test)
         if any(level.reads_history(self.model) for level in self.levels.values()):
             chosen += cold_slices(self.model, requests, parts.test, cold_start, Resources(self.threads, self.memory))
-        notes, means = Notes(), Resources(self.threads, self.memory, self.tick)
-        rows = of_levels.level_rows(self.model, requests, self.levels, notes, means)
-        ranked = self._lists(requests, found, rows, parts.test, means)
+        notes, resources = Notes(), Resources(self.threads, self.memory, self.tick)
+        rows = of_levels.level_rows(self.model, requests, self.levels, notes, resources)
+        ranked = self._lists(requests, found, rows, parts.test, resources)
         features_done = clock.stopwatch()
         scores = self._trainer(requests, found, parts, rows, ranked, columns, costs).scores()
         training_done = clock.stopwatch()
@@ -264,11 +264,11 @@ class _Run:
         return made | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in made}
 
     def _lists(
-        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, means: Resources
+        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, resources: Resources
     ) -> Mapping[str, Lists] | None:
         if found.groups is None:
             return None
-        return lists(self.model, requests, found.groups, self.levels, rows, np.flatnonzero(test), means)
+        return lists(self.model, requests, found.groups, self.levels, rows, np.flatnonzero(test), resources)
 
     def _trainer(
         self,

@@ -56,7 +56,13 @@ class Lists:
 
 
 def lists(
-    model: Model, requests: Requests, groups: I64, levels: Mapping[str, Level], rows: Mapping[str, LevelRows], test: I64, means: Resources
+    model: Model,
+    requests: Requests,
+    groups: I64,
+    levels: Mapping[str, Level],
+    rows: Mapping[str, LevelRows],
+    test: I64,
+    resources: Resources,
 ) -> dict[str, Lists]:
     """The lists of every level for the test rows, int64.
 
@@ -71,7 +77,7 @@ def lists(
         return {name: _own(of_test, rows[name], test) for name in levels}
     numbers, first = np.unique(of_test, return_index=True)
     labelled = pl.DataFrame({_GROUP: of_test, _ITEM: requests.frame[task.item][test], _ROW: np.arange(len(test))})
-    asking = _Asking(model, task, requests, test, requests.take(test[first]), numbers, labelled, means)
+    asking = _Asking(model, task, requests, test, requests.take(test[first]), numbers, labelled, resources)
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
     found = asking.on_request(plain, np.arange(len(numbers))) if plain else {}
     for name, level in levels.items():
@@ -99,19 +105,19 @@ class _Asking:
     asks: Requests
     numbers: I64
     labelled: pl.DataFrame
-    means: Resources
+    resources: Resources
 
     def on_request(self, levels: Mapping[str, Level], some: I64) -> dict[str, _Made]:
         """The candidates of some lists at levels that predict on request; all levels share one pass over all that any of them finds."""
         retrieval = self.task.retrieval
         assert retrieval is not None
         asks, numbers = self.asks.take(some), self.numbers[some]
-        raw = feature_frames(retrieval, asks, levels, Notes(), self.means)
+        raw = feature_frames(retrieval, asks, levels, Notes(), self.resources)
         by_level = {name: self._pairs(in_turn(frame), numbers) for name, frame in raw.items()}
         pairs = pl.concat([*by_level.values()]).unique(maintain_order=True)
         shown = self.labelled.unique([_GROUP, _ITEM], keep="first", maintain_order=True)
         pairs = pairs.join(shown, on=[_GROUP, _ITEM], how="left", maintain_order="left")
-        frames = feature_frames(self.model.features, self._requests(asks, numbers, pairs), levels, Notes(), self.means)
+        frames = feature_frames(self.model.features, self._requests(asks, numbers, pairs), levels, Notes(), self.resources)
         at = pairs.select(_GROUP, _ITEM).with_row_index("at")
         made = {}
         for name, found in by_level.items():
@@ -122,7 +128,7 @@ class _Asking:
     def ahead(self, level: Level, known: Bool) -> _Made:
         """The lists that a job made, of those whose keys it knew; the others have no candidate, or are made on request."""
         some = np.flatnonzero(known)
-        made = ahead_lists(self.model, self.asks.take(some), level, Notes(), self.means)
+        made = ahead_lists(self.model, self.asks.take(some), level, Notes(), self.resources)
         pairs = self._pairs(pl.DataFrame({"row": made.row, "item": made.item}), self.numbers[some])
         scoring = level.scoring(self.model)
         if known.all() or scoring is None or not scoring.on_request:

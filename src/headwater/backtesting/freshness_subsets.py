@@ -106,8 +106,8 @@ class Mixtures:
         rows = {self.name(chosen): mixed_rows(self.model, stale, fresh, [u for u in self.units if u.name in chosen]) for chosen in new}
         levels = {self.name(chosen): self.level(chosen) for chosen in new}
         effort, groups = self.effort, self.outcomes.groups
-        means = Resources(effort.threads, effort.memory)
-        ranked = None if groups is None else lists(self.model, self.requests, groups, levels, rows, self.test, means)
+        resources = Resources(effort.threads, effort.memory)
+        ranked = None if groups is None else lists(self.model, self.requests, groups, levels, rows, self.test, resources)
         trainer = Trainer(
             self._fitter, self.requests, self.parts, levels, rows, ranked, effort.refits, effort.threads, self._say, replays=False
         )
@@ -178,8 +178,8 @@ class Mixtures:
     @cached_property
     def _ends(self) -> tuple[LevelRows, LevelRows]:
         """The features of the two levels, in one pass."""
-        means = Resources(self.effort.threads, self.effort.memory, self.effort.tick)
-        found = level_rows(self.model, self.requests, {"stale": self.stale, "fresh": self.fresh}, Notes(), means)
+        resources = Resources(self.effort.threads, self.effort.memory, self.effort.tick)
+        found = level_rows(self.model, self.requests, {"stale": self.stale, "fresh": self.fresh}, Notes(), resources)
         return found["stale"], found["fresh"]
 
     @cached_property

@@ -50,7 +50,7 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
     return dict(levels)
 
 
-def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, means: Resources) -> dict[str, LevelRows]:
+def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
     found = {}
@@ -58,18 +58,18 @@ def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], no
         reads = any(level.reads_history(model) for level in plain.values())
         # Where no event can count, no file is touched.
         service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
-        frames = feature_frames(service, requests, plain, notes, means)
+        frames = feature_frames(service, requests, plain, notes, resources)
         found = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
         if scoring is not None:
-            found[name] = _precomputed(model, requests, level, scoring, notes, means)
+            found[name] = _precomputed(model, requests, level, scoring, notes, resources)
     return {name: found[name] for name in levels}
 
 
-def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, means: Resources) -> LevelRows:
+def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, resources: Resources) -> LevelRows:
     """What a job saw of the rows that it made a score for; the others have none, or are predicted on request."""
-    made = rows_of(model, requests, level, notes, means)
+    made = rows_of(model, requests, level, notes, resources)
     left = left_out(model, scoring)
     note = f"made ahead without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
     note += ", ..." if len(left) > 6 else ""

@@ -73,28 +73,28 @@ def check_cold_start(given: object) -> None:
         raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
-def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], means: Resources) -> list[Slice]:
+def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], resources: Resources) -> list[Slice]:
     """The requests that little is known of: of a ranking those of new items and first events; else, or if a view was named, cold keys."""
     rows = requests.take(np.flatnonzero(test))
     if model.ranking is not None and not isinstance(given, tuple):
-        return _new_in_lists(model, model.ranking, rows, means)
+        return _new_in_lists(model, model.ranking, rows, resources)
     view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
     if view is None:
         return [Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))]
-    return [_cold("cold start", f"had fewer than {fewer} events", view, fewer, rows, means)]
+    return [_cold("cold start", f"had fewer than {fewer} events", view, fewer, rows, resources)]
 
 
-def _new_in_lists(model: Model, task: Ranking, rows: Requests, means: Resources) -> list[Slice]:
+def _new_in_lists(model: Model, task: Ranking, rows: Requests, resources: Resources) -> list[Slice]:
     """Relevance to items of which no event was known, and for every key but the item, lists that come with its first event."""
     views = {tuple(map(str, map(v.request_key, v.keys))): v for v in reversed(_keyed(model))}
     named = [
         ("new item", (task.item,)) if keys == (task.item,) else (f"first event of {', '.join(keys)}", keys) for keys in reversed(views)
     ]
     named = [(name, keys) for name, keys in named if keys == (task.item,) or task.item not in keys]
-    return [_cold(name, "had no event", views[keys], 1, rows, means) for name, keys in named]
+    return [_cold(name, "had no event", views[keys], 1, rows, resources) for name, keys in named]
 
 
-def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, means: Resources) -> Slice:
+def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, resources: Resources) -> Slice:
     """The rows whose key had fewer than so many events in the 30 days before them."""
     history = FeatureView(
         "history",
@@ -106,7 +106,7 @@ def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, m
         request_keys=view.request_keys,
     )
     service, asked = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
-    counts = feature_frames(service, asked, {"": Level()}, Notes(), means)[""].to_series()
+    counts = feature_frames(service, asked, {"": Level()}, Notes(), resources)[""].to_series()
     keys = ", ".join(str(view.request_key(k)) for k in view.keys)
     return Slice(name, f"({keys}) {says} of source {view.source.name!r} in the last {COLD_DAYS} days", (counts < fewer).to_numpy())
 

@@ -106,7 +106,7 @@ class Catalog:
             yield None
             return
         engine = self._engine if self._sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
-        with self._told(), engine.begin() as connection:
+        with self._named_errors(), engine.begin() as connection:
             schema_version = self._schema(connection)
             if schema_version is None or schema_version > len(MIGRATIONS):
                 yield None if schema_version is None else connection
@@ -122,7 +122,7 @@ class Catalog:
                 permissions.create(Path(str(self._url.database)))
             except OSError as error:
                 raise CatalogError(f"the folder of the catalog {self} cannot be made: {error}") from error
-        with self._told(), self._engine.execution_options(headwater_writes=True).begin() as connection:
+        with self._named_errors(), self._engine.execution_options(headwater_writes=True).begin() as connection:
             if not self._sqlite:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(self.wait * 1000)}"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -150,7 +150,7 @@ class Catalog:
         return int(schema_version)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         """Errors of the database as ours, naming the catalog."""
         try:
             yield

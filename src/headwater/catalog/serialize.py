@@ -104,9 +104,9 @@ def _source(source: Source) -> dict[str, object]:
     return _without_none(
         timestamp_field=source.timestamp_field,
         history=_table(history) if isinstance(history, Definition) else history,
-        stream=_said(getattr(source, "stream", None)),
-        select=None if source.select is None else {output_name(item): _said(item) for item in source.select},
-        filter=_said(source.filter),
+        stream=_expression(getattr(source, "stream", None)),
+        select=None if source.select is None else {output_name(item): _expression(item) for item in source.select},
+        filter=_expression(source.filter),
         known_at_field=source.known_at_field,
         known_after=source.known_after,
         window_on=source.window_on,
@@ -127,7 +127,7 @@ def _view(view: FeatureView) -> dict[str, object]:
         on_stale=view.on_stale,
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
         alias_of=None if view.base is None else view.root.name,
-        request_keys={k: _said(v) for k, v in view.request_keys.items()} or None,
+        request_keys={k: _expression(v) for k, v in view.request_keys.items()} or None,
         events=_hash(_events(view.source, frozenset(view.keys))),
         made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns}))) for f in view.outputs},
     )
@@ -140,7 +140,7 @@ def _http(http: HttpFeatures) -> dict[str, object]:
         method=http.method,
         request={name: DTYPES[dtype] for name, dtype in http.request.items()},
         features={name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()},
-        fallback={name: _said(value) for name, value in http.fallback.items()},
+        fallback={name: _expression(value) for name, value in http.fallback.items()},
         history=None if http.history is None else http.history.name,
         **{name: getattr(http, name) for name in _HOW},
     )
@@ -178,8 +178,8 @@ def _labels(labels: Labels) -> dict[str, object]:
         table=_table(labels.data),
         timestamp_field=labels.timestamp_field,
         label=label,
-        select=None if labels.select is None else {output_name(item): _said(item) for item in labels.select},
-        filter=_said(labels.filter),
+        select=None if labels.select is None else {output_name(item): _expression(item) for item in labels.select},
+        filter=_expression(labels.filter),
         known_at_field=labels.known_at_field,
         known_after=labels.known_after,
         timezone=labels.timezone,
@@ -193,7 +193,7 @@ def _model(model: Model) -> dict[str, object]:
         features=model.features.name,
         labels=model.labels.name,
         task=str(model.task),
-        estimator=_said(model.estimator),
+        estimator=_expression(model.estimator),
         predictions=None if predictions is None else _predictions(predictions),
         latency_budget=model.latency_budget,
         default=model.default,
@@ -237,7 +237,7 @@ def _table(table: Definition) -> str:
     return str(table) if isinstance(table, Table) and str(table) != "a frame in memory" else f"{table} ({table.fingerprint[:6]})"
 
 
-def _said(value: object) -> object:
+def _expression(value: object) -> object:
     """A value as JSON: plain ones as they are, others as a text to read and an id to compare."""
     if value is None or isinstance(value, str | int | float | bool):
         return value

@@ -251,14 +251,14 @@ class _Erasure:
 
     def _partition(self, acceptance: Acceptance, partition: str | None, archive: Roller) -> Mapping[str, int]:
         source = acceptance.source
-        shard = PartitionWriter(acceptance, self.store, partition)
+        writer = PartitionWriter(acceptance, self.store, partition)
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
-        state = StreamState(shard, self.key, self.folder, tokens)
-        if not state.archived and shard.progress.counts.get("accepted", 0):
+        state = StreamState(writer, self.key, self.folder, tokens)
+        if not state.archived and writer.progress.counts.get("accepted", 0):
             self.journal.not_searched(
                 f"source {source.name}", f"no archive in {archive.place}: records by other keys still count the events"
             )
-        if shard.corrections is not None:
+        if writer.corrections is not None:
             self.journal.keep_pending(f"tokens {source.name}", {token.hex() for token in state.tokens})
         matches = state.find() if self.journal.dry_run else state.erase()
         self._unread(source, matches.unread)

@@ -55,13 +55,13 @@ class StreamState:
     """What an online store holds of one partition of a source's stream.
 
     Args:
-        shard: the partition writer. key: what to erase. folder: where the archive is; None where none is kept.
+        writer: the partition writer. key: what to erase. folder: where the archive is; None where none is kept.
         tokens: of the ids of change images that an earlier run found.
     """
 
-    def __init__(self, shard: PartitionWriter, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
-        self.shard, self.key, self.folder, self.store = shard, key, folder, shard.store
-        self.acceptance: Acceptance = shard.acceptance
+    def __init__(self, writer: PartitionWriter, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
+        self.writer, self.key, self.folder, self.store = writer, key, folder, writer.store
+        self.acceptance: Acceptance = writer.acceptance
         self.stream = StreamRows(self.acceptance, key)
         self.known_tokens = tokens
 
@@ -69,7 +69,7 @@ class StreamState:
         """Look for the key."""
         rows: Counter[str] = Counter()
         changes: dict[bytes, bytes | None] = {}
-        if self.shard.corrections is None:
+        if self.writer.corrections is None:
             for tiles in self.acceptance.tiles:
                 record_changes = self._records(tiles)
                 changes |= record_changes
@@ -85,10 +85,10 @@ class StreamState:
             blocks, lost = self._blocks(space, rows)
             changes |= blocks
             unread += lost
-        if self.shard.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
+        if self.writer.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
             # a process that fills views from the archive is fenced, and restarts with the remaining rows
-            changes = {keyspace.filling(self.shard.source.name, self.shard.partition): secrets.token_bytes(16), **changes}
-        return StreamMatches(+rows, changes, frozenset(self.tokens) if self.shard.corrections is not None else frozenset(), unread)
+            changes = {keyspace.filling(self.writer.source.name, self.writer.partition): secrets.token_bytes(16), **changes}
+        return StreamMatches(+rows, changes, frozenset(self.tokens) if self.writer.corrections is not None else frozenset(), unread)
 
     def erase(self) -> StreamMatches:
         """Remove the matches.
@@ -103,39 +103,39 @@ class StreamState:
             except LostError:
                 raise
             except FencedError:  # the writer of the partition was first: what was found is out of date
-                self.shard.load()
+                self.writer.load()
                 for cached in ("archived", "tokens"):
                     self.__dict__.pop(cached, None)
                 continue
             return matches
         raise FencedError(
-            f"the stream of source {self.shard.source.name!r} is written too often to be erased from; stop `headwater ingest`"
+            f"the stream of source {self.writer.source.name!r} is written too often to be erased from; stop `headwater ingest`"
         )
 
     def _commit(self, matches: StreamMatches) -> None:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
-        shard, pairs = self.shard, iter(matches.changes.items())
-        progress, erased = shard.progress, sum(int(mask.sum()) for _, mask in self.archived)
+        writer, pairs = self.writer, iter(matches.changes.items())
+        progress, erased = writer.progress, sum(int(mask.sum()) for _, mask in self.archived)
         while batch := dict(_until(pairs, _BYTES)):
-            stored_progress = self.store.get([shard.place])[0]
+            stored_progress = self.store.get([writer.place])[0]
             if read_progress(stored_progress) != progress:
                 raise FencedError("another process has written meanwhile")
-            expect: dict[bytes, bytes | None] = {shard.place: stored_progress}
-            if shard.partition is not None:
-                end = shard.ends.get(shard.partition)
-                expect[keyspace.offset(shard.source.name, shard.partition)] = None if end is None else keyspace.number(end)
+            expect: dict[bytes, bytes | None] = {writer.place: stored_progress}
+            if writer.partition is not None:
+                end = writer.ends.get(writer.partition)
+                expect[keyspace.offset(writer.source.name, writer.partition)] = None if end is None else keyspace.number(end)
             counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
             progress, erased = msgspec.structs.replace(progress, counts=counts), 0
-            self.store.commit({**batch, shard.place: msgspec.msgpack.encode(progress)}, expect)
+            self.store.commit({**batch, writer.place: msgspec.msgpack.encode(progress)}, expect)
         if matches.changes:
-            shard.load()
+            writer.load()
 
     # ------------------------------------------------------------ records
 
     def _records(self, tiles: ViewTiles) -> dict[bytes, bytes | None]:
         """The records of a view without the key: dropped, or computed again."""
         view = tiles.view
-        if read_state(self.store, view.tiles_fingerprint, self.shard.partition) is None:
+        if read_state(self.store, view.tiles_fingerprint, self.writer.partition) is None:
             return {}
         if self.key.columns <= set(view.keys):
             return dict.fromkeys(self._places_by_key(tiles))
@@ -148,48 +148,48 @@ class StreamState:
             return [records[key] for key in keys]
 
         for events, mask in self._past(tiles):
-            left = events.filter(pl.Series(~mask) & (events[TIME] < self.shard.progress.at))
+            left = events.filter(pl.Series(~mask) & (events[TIME] < self.writer.progress.at))
             keyed, keys = self._keyed(tiles, left)
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             for batch in mine.iter_slices(_ROWS) if mine.height else ():
-                records.update(tiles.update(batch, self.shard.progress.at, self._through, fetch))
-        return {self._place(tiles, key): record or None for key, record in records.items()}
+                records.update(tiles.update(batch, self.writer.progress.at, self._through, fetch))
+        return {self._record_key(tiles, key): record or None for key, record in records.items()}
 
     def _places_by_key(self, tiles: ViewTiles) -> list[bytes]:
         """Where the records of a view stand whose keys have the erased one."""
         view, dtypes = tiles.view, {name: tiles.schema[name] for name in tiles.view.keys}
         exact = self.key.bytes_of(view.keys, dtypes)
         if set(view.keys) == self.key.columns:
-            record_key = None if exact is None else self._place(tiles, exact)
+            record_key = None if exact is None else self._record_key(tiles, exact)
             return [record_key] if record_key is not None and self.store.get([record_key])[0] is not None else []
         begin = keyspace.records(view.tiles_fingerprint)
-        end = b"" if self.shard.partition is None else b"\0" + self.shard.partition.encode()
+        end = b"" if self.writer.partition is None else b"\0" + self.writer.partition.encode()
         scanned = [record_key for record_key, _ in self.store.scan(begin) if record_key.endswith(end)]
         by_values = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
-        exactly = {self._place(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
+        exactly = {self._record_key(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
         return sorted(by_values | (exactly & set(scanned)))
 
     def _keys_of_erased(self, tiles: ViewTiles) -> set[bytes]:
         """The keys of a view that erased events have."""
         return {key for events, mask in self._past(tiles) if mask.any() for key in self._keyed(tiles, events.filter(pl.Series(mask)))[1]}
 
-    def _place(self, tiles: ViewTiles, key: bytes) -> bytes:
-        return keyspace.record(tiles.view.tiles_fingerprint, key, self.shard.partition)
+    def _record_key(self, tiles: ViewTiles, key: bytes) -> bytes:
+        return keyspace.record(tiles.view.tiles_fingerprint, key, self.writer.partition)
 
     @property
     def _through(self) -> int:
-        if self.shard.partition is None:
+        if self.writer.partition is None:
             return keyspace.as_number(self.store.get([keyspace.SEQUENCE])[0])
-        return self.shard.ends.get(self.shard.partition, 0)
+        return self.writer.ends.get(self.writer.partition, 0)
 
     def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
         """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
         for read, mask in self.archived:
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
-        begun = self.store.get([keyspace.begun(self.shard.source.name)])[0]
+        begun = self.store.get([keyspace.begun(self.writer.source.name)])[0]
         start = None if begun is None else msgspec.msgpack.decode(begun, type=StreamStart)
-        if start is not None and start.partition == self.shard.partition and self.shard.source.history is not None:
+        if start is not None and start.partition == self.writer.partition and self.writer.source.history is not None:
             past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
 
@@ -198,7 +198,9 @@ class StreamState:
         """What reads each part of the archive, in files and not yet, and which of its rows have the key."""
         if self.folder is None:
             return []
-        roller = Roller(self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.shard.source.name, self.shard.partition)
+        roller = Roller(
+            self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.writer.source.name, self.writer.partition
+        )
         return [(read, self.stream.matches(read())) for read in roller.parts()]
 
     def _erased_rows(self) -> Iterator[pl.DataFrame]:
@@ -206,7 +208,7 @@ class StreamState:
         for read, mask in self.archived:
             if mask.any():
                 yield self._columns(read().filter(pl.Series(mask)))
-        for _, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
+        for _, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
             rows = frame_codec.decoded(value)
             yield self._columns(rows.filter(pl.Series(self.stream.matches(rows))))
 
@@ -217,7 +219,7 @@ class StreamState:
 
     def _ids_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The ids that rows have, with their places among them; the source's filter does not matter."""
-        whole = replace(self.acceptance, source=replace(self.shard.source, filter=None))
+        whole = replace(self.acceptance, source=replace(self.writer.source, filter=None))
         return whole.events_of(rows).select(ROW, IDENT).drop_nulls()
 
     def _keyed(self, tiles: ViewTiles, events: pl.DataFrame) -> tuple[pl.DataFrame, list[bytes]]:
@@ -230,29 +232,29 @@ class StreamState:
     @cached_property
     def tokens(self) -> set[bytes]:
         """What stands for the ids of events that an image gives the key: in the store, in the archive, or found by an earlier run."""
-        assert self.shard.corrections is not None
+        assert self.writer.corrections is not None
         erased_tokens = set(self.known_tokens)
         for rows in self._erased_rows():
             erased_tokens |= set(tokens_of(self._ids_of(rows)[IDENT]))
-        schema = self.shard.corrections.schema
+        schema = self.writer.corrections.schema
         erased_tokens |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
         return erased_tokens
 
     def _entries(self) -> Iterator[tuple[bytes, kept.EventImages]]:
-        assert self.shard.corrections is not None
-        begin = self.shard.corrections.image
+        assert self.writer.corrections is not None
+        begin = self.writer.corrections.image
         for image_key, value in self.store.scan(begin):
             yield image_key[len(begin) :], kept.decoded(value)
 
     def _images(self) -> dict[bytes, bytes | None]:
         """The store without the images of erased events, and records by the keys that they had."""
-        corrections = self.shard.corrections
+        corrections = self.writer.corrections
         assert corrections is not None
         if not self.tokens:
             return {}
         entries = {token: entry for token, entry in self._entries() if token in self.tokens}
         changes: dict[bytes, bytes | None] = {}
-        for due_key, value in self.store.scan(keyspace.DUE + keyspace.name(self.shard.name)):
+        for due_key, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
             left = [t for n in range(0, len(value), kept.TOKEN) if (t := value[n : n + kept.TOKEN]) not in self.tokens]
             if len(left) * kept.TOKEN < len(value):
                 changes[due_key] = b"".join(left) or None
@@ -267,7 +269,7 @@ class StreamState:
 
     def _standing(self, tiles: ViewTiles, wanted: set[bytes]) -> dict[bytes, bytes | None]:
         """The records of some keys, from the images that stay."""
-        corrections = self.shard.corrections
+        corrections = self.writer.corrections
         assert corrections is not None
         records = dict.fromkeys(sorted(wanted), b"")
 
@@ -276,18 +278,18 @@ class StreamState:
 
         entries = (entry.images[entry.holds] for token, entry in self._entries() if token not in self.tokens and entry.holds >= 0)
         while images := list(islice(entries, _ROWS)):
-            events = kept.frame_of(images, corrections.schema).filter(pl.col(TIME) < self.shard.progress.at)
+            events = kept.frame_of(images, corrections.schema).filter(pl.col(TIME) < self.writer.progress.at)
             keyed, keys = self._keyed(tiles, events)
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             if mine.height:
-                records.update(tiles.update(mine, self.shard.progress.at, self._through, fetch))
-        return {self._place(tiles, key): record or None for key, record in records.items()}
+                records.update(tiles.update(mine, self.writer.progress.at, self._through, fetch))
+        return {self._record_key(tiles, key): record or None for key, record in records.items()}
 
     # ------------------------------------------------------------ held events, ids, rows that wait for files
 
     def _held(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
         changes: dict[bytes, bytes | None] = {}
-        for block_key, value in self.store.scan(keyspace.HELD + keyspace.name(self.shard.name)):
+        for block_key, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
             held = frame_codec.decoded(value)
             mask = self.stream.matches(held)
             if mask.any():
@@ -297,14 +299,14 @@ class StreamState:
 
     def _ids(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
         """The ids of accepted events without those of erased ones: an event that is sent again counts as new."""
-        if self.shard.source.id_field is None or self.shard.corrections is not None:
+        if self.writer.source.id_field is None or self.writer.corrections is not None:
             return {}
         parts = [ids for rows in self._erased_rows() if (ids := self._ids_of(rows)[IDENT]).len()]
         gone = {pair for ids in parts for pair in zip(*(word.tolist() for word in words(ids)), strict=True)}
         if not gone:
             return {}
         changes: dict[bytes, bytes | None] = {}
-        for block_key, value in self.store.scan(keyspace.IDS + keyspace.name(self.shard.name)):
+        for block_key, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
             block = np.frombuffer(value, np.int64).reshape(-1, WIDTH)
             mine = np.array([pair in gone for pair in zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)], np.bool_)
             if mine.any():
@@ -316,7 +318,7 @@ class StreamState:
         """What waits for the files of a space without the rows of the key; and how many payloads could not be read."""
         changes: dict[bytes, bytes | None] = {}
         unread = 0
-        for block_key, value in self.store.scan(space + keyspace.name(self.shard.name)):
+        for block_key, value in self.store.scan(space + keyspace.name(self.writer.name)):
             block = frame_codec.decoded(value)
             mask, lost = self.rows_of(space, block)
             unread += lost
@@ -330,7 +332,7 @@ class StreamState:
         if space == keyspace.DEAD:
             return self.stream.payloads(rows["payload"].to_list())
         mask = self.stream.matches(rows)
-        if self.shard.corrections is not None and space == keyspace.ARCHIVE and self.tokens and rows.height:
+        if self.writer.corrections is not None and space == keyspace.ARCHIVE and self.tokens and rows.height:
             ids = self._ids_of(self._columns(rows))
             mine = [token in self.tokens for token in tokens_of(ids[IDENT])]
             mask[ids[ROW].to_numpy()[np.array(mine, np.bool_)]] = True

@@ -13,7 +13,7 @@ from headwater.ingestion.archive import KNOWN_AT, SEQUENCE
 from headwater.ingestion.serde.record_schema import needed_columns
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance
 
-_PLACE = (PARTITION, OFFSET, AT, KNOWN_AT, SEQUENCE)
+_POSITION = (PARTITION, OFFSET, AT, KNOWN_AT, SEQUENCE)
 
 
 def rules_of(acceptance: Acceptance) -> dict[str, str]:
@@ -50,7 +50,7 @@ def conformed(frame: pl.LazyFrame, acceptance: Acceptance, *also: str) -> pl.Laz
     """Rows of an archive, or the like, with the columns and types that the stream has today; and `also` these columns."""
     had = frame.collect_schema()
     columns = [_cast(name, had.get(name), dtype) for name, dtype in acceptance.schema.items()]
-    return frame.select(*columns, *(name for name in (*_PLACE, *also) if name in had))
+    return frame.select(*columns, *(name for name in (*_POSITION, *also) if name in had))
 
 
 def altered(frames: Iterable[pl.LazyFrame], acceptance: Acceptance) -> bool:

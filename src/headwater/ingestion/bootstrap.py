@@ -42,18 +42,18 @@ _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
 
 
-def new_views(shard: PartitionWriter) -> list[ViewTiles]:
-    """The views of a shard whose records are not whole, miss a commit, or are made of columns of other types."""
-    return [tiles for tiles in shard.acceptance.tiles if not _is_kept(shard, tiles)]
+def new_views(writer: PartitionWriter) -> list[ViewTiles]:
+    """The views of a writer whose records are not whole, miss a commit, or are made of columns of other types."""
+    return [tiles for tiles in writer.acceptance.tiles if not _is_kept(writer, tiles)]
 
 
-def _is_kept(shard: PartitionWriter, tiles: ViewTiles) -> bool:
+def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
     name = tiles.view.tiles_fingerprint
-    state = read_state(shard.store, name, shard.partition)
-    return state is not None and shard.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
+    state = read_state(writer.store, name, writer.partition)
+    return state is not None and writer.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
 
 
-def seed(shard: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
+def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
     """Fill the views whose records are not whole with their past, as of `now`, microseconds; how many events each was given.
 
     logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
@@ -62,61 +62,61 @@ def seed(shard: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False
     What a killed run left of it is removed first.
 
     Raises:
-        FencedError: another process writes to the shard.
+        FencedError: another process writes to the partition.
         StoreError: the archive holds commits that the store has not made.
     """
     archive = logs.archive
-    if archive.last > shard.progress.sequence:
+    if archive.last > writer.progress.sequence:
         raise StoreError(
-            f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {shard.progress.sequence}: it "
+            f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: it "
             "was restored or lost, or the archive is another store's. Move away the files whose names end with a greater number, or name "
             "another folder; see the page on operations"
         )
-    T = max(now, shard.progress.at)
-    if not shard.progress.sequence and has_moved(shard.source):  # what came by the stream before is not in this one
-        shard.note(msgspec.structs.replace(shard.progress, lost=T), {}, _unmoved(shard))
-    rejudged = rejudge(shard, logs, T, _unmoved(shard), first_ids(shard.store, shard.source))
+    T = max(now, writer.progress.at)
+    if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one
+        writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, _unmoved(writer))
+    rejudged = rejudge(writer, logs, T, _unmoved(writer), first_ids(writer.store, writer.source))
     if rejudged:
         _LOG.info(
-            "source %s: %s records that were refused or left out are accepted by its rules of today", shard.source.name, f"{rejudged:,}"
+            "source %s: %s records that were refused or left out are accepted by its rules of today", writer.source.name, f"{rejudged:,}"
         )
-    fresh = new_views(shard)
-    _keep(shard, [tiles for tiles in shard.acceptance.tiles if tiles not in fresh])
+    fresh = new_views(writer)
+    _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in fresh])
     if not fresh:
         return {}
-    if not shard.progress.sequence:
-        shared = overlap(shard.source, now)
+    if not writer.progress.sequence:
+        shared = overlap(writer.source, now)
         if shared is not None:
-            shard.begin(*shared, now)
-    if shard.partition is not None:
+            writer.begin(*shared, now)
+    if writer.partition is not None:
         token = secrets.token_bytes(16)
-        shard.store.commit({keyspace.filling(shard.source.name, shard.partition): token}, _unmoved(shard))
-        shard.filling = token
-    counts, past = {}, _ViewHistory(shard, logs, _begun(shard, archive, T), T, replayed=replayed)
+        writer.store.commit({keyspace.filling(writer.source.name, writer.partition): token}, _unmoved(writer))
+        writer.filling = token
+    counts, past = {}, _ViewHistory(writer, logs, _begun(writer, archive, T), T, replayed=replayed)
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
-        state_key = keyspace.state(name, shard.partition)
-        shard.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(shard))
-        _clear(shard, tiles)
-        counts[tiles.view.name] = past.fill(tiles) if shard.corrections is None else past.fill_with_images(tiles, shard.corrections)
+        state_key = keyspace.state(name, writer.partition)
+        writer.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(writer))
+        _clear(writer, tiles)
+        counts[tiles.view.name] = past.fill(tiles) if writer.corrections is None else past.fill_with_images(tiles, writer.corrections)
         state = past.state(tiles)
-        progress = msgspec.structs.replace(shard.progress, views={**shard.progress.views, name: state.coverage})
-        shard.note(progress, {state_key: encoded(state)}, _unmoved(shard))
-    if shard.corrections is not None:
-        shard.load()
+        progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: state.coverage})
+        writer.note(progress, {state_key: encoded(state)}, _unmoved(writer))
+    if writer.corrections is not None:
+        writer.load()
     return counts
 
 
-def _keep(shard: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
+def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
     """Have only these views count as maintained, before anything of the others is touched."""
     names = [tiles.view.tiles_fingerprint for tiles in kept]
-    if not shard.progress.sequence:
-        states = {name: read_state(shard.store, name, shard.partition) for name in names}
+    if not writer.progress.sequence:
+        states = {name: read_state(writer.store, name, writer.partition) for name in names}
         views = {name: state.coverage for name, state in states.items() if state is not None}
     else:
-        views = shard.progress.maintained(names)
-    if views != shard.progress.views:
-        shard.note(msgspec.structs.replace(shard.progress, views=views), {}, _unmoved(shard))
+        views = writer.progress.maintained(names)
+    if views != writer.progress.views:
+        writer.note(msgspec.structs.replace(writer.progress, views=views), {}, _unmoved(writer))
 
 
 def first_ids(store: OnlineStore, source: Source) -> First:
@@ -129,18 +129,18 @@ def first_ids(store: OnlineStore, source: Source) -> First:
     return None if shared is None else (shared[1], until)
 
 
-def _begun(shard: PartitionWriter, archive: Roller, T: int) -> StreamStart | None:
+def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | None:
     """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
-    key = keyspace.begun(shard.source.name)
-    stored = shard.store.get([key])[0]
-    if stored is None and shard.source.history is not None and shard.progress.sequence <= 1 and archive.rows() is None:
+    key = keyspace.begun(writer.source.name)
+    stored = writer.store.get([key])[0]
+    if stored is None and writer.source.history is not None and writer.progress.sequence <= 1 and archive.rows() is None:
         try:
-            shard.store.commit({key: msgspec.msgpack.encode(StreamStart(T, shard.partition))}, {key: None})
+            writer.store.commit({key: msgspec.msgpack.encode(StreamStart(T, writer.partition))}, {key: None})
         except LostError:
             raise
         except FencedError:
             pass  # another partition came first
-        stored = shard.store.get([key])[0]
+        stored = writer.store.get([key])[0]
     return None if stored is None else msgspec.msgpack.decode(stored, type=StreamStart)
 
 
@@ -148,7 +148,7 @@ def _begun(shard: PartitionWriter, archive: Roller, T: int) -> StreamStart | Non
 class _ViewHistory:
     """The history before a view starts, as of T."""
 
-    shard: PartitionWriter
+    writer: PartitionWriter
     logs: Logs
     begun: StreamStart | None
     T: int
@@ -159,14 +159,16 @@ class _ViewHistory:
         history = self._history(tiles)
         most = len(history) + -(-self._count // rejudging.ROWS) - 1
         chunks = chain((rows() for rows in history), self._archived())
-        return sum(_add(self.shard, tiles, rows, self.T, self._through - left) for left, rows in zip(count(most, -1), chunks, strict=False))
+        return sum(
+            _add(self.writer, tiles, rows, self.T, self._through - left) for left, rows in zip(count(most, -1), chunks, strict=False)
+        )
 
     def fill_with_images(self, tiles: ViewTiles, corrections: ChangeState) -> int:
         """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
         images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
         past = ChangeHistory(corrections, images, self.T)
         return sum(
-            _add(self.shard, tiles, events, self.T, self._through - left, changes)
+            _add(self.writer, tiles, events, self.T, self._through - left, changes)
             for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
         )
 
@@ -176,12 +178,12 @@ class _ViewHistory:
         Raises:
             DefinitionError: another partition has been given them.
         """
-        if self.begun is None or self.shard.source.history is None:
+        if self.begun is None or self.writer.source.history is None:
             return []
         images = images_before(corrections.acceptance, self.begun.until)
-        if images.height and self.begun.partition != self.shard.partition:
+        if images.height and self.begun.partition != self.writer.partition:
             raise DefinitionError(
-                f"source {self.shard.source.name!r} has changes= and a history, and its stream several partitions in a store of several writers: "
+                f"source {self.writer.source.name!r} has changes= and a history, and its stream several partitions in a store of several writers: "
                 "a change of an event of the history may come in any of them, and only one holds it. Leave history out, and have the stream "
                 "begin with all events that there are; or ingest into lmdb:"
             )
@@ -190,14 +192,14 @@ class _ViewHistory:
     @property
     def _through(self) -> int:
         """What records are complete through: in a partition, one makes way only for one that is complete through more."""
-        return self.shard.progress.sequence if self.shard.partition is None else self.shard.ends.get(self.shard.partition, 0)
+        return self.writer.progress.sequence if self.writer.partition is None else self.writer.ends.get(self.writer.partition, 0)
 
     def state(self, tiles: ViewTiles) -> State:
         """The state of a view whose records are whole now."""
         until = 0 if self.begun is None else self.begun.until
-        sequence = self.shard.progress.sequence
-        doubtful = until and self.shard.source.id_field is None and not self.replayed
-        lost = max(self.T if self._missing else 0, self.shard.progress.lost)
+        sequence = self.writer.progress.sequence
+        doubtful = until and self.writer.source.id_field is None and not self.replayed
+        lost = max(self.T if self._missing else 0, self.writer.progress.lost)
         return State(
             tiles.view.name,
             schema_bytes(tiles.schema),
@@ -211,7 +213,7 @@ class _ViewHistory:
     @cached_property
     def _missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
-        counts = self.shard.progress.counts
+        counts = self.writer.progress.counts
         accepted = sum(counts.get(name, 0) for name in ("accepted", "released", "rejudged"))
         return accepted - counts.get("erased", 0) > self._count
 
@@ -220,11 +222,11 @@ class _ViewHistory:
         return self.logs.count(self.logs.archive)
 
     def _archived(self) -> Iterator[pl.DataFrame]:
-        first = first_ids(self.shard.store, self.shard.source)
-        return (events for events, _ in Accepted(self.shard.acceptance, self.logs.archive.lazy_parts(), first).parts())
+        first = first_ids(self.writer.store, self.writer.source)
+        return (events for events, _ in Accepted(self.writer.acceptance, self.logs.archive.lazy_parts(), first).parts())
 
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
-        if self.begun is None or self.begun.partition != self.shard.partition or self.shard.source.history is None:
+        if self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
             return []
         furthest = reach(tiles.view)
         events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
@@ -260,34 +262,36 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def _add(shard: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})) -> int:
+def _add(
+    writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})
+) -> int:
     events = events.filter(pl.col(TIME) < T)
     if not events.height and not also:
         return 0
-    key_of = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=shard.partition)
-    store = shard.store
+    key_of = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=writer.partition)
+    store = writer.store
     records = tiles.update(events, T, through, lambda keys: [stored or b"" for stored in store.get([key_of(key) for key in keys])])
-    store.commit({**{key_of(key): record or None for key, record in records.items()}, **also}, _unmoved(shard))
+    store.commit({**{key_of(key): record or None for key, record in records.items()}, **also}, _unmoved(writer))
     return events.height
 
 
-def _clear(shard: PartitionWriter, tiles: ViewTiles) -> None:
-    end = b"" if shard.partition is None else b"\0" + shard.partition.encode()
-    keys = [key for key, _ in shard.store.scan(keyspace.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
-    keys += [key for key, _ in shard.store.scan(keyspace.events(tiles.view.tiles_fingerprint, shard.partition))]
+def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
+    end = b"" if writer.partition is None else b"\0" + writer.partition.encode()
+    keys = [key for key, _ in writer.store.scan(keyspace.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
+    keys += [key for key, _ in writer.store.scan(keyspace.events(tiles.view.tiles_fingerprint, writer.partition))]
     for first in range(0, len(keys), 10_000):
-        shard.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(shard))
+        writer.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(writer))
 
 
-def _unmoved(shard: PartitionWriter) -> Changes:
+def _unmoved(writer: PartitionWriter) -> Changes:
     """What the store holds unless another process writes to the partition or fills its views.
 
     Raises:
         FencedError: the partition was given to another process, or ingestion is to end.
     """
-    shard.check_mine()
-    if shard.partition is None:
+    writer.check_mine()
+    if writer.partition is None:
         return {}
-    end = shard.ends.get(shard.partition)
-    token = {keyspace.filling(shard.source.name, shard.partition): shard.filling} if shard.filling else {}
-    return {keyspace.offset(shard.source.name, shard.partition): None if end is None else keyspace.number(end), **token}
+    end = writer.ends.get(writer.partition)
+    token = {keyspace.filling(writer.source.name, writer.partition): writer.filling} if writer.filling else {}
+    return {keyspace.offset(writer.source.name, writer.partition): None if end is None else keyspace.number(end), **token}

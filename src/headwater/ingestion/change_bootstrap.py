@@ -57,7 +57,9 @@ class ChangeHistory:
             chunk = self.events[first : first + most]
             entries = entries_of(self.images, self.found, chunk, self.latest)
             changes = self.corrections.entry((self.tokens[event], entry) for event, entry in entries.items())
-            changes |= self.corrections.let_go([self.tokens[event] for event in chunk.tolist()], int(self.latest[chunk].max()), first)
+            changes |= self.corrections.schedule_expiry(
+                [self.tokens[event] for event in chunk.tolist()], int(self.latest[chunk].max()), first
+            )
             live = chunk[self.found.after[chunk] >= 0]
             events = self.images[self.found.after[live]]
             changes |= dict.fromkeys(self.corrections.places(tiles, events, [self.tokens[event] for event in live.tolist()]), b"")

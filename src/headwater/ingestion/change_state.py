@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from headwater.events.change_images import MergedImages, folded
 from headwater.events.read_events import BEFORE
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
-from headwater.ingestion import record_outcomes as fates
+from headwater.ingestion import record_outcomes
 from headwater.ingestion.dedup_index import words
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
@@ -41,7 +41,7 @@ class ImageBatch:
 
     records: RecordBatch
     arrived: Arrived
-    fates: NDArray[np.int8]
+    record_outcomes: NDArray[np.int8]
     counted: str = "accepted"
 
 
@@ -61,9 +61,9 @@ class MergedChanges:
 
 
 class ChangeState:
-    """The events of a shard that can be taken back.
+    """The events of a writer that can be taken back.
 
-    name: of the shard. schema: the columns of an image.
+    name: of the writer. schema: the columns of an image.
     """
 
     def __init__(self, acceptance: Acceptance, store: OnlineStore, name: str, partition: str | None) -> None:
@@ -97,7 +97,7 @@ class ChangeState:
         steps = max((step for ladder in ladders for step in ladder.steps), default=0)
         return None if None in reaches else max(r for r in reaches if r is not None) + steps
 
-    def let_go(self, tokens: Sequence[bytes], latest: int, number: int) -> dict[bytes, bytes | None]:
+    def schedule_expiry(self, tokens: Sequence[bytes], latest: int, number: int) -> dict[bytes, bytes | None]:
         """A block of events that can matter until some time after `latest`; `number` tells apart blocks of one time."""
         if self.lasting is None or not tokens:
             return {}
@@ -125,7 +125,7 @@ class ChangeState:
             changes |= dict.fromkeys(self.image + token for token in gone)
             left = {token: entry.latest for token, entry in entries.items() if token not in gone}
             if left:
-                changes |= self.let_go(list(left), max(left.values()), number + n)
+                changes |= self.schedule_expiry(list(left), max(left.values()), number + n)
         return changes
 
     def committed(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -176,12 +176,12 @@ class ImageMerge:
         outcome = MergedChanges(pl.concat([self.kept.none, come.filter(timed)]), pl.concat([self.kept.none, gone.filter(timed)]))
         outcome.counts["corrected"] = int((merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum())
         outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
-        self._part(outcome)
+        self._settle_records(outcome)
         written = self._written()
         most = max((entry.latest for entry in written.values()), default=0)
         outcome.changes |= self.kept.expired(self.now, written, number << 8)
         outcome.changes |= self.kept.entry(written.items())
-        outcome.changes |= self.kept.let_go(list(written), most, number << 8 | 255)
+        outcome.changes |= self.kept.schedule_expiry(list(written), most, number << 8 | 255)
         for moved in self.moved.values():
             outcome.changes |= moved
         return outcome
@@ -217,15 +217,17 @@ class ImageMerge:
             stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
             self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
 
-    def _part(self, outcome: MergedChanges) -> None:
+    def _settle_records(self, outcome: MergedChanges) -> None:
         """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
         merged, held = self.folded, self.held.height
-        archived, again, older, passed = (mask[held:] for mask in _parted(merged, self.both[BEFORE].to_numpy(), held))
+        archived, again, older, passed = (mask[held:] for mask in _classified(merged, self.both[BEFORE].to_numpy(), held))
         first_row = 0
         for batch in self.brought:
             rows = batch.arrived.events[ROW].to_numpy()
             mine = slice(first_row, first_row := first_row + len(rows))
-            batch.fates[batch.arrived.kept[rows]] = np.where(again[mine] | older[mine], fates.COPY, fates.ACCEPTED)
+            batch.record_outcomes[batch.arrived.kept[rows]] = np.where(
+                again[mine] | older[mine], record_outcomes.COPY, record_outcomes.ACCEPTED
+            )
             outcome.rows.append(batch.arrived.rows[rows[archived[mine]]])
             outcome.counts[batch.counted] += int(archived[mine].sum())
             for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
@@ -282,7 +284,7 @@ def tokens_of(ids: pl.Series) -> list[bytes]:
     return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
 
 
-def _parted(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
+def _classified(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
     """Which images are archived, duplicates, older than the stored ones, and superseded in this commit; bool (n) each.
 
     Where what was held still holds, none is archived that differs: history would take it for taken back.

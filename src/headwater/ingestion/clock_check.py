@@ -91,16 +91,16 @@ class ClockCheck:
 
     def _why(self, wall: int, moved: int, committed: int, received: int) -> str | None:
         if self._ahead is not None and abs(self._ahead) > self.limit:
-            return self._said(f"differs from the clock of the online store's server by {_far(self._ahead)}", "")
+            return self._message(f"differs from the clock of the online store's server by {_far(self._ahead)}", "")
         if self._broker is not None and abs(self._broker[1]) > self.limit:
-            return self._said(f"differs from the clock of {self._broker[0]} by {_far(self._broker[1])}", "")
+            return self._message(f"differs from the clock of {self._broker[0]} by {_far(self._broker[1])}", "")
         if received - wall > self.limit:
-            return self._said(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
+            return self._message(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
         if committed - wall > self.limit:
-            return self._said(f"is {_far(committed - wall)} behind the last commit of the online store", self._remedy)
+            return self._message(f"is {_far(committed - wall)} behind the last commit of the online store", self._remedy)
         if abs(moved) > self.limit and self._ahead is None and self._broker is None:
             remedy = "If it is right now, start ingestion again"
-            return self._said(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
+            return self._message(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
         return None
 
     def _look(self, wall: int, *, moved: int) -> None:
@@ -111,7 +111,7 @@ class ClockCheck:
         self._ahead = None if server is None else wall - server
         self._asked = clock.stopwatch()
 
-    def _said(self, problem: str, remedy: str) -> str:
+    def _message(self, problem: str, remedy: str) -> str:
         return (
             f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {problem}; at most {text(self.limit)} is allowed (max_clock_jump). "
             f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"

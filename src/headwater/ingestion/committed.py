@@ -18,7 +18,7 @@ class Committed:
     """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused.
 
     known: all that was received by then is readable, microseconds. seconds: that it took.
-    fates: of each of the `Records` committed, what became of its records, int8 (n).
+    record_outcomes: of each of the `Records` committed, what became of its records, int8 (n).
     """
 
     sequence: int
@@ -27,4 +27,4 @@ class Committed:
     dead: pl.DataFrame
     known: int = 0
     seconds: float = 0.0
-    fates: Sequence[NDArray[np.int8]] = ()
+    record_outcomes: Sequence[NDArray[np.int8]] = ()

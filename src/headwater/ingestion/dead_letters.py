@@ -34,7 +34,7 @@ from headwater.state import frame_codec
 AGAIN = "replayed "
 """What the partition of a replayed record begins with, in the archive and among refused records."""
 _KEPT_ASIDE = (COPY, OLDER, PASSED)
-_WHAT = {ACCEPTED: "accepted", DUPLICATE: "duplicates", FILTERED: "filtered", HELD: "held", REFUSED: "refused"}
+_OUTCOME_NAMES = {ACCEPTED: "accepted", DUPLICATE: "duplicates", FILTERED: "filtered", HELD: "held", REFUSED: "refused"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def replay_dead_letters(
         raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
     chosen = which or DeadLetterFilter()
     with opened(store, readonly=dry_run) as mine, nullcontext() if mine.partitioned or dry_run else mine.lease(LEASE, wait=limits.wait):
-        intake = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
+        ingestor = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
         acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.future, "future"))
         total = Replayed(source, 0, 0)
         for partition in _partitions(mine, source):
@@ -154,7 +154,7 @@ def replay_dead_letters(
             rows = rows.filter(~pl.col("replayed"))
             for first in range(0, max(rows.height, 1), limits.batch):
                 batch = rows.slice(first, limits.batch)
-                done = _tried(acceptance, batch) if intake is None else _taken(intake, partition, batch)
+                done = _tried(acceptance, batch) if ingestor is None else _replayed_batch(ingestor, partition, batch)
                 total = _sum(total, done, batch.height, before if first == 0 else 0)
         return total
 
@@ -174,20 +174,20 @@ def _of_writer(store: OnlineStore, source: str, partition: str | None, folder: P
     return letters.with_columns(pl.col("replayed").fill_null(value=False)).drop("_own")
 
 
-def _taken(intake: SourceIngestor, partition: str | None, rows: pl.DataFrame) -> Replayed:
+def _replayed_batch(ingestor: SourceIngestor, partition: str | None, rows: pl.DataFrame) -> Replayed:
     """Commit some records, and which of them were taken in."""
     if not rows.height:
         return Replayed("", 0, 0)
     own = rows.select(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own"), OFFSET)
-    shard = intake.shard(partition)
+    writer = ingestor.writer(partition)
 
-    def marks(fates: Sequence[NDArray[np.int8]]) -> dict[bytes, bytes | None]:
-        taken = own.filter(pl.Series(fates[0] != REFUSED)) if fates else own.clear()
-        key = keyspace.replayed(shard.name) + keyspace.block(b"", "", shard.progress.sequence + 1)
+    def marks(record_outcomes: Sequence[NDArray[np.int8]]) -> dict[bytes, bytes | None]:
+        taken = own.filter(pl.Series(record_outcomes[0] != REFUSED)) if record_outcomes else own.clear()
+        key = keyspace.replayed(writer.name) + keyspace.block(b"", "", writer.progress.sequence + 1)
         return {key: frame_codec.encoded(taken)} if taken.height else {}
 
-    committed = shard.apply([_records(rows)], clock.now_micros(), 0, marks)
-    outcomes = Counter(_WHAT[fate] for fates in committed.fates for fate in fates.tolist())
+    committed = writer.apply([_records(rows)], clock.now_micros(), 0, marks)
+    outcomes = Counter(_OUTCOME_NAMES[code] for record_outcomes in committed.record_outcomes for code in record_outcomes.tolist())
     return Replayed("", 0, 0, outcomes, Counter(committed.dead["reason"].to_list()))
 
 

@@ -50,7 +50,7 @@ Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, 
 class _SourceReader:
     """A thread that reads one source, and what it has brought."""
 
-    intake: SourceIngestor
+    ingestor: SourceIngestor
     work: _CommitQueue
     stop: threading.Event
     go: threading.Event  # clear while the wall clock is wrong, or not looked at yet: records would be given wrong times
@@ -63,7 +63,7 @@ class _SourceReader:
     rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
 
     def start(self) -> None:
-        self.thread = threading.Thread(target=self._run, name=f"read {self.intake.source.name}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"read {self.ingestor.source.name}", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -74,11 +74,11 @@ class _SourceReader:
                 try:
                     self._read(self.generation)
                 except (RetentionError, RecreatedError) as error:
-                    if not self.intake.limits.accept_loss:
+                    if not self.ingestor.limits.accept_loss:
                         raise
                     self._lose(error)
                 except FencedError as error:
-                    if not self.intake.store.partitioned:
+                    if not self.ingestor.store.partitioned:
                         raise
                     _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
         except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
@@ -87,19 +87,19 @@ class _SourceReader:
     def _read(self, generation: int) -> None:
         """Read until stopped or reopened."""
         since, idle = clock.stopwatch(), 0.0
-        feed = self.intake.open()
+        feed = self.ingestor.open()
         try:
             while not self.stop.is_set() and generation == self.generation:
                 if not self.go.is_set():
                     self.go.wait(_IDLE)
                     continue
-                if self.work.qsize() and self.intake.inbox is None:  # who pushes waits for an answer
+                if self.work.qsize() and self.ingestor.inbox is None:  # who pushes waits for an answer
                     time.sleep(_GATHER)
-                records, at = feed.poll(self.intake.limits.batch, self.intake.limits.linger), clock.now_micros()
+                records, at = feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
                 if records is not None:
-                    turns, known = self.intake.turns, self._known(records, at)
-                    self.work.put(_PolledBatch(self, generation, self.intake.decoded(records), known, turns))
+                    turns, known = self.ingestor.turns, self._known(records, at)
+                    self.work.put(_PolledBatch(self, generation, self.ingestor.decoded(records), known, turns))
                     self._acknowledge(feed)
                 elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
                     idle = clock.stopwatch()
@@ -115,7 +115,7 @@ class _SourceReader:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
         if self.once and seconds < _GHOSTS and feed.elsewhere():
             return False
-        assigned = self.lag or not isinstance(self.intake.source.stream, KafkaTopic) or seconds > _JOINING
+        assigned = self.lag or not isinstance(self.ingestor.source.stream, KafkaTopic) or seconds > _JOINING
         return bool(assigned) and not any(self.lag.values())
 
     def _known(self, records: RecordBatch, at: int) -> int:
@@ -127,7 +127,7 @@ class _SourceReader:
         return int(mine.max()) if len(mine) else 0
 
     def _acknowledge(self, feed: Feed) -> None:
-        ends = {name: end for shard in self.intake.shards for name, end in shard.ends.items() if name in self.lag}
+        ends = {name: end for writer in self.ingestor.writers for name, end in writer.ends.items() if name in self.lag}
         if ends:
             feed.acknowledge(ends)
 
@@ -218,28 +218,28 @@ def ingest(
         brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
-        intakes = [SourceIngestor(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
-        for intake in intakes:
-            stack.callback(intake.close)
+        ingestors = [SourceIngestor(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
+        for ingestor in ingestors:
+            stack.callback(ingestor.close)
         work = _CommitQueue(limits.batch)
         if receive is not None and pushed:
-            stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
-        read, go = [intake for intake in intakes if intake.source not in left], threading.Event()
-        readings = stack.enter_context(_reading([_SourceReader(intake, work, stop, go, once) for intake in read], work, stop))
+            stack.enter_context(_receiving(receive, [ingestor for ingestor in ingestors if ingestor.source in pushed], store))
+        read, go = [ingestor for ingestor in ingestors if ingestor.source not in left], threading.Event()
+        readings = stack.enter_context(_reading([_SourceReader(ingestor, work, stop, go, once) for ingestor in read], work, stop))
         brokers.wait()
         _commits(readings, work, stop, on_commit, check)
-        for intake in intakes:
-            intake.roll(least=1)
+        for ingestor in ingestors:
+            ingestor.roll(least=1)
         for reading in readings:
             reading.rolled.set()
 
 
 @contextmanager
-def _receiving(receive: Receive, intakes: Sequence[SourceIngestor], store: OnlineStore) -> Iterator[None]:
+def _receiving(receive: Receive, ingestors: Sequence[SourceIngestor], store: OnlineStore) -> Iterator[None]:
     """Receive events; the store says where."""
-    for intake in intakes:
-        intake.inbox = Inbox(intake.source)
-    inboxes = {intake.source.name: cast("Inbox", intake.inbox) for intake in intakes}
+    for ingestor in ingestors:
+        ingestor.inbox = Inbox(ingestor.source)
+    inboxes = {ingestor.source.name: cast("Inbox", ingestor.inbox) for ingestor in ingestors}
     with receive(inboxes) as receiver:
         known = {key + store.namespace.encode(): value for key, value in receiver.items()}
         store.commit(known, {})
@@ -262,7 +262,7 @@ def _reading(readings: list[_SourceReader], work: _CommitQueue, stop: threading.
         stop.set()
         for reading in readings:
             reading.rolled.set()
-            reading.intake.close()
+            reading.ingestor.close()
             thread = cast("threading.Thread", reading.thread)
             while thread.is_alive():
                 _drain(work)
@@ -295,14 +295,14 @@ def _commits(
             continue
         for reading in readings:
             mine = [batch for batch in brought if batch.reading is reading]
-            due = reading.intake.due()
+            due = reading.ingestor.due()
             if mine or (due is not None and due < clock.now_micros()):
                 _take(reading, mine, on_commit)
 
 
 def _refusal(check: ClockCheck, readings: Sequence[_SourceReader], brought: Sequence[_PolledBatch]) -> str | None:
     received = max((batch.records.received for batch in brought if batch.records is not None), default=0)
-    return check.refusal(max(reading.intake.committed() for reading in readings), received)
+    return check.refusal(max(reading.ingestor.committed() for reading in readings), received)
 
 
 def _wait_for_clock(
@@ -337,8 +337,8 @@ def _wait_for_clock(
                     raise batch.error
             left = []
             for reading in readings:
-                if reading.intake.inbox is not None:
-                    reading.intake.inbox.give_up(close=False, waiting=True)
+                if reading.ingestor.inbox is not None:
+                    reading.ingestor.inbox.give_up(close=False, waiting=True)
             stop.wait(_IDLE)
             wrong = _refusal(check, readings, [])
     finally:
@@ -353,9 +353,9 @@ def _take(reading: _SourceReader, brought: Sequence[_PolledBatch], on_commit: On
         records = [(batch.records, batch.turns) for batch in fresh if batch.records is not None]
         _commit(reading, records, max((batch.known for batch in fresh), default=0), on_commit)
     for batch in brought:
-        if isinstance(batch.error, RetentionError | RecreatedError) and reading.intake.limits.accept_loss:
+        if isinstance(batch.error, RetentionError | RecreatedError) and reading.ingestor.limits.accept_loss:
             _LOG.warning("%s; going on without what was lost", batch.error)
-            reading.intake.skip(batch.error, clock.now_micros())
+            reading.ingestor.skip(batch.error, clock.now_micros())
             reading.skipped.set()
         elif batch.error is not None:
             raise batch.error
@@ -363,30 +363,30 @@ def _take(reading: _SourceReader, brought: Sequence[_PolledBatch], on_commit: On
 
 
 def _commit(reading: _SourceReader, records: Sequence[tuple[RecordBatch, Turns]], known: int, on_commit: OnCommit | None) -> None:
-    intake = reading.intake
+    ingestor = reading.ingestor
     try:
-        commits = intake.commit(records, clock.now_micros(), known)
+        commits = ingestor.commit(records, clock.now_micros(), known)
     except FencedError as error:
-        if not intake.store.partitioned:
+        if not ingestor.store.partitioned:
             raise
         _LOG.warning("%s; reading on from what the store holds", error)
         reading.generation += 1
-        intake.forget([shard.partition for shard in intake.shards if shard.partition is not None])
+        ingestor.forget([writer.partition for writer in ingestor.writers if writer.partition is not None])
         return
     for committed in commits:
         if on_commit is not None:
-            on_commit(intake.source, committed, reading.lag)
-    intake.roll(least=intake.limits.roll, background=True)
+            on_commit(ingestor.source, committed, reading.lag)
+    ingestor.roll(least=ingestor.limits.roll, background=True)
 
 
 def _next(work: _CommitQueue, readings: Sequence[_SourceReader]) -> list[_PolledBatch]:
     """What was brought, in order, as much as goes into a commit; nothing where a held event's time comes first."""
     now = clock.now_micros()
-    dues = [due - now for reading in readings if (due := reading.intake.due()) is not None]
+    dues = [due - now for reading in readings if (due := reading.ingestor.due()) is not None]
     brought: list[_PolledBatch] = []
     try:
         brought.append(work.get(timeout=min([_IDLE / 2, *(max(due, 0) / 1e6 + 1e-6 for due in dues)])))
-        while sum(_events(batch) for batch in brought) < brought[0].reading.intake.limits.batch:
+        while sum(_events(batch) for batch in brought) < brought[0].reading.ingestor.limits.batch:
             brought.append(work.get_nowait())
     except queue.Empty:
         pass

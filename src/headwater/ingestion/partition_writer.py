@@ -199,9 +199,9 @@ class PartitionWriter:
 class _CommitBuilder:
     """A commit in the making."""
 
-    def __init__(self, shard: PartitionWriter, now: int, known: int, also: Also = lambda _: {}) -> None:
+    def __init__(self, writer: PartitionWriter, now: int, known: int, also: Also = lambda _: {}) -> None:
         self.since, self.also = clock.stopwatch(), also
-        self.shard, self.now, self.memory = shard, now, shard._memory  # noqa: SLF001 (one class in two)
+        self.writer, self.now, self.memory = writer, now, writer._memory  # noqa: SLF001 (one class in two)
         self.known = max(known, self.memory.progress.known)
         self.counts: Counter[str] = Counter()
         self.rows: list[pl.DataFrame] = []
@@ -210,7 +210,7 @@ class _CommitBuilder:
         self.filtered: list[pl.DataFrame] = []
         self.dead: list[pl.DataFrame] = []  # new dead letters
         self.refused: list[pl.DataFrame] = []
-        self.fates: list[NDArray[np.int8]] = []
+        self.record_outcomes: list[NDArray[np.int8]] = []
         self.duplicates = Deduplication(self.memory.ids, now, self.counts)
         self.waiting: list[pl.DataFrame] = []
         self.ends, self.origins = dict(self.memory.ends), dict(self.memory.origins)
@@ -220,14 +220,14 @@ class _CommitBuilder:
     def lose(self, count: int, outcome: str) -> None:
         """Count records that can no longer be read, as events up to now; or later, if other records were early too."""
         self.counts[outcome] += count
-        early = self.shard.acceptance.future if self.memory.progress.counts.get("held", 0) else 0
+        early = self.writer.acceptance.future if self.memory.progress.counts.get("held", 0) else 0
         self.gap = max(self.gap, self.now + early) if count else self.gap
 
     def release(self) -> None:
         """Take in the held events that are due."""
         for due in self.memory.held.release(self.now):
-            events = self.shard.acceptance.events_of(due)
-            if self.shard.corrections is None:
+            events = self.writer.acceptance.events_of(due)
+            if self.writer.corrections is None:
                 self._add(due, events, "released")
             else:
                 self.brought.append(of_rows(due, events, "released"))
@@ -242,76 +242,76 @@ class _CommitBuilder:
 
     def add(self, records: RecordBatch) -> None:
         """Take in records."""
-        arrived = self.shard.acceptance(records)
-        fates = np.full(len(records.offset), REFUSED, np.int8)
-        fates[arrived.kept] = FILTERED
-        fates[arrived.refused] = REFUSED
-        self.fates.append(fates)
+        arrived = self.writer.acceptance(records)
+        record_outcomes = np.full(len(records.offset), REFUSED, np.int8)
+        record_outcomes[arrived.kept] = FILTERED
+        record_outcomes[arrived.refused] = REFUSED
+        self.record_outcomes.append(record_outcomes)
         self.counts["records"] += len(records.offset)
         self.counts["filtered"] += len(arrived.filtered)
-        if self.shard.filtered and len(arrived.filtered):
+        if self.writer.filtered and len(arrived.filtered):
             self.filtered.append(arrived.rows[arrived.filtered])
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
         self._refuse(records, arrived)
-        if self.shard.corrections is not None:
+        if self.writer.corrections is not None:
             stated = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
-            events = self._hold(arrived, arrived.events, stated, fates)
-            self.brought.append(ImageBatch(records, replace(arrived, events=events), fates))
+            events = self._hold(arrived, arrived.events, stated, record_outcomes)
+            self.brought.append(ImageBatch(records, replace(arrived, events=events), record_outcomes))
             return
         events = arrived.events
-        fates[arrived.kept[events[ROW].to_numpy()]] = COPY
+        record_outcomes[arrived.kept[events[ROW].to_numpy()]] = COPY
         events, again = self.duplicates.events(records, arrived)
         self.dead += again
-        fates[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
-        events = self._hold(arrived, events, events[TIME] >= self.now, fates)
+        record_outcomes[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
+        events = self._hold(arrived, events, events[TIME] >= self.now, record_outcomes)
         rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
         self._add(rows, events, "accepted")
 
-    def _hold(self, arrived: Arrived, events: pl.DataFrame, later: pl.Series, fates: NDArray[np.int8]) -> pl.DataFrame:
+    def _hold(self, arrived: Arrived, events: pl.DataFrame, later: pl.Series, record_outcomes: NDArray[np.int8]) -> pl.DataFrame:
         """The events but for those that are later, which wait for their time."""
         if not later.any():
             return events
-        fates[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
+        record_outcomes[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
         self.waiting.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(DUE)))
         self.counts["held"] += int(later.sum())
         return events.filter(~later)
 
     def commit(self) -> Committed:
         """Write everything, if the store stands where this writer left it."""
-        shard, store = self.shard, self.shard.store
-        before = store.get([keyspace.SEQUENCE])[0] if shard.partition is None else None
-        sequence = keyspace.as_number(before) + 1 if shard.partition is None else self.ends.get(shard.partition, 0)
-        expect: dict[bytes, bytes | None] = {keyspace.SEQUENCE: before} if shard.partition is None else {shard.place: self.memory.said}
-        changes: dict[bytes, bytes | None] = {} if shard.partition is not None else {keyspace.SEQUENCE: keyspace.number(sequence)}
+        writer, store = self.writer, self.writer.store
+        before = store.get([keyspace.SEQUENCE])[0] if writer.partition is None else None
+        sequence = keyspace.as_number(before) + 1 if writer.partition is None else self.ends.get(writer.partition, 0)
+        expect: dict[bytes, bytes | None] = {keyspace.SEQUENCE: before} if writer.partition is None else {writer.place: self.memory.said}
+        changes: dict[bytes, bytes | None] = {} if writer.partition is not None else {keyspace.SEQUENCE: keyspace.number(sequence)}
         for name, end in self.ends.items():
             was = self.memory.ends.get(name)
-            expect[keyspace.offset(shard.source.name, name)] = None if was is None else keyspace.number(was)
+            expect[keyspace.offset(writer.source.name, name)] = None if was is None else keyspace.number(was)
             if was != end:
-                changes[keyspace.offset(shard.source.name, name)] = keyspace.number(end)
+                changes[keyspace.offset(writer.source.name, name)] = keyspace.number(end)
         fresh = self.origins.items() - self.memory.origins.items()
-        changes |= {keyspace.origin(shard.source.name, name): origin.encode() for name, origin in fresh}
-        changes |= self._tiles(sequence) if shard.corrections is None else self._corrected(shard.corrections, sequence)
+        changes |= {keyspace.origin(writer.source.name, name): origin.encode() for name, origin in fresh}
+        changes |= self._tiles(sequence) if writer.corrections is None else self._corrected(writer.corrections, sequence)
         progress = self._progress()
-        own = partial(keyspace.block, source=shard.name, sequence=progress.sequence)
-        changes[shard.place] = encoded = msgspec.msgpack.encode(progress)
+        own = partial(keyspace.block, source=writer.name, sequence=progress.sequence)
+        changes[writer.place] = encoded = msgspec.msgpack.encode(progress)
         changes |= self.memory.held.put(own(keyspace.HELD), pl.concat(self.waiting) if self.waiting else None)
         changes |= self.memory.blocks.put(own(keyspace.IDS), b"".join(self.duplicates.blocks), self.now)
-        if self.rows and shard.archive:
+        if self.rows and writer.archive:
             changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(stamped(pl.concat(self.rows), progress.sequence, self.now))
         if self.filtered:
             changes[own(keyspace.FILTERED)] = frame_codec.encoded(stamped(pl.concat(self.filtered), progress.sequence, self.now))
         if self.dead:
             refused = pl.concat(self.dead).with_columns(pl.lit(self.now).cast(UTC).alias(KNOWN_AT))
             changes[own(keyspace.DEAD)] = frame_codec.encoded(refused.select(*DEAD_SCHEMA))
-        store.commit({**changes, **self.also(self.fates)}, expect)
+        store.commit({**changes, **self.also(self.record_outcomes)}, expect)
         for space in FOLDERS:
-            shard.blocks[space] += len(changes.get(own(space)) or b"")
-        if shard.corrections is not None:
-            shard.corrections.committed(changes)
-        shard._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=encoded)  # noqa: SLF001 (one class in two)
+            writer.blocks[space] += len(changes.get(own(space)) or b"")
+        if writer.corrections is not None:
+            writer.corrections.committed(changes)
+        writer._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=encoded)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
-        return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.fates)
+        return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.record_outcomes)
 
     def _refuse(self, records: RecordBatch, arrived: Arrived) -> None:
         """Keep what was refused."""
@@ -342,7 +342,7 @@ class _CommitBuilder:
             latest=self.latest,
             known=self.known,
             counts=counts,
-            views=old.maintained(tiles.view.tiles_fingerprint for tiles in self.shard.acceptance.tiles),
+            views=old.maintained(tiles.view.tiles_fingerprint for tiles in self.writer.acceptance.tiles),
             lost=max(old.lost, self.gap),
             gap=self.gap,
         )
@@ -353,8 +353,8 @@ class _CommitBuilder:
         events = pl.concat(self.events)
         self._count(events[TIME])
         changes: dict[bytes, bytes | None] = {}
-        for tiles in self.shard.acceptance.tiles:
-            fetch = RecordFetcher(self.shard.store, tiles.view, self.shard.partition)
+        for tiles in self.writer.acceptance.tiles:
+            fetch = RecordFetcher(self.writer.store, tiles.view, self.writer.partition)
             updated = tiles.update(events, self.now, sequence, fetch)
             changes.update(zip(fetch.places, [record or None for record in updated.values()], strict=True))
         return changes
@@ -380,5 +380,5 @@ class _CommitBuilder:
 
     def _count(self, times: pl.Series) -> None:
         """Count the events that no window of any view reaches."""
-        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.shard.acceptance.tiles)
+        reached = min(int(tiles.records.stored.ladder.cuts(self.now)[-1]) for tiles in self.writer.acceptance.tiles)
         self.counts["outside"] += int((times < reached).sum())

@@ -49,7 +49,7 @@ class ReplayStep(Readable):
 class _Tape:
     """The rows of one source's history in the order in which they were known; known: int64 (n), rising."""
 
-    intake: SourceIngestor
+    ingestor: SourceIngestor
     rows: pl.DataFrame
     known: I64
     place: int = 0
@@ -153,14 +153,14 @@ def replay_views(
         committed, seconds = [], []
         for tape in tapes:
             records, before = tape.until(now, limits.batch), clock.stopwatch()
-            committed += tape.intake.commit([(batch, {}) for batch in records], now, now)
+            committed += tape.ingestor.commit([(batch, {}) for batch in records], now, now)
             if records:
                 seconds.append(clock.stopwatch() - before)
-            tape.intake.roll(least=limits.roll)
+            tape.ingestor.roll(least=limits.roll)
         yield ReplayStep(now, committed, seconds)
     for tape in tapes:
-        tape.intake.commit([], end, end)
-        tape.intake.roll(least=1)
+        tape.ingestor.commit([], end, end)
+        tape.ingestor.roll(least=1)
 
 
 def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequence[int]:
@@ -193,14 +193,14 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
 
 
 def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: IngestLimits, start: int) -> _Tape:
-    intake = SourceIngestor(source, views, store, folder, limits, replayed_from=start)
-    shard = intake.shard(_PARTITION)
-    if shard.progress.at > start or shard.ends:
+    ingestor = SourceIngestor(source, views, store, folder, limits, replayed_from=start)
+    writer = ingestor.writer(_PARTITION)
+    if writer.progress.at > start or writer.ends:
         raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
-    table = collect(scan(source.table).select(list(intake.acceptance.schema)), f"source {source.name!r}")
+    table = collect(scan(source.table).select(list(ingestor.acceptance.schema)), f"source {source.name!r}")
     events = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
     late = events.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
-    return _Tape(intake, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
+    return _Tape(ingestor, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
 
 
 def _over(source: Source, table: pl.DataFrame) -> Source:

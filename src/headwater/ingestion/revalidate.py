@@ -76,7 +76,7 @@ class Accepted:
                 events = events.filter(pl.Series(ids.accept(events[IDENT], content_of(events), known).accepted))
             yield events, rows
 
-    def judged(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
+    def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
         """Which further rows are accepted in addition to those of the archive, bool (n); and the ids accepted within a horizon of T."""
         ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
         for rows in self._rows([*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()], sort=self.ordered):
@@ -132,21 +132,21 @@ class Accepted:
         return False
 
 
-def rejudge(shard: PartitionWriter, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
-    """Have the shard go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
+def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
+    """Have the writer go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
 
     expect: what the store holds unless another process writes to this partition.
     """
-    rules, progress = rules_of(shard.acceptance), shard.progress
+    rules, progress = rules_of(writer.acceptance), writer.progress
     if progress.rules == rules:
         return 0
     if not progress.sequence:
-        shard.note(msgspec.structs.replace(progress, rules=rules), {}, expect)
+        writer.note(msgspec.structs.replace(progress, rules=rules), {}, expect)
         return 0
     changed = changed_of(progress.rules, rules)
-    lost = bool(progress.rules) and _is_lost(shard, logs, changed)  # a store of an older format does not say its rules
-    candidates = _Candidates(shard, logs, first, T) if shard.acceptance.source.changes is None and shard.archive and changed else None
-    changes: dict[bytes, bytes | None] = _held(shard) if "types" in changed else {}
+    lost = bool(progress.rules) and _is_lost(writer, logs, changed)  # a store of an older format does not say its rules
+    candidates = _Candidates(writer, logs, first, T) if writer.acceptance.source.changes is None and writer.archive and changed else None
+    changes: dict[bytes, bytes | None] = _held(writer) if "types" in changed else {}
     views, counts = progress.views, dict(progress.counts)
     rows = pl.DataFrame()
     if candidates is not None:
@@ -154,39 +154,39 @@ def rejudge(shard: PartitionWriter, logs: Logs, T: int, expect: Changes, first: 
         if rows.height or "ids" in changed or (lost and "types" in changed):
             changes |= candidates.ids()
             views = {}
-    elif shard.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
+    elif writer.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
         views = {}
-        _forget_images(shard, expect)
+        _forget_images(writer, expect)
     sequence = progress.sequence
     for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
         chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
         known = chunk[KNOWN_AT]
         block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
         counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
-        stepped = msgspec.structs.replace(shard.progress, sequence=sequence, views={}, counts=dict(counts))
-        shard.note(stepped, {keyspace.block(keyspace.ARCHIVE, shard.name, sequence): frame_codec.encoded(block)}, expect)
-    done = msgspec.structs.replace(shard.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
-    shard.note(done, changes, expect)
-    shard.load(own=False)
+        stepped = msgspec.structs.replace(writer.progress, sequence=sequence, views={}, counts=dict(counts))
+        writer.note(stepped, {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)}, expect)
+    done = msgspec.structs.replace(writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
+    writer.note(done, changes, expect)
+    writer.load(own=False)
     return rows.height
 
 
-def _is_lost(shard: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
+def _is_lost(writer: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
     """Whether something that these rules might accept was not kept, or is not judged again."""
-    counts = shard.progress.counts
+    counts = writer.progress.counts
     left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
     refused = counts.get("dead", 0) + counts.get("copies", 0) if changed else 0
-    if shard.acceptance.source.changes is not None:
+    if writer.acceptance.source.changes is not None:
         return (
             bool(left_out)
             or (changed - {"keys"} and any(counts.get(name, 0) for name in ("dead", "copies", "superseded")))
-            or ("types" in changed and altered(logs.accepted, shard.acceptance))
+            or ("types" in changed and altered(logs.accepted, writer.acceptance))
         )
-    if not shard.archive:
+    if not writer.archive:
         return bool(left_out or refused)
-    if "types" in changed and altered(logs.accepted, shard.acceptance):
+    if "types" in changed and altered(logs.accepted, writer.acceptance):
         return True
-    if "ids" in changed and isinstance(shard.source.stream, Pushed) and counts.get("copies", 0):
+    if "ids" in changed and isinstance(writer.source.stream, Pushed) and counts.get("copies", 0):
         return True  # whether one was a copy by its id or by the key of its request is not known
     erased = counts.get("erased", 0)
     return left_out - erased > logs.count(logs.filtered) or refused - erased > logs.count(logs.dead)
@@ -196,7 +196,7 @@ def _is_lost(shard: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
 class _Candidates:
     """Rows that were left out or refused, judged again."""
 
-    shard: PartitionWriter
+    writer: PartitionWriter
     logs: Logs
     first: First
     T: int
@@ -204,37 +204,37 @@ class _Candidates:
     @cached_property
     def accepted(self) -> pl.DataFrame:
         """Those that are accepted: the stream's columns, where they came from, and when they became known."""
-        return self._rows.filter(pl.Series(self._judged[0], dtype=pl.Boolean)).select(*self._columns)
+        return self._rows.filter(pl.Series(self._verdicts[0], dtype=pl.Boolean)).select(*self._columns)
 
     @property
     def lost(self) -> bool:
         """Whether some would be accepted that are of the future, which only a stream's own records wait for."""
-        events = self.shard.acceptance.sound_events(self._all)
+        events = self.writer.acceptance.sound_events(self._all)
         return bool((events[TIME] >= self.T).any())
 
     def ids(self) -> dict[bytes, bytes | None]:
         """The changes of the store that make its ids those of the events that are accepted."""
-        prefix = keyspace.IDS + keyspace.name(self.shard.name)
-        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.shard.store.scan(prefix)}
-        block = self._judged[1]
-        return {**changes, keyspace.block(keyspace.IDS, self.shard.name, 0): block} if block else changes
+        prefix = keyspace.IDS + keyspace.name(self.writer.name)
+        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.writer.store.scan(prefix)}
+        block = self._verdicts[1]
+        return {**changes, keyspace.block(keyspace.IDS, self.writer.name, 0): block} if block else changes
 
     @property
     def _columns(self) -> list[str]:
-        return [*self.shard.acceptance.schema, PARTITION, OFFSET, AT, KNOWN_AT]
+        return [*self.writer.acceptance.schema, PARTITION, OFFSET, AT, KNOWN_AT]
 
     @cached_property
-    def _judged(self) -> tuple[Bool, bytes]:
-        return Accepted(self.shard.acceptance, self.logs.accepted, self.first).judged(self._rows, self.T)
+    def _verdicts(self) -> tuple[Bool, bytes]:
+        return Accepted(self.writer.acceptance, self.logs.accepted, self.first).verdicts(self._rows, self.T)
 
     @cached_property
     def _rows(self) -> pl.DataFrame:
-        events = self.shard.acceptance.sound_events(self._all)
+        events = self.writer.acceptance.sound_events(self._all)
         return self._all[events.filter(pl.col(TIME) < self.T)[ROW]]
 
     @cached_property
     def _all(self) -> pl.DataFrame:
-        acceptance = self.shard.acceptance
+        acceptance = self.writer.acceptance
         none = pl.DataFrame(schema={**acceptance.schema, PARTITION: pl.String, OFFSET: pl.Int64, AT: _UTC, KNOWN_AT: _UTC})
         kept = [conformed(frame, acceptance).select(none.columns).collect() for frame in self.logs.filtered.lazy_parts()]
         dead = [self._decoded(frame.collect()) for frame in self.logs.dead.lazy_parts()]
@@ -243,10 +243,10 @@ class _Candidates:
         return rows.join(pl.concat(there).collect(), on=[PARTITION, OFFSET], how="anti", maintain_order="left") if there else rows
 
     def _decoded(self, dead: pl.DataFrame) -> pl.DataFrame:
-        source = self.shard.acceptance.source
+        source = self.writer.acceptance.source
         if isinstance(source.stream, Pushed):
             dead = dead.filter(pl.col("reason") != COPY)
-        decoded = self.shard.acceptance.decode(dead["payload"].to_list())
+        decoded = self.writer.acceptance.decode(dead["payload"].to_list())
         return pl.concat([decoded.frame, dead.select(PARTITION, OFFSET, AT, KNOWN_AT)[decoded.rows]], how="horizontal").select(
             self._columns
         )
@@ -255,20 +255,20 @@ class _Candidates:
 _UTC = pl.Datetime("us", "UTC")
 
 
-def _forget_images(shard: PartitionWriter, expect: Changes) -> None:
+def _forget_images(writer: PartitionWriter, expect: Changes) -> None:
     """Delete the per-event state of the old rules. The mark that views are complete goes first, so a killed run refills them."""
-    shard.note(msgspec.structs.replace(shard.progress, views={}), {}, expect)
-    keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in shard.store.sizes(space + keyspace.name(shard.name))]
+    writer.note(msgspec.structs.replace(writer.progress, views={}), {}, expect)
+    keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in writer.store.sizes(space + keyspace.name(writer.name))]
     for start in range(0, len(keys), _AT_ONCE):
-        shard.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
+        writer.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
 
 
-def _held(shard: PartitionWriter) -> dict[bytes, bytes | None]:
+def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
     """The changes of the store that give held events the columns that the stream has today."""
-    blocks = [(key, frame_codec.decoded(value)) for key, value in shard.store.scan(keyspace.HELD + keyspace.name(shard.name))]
+    blocks = [(key, frame_codec.decoded(value)) for key, value in writer.store.scan(keyspace.HELD + keyspace.name(writer.name))]
     return {
         key: frame_codec.encoded(
-            pl.concat([conformed(rows.lazy(), shard.acceptance).collect(), rows.select("headwater_due")], how="horizontal")
+            pl.concat([conformed(rows.lazy(), writer.acceptance).collect(), rows.select("headwater_due")], how="horizontal")
         )
         for key, rows in blocks
     }

@@ -1,4 +1,4 @@
-"""One source's way into the online store: shards that commit its records, and files that its archive is rolled into."""
+"""One source's way into the online store: writers that commit its records, and files that its archive is rolled into."""
 
 from __future__ import annotations
 
@@ -124,22 +124,22 @@ class SourceIngestor:
         self._expired = -_HOUR
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
-        self._shards: dict[str | None, PartitionWriter] = {}
+        self._writers: dict[str | None, PartitionWriter] = {}
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if filled and not store.partitioned:
-            self.shard(None)
+            self.writer(None)
 
     @property
-    def shards(self) -> list[PartitionWriter]:
+    def writers(self) -> list[PartitionWriter]:
         """Those that are open."""
-        return list(self._shards.values())
+        return list(self._writers.values())
 
     def open(self) -> Feed:
         """Begin to read the stream, when views are filled with their past."""
         if not self.store.partitioned:
-            self.shard(None)
+            self.writer(None)
         assigned: Assigned = self._ends
         revoked: Revoked = self.forget
         if self.inbox is not None:
@@ -158,40 +158,40 @@ class SourceIngestor:
             self._rolled()  # their remaining blocks are for the new owners to move
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
-                self._shards.pop(name, None)
+                self._writers.pop(name, None)
                 if name in self._filling:
                     self._filling[name].abandoned.set()
 
     def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
-        """Commit records, each read when `turns` were as they say, one shard after the other."""
+        """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
             if not self.store.partitioned:
-                return [self._apply(self.shard(None), [poll for poll, _ in records], now, known)]
+                return [self._apply(self.writer(None), [poll for poll, _ in records], now, known)]
             if not records:
-                return [shard.apply([], now, known) for shard in self.shards]
+                return [writer.apply([], now, known) for writer in self.writers]
             commits = []
             for name in dict.fromkeys(p for poll, _ in records for p in poll.ends):
                 mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
-                if mine and name in self._shards:
-                    commits.append(self._apply(self._shards[name], mine, now, known))
+                if mine and name in self._writers:
+                    commits.append(self._apply(self._writers[name], mine, now, known))
             return commits
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
         """Commit that the stream is read on behind what an error says is lost."""
         with self._lock:
             if isinstance(error, RetentionError):
-                return [self.shard(error.partition).skip(error.partition, error.first, now)]
-            return [self.shard(partition).adopt(partition, origin, now) for partition, origin in error.origins.items()]
+                return [self.writer(error.partition).skip(error.partition, error.first, now)]
+            return [self.writer(partition).adopt(partition, origin, now) for partition, origin in error.origins.items()]
 
     def committed(self) -> int:
         """When the last commit was made, microseconds."""
-        if not self._shards:
+        if not self._writers:
             return max((progress.at for progress in progresses(self.store, self.acceptance.source.name).values()), default=0)
-        return max(shard.progress.at for shard in self.shards)
+        return max(writer.progress.at for writer in self.writers)
 
     def due(self) -> int | None:
         """When the first event that is held happens."""
-        return min((due for shard in self.shards if (due := shard.due()) is not None), default=None)
+        return min((due for writer in self.writers if (due := writer.due()) is not None), default=None)
 
     def roll(self, *, least: int, background: bool = False) -> None:
         """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes.
@@ -202,14 +202,14 @@ class SourceIngestor:
             return
         with self._lock:
             self._rolled()
-            due = [(shard, space) for shard in self.shards for space, size in shard.blocks.items() if size and size >= least]
-            for shard, space in due:
-                shard.blocks[space] = 0  # later commits count towards the next file
-            work: list[Callable[[], object]] = [self._roller(shard.partition, space).roll for shard, space in due]
-            latest = max((shard.progress.at for shard in self.shards), default=0)
+            due = [(writer, space) for writer in self.writers for space, size in writer.blocks.items() if size and size >= least]
+            for writer, space in due:
+                writer.blocks[space] = 0  # later commits count towards the next file
+            work: list[Callable[[], object]] = [self._roller(writer.partition, space).roll for writer, space in due]
+            latest = max((writer.progress.at for writer in self.writers), default=0)
             if latest - self._expired >= _HOUR:
                 self._expired = latest
-                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.shards for space in FOLDERS]
+                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.writers for space in FOLDERS]
             self._rolling = _in_background(work) if work else None
             if not background:
                 self._rolled()
@@ -217,8 +217,8 @@ class SourceIngestor:
     def close(self) -> None:
         """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
         with self._lock:
-            for shard in self._filling.values():
-                shard.abandoned.set()
+            for writer in self._filling.values():
+                writer.abandoned.set()
         if self._rolling is not None:
             wait([self._rolling])
 
@@ -228,50 +228,50 @@ class SourceIngestor:
         if rolling is not None:
             rolling.result()
 
-    def shard(self, partition: str | None) -> PartitionWriter:
-        """The shard that a partition's records go to; its views are filled with their past before it is given."""
+    def writer(self, partition: str | None) -> PartitionWriter:
+        """The writer that a partition's records go to; its views are filled with their past before it is given."""
         name = partition if self.store.partitioned else None
         with self._lock:
-            if name in self._shards:
-                return self._shards[name]
+            if name in self._writers:
+                return self._writers[name]
         kept = self.folder is not None
-        shard = PartitionWriter(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
+        writer = PartitionWriter(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
         with self._lock:
-            self._filling[name] = shard
+            self._filling[name] = writer
         try:
-            self._fill(shard)
+            self._fill(writer)
         finally:
             with self._lock:
-                if self._filling.get(name) is shard:
+                if self._filling.get(name) is writer:
                     del self._filling[name]
         with self._lock:
-            shard.check_mine()
-            self._shards[name] = shard
-        return shard
+            writer.check_mine()
+            self._writers[name] = writer
+        return writer
 
-    def _fill(self, shard: PartitionWriter) -> None:
+    def _fill(self, writer: PartitionWriter) -> None:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
         replayed = self.replayed_from is not None
         now = clock.now_micros() if self.replayed_from is None else self.replayed_from
-        for view, events in seed(shard, self._logs(shard.partition), now, replayed=replayed).items():
+        for view, events in seed(writer, self._logs(writer.partition), now, replayed=replayed).items():
             _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
 
     def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
         """The offsets to read on from, of those partitions that are known."""
-        ends = {name: self.shard(name).ends for name in partitions}
+        ends = {name: self.writer(name).ends for name in partitions}
         return {name: known[name] for name, known in ends.items() if name in known}
 
     def _origin_of(self, partition: str) -> str:
         """What the offset of a partition counts in; "" where that is not known."""
-        shard = self._shards.get(partition if self.store.partitioned else None)
-        return "" if shard is None else shard.origins.get(partition, "")
+        writer = self._writers.get(partition if self.store.partitioned else None)
+        return "" if writer is None else writer.origins.get(partition, "")
 
-    def _apply(self, shard: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
-        committed = shard.apply(records, now, known)
+    def _apply(self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
+        committed = writer.apply(records, now, known)
         if self.inbox is not None:
             reasons = dict(zip(committed.dead[OFFSET].to_list(), committed.dead["reason"].to_list(), strict=True))
-            for poll, fates in zip(records, committed.fates, strict=True):
-                self.inbox.settle(int(poll.offset[0]), fates, reasons, committed.sequence)
+            for poll, record_outcomes in zip(records, committed.record_outcomes, strict=True):
+                self.inbox.settle(int(poll.offset[0]), record_outcomes, reasons, committed.sequence)
         return committed
 
     def _logs(self, partition: str | None) -> Logs:

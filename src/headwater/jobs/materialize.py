@@ -127,7 +127,7 @@ class _MaterializeRun:
         self.memory = None if memory is None else in_bytes(memory, "memory")
         windows = [f.window.reach for f in view.outputs]
         self.first = None if None in windows else T - max(w for w in windows if w is not None)
-        self.anew = view.source.changes is not None  # what was merged cannot be taken back: every cut is made of all events
+        self.full_refresh = view.source.changes is not None  # what was merged cannot be taken back: every cut is made of all events
         self.columns = sorted(view.read_columns - set(view.keys))
         self.source = self._readable()
         schema = arrived(self.source, view.keys, self.columns, []).collect_schema()
@@ -146,7 +146,7 @@ class _MaterializeRun:
             base = 0 if self.before is None else self.before.T
             with workplace(f"materialize-{self.view.tiles_fingerprint}", f"{self.T}-{self.K}-{base}-{self.memory}") as folder:
                 done = self._of(folder)
-        if self.anew:
+        if self.full_refresh:
             self._bury()
         cut = Cut(self.T, self.K, done.events)
         self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
@@ -232,7 +232,7 @@ class _MaterializeRun:
 
     def _since(self) -> int | None:
         """Before which time no event can be new to this cut."""
-        if self.before is None or self.anew or self.source.known_at_field is not None or self.source.id_field is not None:
+        if self.before is None or self.full_refresh or self.source.known_at_field is not None or self.source.id_field is not None:
             return self.first
         since = min(self.before.T, self.before.K - self.source.delay + 1)
         return since if self.first is None else max(since, self.first)
@@ -244,7 +244,7 @@ class _MaterializeRun:
         rows = rows.filter(known <= self.K)
         if GONE in schema:
             rows = rows.filter(pl.col(GONE) > self.K, pl.col(GONE) <= LASTS)
-        if self.before is None or self.anew:
+        if self.before is None or self.full_refresh:
             return rows
         return rows.filter((pl.col(TIME) >= self.before.T) | (known > self.before.K))
 
@@ -263,12 +263,12 @@ class _MaterializeRun:
         slots: dict[bytes, bytes] = {}
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            records = self.store.get([self._place(key, slot) for key in keys for slot in SLOTS])
+            records = self.store.get([self._record_key(key, slot) for key in keys for slot in SLOTS])
             base = []
             for key, *pair in zip(keys, records[::2], records[1::2], strict=True):
                 record = (None if self.before is None else newest(pair, self.before.T)) or b""
-                slots[key] = self._place(key, "1" if record and record == pair[0] else "0")
-                base.append(b"" if self.anew else record)
+                slots[key] = self._record_key(key, "1" if record and record == pair[0] else "0")
+                base.append(b"" if self.full_refresh else record)
             return base
 
         updated = self.tiles.update(events, self.T, self.T, fetch)
@@ -288,7 +288,7 @@ class _MaterializeRun:
         for first in range(0, len(buried), _KEYS):
             self.store.commit(dict.fromkeys(buried[first : first + _KEYS], nothing), {})
 
-    def _place(self, key: bytes, slot: str) -> bytes:
+    def _record_key(self, key: bytes, slot: str) -> bytes:
         return keyspace.record(self.view.tiles_fingerprint, key, slot)
 
 

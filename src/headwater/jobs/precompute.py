@@ -246,17 +246,17 @@ class _ScoringRun:
     def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The keys that have a score, SEEN, and their scores or lists."""
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        means = Resources(self.job.threads, self.job.memory)
+        resources = Resources(self.job.threads, self.job.memory)
         if not self.job.names:
-            return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, means))), means)
-        rows = ahead_rows(self.model, requests, self.level, self.notes, means)
+            return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, resources))), resources)
+        rows = ahead_rows(self.model, requests, self.level, self.notes, resources)
         known = pl.Series(rows.known)
         scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
         return keys.filter(known).with_columns(pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names))
 
-    def _lists(self, keys: pl.DataFrame, means: Resources) -> pl.DataFrame:
+    def _lists(self, keys: pl.DataFrame, resources: Resources) -> pl.DataFrame:
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        lists_ahead = ahead_lists(self.model, requests, self.level, self.notes, means)
+        lists_ahead = ahead_lists(self.model, requests, self.level, self.notes, resources)
         score = self.job.fitted.score(self._input(lists_ahead.frame))
         order = np.lexsort((np.arange(len(score)), -score, lists_ahead.row))
         every = pl.DataFrame({"row": lists_ahead.row[order], ITEMS: lists_ahead.item[order], SCORES: score[order]})

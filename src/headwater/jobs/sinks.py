@@ -68,7 +68,7 @@ class ScoreTable(Readable):
             ConnectError: the database does not answer.
             DataError: there is a table of that name with other columns.
         """
-        with self._told(), self._engine.connect() as connection:
+        with self._named_errors(), self._engine.connect() as connection:
             have = self._columns(connection)
         if have and have != {*columns, *SCORE_COLUMNS}:
             raise DataError(
@@ -78,7 +78,7 @@ class ScoreTable(Readable):
 
     def holds(self, cut: ScoredCut) -> bool:
         """See `Sink`."""
-        with self._told(), self._engine.connect() as connection:
+        with self._named_errors(), self._engine.connect() as connection:
             if not self._columns(connection):
                 return False
             row = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
@@ -87,7 +87,7 @@ class ScoreTable(Readable):
     def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
         """See `Sink`."""
         about = (clock.moment(cut.T), clock.moment(cut.K), clock.moment(cut.published_at), cut.version)
-        with self._told(), self._engine.begin() as connection:
+        with self._named_errors(), self._engine.begin() as connection:
             columns: Sequence[str] = ()
             for frame in frames:
                 if not columns:
@@ -123,7 +123,7 @@ class ScoreTable(Readable):
         return ".".join(map(_quoted, self.table.split(".")))
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         """Errors of the database as ours."""
         try:
             yield
@@ -148,12 +148,12 @@ class ScoreFiles:
 
     def holds(self, cut: ScoredCut) -> bool:
         """See `Sink`."""
-        files = sorted(self._place(cut).glob("*.parquet"))
+        files = sorted(self._cut_folder(cut).glob("*.parquet"))
         return bool(files) and pl.scan_parquet(files[0]).select("model_version").head(1).collect().rows() in ([], [(cut.version,)])
 
     def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
         """See `Sink`."""
-        path = self._place(cut)
+        path = self._cut_folder(cut)
         path.parent.mkdir(parents=True, exist_ok=True)
         with renamed(path) as draft:
             draft.mkdir()
@@ -163,7 +163,7 @@ class ScoreFiles:
                 frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
             shutil.rmtree(path, ignore_errors=True)  # the same cut, by another version of the model
 
-    def _place(self, cut: ScoredCut) -> Path:
+    def _cut_folder(self, cut: ScoredCut) -> Path:
         return self.folder / f"{clock.moment(cut.T):%Y%m%dT%H%M%SZ}"
 
 

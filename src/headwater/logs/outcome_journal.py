@@ -256,7 +256,7 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
         if (journal_folder / JOURNAL).is_file():
-            with closing(_looked(journal_folder / JOURNAL)) as journal:
+            with closing(_open_readonly(journal_folder / JOURNAL)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
         files = rolled(journal_folder)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]
@@ -289,7 +289,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return journal
 
 
-def _looked(path: Path) -> sqlite3.Connection:
+def _open_readonly(path: Path) -> sqlite3.Connection:
     """The journal, only to be read: SQLite creates no other file.
 
     Where there is no write-ahead log, all commits are in the file, and a writer that comes now begins such a log first. Where

@@ -116,7 +116,7 @@ def explain_feature(
     evidence = EventTrace(view, store, folder)
     with broken_files_named(folder, bottom_of(view.source).name):
         events = evidence.of(keys, served)
-    judged = _judged(view, chosen, events, T, K)
+    judged = _explained_events(view, chosen, events, T, K)
     frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
     recomputed = answer(view, view.outputs, rows, OfflineRequests.at(frame, served, view))
@@ -234,7 +234,7 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
     return ViewValues([], [], ReadVersion(t, t, {None: _FAR}, stale=False))
 
 
-def _judged(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
+def _explained_events(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
     """The events with their times as datetimes, whether each counts, and why."""
     window = feature.window
     begin = None if window.length is None else (T - window.offset - window.length) // window.hop * window.hop

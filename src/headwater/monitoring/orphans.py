@@ -12,11 +12,11 @@ from headwater.online.read_versions import SLOTS, newest
 from headwater.online_stores import keyspace
 from headwater.state.view_tiles import key_bytes
 
-Stray = tuple[Mapping[str, object], list[bytes]]
+OrphanedRecord = tuple[Mapping[str, object], list[bytes]]
 """A key, and its records as they are read."""
 
 
-def strays(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[Stray]:
+def orphaned_records(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[OrphanedRecord]:
     """The keys that a view has records of and that are not among those named, and their records; so many at most.
 
     Args:

@@ -42,7 +42,7 @@ from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import NEVER
-from headwater.monitoring.orphans import Stray, strays
+from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
 from headwater.online.feature_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
@@ -278,8 +278,8 @@ def check_view(
             reason = "the value differs" if not alike[row] else f"the status is {online_statuses[row]}, and offline {offline_statuses[row]}"
             keys = drawn.row(row, named=True) if view.keys else {}
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
-    stray = _strays(offline, online, every, served.moment.T, rows)
-    mismatches += _of_strays(online, stray, recomputed, served) if stray else []
+    orphaned = _orphans(offline, online, every, served.moment.T, rows)
+    mismatches += _orphan_mismatches(online, orphaned, recomputed, served) if orphaned else []
     count = drawn.height * len(view.outputs)
     return Parity(view.name, drawn.height, count, served.moment.T, served.moment.K, events.height, mismatches, dict(offline.notes))
 
@@ -300,24 +300,28 @@ def _drawn(every: pl.DataFrame, nobody: pl.DataFrame, rows: int, seed: int) -> p
     return pl.concat([every[chosen], nobody], how="vertical_relaxed")
 
 
-def _strays(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, most: int) -> list[Stray]:
+def _orphans(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, most: int) -> list[OrphanedRecord]:
     """Keys that the store has records of and no event names, not even one that was committed meanwhile."""
-    orphans = strays(online, every, T, most) if offline.view.keys else []
+    orphans = orphaned_records(online, every, T, most) if offline.view.keys else []
     if not orphans or offline.view.freshness.scheduled:
         return orphans
     named = set(_keys(offline, online, T)[0].iter_rows())
     return [(keys, records) for keys, records in orphans if tuple(keys.values()) not in named]
 
 
-def _of_strays(online: OnlineView, stray: Sequence[Stray], recomputed: Sequence[pl.Series], served: ViewValues) -> list[Mismatch]:
+def _orphan_mismatches(
+    online: OnlineView, orphaned: Sequence[OrphanedRecord], recomputed: Sequence[pl.Series], served: ViewValues
+) -> list[Mismatch]:
     """Their values that are not those of the null key, the last of `recomputed`."""
     view = online.view.root
     K = view.freshness.known_by(served.moment.T, served.moment.K)
-    values, statuses = online.tiles.values([records for _, records in stray], *(np.full(len(stray), at) for at in (served.moment.T, K)))
+    values, statuses = online.tiles.values(
+        [records for _, records in orphaned], *(np.full(len(orphaned), at) for at in (served.moment.T, K))
+    )
     mismatches = []
     for index, feature in enumerate(view.outputs):
         nothing, missing = recomputed[index][-1], recomputed[len(view.outputs) + index][-1]
-        for (keys, _), value, status in zip(stray, values[index].to_list(), statuses[index].to_list(), strict=True):
+        for (keys, _), value, status in zip(orphaned, values[index].to_list(), statuses[index].to_list(), strict=True):
             if status != missing:
                 reason = "the store has a record of a key that no event names"
                 mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, value, nothing, reason))

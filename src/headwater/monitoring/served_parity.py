@@ -130,14 +130,14 @@ class _Served:
     frame: pl.DataFrame
     store: OnlineStore
     folder: Path
-    anew: dict[str, pl.Series] = field(default_factory=dict)
+    recomputed_values: dict[str, pl.Series] = field(default_factory=dict)
 
     def compared(self, names: Sequence[str]) -> Iterator[Parity]:
         for view in self.service.views:
             comparison = self._view(view)
             if comparison is not None and (not names or view.name in names):
                 yield comparison
-        if not names and (comparison := self._made()) is not None:
+        if not names and (comparison := self._request_features()) is not None:
             yield comparison
 
     def _view(self, view: FeatureView) -> Parity | None:
@@ -160,10 +160,10 @@ class _Served:
         comparison = Parity(view.name, rows.height, 0, int(T.max(initial=0)), int(K.max(initial=0)), 0, [], notes)
         for chain in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
             if len(chain.rows):
-                comparison = _added(comparison, self._part(view, rows[chain.rows], T[chain.rows], chain))
+                comparison = _added(comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain))
         return replace(comparison, notes=+Counter(comparison.notes))
 
-    def _part(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
+    def _compare_chain(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
         offline = Offline(placed(self.store, view.root), self.store, self.folder)
         events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
         requests = OfflineRequests(self._keys(view, rows), T, chain.K)
@@ -194,12 +194,12 @@ class _Served:
 
     def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
         """Recomputed values, at their rows of the whole frame."""
-        known = self.anew.get(name)
+        known = self.recomputed_values.get(name)
         placed = pl.DataFrame({"__row": rows["__row"], name: values})
         whole = self.frame.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("__row")).join(
             placed, on="__row", how="left", maintain_order="left"
         )
-        self.anew[name] = whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
+        self.recomputed_values[name] = whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
 
     def _keys(self, view: FeatureView, rows: pl.DataFrame) -> pl.DataFrame:
         """The view's keys of each row, as the store takes them."""
@@ -210,16 +210,16 @@ class _Served:
         for key in view.keys:
             filled = view.request_key(key)
             if isinstance(filled, FeatureRef):
-                series = rows[filled.name] if filled.name in rows.columns else self.anew[filled.name].gather(rows["__row"])
+                series = rows[filled.name] if filled.name in rows.columns else self.recomputed_values[filled.name].gather(rows["__row"])
             else:
-                series = _given(filled, rows)
+                series = _request_column(filled, rows)
             key_columns.append(series.cast(dtypes[key], strict=False).alias(key))
         return pl.DataFrame(key_columns)
 
-    def _made(self) -> Parity | None:
+    def _request_features(self) -> Parity | None:
         """Request-time features: functions evaluated again on the logged inputs."""
         fields = self.frame.select(
-            _given(name, self.frame).alias(name)
+            _request_column(name, self.frame).alias(name)
             for name in self.service.needed_by()
             if {name, f"{PREFIX}given_{name}"} & set(self.frame.columns)
         )
@@ -249,11 +249,11 @@ class _Served:
 
     def _known(self, name: str) -> bool:
         """Whether a feature was logged or recomputed."""
-        return name in self.frame.columns or name in self.anew
+        return name in self.frame.columns or name in self.recomputed_values
 
     def _input(self, name: str) -> pl.Series:
         """A feature that fills a parameter: as it was logged, else recomputed."""
-        return self.frame[name] if name in self.frame.columns else self.anew[name]
+        return self.frame[name] if name in self.frame.columns else self.recomputed_values[name]
 
 
 @dataclass(frozen=True)
@@ -285,17 +285,17 @@ def _chains(logged: pl.Series) -> list[_Chain]:
         rank = {text: number for number, text in enumerate(chain)}
         rows = np.array([row for row, text in enumerate(logged_texts) if text in rank], np.int64)
         last = distinct[chain[-1]]
-        known = {partition: (last[partition], _place([distinct[text].get(partition, -1) for text in chain])) for partition in last}
+        known = {partition: (last[partition], _commit_index([distinct[text].get(partition, -1) for text in chain])) for partition in last}
         chains.append(_Chain(rows, known, np.array([rank[logged_texts[row]] for row in rows.tolist()], np.int64)))
     return chains
 
 
-def _place(commits: Sequence[int]) -> pl.Expr:
+def _commit_index(commits: Sequence[int]) -> pl.Expr:
     """The place of the first of these rising commits that has the event."""
     return pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(pl.col(SEQUENCE).cast(pl.Int64), side="left")
 
 
-def _given(name: str, rows: pl.DataFrame) -> pl.Series:
+def _request_column(name: str, rows: pl.DataFrame) -> pl.Series:
     """A column of the request, as it was sent."""
     kept = f"{PREFIX}given_{name}"
     return rows[kept] if kept in rows.columns else rows[name]

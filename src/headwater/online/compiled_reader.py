@@ -149,7 +149,7 @@ class CompiledReader:
         """
         if not self.parts:
             return FeatureVectors([], [], [])
-        plan, out, nulls, moments = self._answer(*self._found(request, count), count, t)
+        plan, out, nulls, moments = self._answer(*self._fetch(request, count), count, t)
         words, status_codes, gone = _cut(plan, out, count)
         floats = words.view(np.float64)
         columns: list[list[object]] = [(floats if real else words)[index].tolist() for index, real in enumerate(plan.reals)]
@@ -169,7 +169,7 @@ class CompiledReader:
         if layout.single:
             stored = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
         else:
-            layout, stored = self._found({name: (value,) for name, value in request.items()}, 1)
+            layout, stored = self._fetch({name: (value,) for name, value in request.items()}, 1)
         plan, out, nulls, moments = self._answer(layout, stored, 1, t)
         *values, statuses, gone = plan.unpack(out)
         null = cast("bytes", gone)
@@ -182,7 +182,7 @@ class CompiledReader:
             values[index] = None
         return FeatureVector(values, cast("bytes", statuses), moments)
 
-    def _found(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
+    def _fetch(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
         layout = self._layout()
         wanted = layout.heads.copy()
@@ -270,7 +270,7 @@ class CompiledReader:
             layout.begins.append(keyspace.records(view_part.view.tiles_fingerprint))
             layout.ends.append(ends)
             if len(view_part.columns) == 1:
-                layout.keys.append((layout.begins[-1], _ONE[view_part.encode[0]], view_part.columns[0]))
+                layout.keys.append((layout.begins[-1], _ENCODE_ONE[view_part.encode[0]], view_part.columns[0]))
         self._known = now, layout
         return layout
 
@@ -345,7 +345,7 @@ def _one_text(value: object) -> bytes:
 _PACK = struct.Struct(">q").pack
 _LONG = 100  # bytes of a text; longer keys stand in the store by their hash
 _ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
-_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
+_ENCODE_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
 
 
 class KeyEncoder:
@@ -356,17 +356,17 @@ class KeyEncoder:
     """
 
     def __init__(self, dtypes: Mapping[str, pl.DataType], owner: str) -> None:
-        self._dtypes, self._what = dtypes, owner
+        self._dtypes, self._owner = dtypes, owner
         encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
         self._encode = None if None in encode else cast("list[Encode]", encode)
-        self._one = _ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
+        self._encode_one = _ENCODE_ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
         self._name = next(iter(dtypes))
 
     def one(self, request: Mapping[str, object]) -> bytes | None:
         """The key of one request; None where a part of it is null."""
-        if self._one is not None:
+        if self._encode_one is not None:
             try:
-                return self._one(request[self._name])
+                return self._encode_one(request[self._name])
             except (KeyError, UnusualKeyError):
                 pass  # the general way knows what to say
         return self.many({name: [value] for name, value in request.items()}, 1)[0]
@@ -375,7 +375,7 @@ class KeyEncoder:
         """As `one`, of requests whose keys stand in columns."""
         for name in self._dtypes:
             if name not in columns:
-                raise DataError(f"the request has no {name!r}, which {self._what} is looked up by; {nearest(name, columns)}")
+                raise DataError(f"the request has no {name!r}, which {self._owner} is looked up by; {nearest(name, columns)}")
         if self._encode is not None:
             try:
                 parts = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
@@ -384,7 +384,7 @@ class KeyEncoder:
                 pass
         frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})
         for name, dtype in self._dtypes.items():
-            check_types(name, dtype, frame.schema[name], self._what)
+            check_types(name, dtype, frame.schema[name], self._owner)
         frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
         whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
         encoded = iter(keyspace.shortened(key_bytes(frame.filter(whole))))

@@ -205,12 +205,12 @@ class OnlineFeatures:
         Raises:
             StoreError: a view that is not in the store.
         """
-        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _asked(v)}
+        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _requested(v)}
         now = clock.now_micros()
         with suppress(StaleError, UnusualKeyError):
             pairs: dict[str, Sequence[object]] = {name: [value, None] for name, value in keys.items()}
-            self._quick.read(pairs, 2, now)
-            self._quick.one(keys, now)
+            self._compiled.read(pairs, 2, now)
+            self._compiled.one(keys, now)
 
     def read(
         self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
@@ -253,10 +253,12 @@ class OnlineFeatures:
             read = self.row(request, t=t)
             codes = [said.get(name, read.statuses[n : n + 1]) for n, name in enumerate(self.names)]
             return read._replace(statuses=b"".join(codes))
-        if self._plain is not None:
+        if self._evaluator is not None:
             try:
-                answer = self._quick.one(request, t)
-                return answer if self._alone else FeatureVector(*self._plain.one(request, answer.values, answer.statuses), answer.moments)
+                answer = self._compiled.one(request, t)
+                return (
+                    answer if self._alone else FeatureVector(*self._evaluator.one(request, answer.values, answer.statuses), answer.moments)
+                )
             except RebuiltError:
                 self._reopen()
                 return self.row(request, t=t)
@@ -285,17 +287,17 @@ class OnlineFeatures:
             return self._answered(request, count, t)
 
     def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
-        quick = self._quick
+        quick = self._compiled
         try:
             got = quick.read(request, count, t)
         except (KeyError, UnusualKeyError):
             check_request(self.service, list(request))
             got, quick = FeatureVectors([], [], []), CompiledReader(self.store, [], [])
-        if self._plain is not None and quick is self._quick:
+        if self._evaluator is not None and quick is self._compiled:
             if self._alone:
                 return got
             try:
-                return FeatureVectors(*self._plain.many(request, got.values, got.statuses, count), got.moments)
+                return FeatureVectors(*self._evaluator.many(request, got.values, got.statuses, count), got.moments)
             except KeyError:
                 check_request(self.service, list(request))
             except UnusualValueError:
@@ -331,7 +333,7 @@ class OnlineFeatures:
     def _reopen(self) -> None:
         """Read the views as they were rebuilt."""
         self.views = {name: OnlineView(online.view, online.store) for name, online in self.views.items()}
-        for name in ("_quick", "_plain", "_alone"):
+        for name in ("_compiled", "_evaluator", "_alone"):
             self.__dict__.pop(name, None)
 
     def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
@@ -361,7 +363,7 @@ class OnlineFeatures:
                 values[function.name] = request_feature(function, frame, inputs)
 
     @cached_property
-    def _quick(self) -> CompiledReader:
+    def _compiled(self) -> CompiledReader:
         """The views that loops can read."""
         parts = []
         for view in self.service.views:
@@ -369,24 +371,21 @@ class OnlineFeatures:
             view_part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
             parts += [] if view_part is None else [view_part]
         read_names = [f"{view_part.view.name}__{compiled.feature.name}" for view_part in parts for compiled in view_part.made]
-        return CompiledReader(
-            self.store,
-            parts,
-            [*(name for name in self.names if name in read_names), *(name for name in read_names if name not in self.names)],
-        )
+        inputs = [name for name in read_names if name not in self.names]
+        return CompiledReader(self.store, parts, [*(name for name in self.names if name in read_names), *inputs])
 
     @cached_property
-    def _plain(self) -> RequestFeatureEvaluator | None:
+    def _evaluator(self) -> RequestFeatureEvaluator | None:
         """The evaluator of request features, where compiled loops read all views."""
-        return RequestFeatureEvaluator(self.service, self._quick.names) if len(self._quick.parts) == len(self.service.views) else None
+        return RequestFeatureEvaluator(self.service, self._compiled.names) if len(self._compiled.parts) == len(self.service.views) else None
 
     @cached_property
     def _alone(self) -> bool:
         """Whether there is nothing but these."""
-        return tuple(self._quick.names) == tuple(self.names)
+        return tuple(self._compiled.names) == tuple(self.names)
 
 
-def _asked(view: FeatureView) -> Iterator[tuple[str, str]]:
+def _requested(view: FeatureView) -> Iterator[tuple[str, str]]:
     """The keys of a view that columns of the request fill, with these."""
     for key in view.keys:
         filled = view.request_key(key)

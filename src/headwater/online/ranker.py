@@ -82,7 +82,7 @@ class Ranker:
                 order = ready_list._replace(stages={"look up": clock.stopwatch() - begin})
                 columns = {name: [value] * len(order.items) for name, value in request.items()}
                 return Proposed({**columns, self.item: [item for item, _ in order.items]}, 0, order.stages, order)
-        own = self._retrieved(request, t) if candidates is None else self._given(candidates)
+        own = self._retrieved(request, t) if candidates is None else self._columns_of(candidates)
         stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
         count = len(own[self.item])
         return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
@@ -98,7 +98,7 @@ class Ranker:
         items = proposed.columns[self.item]
         stages, first = {**proposed.stages, **scored.stages}, scored.predicted[0]
         order = [(items[n], scored.predicted[n]) for n in best]
-        return Order(order, best, _taken(scored, best), proposed.height, stages, scored.version, first.how, first.age)
+        return Order(order, best, _features_of(scored, best), proposed.height, stages, scored.version, first.how, first.age)
 
     def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
         """The precomputed list of the requested candidates; None where the candidates are scored on request."""
@@ -109,7 +109,7 @@ class Ranker:
         if precomputed.value is None:
             return Order([], [], None, 0, {}, version, "default")
         items, scores = cast("Items", precomputed.value)
-        wanted = None if candidates is None else set(self._given(candidates)[self.item])
+        wanted = None if candidates is None else set(self._columns_of(candidates)[self.item])
         listed: list[tuple[object, Predicted]] = [
             (item, Predicted(score, "precomputed", precomputed.age))
             for item, score in zip(items, scores, strict=True)
@@ -117,7 +117,7 @@ class Ranker:
         ]
         return Order(listed, range(len(listed)), None, len(listed), {}, version, "precomputed", precomputed.age)
 
-    def _given(self, candidates: Sequence[object]) -> dict[str, list[object]]:
+    def _columns_of(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""
         if not any(isinstance(candidate, Mapping) for candidate in candidates):
             return {self.item: list(candidates)}
@@ -138,7 +138,7 @@ class Ranker:
         return {self.item: list(every)[:MOST_CANDIDATES]}
 
 
-def _taken(scored: BatchPrediction, rows: Sequence[int]) -> FeatureVectors | None:
+def _features_of(scored: BatchPrediction, rows: Sequence[int]) -> FeatureVectors | None:
     """The features of some rows."""
     if scored.features is None:
         return None

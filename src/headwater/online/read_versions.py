@@ -85,11 +85,11 @@ class StreamVersionReader:
 
     view: FeatureView
     store: OnlineStore
-    _found: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
-    _looked: float = -REFRESH
+    _located: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
+    _located_at: float = -REFRESH
     _state: State | None = None
     _parts: Mapping[bytes, State] = field(default_factory=dict)
-    _said: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
+    _decoded_from: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
     _complete_from: int = 0  # as of what the store held when `lacks` was last called
 
     @property
@@ -99,24 +99,24 @@ class StreamVersionReader:
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         now = clock.stopwatch()
-        if now - self._looked > REFRESH or not self._found[0]:
+        if now - self._located_at > REFRESH or not self._located[0]:
             name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
             keys = [key for key, _ in self.store.scan(name)] or [name]
-            if keys != self._found[0] and self._state is not None:
+            if keys != self._located[0] and self._state is not None:
                 self._read()  # a partition that is new may not be whole
-            self._found = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
-            self._looked = now
-        return self._found
+            self._located = keys, [b"\0" + key[len(name) : -1] for key in keys] if self.store.partitioned else (b"",)
+            self._located_at = now
+        return self._located
 
     def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
-        previous, (latest, known, sequences) = self._said
+        previous, (latest, known, sequences) = self._decoded_from
         if values != previous:
             progress = [read_progress(p) for p in values]
-            parts = [end[1:].decode() if end else None for end in self._found[1]]
+            parts = [end[1:].decode() if end else None for end in self._located[1]]
             latest, known = max(p.at for p in progress), min(p.known for p in progress)
             sequences = {partition: p.sequence for partition, p in zip(parts, progress, strict=True)}
-            self._said = list(values), (latest, known, sequences)
+            self._decoded_from = list(values), (latest, known, sequences)
         T = max(t, latest)
         stale = abs(t - known) > getattr(self.view.freshness, "lag", 0) or state.exact_from > T
         return ReadVersion(T, known, sequences, stale, max(self._complete_from, state.complete_from) > T)
@@ -135,7 +135,7 @@ class StreamVersionReader:
     def _covered(self, progress: Sequence[Progress]) -> bool:
         """Whether each partition's part of the view is whole and misses no commit."""
         tiles = self.view.tiles_fingerprint
-        parts = [self._parts.get(end[1:]) for end in self._found[1]]
+        parts = [self._parts.get(end[1:]) for end in self._located[1]]
         return all(state is not None and p.covers(tiles, state) for state, p in zip(parts, progress, strict=True))
 
     def _read(self) -> None:
@@ -167,7 +167,7 @@ class CutVersionReader:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
-    _said: tuple[bytes | None, State | None] = (None, None)
+    _decoded_from: tuple[bytes | None, State | None] = (None, None)
 
     @property
     def like(self) -> object:
@@ -180,10 +180,10 @@ class CutVersionReader:
         return (keyspace.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
 
     def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
-        if values[0] != self._said[0]:
-            self._said = values[0], decoded(values[0])
+        if values[0] != self._decoded_from[0]:
+            self._decoded_from = values[0], decoded(values[0])
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
-        state = self._said[1]
+        state = self._decoded_from[1]
         cut = None if state is None else state.cut(int(due))
         if cut is None:
             raise StoreError(

@@ -116,7 +116,7 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
         "rows": frame.height,
         "columns": {name: repr(dtype) for name, dtype in frame.schema.items()},
         "digest": digest(frame),
-        **_asked(model, level, log),
+        **_definitions(model, level, log),
         "until": limit.isoformat(),
         "tables": _tables(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
@@ -163,7 +163,7 @@ def reproduce(
     assert isinstance(tables, dict)
     log = FromLog.said(tables[LOG]) if LOG in tables else None
     now = _tables(model) if log is None else {LOG: log.contents()}
-    changed = [*_changed_definitions(recorded, _asked(model, level, log)), *_changed_tables(recorded, now)]
+    changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
     rows = training_set(model, level=level, until=str(recorded["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
@@ -203,7 +203,7 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     return content
 
 
-def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
+def _definitions(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
     """What decides the rows, but for the data: names with their fingerprints."""
     service = model.features
     return {
@@ -211,11 +211,11 @@ def _asked(model: Model, level: Level | None, log: FromLog | None) -> dict[str, 
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
         "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
-        "level": _AS_SERVED if log is not None and level is None else _said(level or Level(), model),
+        "level": _AS_SERVED if log is not None and level is None else _level_entry(level or Level(), model),
     }
 
 
-def _said(level: Level, model: Model) -> dict[str, str]:
+def _level_entry(level: Level, model: Model) -> dict[str, str]:
     return {"describe": level.describe(model), "fingerprint": level.fingerprint}
 
 

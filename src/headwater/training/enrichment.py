@@ -58,7 +58,7 @@ class Tables:
         self._at: dict[tuple[int, int], Source] = {}
         self._same: dict[str, Source] = {}
         self._reads: dict[int, _Read] = {}
-        self._made: dict[int, Source] = {}
+        self._enriched_sources: dict[int, Source] = {}
 
     def at(self, level: Level, view: FeatureView) -> Source:
         """The source of a view at a level: one object for all views and levels that have the same."""
@@ -89,9 +89,9 @@ class Tables:
         """A source that the engine can read: a plain one is, an enriched one is over its table."""
         if not isinstance(source.history, Enriched):
             return source
-        if id(source) not in self._made:
-            self._made[id(source)] = self._enriched(source, source.history)
-        return self._made[id(source)]
+        if id(source) not in self._enriched_sources:
+            self._enriched_sources[id(source)] = self._enriched(source, source.history)
+        return self._enriched_sources[id(source)]
 
     def asking(self, source: Source) -> Requests:
         """The events of an enriched source as rows that ask for all of its features."""

@@ -62,7 +62,7 @@ class Cache(Readable):
         columns_of = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
         lacking = [any(row[i] is None for row in columns_of) for i in range(len(query.features))]
         counts_file = self.folder / f"{files[0][0].parent.name}-{reach}.json"
-        if not any(lacking) and _told(counts_file, notes):
+        if not any(lacking) and _restore_counts(counts_file, notes):
             return columns_of  # type: ignore[return-value]  # none lacks
         late = query.source.known_at_field is not None
         missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
@@ -74,7 +74,7 @@ class Cache(Readable):
                 _write(paths[i], series.to_frame().write_parquet)
         text = json.dumps({"left_out": dict(mine.left_out), "events": dict(mine.events)})
         _write(counts_file, partial(_write_text, text))
-        _told(counts_file, notes)
+        _restore_counts(counts_file, notes)
         return columns_of  # type: ignore[return-value]  # what lacked was made
 
     def prune(self) -> None:
@@ -138,7 +138,7 @@ def _read(path: Path, name: str) -> pl.Series | None:
     return series.alias(name)
 
 
-def _told(path: Path, notes: Notes) -> bool:
+def _restore_counts(path: Path, notes: Notes) -> bool:
     """Add what was left out, and how many events were read, when the columns were made; False where nothing says so."""
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))

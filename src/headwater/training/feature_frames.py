@@ -53,7 +53,7 @@ def feature_frames(
     requests: Requests,
     levels: Mapping[str, Level],
     notes: Notes,
-    means: Resources = DEFAULT_RESOURCES,
+    resources: Resources = DEFAULT_RESOURCES,
     *,
     statuses: bool = False,
 ) -> dict[str, pl.DataFrame]:
@@ -62,7 +62,7 @@ def feature_frames(
     Levels at which a view is equally fresh share its values too. `statuses`: followed by the status of each.
     """
     last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
-    call = _Call(tables(last, last, notes, means), notes, means, statuses=statuses)
+    call = _Call(tables(last, last, notes, resources), notes, resources, statuses=statuses)
     for level, view in itertools.product(levels.values(), service.views_in_history):
         if isinstance(view.source.history, Enriched):
             windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
@@ -76,11 +76,11 @@ def enriched_events(source: Source) -> Requests:
     return tables(NOTHING, NOTHING, Notes()).asking(source)
 
 
-def tables(last: int, known: int, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> Tables:
+def tables(last: int, known: int, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> Tables:
     """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
 
     def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
-        return _frames(service, events, {"": Level()}, _Call(mine, notes, means, known=known))[""]
+        return _frames(service, events, {"": Level()}, _Call(mine, notes, resources, known=known))[""]
 
     return Tables(frames, last, known, notes)
 
@@ -91,7 +91,7 @@ class _Call:
 
     tables: Tables
     notes: Notes
-    means: Resources
+    resources: Resources
     statuses: bool = False
     known: bool = False
 
@@ -194,24 +194,24 @@ class _FeatureRun:
             self._run(query, list(by_request.values()))
 
     def _run(self, query: Query, runs: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
-        means = self.call.means
+        resources = self.call.resources
         views = ", ".join(dict.fromkeys(v for _, to in runs for v, _ in to))
         total, done = len(self.requests.t) * len(runs), 0
 
         def tick(rows: int) -> None:
             nonlocal done
             done += rows
-            if means.tick is not None:
-                means.tick(views, done, total)
+            if resources.tick is not None:
+                resources.tick(views, done, total)
 
         def reading(rows: int, of: int) -> None:
-            if means.tick is not None:
-                means.tick(f"reading {query.source.name}", rows, of)
+            if resources.tick is not None:
+                resources.tick(f"reading {query.source.name}", rows, of)
 
-        memory = None if means.memory is None else in_bytes(means.memory, "memory")
-        run = partial(compute, memory=memory, threads=means.threads, tick=tick, reading=reading)
+        memory = None if resources.memory is None else in_bytes(resources.memory, "memory")
+        run = partial(compute, memory=memory, threads=resources.threads, tick=tick, reading=reading)
         requests = [request for request, _ in runs]
-        kept = None if query.retained or query.known else means.cache  # the cache holds values only, no statuses
+        kept = None if query.retained or query.known else resources.cache  # the cache holds values only, no statuses
         columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
         for (_, to), series in zip(runs, columns, strict=True):
             for view, level in to:

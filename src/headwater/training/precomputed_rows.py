@@ -87,18 +87,18 @@ def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[Fea
     return by_key
 
 
-def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
+def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
     """What a job sees of these requests at the cut that each would be answered from; keys without an event by then have no score."""
-    return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, means)
+    return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, resources)
 
 
-def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> Bool:
+def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> Bool:
     """Which of these requests a job has a score for: bool (rows), as `ahead_rows` says."""
-    return _with_known(model, [], requests, level, notes, means).known
+    return _with_known(model, [], requests, level, notes, resources).known
 
 
 def _with_known(
-    model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, means: Resources
+    model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, resources: Resources
 ) -> PrecomputedRows:
     by_key = keyed_views(model, _scoring(model, level))
     views, fresh, cut = reading(model, level, requests.t)
@@ -112,24 +112,26 @@ def _with_known(
     ]
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
-    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, means)[""]
+    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, resources)[
+        ""
+    ]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in views_of_key) for views_of_key in by_key.values())
     )
     return PrecomputedRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
 
 
-def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
+def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
     """The feature rows behind the predictions for requests, at a level with precomputed scores.
 
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
     then the features that a job does not know are null where there is a score.
     """
-    job_rows = ahead_rows(model, requests, level, notes, means)
+    job_rows = ahead_rows(model, requests, level, notes, resources)
     if not _scoring(model, level).on_request:
         return job_rows
     on_request_level = dataclasses.replace(level, predictions=on_request())
-    now = feature_frames(model.features.in_training, requests, {"": on_request_level}, notes, means)[""]
+    now = feature_frames(model.features.in_training, requests, {"": on_request_level}, notes, resources)[""]
     known = pl.Series(job_rows.known)
     columns = [
         job_rows.frame[name].zip_with(known, now[name])
@@ -140,7 +142,7 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, means:
     return PrecomputedRows(pl.DataFrame(columns), job_rows.known)
 
 
-def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, means: Resources = DEFAULT_RESOURCES) -> PrecomputedLists:
+def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedLists:
     """The lists that a job puts in order, one for each request: candidates found as of the cut, each once, where it first stands.
 
     Raises:
@@ -154,12 +156,12 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, me
             f"model {model.name!r}: lists are precomputed, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
             "the keys of precomputed() alone; name one that is, or rank on request"
         )
-    lists = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, means)[""]
+    lists = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, resources)[""]
     pairs = in_turn(lists)
     row = pairs["row"].to_numpy()
     pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
     members = members_ahead(model, _scoring(model, level))
-    frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, means)[""]
+    frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, resources)[""]
     return PrecomputedLists(row, pairs["item"], frame)
 
 

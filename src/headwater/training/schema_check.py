@@ -147,7 +147,7 @@ class _Check:
                 )
         split, where = aggregation.secondary, aggregation.where
         if split is not None and self.found.look(columns, split.column, context):
-            self.found.attempt(context, check_secondary, _one(columns.schema[split.column]), f"{context}: {split.column!r}")
+            self.found.attempt(context, check_secondary, _single_column(columns.schema[split.column]), f"{context}: {split.column!r}")
         if where is not None and self.found.look(columns, where, context):
             self.found.attempt(context, check_where, aggregation.function, where, columns.schema[where], context)
 
@@ -297,6 +297,6 @@ def _dtype_of(feature: Feature, columns: Columns) -> pl.DataType | None:
     return feature_dtype(feature, known) if len(known) == len(set(read)) else None
 
 
-def _one(dtype: pl.DataType) -> pl.Series:
+def _single_column(dtype: pl.DataType) -> pl.Series:
     """A column with one value where it is of floats, so that it is told from one of nulls."""
     return pl.Series([0.0] if dtype.is_float() else [], dtype=dtype)

@@ -100,16 +100,16 @@ class Problems:
     def selected(self, raw: Dtypes, select: Selection | None, keep: pl.Expr | None, own: Collection[str], context: str) -> Columns:
         """The columns after `select`, and those of `own` that the table has; every item and the filter `keep` are checked."""
         if keep is not None:
-            dtype = self._made(raw, keep, f"{context}: filter")
+            dtype = self._dtype_of(raw, keep, f"{context}: filter")
             if dtype not in (None, pl.Boolean, pl.Null):
                 self.note(context, f"filter gives {dtype}; give a polars expression of booleans, such as pl.col('amount') > 0")
         if select is None:
             return Columns(raw)
-        outputs = {output_name(item): self._made(raw, item, f"{context}: select") for item in select}
+        outputs = {output_name(item): self._dtype_of(raw, item, f"{context}: select") for item in select}
         outputs |= {name: raw[name] for name in own if name not in outputs and name in raw}
         return Columns(outputs, {name: dtype for name, dtype in raw.items() if name not in outputs})
 
-    def _made(self, raw: Dtypes, item: str | pl.Expr, context: str) -> pl.DataType | None:
+    def _dtype_of(self, raw: Dtypes, item: str | pl.Expr, context: str) -> pl.DataType | None:
         """The dtype of an expression over the table; None where it has a problem, which is noted."""
         roots = [self.look(Columns(raw), name, context) for name in sorted(root_columns(item))]
         if not all(roots):

@@ -143,12 +143,12 @@ def training_set(
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take a later time")
     notes = Notes()
-    means, at = Resources(threads, memory, tick, cache), level or Level()
+    resources, at = Resources(threads, memory, tick, cache), level or Level()
     scoring = at.scoring(model)
     if scoring is None:
-        features = feature_frames(model.features.in_training, requests, {"": at}, notes, means)[""]
+        features = feature_frames(model.features.in_training, requests, {"": at}, notes, resources)[""]
     else:
-        rows = rows_of(model, requests, at, notes, means)
+        rows = rows_of(model, requests, at, notes, resources)
         scored_rows = np.flatnonzero(rows.known | scoring.on_request)
         if not len(scored_rows):
             raise DataError(

@@ -89,9 +89,9 @@ class _Walk:
         elif isinstance(schema, str):
             self._plain(schema)
         elif isinstance(schema, Mapping):
-            self._made(schema, str(schema["type"]) if isinstance(schema["type"], str) else "")
+            self._check_size(schema, str(schema["type"]) if isinstance(schema["type"], str) else "")
 
-    def _made(self, schema: Mapping[str, object], kind: str) -> None:
+    def _check_size(self, schema: Mapping[str, object], kind: str) -> None:
         fields = schema.get("fields", ())
         if kind in ("record", "error") and isinstance(fields, list):
             for field in fields:

@@ -50,7 +50,7 @@ def _days(year: int, month: int, day: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _one(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: int) -> tuple[int, bool]:  # noqa: C901, PLR0912 (a shape, place by place)
+def _parse_one(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: int) -> tuple[int, bool]:  # noqa: C901, PLR0912 (a shape, place by place)
     """One text's microseconds, and whether it is of the shape."""
     size = end - begin
     if size < 20 or size > 32:
@@ -92,5 +92,5 @@ def _one(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], begin: int, end: i
 def _parse(letters: np.ndarray[tuple[int], np.dtype[np.uint8]], ends: I64, micros: I64, fits: Bool) -> None:
     begin = 0
     for n in range(len(ends)):
-        micros[n], fits[n] = _one(letters, begin, ends[n])
+        micros[n], fits[n] = _parse_one(letters, begin, ends[n])
         begin = ends[n]

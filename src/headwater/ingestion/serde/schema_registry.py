@@ -52,7 +52,7 @@ class Schemas(Generic[T]):
     """The schemas of a registry by number, each made into what `made` makes of its text and those it refers to, and kept."""
 
     def __init__(self, registry: Registry, kind: str, compile_schema: Callable[[str, Mapping[str, str]], T]) -> None:
-        self._registry, self._kind, self._made = registry, kind, compile_schema
+        self._registry, self._kind, self._compile = registry, kind, compile_schema
         self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
         self._known: dict[int, T | _None] = {}
         self._waited = -_REST
@@ -93,7 +93,7 @@ class Schemas(Generic[T]):
         kind = answer.get("schemaType", "AVRO")
         if kind != self._kind:
             return _None(f"schema {number} of the registry is {kind}, not {self._kind}", math.inf)
-        return self._made(str(answer["schema"]), self._references(answer))
+        return self._compile(str(answer["schema"]), self._references(answer))
 
     def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
         """The text of every schema that this one refers to, directly or not, by name; dependencies come first."""
@@ -114,7 +114,7 @@ def asked(registry: Registry, path: str) -> dict[str, object] | None:
         ConnectError: it does not answer, or refuses.
         DefinitionError: its URL is none.
     """
-    url = f"{_told(registry.url).rstrip('/')}{path}"
+    url = f"{_resolved(registry.url).rstrip('/')}{path}"
     if not url.startswith(("http://", "https://")):
         raise DefinitionError(f"registry= is {registry.url!r}; give a URL that begins with http:// or https://")
     request = urllib.request.Request(url, headers=_headers(registry))  # noqa: S310 (the scheme is checked above)
@@ -133,12 +133,12 @@ def asked(registry: Registry, path: str) -> dict[str, object] | None:
 def _headers(registry: Registry) -> dict[str, str]:
     own = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
     if registry.token is not None:
-        return own | {"Authorization": f"Bearer {_told(registry.token)}"}
+        return own | {"Authorization": f"Bearer {_resolved(registry.token)}"}
     if registry.user is not None:
-        both = f"{_told(registry.user)}:{_told(registry.password or '')}"
+        both = f"{_resolved(registry.user)}:{_resolved(registry.password or '')}"
         return own | {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
     return own
 
 
-def _told(value: str | Env) -> str:
+def _resolved(value: str | Env) -> str:
     return settings.secret(value.name) if isinstance(value, Env) else value

@@ -33,15 +33,15 @@ def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | 
     [1714557600000000, 1714557600000000, None]
     """
     try:
-        quick = _texts(values) if timestamps == "iso" else _numbers(values, _MICROS[timestamps])
+        quick = _parse_strings(values) if timestamps == "iso" else _numbers(values, _MICROS[timestamps])
     except (TypeError, OverflowError, pl.exceptions.PolarsError):  # of several types
         quick = pl.Series([None] * len(values), dtype=pl.Int64)
     quick = quick.set(~quick.is_between(_EARLIEST, _LATEST), None)
     open_ = [n for n in quick.is_null().arg_true() if values[n] is not None]
-    return quick.scatter(open_, [_one(values[n], timestamps, timezone) for n in open_]) if open_ else quick
+    return quick.scatter(open_, [_parse_one(values[n], timestamps, timezone) for n in open_]) if open_ else quick
 
 
-def _texts(values: Sequence[object]) -> pl.Series:
+def _parse_strings(values: Sequence[object]) -> pl.Series:
     """Those of the usual shape."""
     strings = [value for value in values if value is not None]
     micros, fits = parse_iso(strings)  # type: ignore[arg-type] # else a TypeError
@@ -62,7 +62,7 @@ def _numbers(values: Sequence[object], unit: int) -> pl.Series:
     return numbers.set(~numbers.is_between(_EARLIEST // unit, _LATEST // unit), None) * unit
 
 
-def _one(value: object, timestamps: Timestamps, timezone: str | None) -> int | None:
+def _parse_one(value: object, timestamps: Timestamps, timezone: str | None) -> int | None:
     if isinstance(value, date):
         when = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
         return _micros(when, timezone)

@@ -32,7 +32,7 @@ _BYTES: Final = 64_000_000
 class Settled:
     """What became of the n events of a batch: int8 (n), and by position why each of the refused ones was; the commit's sequence."""
 
-    fates: NDArray[np.int8]
+    record_outcomes: NDArray[np.int8]
     reasons: Mapping[int, str]
     sequence: int
 
@@ -106,15 +106,15 @@ class Inbox:
                 taken.append(batch)
         return taken
 
-    def settle(self, first: int, fates: NDArray[np.int8], reasons: Mapping[int, str], sequence: int) -> None:
+    def settle(self, first: int, record_outcomes: NDArray[np.int8], reasons: Mapping[int, str], sequence: int) -> None:
         """A commit holds the events with offsets from `first` on; `reasons` by offset."""
         with self._changed:
-            done = [(start, batch) for start, batch in self._taken if first <= start < first + len(fates)]
-            self._taken = deque(entry for entry in self._taken if not first <= entry[0] < first + len(fates))
+            done = [(start, batch) for start, batch in self._taken if first <= start < first + len(record_outcomes)]
+            self._taken = deque(entry for entry in self._taken if not first <= entry[0] < first + len(record_outcomes))
         for start, batch in done:
             own = range(start, start + len(batch.payloads))
             why = {offset - start: reasons[offset] for offset in own if offset in reasons} if reasons else {}
-            _resolve(batch, Settled(fates[start - first : own.stop - first], why, sequence))
+            _resolve(batch, Settled(record_outcomes[start - first : own.stop - first], why, sequence))
 
     def waiting(self) -> int:
         """How many events wait."""

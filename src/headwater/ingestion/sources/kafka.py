@@ -78,7 +78,7 @@ class KafkaFeed:
         except ck.KafkaException as error:
             raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
         try:
-            self._first_partitions = self._found()
+            self._first_partitions = self._partitions()
             self._ids = TopicIds(spec)
             self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
         except BaseException:
@@ -347,7 +347,7 @@ class KafkaFeed:
 
     # ---- brokers
 
-    def _found(self) -> set[int]:
+    def _partitions(self) -> set[int]:
         """The topic's partitions; waits for a broker, and for a topic that was made just now."""
         spec, since, topic = self._spec, clock.stopwatch(), None
         while clock.stopwatch() - since < PATIENCE and not self._failure:

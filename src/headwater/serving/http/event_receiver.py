@@ -169,7 +169,7 @@ def split(data: bytes) -> list[bytes]:
 
 def event_outcomes(settled: Settled) -> dict[str, object]:
     """The outcomes of a request's events, as the body of the response."""
-    count = np.bincount(settled.fates, minlength=REFUSED + 1).tolist()
+    count = np.bincount(settled.record_outcomes, minlength=REFUSED + 1).tolist()
     refused: Sequence[Mapping[str, object]] = [{"index": n, "reason": why} for n, why in sorted(settled.reasons.items())]
     return {
         "accepted": count[ACCEPTED],
