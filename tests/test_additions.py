@@ -81,17 +81,17 @@ def test_an_aggregation(tree, promised):
 
 
         class _Squares:
-            def ranges(self, use, spans):
+            def partial(self, use, spans):
                 values = spans.layer.filled(use, 0).astype(np.float64)
                 return spans.counted(use), folds.fold(values**2, folds.ADD, 0, spans.ranges)
 
             def merge(self, left, right):
                 return left[0] + right[0], left[1] + right[1]
 
-            def parts(self, use, kinds):
+            def state_fields(self, use, kinds):
                 return Part(op=ADD, counts=use), Part(whole=False, op=ADD)
 
-            def finish(self, state, how):
+            def finalize(self, state, how):
                 return Column(state[1], state[0] > 0)
 
 

@@ -294,11 +294,11 @@ def test_parts_of_one_moment_merge_by_id_then_value(split, max_keys):
         columns = {"c": Column(category[rows]), "x": Column(amount[rows])}
         events = Events(np.array([0, len(rows)]), np.full(len(rows), 5), NOTHING, 0, ident[rows], columns)
         asks = RequestTimes(np.array([0, 1]), np.array([9]), np.array([9]))
-        return by.ranges(Use(("x",)), spans(Layer(events), asks, LIFETIME)), events
+        return by.partial(Use(("x",)), spans(Layer(events), asks, LIFETIME)), events
 
     left, right = np.arange(5)[(split >> np.arange(5)) & 1 == 1], np.arange(5)[(split >> np.arange(5)) & 1 == 0]
     how = FinalizeContext("sum", {}, np.array([9]), state(np.arange(5))[1], Use(("x",)), LIFETIME)
-    found = by.finish(by.merge(state(left)[0], state(right)[0]), how)
+    found = by.finalize(by.merge(state(left)[0], state(right)[0]), how)
     assert found.items.tolist() == [20, 30, 10][-max_keys:]
     assert found.values.values.tolist() == [2, 17, 12][-max_keys:]
 

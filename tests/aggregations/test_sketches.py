@@ -27,11 +27,11 @@ def state(family, values, hashes=None):
     """The state of one key's values."""
     n = len(values)
     events = Events(np.array([0, n]), np.arange(n), NOTHING, 0, NOTHING, {"x": Column(np.asarray(values), None, hashes)})
-    return family.ranges(USE, spans(Layer(events), RequestTimes(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME))
+    return family.partial(USE, spans(Layer(events), RequestTimes(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME))
 
 
 def finished(family, made, **params):
-    return family.finish(made, FinalizeContext("", params, np.array([0]), None, USE, LIFETIME)).values[0]
+    return family.finalize(made, FinalizeContext("", params, np.array([0]), None, USE, LIFETIME)).values[0]
 
 
 def distinct(values):

@@ -25,7 +25,7 @@ _MILLION = 1_000_000
 
 
 class _Percentiles:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
         buckets = _buckets(spans.layer.events.columns[use.columns[0]].values[index])
         return ragged.counted(rows, buckets, np.ones(len(rows), np.int64), len(spans.lo))
@@ -35,10 +35,10 @@ class _Percentiles:
         buckets, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, buckets, counts, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:
         sizes, buckets, counts = state
         ends = np.cumsum(sizes)
         total = np.concatenate([[0], np.cumsum(counts)])
@@ -51,10 +51,10 @@ class _Percentiles:
         )
         return Column(_middles(rank_buckets), nonempty)
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
-        codes, buckets = sight.whole.derive(("buckets", use), lambda: _coded(sight.whole, use))
-        out = np.full(len(sight.lo), -1, np.int64)
-        _slide(codes[sight.order], len(buckets), _millionths(how), sight.lo, sight.hi, out)
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+        codes, buckets = visible.whole.derive(("buckets", use), lambda: _coded(visible.whole, use))
+        out = np.full(len(visible.lo), -1, np.int64)
+        _slide(codes[visible.order], len(buckets), _millionths(how), visible.lo, visible.hi, out)
         nonempty = out >= 0
         return Column(_middles(np.where(nonempty, buckets[out], 0) if len(buckets) else np.zeros(len(out), np.int64)), nonempty)
 
@@ -100,15 +100,15 @@ def _count(tree, c, by):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-def]
-    """Counts by code in a binary indexed tree (Fenwick, 1994); the code of the wanted rank of each ask."""
-    asks, depth = lo.shape
+    """Counts by code in a binary indexed tree (Fenwick, 1994); the code of the wanted rank of each request."""
+    requests, depth = lo.shape
     tree = np.zeros(kinds + 1, np.int64)
     first, last = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
     half = 1
     while half * 2 <= kinds:
         half *= 2
     n = 0
-    for j in range(asks):
+    for j in range(requests):
         moved = j == 0
         for d in range(depth):
             for section in range(4):

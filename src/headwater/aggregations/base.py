@@ -1,7 +1,7 @@
-"""What every aggregation is: partial results over ranges, their merge, and the value they come to.
+"""The interface of aggregations: partial results over ranges, their merge, and the final value.
 
-States are arrays of one length, one entry an ask (or a tile), or ragged: the sizes (l), then arrays of the entries of all rows one
-after the other (`ragged`). A family whose states are ragged, or whose windows have no fold, also has `sweep`.
+States are arrays of one length, one entry a request (or a tile), or ragged: the sizes (l), then arrays of the entries of all rows one
+after the other (`ragged`). A function whose states are ragged, or whose windows have no fold, also has `sweep`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headwater.kernel.arrays import I64, Column, Events, ListColumn
 from headwater.kernel.layer import Spans, Use
 
 State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]
-"""Partial results; the states of l asks (or tiles)."""
+"""Partial results; the states of l requests (or tiles)."""
 
 Answers = Column | ListColumn
 
@@ -58,7 +58,7 @@ class GroupBy:
 
 @dataclass(frozen=True)
 class FinalizeContext:
-    """What a value is made with: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
+    """The inputs of a final value: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
 
     function: str
     params: Mapping[str, Parameter]
@@ -71,36 +71,36 @@ class FinalizeContext:
 
 
 class AggregateFunction(Protocol):
-    """Functions that share a partial result.
+    """Aggregation functions that share a partial result.
 
-    Laws, which the conformance suite holds every family to: `merge` is associative, and merging the states of any split of the
+    Laws, which the conformance suite checks: `merge` is associative, and merging the states of any split of the
     events (into tiles, batches or layers) comes to the state of all.
     """
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         """The state of each range, the neutral one where it is empty."""
         ...
 
     def merge(self, left: State, right: State) -> State:
-        """The states of both parts together, entry by entry."""
+        """The merged states of both sides, entry by entry."""
         ...
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
-        """What each array of a state holds, so that states can be stored."""
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+        """The fields of a state, one for each of its arrays, so that states can be stored."""
         ...
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:
         """The values (l)."""
         ...
 
 
 @runtime_checkable
 class SweepingFunction(AggregateFunction, Protocol):
-    """A family that answers all layers of some events in one walk: a window that slides, events coming in and going out.
+    """A function that answers all layers of some events in one pass: a sliding window, with events that enter and leave.
 
-    Law: `sweep` gives, bit by bit, what `finish` makes of the layers' merged `ranges`.
+    Law: `sweep` equals, bit by bit, `finalize` of the layers' merged `partial` states.
     """
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
-        """The values (l) of asks that see `sight`."""
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+        """The values (l) of requests that see `visible`."""
         ...

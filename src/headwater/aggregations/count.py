@@ -9,16 +9,16 @@ from headwater.kernel.merge_program import ADD
 
 
 class _Counts:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         return (spans.counted(use),)
 
     def merge(self, left: State, right: State) -> State:
         return (left[0] + right[0],)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return (StateField(op=ADD, counts=use),)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[0])
 
 

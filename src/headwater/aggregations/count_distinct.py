@@ -33,7 +33,7 @@ _ALPHA = 0.5 / math.log(2)
 
 
 class _Distinct:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
         column = spans.layer.events.columns[use.columns[0]]
         count = len(spans.lo)
@@ -44,10 +44,10 @@ class _Distinct:
         hashed = np.concatenate([np.repeat(side[1] == 1, cast("I64", side[0])) for side in (left, right)])
         return _state(rows, cast("I64", entries), hashed, cast("I64", left[1] * right[1]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(), StateField(entry=True)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         sizes, exact, entries = cast("tuple[I64, I64, I64]", state)
         out, ends = sizes.copy(), np.cumsum(sizes)
         for row in np.flatnonzero(exact == 0):
@@ -56,11 +56,11 @@ class _Distinct:
             out[row] = _estimate(registers)
         return Column(out)
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
-        codes, values = sight.coded(use)
-        hashes = _hashes(values, sight.whole.events.columns[use.columns[0]].hashes)
-        out = np.zeros(len(sight.lo), np.int64)
-        _slide(codes, hashes, _packed(hashes), sight.lo, sight.hi, out)
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+        codes, values = visible.coded(use)
+        hashes = _hashes(values, visible.whole.events.columns[use.columns[0]].hashes)
+        out = np.zeros(len(visible.lo), np.int64)
+        _slide(codes, hashes, _packed(hashes), visible.lo, visible.hi, out)
         return Column(out)
 
 
@@ -125,7 +125,7 @@ def _estimate(registers):  # type: ignore[no-untyped-def]
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     """How often each code occurs in the window, and how many codes have each rank in each register: the greatest is the register."""
-    asks, depth = lo.shape
+    requests, depth = lo.shape
     estimated = len(hashes) > EXACT
     count = np.zeros(len(hashes), np.int32)
     ranks = np.zeros((4096 if estimated else 0, 54), np.int32)
@@ -134,7 +134,7 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     registers[0] = 4096
     first, last = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
     n = 0
-    for j in range(asks):
+    for j in range(requests):
         moved = j == 0
         for d in range(depth):
             for section in range(4):

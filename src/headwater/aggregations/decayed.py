@@ -22,7 +22,7 @@ from headwater.kernel.layer import Spans, Use
 class _Decays:
     half_life: int
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         values, n = spans.layer.floats(use), spans.counted(use)
         last, total, weight = np.zeros(len(n), np.int64), np.zeros(len(n)), np.zeros(len(n))
         _fold(values, spans.layer.events.t, float(self.half_life), *spans.ranges, last, total, weight)
@@ -35,10 +35,10 @@ class _Decays:
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
             return n + k, last, total * a + more * b, weight * a + heavier * b
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(), StateField(whole=False), StateField(whole=False)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         n, last, total, weight = state
         if how.function == "decayed_mean":
             return Column(total / np.where(n > 0, weight, 1.0), n > 0)

@@ -22,7 +22,7 @@ class _FirstLast:
     def __init__(self, *, newest: bool, whole_row: bool = False) -> None:
         self.newest, self.whole_row = newest, whole_row
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         counts = Use((), use.where) if self.whole_row else use
         rank = self._rank(layer, use)
@@ -51,7 +51,7 @@ class _FirstLast:
             equal &= a == b
         return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         names = use.columns if self.whole_row else use.columns[:1]
         op = MORE if self.newest else LESS
         values = [StateField(kinds[name], column=name, op=op) for name in names]
@@ -59,7 +59,7 @@ class _FirstLast:
             values = [field for value in values for field in (StateField(op=op), value)]
         return StateField(op=op), StateField(ident=True, op=op), *(values or [StateField(op=op)]), StateField(op=SOME)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         nonempty = state[-1] > 0
         if how.function == "since_last":
             return Column(np.where(nonempty, how.T - state[0], 0) / SECOND, nonempty)

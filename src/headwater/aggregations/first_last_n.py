@@ -20,7 +20,7 @@ class _FirstLastN:
     k: int
     distinct: bool
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
         events = spans.layer.events
         ident = events.ident[index] if len(events.ident) else np.zeros(len(index), np.int64)
@@ -31,28 +31,28 @@ class _FirstLastN:
         t, ident, values = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return self._kept(rows, t, ident, values, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
         return StateField(), StateField(entry=True), StateField(entry=True, ident=True), StateField(kinds[name], entry=True, column=name)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
-        events = sight.whole.events
-        rank = in_time(sight.whole, use.columns[0])
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+        events = visible.whole.events
+        rank = in_time(visible.whole, use.columns[0])
         if self.distinct:
-            codes, values = sight.coded(use)
-            ranks = (rank if self.newest else len(rank) - 1 - rank)[sight.order]
-            lists = sliding.best(sight, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest)
+            codes, values = visible.coded(use)
+            ranks = (rank if self.newest else len(rank) - 1 - rank)[visible.order]
+            lists = sliding.best(visible, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest)
             return ListColumn(lists.of, lists.starts, values[lists.items])
         values = np.empty_like(events.columns[use.columns[0]].values)
         values[rank] = plain(events.columns[use.columns[0]].values)
         if self.newest:  # the smallest code is the first listed
             rank, values = len(rank) - 1 - rank, values[::-1]
-        valid = sight.whole.valid(use)
-        codes = (np.where(valid, rank, -1) if len(valid) else rank).astype(np.int32)[sight.order]
-        lists = sliding.best(sight, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
+        valid = visible.whole.valid(use)
+        codes = (np.where(valid, rank, -1) if len(valid) else rank).astype(np.int32)[visible.order]
+        lists = sliding.best(visible, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
         return ListColumn(lists.of, lists.starts, values[lists.items])
 
     def _kept(self, rows: I64, t: ragged.Entries, ident: ragged.Entries, values: ragged.Entries, count: int) -> State:

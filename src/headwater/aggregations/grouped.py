@@ -33,7 +33,7 @@ class GroupedFunction:
     inner: AggregateFunction
     by: GroupBy
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         events = spans.layer.events
         rows, index = ragged.gather(self.by.use, spans)
         category = plain(events.columns[self.by.use.columns[0]].values[index])
@@ -42,10 +42,10 @@ class GroupedFunction:
         first = np.flatnonzero(ragged.fresh(rows, category))
         starts = np.append(first, len(rows))
         layer = Layer(_grouped(events, index, starts, self.by.use))
-        of_each = Spans(layer, spans.asks, spans.window, starts[:-1], starts[1:])
+        of_each = Spans(layer, spans.requests, spans.window, starts[:-1], starts[1:])
         latest = starts[1:] - 1
         ident = layer.events.ident[latest] if len(events.ident) else np.zeros(len(first), np.int64)
-        state = self.inner.ranges(Use(use.columns), of_each)
+        state = self.inner.partial(Use(use.columns), of_each)
         return ragged.sizes_of(rows[first], len(spans.lo)), category[first], layer.events.t[latest], ident, *state
 
     def merge(self, left: State, right: State) -> State:
@@ -64,13 +64,13 @@ class GroupedFunction:
             target[at] = new
         return ragged.sizes_of(rows[first_rows], len(left[0])), *out
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = self.by.use.columns[0]
-        inner = self.inner.parts(Use(use.columns), kinds)
+        inner = self.inner.state_fields(Use(use.columns), kinds)
         own = StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True), StateField(entry=True, ident=True)
         return *own, *(replace(field, entry=True, counts=None) for field in inner)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:
         sizes, category, t, ident, *inner = state
         rows = ragged.rows_of(cast("I64", sizes))
         order = np.lexsort((category, ident, t, rows))
@@ -80,10 +80,10 @@ class GroupedFunction:
         starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
         return ListColumn(np.arange(len(sizes)), starts, category[order], values=values)
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
-        groups = _groups(sight, self.by.use)
-        pairs = sight.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(sight, groups, self.by.max_keys, how.T))
-        T = how.T[pairs.ask]
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+        groups = _groups(visible, self.by.use)
+        pairs = visible.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(visible, groups, self.by.max_keys, how.T))
+        T = how.T[pairs.request]
         first, *others = zip(groups.layers, pairs.ranges, strict=True)
         state = self._of_layer(use, *first, T, how)
         nonempty = first[1].hi > first[1].lo
@@ -96,11 +96,11 @@ class GroupedFunction:
         return ListColumn(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
 
     def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: FinalizeContext) -> State:
-        asks = RequestTimes(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
-        return self.inner.ranges(Use(use.columns), Spans(layer, asks, how.window, ranges.lo, ranges.hi))
+        requests = RequestTimes(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
+        return self.inner.partial(Use(use.columns), Spans(layer, requests, how.window, ranges.lo, ranges.hi))
 
     def _values(self, state: State, how: FinalizeContext, T: I64) -> Column:
-        return cast("Column", self.inner.finish(state, replace(how, T=T, use=Use(how.use.columns))))
+        return cast("Column", self.inner.finalize(state, replace(how, T=T, use=Use(how.use.columns))))
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ class _CategoryGroups:
     """The events that count, in g groups: one for each category of each key, by key and category.
 
     use: the events that count, its columns without those that are never null. categories: (g). layers: the events of each layer in
-    groups. at: for each layer, where these were in the order of the sight, int64; rising within a group.
-    group, rank, near: of each event in the order of the sight, int32 and int64 (n): its group or -1, its rank by time, and the event
+    groups. at: for each layer, where these were in the order of the visible ranges, int64; rising within a group.
+    group, rank, near: of each event in that order, int32 and int64 (n): its group or -1, its rank by time, and the event
     before it of the same group, or -1.
     """
 
@@ -124,14 +124,14 @@ class _CategoryGroups:
 
 @dataclass(frozen=True)
 class _RequestPairs:
-    """The maps of a sight as p pairs of an ask and a group; neighbours that see the same at the same T share a map.
+    """The maps of requests as p pairs of a request and a group; neighbours that see the same at the same T share a map.
 
-    of, starts: as of `ListColumn`. ask, group: int64 (p). ranges: of each layer.
+    of, starts: as of `ListColumn`. request, group: int64 (p). ranges: of each layer.
     """
 
     of: I64
     starts: I64
-    ask: I64
+    request: I64
     group: I64
     ranges: Sequence[_Ranges]
 
@@ -154,14 +154,14 @@ def _grouped(events: Events, index: I64, starts: I64, by: Use) -> Events:
     return Events(starts, events.t[index], NOTHING, events.delay, ident, columns, row, events.ended_after)
 
 
-def _groups(sight: VisibleRanges, by: Use) -> _CategoryGroups:
-    columns = sight.whole.events.columns
+def _groups(visible: VisibleRanges, by: Use) -> _CategoryGroups:
+    columns = visible.whole.events.columns
     use = Use((by.columns[0], *(name for name in by.columns[1:] if columns[name].valid is not None)), by.where)
-    return sight.whole.derive(("groups", use), lambda: _made(sight, use))
+    return visible.whole.derive(("groups", use), lambda: _made(visible, use))
 
 
-def _made(sight: VisibleRanges, use: Use) -> _CategoryGroups:
-    whole = sight.whole
+def _made(visible: VisibleRanges, use: Use) -> _CategoryGroups:
+    whole = visible.whole
     events = whole.events
     codes, values = coded(whole, use)
     counted = np.flatnonzero(codes >= 0)
@@ -171,42 +171,42 @@ def _made(sight: VisibleRanges, use: Use) -> _CategoryGroups:
     fresh = ragged.fresh(key[order], codes[rows].astype(np.int64))
     group, ends = np.cumsum(fresh) - 1, np.arange(int(fresh.sum()) + 1)
     position = np.empty(len(codes), np.int64)
-    position[sight.order] = np.arange(len(codes))
+    position[visible.order] = np.arange(len(codes))
     at, near, group_of = position[rows], np.full(len(codes), -1, np.int64), np.full(len(codes), -1, np.int32)
     near[at[1:][~fresh[1:]]] = at[:-1][~fresh[1:]]
     group_of[at] = group
     layers, places = [], []
-    for begin, end in zip(sight.begins[:-1], sight.begins[1:], strict=True):
+    for begin, end in zip(visible.begins[:-1], visible.begins[1:], strict=True):
         mine = np.flatnonzero((at >= begin) & (at < end))
         layers.append(Layer(_grouped(events, rows[mine], np.searchsorted(group[mine], ends), use)))
         places.append(at[mine])
-    rank = in_time(whole, use.columns[0])[sight.order]
+    rank = in_time(whole, use.columns[0])[visible.order]
     return _CategoryGroups(use, values[codes[rows[fresh]]], layers, places, group_of, rank, near)
 
 
-def _pairs(sight: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I64) -> _RequestPairs:
-    lists = sliding.best(sight, groups.group, len(groups.categories), sliding.NEWEST, max_keys, groups.rank, groups.near, flip=True)
+def _pairs(visible: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I64) -> _RequestPairs:
+    lists = sliding.best(visible, groups.group, len(groups.categories), sliding.NEWEST, max_keys, groups.rank, groups.near, flip=True)
     fresh = ragged.fresh(lists.of, T)
-    asks = np.flatnonzero(fresh)
-    chosen = lists.of[asks]
+    requests = np.flatnonzero(fresh)
+    chosen = lists.of[requests]
     sizes = np.diff(lists.starts)[chosen]
-    ask = np.repeat(asks, sizes)
+    request = np.repeat(requests, sizes)
     group = cast("I64", lists.items[ragged.places(sizes) + np.repeat(lists.starts[chosen], sizes)])
     ranges = []
     for depth, (layer, at) in enumerate(zip(groups.layers, groups.at, strict=True)):
-        lo, hi = np.empty(len(ask), np.int64), np.empty(len(ask), np.int64)
-        _ranges(layer.events.starts, at, ask, group, sight.lo[:, depth], sight.hi[:, depth], lo, hi)
-        seen = np.flatnonzero(hi > lo) if depth else np.arange(len(ask))
+        lo, hi = np.empty(len(request), np.int64), np.empty(len(request), np.int64)
+        _ranges(layer.events.starts, at, request, group, visible.lo[:, depth], visible.hi[:, depth], lo, hi)
+        seen = np.flatnonzero(hi > lo) if depth else np.arange(len(request))
         ranges.append(_Ranges(seen, lo[seen], hi[seen]) if depth else _Ranges(seen, lo, hi))
-    return _RequestPairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), ask, group, ranges)
+    return _RequestPairs(np.cumsum(fresh) - 1, np.concatenate([[0], np.cumsum(sizes)]), request, group, ranges)
 
 
 @nb.njit(nogil=True, cache=True)
-def _ranges(starts, at, ask, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
-    """The events of each pair's group whose place is in lo:hi of its ask, by steps from where the group's were last found."""
+def _ranges(starts, at, request, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
+    """The events of each pair's group whose place is in lo:hi of its request, by steps from where the group's were last found."""
     first, last = starts.copy(), starts.copy()
-    for p in range(len(ask)):
-        g, j = group[p], ask[p]
+    for p in range(len(request)):
+        g, j = group[p], request[p]
         begin, end = starts[g], starts[g + 1]
         if begin == end or lo[j] >= hi[j]:
             out_lo[p] = out_hi[p] = begin

@@ -17,7 +17,7 @@ class _Extremes:
     def __init__(self, op: int) -> None:
         self.op = op
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         worst = _WORST[self.op][spans.layer.events.columns[use.columns[0]].values.dtype == np.int64]
         values = spans.layer.filled(use, worst)
         return spans.counted(use), folds.fold(values, self.op, worst, spans.ranges)
@@ -26,11 +26,11 @@ class _Extremes:
         join = np.minimum if self.op == folds.LEAST else np.maximum
         return left[0] + right[0], join(left[1], right[1])
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
         return StateField(op=ADD, counts=use), StateField(kinds[name], column=name, op=self.op)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[1], state[0] > 0)
 
 

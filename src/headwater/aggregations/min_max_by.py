@@ -21,7 +21,7 @@ class _MinMaxBy:
     def __init__(self, *, greatest: bool) -> None:
         self.greatest = greatest
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
         best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.ranges))
@@ -41,7 +41,7 @@ class _MinMaxBy:
             equal &= a == b
         return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         column, by = use.columns
         first = StateField(kinds[by], column=by, op=MORE if self.greatest else LESS)
         return (
@@ -52,7 +52,7 @@ class _MinMaxBy:
             StateField(kinds[column], column=column, op=MORE),
         )
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[4], state[0] > 0)
 
     def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:

@@ -19,7 +19,7 @@ from headwater.kernel.layer import Spans, Use
 
 
 class _Frequent:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
         values = plain(spans.layer.events.columns[use.columns[0]].values[index])
         return ragged.counted(rows, values, np.ones(len(rows), np.int64), len(spans.lo))
@@ -29,20 +29,20 @@ class _Frequent:
         values, counts = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
         return ragged.counted(rows, values, counts, len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
         return StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:
         sizes, values, counts = state
         rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
         order = np.lexsort((values, -counts, rows))
         kept = ragged.places(sizes) < _wanted(how)  # type: ignore[arg-type]
         return _answers(ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), how)
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:
-        codes, values = sight.coded(use)
-        lists = sliding.best(sight, codes, len(values), sliding.COUNT, _wanted(how))
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+        codes, values = visible.coded(use)
+        lists = sliding.best(visible, codes, len(values), sliding.COUNT, _wanted(how))
         return _answers(ListColumn(lists.of, lists.starts, values[lists.items]), how)
 
 
@@ -50,7 +50,7 @@ class _Frequent:
 class _Smallest:
     max_size: int
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
         return self._kept(rows, plain(spans.layer.events.columns[use.columns[0]].values[index]), len(spans.lo))
 
@@ -58,16 +58,16 @@ class _Smallest:
         rows = ragged.rows_of_both(left, right)
         return self._kept(rows, np.concatenate([left[1], right[1]]), len(left[0]))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
         return StateField(), StateField(kinds[name], entry=True, column=name)
 
-    def finish(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
 
-    def sweep(self, use: Use, sight: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the family's signature)
-        codes, values = sight.coded(use)
-        lists = sliding.best(sight, codes, len(values), sliding.PRESENCE, self.max_size)
+    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+        codes, values = visible.coded(use)
+        lists = sliding.best(visible, codes, len(values), sliding.PRESENCE, self.max_size)
         return ListColumn(lists.of, lists.starts, values[lists.items])
 
     def _kept(self, rows: I64, values: ragged.Entries, count: int) -> State:

@@ -18,23 +18,23 @@ _OPEN = np.iinfo(np.int64).max
 
 
 class _OpenIntervals:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         until = events.columns[use.columns[0]]
         ends = until.values if until.valid is None else np.where(until.valid, until.values, _OPEN)
         started = layer.valid(Use((), use.where))
         count, age = np.zeros(len(spans.lo), np.int64), np.zeros(len(spans.lo), np.int64)
         late = (events.delay, events.ended_after)
-        _open(events.t, ends, events.known, *late, started, spans.asks.T, spans.asks.K, spans.lo, spans.hi, count, age)
+        _open(events.t, ends, events.known, *late, started, spans.requests.T, spans.requests.K, spans.lo, spans.hi, count, age)
         return count, age
 
     def merge(self, left: State, right: State) -> State:
         return left[0] + right[0], left[1] + right[1]
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField()
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         count, age = state
         if how.function == "open_count":
             return Column(count)
@@ -44,7 +44,7 @@ class _OpenIntervals:
 class _StoredIntervals:
     """The stored state. Every stored event is known."""
 
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(Use((), use.where), spans)
         events = spans.layer.events
         until = events.columns[use.columns[0]]
@@ -57,17 +57,17 @@ class _StoredIntervals:
         t, ends = (np.concatenate([a, b])[order] for a, b in zip(left[1:], right[1:], strict=True))
         return left[0] + right[0], t, ends
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
         T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
         still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
         np.add.at(age, rows, (T - t)[still])
-        return OPEN_INTERVALS.finish((count, age), how)
+        return OPEN_INTERVALS.finalize((count, age), how)
 
 
 @nb.njit(nogil=True, cache=True)

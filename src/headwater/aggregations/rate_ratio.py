@@ -28,38 +28,38 @@ class _Added:
 
 
 class _Rates(_Added):
-    def ranges(self, use: Use, spans: Spans) -> State:
-        return (SUMS if use.columns else COUNTS).ranges(use, spans)
+    def partial(self, use: Use, spans: Spans) -> State:
+        return (SUMS if use.columns else COUNTS).partial(use, spans)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
-        return (SUMS if use.columns else COUNTS).parts(use, kinds)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+        return (SUMS if use.columns else COUNTS).state_fields(use, kinds)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         assert how.window.length is not None, "refused at definition"
         return Column((_total(state) if how.use.columns else state[0]) / (how.window.length / SECOND))
 
 
 class _Fractions(_Added):
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
         return spans.counted(Use((), use.where)), true
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(op=ADD, counts=Use((), use.where)), StateField(op=ADD)
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the family's signature)
+    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
 
 
 class _Ratios(_Added):
-    def ranges(self, use: Use, spans: Spans) -> State:
-        above, below = (SUMS.ranges(Use((name,), use.where), spans) for name in use.columns)
+    def partial(self, use: Use, spans: Spans) -> State:
+        above, below = (SUMS.partial(Use((name,), use.where), spans) for name in use.columns)
         return *above, *below
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
-        return tuple(field for name in use.columns for field in SUMS.parts(Use((name,), use.where), kinds))
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+        return tuple(field for name in use.columns for field in SUMS.state_fields(Use((name,), use.where), kinds))
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2
         above, below = _total(state[:split]), _total(state[split:])
         with np.errstate(over="ignore", invalid="ignore"):

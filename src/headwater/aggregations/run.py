@@ -1,4 +1,4 @@
-"""The kernel: events and asks in, one column for each feature out."""
+"""The kernel: events and requests in, one column for each feature out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headwater.kernel.result_buffer import WIDTH, ResultBuffer
 from headwater.kernel.sorting import each
 
 _CHUNK = 1 << 18  # events and requests of one chunk of a thread: its arrays fit into the processor's cache
-_FEATURES = 24  # with more features than these, a thread takes fewer events and asks, so that its memory stays the same
+_FEATURES = 24  # with more features than these, a thread takes fewer events and requests, so that its memory stays the same
 
 
 @dataclass(frozen=True)
@@ -41,47 +41,47 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class _Task:
-    """Some keys with all their asks, or one key with some of its asks; `at` says where each set of asks begins and ends.
+    """Some keys with all their requests, or one key with some of its requests; `at` says where each set of requests begins and ends.
 
-    features: which of those that are wanted; `ticks`: whether its asks are done with it.
+    features: which of those that are wanted; `ticks`: whether its requests are done with it.
     """
 
     events: Events
-    asks: tuple[RequestTimes, ...]
+    requests: tuple[RequestTimes, ...]
     at: tuple[tuple[int, int], ...]
     features: Sequence[int]
     ticks: bool = True
 
     @property
     def load(self) -> int:
-        """How many events and asks."""
-        return len(self.events.t) + sum(len(a.T) for a in self.asks)
+        """How many events and requests."""
+        return len(self.events.t) + sum(len(a.T) for a in self.requests)
 
 
 def aggregate(
     events: Events,
-    asks: Sequence[RequestTimes],
+    requests: Sequence[RequestTimes],
     wanted: Sequence[FeatureSpec],
     rows: Sequence[I64],
     threads: int,
     tick: Callable[[int], None] | None = None,
 ) -> list[list[Answers]]:
-    """The value of each feature wanted, for each set of asks.
+    """The value of each feature wanted, for each set of requests.
 
     Args:
         events: sorted events of m keys.
-        asks: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
+        requests: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
         wanted: the features.
-        rows: for each set of asks, which of its asks each row of the result is of: int64 (r).
+        rows: for each set of requests, which of its requests each row of the result is of: int64 (r).
         threads: how many threads work; the values do not depend on it.
-        tick: called with the number of asks done, from any thread.
+        tick: called with the number of requests done, from any thread.
 
     Returns:
-        For each set of asks, one column (r), or lists, for each feature.
+        For each set of requests, one column (r), or lists, for each feature.
     """
     everything = range(len(wanted))
-    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in asks), ((0, 0),) * len(asks), everything), wanted)
-    out = [_AnswerBuffer(kinds, len(a.T)) for a in asks]
+    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in requests), ((0, 0),) * len(requests), everything), wanted)
+    out = [_AnswerBuffer(kinds, len(a.T)) for a in requests]
 
     def work(task: _Task) -> None:
         task_answers = _run(task, [wanted[i] for i in task.features])
@@ -94,7 +94,7 @@ def aggregate(
             tick(start)
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _shared(_tasks(events, asks, everything), wanted, threads)):
+        for _ in pool.map(work, _shared(_tasks(events, requests, everything), wanted, threads)):
             pass
     return [buffer.whole(index, threads) for buffer, index in zip(out, rows, strict=True)]
 
@@ -120,7 +120,7 @@ class _AnswerBuffer:
                 self._lists[i][first] = answers
 
     def whole(self, rows: I64, threads: int) -> list[Answers]:
-        """All answers, those of the asks `rows`."""
+        """All answers, those of the requests `rows`."""
         out = list(self._kinds)
         sheets = each(lambda block: block[1].taken(rows), self._sheets, threads)
         for (block, _), columns in zip(self._sheets, sheets, strict=True):
@@ -146,34 +146,34 @@ def _shared(tasks: Sequence[_Task], wanted: Sequence[FeatureSpec], threads: int)
     return sorted(shared_tasks, key=lambda task: -task.load)
 
 
-def _tasks(events: Events, asks: Sequence[RequestTimes], features: Sequence[int]) -> list[_Task]:
-    """Cut by keys into pieces of about one chunk; the asks of a key that has many are cut too."""
+def _tasks(events: Events, requests: Sequence[RequestTimes], features: Sequence[int]) -> list[_Task]:
+    """Cut by keys into pieces of about one chunk; the requests of a key that has many are cut too."""
     chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
-    request_starts = sum((a.starts for a in asks), np.zeros(len(events.starts), np.int64))
+    request_starts = sum((a.starts for a in requests), np.zeros(len(events.starts), np.int64))
     load = events.starts + request_starts
     tasks, first, keys = [], 0, len(load) - 1
     while first < keys:
         last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
         if request_starts[last] > request_starts[first]:
-            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in asks], features, 4 * chunk)
+            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in requests], features, 4 * chunk)
         first = last
     return tasks
 
 
-def _cut(events: Events, asks: list[tuple[RequestTimes, int]], features: Sequence[int], most: int) -> list[_Task]:
-    pieces = max(1, *(-(-len(a.T) // most) for a, _ in asks))
+def _cut(events: Events, requests: list[tuple[RequestTimes, int]], features: Sequence[int], most: int) -> list[_Task]:
+    pieces = max(1, *(-(-len(a.T) // most) for a, _ in requests))
     tasks = []
     for piece in range(pieces):
-        ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in asks]
-        parts = tuple(a.part(*e) if pieces > 1 else a for (a, _), e in zip(asks, ends, strict=True))
-        at = tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(asks, ends, strict=True))
+        ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in requests]
+        parts = tuple(a.part(*e) if pieces > 1 else a for (a, _), e in zip(requests, ends, strict=True))
+        at = tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(requests, ends, strict=True))
         tasks.append(_Task(events, parts, at, features))
     return tasks
 
 
 def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
-    """The columns of one task, its sets of asks one after the other."""
-    T = np.concatenate([a.T for a in task.asks])
+    """The columns of one task, its sets of requests one after the other."""
+    T = np.concatenate([a.T for a in task.requests])
     states: dict[tuple[Window, AggregateFunction, Use], State] = {}
     families = [family(w.function, dict(w.params), w.by) for w in wanted]
     keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
@@ -183,7 +183,7 @@ def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
         layer = Layer(events)
         if len(folded) < len(keys):
             parts.append(layer)
-        got = _seen(layer, task.asks, everywhere=depth == 0) if folded else None
+        got = _seen(layer, task.requests, everywhere=depth == 0) if folded else None
         if got is None:
             continue
         for window in dict.fromkeys(w for w, _, _ in folded):
@@ -193,22 +193,23 @@ def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
             for key in folded:
                 of, made_by, use = key
                 if of == window:
-                    states[key] = _merged(states.get(key), made_by.ranges(use, hit_spans), index, made_by)
+                    states[key] = _merged(states.get(key), made_by.partial(use, hit_spans), index, made_by)
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
     hows = [FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
     swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, SweepingFunction)}
     for window, breadth in dict.fromkeys(_sliding(wanted[i]) for i in swept):
-        for a, b, sight in visible_ranges(whole, parts, task.asks, window, breadth):
+        for a, b, visible in visible_ranges(whole, parts, task.requests, window, breadth):
             for i, answers in swept.items():
                 if _sliding(wanted[i]) == (window, breadth):
-                    answers.append(cast("SweepingFunction", families[i]).sweep(wanted[i].use, sight, replace(hows[i], T=T[a:b])))
+                    answers.append(cast("SweepingFunction", families[i]).sweep(wanted[i].use, visible, replace(hows[i], T=T[a:b])))
     return [
-        _joined(swept[i]) if i in swept else families[i].finish(states[w.window, families[i], w.use], hows[i]) for i, w in enumerate(wanted)
+        _joined(swept[i]) if i in swept else families[i].finalize(states[w.window, families[i], w.use], hows[i])
+        for i, w in enumerate(wanted)
     ]
 
 
 def _sliding(w: FeatureSpec) -> tuple[Window, int]:
-    """What features that are swept together share: a window, and the breadth of an ask (a pair of ask and category has a state too)."""
+    """What features swept together share: a window, and the breadth of a request (each pair of request and category has a state too)."""
     return w.window, 1 if w.by is None else 4 * w.by.max_keys
 
 
@@ -220,26 +221,28 @@ def _joined(slices: list[Answers]) -> Answers:
     return ListColumn.join(lists) if lists else Column.join(columns)
 
 
-def _seen(layer: Layer, asks: Sequence[RequestTimes], *, everywhere: bool) -> tuple[KnownRanges, I64] | None:
-    """What all sets of asks see of one layer, and which asks these are (empty: all); None where no key has events in it."""
+def _seen(layer: Layer, requests: Sequence[RequestTimes], *, everywhere: bool) -> tuple[KnownRanges, I64] | None:
+    """The ranges of one layer known to all sets of requests, and the indexes of these requests (empty: all); None without any events."""
     if everywhere:
-        return seen(layer, asks), NOTHING
+        return seen(layer, requests), NOTHING
     parts, where, begin = [], [], 0
-    for ask_set in asks:
-        got = reached(layer.events, ask_set)
+    for request_set in requests:
+        got = reached(layer.events, request_set)
         if got is not None:
             parts.append(got[0])
-            where.append(begin + (got[1] if len(got[1]) else np.arange(len(ask_set.T))))
-        begin += len(ask_set.T)
+            where.append(begin + (got[1] if len(got[1]) else np.arange(len(request_set.T))))
+        begin += len(request_set.T)
     return (seen(layer, parts), np.concatenate(where)) if parts else None
 
 
 def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
-    """Only the asks that count anything, where not all asks are there."""
+    """Only the requests that count an event, where not all requests are present."""
     if len(index) == 0:
         return spans, index
     hit = spans.hi > spans.lo
-    return replace(spans, asks=RequestTimes(NOTHING, spans.asks.T[hit], spans.asks.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]), index[hit]
+    return replace(
+        spans, requests=RequestTimes(NOTHING, spans.requests.T[hit], spans.requests.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]
+    ), index[hit]
 
 
 def _merged(state: State | None, more: State, index: I64, by: AggregateFunction) -> State:

@@ -1,8 +1,8 @@
 """A window that slides over events, and the best values in it: the walk behind mode, top_k, collect_set, first_n and last_n.
 
-Events come in and go out as each ask's ranges move; a tournament tree over the codes of values keeps every score's greatest, so a
+Events come in and go out as each request's ranges move; a tournament tree over the codes of values keeps every score's greatest, so a
 change takes log(codes) steps and an answer a few steps for each value listed. Asks of one key are sorted by T, so over all of them the
-walk is proportional to events and asks (where K jitters, as measured ages do, to the events that come and go with it).
+walk is proportional to events and requests (where K jitters, as measured ages do, to the events that come and go with it).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _NO_I32: I32 = np.empty(0, np.int32)
 
 
 def best(
-    sight: VisibleRanges, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
+    visible: VisibleRanges, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
 ) -> ListColumn:
-    """The `k` codes of the greatest score for each ask, the smaller code first among equals; `flip`: in reverse.
+    """The `k` codes of the greatest score for each request, the smaller code first among equals; `flip`: in reverse.
 
     Args:
-        sight: what each ask sees.
-        codes: int32 (n) in the order of `sight.order`, -1 for what does not count.
+        visible: what each request sees.
+        codes: int32 (n) in the order of `visible.order`, -1 for what does not count.
         kinds: how many codes there are.
         score: COUNT the occurrences of a code, PRESENCE 1 where it occurs at all, NEWEST the greatest rank among its occurrences.
         k: how many codes at most.
@@ -32,10 +32,10 @@ def best(
         near: for NEWEST, where it is known already, for each event the one before it by rank of the same code, or -1.
         flip: whether the best comes last.
     """
-    of, starts = np.empty(len(sight.lo), np.int64), np.zeros(len(sight.lo) + 1, np.int64)
+    of, starts = np.empty(len(visible.lo), np.int64), np.zeros(len(visible.lo) + 1, np.int64)
     if near is None:
         near = NOTHING if score != NEWEST else _near(codes, ranks)
-    items, lists = _slide(codes, ranks, near, kinds, score, k, flip, sight.lo, sight.hi, of, starts)
+    items, lists = _slide(codes, ranks, near, kinds, score, k, flip, visible.lo, visible.hi, of, starts)
     return ListColumn(of, starts[: lists + 1].copy(), items)
 
 
@@ -190,7 +190,7 @@ def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # type: ignore[no-untyped-def]
-    asks, depth = lo.shape
+    requests, depth = lo.shape
     base, levels = 1, 1
     while base < kinds:
         base *= 2
@@ -204,7 +204,7 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
     first, last = np.zeros(depth, np.int64), np.zeros(depth, np.int64)
     items = np.empty(max(k, 1024), np.int64)
     lists = 0
-    for j in range(asks):
+    for j in range(requests):
         moved = j == 0
         for d in range(depth):  # all that go out before any that come in, so that no two keys meet
             a, b, x, y = first[d], last[d], lo[j, d], hi[j, d]

@@ -11,7 +11,7 @@ from headwater.kernel.layer import Spans, Use
 
 
 class _Moments:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         return folds.moments(spans.layer.floats(use), spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
@@ -22,14 +22,14 @@ class _Moments:
             centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
             return n + k, centre, square + more + apart * apart * (n * k / total)
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the family's signature)
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return (
             StateField(op=merge_program.MOMENTS),
             StateField(whole=False, op=merge_program.MOMENTS),
             StateField(whole=False, op=merge_program.MOMENTS),
         )
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         n, _, square = state
         freedom = n - int(how.params["ddof"])
         variance = square / np.maximum(freedom, 1)

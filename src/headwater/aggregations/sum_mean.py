@@ -16,7 +16,7 @@ from headwater.kernel.merge_program import ADD
 
 
 class _Sums:
-    def ranges(self, use: Use, spans: Spans) -> State:
+    def partial(self, use: Use, spans: Spans) -> State:
         values = spans.layer.filled(use, 0)
         n = spans.counted(use)
         total = folds.fold(values, folds.ADD, 0, spans.ranges)
@@ -29,11 +29,11 @@ class _Sums:
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
             return tuple(a + b for a, b in zip(left, right, strict=True))
 
-    def parts(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         whole = kinds[use.columns[0]]
         return StateField(op=ADD, counts=use), StateField(whole, op=ADD), *([StateField(whole=False, op=ADD)] if whole else [])
 
-    def finish(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, how: FinalizeContext) -> Column:
         n, total = state[0], state[1]
         exact = None
         if len(state) == 3:

@@ -31,7 +31,7 @@ class Entry:
             one with what shapes its state.
         accepts: which columns it takes.
         empty: its value over nothing.
-        shape: the parameters that shape its state; the others are for `finish`.
+        shape: the parameters that shape its state; the others are for `finalize`.
         null: the status of a value that is null although events count.
         adds: where floats are added up, so that two orders may differ in the last bits, what sets the size of that difference.
         stored: the family whose states are stored, where those of `family` are of one T.

@@ -1,4 +1,4 @@
-"""What each ask sees of the events of a task over all its layers, for families that sweep."""
+"""The ranges of events visible to each request of a task, over all its layers, for functions that sweep."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from headwater.kernel.layer import Derived, Layer, Use
 I32 = NDArray[np.int32]
 
 _PLACES = 1 << 22  # ranges in memory: requests go in slices, so memory stays bounded for any number of requests and layers of late events
-_LEAST = 1024  # asks in a slice: each begins with all the events of its first window
+_LEAST = 1024  # requests in a slice: each begins with all the events of its first window
 
 
 @dataclass(frozen=True)
 class VisibleRanges:
-    """The events that each of l asks sees, in d layers.
+    """The events that each of l requests sees, in d layers.
 
     whole: all events (n). order: int64 (n), their positions in `whole`, layer after layer.
-    lo, hi: int64 (l, d): of layer i, ask j sees the events order[lo[j, i]:hi[j, i]].
+    lo, hi: int64 (l, d): of layer i, request j sees the events order[lo[j, i]:hi[j, i]].
     begins: int64 (d + 1): layer i is order[begins[i]:begins[i + 1]].
     """
 
@@ -37,7 +37,7 @@ class VisibleRanges:
     _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
-        """What `make` makes of this sight, once for each key; what does not depend on the asks is kept by `whole`."""
+        """The result of `make`, computed once for each key; results that do not depend on the requests are cached by `whole`."""
         if key not in self._derived:
             self._derived[key] = make()
         return cast("Derived", self._derived[key])
@@ -59,19 +59,19 @@ def coded(layer: Layer, use: Use) -> tuple[I32, Values]:
 
 
 def visible_ranges(
-    whole: Layer, parts: Sequence[Layer], asks: Sequence[RequestTimes], window: Window, breadth: int = 1
+    whole: Layer, parts: Sequence[Layer], requests: Sequence[RequestTimes], window: Window, breadth: int = 1
 ) -> Iterator[tuple[int, int, VisibleRanges]]:
-    """Slices of all asks, set after set: where each begins and ends, and what it sees; at least one.
+    """Slices of all requests, set after set: where each begins and ends, and its visible ranges; at least one.
 
-    breadth: how many times the room of its own range an ask needs at most.
+    breadth: how many times the memory of its own range a request needs at most.
     """
     rows = [layer.events.row for layer in parts]
     order = np.concatenate(rows) if len(parts) > 1 else np.arange(len(whole.events.t))
     begins = np.cumsum([0, *(len(layer.events.t) for layer in parts)])
     step, begin = max(_LEAST, _PLACES // (len(parts) * breadth)), 0
-    for ask_set in asks:
-        for first in range(0, max(len(ask_set.T), 1), step):
-            few = ask_set if len(ask_set.T) <= step else ask_set.part(first, min(first + step, len(ask_set.T)))
+    for request_set in requests:
+        for first in range(0, max(len(request_set.T), 1), step):
+            few = request_set if len(request_set.T) <= step else request_set.part(first, min(first + step, len(request_set.T)))
             lo, hi = np.empty((len(few.T), len(parts)), np.int64), np.empty((len(few.T), len(parts)), np.int64)
             for depth, layer in enumerate(parts):
                 a, b = bounds.spans(layer.events, few, window)

@@ -14,24 +14,24 @@ from headwater.kernel.arrays import I64, Events, RequestTimes
 LIFETIME = -1
 
 
-def seen(events: Events, asks: RequestTimes) -> tuple[I64, I64]:
-    """For each ask, the range of events of its key that happened before T and are known, and not gone, by K: int64 (l) both."""
-    begin, stop = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
-    _seen(events.starts, events.t, events.known, events.gone, events.delay, asks.starts, asks.T, asks.K, begin, stop)
+def seen(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
+    """For each request, the range of events of its key that happened before T and are known, and not gone, by K: int64 (l) both."""
+    begin, stop = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
+    _seen(events.starts, events.t, events.known, events.gone, events.delay, requests.starts, requests.T, requests.K, begin, stop)
     return begin, stop
 
 
-def within(events: Events, asks: RequestTimes, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
-    """For each ask, the events lo:hi that the window counts of those that are `seen`; hi == lo where it counts none: int64 (l) both."""
-    lo, hi = np.empty(len(asks.T), np.int64), np.empty(len(asks.T), np.int64)
+def within(events: Events, requests: RequestTimes, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
+    """For each request, the events lo:hi that the window counts of those that are `seen`; hi == lo where it counts none: int64 (l) both."""
+    lo, hi = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
     length = LIFETIME if window.length is None else window.length
-    _within(events.starts, events.t, asks.starts, asks.T, begin, stop, length, window.hop, window.offset, lo, hi)
+    _within(events.starts, events.t, requests.starts, requests.T, begin, stop, length, window.hop, window.offset, lo, hi)
     return lo, hi
 
 
-def spans(events: Events, asks: RequestTimes, window: Window) -> tuple[I64, I64]:
+def spans(events: Events, requests: RequestTimes, window: Window) -> tuple[I64, I64]:
     """`within` of what is `seen`: for one window."""
-    return within(events, asks, window, *seen(events, asks))
+    return within(events, requests, window, *seen(events, requests))
 
 
 def blocks(events: Events, window: Window) -> I64:

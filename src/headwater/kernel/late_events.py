@@ -43,18 +43,18 @@ def layers(events: Events) -> Iterator[Events]:
         yield _taken(events, order[end - size : end], key, lasts=depth < lasting)
 
 
-def reached(layer: Events, asks: RequestTimes) -> tuple[RequestTimes, I64] | None:
-    """The asks of the keys that have events in this layer, and where they stood; None where there are none."""
+def reached(layer: Events, requests: RequestTimes) -> tuple[RequestTimes, I64] | None:
+    """The requests of the keys that have events in this layer, and where they stood; None where there are none."""
     wanted = np.diff(layer.starts) > 0
-    counts = np.where(wanted, np.diff(asks.starts), 0)
+    counts = np.where(wanted, np.diff(requests.starts), 0)
     total = int(counts.sum())
     if total == 0:
         return None
-    if total == len(asks.T):
-        return asks, NOTHING
+    if total == len(requests.T):
+        return requests, NOTHING
     starts = np.concatenate([[0], np.cumsum(counts)])
-    index = np.arange(total) + np.repeat(asks.starts[:-1] - starts[:-1], counts)
-    return RequestTimes(starts, asks.T[index], asks.K[index]), index
+    index = np.arange(total) + np.repeat(requests.starts[:-1] - starts[:-1], counts)
+    return RequestTimes(starts, requests.T[index], requests.K[index]), index
 
 
 def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:

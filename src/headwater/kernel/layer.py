@@ -72,10 +72,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Spans:
-    """The ranges of one window: for ask j, the events lo[j]:hi[j] of `layer`. All int64 (l)."""
+    """The ranges of one window: for request j, the events lo[j]:hi[j] of `layer`. All int64 (l)."""
 
     layer: Layer
-    asks: RequestTimes
+    requests: RequestTimes
     window: Window
     lo: I64
     hi: I64
@@ -103,11 +103,11 @@ class Spans:
 class KnownRanges:
     """The ranges begin:stop of a layer that are visible to sets of requests before a window is applied. All int64.
 
-    asks: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
+    requests: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
     """
 
     layer: Layer
-    asks: Sequence[RequestTimes]
+    requests: Sequence[RequestTimes]
     T: I64
     K: I64
     at: I64
@@ -117,22 +117,24 @@ class KnownRanges:
     def spans(self, window: Window) -> Spans:
         """The ranges of a window."""
         parts = [
-            bounds.within(self.layer.events, ask_set, window, self.begin[a:b], self.stop[a:b])
-            for ask_set, a, b in zip(self.asks, self.at[:-1], self.at[1:], strict=True)
+            bounds.within(self.layer.events, request_set, window, self.begin[a:b], self.stop[a:b])
+            for request_set, a, b in zip(self.requests, self.at[:-1], self.at[1:], strict=True)
         ]
         return Spans(self.layer, RequestTimes(NOTHING, self.T, self.K), window, *(_joined(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def seen(layer: Layer, asks: Sequence[RequestTimes]) -> KnownRanges:
-    """What at least one set of asks sees of a layer."""
-    begin, stop = zip(*(bounds.seen(layer.events, ask_set) for ask_set in asks), strict=True)
-    at = np.cumsum([0, *(len(ask_set.T) for ask_set in asks)])
-    return KnownRanges(layer, asks, _joined([a.T for a in asks]), _joined([a.K for a in asks]), at, _joined(begin), _joined(stop))
+def seen(layer: Layer, requests: Sequence[RequestTimes]) -> KnownRanges:
+    """The ranges of a layer that are known to at least one set of requests."""
+    begin, stop = zip(*(bounds.seen(layer.events, request_set) for request_set in requests), strict=True)
+    at = np.cumsum([0, *(len(request_set.T) for request_set in requests)])
+    return KnownRanges(
+        layer, requests, _joined([a.T for a in requests]), _joined([a.K for a in requests]), at, _joined(begin), _joined(stop)
+    )
 
 
-def spans(layer: Layer, asks: RequestTimes, window: Window) -> Spans:
-    """The ranges of one window for one set of asks."""
-    return seen(layer, [asks]).spans(window)
+def spans(layer: Layer, requests: RequestTimes, window: Window) -> Spans:
+    """The ranges of one window for one set of requests."""
+    return seen(layer, [requests]).spans(window)
 
 
 def _joined(parts: Sequence[I64]) -> I64:

@@ -27,7 +27,7 @@ class Slot:
 
     family: AggregateFunction
     use: Use
-    parts: tuple[StateField, ...]
+    fields: tuple[StateField, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TileAggregator:
     def slots(self) -> tuple[Slot, ...]:
         """The states of a tile, in the order in which they are stored."""
         pairs = dict.fromkeys((self._family(w), w.use) for w in self.wanted)
-        return tuple(Slot(family, use, family.parts(use, self.kinds)) for family, use in pairs)
+        return tuple(Slot(family, use, family.state_fields(use, self.kinds)) for family, use in pairs)
 
     @cached_property
     def nothing(self) -> tuple[State, ...]:
@@ -109,7 +109,7 @@ class TileAggregator:
         answers = []
         for w in self.wanted:
             how = FinalizeContext(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
-            answers.append(self._family(w).finish(states[w.window, self._family(w), w.use], how))
+            answers.append(self._family(w).finalize(states[w.window, self._family(w), w.use], how))
         return answers
 
     def _family(self, w: FeatureSpec) -> AggregateFunction:
@@ -118,7 +118,7 @@ class TileAggregator:
     def _states(self, layer: Layer, lo: I64, hi: I64) -> tuple[State, ...]:
         none = np.zeros(len(lo), np.int64)
         spans = Spans(layer, RequestTimes(none, none, none), _WHOLE, lo, hi)
-        return tuple(_typed(slot, slot.family.ranges(slot.use, spans)) for slot in self.slots)
+        return tuple(_typed(slot, slot.family.partial(slot.use, spans)) for slot in self.slots)
 
     def _merged(self, slot: Slot, state: State, in_group: I64) -> State:
         """The states of rows that stand in groups, each row's place in its group from 0: one state for each group."""
@@ -145,7 +145,7 @@ class Tiles:
 
 
 def _typed(slot: Slot, state: State) -> State:
-    kinds = (np.int64 if field.whole else np.float64 for field in slot.parts)
+    kinds = (np.int64 if field.whole else np.float64 for field in slot.fields)
     return tuple(cast("I64", array.astype(kind, copy=False)) for array, kind in zip(state, kinds, strict=True))
 
 
@@ -157,8 +157,8 @@ def _joined(a: State, b: State) -> State:
 def _taken(slot: Slot, state: State, rows: I64) -> State:
     """The state's rows at these positions."""
     entries = NOTHING
-    if any(field.entry for field in slot.parts):
+    if any(field.entry for field in slot.fields):
         sizes = cast("I64", state[0])
         mine = sizes[rows]
         entries = ragged.places(mine) + np.repeat((np.cumsum(sizes) - sizes)[rows], mine)
-    return tuple(array[entries if field.entry else rows] for field, array in zip(slot.parts, state, strict=True))
+    return tuple(array[entries if field.entry else rows] for field, array in zip(slot.fields, state, strict=True))

@@ -45,7 +45,7 @@ class Records:
         by_slot, count = [], 0
         for slot in self.stored.slots:
             mine = []
-            for field in slot.parts:
+            for field in slot.fields:
                 column = count if field.counts is None else known.setdefault(field.counts, count)
                 count += column == count
                 mine.append(column)
@@ -57,8 +57,8 @@ class Records:
         """For each array of a record: whether it has one number an entry, holds strings, holds the sizes of entries; int64 (arrays, 3)."""
         layout: list[tuple[int, int, int]] = []
         for slot, columns in zip(self.stored.slots, self.columns, strict=True):
-            ragged = any(field.entry for field in slot.parts)
-            for index, (field, column) in enumerate(zip(slot.parts, columns, strict=True)):
+            ragged = any(field.entry for field in slot.fields)
+            for index, (field, column) in enumerate(zip(slot.fields, columns, strict=True)):
                 if column < len(layout):
                     continue
                 text = field.column in self.strings or (field.ident and self.ids)
@@ -70,10 +70,10 @@ class Records:
         """The program (see `kernel.merge_program`) that merges rows of these states; None where that takes more than loops over
         numbers.
         """
-        if self._layout[:, :2].any() or any(field.op is None for slot in self.stored.slots for field in slot.parts):
+        if self._layout[:, :2].any() or any(field.op is None for slot in self.stored.slots for field in slot.fields):
             return None
         states = [
-            [(cast("int", field.op), field.whole, column) for field, column in zip(slot.parts, columns, strict=True)]
+            [(cast("int", field.op), field.whole, column) for field, column in zip(slot.fields, columns, strict=True)]
             for slot, columns in zip(self.stored.slots, self.columns, strict=True)
         ]
         return merge_program.program(states)
@@ -81,7 +81,7 @@ class Records:
     @cached_property
     def idents(self) -> bool:
         """Whether states hold ids."""
-        return any(field.ident for slot in self.stored.slots for field in slot.parts)
+        return any(field.ident for slot in self.stored.slots for field in slot.fields)
 
     def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
         """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
@@ -153,7 +153,7 @@ class Records:
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
         pairs = zip(self.stored.slots, self.columns, strict=True)
         return tuple(
-            tuple(arrays[c] if field.whole else arrays[c].view(np.float64) for field, c in zip(slot.parts, columns, strict=True))
+            tuple(arrays[c] if field.whole else arrays[c].view(np.float64) for field, c in zip(slot.fields, columns, strict=True))
             for slot, columns in pairs
         )
 

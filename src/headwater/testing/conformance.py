@@ -123,12 +123,12 @@ def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
         if not isinstance(made_by, SweepingFunction):
             continue
         parts = [Layer(part) for part in layers(events)]
-        state = made_by.ranges(use, spans(parts[0], asks, feature.window))
+        state = made_by.partial(use, spans(parts[0], asks, feature.window))
         for part in parts[1:]:
-            state = made_by.merge(state, made_by.ranges(use, spans(part, asks, feature.window)))
+            state = made_by.merge(state, made_by.partial(use, spans(part, asks, feature.window)))
         how = _how(feature, events, asks)
         ((_, _, sight),) = visible_ranges(Layer(events), parts, [asks], feature.window)
-        swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finish(state, how))
+        swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finalize(state, how))
         assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {given}"
 
 
@@ -201,7 +201,7 @@ def _family(feature: Feature) -> AggregateFunction:
 
 
 def _state(feature: Feature, events: Events, asks: RequestTimes) -> State:
-    return _family(feature).ranges(wanted_of(feature).use, spans(Layer(events), asks, feature.window))
+    return _family(feature).partial(wanted_of(feature).use, spans(Layer(events), asks, feature.window))
 
 
 def _copy(state: State) -> State:
@@ -209,7 +209,7 @@ def _copy(state: State) -> State:
 
 
 def _finish(feature: Feature, state: State, events: Events, asks: RequestTimes) -> Answers:
-    return _family(feature).finish(state, _how(feature, events, asks))
+    return _family(feature).finalize(state, _how(feature, events, asks))
 
 
 def _how(feature: Feature, events: Events, asks: RequestTimes) -> FinalizeContext:

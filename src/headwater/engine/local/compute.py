@@ -85,7 +85,7 @@ def answer(
         if at not in roles:
             roles[at] = _role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
     chosen = [roles[id(r.keys), id(r.t)] for r in requests]
-    asks = [
+    request_times = [
         RequestTimes(role.starts, take(r.T, role.order, cores), take(r.K, role.order, cores))
         for r, role in zip(requests, chosen, strict=True)
     ]
@@ -101,7 +101,7 @@ def answer(
         wanted, finish = wanted_by(group_query)
         answers = aggregate(
             asides.with_known(events_of) if query.known else events_of,
-            asks,
+            request_times,
             wanted,
             [r.back for r in chosen],
             cores,
