@@ -74,7 +74,7 @@ def test_an_aggregation(tree, promised):
 
         import numpy as np
 
-        from headwater.aggregations.base import Part
+        from headwater.aggregations.base import StateField
         from headwater.kernel import folds
         from headwater.kernel.arrays import Column
         from headwater.kernel.merge_program import ADD
@@ -89,7 +89,7 @@ def test_an_aggregation(tree, promised):
                 return left[0] + right[0], left[1] + right[1]
 
             def state_fields(self, use, kinds):
-                return Part(op=ADD, counts=use), Part(whole=False, op=ADD)
+                return StateField(op=ADD, counts=use), StateField(whole=False, op=ADD)
 
             def finalize(self, state, how):
                 return Column(state[1], state[0] > 0)
