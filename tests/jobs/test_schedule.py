@@ -69,7 +69,7 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
     first = next(one for one in done if one.name == "order")
     assert isinstance(first.error, DataError)
     assert first.again == 0.05
-    assert next(one for one in done if one.name.startswith("churn")).made.cut.keys == 5
+    assert next(one for one in done if one.name.startswith("churn")).outcome.cut.keys == 5
     assert [one.name for one in done if one.name == "user"] == ["user"]  # the next cut is an hour away
 
 

@@ -8,7 +8,7 @@ import pytest
 import headwater as hw
 from headwater.events.read_events import Notes
 from headwater.testing.conformance import bits
-from headwater.training import historical
+from headwater.training import feature_frames as frames_module
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
 from headwater.training.resources import Resources
@@ -40,13 +40,13 @@ def path(tmp_path):
 @pytest.fixture
 def computed(monkeypatch):
     """The names of the features that the engine computes, call by call."""
-    calls, compute = [], historical.compute
+    calls, compute = [], frames_module.compute
 
     def watched(query, *given, **more):
         calls.append([f.name for f in query.features])
         return compute(query, *given, **more)
 
-    monkeypatch.setattr(historical, "compute", watched)
+    monkeypatch.setattr(frames_module, "compute", watched)
     return calls
 
 

@@ -71,11 +71,11 @@ def _everything(project: Project, given: Given, screen: Screen) -> None:
             if done.error is not None:
                 kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
                 screen.error(f"{done.name}: {kind}{done.error}; it is tried again in {done.again:.0f} s")
-            elif isinstance(done.made, Materialized):
-                screen.show(_table([done.made]), {"views": [_said(done.made)]})
-                screen.left_out(done.made.left_out)
-            elif done.made is not None:
-                precompute.show(done.made, screen)
+            elif isinstance(done.outcome, Materialized):
+                screen.show(_table([done.outcome]), {"views": [_said(done.outcome)]})
+                screen.left_out(done.outcome.left_out)
+            elif done.outcome is not None:
+                precompute.show(done.outcome, screen)
     screen.say("stopped")
 
 

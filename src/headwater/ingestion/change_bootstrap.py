@@ -43,9 +43,9 @@ class ChangeHistory:
     def __init__(self, corrections: ChangeState, images: pl.DataFrame, T: int) -> None:
         self.corrections, self.images = corrections, images
         source = corrections.acceptance.source
-        self.found = folded(images[:0], np.empty(0, np.bool_), images, source)
-        self.tokens = dict(zip(self.found.event.tolist(), tokens_of(images[IDENT]), strict=True))
-        self.latest, lasting = latest_of(images, self.found), corrections.lasting
+        self.merged = folded(images[:0], np.empty(0, np.bool_), images, source)
+        self.tokens = dict(zip(self.merged.event.tolist(), tokens_of(images[IDENT]), strict=True))
+        self.latest, lasting = latest_of(images, self.merged), corrections.lasting
         self.events = np.flatnonzero(self.latest + lasting > T) if lasting is not None else np.arange(len(self.latest))
 
     def __len__(self) -> int:
@@ -55,12 +55,12 @@ class ChangeHistory:
         """The events that hold, `most` in a part, and what the store is to keep of them and where they stand in a view."""
         for first in range(0, len(self.events), most):
             chunk = self.events[first : first + most]
-            entries = entries_of(self.images, self.found, chunk, self.latest)
+            entries = entries_of(self.images, self.merged, chunk, self.latest)
             changes = self.corrections.entry((self.tokens[event], entry) for event, entry in entries.items())
             changes |= self.corrections.schedule_expiry(
                 [self.tokens[event] for event in chunk.tolist()], int(self.latest[chunk].max()), first
             )
-            live = chunk[self.found.after[chunk] >= 0]
-            events = self.images[self.found.after[live]]
+            live = chunk[self.merged.after[chunk] >= 0]
+            events = self.images[self.merged.after[live]]
             changes |= dict.fromkeys(self.corrections.places(tiles, events, [self.tokens[event] for event in live.tolist()]), b"")
             yield events, changes

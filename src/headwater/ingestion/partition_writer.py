@@ -53,7 +53,7 @@ class _CommittedState:
     ids: DedupIndex | None
     blocks: IdBlocks
     held: HeldEvents
-    said: bytes | None  # the progress, as it stands in the store
+    encoded_progress: bytes | None  # the progress, as it stands in the store
 
 
 class PartitionWriter:
@@ -128,8 +128,8 @@ class PartitionWriter:
             self._memory.progress = progress  # the first commit says it
             return
         encoded = msgspec.msgpack.encode(progress)
-        self.store.commit({**changes, self.place: encoded}, {self.place: self._memory.said, **expect})
-        self._memory.progress, self._memory.said = progress, encoded
+        self.store.commit({**changes, self.place: encoded}, {self.place: self._memory.encoded_progress, **expect})
+        self._memory.progress, self._memory.encoded_progress = progress, encoded
 
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
@@ -282,7 +282,9 @@ class _CommitBuilder:
         writer, store = self.writer, self.writer.store
         before = store.get([keyspace.SEQUENCE])[0] if writer.partition is None else None
         sequence = keyspace.as_number(before) + 1 if writer.partition is None else self.ends.get(writer.partition, 0)
-        expect: dict[bytes, bytes | None] = {keyspace.SEQUENCE: before} if writer.partition is None else {writer.place: self.memory.said}
+        expect: dict[bytes, bytes | None] = (
+            {keyspace.SEQUENCE: before} if writer.partition is None else {writer.place: self.memory.encoded_progress}
+        )
         changes: dict[bytes, bytes | None] = {} if writer.partition is not None else {keyspace.SEQUENCE: keyspace.number(sequence)}
         for name, end in self.ends.items():
             was = self.memory.ends.get(name)
@@ -309,7 +311,7 @@ class _CommitBuilder:
             writer.blocks[space] += len(changes.get(own(space)) or b"")
         if writer.corrections is not None:
             writer.corrections.committed(changes)
-        writer._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, said=encoded)  # noqa: SLF001 (one class in two)
+        writer._memory = replace(self.memory, progress=progress, ends=self.ends, origins=self.origins, encoded_progress=encoded)  # noqa: SLF001 (one class in two)
         refused = pl.concat(self.refused) if self.refused else NONE
         return Committed(sequence, self.now, dict(+self.counts), refused, self.known, clock.stopwatch() - self.since, self.record_outcomes)
 

@@ -80,7 +80,7 @@ def repair_clock(
                 if progress.at > t:
                     partition = key[len(prefix) : -1].decode() or None
                     own = {tiles: view for tiles, view in views.items() if view.source == source}
-                    repaired.append(_Repair(mine, home, source, partition, key, value, progress, t).made(own))
+                    repaired.append(_Repair(mine, home, source, partition, key, value, progress, t).run(own))
         return repaired
 
 
@@ -95,7 +95,7 @@ class _Repair:
     progress: Progress
     now: int
 
-    def made(self, views: Mapping[str, FeatureView]) -> Repaired:
+    def run(self, views: Mapping[str, FeatureView]) -> Repaired:
         """Blocks and files first, which may be done twice; then all that belongs together in one commit."""
         acceptance = Acceptance(self.origin, tuple(views.values()), 0)
         early = self._hold_early(acceptance)

@@ -52,20 +52,20 @@ class _Tape:
     ingestor: SourceIngestor
     rows: pl.DataFrame
     known: I64
-    place: int = 0
+    next_row: int = 0
 
     def until(self, now: int, most: int) -> list[RecordBatch]:
         """The rows known by `now` that have not been played, in pieces of at most `most`."""
         stop = int(np.searchsorted(self.known, now, side="right"))
         batches = []
-        while self.place < stop:
-            first, last = self.place, min(self.place + most, stop)
+        while self.next_row < stop:
+            first, last = self.next_row, min(self.next_row + most, stop)
             offset = np.arange(first, last)
             frame = self.rows.slice(first, last - first)
             batches.append(
                 RecordBatch([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
             )
-            self.place = last
+            self.next_row = last
         return batches
 
 

@@ -35,7 +35,7 @@ class JobResult:
     """What a job made of a view or of a model's predictions; or why it failed, and in how many seconds it is tried again."""
 
     name: str
-    made: Materialized | Scored | None = None
+    outcome: Materialized | Scored | None = None
     error: Exception | None = None
     again: float = 0.0
 

@@ -273,7 +273,7 @@ def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T:
     frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
-    stored = online.store.get(online.places([key], online.heads.look()[1]))
+    stored = online.store.get(online.places([key], online.version_reader.look()[1]))
     records = [(record or b"") for record in ([newest(stored, T)] if view.freshness.scheduled else stored)]
     tiles, _, _ = online.tiles.records.load(records)
     counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)

@@ -46,7 +46,7 @@ def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
     elif not online.store.partitioned:
         yield from ((key, [record]) for key, record in online.store.scan(prefix))
     else:
-        ends = online.heads.look()[1]
+        ends = online.version_reader.look()[1]
         for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: _without(entry[0], ends)):
             yield stem, [record for _, record in entries]
 

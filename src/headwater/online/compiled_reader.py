@@ -56,9 +56,9 @@ class CompiledView:
     """A view that the compiled loops can read: its versions, record layout, requested features, and key encoding."""
 
     view: FeatureView
-    heads: VersionReader
+    version_reader: VersionReader
     tiles: ViewTiles
-    made: tuple[read_plan.CompiledFeature, ...]
+    features: tuple[read_plan.CompiledFeature, ...]
     encode: tuple[Encode, ...]
 
     @cached_property
@@ -78,25 +78,25 @@ class CompiledView:
         return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
 
 
-def part_of(view: FeatureView, heads: VersionReader, tiles: ViewTiles, names: Sequence[str]) -> CompiledView | None:
+def part_of(view: FeatureView, version_reader: VersionReader, tiles: ViewTiles, names: Sequence[str]) -> CompiledView | None:
     """The view as loops read it, its features of these names; None where only the general way can."""
     compiled = read_plan.made_of(tiles, names)
     encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
     if compiled is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
         return None
-    return CompiledView(view, heads, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
+    return CompiledView(view, version_reader, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class _Layout:
     """Where a read finds each key; valid until partitions are looked up again.
 
-    heads: all keys of versions to read. groups: views that share these: of each its heads, and the positions of their keys.
+    version_keys: all keys of versions to read. groups: of views that share these, their reader and the positions of their keys.
     group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
     keys, what goes before, how a value becomes bytes, and the column.
     """
 
-    heads: list[bytes]
+    version_keys: list[bytes]
     groups: list[tuple[VersionReader, int, int]]
     group: list[int]
     begins: list[bytes]
@@ -114,29 +114,29 @@ class _Layout:
         return self.plain and len(self.keys) == len(self.begins)
 
     def regroup(self, views: Sequence[VersionReader]) -> None:
-        """Recompute the groups from the heads of each view: versions may have come to differ between views that read the same keys."""
+        """Recompute the groups: read versions may have come to differ between views that read the same keys."""
         spans = [self.groups[group][1:] for group in self.group]
         known: dict[object, int] = {}
         self.groups.clear()
-        for view, (heads, span) in enumerate(zip(views, spans, strict=True)):
-            self.group[view] = known.setdefault((heads.like, span), len(known))
+        for view, (version_reader, span) in enumerate(zip(views, spans, strict=True)):
+            self.group[view] = known.setdefault((version_reader.like, span), len(known))
             if self.group[view] == len(self.groups):
-                self.groups.append((heads, *span))
+                self.groups.append((version_reader, *span))
 
 
 class CompiledReader:
     """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
 
-    def __init__(self, store: OnlineStore, parts: Sequence[CompiledView], names: Sequence[str]) -> None:
-        self.store, self.parts, self.names = store, parts, names
+    def __init__(self, store: OnlineStore, views: Sequence[CompiledView], names: Sequence[str]) -> None:
+        self.store, self.views, self.names = store, views, names
         at = {
-            f"{view_part.view.name}__{compiled.feature.name}": (v, n)
-            for v, view_part in enumerate(parts)
-            for n, compiled in enumerate(view_part.made)
+            f"{compiled_view.view.name}__{compiled.feature.name}": (v, n)
+            for v, compiled_view in enumerate(views)
+            for n, compiled in enumerate(compiled_view.features)
         }
         self._order = [at[name] for name in names]
         self._plans: dict[tuple[int, ...], read_plan.ReadPlan] = {}
-        self._may_fall_back = any(view_part.view.on_stale != "previous" for view_part in parts)
+        self._may_fall_back = any(compiled_view.view.on_stale != "previous" for compiled_view in views)
         self._known: tuple[float, _Layout] | None = None
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
 
@@ -147,7 +147,7 @@ class CompiledReader:
             UnusualKeyError: a key of another type than a view's.
             StoreError: a view that is not whole in the store.
         """
-        if not self.parts:
+        if not self.views:
             return FeatureVectors([], [], [])
         plan, out, nulls, moments = self._answer(*self._fetch(request, count), count, t)
         words, status_codes, gone = _cut(plan, out, count)
@@ -163,11 +163,11 @@ class CompiledReader:
 
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one key, which is not null."""
-        if not self.parts:
+        if not self.views:
             return FeatureVector([], b"", [])
         layout = self._layout()
         if layout.single:
-            stored = self.store.get(layout.heads + [begin + encode(request[name]) for begin, encode, name in layout.keys])
+            stored = self.store.get(layout.version_keys + [begin + encode(request[name]) for begin, encode, name in layout.keys])
         else:
             layout, stored = self._fetch({name: (value,) for name, value in request.items()}, 1)
         plan, out, nulls, moments = self._answer(layout, stored, 1, t)
@@ -185,9 +185,9 @@ class CompiledReader:
     def _fetch(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
         layout = self._layout()
-        wanted = layout.heads.copy()
-        for view_part, begin, ends in zip(self.parts, layout.begins, layout.ends, strict=True):
-            keys = view_part.keys(request, count)
+        wanted = layout.version_keys.copy()
+        for compiled_view, begin, ends in zip(self.views, layout.begins, layout.ends, strict=True):
+            keys = compiled_view.keys(request, count)
             if None in keys or not layout.plain:
                 wanted += [keyspace.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
             else:
@@ -198,15 +198,15 @@ class CompiledReader:
         self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int
     ) -> tuple[read_plan.ReadPlan, I64, int, list[ReadVersion]]:
         """The words of the answers (see `answer`), and how many are null."""
-        if stored[: len(layout.heads)] != self._lacking[0]:
+        if stored[: len(layout.version_keys)] != self._lacking[0]:
             self._lacking = self._lacks(layout, stored)
         lacking = self._lacking[1]
-        grouped = [heads.moment(stored[a:b], t) for heads, a, b in layout.groups]
+        grouped = [version_reader.moment(stored[a:b], t) for version_reader, a, b in layout.groups]
         moments = [grouped[group] for group in layout.group]
         if lacking:
             moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
         if layout.plain:
-            records, plan = stored[len(layout.heads) :], self._plain
+            records, plan = stored[len(layout.version_keys) :], self._plain
         else:
             records, plan = self._chosen(stored, layout, moments, count)
         if None in records:
@@ -224,19 +224,19 @@ class CompiledReader:
     def _lacks(self, layout: _Layout, stored: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
         """The values of the version keys, and which views miss a commit by them; empty where none does."""
         spans = [layout.groups[group][1:] for group in layout.group]
-        lacking = [view_part.heads.lacks(stored[a:b]) for view_part, (a, b) in zip(self.parts, spans, strict=True)]
-        layout.regroup([view_part.heads for view_part in self.parts])
-        return list(stored[: len(layout.heads)]), lacking if any(lacking) else []
+        lacking = [compiled_view.version_reader.lacks(stored[a:b]) for compiled_view, (a, b) in zip(self.views, spans, strict=True)]
+        layout.regroup([compiled_view.version_reader for compiled_view in self.views])
+        return list(stored[: len(layout.version_keys)]), lacking if any(lacking) else []
 
     def _chosen(
         self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[ReadVersion], count: int
     ) -> tuple[Sequence[bytes | None], read_plan.ReadPlan]:
         """The records that count, where that is to be chosen, and the plan for as many of each key."""
-        at = len(layout.heads)
+        at = len(layout.version_keys)
         records: list[bytes | None] = []
         sizes = []
-        for view_part, ends, moment in zip(self.parts, layout.ends, moments, strict=True):
-            chosen = view_part.heads.chosen(stored[at : at + count * len(ends)], moment)
+        for compiled_view, ends, moment in zip(self.views, layout.ends, moments, strict=True):
+            chosen = compiled_view.version_reader.chosen(stored[at : at + count * len(ends)], moment)
             at += count * len(ends)
             records += chosen
             sizes.append(len(chosen) // max(count, 1))
@@ -246,8 +246,8 @@ class CompiledReader:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
         old = [
-            (moment.stale or moment.incomplete) and falls_back(view_part.view, moment)
-            for view_part, moment in zip(self.parts, moments, strict=True)
+            (moment.stale or moment.incomplete) and falls_back(compiled_view.view, moment)
+            for compiled_view, moment in zip(self.views, moments, strict=True)
         ]
         places = [old[view] for view, _ in self._order]
         status_codes[places], gone[places] = FALLBACK, 1
@@ -260,30 +260,30 @@ class CompiledReader:
         layout = _Layout([], [], [], [], [], [])
         self._lacking = [], []
         known: dict[object, int] = {}
-        for view_part in self.parts:
-            heads, ends = view_part.heads.look()
-            if view_part.heads.like not in known:
-                known[view_part.heads.like] = len(layout.groups)
-                layout.groups.append((view_part.heads, len(layout.heads), len(layout.heads) + len(heads)))
-                layout.heads.extend(heads)
-            layout.group.append(known[view_part.heads.like])
-            layout.begins.append(keyspace.records(view_part.view.tiles_fingerprint))
+        for compiled_view in self.views:
+            version_keys, ends = compiled_view.version_reader.look()
+            if compiled_view.version_reader.like not in known:
+                known[compiled_view.version_reader.like] = len(layout.groups)
+                layout.groups.append((compiled_view.version_reader, len(layout.version_keys), len(layout.version_keys) + len(version_keys)))
+                layout.version_keys.extend(version_keys)
+            layout.group.append(known[compiled_view.version_reader.like])
+            layout.begins.append(keyspace.records(compiled_view.view.tiles_fingerprint))
             layout.ends.append(ends)
-            if len(view_part.columns) == 1:
-                layout.keys.append((layout.begins[-1], _ENCODE_ONE[view_part.encode[0]], view_part.columns[0]))
+            if len(compiled_view.columns) == 1:
+                layout.keys.append((layout.begins[-1], _ENCODE_ONE[compiled_view.encode[0]], compiled_view.columns[0]))
         self._known = now, layout
         return layout
 
     @cached_property
     def _plain(self) -> read_plan.ReadPlan:
         """The plan for one record of each key in each view."""
-        return self._planned((1,) * len(self.parts))
+        return self._planned((1,) * len(self.views))
 
     def _planned(self, sizes: tuple[int, ...]) -> read_plan.ReadPlan:
         known = self._plans.get(sizes)
         if known is None:
             known = read_plan.plan(
-                [(view_part.tiles, view_part.made, n) for view_part, n in zip(self.parts, sizes, strict=True)], self._order
+                [(compiled_view.tiles, compiled_view.features, n) for compiled_view, n in zip(self.views, sizes, strict=True)], self._order
             )
             self._plans[sizes] = known
         return known
@@ -378,8 +378,10 @@ class KeyEncoder:
                 raise DataError(f"the request has no {name!r}, which {self._owner} is looked up by; {nearest(name, columns)}")
         if self._encode is not None:
             try:
-                parts = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
-                return parts[0] if len(parts) == 1 else [_joined(values) for values in zip(*parts, strict=True)]
+                encoded_columns = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
+                return (
+                    encoded_columns[0] if len(encoded_columns) == 1 else [_joined(values) for values in zip(*encoded_columns, strict=True)]
+                )
             except UnusualKeyError:
                 pass
         frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})

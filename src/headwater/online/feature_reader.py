@@ -78,17 +78,17 @@ class OnlineView:
         return ViewTiles(self.view.root, self.state.dtypes)
 
     @cached_property
-    def heads(self) -> VersionReader:
+    def version_reader(self) -> VersionReader:
         """As of when its records are."""
         return heads_of(self.view, self.store)
 
     def moment(self, t: int) -> ReadVersion:
         """As of when values that are asked for at `t` are; raises what `read` does."""
-        return self._moment(self.store.get(self.heads.look()[0]), t)
+        return self._moment(self.store.get(self.version_reader.look()[0]), t)
 
     def _moment(self, stored: Sequence[bytes | None], t: int) -> ReadVersion:
-        lacks = self.heads.lacks(stored)
-        moment = self.heads.moment(stored, t)
+        lacks = self.version_reader.lacks(stored)
+        moment = self.version_reader.moment(stored, t)
         return moment._replace(incomplete=True) if lacks else moment
 
     def read(self, keys: pl.DataFrame, t: int) -> ViewValues:
@@ -99,11 +99,11 @@ class OnlineView:
             StaleError: the values are older than promised, and the view says on_stale="refuse".
         """
         distinct, nulls, index = self._coded(keys)
-        heads, ends = self.heads.look()
+        version_keys, ends = self.version_reader.look()
         places = [*self.places(distinct, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
-        stored = self.store.get([*heads, *places])
-        moment = self._moment(stored[: len(heads)], t)
-        chosen = [record or b"" for record in self.heads.chosen(stored[len(heads) :], moment)]
+        stored = self.store.get([*version_keys, *places])
+        moment = self._moment(stored[: len(version_keys)], t)
+        chosen = [record or b"" for record in self.version_reader.chosen(stored[len(version_keys) :], moment)]
         count = len(distinct) + nulls
         each = len(chosen) // max(count, 1)
         known = self.view.freshness.known_by(moment.T, moment.K)
@@ -305,7 +305,7 @@ class OnlineFeatures:
         elif not request.keys() >= self._asks:
             check_request(self.service, list(request))
         columns = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
-        moments = {view_part.view.name: moment for view_part, moment in zip(quick.parts, got.moments, strict=True)}
+        moments = {compiled_view.view.name: moment for compiled_view, moment in zip(quick.views, got.moments, strict=True)}
         frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in columns.items()}
         columns |= self._fetched(frame, series)
@@ -365,19 +365,19 @@ class OnlineFeatures:
     @cached_property
     def _compiled(self) -> CompiledReader:
         """The views that loops can read."""
-        parts = []
+        views = []
         for view in self.service.views:
-            online = self.views[view.name]
-            view_part = part_of(online.view, online.heads, online.tiles, [feature.name for feature in self.service.needed[view.name]])
-            parts += [] if view_part is None else [view_part]
-        read_names = [f"{view_part.view.name}__{compiled.feature.name}" for view_part in parts for compiled in view_part.made]
+            online, names = self.views[view.name], [feature.name for feature in self.service.needed[view.name]]
+            compiled = part_of(online.view, online.version_reader, online.tiles, names)
+            views += [] if compiled is None else [compiled]
+        read_names = [f"{compiled.view.name}__{planned.feature.name}" for compiled in views for planned in compiled.features]
         inputs = [name for name in read_names if name not in self.names]
-        return CompiledReader(self.store, parts, [*(name for name in self.names if name in read_names), *inputs])
+        return CompiledReader(self.store, views, [*(name for name in self.names if name in read_names), *inputs])
 
     @cached_property
     def _evaluator(self) -> RequestFeatureEvaluator | None:
         """The evaluator of request features, where compiled loops read all views."""
-        return RequestFeatureEvaluator(self.service, self._compiled.names) if len(self._compiled.parts) == len(self.service.views) else None
+        return RequestFeatureEvaluator(self.service, self._compiled.names) if len(self._compiled.views) == len(self.service.views) else None
 
     @cached_property
     def _alone(self) -> bool:

@@ -372,8 +372,8 @@ class Service:
             return
         online = self.open(service, level).features
         for view in online.views.values():
-            heads, _ = view.heads.look()
-            view.heads.moment(self.store.get(heads), clock.now_micros())
+            version_keys, _ = view.version_reader.look()
+            view.version_reader.moment(self.store.get(version_keys), clock.now_micros())
         if (service, level) not in self._warm:
             online.warm()
             self._warm.add((service, level))

@@ -161,7 +161,7 @@ def reproduce(
         raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
     tables = recorded["tables"]
     assert isinstance(tables, dict)
-    log = FromLog.said(tables[LOG]) if LOG in tables else None
+    log = FromLog.from_manifest(tables[LOG]) if LOG in tables else None
     now = _tables(model) if log is None else {LOG: log.contents()}
     changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
     if changed:

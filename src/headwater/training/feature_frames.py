@@ -169,7 +169,7 @@ class _FeatureRun:
 
     requests: Requests
     levels: Mapping[str, Level]
-    found: dict[str, dict[str, pl.Series]]
+    values_by_level: dict[str, dict[str, pl.Series]]
     call: _Call
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
@@ -215,7 +215,7 @@ class _FeatureRun:
         columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
         for (_, to), series in zip(runs, columns, strict=True):
             for view, level in to:
-                self.found[level] |= {f"{view}__{s.name}": s for s in series}
+                self.values_by_level[level] |= {f"{view}__{s.name}": s for s in series}
 
     def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
         """The view's keys of each row; one frame for all levels where no key is a feature."""
@@ -223,7 +223,7 @@ class _FeatureRun:
         by_level = any(isinstance(f, FeatureRef) for f in filled)
         frame_key = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
         if frame_key not in frames:
-            values = self.found[level]
+            values = self.values_by_level[level]
             columns = [
                 (self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key)
                 for key, f in zip(view.keys, filled, strict=True)

@@ -68,7 +68,7 @@ class FromLog:
         return {"path": str(self.folder), "files": digests(self.folder, [*self.served, *self.outcomes])}
 
     @staticmethod
-    def said(contents: Mapping[str, object]) -> FromLog:
+    def from_manifest(contents: Mapping[str, object]) -> FromLog:
         """The files that a manifest names."""
         folder, names = Path(str(contents["path"])), contents["files"]
         assert isinstance(names, dict)

@@ -48,7 +48,7 @@ def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem,
     check = _Check()
     for model in models:
         check.model(model, fitted=fitted)
-    return tuple(dict.fromkeys(check.found.noted))
+    return tuple(dict.fromkeys(check.problems.noted))
 
 
 def check_model(model: Model, *, fitted: bool = False) -> None:
@@ -65,10 +65,10 @@ def check_model(model: Model, *, fitted: bool = False) -> None:
 
 
 class _Check:
-    """found: the problems. Sources and views are checked once."""
+    """problems: the problems found. Sources and views are checked once."""
 
     def __init__(self) -> None:
-        self.found = Problems()
+        self.problems = Problems()
         self._sources: dict[int, tuple[Source, list[Columns]]] = {}
         self._views: dict[int, FeatureView] = {}
 
@@ -85,7 +85,7 @@ class _Check:
         if isinstance(source.history, Enriched):
             raw = self._enriched(source, source.history)
         else:
-            raw = None if source.history is None else self.found.table(source.table, context)
+            raw = None if source.history is None else self.problems.table(source.table, context)
         if raw is not None:
             yield self._events(source, raw, context)
         stream = None if source.stream is None or isinstance(source.history, Enriched) else declared(source.stream)
@@ -95,14 +95,14 @@ class _Check:
     def _events(self, source: Source, raw: Mapping[str, pl.DataType | None], context: str) -> Columns:
         """The columns of events: the selected ones and the source's own; naive timestamps in the source's zone."""
         own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
-        columns = self.found.selected(raw, source.select, source.filter, own, context)
+        columns = self.problems.selected(raw, source.select, source.filter, own, context)
         for name in (source.timestamp_field, source.known_at_field):
-            if name is not None and self.found.look(columns, name, context):
-                self.found.attempt(context, timestamp_micros, name, columns.schema, source.timezone, context, days=True)
+            if name is not None and self.problems.look(columns, name, context):
+                self.problems.attempt(context, timestamp_micros, name, columns.schema, source.timezone, context, days=True)
         if source.id_field is not None:
-            self.found.look(columns, source.id_field, context)
-        if source.changes is not None and self.found.look(columns, source.changes, context):
-            self.found.attempt(context, flag, source.changes, columns.schema, context)
+            self.problems.look(columns, source.id_field, context)
+        if source.changes is not None and self.problems.look(columns, source.changes, context):
+            self.problems.attempt(context, flag, source.changes, columns.schema, context)
         return columns.in_zone(source.timezone)
 
     def _enriched(self, source: Source, enriched: Enriched) -> Mapping[str, pl.DataType | None] | None:
@@ -116,7 +116,7 @@ class _Check:
         for name, who in enriched.features.needed_by().items():
             if name not in base.dtypes:
                 error_text = lacking(source, name, who, frozenset(base.dtypes))
-                self.found.note(called(source), error_text.removeprefix(f"source {source.name!r}: "))
+                self.problems.note(called(source), error_text.removeprefix(f"source {source.name!r}: "))
         self._keys(enriched.features, base)
         self._fields(enriched.features, base, called(source))
         known = {} if source.known_at_field is None else {source.known_at_field: pl.Datetime("us", "UTC")}
@@ -134,22 +134,22 @@ class _Check:
         context = named("feature view", root, root.name)
         for columns in self.source(root.source):
             for key in root.keys:
-                self.found.look(columns, key, f"{context}: the key over source {root.source.name!r}")
+                self.problems.look(columns, key, f"{context}: the key over source {root.source.name!r}")
             for aggregation in root.features:
                 self._aggregation(aggregation, columns, f"{context}: {aggregation.function}() over source {root.source.name!r}")
 
     def _aggregation(self, aggregation: Aggregation, columns: Columns, context: str) -> None:
         until = aggregation.facts.queue  # whose column may be left out of the selection
         for name in aggregation.columns:
-            if self.found.look(columns.all if until else columns, name, context):
-                self.found.attempt(
+            if self.problems.look(columns.all if until else columns, name, context):
+                self.problems.attempt(
                     context, _check_column, aggregation.function, columns.all.schema[name], f"{context}: the column {name!r}"
                 )
         split, where = aggregation.secondary, aggregation.where
-        if split is not None and self.found.look(columns, split.column, context):
-            self.found.attempt(context, check_secondary, _single_column(columns.schema[split.column]), f"{context}: {split.column!r}")
-        if where is not None and self.found.look(columns, where, context):
-            self.found.attempt(context, check_where, aggregation.function, where, columns.schema[where], context)
+        if split is not None and self.problems.look(columns, split.column, context):
+            self.problems.attempt(context, check_secondary, _single_column(columns.schema[split.column]), f"{context}: {split.column!r}")
+        if where is not None and self.problems.look(columns, where, context):
+            self.problems.attempt(context, check_where, aggregation.function, where, columns.schema[where], context)
 
     def _dtypes(self, service: FeatureService) -> dict[str, pl.DataType | None]:
         """The dtypes of features of views by full name, as far as they are known."""
@@ -164,27 +164,27 @@ class _Check:
     def labels(self, labels: Labels, *, strings: bool) -> Columns | None:
         """The columns of the requests; None where they are unknown."""
         context, label = named("labels", labels, labels.name), labels.label
-        raw = self.found.table(labels.data, context)
+        raw = self.problems.table(labels.data, context)
         if isinstance(label, Outcome):
             self._outcome(labels, label, context, strings=strings)
         if raw is None:
             return None
         times = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
         own = [*times, *([label] if isinstance(label, str) else label.keys), *([labels.weight] if labels.weight else [])]
-        columns = self.found.selected(raw, labels.select, labels.filter, own, context)
-        if labels.weight is not None and self.found.look(columns, labels.weight, context):
-            self.found.attempt(context, weight_column, labels.weight, columns.schema, context)
+        columns = self.problems.selected(raw, labels.select, labels.filter, own, context)
+        if labels.weight is not None and self.problems.look(columns, labels.weight, context):
+            self.problems.attempt(context, weight_column, labels.weight, columns.schema, context)
         for name in times:
-            if self.found.look(columns, name, context):
-                self.found.attempt(
+            if self.problems.look(columns, name, context):
+                self.problems.attempt(
                     context, timestamp_micros, name, columns.schema, labels.timezone, context, days=name == labels.known_at_field
                 )
         if isinstance(label, str):
-            if self.found.look(columns, label, context):
-                self.found.attempt(context, outcome_column, label, columns.schema, context, strings=strings)
+            if self.problems.look(columns, label, context):
+                self.problems.attempt(context, outcome_column, label, columns.schema, context, strings=strings)
             return columns
         for key in label.keys:
-            self.found.look(columns, key, f"{context}: outcome")
+            self.problems.look(columns, key, f"{context}: outcome")
         for events in self.source(label.source)[:1]:
             self._key_types(label.source, {key: (events.get(key), columns.get(key)) for key in label.keys})
         return columns
@@ -197,11 +197,11 @@ class _Check:
         for columns in self.source(outcome.source)[:1]:
             where = f"{context}: outcome over source {outcome.source.name!r}"
             for key in outcome.keys:
-                self.found.look(columns, key, where)
+                self.problems.look(columns, key, where)
             self._aggregation(aggregation, columns, f"{where}, {aggregation.function}()")
             dtype = _dtype_of(feature, columns)
             if dtype is not None:
-                self.found.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, strings=strings)
+                self.problems.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, strings=strings)
 
     # ---------------------------------------------------------------- models
 
@@ -210,7 +210,7 @@ class _Check:
         context = named("model", model, model.name)
         wrong = misfit(model)
         if wrong:
-            self.found.note(context, wrong)
+            self.problems.note(context, wrong)
         for service in model.services:
             for view in service.views_in_history:
                 if view.third_party is None or view.third_party.trains:  # else its source is not read
@@ -227,7 +227,7 @@ class _Check:
                 self._fields(service, columns, named("labels", model.labels, model.labels.name))
         for name, dtype in self._dtypes(services[-1]).items() if fitted else ():
             if dtype is not None:
-                self.found.attempt(context, kind_of, name, dtype)
+                self.problems.attempt(context, kind_of, name, dtype)
 
     def _needed(self, model: Model, services: Sequence[FeatureService], columns: Columns) -> None:
         """The columns of the labels that something needs."""
@@ -246,7 +246,7 @@ class _Check:
             if name not in columns.dtypes:
                 readers = ", ".join(dict.fromkeys(who))
                 verb = "needs" if len(set(who)) == 1 else "need"
-                self.found.note(
+                self.problems.note(
                     context, f"there is no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
                 )
 
@@ -262,7 +262,7 @@ class _Check:
         context = called(source)
         for key, (mine, theirs) in pairs.items():
             if mine is not None and theirs is not None:
-                self.found.attempt(context, check_types, key, mine, theirs, context)
+                self.problems.attempt(context, check_types, key, mine, theirs, context)
 
     def _fields(self, service: FeatureService, columns: Columns, context: str) -> None:
         """The declared types of request fields, and of the answers of third parties in their history."""
@@ -276,7 +276,7 @@ class _Check:
                 wanted += [(events.get(name), dtype, f"{where} {name!r}") for name, (_, dtype) in http.columns.items()]
         for mine, dtype, where in wanted:
             if mine is not None:
-                self.found.attempt(where, check_declared, mine, dtype, where)
+                self.problems.attempt(where, check_declared, mine, dtype, where)
 
 
 def _check_column(function: str, dtype: pl.DataType, context: str) -> None:
