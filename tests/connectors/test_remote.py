@@ -103,7 +103,7 @@ def test_a_history_by_url_is_worked_on_in_parts(s3, tmp_path, monkeypatch):
     """In buckets on disk; and a second run does not go on with what a stopped one has read of it."""
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
     table = hw.parquet(s3.put("parts/events.parquet", EVENTS), storage_options=s3.options)
-    monkeypatch.setattr(spill, "planned", lambda *_: spill.Plan(2, 1_000))
+    monkeypatch.setattr(spill, "planned", lambda *_: spill.BucketPlan(2, 1_000))
     monkeypatch.setattr(spill._SpillJob, "answers", _stopped)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,7 +111,7 @@ def test_a_history_by_url_is_worked_on_in_parts(s3, tmp_path, monkeypatch):
             hw.get_historical_features(_view(table), ROWS, memory="1GB")
         monkeypatch.undo()
         monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-        monkeypatch.setattr(spill, "planned", lambda *_: spill.Plan(2, 1_000))
+        monkeypatch.setattr(spill, "planned", lambda *_: spill.BucketPlan(2, 1_000))
         s3.put("parts/events.parquet", EVENTS.head(1))
         assert hw.get_historical_features(_view(table), ROWS, memory="1GB")["user__count_1d"].to_list() == [1, 0]
 

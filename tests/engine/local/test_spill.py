@@ -376,11 +376,11 @@ KILLED = """
 import os, signal, sys
 import headwater as hw
 from headwater.engine.local import spill as buckets, compute as local
-from headwater.engine.local.memory import Plan
+from headwater.engine.local.memory import BucketPlan
 from tests_buckets import _view
 import polars as pl
 where, after = sys.argv[1], int(sys.argv[2])
-buckets.planned = lambda *_: Plan(8, 1_000_000)
+buckets.planned = lambda *_: BucketPlan(8, 1_000_000)
 def dies(original):
     calls = [0]
     def call(*args, **more):
