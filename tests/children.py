@@ -93,7 +93,7 @@ def read_all(pipe, url, keys, moments):
                 served = online.read(asked, t)
                 if not seen:
                     pipe.send("reading")
-                seen.add((t, served.moment.T, served.moment.stale, *sorted(set(served.features[0].to_list()))))
+                seen.add((t, served.read_version.T, served.read_version.stale, *sorted(set(served.features[0].to_list()))))
         pipe.send(seen)
 
 

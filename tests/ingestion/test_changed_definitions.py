@@ -87,8 +87,8 @@ class Sent:
         answer = features.row(keys, t=micros(second))
         frame = features.read([keys], at=at(second), details=True)
         values = [frame[name][0] for name in of.feature_names]
-        assert (answer.values, answer.moments[0].incomplete) == (values, frame[f"{of.feature_names[0]}__incomplete"][0])
-        return values, answer.moments[0]
+        assert (answer.values, answer.read_versions[0].incomplete) == (values, frame[f"{of.feature_names[0]}__incomplete"][0])
+        return values, answer.read_versions[0]
 
     def expected(self, of, keys, second, accepts):
         """What the reference says of what was sent, of rows that the definition accepts."""
@@ -284,9 +284,9 @@ def test_back_to_an_old_definition(store, tmp_path, clock, kept):
     here = Sent(store, tmp_path if kept else None, clock)
     here.ingest([a], BEFORE, 10)
     server = OnlineFeatures(hw.FeatureService("s", [a]), store)
-    assert not server.row({"key": "a"}, t=micros(10)).moments[0].incomplete
+    assert not server.row({"key": "a"}, t=micros(10)).read_versions[0].incomplete
     here.ingest([b], AFTER, 20)
-    assert server.row({"key": "a"}, t=micros(20)).moments[0].incomplete
+    assert server.row({"key": "a"}, t=micros(20)).read_versions[0].incomplete
     assert server.row({"key": "a"}, t=micros(20)).values == [None] * 4
     here.ingest([a], [row("last", 21, 2)], 30)
     check(here, a, {"key": "a"}, 30, everything, rebuilt=kept)
@@ -396,7 +396,7 @@ def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
         child.kill()
         with closing(hw.open_store(url)) as store:
             said = OnlineFeatures(hw.FeatureService("s", [view()]), store).row({"key": "a"}, t=micros(50))
-            assert (said.values[0], said.moments[0].incomplete) in ((40, False), (None, True))
+            assert (said.values[0], said.read_versions[0].incomplete) in ((40, False), (None, True))
     with closing(hw.open_store(url)) as store:
         here.store = store
         here.ingest([after], [row("new", 55, 1), row("e1", 56, 1)], 60)

@@ -218,7 +218,7 @@ def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, ro
     value, stale = counted(either, view, 30)
     assert stale
     assert value in (0, None)
-    assert OnlineView(view, either).read(pl.DataFrame({"key": [1]}), micros(30)).moment.stale
+    assert OnlineView(view, either).read(pl.DataFrame({"key": [1]}), micros(30)).read_version.stale
     assert [v.stands for v in hw.status(project, store=either, folder=tmp_path, at=at(30)).views] == ["ahead"]
     (before,) = hw.parity(project, store=either, folder=tmp_path, at=at(30))
     assert "repair-clock" in " ".join(before.notes)
@@ -246,7 +246,7 @@ def test_without_an_archive_repaired_values_are_incomplete(store, tmp_path, cloc
     clock(10)
     (found,) = repair_clock(project_of(view), store=store, folder=tmp_path)
     assert (found.refilled, found.incomplete) == ([], ["view"])
-    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).moment.incomplete
+    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).read_version.incomplete
 
 
 def test_a_store_that_is_ingested_into_is_not_repaired(store, tmp_path):

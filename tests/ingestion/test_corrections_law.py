@@ -147,7 +147,7 @@ class World:
         served = OnlineView(self.view, self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
         known = [row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now]  # the others wait for their time
         model = [{**row, **{n: None if row[n] is None else moment(row[n]) for n in TIMES}} for row in known]
-        answers = evaluate(self.model, model, [{"key": key, "timestamp": moment(served.moment.T)} for key in [*KEYS, 9]])
+        answers = evaluate(self.model, model, [{"key": key, "timestamp": moment(served.read_version.T)} for key in [*KEYS, 9]])
         for feature, values, status in zip(self.view.outputs, served.features, served.statuses, strict=True):
             squared = feature.aggregation.function == "std"
             for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):

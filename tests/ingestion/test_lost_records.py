@@ -43,10 +43,10 @@ class Reader:
         several = self.features.rows({"key": [1, 2]}, t=micros(second))
         frame = self.features.read([{"key": 1}], at=at(second), details=True)
         found = []
-        for n, (view, name, moment) in enumerate(zip(self.views, self.features.names, answer.moments, strict=True)):
+        for n, (view, name, moment) in enumerate(zip(self.views, self.features.names, answer.read_versions, strict=True)):
             assert view.feature_names == (name,)
             said = answer.values[n], moment.incomplete
-            assert (several.values[n][0], several.moments[n].incomplete) == said
+            assert (several.values[n][0], several.read_versions[n].incomplete) == said
             assert (frame[name][0], frame[f"{name}__incomplete"][0]) == said
             found.append(said)
         return found

@@ -141,7 +141,7 @@ class World:
             served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
         finally:
             store.close()
-        assert served.moment.incomplete == self.incomplete
+        assert served.read_version.incomplete == self.incomplete
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
         return dict(zip(names(), zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), strict=True), strict=True))
 

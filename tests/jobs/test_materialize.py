@@ -148,7 +148,7 @@ def test_values_can_be_read_at_once_after_the_first_run(store):
     view = view_of(frame([(1, 1800, 1.0)]), freshness=hw.batch("1h", delay="10m"))
     made = materialize_view(view, store, micros(2 * HOUR + 60))
     assert micros(2 * HOUR) == made.cut.T
-    assert micros(HOUR) == read(view, store, 2 * HOUR + 60).moment.T
+    assert micros(HOUR) == read(view, store, 2 * HOUR + 60).read_version.T
     assert counts(view, store, 2 * HOUR + 60) == [1]
 
 
@@ -157,7 +157,11 @@ def test_a_delay_longer_than_the_step_still_shows_each_cut_at_its_time(store):
     for minute in range(6, 30):
         materialize_view(view, store, micros(60 * minute))
         served = read(view, store, 60 * minute + 59)
-        assert (served.moment.T, served.features[0].to_list(), served.moment.stale) == (micros(60 * (minute - 5)), [minute - 5], False)
+        assert (served.read_version.T, served.features[0].to_list(), served.read_version.stale) == (
+            micros(60 * (minute - 5)),
+            [minute - 5],
+            False,
+        )
 
 
 def test_a_late_job_leaves_the_previous_cuts_exact_value_and_says_so(store):
@@ -168,11 +172,11 @@ def test_a_late_job_leaves_the_previous_cuts_exact_value_and_says_so(store):
     )
     for view in (previous, null, refuse):
         materialize_view(view, store, micros(HOUR))
-        assert not read(view, store, 2 * HOUR + 599).moment.stale
+        assert not read(view, store, 2 * HOUR + 599).read_version.stale
     served = read(previous, store, 2 * HOUR + 600)
-    assert (served.features[1].to_list(), served.moment.T, served.moment.stale) == ([2.0], micros(HOUR), True)
+    assert (served.features[1].to_list(), served.read_version.T, served.read_version.stale) == ([2.0], micros(HOUR), True)
     nothing = read(null, store, 2 * HOUR + 600)
-    assert (nothing.features[1].to_list(), nothing.statuses[1].to_list(), nothing.moment.stale) == ([None], ["fallback"], True)
+    assert (nothing.features[1].to_list(), nothing.statuses[1].to_list(), nothing.read_version.stale) == ([None], ["fallback"], True)
     with pytest.raises(StaleError, match="older than it promises"):
         read(refuse, store, 2 * HOUR + 600)
     for view in (previous, null, refuse):

@@ -94,5 +94,5 @@ def model(*, label="left", task="binary", table=None, name="churn", features=Non
 def serve(log, features, of, number, request, second):
     """Read the features of one request as they are at `second`, and log what was answered."""
     got = features.row(request, t=micros(second))
-    log.put(RowEntry(of, f"r{number}", micros(second), request, got.values, got.statuses, got.moments, 0.5, "on_request"))
+    log.put(RowEntry(of, f"r{number}", micros(second), request, got.values, got.statuses, got.read_versions, 0.5, "on_request"))
     return got

@@ -103,7 +103,7 @@ def test_a_value_that_was_served_wrong(streamed):
 def test_a_status_that_was_served_wrong(streamed):
     streamed.flow.send(events_of([(1, 10, 1.5)]), 100)
     got = streamed.serve(110, key=2)
-    entry = RowEntry(streamed.of, "x", micros(111), {"key": 2}, got.values, bytes([1, got.statuses[1], got.statuses[2]]), got.moments)
+    entry = RowEntry(streamed.of, "x", micros(111), {"key": 2}, got.values, bytes([1, got.statuses[1], got.statuses[2]]), got.read_versions)
     streamed.log.put(entry)
     assert [(feature, reason) for feature, *_, reason in streamed.found()] == [
         ("view__count_1h", "the status is empty, and offline missing")
@@ -200,7 +200,7 @@ def test_what_is_made_of_the_request_is_made_again(store, tmp_path, monkeypatch)
     got = world.serve(111, key=1, amount=4)
     place = world.service.feature_names.index("cents")
     wrong = [*got.values[:place], 399, *got.values[place + 1 :]]
-    world.log.put(RowEntry(world.of, "x", micros(111), {"key": 1, "amount": 4}, wrong, got.statuses, got.moments))
+    world.log.put(RowEntry(world.of, "x", micros(111), {"key": 1, "amount": 4}, wrong, got.statuses, got.read_versions))
     assert world.found() == [("cents", {"key": 1, "amount": 4.0, "headwater_request": "x"}, 399, 400, "the value differs")]
 
 
@@ -226,7 +226,7 @@ def test_what_a_third_party_said_is_taken_from_the_log(store, tmp_path, monkeypa
     request = {"key": 1, "amount": 2.0, "currency": "eur"}
     for number, total in enumerate((6.0, 7.0)):
         values = [*got.values, 3.0, total, 0.5]
-        world.log.put(RowEntry(world.of, f"r{number}", micros(110), request, values, got.statuses + bytes(3), got.moments))
+        world.log.put(RowEntry(world.of, f"r{number}", micros(110), request, values, got.statuses + bytes(3), got.read_versions))
     compared = {
         one.view: (one.values, [(m.feature, m.online, m.offline) for m in one.mismatches], dict(one.notes)) for one in world.compared()
     }
@@ -243,15 +243,21 @@ def test_what_a_third_party_said_is_taken_from_the_log(store, tmp_path, monkeypa
 def test_what_cannot_be_compared_is_counted(streamed):
     streamed.flow.send(events_of([(1, 10, 1.5)]), 100)
     got = streamed.serve(110, key=1)
-    fallen = RowEntry(streamed.of, "x", micros(111), {"key": 1}, [None] * 3, bytes([4] * 3), got.moments)
+    fallen = RowEntry(streamed.of, "x", micros(111), {"key": 1}, [None] * 3, bytes([4] * 3), got.read_versions)
     streamed.log.put(fallen)
     other = EntryContext(
         "predict", "project", "service", "model", features=streamed.of.features, views={"view": "another"}, request=("key",)
     )
-    streamed.log.put(RowEntry(other, "y", micros(112), {"key": 1}, [9, 9.0, []], bytes(3), got.moments))
+    streamed.log.put(RowEntry(other, "y", micros(112), {"key": 1}, [9, 9.0, []], bytes(3), got.read_versions))
     streamed.log.put(
         RowEntry(
-            streamed.of, "z", micros(113), {"key": 1}, [9, 9.0, []], bytes(3), [(got.moments[0][0], got.moments[0][1], {}, False, False)]
+            streamed.of,
+            "z",
+            micros(113),
+            {"key": 1},
+            [9, 9.0, []],
+            bytes(3),
+            [(got.read_versions[0][0], got.read_versions[0][1], {}, False, False)],
         )
     )
     (made,) = streamed.compared()
@@ -274,9 +280,9 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
     world.features, world.of = hw.OnlineFeatures(late, store), EntryContext.of("predict", "project", late, model="model", level="late")
     world.serve(2 * HOUR + 1860, key=1)
     got = world.serve(2 * HOUR + 1861, key=1)
-    world.log.put(RowEntry(world.of, "x", micros(2 * HOUR + 1862), {"key": 1}, [9, got.values[1]], got.statuses, got.moments))
+    world.log.put(RowEntry(world.of, "x", micros(2 * HOUR + 1862), {"key": 1}, [9, got.values[1]], got.statuses, got.read_versions))
     gone = EntryContext.of("predict", "project", late, model="model", level="gone")
-    world.log.put(RowEntry(gone, "y", micros(2 * HOUR + 1863), {"key": 1}, got.values, got.statuses, got.moments))
+    world.log.put(RowEntry(gone, "y", micros(2 * HOUR + 1863), {"key": 1}, got.values, got.statuses, got.read_versions))
     said = {one.view: (one.values, [m.feature for m in one.mismatches], dict(one.notes)) for one in world.compared()}
     assert said == {
         "view": (2, [], {}),
@@ -313,7 +319,7 @@ def test_the_command(tmp_path, run):
         with ServedLog(tmp_path) as log:
             serve(log, features, of, 1, {"user": 1}, 12 * HOUR + 5)
             got = features.row({"user": 2}, t=micros(12 * HOUR + 6))
-            log.put(RowEntry(of, "r2", micros(12 * HOUR + 6), {"user": 2}, [99, got.values[1]], got.statuses, got.moments))
+            log.put(RowEntry(of, "r2", micros(12 * HOUR + 6), {"user": 2}, [99, got.values[1]], got.statuses, got.read_versions))
     call = ["parity", "--served", "--project", f"{tmp_path}/features.py", "--store", url, "--data-dir", str(tmp_path)]
     done = run(*call)
     assert done.returncode == 1

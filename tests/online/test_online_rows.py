@@ -144,7 +144,7 @@ def test_columns_of_other_lengths_are_refused():
 @pytest.mark.parametrize("feature", [hw.count(), hw.last("shop")], ids=["by loops", "in general"])
 def test_stale_values(feature):
     late = T + 10_000_000
-    assert features(view("v", feature)).row({"user": 1}, t=late).moments[0].stale
+    assert features(view("v", feature)).row({"user": 1}, t=late).read_versions[0].stale
     fallen = features(view("v", feature, on_stale="null")).rows({"user": [1, 1]}, t=late)
     assert fallen.values == [[None, None]]
     assert words(fallen.statuses[0]) == ["fallback", "fallback"]

@@ -115,7 +115,7 @@ class RowEntry(NamedTuple):
     """A request of one row as it was answered.
 
     id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each feature. statuses: a byte a feature, its
-    index in `events.statuses.STATUSES`. moments: the read version of each of `about.views`. prediction, how, age: the
+    index in `events.statuses.STATUSES`. read_versions: the read version of each of `about.views`. prediction, how, age: the
     prediction, its way ("precomputed", "on_request", "default"), and the seconds since its oldest input was known; None
     where features were asked for. seconds: that the answer took, and of them those of each of `about.stages`.
     """
@@ -126,7 +126,7 @@ class RowEntry(NamedTuple):
     request: Mapping[str, object]
     values: Sequence[object]
     statuses: bytes
-    moments: Sequence[AsOf]
+    read_versions: Sequence[AsOf]
     prediction: object = None
     how: str | None = None
     age: float | None = None
@@ -146,7 +146,7 @@ class BatchEntry(NamedTuple):
     request: Mapping[str, Sequence[object]]
     values: Sequence[Sequence[object]]
     statuses: Sequence[bytes]
-    moments: Sequence[AsOf]
+    read_versions: Sequence[AsOf]
     height: int
     prediction: Sequence[object] | None = None
     how: Sequence[str] | str | None = None
@@ -199,7 +199,7 @@ class _Columns:
     request: Sequence[Sequence[object]]
     values: Iterable[Sequence[object]]
     statuses: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
-    moments: Iterable[Sequence[AsOf]]
+    read_versions: Iterable[Sequence[AsOf]]
     prediction: Sequence[object]
     how: Sequence[str | None]
     age: Sequence[float | None]
@@ -208,7 +208,7 @@ class _Columns:
 
 def _of_ones(about: EntryContext, entries: Sequence[RowEntry]) -> _Columns:
     n, width = len(entries), len(about.features)
-    _, ids, t, request, values, statuses, moments, prediction, how, age, seconds, stages = zip(*entries, strict=True)
+    _, ids, t, request, values, statuses, read_versions, prediction, how, age, seconds, stages = zip(*entries, strict=True)
     return _Columns(
         ids,
         [0] * n,
@@ -216,7 +216,7 @@ def _of_ones(about: EntryContext, entries: Sequence[RowEntry]) -> _Columns:
         [[each.get(name) for each in request] for name in about.request],
         _turned(values, width),
         np.frombuffer(b"".join(statuses), np.uint8).reshape(n, width).T,
-        _turned(moments, len(about.views)),
+        _turned(read_versions, len(about.views)),
         prediction,
         how,
         age,
@@ -247,7 +247,7 @@ def _of_many(about: EntryContext, entries: Sequence[BatchEntry]) -> _Columns:
         [each(entries[i].request.get(name, nothing[i]) for i in every) for name in about.request],
         (each(entry.values[k] for entry in entries) for k in range(width)),
         np.concatenate([np.frombuffer(b"".join(e.statuses), np.uint8).reshape(width, e.height) for e in entries], axis=1),
-        (each([entry.moments[k]] * entry.height for entry in entries) for k in range(len(about.views))),
+        (each([entry.read_versions[k]] * entry.height for entry in entries) for k in range(len(about.views))),
         each(nothing[i] if (prediction := entries[i].prediction) is None else prediction for i in every),
         cast("list[str | None]", each(spread(entry.how for entry in entries))),
         cast("list[float | None]", each(spread(entry.age for entry in entries))),
@@ -276,8 +276,8 @@ def _frame(about: EntryContext, columns: _Columns) -> pl.DataFrame:
     for name, values, statuses in zip(about.features, columns.values, columns.statuses, strict=True):
         series += [_series(name, values, about.schema.get(name)), pl.Series(status_name(name), statuses)]
         _breathe()
-    for name, moments in zip(about.views, columns.moments, strict=True):
-        series += _as_of(name, np.array(columns.t, np.int64), moments)
+    for name, read_versions in zip(about.views, columns.read_versions, strict=True):
+        series += _as_of(name, np.array(columns.t, np.int64), read_versions)
         _breathe()
     series += [_series(PREDICTION, columns.prediction, None), pl.Series(HOW, columns.how, pl.String)]
     series.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
@@ -286,8 +286,8 @@ def _frame(about: EntryContext, columns: _Columns) -> pl.DataFrame:
     return pl.DataFrame(series).with_columns(about.constants)
 
 
-def _as_of(view: str, t: I64, moments: Sequence[AsOf]) -> list[pl.Series]:
-    T, K, commits, stale, incomplete = zip(*moments, strict=True)
+def _as_of(view: str, t: I64, read_versions: Sequence[AsOf]) -> list[pl.Series]:
+    T, K, commits, stale, incomplete = zip(*read_versions, strict=True)
     known: dict[int, str | None] = {}
     for each in commits:  # one mapping serves all requests until the next commit
         if id(each) not in known:

@@ -50,7 +50,7 @@ class EventTrace:
     def of(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
         """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
         if self.view.freshness.scheduled or self.store is None:
-            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.moment.K).alias("__late"))
+            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.read_version.K).alias("__late"))
         mine, begun = _mine(keys), OnlineView(self.view, self.store).state.from_history
         past = begun if self.view.source.history is not None else 0
         if self.view.source.changes is not None:
@@ -59,7 +59,7 @@ class EventTrace:
             parts = self._kept(keyspace.ARCHIVE, served)
             if past:
                 before = self._of_history(keys, served).filter(pl.col(TIME) < past, pl.col(KNOWN) <= past)
-                parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
+                parts.append(before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late")))
         whole = pl.concat([*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)], how="diagonal_relaxed").drop(ROW)
         return whole.filter(mine).with_row_index(ROW)
 
@@ -68,7 +68,7 @@ class EventTrace:
         source, parts = self.view.source, self._kept(keyspace.ARCHIVE, served)
         if past:
             before = images_before(self._acceptance(source), past)
-            parts.append(before.with_columns((pl.col(KNOWN) > served.moment.T).alias("__late")))
+            parts.append(before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late")))
         images = pl.concat(parts, how="diagonal_relaxed")
         begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
         judged = images.with_row_index("__n").with_columns(pl.Series(GONE, gone), pl.Series("__ok", begun))
@@ -80,7 +80,7 @@ class EventTrace:
 
     def _of_history(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
         columns = sorted(self.view.read_columns - set(self.view.keys))
-        enriched = tables(served.moment.T, FAR, Notes())
+        enriched = tables(served.read_version.T, FAR, Notes())
         enriched.read(self.view.source, {*self.view.keys, *columns}, None)
         source, mine = _numbered(enriched.readable(self.view.source), keys), _mine(keys)
         every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
@@ -115,7 +115,9 @@ class EventTrace:
                 chunks.append(rows)
                 self.notes.update(lost)
             table = pl.concat(chunks)
-            late = (table[SEQUENCE] > served.moment.sequences.get(partition, FAR)) | (table[KNOWN_AT].dt.epoch("us") > served.moment.T)
+            late = (table[SEQUENCE] > served.read_version.sequences.get(partition, FAR)) | (
+                table[KNOWN_AT].dt.epoch("us") > served.read_version.T
+            )
             events = every.events_of(table.select(list(every.schema)))
             passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
             ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
@@ -154,7 +156,7 @@ class EventTrace:
             kind = pl.when(pl.col("reason") == COPY).then(pl.lit("duplicate: ")).when(pl.col("reason").is_in([OLDER, PASSED]))
             why = verdicts.select(kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason"))
             known = verdicts[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.moment.T).alias("__late"))
+            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.read_version.T).alias("__late"))
             frames.append(events.with_columns(pl.lit(value=False).alias("__ok")))
         return frames
 

@@ -112,7 +112,7 @@ def explain_feature(
     t = clock.now_micros() if at is None else at
     online = None if store is None else OnlineView(view, store)
     served = _served(view, online, keys, t, now=at is None)
-    T, K = served.moment.T, served.moment.K
+    T, K = served.read_version.T, served.read_version.K
     evidence = EventTrace(view, store, folder)
     with broken_files_named(folder, bottom_of(view.source).name):
         events = evidence.of(keys, served)

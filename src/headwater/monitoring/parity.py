@@ -171,9 +171,9 @@ class Offline:
     def events(self, served: ViewValues) -> pl.DataFrame:
         """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
         if self.view.freshness.scheduled:
-            return self.history(served.moment.T, served.moment.T, served.moment.K)
+            return self.history(served.read_version.T, served.read_version.T, served.read_version.K)
         known = pl.col(KNOWN_AT).dt.epoch("us")
-        return self.committed({partition: (last, known) for partition, last in served.moment.sequences.items()})
+        return self.committed({partition: (last, known) for partition, last in served.read_version.sequences.items()})
 
     def history(self, first: int, last: int, known: int) -> pl.DataFrame:
         """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
@@ -228,7 +228,7 @@ class OfflineRequests:
     @staticmethod
     def at(keys: pl.DataFrame, served: ViewValues, view: FeatureView) -> OfflineRequests:
         """Rows that ask as of one read version; every event that a stream had stored was known."""
-        moment = served.moment
+        moment = served.read_version
         T, K = (np.full(keys.height, time) for time in (moment.T, view.freshness.known_by(moment.T, moment.K)))
         return OfflineRequests(keys, T, K)
 
@@ -259,7 +259,7 @@ def check_view(
     """
     offline, online = Offline(placed(store, view.root), store, folder), OnlineView(view.root, store)
     t = clock.now_micros() if at is None else at
-    if online.moment(t).incomplete:
+    if online.read_version(t).incomplete:
         return Parity(view.name, 0, 0, t, t, 0, [], {_INCOMPLETE: 1})
     every, nobody = _keys(offline, online, t)
     drawn = _drawn(every, nobody, rows, seed)
@@ -278,10 +278,12 @@ def check_view(
             reason = "the value differs" if not alike[row] else f"the status is {online_statuses[row]}, and offline {offline_statuses[row]}"
             keys = drawn.row(row, named=True) if view.keys else {}
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
-    orphaned = _orphans(offline, online, every, served.moment.T, rows)
+    orphaned = _orphans(offline, online, every, served.read_version.T, rows)
     mismatches += _orphan_mismatches(online, orphaned, recomputed, served) if orphaned else []
     count = drawn.height * len(view.outputs)
-    return Parity(view.name, drawn.height, count, served.moment.T, served.moment.K, events.height, mismatches, dict(offline.notes))
+    return Parity(
+        view.name, drawn.height, count, served.read_version.T, served.read_version.K, events.height, mismatches, dict(offline.notes)
+    )
 
 
 def _keys(offline: Offline, online: OnlineView, t: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -314,9 +316,9 @@ def _orphan_mismatches(
 ) -> list[Mismatch]:
     """Their values that are not those of the null key, the last of `recomputed`."""
     view = online.view.root
-    K = view.freshness.known_by(served.moment.T, served.moment.K)
+    K = view.freshness.known_by(served.read_version.T, served.read_version.K)
     values, statuses = online.tiles.values(
-        [records for _, records in orphaned], *(np.full(len(orphaned), at) for at in (served.moment.T, K))
+        [records for _, records in orphaned], *(np.full(len(orphaned), at) for at in (served.read_version.T, K))
     )
     mismatches = []
     for index, feature in enumerate(view.outputs):

@@ -35,12 +35,12 @@ class FeatureVectors(NamedTuple):
     """Features of n keys.
 
     values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
-    `events.statuses.STATUSES`. moments: the read version of each view's values.
+    `events.statuses.STATUSES`. read_versions: the read version of each view's values.
     """
 
     values: list[list[object]]
     statuses: list[bytes]
-    moments: list[ReadVersion]
+    read_versions: list[ReadVersion]
 
 
 class FeatureVector(NamedTuple):
@@ -48,7 +48,7 @@ class FeatureVector(NamedTuple):
 
     values: list[object]
     statuses: bytes
-    moments: list[ReadVersion]
+    read_versions: list[ReadVersion]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class CompiledReader:
         """
         if not self.views:
             return FeatureVectors([], [], [])
-        plan, out, nulls, moments = self._answer(*self._fetch(request, count), count, t)
+        plan, out, nulls, read_versions = self._answer(*self._fetch(request, count), count, t)
         words, status_codes, gone = _cut(plan, out, count)
         floats = words.view(np.float64)
         columns: list[list[object]] = [(floats if real else words)[index].tolist() for index, real in enumerate(plan.reals)]
@@ -159,7 +159,7 @@ class CompiledReader:
             places, rows = np.nonzero(gone)
             for index, row in zip(places.tolist(), rows.tolist(), strict=True):
                 columns[index][row] = None
-        return FeatureVectors(columns, [row.tobytes() for row in status_codes], moments)
+        return FeatureVectors(columns, [row.tobytes() for row in status_codes], read_versions)
 
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one key, which is not null."""
@@ -170,7 +170,7 @@ class CompiledReader:
             stored = self.store.get(layout.version_keys + [begin + encode(request[name]) for begin, encode, name in layout.keys])
         else:
             layout, stored = self._fetch({name: (value,) for name, value in request.items()}, 1)
-        plan, out, nulls, moments = self._answer(layout, stored, 1, t)
+        plan, out, nulls, read_versions = self._answer(layout, stored, 1, t)
         *values, statuses, gone = plan.unpack(out)
         null = cast("bytes", gone)
         for index, meant in plan.meant:
@@ -180,7 +180,7 @@ class CompiledReader:
         for _ in range(nulls):
             index = null.index(1, index + 1)
             values[index] = None
-        return FeatureVector(values, cast("bytes", statuses), moments)
+        return FeatureVector(values, cast("bytes", statuses), read_versions)
 
     def _fetch(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
         """What the store holds for some keys, and where it is."""
@@ -201,25 +201,26 @@ class CompiledReader:
         if stored[: len(layout.version_keys)] != self._lacking[0]:
             self._lacking = self._lacks(layout, stored)
         lacking = self._lacking[1]
-        grouped = [version_reader.moment(stored[a:b], t) for version_reader, a, b in layout.groups]
-        moments = [grouped[group] for group in layout.group]
+        grouped = [version_reader.read_version(stored[a:b], t) for version_reader, a, b in layout.groups]
+        read_versions = [grouped[group] for group in layout.group]
         if lacking:
-            moments = [moment._replace(incomplete=moment.incomplete or lacks) for moment, lacks in zip(moments, lacking, strict=True)]
+            pairs = zip(read_versions, lacking, strict=True)
+            read_versions = [version._replace(incomplete=version.incomplete or lacks) for version, lacks in pairs]
         if layout.plain:
             records, plan = stored[len(layout.version_keys) :], self._plain
         else:
-            records, plan = self._chosen(stored, layout, moments, count)
+            records, plan = self._chosen(stored, layout, read_versions, count)
         if None in records:
             records = [record or tile_kernels.NONE for record in records]
-        data = b"".join([plan.times(*[moment[0] for moment in moments]), *records])  # type: ignore[list-item]
+        data = b"".join([plan.times(*[read_version[0] for read_version in read_versions]), *records])  # type: ignore[list-item]
         out = np.empty(plan.room(count), np.int64)
         words = np.frombuffer(data, np.int64)
         nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
         if nulls < 0:
             raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
-        if lacking or any(moment[4] or (moment[3] and self._may_fall_back) for moment in grouped):
-            nulls = self._fall_back(plan, out, count, moments)
-        return plan, out, nulls, moments
+        if lacking or any(read_version[4] or (read_version[3] and self._may_fall_back) for read_version in grouped):
+            nulls = self._fall_back(plan, out, count, read_versions)
+        return plan, out, nulls, read_versions
 
     def _lacks(self, layout: _Layout, stored: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
         """The values of the version keys, and which views miss a commit by them; empty where none does."""
@@ -229,25 +230,25 @@ class CompiledReader:
         return list(stored[: len(layout.version_keys)]), lacking if any(lacking) else []
 
     def _chosen(
-        self, stored: Sequence[bytes | None], layout: _Layout, moments: Sequence[ReadVersion], count: int
+        self, stored: Sequence[bytes | None], layout: _Layout, read_versions: Sequence[ReadVersion], count: int
     ) -> tuple[Sequence[bytes | None], read_plan.ReadPlan]:
         """The records that count, where that is to be chosen, and the plan for as many of each key."""
         at = len(layout.version_keys)
         records: list[bytes | None] = []
         sizes = []
-        for compiled_view, ends, moment in zip(self.views, layout.ends, moments, strict=True):
-            chosen = compiled_view.version_reader.chosen(stored[at : at + count * len(ends)], moment)
+        for compiled_view, ends, read_version in zip(self.views, layout.ends, read_versions, strict=True):
+            chosen = compiled_view.version_reader.chosen(stored[at : at + count * len(ends)], read_version)
             at += count * len(ends)
             records += chosen
             sizes.append(len(chosen) // max(count, 1))
         return records, self._planned(tuple(sizes))
 
-    def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, moments: Sequence[ReadVersion]) -> int:
+    def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, read_versions: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
         old = [
-            (moment.stale or moment.incomplete) and falls_back(compiled_view.view, moment)
-            for compiled_view, moment in zip(self.views, moments, strict=True)
+            (read_version.stale or read_version.incomplete) and falls_back(compiled_view.view, read_version)
+            for compiled_view, read_version in zip(self.views, read_versions, strict=True)
         ]
         places = [old[view] for view, _ in self._order]
         status_codes[places], gone[places] = FALLBACK, 1

@@ -42,7 +42,7 @@ class ViewValues:
 
     features: list[pl.Series]
     statuses: list[pl.Series]
-    moment: ReadVersion
+    read_version: ReadVersion
 
 
 @dataclass
@@ -82,14 +82,14 @@ class OnlineView:
         """As of when its records are."""
         return heads_of(self.view, self.store)
 
-    def moment(self, t: int) -> ReadVersion:
+    def read_version(self, t: int) -> ReadVersion:
         """As of when values that are asked for at `t` are; raises what `read` does."""
-        return self._moment(self.store.get(self.version_reader.look()[0]), t)
+        return self._read_version(self.store.get(self.version_reader.look()[0]), t)
 
-    def _moment(self, stored: Sequence[bytes | None], t: int) -> ReadVersion:
+    def _read_version(self, stored: Sequence[bytes | None], t: int) -> ReadVersion:
         lacks = self.version_reader.lacks(stored)
-        moment = self.version_reader.moment(stored, t)
-        return moment._replace(incomplete=True) if lacks else moment
+        read_version = self.version_reader.read_version(stored, t)
+        return read_version._replace(incomplete=True) if lacks else read_version
 
     def read(self, keys: pl.DataFrame, t: int) -> ViewValues:
         """The values for rows with these keys, asked for at `t`, microseconds.
@@ -102,19 +102,19 @@ class OnlineView:
         version_keys, ends = self.version_reader.look()
         places = [*self.places(distinct, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
         stored = self.store.get([*version_keys, *places])
-        moment = self._moment(stored[: len(version_keys)], t)
-        chosen = [record or b"" for record in self.version_reader.chosen(stored[len(version_keys) :], moment)]
+        read_version = self._read_version(stored[: len(version_keys)], t)
+        chosen = [record or b"" for record in self.version_reader.chosen(stored[len(version_keys) :], read_version)]
         count = len(distinct) + nulls
         each = len(chosen) // max(count, 1)
-        known = self.view.freshness.known_by(moment.T, moment.K)
+        known = self.view.freshness.known_by(read_version.T, read_version.K)
         grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
-        features, statuses = self.tiles.values(grouped, np.full(count, moment.T), np.full(count, known))
+        features, statuses = self.tiles.values(grouped, np.full(count, read_version.T), np.full(count, known))
         rows = pl.Series(index)
-        served = ViewValues([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], moment)
-        if not falls_back(self.view, moment):
+        served = ViewValues([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], read_version)
+        if not falls_back(self.view, read_version):
             return served
         fallback = asides.status_series("", np.full(keys.height, FALLBACK))
-        return ViewValues([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], moment)
+        return ViewValues([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], read_version)
 
     def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
         """Where the records of some keys stand, key after key; `ends` as `VersionReader.look` gives them."""
@@ -227,20 +227,20 @@ class OnlineFeatures:
         t = clock.now_micros() if at is None else parse_timestamp(at, "at")
         values: dict[str, pl.Series] = {}
         beside: dict[str, ValueDetails] = {}
-        moments: dict[str, tuple[FeatureView, ReadVersion]] = {}
+        read_versions: dict[str, tuple[FeatureView, ReadVersion]] = {}
         self._add_fetched(frame, values, beside)
         for view in self.service.views:
             served = self._read(view, _keys(view, frame, values), t)
-            moments[view.name] = view, served.moment
+            read_versions[view.name] = view, served.read_version
             for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
                 values[name] = series
-                beside[name] = status, t - served.moment.K, served.moment.stale, served.moment.incomplete
+                beside[name] = status, t - served.read_version.K, served.read_version.stale, served.read_version.incomplete
         self._add_request(frame, values)
         columns = [values[name].alias(name) for name in self.names]
         if details:
             columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
         else:
-            warn_stale(moments, t)
+            warn_stale(read_versions, t)
         return pl.DataFrame(columns)
 
     def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> FeatureVector:
@@ -256,16 +256,16 @@ class OnlineFeatures:
         if self._evaluator is not None:
             try:
                 answer = self._compiled.one(request, t)
-                return (
-                    answer if self._alone else FeatureVector(*self._evaluator.one(request, answer.values, answer.statuses), answer.moments)
-                )
+                if self._alone:
+                    return answer
+                return FeatureVector(*self._evaluator.one(request, answer.values, answer.statuses), answer.read_versions)
             except RebuiltError:
                 self._reopen()
                 return self.row(request, t=t)
             except (KeyError, UnusualKeyError, UnusualValueError):
                 pass  # the general way knows what to say
-        values, statuses, moments = self._rows({name: [value] for name, value in request.items()}, 1, t)
-        return FeatureVector([column[0] for column in values], b"".join(statuses), moments)
+        values, statuses, read_versions = self._rows({name: [value] for name, value in request.items()}, 1, t)
+        return FeatureVector([column[0] for column in values], b"".join(statuses), read_versions)
 
     def rows(
         self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None
@@ -297,7 +297,7 @@ class OnlineFeatures:
             if self._alone:
                 return got
             try:
-                return FeatureVectors(*self._evaluator.many(request, got.values, got.statuses, count), got.moments)
+                return FeatureVectors(*self._evaluator.many(request, got.values, got.statuses, count), got.read_versions)
             except KeyError:
                 check_request(self.service, list(request))
             except UnusualValueError:
@@ -305,14 +305,14 @@ class OnlineFeatures:
         elif not request.keys() >= self._asks:
             check_request(self.service, list(request))
         columns = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
-        moments = {compiled_view.view.name: moment for compiled_view, moment in zip(quick.views, got.moments, strict=True)}
+        read_versions = {compiled.view.name: version for compiled, version in zip(quick.views, got.read_versions, strict=True)}
         frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
         series = {name: pl.Series(name, values, strict=False) for name, (values, _) in columns.items()}
         columns |= self._fetched(frame, series)
         for view in self.service.views:
-            if view.name not in moments:
+            if view.name not in read_versions:
                 served = self.views[view.name].read(_keys(view, frame, series), t)
-                moments[view.name] = served.moment
+                read_versions[view.name] = served.read_version
                 for name, feature_values, status in zip(view.feature_names, served.features, served.statuses, strict=True):
                     series[name] = feature_values
                     columns[name] = feature_values.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
@@ -321,7 +321,7 @@ class OnlineFeatures:
             if name not in columns:
                 columns[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
         values, statuses = zip(*(columns[name] for name in self.names), strict=True)
-        return FeatureVectors(list(values), list(statuses), [moments[view.name] for view in self.service.views])
+        return FeatureVectors(list(values), list(statuses), [read_versions[view.name] for view in self.service.views])
 
     def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> ViewValues:
         try:

@@ -88,7 +88,7 @@ class MadeAhead:
             head, *pair = self.store.get([self._head, stem + prediction_codec.SLOTS[0], stem + prediction_codec.SLOTS[1]])
         if head != self._head_bytes and not self._hear(head):
             return self.one(request, t)  # keys are of other types now
-        cut, stale = self._moment(t)
+        cut, stale = self._read_version(t)
         if cut is None:
             return PrecomputedPrediction(None, self.scoring.otherwise, None, 0.0, stale)
         value = None if stale and self.scoring.on_stale == "null" else _value(pair[cut.number % 2], cut)
@@ -104,7 +104,7 @@ class MadeAhead:
         head, *records = self.store.get([self._head, *places])
         if head != self._head_bytes and not self._hear(head):
             return self.many(requests, count, t)
-        cut, stale = self._moment(t)
+        cut, stale = self._read_version(t)
         if cut is None:
             return PrecomputedPredictions([None] * count, [self.scoring.otherwise] * count, None, 0.0, stale)
         none = stale and self.scoring.on_stale == "null"
@@ -120,7 +120,7 @@ class MadeAhead:
         self._keys = KeyEncoder(self._held.dtypes, f"the prediction of model {self.arm.model.name!r}")
         return False
 
-    def _moment(self, t: int) -> tuple[ScoredCut | None, bool]:
+    def _read_version(self, t: int) -> tuple[ScoredCut | None, bool]:
         """The cut that is read at t, and whether another one was promised: a later one, or it is of a time that has not come."""
         due = self._due.at(t)
         cut = None if self._held is None else self._held.cut(due)

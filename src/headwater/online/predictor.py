@@ -277,5 +277,5 @@ def _plain(value: Value) -> Score:
 
 
 def _age(answer: FeatureVector | FeatureVectors, t: int, beside: ThirdPartyValues | None) -> float:
-    own = max((t - moment.K for moment in answer.moments), default=0) / 1e6
+    own = max((t - read_version.K for read_version in answer.read_versions), default=0) / 1e6
     return own if beside is None else max(own, *beside.ages.values(), 0.0)

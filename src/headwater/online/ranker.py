@@ -142,7 +142,7 @@ def _features_of(scored: BatchPrediction, rows: Sequence[int]) -> FeatureVectors
     """The features of some rows."""
     if scored.features is None:
         return None
-    values, statuses, moments = scored.features
+    values, statuses, read_versions = scored.features
     return FeatureVectors(
-        [[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], moments
+        [[column[n] for n in rows] for column in values], [bytes([codes[n] for n in rows]) for codes in statuses], read_versions
     )

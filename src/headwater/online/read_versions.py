@@ -46,14 +46,14 @@ class VersionReader(Protocol):
 
     @property
     def like(self) -> object:
-        """Equal for views with the same read version, as long as `lacks` is called with the stored values before `moment` is."""
+        """Equal for views with the same read version, as long as `lacks` is called with the stored values before `read_version` is."""
         ...
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
+    def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         """The version to read at request time t, given the values of the keys. `lacks` checks each view for missing commits before.
 
         Raises:
@@ -69,7 +69,7 @@ class VersionReader(Protocol):
         """
         ...
 
-    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:
+    def chosen(self, records: Sequence[bytes | None], read_version: ReadVersion) -> list[bytes | None]:
         """Of the records of some keys, key after key, those that count: as many for each."""
         ...
 
@@ -108,7 +108,7 @@ class StreamVersionReader:
             self._located_at = now
         return self._located
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
+    def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
         previous, (latest, known, sequences) = self._decoded_from
         if values != previous:
@@ -129,7 +129,7 @@ class StreamVersionReader:
         self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
         return not self._covered(progress)
 
-    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:  # noqa: ARG002 (as `VersionReader`)
+    def chosen(self, records: Sequence[bytes | None], read_version: ReadVersion) -> list[bytes | None]:  # noqa: ARG002 (as `VersionReader`)
         return list(records)
 
     def _covered(self, progress: Sequence[Progress]) -> bool:
@@ -179,7 +179,7 @@ class CutVersionReader:
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         return (keyspace.state(self.view.tiles_fingerprint),), (b"\0000", b"\0001")
 
-    def moment(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
+    def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         if values[0] != self._decoded_from[0]:
             self._decoded_from = values[0], decoded(values[0])
         (due,), (_,) = as_of(self.view.freshness, np.array([t]))
@@ -191,28 +191,28 @@ class CutVersionReader:
             )
         return ReadVersion(cut.T, cut.K, _NONE, bool(due != cut.T))
 
-    def chosen(self, records: Sequence[bytes | None], moment: ReadVersion) -> list[bytes | None]:
-        return [newest(records[i : i + 2], moment.T) for i in range(0, len(records), 2)]
+    def chosen(self, records: Sequence[bytes | None], read_version: ReadVersion) -> list[bytes | None]:
+        return [newest(records[i : i + 2], read_version.T) for i in range(0, len(records), 2)]
 
 
 FALLBACK = STATUSES.index("fallback")
 
 
-def falls_back(view: FeatureView, moment: ReadVersion) -> bool:
+def falls_back(view: FeatureView, read_version: ReadVersion) -> bool:
     """Whether no value of the view is served, since they are older than promised, or incomplete.
 
     Raises:
         StaleError: the view says on_stale="refuse".
         IncompleteError: it says on_incomplete="refuse".
     """
-    if moment.incomplete and view.on_incomplete == "refuse":
+    if read_version.incomplete and view.on_incomplete == "refuse":
         raise IncompleteError(
             f"feature view {view.name!r} is incomplete: its records lack events that were received, and it says on_incomplete='refuse'; see "
             "`headwater status`"
         )
-    if moment.incomplete and view.on_incomplete == "null":
+    if read_version.incomplete and view.on_incomplete == "null":
         return True
-    if not moment.stale or view.on_stale == "previous":
+    if not read_version.stale or view.on_stale == "previous":
         return False
     if view.on_stale == "refuse":
         raise StaleError(

@@ -37,7 +37,11 @@ def warn_stale(served: Mapping[str, tuple[FeatureView, ReadVersion]], t: int) ->
     Warns:
         StaleWarning: there is such a view.
     """
-    old = {name: (view, t - moment.K) for name, (view, moment) in served.items() if moment.stale and view.on_stale == "previous"}
+    old = {
+        name: (view, t - read_version.K)
+        for name, (view, read_version) in served.items()
+        if read_version.stale and view.on_stale == "previous"
+    }
     if not old:
         return
     listed = "; ".join(f"view {name!r} is {_old(age)} old (defined: {view.freshness})" for name, (view, age) in old.items())

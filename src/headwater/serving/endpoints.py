@@ -42,8 +42,8 @@ def feature_values(
     writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int
 ) -> list[dict[str, FeatureValue]]:
     """Feature values of each row, by feature name."""
-    moments = writer.moments(answers.moments, beside, t)
-    ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in moments]
+    read_versions = writer.read_versions(answers.read_versions, beside, t)
+    ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in read_versions]
     ends.append((False, 0.0, clock.moment(t), clock.moment(t), False))
     rows = []
     for values, codes in zip(zip(*answers.values, strict=True), zip(*answers.statuses, strict=True), strict=True):

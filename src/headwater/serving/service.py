@@ -121,7 +121,7 @@ class Service:
             DataError: a missing or unknown field, or one of another type; rows with different fields.
             StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
         """
-        (online, reader, writer), t = self.open(service, level), _moment(at)
+        (online, reader, writer), t = self.open(service, level), _read_version(at)
         columns = columns_of(reader, rows)
         third_party = self._asked(service, columns, t, None)
         answers = read_many(online, columns, t, third_party)
@@ -135,7 +135,7 @@ class Service:
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        variant, t = self.variant(model, level), _moment(at)
+        variant, t = self.variant(model, level), _read_version(at)
         columns = columns_of(variant.reader, rows)
         third_party = self._asked(variant.predictor.model.features.name, columns, t, model)
         predictions = variant.predictor.many(columns, t=t, beside=third_party)
@@ -172,7 +172,7 @@ class Service:
         Raises:
             UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
-        ranker, t = self.ranker(model, level), _moment(at)
+        ranker, t = self.ranker(model, level), _read_version(at)
         service = ranker.predictor.model.features.name
         proposed = propose(ranker, self.variant(model, level).reader, row, candidates, t)
         third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
@@ -373,13 +373,13 @@ class Service:
         online = self.open(service, level).features
         for view in online.views.values():
             version_keys, _ = view.version_reader.look()
-            view.version_reader.moment(self.store.get(version_keys), clock.now_micros())
+            view.version_reader.read_version(self.store.get(version_keys), clock.now_micros())
         if (service, level) not in self._warm:
             online.warm()
             self._warm.add((service, level))
 
 
-def _moment(at: datetime | str | None) -> int:
+def _read_version(at: datetime | str | None) -> int:
     return clock.now_micros() if at is None else parse_timestamp(at, "at")
 
 

@@ -84,7 +84,18 @@ def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result:
         if isinstance(features, FeatureVector):
             return [
                 RowEntry(
-                    about, id, t, ready.row, features.values, features.statuses, features.moments, value, how, age, seconds, result.stages
+                    about,
+                    id,
+                    t,
+                    ready.row,
+                    features.values,
+                    features.statuses,
+                    features.read_versions,
+                    value,
+                    how,
+                    age,
+                    seconds,
+                    result.stages,
                 )
             ]
         return [RowEntry(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
@@ -138,7 +149,7 @@ def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
 ) -> BatchEntry:
     """The entry of some rows of a request, with the features of those rows."""
     chosen = [predicted[n] for n in rows] if predicted else None
-    values, statuses, moments = ([], [], []) if features is None else features
+    values, statuses, read_versions = ([], [], []) if features is None else features
     return BatchEntry(
         about,
         id,
@@ -146,7 +157,7 @@ def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
         {name: [column[n] for n in rows] for name, column in columns.items()},
         values,
         statuses,
-        moments,
+        read_versions,
         len(rows),
         None if chosen is None else [prediction.value for prediction in chosen],
         None if chosen is None else [prediction.how for prediction in chosen],

@@ -80,7 +80,9 @@ def cuts_are_naive(
             materialize_view(online.view, store, moment, memory=random.choice(memories))
         keys = pl.DataFrame({"key": [given.rows[place]["key"]]}, schema={"key": pl.Int64})
         served = online.read(keys, t)
-        assert (served.moment.T, served.moment.K, served.moment.stale) == (T, K, False), f"{served} is served, not ({T}, {K}); {given}"
+        assert (served.read_version.T, served.read_version.K, served.read_version.stale) == (T, K, False), (
+            f"{served} is served, not ({T}, {K}); {given}"
+        )
         for name, values, statuses in zip(given.view.feature_names, served.features, served.statuses, strict=True):
             answer, value, status = answers[place][name], values.to_list()[0], statuses[0]
             _same(given, name, answer.status, status)

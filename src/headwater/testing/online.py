@@ -126,6 +126,6 @@ def _plain_as_frames(features: OnlineFeatures, T: int, random: Random) -> None:
     codes = [[asides.STATUSES.index(status) for status in series.to_list()] for series in served.statuses]
     assert repr(columns) == repr([series.to_list() for series in served.features]), f"{columns} and {served.features}"
     assert [list(said) for said in statuses] == codes, f"{statuses} and {codes}"
-    assert moments == [served.moment]
+    assert moments == [served.read_version]
     assert repr([list(row) for row in zip(*columns, strict=True)][:2]) == repr([one.values for one in ones])
     assert [bytes(said) for said in zip(*statuses, strict=True)][:2] == [one.statuses for one in ones]

@@ -93,13 +93,13 @@ def features(
     if request.row is not None:
         answer = read_one(online, request.row, t, beside)
         read = clock.stopwatch()
-        versioned = answer if beside is None else answer._replace(moments=writer.moments(answer.moments, beside, t))
+        versioned = answer if beside is None else answer._replace(read_versions=writer.read_versions(answer.read_versions, beside, t))
         content = writer.compact(versioned, t) if body.compact else writer.one(versioned, t)
         return HandlerResult(content, 1, answer, stages=_stages(begin, read, beside))
     answers = read_many(online, request.columns, t, beside)
     read = clock.stopwatch()
     form = writer.compact_many if body.compact else writer.columns if body.rows is UNSET else writer.rows
-    content = form(answers if beside is None else answers._replace(moments=writer.moments(answers.moments, beside, t)), t)
+    content = form(answers if beside is None else answers._replace(read_versions=writer.read_versions(answers.read_versions, beside, t)), t)
     return HandlerResult(content, request.height, answers, stages=_stages(begin, read, beside))
 
 
@@ -119,7 +119,9 @@ def predict(
         prediction, answer, stages, version = predictor.one(request.row, t=t, beside=beside)
         feature_json = b""
         if body.features and answer is not None:
-            feature_json = b',"features":' + writer.features(answer.values, answer.statuses, writer.moments(answer.moments, beside, t), t)
+            feature_json = b',"features":' + writer.features(
+                answer.values, answer.statuses, writer.read_versions(answer.read_versions, beside, t), t
+            )
         content = b'%b,"prediction":%b%b}%b' % (
             _head(name, version, body.level, t),
             predicted(prediction),
@@ -209,8 +211,8 @@ def _parts(writer: ResponseEncoder, many: BatchPrediction, beside: ThirdPartyVal
 def _rows(writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
     """The features of each row, as JSON."""
     rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-    moments = writer.moments(answers.moments, beside, t)
-    return [writer.features(*row, moments, t) for row in rows]
+    read_versions = writer.read_versions(answers.read_versions, beside, t)
+    return [writer.features(*row, read_versions, t) for row in rows]
 
 
 def _checked(count: int, noun: str) -> int:

@@ -43,7 +43,7 @@ class ResponseEncoder:
 
     In full form, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
     values and statuses are arrays, and T and K, in microseconds, are given once a view. Third parties count as views: results use the
-    read versions that `moments` returns.
+    read versions that `read_versions` returns.
     """
 
     def __init__(self, features: OnlineFeatures, level: str | None) -> None:
@@ -64,22 +64,22 @@ class ResponseEncoder:
         self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
         self._words: dict[bytes, bytes] = {}
 
-    def moments(self, moments: Sequence[ReadVersion], beside: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
+    def read_versions(self, read_versions: Sequence[ReadVersion], beside: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
         """The read version of each view, then of each third party; the request time where a third party has no values."""
         ages = {} if beside is None else beside.ages
-        return [*moments, *(ReadVersion(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
+        return [*read_versions, *(ReadVersion(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 
     def one(self, answer: FeatureVector, t: int) -> bytes:
         """The features of one row, in full form."""
         return b'%b"%b","features":%b}' % (
             self._head,
             moment_text(t).encode(),
-            self.features(answer.values, answer.statuses, answer.moments, t),
+            self.features(answer.values, answer.statuses, answer.read_versions, t),
         )
 
-    def features(self, values: Sequence[object], statuses: bytes, moments: Sequence[ReadVersion], t: int) -> bytes:
+    def features(self, values: Sequence[object], statuses: bytes, read_versions: Sequence[ReadVersion], t: int) -> bytes:
         """A JSON object with an object a feature."""
-        ends = [*self._ends(moments, t), _end(ReadVersion(t, t, {}, stale=False), t)]
+        ends = [*self._ends(read_versions, t), _end(ReadVersion(t, t, {}, stale=False), t)]
         parts = [
             b"%b%b,%b" % (key, encode(value), ends[of][status])
             for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
@@ -89,13 +89,13 @@ class ResponseEncoder:
     def rows(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in full form, row by row."""
         pairs = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-        rows = b",".join(self.features(values, statuses, answers.moments, t) for values, statuses in pairs)
+        rows = b",".join(self.features(values, statuses, answers.read_versions, t) for values, statuses in pairs)
         return b'%b"%b","rows":[%b]}' % (self._head, moment_text(t).encode(), rows)
 
     def columns(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in full form, each with the values and statuses of all rows."""
         parts = []
-        ends = [*answers.moments, ReadVersion(t, t, {}, stale=False)]
+        ends = [*answers.read_versions, ReadVersion(t, t, {}, stale=False)]
         for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
             T, K, _, stale, incomplete = ends[of]
             shared = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
@@ -108,22 +108,22 @@ class ResponseEncoder:
         return self._compact % (
             t,
             statuses or self._encode_statuses(answer.statuses),
-            self._shared(answer.moments, t),
+            self._shared(answer.read_versions, t),
             encode(answer.values),
         )
 
     def compact_many(self, answers: FeatureVectors, t: int) -> bytes:
         """The features of several rows, in compact form: `values` and `statuses` have an array a feature."""
         statuses = b"[" + b",".join(self._encode_statuses(codes) for codes in answers.statuses) + b"]"
-        return self._compact % (t, statuses, self._shared(answers.moments, t), encode(answers.values))
+        return self._compact % (t, statuses, self._shared(answers.read_versions, t), encode(answers.values))
 
-    def _shared(self, moments: Sequence[ReadVersion], t: int) -> bytes:
+    def _shared(self, read_versions: Sequence[ReadVersion], t: int) -> bytes:
         """The fields given once a view; views of one source mostly share a read version."""
         parts, last, text = [], None, b""
-        for name, moment in zip(self._views, moments, strict=True):
-            if moment is not last:
-                last = moment
-                T, K, _, stale, incomplete = moment
+        for name, read_version in zip(self._views, read_versions, strict=True):
+            if read_version is not last:
+                last = read_version
+                T, K, _, stale, incomplete = read_version
                 text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b,"incomplete":%b}' % (T, K, (t - K) / 1e6, _BOOL[stale], _BOOL[incomplete])
             parts.append(name + text)
         return b",".join(parts)
@@ -137,14 +137,14 @@ class ResponseEncoder:
                 self._words[statuses] = words
         return words
 
-    def _ends(self, moments: Sequence[ReadVersion], t: int) -> list[list[bytes]]:
+    def _ends(self, read_versions: Sequence[ReadVersion], t: int) -> list[list[bytes]]:
         """For each view, the fields after a value, by its status."""
         known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
         ends = []
-        for moment in moments:
-            key = (moment.T, moment.K, moment.stale, moment.incomplete)
+        for read_version in read_versions:
+            key = (read_version.T, read_version.K, read_version.stale, read_version.incomplete)
             if key not in known:
-                known[key] = _end(moment, t)
+                known[key] = _end(read_version, t)
             ends.append(known[key])
         return ends
 
@@ -159,12 +159,12 @@ def timing(stages: Mapping[str, float]) -> bytes:
     return encode({name: round(seconds * 1000, 4) for name, seconds in stages.items()})
 
 
-def _end(moment: ReadVersion, t: int) -> list[bytes]:
+def _end(read_version: ReadVersion, t: int) -> list[bytes]:
     end = b',"stale":%b,"incomplete":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
-        _BOOL[moment.stale],
-        _BOOL[moment.incomplete],
-        (t - moment.K) / 1e6,
-        moment_text(moment.T).encode(),
-        moment_text(moment.K).encode(),
+        _BOOL[read_version.stale],
+        _BOOL[read_version.incomplete],
+        (t - read_version.K) / 1e6,
+        moment_text(read_version.T).encode(),
+        moment_text(read_version.K).encode(),
     )
     return [b'"status":' + word + end for word in _WORDS]
